@@ -1,0 +1,130 @@
+"""Three implementations of the kernels behind one interface, loaded on first use.
+
+The backend of a call is, in this order: its ``backend=`` argument, the innermost
+:func:`use_backend`, the environment variable ``LENET_FAST_BACKEND``, and else the first of
+cython, numba, numpy that works here. One that was named and is missing raises; nothing falls
+back silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import importlib
+import os
+from collections.abc import Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+NAMES = ("cython", "numba", "numpy")
+"""The backends, in the order in which the default is looked for."""
+
+ENVIRONMENT_VARIABLE = "LENET_FAST_BACKEND"
+
+_chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
+
+
+class Status(NamedTuple):
+    """Whether a backend can be used here; ``detail`` says with what, or why not and the cure."""
+
+    usable: bool
+    detail: str
+
+
+@functools.cache
+def _load(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}_backend")
+
+
+def _checked(name: object, source: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{source}: expected a backend's name, got {type(name).__name__}")
+    if name not in NAMES:
+        raise ValueError(f"{source}: expected one of {', '.join(NAMES)}, got {name!r}")
+    return name
+
+
+def available() -> dict[str, Status]:
+    """Return for each backend whether it is usable here, and why not.
+
+    Examples
+    --------
+    >>> from lenet_fast import backends
+    >>> backends.available()["numpy"].usable
+    True
+    """
+    found = {}
+    for name in NAMES:
+        try:
+            found[name] = Status(True, _load(name).describe())
+        except ImportError as error:
+            found[name] = Status(False, str(error))
+    return found
+
+
+@functools.cache
+def _default() -> str:
+    for name in NAMES:
+        try:
+            _load(name)
+        except ImportError:
+            continue
+        return name
+    raise ImportError("no backend can be imported; lenet_fast needs NumPy at least")
+
+
+def current() -> str:
+    """Return the name of the backend that a call without ``backend=`` would use.
+
+    Raises
+    ------
+    ValueError
+        If ``LENET_FAST_BACKEND`` holds an unknown name.
+    """
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    name = os.environ.get(ENVIRONMENT_VARIABLE)
+    return _checked(name, ENVIRONMENT_VARIABLE) if name else _default()
+
+
+def get(name: str | None = None) -> ModuleType:
+    """Return the module of a backend, the current one by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `name` is not a string, or not the name of a backend.
+    ImportError
+        If the backend is missing here; the message says why and how to get it.
+    """
+    return _load(current() if name is None else _checked(name, "backend"))
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run the calls inside a ``with`` block on one backend, in this thread or task only.
+
+    Parameters
+    ----------
+    name : {"cython", "numba", "numpy"}
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        As :func:`get`, on entering.
+
+    Examples
+    --------
+    >>> import lenet_fast
+    >>> with lenet_fast.use_backend("numpy"):
+    ...     lenet_fast.backends.current()
+    'numpy'
+    """
+    get(name)
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)

@@ -1,0 +1,121 @@
+"""The reference: each operation as a NumPy user would write it, with no tricks for speed.
+
+Functions get checked, C-contiguous inputs and ready outputs, overwrite the outputs and return
+nothing; :mod:`lenet_fast.ops` is their only caller. The other backends answer to the same names
+and parameters.
+"""
+
+import numpy as _np
+
+from lenet_fast.backends.numpy_backend.activations import (
+    relu,
+    relu_backward,
+    relu_hessian,
+    scaled_tanh,
+    scaled_tanh_backward,
+    scaled_tanh_hessian,
+    sigmoid,
+    sigmoid_backward,
+    sigmoid_hessian,
+    tanh,
+    tanh_backward,
+    tanh_hessian,
+)
+from lenet_fast.backends.numpy_backend.conv2d import (
+    conv2d_direct,
+    conv2d_im2col,
+    conv2d_input_gradient_direct,
+    conv2d_input_gradient_im2col,
+    conv2d_weight_gradient_direct,
+    conv2d_weight_gradient_im2col,
+)
+from lenet_fast.backends.numpy_backend.dense import (
+    dense,
+    dense_input_gradient,
+    dense_weight_gradient,
+)
+from lenet_fast.backends.numpy_backend.losses import (
+    map_loss,
+    map_loss_backward,
+    map_loss_hessian,
+    mean_squared_error,
+    mean_squared_error_backward,
+    mean_squared_error_hessian,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_hessian,
+)
+from lenet_fast.backends.numpy_backend.pool2d import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from lenet_fast.backends.numpy_backend.rbf import (
+    rbf,
+    rbf_backward,
+    rbf_hessian,
+)
+from lenet_fast.backends.numpy_backend.subsample2d import (
+    subsample2d,
+    subsample2d_backward,
+    subsample2d_hessian,
+)
+
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d_algorithm",
+    "conv2d_direct",
+    "conv2d_im2col",
+    "conv2d_input_gradient_direct",
+    "conv2d_input_gradient_im2col",
+    "conv2d_weight_gradient_direct",
+    "conv2d_weight_gradient_im2col",
+    "dense",
+    "dense_input_gradient",
+    "dense_weight_gradient",
+    "describe",
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "rbf",
+    "rbf_backward",
+    "rbf_hessian",
+    "relu",
+    "relu_backward",
+    "relu_hessian",
+    "scaled_tanh",
+    "scaled_tanh_backward",
+    "scaled_tanh_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+    "subsample2d",
+    "subsample2d_backward",
+    "subsample2d_hessian",
+    "tanh",
+    "tanh_backward",
+    "tanh_hessian",
+]
+
+
+def describe() -> str:
+    """Return what this backend runs on."""
+    return f"NumPy {_np.__version__}"
+
+
+def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
+    """Return what "auto" means for a batch of n and outputs of h_out x w_out: always "im2col".
+
+    BLAS beats the loop over taps at every layer of LeNet-5.
+    """
+    return "im2col"

@@ -1,0 +1,44 @@
+"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lenet_fast.backends.numpy_backend.pool2d import window_views
+
+
+def _window_sums(x, shape, kh, kw, stride_v, stride_h, scale):
+    s = np.zeros(shape, x.dtype)
+    for view in window_views(x, *shape[2:], kh, kw, stride_v, stride_h):
+        s += view
+    s *= x.dtype.type(scale)
+    return s
+
+
+def _spread(share, dx, kh, kw, stride_v, stride_h):
+    dx[...] = 0
+    for view in window_views(dx, *share.shape[2:], kh, kw, stride_v, stride_h):
+        view += share
+
+
+def subsample2d(x, w, b, y, kh, kw, stride_v, stride_h, scale):
+    """Set y = w s + b, s = scale times the sum of the window."""
+    s = _window_sums(x, y.shape, kh, kw, stride_v, stride_h, scale)
+    y[...] = w[:, None, None] * s + b[:, None, None]
+
+
+def subsample2d_backward(dy, x, w, dx, dw, db, kh, kw, stride_v, stride_h, scale):
+    """Set dx = w scale dy, dw = sum of dy s, db = sum of dy."""
+    s = _window_sums(x, dy.shape, kh, kw, stride_v, stride_h, scale)
+    _spread(dy * (w * w.dtype.type(scale))[:, None, None], dx, kh, kw, stride_v, stride_h)
+    np.sum(dy * s, axis=(0, 2, 3), out=dw)
+    np.sum(dy, axis=(0, 2, 3), out=db)
+
+
+def subsample2d_hessian(hy, x, w, hx, hw, hb, kh, kw, stride_v, stride_h, scale):
+    """Set hx = (w scale)^2 hy, hw = sum of hy s^2, hb = sum of hy."""
+    s = _window_sums(x, hy.shape, kh, kw, stride_v, stride_h, scale)
+    share = hy * ((w * w.dtype.type(scale)) ** 2)[:, None, None]
+    _spread(share, hx, kh, kw, stride_v, stride_h)
+    np.sum(hy * s * s, axis=(0, 2, 3), out=hw)
+    np.sum(hy, axis=(0, 2, 3), out=hb)

@@ -1,0 +1,5 @@
+"""Exceptions that callers may want to tell apart."""
+
+
+class FileFormatError(ValueError):
+    """A file that is truncated, altered, or not of the format it should have."""

@@ -1,0 +1,102 @@
+"""The public kernels: every operation checked here, then run by one of three backends.
+
+Arrays are float32 or float64 (one dtype a call), images in NCHW order: ``x (n, c, h, w)``. Inputs
+may be read-only, strided or in Fortran order; a batch may be empty. Results are C-contiguous.
+
+Options that every function takes:
+
+backend : {"cython", "numba", "numpy"}, optional
+    Which implementation runs; see :mod:`lenet_fast.backends` for the default.
+out : ndarray, or a tuple of them where there are several results, optional
+    Where to write: right shape and dtype, C-contiguous, writable, overlapping no input.
+
+Every function raises TypeError for an argument of the wrong kind or dtype, ValueError for a wrong
+shape or value, and ImportError for a backend that is not there. ``_backward`` functions return
+gradients in the order of the forward's arrays; ``_hessian`` functions pass the diagonal of the
+Hessian back by the recursion of LeCun et al. 1998, appendix C: ``hx`` for ``dx``, with the terms
+in f'' and between parameters that share a weight dropped, so that it never turns negative.
+"""
+
+from lenet_fast.ops._activations import (
+    relu,
+    relu_backward,
+    relu_hessian,
+    scaled_tanh,
+    scaled_tanh_backward,
+    scaled_tanh_hessian,
+    sigmoid,
+    sigmoid_backward,
+    sigmoid_hessian,
+    tanh,
+    tanh_backward,
+    tanh_hessian,
+)
+from lenet_fast.ops._conv2d import conv2d, conv2d_backward, conv2d_hessian
+from lenet_fast.ops._dense import dense, dense_backward, dense_hessian
+from lenet_fast.ops._losses import (
+    map_loss,
+    map_loss_backward,
+    map_loss_hessian,
+    mean_squared_error,
+    mean_squared_error_backward,
+    mean_squared_error_hessian,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_hessian,
+)
+from lenet_fast.ops._pool2d import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    avg_pool2d_hessian,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_hessian,
+)
+from lenet_fast.ops._rbf import rbf, rbf_backward, rbf_hessian
+from lenet_fast.ops._subsample2d import (
+    subsample2d,
+    subsample2d_backward,
+    subsample2d_hessian,
+)
+
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool2d_hessian",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_hessian",
+    "dense",
+    "dense_backward",
+    "dense_hessian",
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool2d_hessian",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "rbf",
+    "rbf_backward",
+    "rbf_hessian",
+    "relu",
+    "relu_backward",
+    "relu_hessian",
+    "scaled_tanh",
+    "scaled_tanh_backward",
+    "scaled_tanh_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+    "subsample2d",
+    "subsample2d_backward",
+    "subsample2d_hessian",
+    "tanh",
+    "tanh_backward",
+    "tanh_hessian",
+]

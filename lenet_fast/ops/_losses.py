@@ -1,0 +1,356 @@
+"""Losses at a network's outputs: value, gradient and the diagonal of the Hessian."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import backends, checks
+from lenet_fast.checks import Array
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def _reduced(losses: Array, reduction: str) -> float | Array:
+    """Return the losses of a batch as asked for; their sum is taken in float64."""
+    if reduction == "none":
+        return losses
+    total = float(losses.sum(dtype=np.float64))
+    return total / len(losses) if reduction == "mean" and len(losses) else total
+
+
+def _value(
+    x: object,
+    labels: object,
+    option: object,
+    name: str,
+    reduction: object,
+    backend: str | None,
+    out: object,
+) -> float | Array:
+    outputs = checks.floats("x", x, "n, k")
+    answers, numbers = _answers(outputs, labels, name), _numbers(outputs, option, name)
+    chosen = checks.choice("reduction", reduction, REDUCTIONS)
+    if out is not None and chosen != "none":
+        raise ValueError(f"out: expected None with reduction={chosen!r}, got an array")
+    run = getattr(backends.get(backend), name)
+    inputs = [("x", x), (_ANSWERS[name], labels)]
+    losses = checks.output("out", out, outputs.shape[:1], outputs.dtype, inputs)
+    run(outputs, answers, losses, *numbers)
+    return _reduced(losses, chosen)
+
+
+def _derivative(
+    x: object,
+    labels: object,
+    option: object,
+    name: str,
+    which: str,
+    reduction: object,
+    backend: str | None,
+    out: object,
+) -> Array:
+    outputs = checks.floats("x", x, "n, k")
+    answers, numbers = _answers(outputs, labels, name), _numbers(outputs, option, name)
+    chosen = checks.choice("reduction", reduction, REDUCTIONS[:2])
+    run = getattr(backends.get(backend), f"{name}_{which}")
+    inputs = [("x", x), (_ANSWERS[name], labels)]
+    result = checks.output("out", out, outputs.shape, outputs.dtype, inputs)
+    run(outputs, answers, result, *numbers)
+    if chosen == "mean" and len(result):
+        result *= result.dtype.type(1 / len(result))
+    return result
+
+
+_ANSWERS = {
+    "softmax_cross_entropy": "labels",
+    "mean_squared_error": "targets",
+    "map_loss": "labels",
+}
+
+
+def _answers(outputs: Array, given: object, name: str) -> Array:
+    argument = _ANSWERS[name]
+    if argument == "labels":
+        return checks.labels(argument, given, *outputs.shape)
+    targets = checks.floats(argument, given, None, like=outputs)
+    checks.same_shape(argument, targets, outputs.shape, "that of x")
+    return targets
+
+
+def _numbers(outputs: Array, option: object, name: str) -> tuple[float, ...]:
+    """Check the one number that some losses take."""
+    if name == "mean_squared_error":
+        return (checks.real("scale", option, outputs.dtype),)
+    if name == "map_loss":
+        return (_rubbish(option, outputs.dtype),)
+    return ()
+
+
+def _rubbish(j: object, dtype: np.dtype[Any]) -> float:
+    if isinstance(j, float | np.floating) and float(j) > checks.largest(dtype):
+        return math.inf  # e^-j is 0 either way
+    value = checks.real("j", j, dtype)
+    if value < 0:
+        raise ValueError(f"j: expected a number from 0 to infinity, got {value}")
+    return value
+
+
+def softmax_cross_entropy(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> float | Array:
+    """Return the cross-entropy of softmax(x) against class labels.
+
+    Parameters
+    ----------
+    x : ndarray (n, k)
+        Outputs before the softmax, float32 or float64.
+    labels : integer ndarray (n,)
+        Classes, 0 to k - 1.
+    reduction : {"mean", "sum", "none"}
+        Over the batch; the mean of an empty one is 0.
+    backend, out
+        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
+
+    Returns
+    -------
+    float, or ndarray (n,) with ``reduction="none"``
+        ``log sum_i exp(x_i) - x_label``, in nats.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> round(ops.softmax_cross_entropy(np.zeros((1, 10)), np.array([3])), 4)
+    2.3026
+    """
+    return _value(x, labels, None, "softmax_cross_entropy", reduction, backend, out)
+
+
+def softmax_cross_entropy_backward(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`softmax_cross_entropy`.
+
+    Parameters and errors are those of :func:`softmax_cross_entropy`, but `reduction` is not "none".
+
+    Returns
+    -------
+    dx : ndarray (n, k)
+        ``p - [label]``, p the softmax; divided by n for the mean.
+    """
+    name = "softmax_cross_entropy"
+    return _derivative(x, labels, None, name, "backward", reduction, backend, out)
+
+
+def softmax_cross_entropy_hessian(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the Hessian's diagonal of :func:`softmax_cross_entropy`.
+
+    Parameters and errors are those of :func:`softmax_cross_entropy`, but `reduction` is not "none".
+
+    Returns
+    -------
+    hx : ndarray (n, k)
+        ``p (1 - p)``, exact; divided by n for the mean.
+    """
+    return _derivative(x, labels, None, "softmax_cross_entropy", "hessian", reduction, backend, out)
+
+
+def mean_squared_error(
+    x: Array,
+    targets: Array,
+    *,
+    scale: float = 0.5,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> float | Array:
+    """Return the squared error, summed over the outputs.
+
+    Parameters
+    ----------
+    x, targets : ndarray (n, k)
+        Outputs and what they should be, of one dtype.
+    scale : float
+        Factor: 1/2 as in the papers; ``1 / k`` gives the mean over the outputs.
+    reduction : {"mean", "sum", "none"}
+        Over the batch; the mean of an empty one is 0.
+    backend, out
+        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
+
+    Returns
+    -------
+    float, or ndarray (n,) with ``reduction="none"``
+        ``scale * sum over i of (x_i - t_i)^2``.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.mean_squared_error(np.array([[1.0, -1.0]]), np.array([[0.0, 1.0]]))
+    2.5
+    """
+    return _value(x, targets, scale, "mean_squared_error", reduction, backend, out)
+
+
+def mean_squared_error_backward(
+    x: Array,
+    targets: Array,
+    *,
+    scale: float = 0.5,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`mean_squared_error`.
+
+    Parameters and errors are those of :func:`mean_squared_error`, but `reduction` is not "none".
+
+    Returns
+    -------
+    dx : ndarray (n, k)
+        ``2 scale (x - t)``; divided by n for the mean.
+    """
+    return _derivative(x, targets, scale, "mean_squared_error", "backward", reduction, backend, out)
+
+
+def mean_squared_error_hessian(
+    x: Array,
+    targets: Array,
+    *,
+    scale: float = 0.5,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the diagonal of the Hessian of :func:`mean_squared_error`.
+
+    Parameters and errors are those of :func:`mean_squared_error`, but `reduction` is not "none".
+
+    Returns
+    -------
+    hx : ndarray (n, k)
+        ``2 scale``; divided by n for the mean.
+    """
+    return _derivative(x, targets, scale, "mean_squared_error", "hessian", reduction, backend, out)
+
+
+def map_loss(
+    x: Array,
+    labels: Array,
+    *,
+    j: float,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> float | Array:
+    """Return the maximum a posteriori criterion of 1998.
+
+    Parameters
+    ----------
+    x : ndarray (n, k)
+        Penalties y_i, such as the squared distances of :func:`lenet_fast.ops.rbf`.
+    labels : integer ndarray (n,)
+        Classes D, 0 to k - 1.
+    j : float
+        Penalty of the constant "rubbish" class, in units of `x`, from 0 to infinity (no such
+        class). The paper gives no value.
+    reduction : {"mean", "sum", "none"}
+        Over the batch; the mean of an empty one is 0.
+    backend, out
+        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
+
+    Returns
+    -------
+    float, or ndarray (n,) with ``reduction="none"``
+        ``y_D + log(exp(-j) + sum over i of exp(-y_i))``.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    LeCun et al. 1998, eq. 9. The logarithm of the sum subtracts its largest term first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> round(ops.map_loss(np.array([[0.0, 12.0]]), np.array([0]), j=10.0), 6)
+    5.2e-05
+    """
+    return _value(x, labels, j, "map_loss", reduction, backend, out)
+
+
+def map_loss_backward(
+    x: Array,
+    labels: Array,
+    *,
+    j: float,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`map_loss`.
+
+    Parameters and errors are those of :func:`map_loss`, but `reduction` is not "none".
+
+    Returns
+    -------
+    dx : ndarray (n, k)
+        ``[i = D] - p_i``, ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``; divided by n for the
+        mean.
+    """
+    return _derivative(x, labels, j, "map_loss", "backward", reduction, backend, out)
+
+
+def map_loss_hessian(
+    x: Array,
+    labels: Array,
+    *,
+    j: float,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the diagonal of the Hessian of :func:`map_loss`.
+
+    Parameters and errors are those of :func:`map_loss`, but `reduction` is not "none".
+
+    Returns
+    -------
+    hx : ndarray (n, k)
+        ``p_i (1 - p_i)``, exact; divided by n for the mean.
+    """
+    return _derivative(x, labels, j, "map_loss", "hessian", reduction, backend, out)

@@ -1,0 +1,232 @@
+"""Max and average pooling."""
+
+from __future__ import annotations
+
+from lenet_fast import backends, checks
+from lenet_fast.checks import Array
+from lenet_fast.shapes import output_size
+
+IntPair = int | tuple[int, int]
+Window = tuple[int, int, int, int]  # kernel rows and columns, strides
+
+
+def window(x: Array, kernel: object, stride: object) -> tuple[tuple[int, ...], Window]:
+    """Check the window of a pooling operation; return the output's shape and the window."""
+    kh, kw = checks.pair("kernel", kernel)
+    stride_v, stride_h = (kh, kw) if stride is None else checks.pair("stride", stride)
+    n, c, h_in, w_in = x.shape
+    h_out, w_out = output_size(h_in, kh, stride_v), output_size(w_in, kw, stride_h)
+    if not (h_out and w_out):
+        raise ValueError(
+            f"kernel: expected one that fits the input of {h_in} x {w_in} pixels, got {kh} x {kw}"
+        )
+    return (n, c, h_out, w_out), (kh, kw, stride_v, stride_h)
+
+
+def _pool(
+    name: str, x: object, kernel: object, stride: object, backend: str | None, out: object
+) -> Array:
+    images = checks.floats("x", x, "n, c, h_in, w_in")
+    shape, taps = window(images, kernel, stride)
+    run = getattr(backends.get(backend), name)
+    y = checks.output("out", out, shape, images.dtype, [("x", x)])
+    run(images, y, *taps)
+    return y
+
+
+def _max_backward(
+    dy: tuple[str, object],
+    x: object,
+    kernel: object,
+    stride: object,
+    backend: str | None,
+    out: object,
+) -> Array:
+    images = checks.floats("x", x, "n, c, h_in, w_in")
+    shape, taps = window(images, kernel, stride)
+    incoming = checks.incoming(*dy, shape, images)
+    run = backends.get(backend).max_pool2d_backward
+    dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
+    run(incoming, images, dx, *taps)
+    return dx
+
+
+def _avg_backward(
+    dy: tuple[str, object],
+    x: object,
+    kernel: object,
+    stride: object,
+    power: int,
+    backend: str | None,
+    out: object,
+) -> Array:
+    images = checks.floats("x", x, "n, c, h_in, w_in")
+    shape, taps = window(images, kernel, stride)
+    incoming = checks.incoming(*dy, shape, images)
+    run = backends.get(backend).avg_pool2d_backward
+    dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
+    run(incoming, dx, *taps, (1 / (taps[0] * taps[1])) ** power)
+    return dx
+
+
+def max_pool2d(
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the largest value of each window.
+
+    Parameters
+    ----------
+    x : ndarray (n, c, h_in, w_in)
+        Images, float32 or float64.
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows; by default those of `kernel`, so that windows tile the image. Rows
+        and columns left over at the end are not seen.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray (n, c, h_out, w_out)
+        ``h_out = (h_in - kh) // stride + 1``. NaN counts as the largest value.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.max_pool2d(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
+    return _pool("max_pool2d", x, kernel, stride, backend, out)
+
+
+def max_pool2d_backward(
+    dy: Array,
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`max_pool2d`.
+
+    Parameters
+    ----------
+    dy : ndarray (n, c, h_out, w_out)
+        Gradient at the output.
+    x, kernel, stride, backend, out
+        As for :func:`max_pool2d`.
+
+    Returns
+    -------
+    dx : ndarray (n, c, h_in, w_in)
+        Each window hands its `dy` to its maximum; of several, to the first in scan order.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    return _max_backward(("dy", dy), x, kernel, stride, backend, out)
+
+
+def max_pool2d_hessian(
+    hy: Array,
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Pass the diagonal of the Hessian back through :func:`max_pool2d`: `hy` goes to the winner.
+
+    Parameters, result and errors are those of :func:`max_pool2d_backward`.
+    """
+    return _max_backward(("hy", hy), x, kernel, stride, backend, out)
+
+
+def avg_pool2d(
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the mean of each window.
+
+    Parameters, shape of the result and errors are those of :func:`max_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
+    return _pool("avg_pool2d", x, kernel, stride, backend, out)
+
+
+def avg_pool2d_backward(
+    dy: Array,
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`avg_pool2d`.
+
+    Parameters
+    ----------
+    dy : ndarray (n, c, h_out, w_out)
+        Gradient at the output.
+    x : ndarray (n, c, h_in, w_in)
+        The forward's input; only its shape and dtype matter.
+    kernel, stride, backend, out
+        As for :func:`avg_pool2d`.
+
+    Returns
+    -------
+    dx : ndarray (n, c, h_in, w_in)
+        Every input of a window gets an equal share of its `dy`.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    return _avg_backward(("dy", dy), x, kernel, stride, 1, backend, out)
+
+
+def avg_pool2d_hessian(
+    hy: Array,
+    x: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Pass the diagonal of the Hessian back through :func:`avg_pool2d`.
+
+    Parameters, result and errors are those of :func:`avg_pool2d_backward`; each input gets
+    `hy` times the squared share, 1/16 for a window of 2 x 2.
+    """
+    return _avg_backward(("hy", hy), x, kernel, stride, 2, backend, out)

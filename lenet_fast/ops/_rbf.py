@@ -1,0 +1,155 @@
+"""Euclidean radial basis function units, the output layer of 1998."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lenet_fast import backends, checks
+from lenet_fast.checks import Array
+
+
+def _plan(x: object, w: object) -> tuple[Array, Array]:
+    images = checks.floats("x", x, "n, n_in")
+    centres = checks.floats("w", w, "n_out, n_in", like=images)
+    if centres.shape[1] != images.shape[1]:
+        raise ValueError(
+            f"w: expected centres of {images.shape[1]} numbers (n_in of x), got {centres.shape[1]}"
+        )
+    return images, centres
+
+
+def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+    """Return the squared Euclidean distance of each input to each centre.
+
+    Parameters
+    ----------
+    x : ndarray (n, n_in)
+        A batch of vectors, float32 or float64.
+    w : ndarray (n_out, n_in)
+        One centre an output unit.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray (n, n_out)
+        ``y_i = sum over j of (x_j - w_ij)^2``, a penalty: the smallest wins. There is no factor
+        1/2.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    LeCun et al. 1998, section II.B, RBF output units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.rbf(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 0.0]]))
+    array([[4., 5.]])
+    """
+    images, centres = _plan(x, w)
+    run = backends.get(backend).rbf
+    shape = (images.shape[0], centres.shape[0])
+    y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w)])
+    run(images, centres, y)
+    return y
+
+
+def rbf_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    *,
+    backend: str | None = None,
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Return the gradients of :func:`rbf`.
+
+    Parameters
+    ----------
+    dy : ndarray (n, n_out)
+        Gradient at the output.
+    x, w, backend, out
+        As for :func:`rbf`; `out` is ``(dx, dw)``.
+
+    Returns
+    -------
+    dx : ndarray (n, n_in)
+    dw : ndarray (n_out, n_in)
+        Summed over the batch.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    images, centres = _plan(x, w)
+    incoming = checks.incoming("dy", dy, (images.shape[0], centres.shape[0]), images)
+    run = backends.get(backend).rbf_backward
+    inputs: list[tuple[str, object]] = [("dy", dy), ("x", x), ("w", w)]
+    shapes = [images.shape, centres.shape]
+    dx, dw = checks.outputs(out, ("dx", "dw"), shapes, images.dtype, inputs)
+    assert dx is not None and dw is not None
+    run(incoming, images, centres, dx, dw)
+    return dx, dw
+
+
+def rbf_hessian(
+    hy: Array,
+    x: Array,
+    w: Array,
+    dy: Array | None = None,
+    *,
+    backend: str | None = None,
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Pass the diagonal of the Hessian back through :func:`rbf`.
+
+    Parameters
+    ----------
+    hy : ndarray (n, n_out)
+        Second derivative at the output.
+    x, w
+        As for :func:`rbf`.
+    dy : ndarray (n, n_out), optional
+        First derivative at the output; with it the curvature of the RBF itself is kept, without
+        it the result is the Gauss-Newton part alone.
+    backend, out
+        See :mod:`lenet_fast.ops`; `out` is ``(hx, hw)``.
+
+    Returns
+    -------
+    hx : ndarray (n, n_in)
+        ``sum over i of 4 hy_i (x_j - w_ij)^2 + 2 dy_i``.
+    hw : ndarray (n_out, n_in)
+        The same terms summed over the batch.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    A criterion that is linear in y, such as the plain one of LeCun et al. 1998 (eq. 8), has
+    ``hy = 0``: without `dy` every second derivative below the RBF would be zero.
+    """
+    images, centres = _plan(x, w)
+    shape = (images.shape[0], centres.shape[0])
+    second = checks.incoming("hy", hy, shape, images)
+    if dy is None:
+        first = np.zeros(shape, images.dtype)
+    else:
+        first = checks.incoming("dy", dy, shape, images)
+    run = backends.get(backend).rbf_hessian
+    inputs: list[tuple[str, object]] = [("hy", hy), ("x", x), ("w", w), ("dy", dy)]
+    shapes = [images.shape, centres.shape]
+    hx, hw = checks.outputs(out, ("hx", "hw"), shapes, images.dtype, inputs)
+    assert hx is not None and hw is not None
+    run(second, first, images, centres, hx, hw)
+    return hx, hw

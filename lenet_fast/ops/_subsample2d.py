@@ -1,0 +1,165 @@
+"""The trainable sub-sampling layer of 1998."""
+
+from __future__ import annotations
+
+from lenet_fast import backends, checks
+from lenet_fast.checks import Array
+from lenet_fast.ops._pool2d import IntPair, Window, window
+
+REDUCTIONS = ("sum", "mean")
+
+
+def _plan(
+    x: object, w: object, kernel: object, stride: object, reduction: object
+) -> tuple[Array, Array, tuple[int, ...], Window, float]:
+    images = checks.floats("x", x, "n, c, h_in, w_in")
+    coefficients = checks.floats("w", w, "c", like=images)
+    checks.same_shape("w", coefficients, images.shape[1:2], "one coefficient a map of x")
+    shape, taps = window(images, kernel, stride)
+    mean = checks.choice("reduction", reduction, REDUCTIONS) == "mean"
+    return images, coefficients, shape, taps, 1 / (taps[0] * taps[1]) if mean else 1.0
+
+
+def subsample2d(
+    x: Array,
+    w: Array,
+    b: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    reduction: str = "sum",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Add the inputs of each window, multiply by the map's coefficient, add the map's bias.
+
+    Parameters
+    ----------
+    x : ndarray (n, c, h_in, w_in)
+        Images, float32 or float64.
+    w, b : ndarray (c,)
+        Coefficient and bias of each map.
+    kernel, stride
+        The window, as for :func:`lenet_fast.ops.max_pool2d`.
+    reduction : {"sum", "mean"}
+        The paper adds; many reproductions average. The functions that the two can express are
+        the same, the size of the coefficient's gradient is not.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray (n, c, h_out, w_out)
+        Not squashed yet.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    LeCun et al. 1998, section II.B, layers S2 and S4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> ops.subsample2d(x, np.array([0.5]), np.array([1.0]))
+    array([[[[ 6., 10.],
+             [22., 26.]]]])
+    """
+    images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
+    biases = checks.floats("b", b, "c", like=images)
+    checks.same_shape("b", biases, images.shape[1:2], "one bias a map of x")
+    run = backends.get(backend).subsample2d
+    y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
+    run(images, coefficients, biases, y, *taps, scale)
+    return y
+
+
+def _gradients(
+    function: str,
+    names: tuple[str, str, str],
+    dy: tuple[str, object],
+    x: object,
+    w: object,
+    kernel: object,
+    stride: object,
+    reduction: object,
+    backend: str | None,
+    out: object,
+) -> tuple[Array, Array, Array]:
+    images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
+    incoming = checks.incoming(*dy, shape, images)
+    run = getattr(backends.get(backend), function)
+    a_map = images.shape[1:2]
+    dx, dw, db = checks.outputs(
+        out, names, [images.shape, a_map, a_map], images.dtype, [dy, ("x", x), ("w", w)]
+    )
+    assert dx is not None and dw is not None and db is not None
+    run(incoming, images, coefficients, dx, dw, db, *taps, scale)
+    return dx, dw, db
+
+
+def subsample2d_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    reduction: str = "sum",
+    backend: str | None = None,
+    out: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of :func:`subsample2d`.
+
+    Parameters
+    ----------
+    dy : ndarray (n, c, h_out, w_out)
+        Gradient at the output.
+    x, w, kernel, stride, reduction, backend, out
+        As for :func:`subsample2d`; `out` is ``(dx, dw, db)``.
+
+    Returns
+    -------
+    dx : ndarray (n, c, h_in, w_in)
+    dw, db : ndarray (c,)
+        Summed over the batch.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    names = ("dx", "dw", "db")
+    options = (kernel, stride, reduction, backend, out)
+    return _gradients("subsample2d_backward", names, ("dy", dy), x, w, *options)
+
+
+def subsample2d_hessian(
+    hy: Array,
+    x: Array,
+    w: Array,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    reduction: str = "sum",
+    backend: str | None = None,
+    out: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array]:
+    """Pass the diagonal of the Hessian back through :func:`subsample2d`.
+
+    Parameters, shapes of the results and errors are those of :func:`subsample2d_backward`.
+
+    Returns
+    -------
+    hx, hw, hb : ndarray
+        ``w^2 hy``, ``hy s^2`` and ``hy``, each summed where it is shared, with s the window's sum.
+        With ``reduction="mean"`` s is the mean, and hx takes the squared share, 1/16.
+    """
+    names = ("hx", "hw", "hb")
+    options = (kernel, stride, reduction, backend, out)
+    return _gradients("subsample2d_hessian", names, ("hy", hy), x, w, *options)

@@ -1,0 +1,28 @@
+"""Output sizes of windowed operations, on plain integers."""
+
+from __future__ import annotations
+
+
+def window_extent(kernel: int, dilation: int) -> int:
+    """Return how many pixels a dilated kernel covers along one axis."""
+    return (kernel - 1) * dilation + 1
+
+
+def output_size(size: int, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> int:
+    """Return how many windows fit along one axis, or 0 where none does.
+
+    Parameters
+    ----------
+    size : int
+        Input pixels along the axis, before padding.
+    kernel, stride, dilation : int
+        Taps of the kernel, pixels between windows, pixels between taps; all at least 1.
+    padding : int
+        Pixels added on both sides together.
+
+    Notes
+    -----
+    A last window that does not fit is dropped ("floor" mode).
+    """
+    room = size + padding - window_extent(kernel, dilation)
+    return 0 if room < 0 else room // stride + 1
