@@ -1,0 +1,548 @@
+# Convolution by direct loops, one image a vector lane: a tile of as many images as a vector holds
+# is packed [map][row][column][lane], and each loop is the one that a single image would get.
+#
+# Absent links cost nothing: the loops run over a list of links. The input gradient is the forward
+# pass over dy, spread out by the stride and padded by the kernel, with flipped kernels.
+
+from libc.string cimport memset
+
+from common cimport real, scratch_free, scratch_new
+from lanes cimport (
+    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, LANES_F32, LANES_F64, broadcast, lane, lane_count,
+    lanes, lanes_f32, lanes_f64, pack, unpack,
+)
+
+
+cdef struct Links:
+    # The links of source map m are number first[m] to first[m + 1]: which target map each leads
+    # to, and where in the weights its kernel begins.
+    Py_ssize_t *first
+    Py_ssize_t *target
+    Py_ssize_t *kernel
+
+
+cdef struct Window:
+    Py_ssize_t kh
+    Py_ssize_t kw
+    Py_ssize_t stride_v
+    Py_ssize_t stride_h
+    Py_ssize_t dilation_v
+    Py_ssize_t dilation_h
+
+
+cdef struct Maps:
+    Py_ssize_t count
+    Py_ssize_t rows
+    Py_ssize_t columns
+
+
+cdef Links links_from_inputs(
+    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps,
+    Py_ssize_t *memory,
+) noexcept nogil:
+    """List for each input map the output maps it feeds."""
+    cdef Py_ssize_t width = connections.shape[1], height
+    cdef Py_ssize_t c, o, k = 0, links = connections.shape[0] * width
+    cdef Links table
+    height = connections.shape[0] // (inputs // width)
+    table.first = memory
+    table.target = memory + inputs + 1
+    table.kernel = table.target + links
+    for c in range(inputs):
+        table.first[c] = k
+        for o in range(c // width * height, c // width * height + height):
+            if connections[o, c % width]:
+                table.target[k] = o
+                table.kernel[k] = (o * width + c % width) * taps
+                k += 1
+    table.first[inputs] = k
+    return table
+
+
+cdef Links links_from_outputs(
+    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps,
+    Py_ssize_t *memory,
+) noexcept nogil:
+    """List for each output map the input maps it sees; its kernels are read from their end."""
+    cdef Py_ssize_t width = connections.shape[1], outputs = connections.shape[0]
+    cdef Py_ssize_t c, o, k = 0, height = outputs // (inputs // width)
+    cdef Links table
+    table.first = memory
+    table.target = memory + outputs + 1
+    table.kernel = table.target + outputs * width
+    for o in range(outputs):
+        table.first[o] = k
+        for c in range(width):
+            if connections[o, c]:
+                table.target[k] = o // height * width + c
+                table.kernel[k] = (o * width + c) * taps + taps - 1
+                k += 1
+    table.first[outputs] = k
+    return table
+
+
+cdef inline Py_ssize_t link_memory(
+    const unsigned char[:, ::1] connections, Py_ssize_t inputs
+) noexcept nogil:
+    """Integers that either table of links needs."""
+    return inputs + connections.shape[0] + 1 + 2 * connections.shape[0] * connections.shape[1]
+
+
+cdef inline void correlate_block(
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_row,
+    Py_ssize_t x_column, Py_ssize_t kh, Py_ssize_t kw, const void *w, const Py_ssize_t *kernel,
+    Py_ssize_t w_row, Py_ssize_t w_column, lanes *y, const Py_ssize_t *target, Py_ssize_t y_map,
+) noexcept nogil:
+    """Add one input map's share to adjacent columns of one row of `maps` output maps.
+
+    `maps` and `columns` are literals where this is called, so that the sums stay in registers.
+    """
+    cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
+    cdef lanes seen, factor
+    cdef lanes factors[CONV_MAPS]
+    cdef Py_ssize_t m, k, u, v
+    for m in range(maps):
+        for k in range(columns):
+            sums[m][k] = y[target[m] * y_map + k]
+    for u in range(kh):
+        for v in range(kw):
+            for m in range(maps):
+                factors[m] = broadcast(y, w, kernel[m] + u * w_row + v * w_column)
+            for k in range(columns):
+                seen = x[u * x_row + v * x_column + k * stride_h]
+                for m in range(maps):
+                    sums[m][k] = sums[m][k] + seen * factors[m]
+    for m in range(maps):
+        for k in range(columns):
+            y[target[m] * y_map + k] = sums[m][k]
+
+
+cdef inline void correlate_row(
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_row,
+    Py_ssize_t x_column, Py_ssize_t kh, Py_ssize_t kw, const void *w, const Py_ssize_t *kernel,
+    Py_ssize_t w_row, Py_ssize_t w_column, lanes *y, const Py_ssize_t *target, Py_ssize_t y_map,
+) noexcept nogil:
+    """One row of `maps` output maps: blocks of columns of literal widths, widest first."""
+    cdef Py_ssize_t s = 0
+    if stride_h == 1:
+        while columns - s >= CONV_COLUMNS:
+            correlate_block(maps, CONV_COLUMNS, 1, x + s, x_row, x_column, kh, kw, w, kernel,
+                            w_row, w_column, y + s, target, y_map)
+            s += CONV_COLUMNS
+        if columns - s >= 10:
+            correlate_block(maps, 10, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
+                            w_column, y + s, target, y_map)
+            s += 10
+        if columns - s >= 8:
+            correlate_block(maps, 8, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
+                            w_column, y + s, target, y_map)
+            s += 8
+        if columns - s >= 4:
+            correlate_block(maps, 4, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
+                            w_column, y + s, target, y_map)
+            s += 4
+    while columns - s >= 4:
+        correlate_block(maps, 4, stride_h, x + s * stride_h, x_row, x_column, kh, kw, w, kernel,
+                        w_row, w_column, y + s, target, y_map)
+        s += 4
+    while s < columns:
+        correlate_block(maps, 1, stride_h, x + s * stride_h, x_row, x_column, kh, kw, w, kernel,
+                        w_row, w_column, y + s, target, y_map)
+        s += 1
+
+
+cdef void correlate(
+    const lanes *x, Maps source, Py_ssize_t first_row, Py_ssize_t last_row, Window window,
+    const void *w, Py_ssize_t w_row, Py_ssize_t w_column, Links links, lanes *y, Maps result,
+) noexcept nogil:
+    """Add the convolution of a packed tile to y, which holds the biases.
+
+    Rows of x outside `first_row` to `last_row` are known to be zero and are left out.
+    """
+    cdef Py_ssize_t c, r, k, low, high, maps
+    cdef const lanes *row
+    for c in range(source.count):
+        k = links.first[c]
+        while k < links.first[c + 1]:
+            maps = min(links.first[c + 1] - k, <Py_ssize_t> CONV_MAPS)
+            for r in range(result.rows):
+                low, high = 0, window.kh
+                while low < high and r * window.stride_v + low * window.dilation_v < first_row:
+                    low += 1
+                while high > low and r * window.stride_v + (high - 1) * window.dilation_v > last_row:
+                    high -= 1
+                row = x + (
+                    c * source.rows + r * window.stride_v + low * window.dilation_v
+                ) * source.columns
+                if maps == CONV_MAPS:
+                    correlate_row(
+                        CONV_MAPS, result.columns, window.stride_h, row,
+                        window.dilation_v * source.columns, window.dilation_h, high - low,
+                        window.kw, (<const char *> w) + low * w_row * element_size(y),
+                        links.kernel + k, w_row, w_column, y + r * result.columns,
+                        links.target + k, result.rows * result.columns,
+                    )
+                else:
+                    correlate_row(
+                        1, result.columns, window.stride_h, row,
+                        window.dilation_v * source.columns, window.dilation_h, high - low,
+                        window.kw, (<const char *> w) + low * w_row * element_size(y),
+                        links.kernel + k, w_row, w_column, y + r * result.columns,
+                        links.target + k, result.rows * result.columns,
+                    )
+            k += maps
+
+
+cdef inline Py_ssize_t element_size(lanes *_) noexcept nogil:
+    if lanes is lanes_f32:
+        return sizeof(float)
+    else:
+        return sizeof(double)
+
+
+cdef inline void gradient_block(
+    Py_ssize_t maps, Py_ssize_t taps, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
+    Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
+    const Py_ssize_t *kernel,
+) noexcept nogil:
+    """Add one image tile's share to `taps` adjacent weights of one kernel row of `maps` links."""
+    cdef lanes sums[GRADIENT_MAPS][5]
+    cdef lanes incoming
+    cdef lanes seen[5]
+    cdef Py_ssize_t m, v, r, s, size = result.rows * result.columns
+    cdef const lanes *row
+    for m in range(maps):
+        for v in range(taps):
+            sums[m][v] = dw[kernel[m] + v]
+    for r in range(result.rows):
+        for s in range(result.columns):
+            row = x + r * x_row + s * stride_h
+            for v in range(taps):
+                seen[v] = row[v * dilation_h]
+            for m in range(maps):
+                incoming = dy[target[m] * size + r * result.columns + s]
+                for v in range(taps):
+                    sums[m][v] = sums[m][v] + incoming * seen[v]
+    for m in range(maps):
+        for v in range(taps):
+            dw[kernel[m] + v] = sums[m][v]
+
+
+cdef inline void gradient_row(
+    Py_ssize_t maps, Py_ssize_t kw, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
+    Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
+    const Py_ssize_t *kernel,
+) noexcept nogil:
+    """One kernel row of `maps` links: five taps at a time, the width of every LeNet's kernels."""
+    cdef Py_ssize_t v = 0
+    if dilation_h == 1:
+        while kw - v >= 5:
+            gradient_block(maps, 5, 1, x + v, x_row, stride_h, dy, target, result, dw + v, kernel)
+            v += 5
+    while v < kw:
+        gradient_block(maps, 1, 1, x + v * dilation_h, x_row, stride_h, dy, target, result,
+                       dw + v, kernel)
+        v += 1
+
+
+cdef void correlate_gradient(
+    const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
+    lanes *dw,
+) noexcept nogil:
+    """Add a packed tile's share to the gradient of every linked weight, lane by lane."""
+    cdef Py_ssize_t c, u, k, maps
+    cdef const lanes *row
+    for c in range(source.count):
+        for u in range(window.kh):
+            row = x + (c * source.rows + u * window.dilation_v) * source.columns
+            k = links.first[c]
+            while k < links.first[c + 1]:
+                maps = min(links.first[c + 1] - k, <Py_ssize_t> GRADIENT_MAPS)
+                if maps < GRADIENT_MAPS:
+                    maps = 1
+                if maps == GRADIENT_MAPS:
+                    gradient_row(
+                        GRADIENT_MAPS, window.kw, window.dilation_h, row,
+                        window.stride_v * source.columns, window.stride_h, dy, links.target + k,
+                        result, dw + u * window.kw, links.kernel + k,
+                    )
+                else:
+                    gradient_row(
+                        1, window.kw, window.dilation_h, row, window.stride_v * source.columns,
+                        window.stride_h, dy, links.target + k, result, dw + u * window.kw,
+                        links.kernel + k,
+                    )
+                k += maps
+
+
+cdef void forward_tiles(
+    lanes *memory, const void *x, Py_ssize_t n, Maps source, const void *w, const void *b,
+    bint unit, Links links, Window window, void *y, Maps result,
+) noexcept nogil:
+    """Convolve all images, a tile at a time."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
+    cdef Py_ssize_t seen = source.count * source.rows * source.columns
+    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
+    cdef Py_ssize_t i = 0, o, k, images
+    cdef lanes *x_tile = memory
+    cdef lanes *y_tile = memory + seen
+    while i < n:
+        images = min(n - i, full)
+        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
+        for o in range(result.count):
+            for k in range(positions):
+                y_tile[o * positions + k] = broadcast(memory, b, o * positions + k if unit else o)
+        correlate(
+            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, y_tile, result
+        )
+        unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
+        i += full
+
+
+cdef void input_gradient_tiles(
+    lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *w, Links links,
+    Window window, void *dx, Maps source,
+) noexcept nogil:
+    """Pass all gradients back to the input, a tile at a time."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
+    cdef Py_ssize_t seen = source.count * source.rows * source.columns
+    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
+    cdef Py_ssize_t top = (window.kh - 1) * window.dilation_v
+    cdef Py_ssize_t left = (window.kw - 1) * window.dilation_h
+    cdef Py_ssize_t i = 0, o, r, s, images
+    cdef Maps spread
+    cdef Window gather = window
+    cdef lanes *dx_tile = memory
+    cdef lanes *dy_tile = memory + seen
+    cdef lanes *spread_tile = dy_tile + made
+    cdef lanes *row
+    spread.count = result.count
+    spread.rows = source.rows + top
+    spread.columns = source.columns + left
+    gather.stride_v = gather.stride_h = 1
+    memset(spread_tile, 0, spread.count * spread.rows * spread.columns * sizeof(lanes))
+    while i < n:
+        images = min(n - i, full)
+        pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
+        for o in range(result.count):
+            for r in range(result.rows):
+                row = spread_tile + left + (
+                    o * spread.rows + top + r * window.stride_v
+                ) * spread.columns
+                for s in range(result.columns):
+                    row[s * window.stride_h] = dy_tile[o * positions + r * result.columns + s]
+        memset(dx_tile, 0, seen * sizeof(lanes))
+        correlate(
+            spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w,
+            -window.kw, -1, links, dx_tile, source,
+        )
+        unpack(dx_tile, seen, images, (<char *> dx) + i * seen * size, seen)
+        i += full
+
+
+cdef void weight_gradient_tiles(
+    lanes *memory, const void *dy, const void *x, Py_ssize_t n, Maps source, Links links,
+    Window window, Py_ssize_t weights, Maps result, bint unit,
+) noexcept nogil:
+    """Set the first `weights` vectors of memory to the gradient of each weight, lane by lane, and
+    those behind them to the gradients of the biases."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
+    cdef Py_ssize_t seen = source.count * source.rows * source.columns
+    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
+    cdef Py_ssize_t biases = made if unit else result.count
+    cdef Py_ssize_t i = 0, o, k, images
+    cdef lanes *db = memory + weights
+    cdef lanes *x_tile = db + biases
+    cdef lanes *dy_tile = x_tile + seen
+    memset(memory, 0, (weights + biases) * sizeof(lanes))
+    while i < n:
+        images = min(n - i, full)
+        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
+        pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
+        correlate_gradient(x_tile, source, window, dy_tile, result, links, memory)
+        for o in range(result.count):
+            for k in range(positions):
+                if unit:
+                    db[o * positions + k] = db[o * positions + k] + dy_tile[o * positions + k]
+                else:
+                    db[o] = db[o] + dy_tile[o * positions + k]
+        i += full
+
+
+cdef inline void fold(const void *sums, Py_ssize_t count, real *total) noexcept nogil:
+    """Set total[k] to the sum of the lanes of vector k."""
+    cdef Py_ssize_t i, k, full
+    cdef real value
+    if real is float:
+        full = LANES_F32
+    else:
+        full = LANES_F64
+    for k in range(count):
+        value = 0
+        for i in range(full):
+            value += (<const real *> sums)[k * full + i]
+        total[k] = value
+
+
+cdef inline Py_ssize_t vector_bytes(real *_) noexcept nogil:
+    if real is float:
+        return sizeof(lanes_f32)
+    else:
+        return sizeof(lanes_f64)
+
+
+cdef inline Maps maps_of(Py_ssize_t count, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    cdef Maps maps
+    maps.count, maps.rows, maps.columns = count, rows, columns
+    return maps
+
+
+cdef inline Window window_of(
+    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
+    Py_ssize_t dilation_v, Py_ssize_t dilation_h,
+) noexcept nogil:
+    cdef Window window
+    window.kh, window.kw, window.stride_v, window.stride_h = kh, kw, stride_v, stride_h
+    window.dilation_v, window.dilation_h = dilation_v, dilation_h
+    return window
+
+
+def conv2d_direct(
+    const real[:, :, :, ::1] x, const real[:, :, :, ::1] w, const real[:, :, ::1] b,
+    const unsigned char[:, ::1] connections, real[:, :, :, ::1] y, Py_ssize_t stride_v,
+    Py_ssize_t stride_h, Py_ssize_t dilation_v, Py_ssize_t dilation_h,
+):
+    """Set y to x convolved with w, plus b."""
+    cdef Py_ssize_t n = x.shape[0], taps = w.shape[2] * w.shape[3]
+    cdef Maps source = maps_of(x.shape[1], x.shape[2], x.shape[3])
+    cdef Maps result = maps_of(y.shape[1], y.shape[2], y.shape[3])
+    cdef Window window = window_of(
+        w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
+    )
+    cdef bint unit = b.shape[1] * b.shape[2] > 1
+    cdef Links links
+    cdef real *tag = NULL
+    cdef void *memory
+    cdef Py_ssize_t *table
+    assert source.rows > (result.rows - 1) * stride_v + (w.shape[2] - 1) * dilation_v
+    assert source.columns > (result.columns - 1) * stride_h + (w.shape[3] - 1) * dilation_h
+    if n == 0:
+        return
+    memory = scratch_new(vector_bytes(tag) * (
+        source.count * source.rows * source.columns + result.count * result.rows * result.columns
+    ))
+    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
+    if memory == NULL or table == NULL:
+        scratch_free(memory)
+        scratch_free(table)
+        raise MemoryError
+    with nogil:
+        links = links_from_inputs(connections, source.count, taps, table)
+        if real is float:
+            forward_tiles[lanes_f32](
+                <lanes_f32 *> memory, &x[0, 0, 0, 0], n, source, &w[0, 0, 0, 0], &b[0, 0, 0], unit,
+                links, window, &y[0, 0, 0, 0], result,
+            )
+        else:
+            forward_tiles[lanes_f64](
+                <lanes_f64 *> memory, &x[0, 0, 0, 0], n, source, &w[0, 0, 0, 0], &b[0, 0, 0], unit,
+                links, window, &y[0, 0, 0, 0], result,
+            )
+        scratch_free(memory)
+        scratch_free(table)
+
+
+def conv2d_input_gradient_direct(
+    const real[:, :, :, ::1] dy, const real[:, :, :, ::1] w,
+    const unsigned char[:, ::1] connections, real[:, :, :, ::1] dx, Py_ssize_t stride_v,
+    Py_ssize_t stride_h, Py_ssize_t dilation_v, Py_ssize_t dilation_h,
+):
+    """Set dx to the gradient at the input."""
+    cdef Py_ssize_t n = dx.shape[0], taps = w.shape[2] * w.shape[3]
+    cdef Maps source = maps_of(dx.shape[1], dx.shape[2], dx.shape[3])
+    cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
+    cdef Window window = window_of(
+        w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
+    )
+    cdef Links links
+    cdef real *tag = NULL
+    cdef void *memory
+    cdef Py_ssize_t *table
+    assert source.rows > (result.rows - 1) * stride_v + (w.shape[2] - 1) * dilation_v
+    assert source.columns > (result.columns - 1) * stride_h + (w.shape[3] - 1) * dilation_h
+    if n == 0:
+        return
+    memory = scratch_new(vector_bytes(tag) * (
+        source.count * source.rows * source.columns
+        + result.count * result.rows * result.columns
+        + result.count * (source.rows + (w.shape[2] - 1) * dilation_v)
+        * (source.columns + (w.shape[3] - 1) * dilation_h)
+    ))
+    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
+    if memory == NULL or table == NULL:
+        scratch_free(memory)
+        scratch_free(table)
+        raise MemoryError
+    with nogil:
+        links = links_from_outputs(connections, source.count, taps, table)
+        if real is float:
+            input_gradient_tiles[lanes_f32](
+                <lanes_f32 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, window,
+                &dx[0, 0, 0, 0], source,
+            )
+        else:
+            input_gradient_tiles[lanes_f64](
+                <lanes_f64 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, window,
+                &dx[0, 0, 0, 0], source,
+            )
+        scratch_free(memory)
+        scratch_free(table)
+
+
+def conv2d_weight_gradient_direct(
+    const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x,
+    const unsigned char[:, ::1] connections, real[:, :, :, ::1] dw, real[:, :, ::1] db,
+    Py_ssize_t stride_v, Py_ssize_t stride_h, Py_ssize_t dilation_v, Py_ssize_t dilation_h,
+):
+    """Set dw and db to the gradients summed over the batch."""
+    cdef Py_ssize_t n = x.shape[0], taps = dw.shape[2] * dw.shape[3]
+    cdef Py_ssize_t weights = dw.shape[0] * dw.shape[1] * taps
+    cdef Py_ssize_t biases = db.shape[0] * db.shape[1] * db.shape[2]
+    cdef Maps source = maps_of(x.shape[1], x.shape[2], x.shape[3])
+    cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
+    cdef Window window = window_of(
+        dw.shape[2], dw.shape[3], stride_v, stride_h, dilation_v, dilation_h
+    )
+    cdef bint unit = db.shape[1] * db.shape[2] > 1
+    cdef Links links
+    cdef real *tag = NULL
+    cdef char *memory
+    cdef Py_ssize_t *table
+    assert source.rows > (result.rows - 1) * stride_v + (dw.shape[2] - 1) * dilation_v
+    assert source.columns > (result.columns - 1) * stride_h + (dw.shape[3] - 1) * dilation_h
+    memory = <char *> scratch_new(vector_bytes(tag) * (
+        weights + biases + source.count * source.rows * source.columns
+        + result.count * result.rows * result.columns
+    ))
+    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
+    if memory == NULL or table == NULL:
+        scratch_free(memory)
+        scratch_free(table)
+        raise MemoryError
+    with nogil:
+        links = links_from_inputs(connections, source.count, taps, table)
+        # An empty batch has no first element to point to, and none is read.
+        if real is float:
+            weight_gradient_tiles[lanes_f32](
+                <lanes_f32 *> memory, &dy[0, 0, 0, 0] if n else NULL,
+                &x[0, 0, 0, 0] if n else NULL, n, source, links, window, weights, result, unit,
+            )
+        else:
+            weight_gradient_tiles[lanes_f64](
+                <lanes_f64 *> memory, &dy[0, 0, 0, 0] if n else NULL,
+                &x[0, 0, 0, 0] if n else NULL, n, source, links, window, weights, result, unit,
+            )
+        fold(memory, weights, &dw[0, 0, 0, 0])
+        fold(memory + weights * vector_bytes(tag), biases, &db[0, 0, 0])
+        scratch_free(memory)
+        scratch_free(table)
