@@ -1,0 +1,133 @@
+"""The Numba backend: the loops of ``kernels/`` in Python, compiled at their first call.
+
+Nothing is compiled at import. What was compiled is kept on disk, so that the next process starts at
+once: in ``NUMBA_CACHE_DIR`` if that is set, else next to these files, else in the user's cache
+folder; where none of these can be written, each process compiles for itself.
+
+Each file stands alone, even where two need the same loop: Numba looks at a function's own file, not
+at those it imports, to find out whether what it kept is out of date.
+"""
+
+try:
+    import numba as _numba
+except ImportError as error:
+    raise ImportError(
+        f"the numba backend needs Numba, which cannot be imported here ({error}); install it with: "
+        "pip install numba"
+    ) from error
+
+from lenet_fast.backends.numba_backend.activations import (
+    relu,
+    relu_backward,
+    relu_hessian,
+    scaled_tanh,
+    scaled_tanh_backward,
+    scaled_tanh_hessian,
+    sigmoid,
+    sigmoid_backward,
+    sigmoid_hessian,
+    tanh,
+    tanh_backward,
+    tanh_hessian,
+)
+from lenet_fast.backends.numba_backend.conv2d import (
+    conv2d_direct,
+    conv2d_input_gradient_direct,
+    conv2d_weight_gradient_direct,
+)
+from lenet_fast.backends.numba_backend.conv2d_im2col import (
+    conv2d_im2col,
+    conv2d_input_gradient_im2col,
+    conv2d_weight_gradient_im2col,
+)
+from lenet_fast.backends.numba_backend.dense import (
+    dense,
+    dense_input_gradient,
+    dense_weight_gradient,
+)
+from lenet_fast.backends.numba_backend.losses import (
+    map_loss,
+    map_loss_backward,
+    map_loss_hessian,
+    mean_squared_error,
+    mean_squared_error_backward,
+    mean_squared_error_hessian,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_hessian,
+)
+from lenet_fast.backends.numba_backend.pool2d import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from lenet_fast.backends.numba_backend.rbf import (
+    rbf,
+    rbf_backward,
+    rbf_hessian,
+)
+from lenet_fast.backends.numba_backend.subsample2d import (
+    subsample2d,
+    subsample2d_backward,
+    subsample2d_hessian,
+)
+
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d_algorithm",
+    "conv2d_direct",
+    "conv2d_im2col",
+    "conv2d_input_gradient_direct",
+    "conv2d_input_gradient_im2col",
+    "conv2d_weight_gradient_direct",
+    "conv2d_weight_gradient_im2col",
+    "dense",
+    "dense_input_gradient",
+    "dense_weight_gradient",
+    "describe",
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "rbf",
+    "rbf_backward",
+    "rbf_hessian",
+    "relu",
+    "relu_backward",
+    "relu_hessian",
+    "scaled_tanh",
+    "scaled_tanh_backward",
+    "scaled_tanh_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+    "subsample2d",
+    "subsample2d_backward",
+    "subsample2d_hessian",
+    "tanh",
+    "tanh_backward",
+    "tanh_hessian",
+]
+
+
+def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
+    """Return what "auto" means for a batch of n and outputs of h_out x w_out.
+
+    "direct" fills vectors with images, so it wants a batch; one output a map is a plain matrix
+    product. The border was measured at LeNet-5's layers.
+    """
+    return "im2col" if n < 6 or h_out * w_out == 1 else "direct"
+
+
+def describe() -> str:
+    """Return what this backend runs on."""
+    return f"Numba {_numba.__version__}"
