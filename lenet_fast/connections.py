@@ -1,0 +1,90 @@
+"""Connection tables: which input maps each output map of a convolution sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast import checks
+
+Table = npt.NDArray[np.bool_]
+
+
+def _table(links: list[str], c_in: int) -> Table:
+    """Return the table whose row o has True at the input maps in the o-th string of digits."""
+    table = np.zeros((len(links), c_in), np.bool_)
+    for o, maps in enumerate(links):
+        table[o, [int(c) for c in maps]] = True
+    table.setflags(write=False)
+    return table
+
+
+LENET5_C3 = _table(
+    [
+        *("012", "123", "234", "345", "045", "015"),
+        *("0123", "1234", "2345", "0345", "0145", "0125"),
+        *("0134", "1245", "0235"),
+        "012345",
+    ],
+    c_in=6,
+)
+"""LeNet-5, from the 6 maps of S2 to the 16 of C3: 60 links (LeCun et al. 1998, table I)."""
+
+LENET1_H3 = _table(
+    ["0", "01", "01", "1", "01", "01", "2", "23", "23", "3", "23", "23"],
+    c_in=4,
+)
+"""LeNet-1, from the 4 maps of H2 to the 12 of H3: 20 links (LeCun et al. 1990)."""
+
+
+def full(c_out: int, c_in: int) -> Table:
+    """Return the table in which every output map sees every input map."""
+    return np.ones((c_out, c_in), np.bool_)
+
+
+def checked(name: str, value: object, expected: tuple[int, int]) -> Table:
+    """Return a connection table as a bool array of its own.
+
+    Parameters
+    ----------
+    name : str
+        Argument, for the message.
+    value : ndarray of bool, or list of lists of 0, 1, False and True
+        One row an output map; the lists are what a model file holds.
+    expected : tuple of int
+        (output maps, input maps a group).
+
+    Raises
+    ------
+    TypeError
+        If it is neither a bool array nor such lists.
+    ValueError
+        If its shape is wrong, or an output map is without links.
+    """
+    if isinstance(value, (list, tuple)):
+        value = _from_lists(name, value, expected)
+    table = checks.table(name, value, expected).astype(np.bool_)
+    if not table.any(axis=1).all():
+        lonely = int(np.flatnonzero(~table.any(axis=1))[0])
+        raise ValueError(
+            f"{name}: expected a link or more for every output map, got none for map {lonely}"
+        )
+    return table
+
+
+def _from_lists(
+    name: str, value: list[object] | tuple[object, ...], expected: tuple[int, int]
+) -> Table:
+    c_out, c_in = expected
+    if len(value) != c_out:
+        raise ValueError(f"{name}: expected {c_out} rows, one an output map, got {len(value)}")
+    for row in value:
+        if not isinstance(row, (list, tuple)):
+            raise TypeError(f"{name}: expected rows that are lists, got {checks.kind(row)}")
+        if len(row) != c_in:
+            raise ValueError(f"{name}: expected {c_in} entries in each row, got {len(row)}")
+        for entry in row:
+            # 1.0 == 1 and "1" must not pass: a file that holds them was not written by us.
+            if type(entry) not in (int, bool) or entry not in (0, 1):
+                raise ValueError(f"{name}: expected entries 0 or 1, got {checks.kind(entry)}")
+    return np.array(value, np.bool_)

@@ -1,0 +1,201 @@
+"""The engine that runs everything, layer by layer: the judge of the others.
+
+A batch is cut into blocks by a rule of its size alone. Each block goes through the whole network
+and back, so that what it needs stays in the cache, and has its own gradients; these are added in
+the order of the blocks. So the number of threads changes no bit of a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lenet_fast import backends, checks
+from lenet_fast.checks import Array
+from lenet_fast.engines.interface import Totals
+from lenet_fast.losses import Loss
+from lenet_fast.network import Network
+from lenet_fast.threads import Pool, alone_with_blas, resolve, with_one_blas_thread
+
+SMALL, LARGE, MANY = 32, 64, 8
+"""Blocks have up to 32 images while there are fewer than eight of them, and then up to 64: for
+LeNet-5 larger ones leave the cache, and in smaller ones the calls cost as much as the work."""
+
+Result = TypeVar("Result")
+
+
+def blocks(n: int) -> list[slice]:
+    """Return the blocks of a batch of n images, all of nearly one size."""
+    count = max(-(-n // LARGE), min(-(-n // SMALL), MANY))
+    if n >= SMALL:
+        count = max(count, 2)  # for two threads
+    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
+
+
+class LayersEngine:
+    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
+
+    name = "layers"
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        *,
+        backend: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        loss.check(network)
+        self.network = network
+        self.loss = loss
+        # By name from here on: the choice of a use_backend block ends with the block.
+        self.backend = backends.current() if backend is None else backend
+        backends.get(self.backend)
+        self.threads = resolve(threads)
+        self._pool = Pool(self.threads)
+        trained = [i for i, layer in enumerate(network.layers) if layer.trainable]
+        self._first = trained[0] if trained else len(network.layers)
+        """Index of the first layer that learns; no gradient is wanted below it."""
+        curved = [i for i, layer in enumerate(network.layers) if layer.curved]
+        self._lowest_curved = curved[0] if curved else len(network.layers)
+        """Index of the first layer whose Hessian needs a gradient."""
+
+    def predict(self, x: Array) -> Array:
+        """Return the network's outputs (n, k)."""
+        x = self._images(x)
+        outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
+
+        def one(block: slice) -> None:
+            outputs[block] = self._outputs(x[block])
+
+        with self._results(one, len(x)) as results:
+            for _ in results:
+                pass
+        return outputs
+
+    def evaluate(self, x: Array, labels: Array) -> Totals:
+        """Return loss and errors."""
+        x, labels = self._examples(x, labels)
+
+        def one(block: slice) -> Totals:
+            return self._totals(self._outputs(x[block]), labels[block])
+
+        with self._results(one, len(x)) as results:
+            return sum(results, Totals())
+
+    def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
+        """Return loss and errors, and by parameter name the gradient of the mean loss."""
+        x, labels = self._examples(x, labels)
+
+        def one(block: slice) -> tuple[Totals, dict[str, Array]]:
+            return self._gradients(x[block], labels[block])
+
+        totals, sums = Totals(), self._zeros()
+        with self._results(one, len(x)) as results:
+            for part, gradients in results:
+                totals += part
+                _add(sums, gradients)
+        return totals, _mean(sums, len(x))
+
+    def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
+        """Return, by parameter name, the diagonal of the Hessian in the mean over the images."""
+        x, labels = self._examples(x, labels)
+
+        def one(block: slice) -> dict[str, Array]:
+            return self._hessian(x[block], labels[block])
+
+        sums = self._zeros()
+        with self._results(one, len(x)) as results:
+            for part in results:
+                _add(sums, part)
+        return _mean(sums, len(x))
+
+    def close(self) -> None:
+        """End the engine's threads; the next call would start new ones."""
+        self._pool.close()
+
+    def _images(self, x: Array) -> Array:
+        x = checks.floats("x", x, "n, c, h, w")
+        shape = (len(x), *self.network.input_shape)
+        checks.same_shape("x", x, shape, "n and the network's input_shape")
+        if x.dtype != self.network.dtype:
+            raise TypeError(f"x: expected dtype {self.network.dtype} of the network, got {x.dtype}")
+        return x
+
+    def _examples(self, x: Array, labels: Array) -> tuple[Array, Array]:
+        x = self._images(x)
+        return x, checks.labels("labels", labels, len(x), self.network.output_shape[0])
+
+    @contextlib.contextmanager
+    def _results(self, function: Callable[[slice], Result], n: int) -> Iterator[Iterator[Result]]:
+        """Hand out what a function returns for each block, in order; then nothing runs any more."""
+        alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.backend == "numpy":
+            # NumPy's own threads would fight with ours for the cores, and their number change bits.
+            alone, function = alone_with_blas(), with_one_blas_thread(function)
+        with alone, contextlib.closing(self._pool.run(function, blocks(n))) as results:
+            yield results
+
+    def _zeros(self) -> dict[str, Array]:
+        parameters = self.network.parameters
+        return {name: np.zeros_like(parameters[name]) for name in self.network.trainable_names}
+
+    def _outputs(self, x: Array) -> Array:
+        for layer in self.network.layers:
+            x = layer.forward(x, self.backend)
+        return x
+
+    def _totals(self, outputs: Array, labels: Array) -> Totals:
+        values = self.loss.values(outputs, labels, self.backend)
+        errors = np.count_nonzero(self.network.classify(outputs) != labels)
+        return Totals(float(values.sum(dtype=np.float64)), int(errors), len(labels))
+
+    def _passed(self, x: Array) -> list[Array]:
+        """Return the input of each layer, and the output of the last."""
+        passed = [x]
+        for layer in self.network.layers:
+            passed.append(layer.forward(passed[-1], self.backend))
+        return passed
+
+    def _gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
+        passed = self._passed(x)
+        y = passed.pop()
+        totals = self._totals(y, labels)
+        dy: Any = self.loss.gradient(y, labels, self.backend)
+        sums: dict[str, Array] = {}
+        for i in reversed(range(self._first, len(self.network.layers))):
+            layer, x = self.network.layers[i], passed.pop()
+            dy, gradients = layer.backward(dy, x, y, self.backend, i > self._first)
+            sums |= {f"{layer.name}.{name}": array for name, array in gradients.items()}
+            y = x
+        return totals, sums
+
+    def _hessian(self, x: Array, labels: Array) -> dict[str, Array]:
+        passed = self._passed(x)
+        y = passed.pop()
+        dy: Any = self.loss.gradient(y, labels, self.backend)
+        hy: Any = self.loss.hessian(y, labels, self.backend)
+        sums: dict[str, Array] = {}
+        for i in reversed(range(self._first, len(self.network.layers))):
+            layer, x = self.network.layers[i], passed.pop()
+            hy, diagonal = layer.hessian(hy, dy, x, y, self.backend, i > self._first)
+            # The gradient goes along as far down as a layer's own curvature asks for it.
+            below = i > max(self._first, self._lowest_curved)
+            dy = layer.backward(dy, x, y, self.backend)[0] if below else None
+            sums |= {f"{layer.name}.{name}": array for name, array in diagonal.items()}
+            y = x
+        return sums
+
+
+def _add(sums: dict[str, Array], parts: dict[str, Array]) -> None:
+    for name, part in parts.items():
+        sums[name] += part
+
+
+def _mean(sums: dict[str, Array], n: int) -> dict[str, Array]:
+    for array in sums.values():
+        array *= array.dtype.type(1 / max(n, 1))
+    return sums

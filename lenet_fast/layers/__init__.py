@@ -1,0 +1,60 @@
+"""The layers that a network is a list of.
+
+A layer keeps no trace of the batches that pass: ``backward`` and ``hessian`` are handed the input
+and the output of ``forward``, so that threads may run one layer on several batches at once.
+"""
+
+from __future__ import annotations
+
+from lenet_fast import configs
+from lenet_fast.layers.base import MAX_VALUES, Gradients, Layer, Shape
+from lenet_fast.layers.conv2d import Conv2D
+from lenet_fast.layers.dense import RBF, Dense
+from lenet_fast.layers.pool2d import AvgPool2D, MaxPool2D, Subsample2D
+from lenet_fast.layers.squashing import ReLU, ScaledTanh, Sigmoid, Tanh
+
+__all__ = [
+    "MAX_VALUES",
+    "RBF",
+    "AvgPool2D",
+    "Conv2D",
+    "Dense",
+    "Gradients",
+    "Layer",
+    "MaxPool2D",
+    "ReLU",
+    "ScaledTanh",
+    "Shape",
+    "Sigmoid",
+    "Subsample2D",
+    "Tanh",
+    "from_config",
+]
+
+_TYPES: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (
+        *(Conv2D, MaxPool2D, AvgPool2D, Subsample2D, Dense, RBF),
+        *(ScaledTanh, Tanh, Sigmoid, ReLU),
+    )
+}
+
+
+def from_config(config: object) -> Layer:
+    """Return the layer that a :meth:`Layer.config` describes.
+
+    The description may come from any file, so all of it is checked.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a description: a type or a key is unknown or missing, or a value is of
+        the wrong kind or out of range.
+    """
+    layer = configs.kind_of("layer", config, "type", _TYPES)
+    options = dict(configs.checked(layer.__name__, config, ("type", "name", *layer.options)))
+    del options["type"]
+    try:
+        return layer(**options)
+    except TypeError as error:
+        raise ValueError(f"{layer.__name__}: {error}") from error

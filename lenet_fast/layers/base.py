@@ -1,0 +1,204 @@
+"""What all layers have in common."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast import checks
+from lenet_fast.checks import Array
+from lenet_fast.shapes import output_size, window_extent
+
+Shape = tuple[int, ...]
+Gradients = dict[str, Array]
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | tuple[int, int, int, int]
+
+MAX_VALUES = 2**26
+"""Most numbers that the parameters of a network, or the units of one, may be. A model file that
+asks for more is broken or hostile, and must not make us allocate."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class Operations(NamedTuple):
+    """The ops that a layer goes through."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    hessian: Callable[..., Any]
+
+
+class Layer(ABC):
+    """A step of a network: its arrays, its shapes and counts, and the ops it goes through.
+
+    Parameters
+    ----------
+    name : str, optional
+        Up to 64 letters, digits and ``_ . -``. A network names the layers that have no name.
+
+    Attributes
+    ----------
+    name : str
+        Empty until there is one.
+    parameters : dict of str to ndarray
+        ``w`` and ``b``, where the layer has them. Empty until a network takes the layer in.
+    trainable : bool
+        Whether the parameters are learned.
+    curved : bool
+        Whether :meth:`hessian` needs the gradient at the output, because it keeps the second
+        derivative of the layer itself.
+    """
+
+    operations: ClassVar[Operations]
+    options: ClassVar[tuple[str, ...]] = ()  # arguments of __init__, kept under the same names
+    label: ClassVar[str]  # what the names that a network gives begin with
+    trainable: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
+
+    def __init__(self, *, name: str | None = None) -> None:
+        self.name = ""
+        self.parameters: dict[str, Array] = {}
+        if name is not None:
+            self.name = _checked_name(name)
+
+    @abstractmethod
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of one image's output; ValueError if the input does not fit."""
+
+    @abstractmethod
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        """Return the outputs for a batch of inputs."""
+
+    @abstractmethod
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        """Run a backward or a Hessian pass, which differ in the operation alone."""
+
+    def backward(
+        self, dy: Array, x: Array, y: Array, backend: str | None = None, input_gradient: bool = True
+    ) -> tuple[Array | None, Gradients]:
+        """Return the gradient at the input, and those of the parameters summed over the batch.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient at the output.
+        x, y : ndarray
+            What went into :meth:`forward`, and what came out.
+        backend : str, optional
+            See :mod:`lenet_fast.backends`.
+        input_gradient : bool
+            False: the first result is None.
+        """
+        return self._back(self.operations.backward, dy, x, y, backend, input_gradient)
+
+    def hessian(
+        self,
+        hy: Array,
+        dy: Array | None,
+        x: Array,
+        y: Array,
+        backend: str | None = None,
+        input_hessian: bool = True,
+    ) -> tuple[Array | None, Gradients]:
+        """Pass the diagonal of the Hessian back (LeCun et al. 1998, appendix C).
+
+        Parameters and results are those of :meth:`backward`, with `hy` in the place of `dy`; `dy`
+        itself is needed by `curved` layers alone, and is None for the others.
+        """
+        return self._back(self.operations.hessian, hy, x, y, backend, input_hessian)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        """Return the shape of each parameter."""
+        return {}
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> None:
+        """Make the parameters: zeros, or what is fixed."""
+        shapes = self.parameter_shapes(input_shape)
+        self.parameters = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+
+    def units(self, input_shape: Shape) -> int:
+        """Return the number of units, as the papers count them."""
+        return math.prod(self.output_shape(input_shape))
+
+    def connections(self, input_shape: Shape) -> int:
+        """Return the number of connections, as the papers count them: inputs and bias a unit."""
+        return 0
+
+    def parameter_count(self) -> int:
+        """Return the number of free parameters among those there are, absent links left out."""
+        return sum(array.size for array in self.parameters.values()) if self.trainable else 0
+
+    def fan_in(self) -> Array:
+        """Return how many inputs a unit has, for each output map or unit; empty without weights."""
+        return np.zeros(0)
+
+    def fan_out(self) -> float:
+        """Return how many weights an input goes through, in the mean; border and stride ignored."""
+        return 0.0
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description, without the arrays, for :func:`layers.from_config`."""
+        config: dict[str, Any] = {"type": type(self).__name__, "name": self.name}
+        for option in self.options:
+            value = getattr(self, option)
+            config[option] = list(value) if isinstance(value, tuple) else value
+        return config
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {checks.kind(name)}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"name: expected 1 to 64 of A-Z a-z 0-9 _ . -, got {name[:80]!r}")
+    return name
+
+
+def size(name: str, value: object) -> int:
+    """Return a number of maps or units."""
+    number = checks.integer(name, value, 1)
+    if number > MAX_VALUES:
+        raise ValueError(f"{name}: expected an int from 1 to {MAX_VALUES}, got {number}")
+    return number
+
+
+def images(input_shape: Shape, maps: int | None = None) -> tuple[int, int, int]:
+    """Return (c, h, w) if that is what an input shape holds, and c is `maps`."""
+    if len(input_shape) != 3:
+        raise ValueError(f"input: expected images (c, h, w), got shape {input_shape}")
+    c, h, w = input_shape
+    if maps is not None and c != maps:
+        raise ValueError(f"input: expected {maps} maps, got {c} (shape {input_shape})")
+    return c, h, w
+
+
+def windows(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int] = (1, 1),
+) -> tuple[int, int]:
+    """Return how many windows fit (rows, columns); ValueError if none does."""
+    rows = output_size(size[0], kernel[0], stride[0], dilation[0])
+    columns = output_size(size[1], kernel[1], stride[1], dilation[1])
+    if not (rows and columns):
+        covered = [window_extent(k, d) for k, d in zip(kernel, dilation, strict=True)]
+        raise ValueError(
+            f"kernel: expected one that fits {size[0]} x {size[1]} pixels, padding included, "
+            f"got one that covers {covered[0]} x {covered[1]}"
+        )
+    return rows, columns

@@ -1,0 +1,171 @@
+"""The convolution layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import checks, ops
+from lenet_fast import connections as tables
+from lenet_fast.checks import Array
+from lenet_fast.layers.base import (
+    MAX_VALUES,
+    Gradients,
+    IntPair,
+    Layer,
+    Operations,
+    Padding,
+    Shape,
+    images,
+    size,
+    windows,
+)
+
+
+class Conv2D(Layer):
+    """A convolution; see :func:`lenet_fast.ops.conv2d`.
+
+    Parameters
+    ----------
+    c_in, c_out : int
+        Input and output maps.
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the kernels.
+    stride, padding, dilation, groups, pad_value, algorithm
+        As for :func:`lenet_fast.ops.conv2d`.
+    connections : bool ndarray (c_out, c_in // groups), optional
+        Which output map sees which input map; each must see one at least. Absent links have
+        weights of zero, and count neither as parameters nor as connections.
+    bias : {"map", "unit"} or None
+        One bias a map, one a unit (as in the network of 1989), or none.
+    name : str, optional
+
+    Attributes
+    ----------
+    table : bool ndarray or None
+        `connections`.
+    """
+
+    operations = Operations(ops.conv2d, ops.conv2d_backward, ops.conv2d_hessian)
+    options = (
+        *("c_in", "c_out", "kernel", "stride", "padding", "dilation", "groups"),
+        *("connections", "pad_value", "bias", "algorithm"),
+    )
+    label = "conv"
+    trainable = True
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: IntPair = 5,
+        *,
+        stride: IntPair = 1,
+        padding: Padding = 0,
+        dilation: IntPair = 1,
+        groups: int = 1,
+        connections: tables.Table | None = None,
+        pad_value: float = 0.0,
+        bias: str | None = "map",
+        algorithm: str = "auto",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.c_in = size("c_in", c_in)
+        self.c_out = size("c_out", c_out)
+        self.kernel = checks.pair("kernel", kernel)
+        self.stride = checks.pair("stride", stride)
+        self.padding = checks.four_sides("padding", padding)
+        self.dilation = checks.pair("dilation", dilation)
+        self.groups = checks.integer("groups", groups, 1)
+        if self.c_in % self.groups or self.c_out % self.groups:
+            raise ValueError(
+                f"groups: expected a divisor of c_in = {c_in} and c_out = {c_out}, got {groups}"
+            )
+        self.pad_value = checks.real("pad_value", pad_value, np.dtype(np.float32))
+        self.bias = None if bias is None else checks.choice("bias", bias, ("map", "unit"))
+        self.algorithm = checks.choice("algorithm", algorithm, ("auto", "direct", "im2col"))
+        self._width = self.c_in // self.groups
+        self.table: tables.Table | None = None
+        if connections is not None:
+            self.table = tables.checked("connections", connections, (self.c_out, self._width))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        c, h, w = images(input_shape, self.c_in)
+        top, bottom, left, right = self.padding
+        padded = (h + top + bottom, w + left + right)
+        if c * math.prod(padded) > MAX_VALUES:
+            raise ValueError(
+                f"padding: expected at most {MAX_VALUES} pixels in all, got {c} maps of "
+                f"{padded[0]} x {padded[1]}"
+            )
+        return self.c_out, *windows(padded, self.kernel, self.stride, self.dilation)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        shapes: dict[str, Shape] = {"w": (self.c_out, self._width, *self.kernel)}
+        if self.bias == "map":
+            shapes["b"] = (self.c_out,)
+        elif self.bias == "unit":
+            shapes["b"] = self.output_shape(input_shape)
+        return shapes
+
+    def connections(self, input_shape: Shape) -> int:
+        _, h_out, w_out = self.output_shape(input_shape)
+        biases = self.c_out if self.bias else 0
+        return (int(self.fan_in().sum()) + biases) * h_out * w_out
+
+    def parameter_count(self) -> int:
+        if self.table is None or not self.parameters:
+            return super().parameter_count()
+        absent = int((~self.table).sum()) * math.prod(self.kernel)
+        return super().parameter_count() - absent
+
+    def fan_in(self) -> Array:
+        links = np.full(self.c_out, self._width) if self.table is None else self.table.sum(axis=1)
+        return links * math.prod(self.kernel)
+
+    def fan_out(self) -> float:
+        return float(self.fan_in().sum()) / self.c_in
+
+    def config(self) -> dict[str, Any]:
+        config = super().config()
+        config["connections"] = None if self.table is None else self.table.astype(int).tolist()
+        return config
+
+    def _geometry(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "connections": self.table,
+            "pad_value": self.pad_value,
+            "algorithm": self.algorithm,
+        }
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        w, b = self.parameters["w"], self.parameters.get("b")
+        return ops.conv2d(x, w, b, backend=backend, **self._geometry())
+
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        dx, dw, db = operation(
+            dy,
+            x,
+            self.parameters["w"],
+            bias=self.bias or "map",
+            input_gradient=to_input,
+            backend=backend,
+            **self._geometry(),
+        )
+        return dx, {"w": dw, "b": db} if self.bias else {"w": dw}

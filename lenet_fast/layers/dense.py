@@ -1,0 +1,168 @@
+"""Layers whose every unit sees all inputs. Images (n, c, h, w) are flattened on the way in."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast import bitmaps, checks, ops
+from lenet_fast.checks import Array
+from lenet_fast.layers.base import Gradients, Layer, Operations, Shape, size
+
+
+def _flat(x: Array) -> Array:
+    # Not reshape(n, -1), which an empty batch leaves undefined.
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+class _Full(Layer):
+    """A layer of n_out units that see n_in inputs each."""
+
+    def __init__(self, n_in: int, n_out: int, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.n_in = size("n_in", n_in)
+        self.n_out = size("n_out", n_out)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if math.prod(input_shape) != self.n_in:
+            raise ValueError(
+                f"input: expected {self.n_in} numbers an image (n_in), got "
+                f"{math.prod(input_shape)} (shape {input_shape})"
+            )
+        return (self.n_out,)
+
+    def fan_in(self) -> Array:
+        return np.full(self.n_out, self.n_in)
+
+    def fan_out(self) -> float:
+        return float(self.n_out)
+
+
+class Dense(_Full):
+    """Weighted sums of all inputs; see :func:`lenet_fast.ops.dense`.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Inputs and units.
+    name : str, optional
+    """
+
+    operations = Operations(ops.dense, ops.dense_backward, ops.dense_hessian)
+    options = ("n_in", "n_out")
+    label = "dense"
+    trainable = True
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        return {"w": (self.n_out, self.n_in), "b": (self.n_out,)}
+
+    def connections(self, input_shape: Shape) -> int:
+        return self.n_out * (self.n_in + 1)
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        return ops.dense(_flat(x), self.parameters["w"], self.parameters["b"], backend=backend)
+
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        w = self.parameters["w"]
+        dx, dw, db = operation(dy, _flat(x), w, input_gradient=to_input, backend=backend)
+        return dx.reshape(x.shape) if to_input else None, {"w": dw, "b": db}
+
+
+class RBF(_Full):
+    """Squared distances to fixed centres, the outputs of 1998; see :func:`lenet_fast.ops.rbf`.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Inputs and units.
+    centres : "digits", "given" or ndarray (n_out, n_in)
+        The bitmaps of the ten digits, which are 84 numbers each; or those of an array. "given" is
+        what :meth:`config` says of an array: the centres, which a model file holds among the
+        parameters, are zero until they are put there.
+    name : str, optional
+
+    Notes
+    -----
+    The centres are not trained. LeCun et al. 1998, section II.B: if they were, and there were no
+    competition between the classes, all of them could become equal and every distance zero.
+    """
+
+    operations = Operations(ops.rbf, ops.rbf_backward, ops.rbf_hessian)
+    options = ("n_in", "n_out", "centres")
+    label = "rbf"
+    curved = True
+
+    def __init__(
+        self,
+        n_in: int = 84,
+        n_out: int = 10,
+        *,
+        centres: str | npt.ArrayLike = "digits",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(n_in, n_out, name=name)
+        expected = (self.n_out, self.n_in)
+        self._centres: Array | None = None
+        if isinstance(centres, str):
+            self.centres = checks.choice("centres", centres, ("digits", "given"))
+        else:
+            self.centres = "given"
+            self._centres = checks.floats("centres", centres, "n_out, n_in").copy()
+        if self.centres == "digits":
+            self._centres = bitmaps.centres()
+        if self._centres is not None:
+            checks.same_shape("centres", self._centres, expected, "n_out, n_in")
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        return {"w": (self.n_out, self.n_in)}
+
+    def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> None:
+        super().build(input_shape, dtype)
+        if self._centres is not None:
+            self.parameters["w"][...] = self._centres
+
+    def connections(self, input_shape: Shape) -> int:
+        return self.n_out * self.n_in
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        return ops.rbf(_flat(x), self.parameters["w"], backend=backend)
+
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        if not to_input:
+            return None, {}
+        dx, _ = operation(dy, _flat(x), self.parameters["w"], backend=backend)
+        return dx.reshape(x.shape), {}
+
+    def hessian(
+        self,
+        hy: Array,
+        dy: Array | None,
+        x: Array,
+        y: Array,
+        backend: str | None = None,
+        input_hessian: bool = True,
+    ) -> tuple[Array | None, Gradients]:
+        """Pass the diagonal of the Hessian back; with `dy`, the curvature of the units is kept."""
+        operation = functools.partial(ops.rbf_hessian, dy=dy)
+        return self._back(operation, hy, x, y, backend, input_hessian)

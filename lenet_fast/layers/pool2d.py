@@ -1,0 +1,168 @@
+"""Layers that see their input through windows, map by map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lenet_fast import checks, ops
+from lenet_fast.checks import Array
+from lenet_fast.layers.base import (
+    Gradients,
+    IntPair,
+    Layer,
+    Operations,
+    Shape,
+    images,
+    size,
+    windows,
+)
+
+
+class _Pool(Layer):
+    """A pooling layer without parameters.
+
+    Parameters
+    ----------
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows, by default those of `kernel`.
+    name : str, optional
+    """
+
+    options: ClassVar[tuple[str, ...]] = ("kernel", "stride")
+    label = "pool"
+
+    def __init__(
+        self, kernel: IntPair = 2, stride: IntPair | None = None, *, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
+        self.kernel = checks.pair("kernel", kernel)
+        self.stride = self.kernel if stride is None else checks.pair("stride", stride)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        c, h, w = images(input_shape)
+        return c, *windows((h, w), self.kernel, self.stride)
+
+    def connections(self, input_shape: Shape) -> int:
+        return self.units(input_shape) * math.prod(self.kernel)
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        y: Array = self.operations.forward(
+            x, kernel=self.kernel, stride=self.stride, backend=backend
+        )
+        return y
+
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        if not to_input:
+            return None, {}
+        return operation(dy, x, kernel=self.kernel, stride=self.stride, backend=backend), {}
+
+
+class MaxPool2D(_Pool):
+    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
+
+    operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
+
+
+class AvgPool2D(_Pool):
+    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
+
+    operations = Operations(ops.avg_pool2d, ops.avg_pool2d_backward, ops.avg_pool2d_hessian)
+
+
+class Subsample2D(Layer):
+    """The trainable sub-sampling of 1998; see :func:`lenet_fast.ops.subsample2d`.
+
+    Parameters
+    ----------
+    channels : int
+        Maps; each has a coefficient ``w`` and a bias ``b``.
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows, by default those of `kernel`.
+    reduction : {"sum", "mean"}
+        What the coefficient multiplies.
+    name : str, optional
+    """
+
+    operations = Operations(ops.subsample2d, ops.subsample2d_backward, ops.subsample2d_hessian)
+    options: ClassVar[tuple[str, ...]] = ("channels", "kernel", "stride", "reduction")
+    label = "subsample"
+    trainable = True
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: IntPair = 2,
+        stride: IntPair | None = None,
+        *,
+        reduction: str = "sum",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self.channels = size("channels", channels)
+        self.kernel = checks.pair("kernel", kernel)
+        self.stride = self.kernel if stride is None else checks.pair("stride", stride)
+        self.reduction = checks.choice("reduction", reduction, ("sum", "mean"))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        c, h, w = images(input_shape, self.channels)
+        return c, *windows((h, w), self.kernel, self.stride)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        return {"w": (self.channels,), "b": (self.channels,)}
+
+    def connections(self, input_shape: Shape) -> int:
+        return self.units(input_shape) * (math.prod(self.kernel) + 1)
+
+    def fan_in(self) -> Array:
+        return np.full(self.channels, math.prod(self.kernel))
+
+    def fan_out(self) -> float:
+        return 1.0
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        w, b = self.parameters["w"], self.parameters["b"]
+        return ops.subsample2d(
+            x,
+            w,
+            b,
+            kernel=self.kernel,
+            stride=self.stride,
+            reduction=self.reduction,
+            backend=backend,
+        )
+
+    def _back(
+        self,
+        operation: Callable[..., Any],
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: str | None,
+        to_input: bool,
+    ) -> tuple[Array | None, Gradients]:
+        dx, dw, db = operation(
+            dy,
+            x,
+            self.parameters["w"],
+            kernel=self.kernel,
+            stride=self.stride,
+            reduction=self.reduction,
+            backend=backend,
+        )
+        return dx if to_input else None, {"w": dw, "b": db}

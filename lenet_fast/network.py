@@ -1,0 +1,305 @@
+"""A network: a plain list of layers whose shapes fit together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast import checks, configs, initialisers
+from lenet_fast.checks import Array
+from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
+from lenet_fast.layers import from_config as layer_from_config
+
+OUTPUTS = ("linear", "softmax", "rbf")
+DTYPES = ("float32", "float64")
+_MAX_LAYERS = 1000
+
+
+class Counts(NamedTuple):
+    """What the papers count: units with those of the input, free parameters, connections."""
+
+    units: int
+    parameters: int
+    connections: int
+
+
+class Network:
+    """Layers from an image to one number a class.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In order. The network takes them over: it makes their arrays and names those without a
+        name, so a layer can be part of one network only.
+    input_shape : (c, h, w)
+        Shape of one image.
+    output : {"linear", "softmax", "rbf"}
+        What the outputs are: scores of which the largest wins; the same, to be read through a
+        softmax, which is not part of the network; or the penalties of a last RBF layer, of which
+        the smallest wins.
+    dtype : {"float32", "float64"}
+        Of parameters and images.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    input_shape, output_shape : tuple of int
+        Of one image, and of its outputs: (k,).
+    shapes : list of tuple of int
+        Input shape of each layer, and the output shape of the last.
+    output : str
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind; if the output shape of a layer is not what the next
+        one expects, which it names; if two layers have one name, or one is part of a network.
+
+    Notes
+    -----
+    A new network is initialised by ``lecun1998`` with seed 0; see :meth:`initialise`.
+
+    Examples
+    --------
+    >>> from lenet_fast.layers import Conv2D, Dense, ScaledTanh
+    >>> from lenet_fast.network import Network
+    >>> net = Network([Conv2D(1, 4, 5), ScaledTanh(), Dense(4 * 28 * 28, 10)], output="softmax")
+    >>> net.counts()
+    Counts(units=4170, parameters=31474, connections=112906)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        input_shape: tuple[int, int, int] = (1, 32, 32),
+        output: str = "linear",
+        dtype: npt.DTypeLike = "float32",
+    ) -> None:
+        self.layers = _checked_layers(layers)
+        self.input_shape = _checked_input_shape(input_shape)
+        self.output = checks.choice("output", output, OUTPUTS)
+        self.dtype = _checked_dtype(dtype)
+        _name(self.layers)
+        self.shapes = _chain(self.layers, self.input_shape)
+        self.output_shape = self.shapes[-1]
+        self._check_output()
+        for layer, shape in zip(self.layers, self.shapes[:-1], strict=True):
+            layer.build(shape, self.dtype)
+        self.initialise()
+
+    def _check_output(self) -> None:
+        last = self.layers[-1]
+        if len(self.output_shape) != 1:
+            raise ValueError(
+                f"layers: expected a last layer with one number a class, such as Dense, got "
+                f"{last.name} with outputs of shape {self.output_shape}"
+            )
+        if isinstance(last, RBF) != (self.output == "rbf"):
+            raise ValueError(
+                f"output: expected 'rbf' where the last layer is an RBF, and only there, got "
+                f"{self.output!r} with a last layer {last.name} ({type(last).__name__})"
+            )
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """All arrays by name, such as ``C1.w``, fixed ones too; not copies."""
+        return {
+            f"{layer.name}.{name}": array
+            for layer in self.layers
+            for name, array in layer.parameters.items()
+        }
+
+    @property
+    def trainable_names(self) -> list[str]:
+        """Names of the parameters that are learned."""
+        return [
+            f"{layer.name}.{name}"
+            for layer in self.layers
+            if layer.trainable
+            for name in layer.parameters
+        ]
+
+    def initialise(self, initialiser: str = "lecun1998", seed: int = 0) -> None:
+        """Set all trainable parameters anew.
+
+        Parameters
+        ----------
+        initialiser : str
+            One of :data:`lenet_fast.initialisers.INITIALISERS`.
+        seed : int
+            The same seed gives the same weights, and another one others.
+        """
+        initialisers.initialise(self.layers, initialiser, seed)
+
+    def classify(self, outputs: Array) -> npt.NDArray[np.intp]:
+        """Return the winning class of each row of outputs (n, k); of equals, the first."""
+        winners = outputs.argmin(axis=1) if self.output == "rbf" else outputs.argmax(axis=1)
+        return np.asarray(winners, np.intp)
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Return the softmax of each row of outputs (n, k).
+
+        Raises
+        ------
+        ValueError
+            If the network's output is not "softmax": other outputs are no probabilities.
+        """
+        if self.output != "softmax":
+            raise ValueError(
+                f"output: expected a network with output 'softmax' for probabilities, "
+                f"got {self.output!r}"
+            )
+        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def counts(self) -> Counts:
+        """Return units, free parameters and connections, as the papers count them.
+
+        Squashing adds no units, the input does. Pooling and RBF layers have connections, though
+        no free parameters.
+        """
+        rows = self._counts_by_layer()
+        sums = [sum(row[column] for row in rows) for column in range(3)]
+        return Counts(math.prod(self.input_shape) + sums[0], sums[1], sums[2])
+
+    def _counts_by_layer(self) -> list[Counts]:
+        return [
+            Counts(layer.units(shape), layer.parameter_count(), layer.connections(shape))
+            for layer, shape in zip(self.layers, self.shapes[:-1], strict=True)
+        ]
+
+    def summary(self) -> str:
+        """Return a table of the layers: output shape, units, parameters, connections."""
+        rows: list[tuple[str, ...]] = [
+            ("layer", "kind", "output", "units", "parameters", "connections")
+        ]
+        rows.append(
+            ("input", "", _size_text(self.input_shape), f"{math.prod(self.input_shape):,}", "", "")
+        )
+        counts = self._counts_by_layer()
+        for layer, shape, count in zip(self.layers, self.shapes[1:], counts, strict=True):
+            numbers = (f"{number:,}" if number else "" for number in count)
+            rows.append((layer.name, type(layer).__name__, _size_text(shape), *numbers))
+        rows.append(("total", "", "", *(f"{number:,}" for number in self.counts())))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if column < 3 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description, without the arrays, for :meth:`from_config`."""
+        return {
+            "layers": [layer.config() for layer in self.layers],
+            "input_shape": list(self.input_shape),
+            "output": self.output,
+            "dtype": self.dtype.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: object) -> Network:
+        """Return a new network of the architecture that a :meth:`config` describes.
+
+        The description may come from any file, so all of it is checked. The weights are those
+        of a new network.
+
+        Raises
+        ------
+        ValueError
+            If it is not such a description, or the network would be absurdly large.
+        """
+        keys = ("layers", "input_shape", "output", "dtype")
+        arguments = dict(configs.checked("network", config, keys))
+        described = arguments.pop("layers")
+        if not isinstance(described, list) or len(described) > _MAX_LAYERS:
+            raise ValueError(
+                f"layers: expected a list of 1 to {_MAX_LAYERS}, got {checks.kind(described)}"
+            )
+        try:
+            return cls([layer_from_config(layer) for layer in described], **arguments)
+        except TypeError as error:
+            raise ValueError(f"network: {error}") from error
+
+
+def _checked_layers(given: Sequence[Layer]) -> list[Layer]:
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"layers: expected a list of layers, got {checks.kind(given)}")
+    if not 1 <= len(given) <= _MAX_LAYERS:
+        raise ValueError(f"layers: expected 1 to {_MAX_LAYERS} layers, got {len(given)}")
+    for index, layer in enumerate(given):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers: expected layers, got {checks.kind(layer)} at {index}")
+        if layer.parameters or any(layer is other for other in given[:index]):
+            raise ValueError(
+                f"layers: expected new layers, got {layer.name or type(layer).__name__} at "
+                f"{index}, which is part of a network already"
+            )
+    return list(given)
+
+
+def _checked_input_shape(given: object) -> tuple[int, int, int]:
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"input_shape: expected (c, h, w), got {checks.kind(given)}")
+    if len(given) != 3:
+        raise ValueError(f"input_shape: expected three numbers (c, h, w), got {len(given)}")
+    c, h, w = (checks.integer("input_shape", number, 1) for number in given)
+    return c, h, w
+
+
+def _checked_dtype(given: npt.DTypeLike) -> np.dtype[Any]:
+    if isinstance(given, (str, np.dtype, type)):  # None would count as float64 to NumPy
+        for name in DTYPES:
+            if given in (name, np.dtype(name)):
+                return np.dtype(name)
+    raise TypeError(f"dtype: expected float32 or float64, got {checks.kind(given)}")
+
+
+def _name(given: list[Layer]) -> None:
+    """Give a name to each layer without one, and check that all differ."""
+    taken: set[str] = set()
+    for layer in given:
+        if layer.name in taken:
+            raise ValueError(f"layers: expected names that differ, got {layer.name} twice")
+        if layer.name:
+            taken.add(layer.name)
+    for layer in given:
+        number = 1
+        while not layer.name:
+            name = f"{layer.label}{number}"
+            if name not in taken:
+                layer.name = name
+                taken.add(name)
+            number += 1
+
+
+def _chain(given: list[Layer], input_shape: Shape) -> list[Shape]:
+    """Return the shape before and after every layer; ValueError where two do not fit together."""
+    shapes = [input_shape]
+    values = 0
+    for layer in given:
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"layer {layer.name}: {error}") from error
+        values += sum(map(math.prod, layer.parameter_shapes(shapes[-2]).values()))
+        if max(values, *map(math.prod, shapes)) > MAX_VALUES:
+            raise ValueError(
+                f"layer {layer.name}: expected at most {MAX_VALUES} parameters in a network, and "
+                "units in a layer, got more"
+            )
+    return shapes
+
+
+def _size_text(shape: Shape) -> str:
+    return " x ".join(map(str, shape))

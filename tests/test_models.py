@@ -1,0 +1,414 @@
+"""Networks: the papers' tables and counts, shapes that fit together, hostile descriptions."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+
+import numpy as np
+import pytest
+from helpers import normal
+
+from lenet_fast import bitmaps, connections, engines, losses, models
+from lenet_fast.layers import (
+    MAX_VALUES,
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Sigmoid,
+    Tanh,
+)
+from lenet_fast.network import Network
+
+# --- tables and bitmaps ---------------------------------------------------------------------
+
+
+def test_table_of_lenet5():
+    table = connections.LENET5_C3
+    assert table.shape == (16, 6)
+    assert table.sum() == 60
+    np.testing.assert_array_equal(table.sum(axis=0), [10] * 6)
+    np.testing.assert_array_equal(table.sum(axis=1), [3] * 6 + [4] * 9 + [6])
+    # Rows 0-5 and 6-11 are runs of three and four neighbours in a ring of six maps.
+    for o, length in [(o, 3) for o in range(6)] + [(o, 4) for o in range(6, 12)]:
+        run = {(o + step) % 6 for step in range(length)}
+        assert set(np.flatnonzero(table[o])) == run
+    assert [np.flatnonzero(row).tolist() for row in table[12:15]] == [
+        *([0, 1, 3, 4], [1, 2, 4, 5], [0, 2, 3, 5])
+    ]
+
+
+def test_table_of_lenet1():
+    table = connections.LENET1_H3
+    assert table.shape == (12, 4)
+    assert table.sum() == 20
+    np.testing.assert_array_equal(table.sum(axis=0), [5] * 4)
+    assert not table[:6, 2:].any()
+    assert not table[6:, :2].any()
+    np.testing.assert_array_equal(table[6:, 2:], table[:6, :2])
+    # Paper's counts of H3: 20 kernels and 12 biases, 8x8 places.
+    layer = Conv2D(4, 12, 5, connections=table)
+    layer.build((4, 12, 12), np.float32)
+    assert (layer.parameter_count(), layer.connections((4, 12, 12))) == (512, 32_768)
+
+
+def test_tables_cannot_be_altered():
+    with pytest.raises(ValueError, match="read-only"):
+        connections.LENET5_C3[0, 0] = False
+    own = connections.full(3, 2)
+    assert own.shape == (3, 2)
+    assert own.all()
+    layer = Conv2D(2, 3, connections=own)
+    own[0] = False
+    assert layer.table.all()
+
+
+def test_bitmaps():
+    digits = bitmaps.digits()
+    assert digits.shape == (10, 12, 7)
+    assert digits.sum(axis=(1, 2)).tolist() == [35, 27, 33, 32, 41, 35, 39, 25, 43, 39]
+    numbers = [int("".join("01"[int(cell)] for cell in digit.ravel()), 2) for digit in digits]
+    assert [f"{number:x}" for number in numbers] == [
+        *("7c00e36c78f1e36c70000", "1871e0c183060c18fc000", "7c01f638618e30c1fc000"),
+        *("fe0c30c3c0c183c6f8000", "7c0003367cf1e3cefc183", "7c03fe0c0f0f03c6f8000"),
+        *("3cc3060fdcf1e3e6f8000", "fe0c1861830c183060000", "7d8f1e37d8f1e3c6f8000"),
+        "7d9f1e3cefc1830cf0000",
+    ]
+
+
+def test_distances_between_bitmaps():
+    centres = bitmaps.centres()
+    assert centres.shape == (10, 84)
+    assert set(np.unique(centres)) == {-1, 1}
+    distances = {
+        (a, b): int(((centres[a] - centres[b]) ** 2).sum())
+        for a, b in itertools.combinations(range(10), 2)
+    }
+    assert min(distances, key=distances.get) == (6, 8)
+    assert max(distances, key=distances.get) == (1, 4)
+    assert (distances[6, 8], distances[1, 4]) == (48, 200)
+    assert round(sum(distances.values()) / 45, 2) == 124.36
+
+
+# --- LeNet-5 ----------------------------------------------------------------------------------
+
+
+def by_layer(net: Network) -> dict[str, tuple[int, int]]:
+    """Return parameters and connections of the layers that have connections."""
+    rows = {
+        layer.name: (layer.parameter_count(), layer.connections(shape))
+        for layer, shape in zip(net.layers, net.shapes[:-1], strict=True)
+    }
+    return {name: row for name, row in rows.items() if row != (0, 0)}
+
+
+def test_lenet5_has_the_papers_counts():
+    net = models.lenet5()
+    assert by_layer(net) == {
+        "C1": (156, 122_304),
+        "S2": (12, 5_880),
+        "C3": (1_516, 151_600),
+        "S4": (32, 2_000),
+        "C5": (48_120, 48_120),
+        "F6": (10_164, 10_164),
+        "OUTPUT": (0, 840),
+    }
+    assert net.counts() == (9118, 60_000, 340_908)
+    np.testing.assert_array_equal(net.parameters["OUTPUT.w"], bitmaps.centres())
+
+
+def test_lenet5_with_all_links_between_s2_and_c3():
+    net = models.lenet5(connections="full")
+    assert by_layer(net)["C3"] == (2_416, 241_600)
+    assert net.counts().parameters == 60_900
+
+
+def test_lenet5_layers():
+    net = models.lenet5()
+    assert [layer.name for layer in net.layers] == [
+        *("C1", "C1.squash", "S2", "S2.squash", "C3", "C3.squash", "S4", "S4.squash"),
+        *("C5", "C5.squash", "F6", "F6.squash", "OUTPUT"),
+    ]
+    assert net.trainable_names == [
+        f"{layer}.{name}" for layer in ("C1", "S2", "C3", "S4", "C5", "F6") for name in "wb"
+    ]
+    shapes = {layer.name: shape for layer, shape in zip(net.layers, net.shapes[1:], strict=True)}
+    assert shapes["C1"] == (6, 28, 28)
+    assert shapes["S2"] == (6, 14, 14)
+    assert shapes["C3"] == (16, 10, 10)
+    assert shapes["S4"] == (16, 5, 5)
+    assert shapes["C5"] == (120, 1, 1)
+    assert shapes["F6"] == (84,)
+    assert net.output_shape == (10,)
+
+
+@pytest.mark.parametrize(("pooling", "kind"), [("average", AvgPool2D), ("max", MaxPool2D)])
+def test_pooling_is_not_squashed(pooling, kind):
+    net = models.lenet5(pooling=pooling)
+    names = [layer.name for layer in net.layers]
+    assert names[2:5] == ["S2", "C3", "C3.squash"]
+    assert type(net.layers[2]) is kind
+    assert net.counts().parameters == 60_000 - 44
+
+
+def test_without_pooling_the_convolutions_take_steps_of_two():
+    net = models.lenet5(pooling=None)
+    assert [name for name in net.parameters if name.endswith(".w")] == [
+        *("C1.w", "C3.w", "C5.w", "F6.w", "OUTPUT.w")
+    ]
+    assert net.counts().parameters == 60_000 - 44
+    assert net.shapes[1] == (6, 14, 14)
+    assert net.shapes[3] == (16, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"),
+    [("scaled_tanh", ScaledTanh), ("tanh", Tanh), ("sigmoid", Sigmoid), ("relu", ReLU)],
+)
+def test_activation(activation, kind):
+    net = models.lenet5(activation=activation)
+    squashing = [type(layer) for layer in net.layers if layer.name.endswith(".squash")]
+    assert squashing == [kind] * 6
+
+
+def test_extra_dense_layer():
+    net = models.lenet5(extra_dense=50, output="softmax")
+    names = [layer.name for layer in net.layers]
+    assert names[-6:] == ["C5.squash", "EXTRA", "EXTRA.squash", "F6", "F6.squash", "OUTPUT"]
+    assert net.parameters["EXTRA.w"].shape == (50, 120)
+    assert net.parameters["F6.w"].shape == (84, 50)
+
+
+@pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
+@pytest.mark.parametrize("pooling", ["subsample", "average", "max", None])
+def test_every_variant_learns(pooling, output, rng):
+    # A few steps of plain descent on twenty images must bring the loss down, in every variant.
+    net = models.lenet5(
+        pooling=pooling, output=output, extra_dense=40 if output == "linear" else None
+    )
+    net.initialise("eblearn")  # lecun1998 starts so close to zero that it takes long to get going
+    engine = engines.create(net, losses.default_for(net), threads=1)
+    x = normal(rng, 20, 1, 32, 32, dtype=np.float32)
+    labels = np.arange(20) % 10
+    rate = {"rbf": 0.002, "softmax": 0.1, "linear": 0.02}[output]
+    first, _ = engine.loss_and_gradients(x, labels)
+    for _ in range(60):
+        _, gradients = engine.loss_and_gradients(x, labels)
+        for name, gradient in gradients.items():
+            net.parameters[name][...] -= np.float32(rate) * gradient
+    last = engine.evaluate(x, labels)
+    assert last.loss < 0.8 * first.loss
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"pooling": "mean"}, ValueError, "pooling: expected one of subsample, average, max"),
+        ({"pooling": 2}, TypeError, "pooling: expected one of"),
+        ({"connections": "lenet"}, ValueError, "connections: expected one of table, full"),
+        ({"output": "svm"}, ValueError, "output: expected one of linear, softmax, rbf"),
+        ({"activation": "gelu"}, ValueError, "activation: expected one of scaled_tanh"),
+        ({"extra_dense": 0}, ValueError, "n_out: expected an int from 1"),
+        ({"initialiser": "zeros"}, ValueError, "initialiser: expected one of"),
+        ({"seed": "1"}, TypeError, "seed: expected an int"),
+        ({"dtype": "float16"}, TypeError, "dtype: expected float32 or float64"),
+    ],
+)
+def test_wrong_options(options, error, text):
+    with pytest.raises(error, match=text):
+        models.lenet5(**options)
+
+
+# --- Network ------------------------------------------------------------------------------------
+
+
+def test_names_are_given_and_unique():
+    net = Network(
+        [
+            Conv2D(1, 2, 3),
+            ReLU(),
+            Conv2D(2, 3, 3, name="conv1"),
+            ReLU(),
+            ReLU(name="x"),
+            Dense(12, 2),
+        ],
+        input_shape=(1, 6, 6),
+    )
+    names = [layer.name for layer in net.layers]
+    assert names == ["conv2", "squash1", "conv1", "squash2", "x", "dense1"]
+    assert list(net.parameters) == [
+        *("conv2.w", "conv2.b", "conv1.w", "conv1.b", "dense1.w", "dense1.b")
+    ]
+
+
+def test_parameters_are_the_layers_own():
+    net = models.lenet5()
+    net.parameters["C1.b"][0] = 7
+    assert net.layers[0].parameters["b"][0] == 7
+    assert net.parameters["C1.b"] is net.layers[0].parameters["b"]
+
+
+def test_a_copy_has_its_own_parameters():
+    net = models.lenet5()
+    twin = copy.deepcopy(net)
+    twin.parameters["C1.b"][...] = 7
+    assert not (net.parameters["C1.b"] == 7).any()
+    assert twin.config() == net.config()
+
+
+used = Dense(1, 2)
+Network([used], input_shape=(1, 1, 1))
+twice = ReLU()
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "error", "text"),
+    [
+        ([], {}, ValueError, "layers: expected 1 to 1000 layers, got 0"),
+        ([ReLU()] * 1001, {}, ValueError, "layers: expected 1 to 1000 layers, got 1001"),
+        ("relu", {}, TypeError, "layers: expected a list of layers, got str"),
+        ([ReLU], {}, TypeError, "layers: expected layers, got .* at 0"),
+        (
+            [used],
+            {},
+            ValueError,
+            "expected new layers, got dense1 at 0, which is part of a network",
+        ),
+        ([twice, twice], {}, ValueError, "expected new layers, got ReLU at 1"),
+        (
+            [ReLU(name="A"), Tanh(name="A")],
+            {},
+            ValueError,
+            "expected names that differ, got A twice",
+        ),
+        (
+            [Conv2D(1, 6, name="C1"), Conv2D(5, 16, name="C3")],
+            {},
+            ValueError,
+            r"layer C3: input: expected 5 maps, got 6 \(shape \(6, 28, 28\)\)",
+        ),
+        ([Conv2D(1, 6)], {}, ValueError, r"expected a last layer .* got conv1 .* \(6, 28, 28\)"),
+        ([Dense(1024, 2)], {"output": "rbf"}, ValueError, "output: expected 'rbf' where the last"),
+        ([RBF(1024, 2, centres="given")], {}, ValueError, "output: expected 'rbf' where the last"),
+        ([Dense(1024, 2)], {"output": "logits"}, ValueError, "output: expected one of"),
+        ([Dense(1024, 2)], {"dtype": "int32"}, TypeError, "dtype: expected float32 or float64"),
+        ([Dense(1024, 2)], {"dtype": ">f4"}, TypeError, "dtype: expected float32 or float64"),
+        ([Dense(1024, 2)], {"dtype": None}, TypeError, "dtype: expected float32 or float64"),
+        ([Dense(4, 2)], {"input_shape": (2, 2)}, ValueError, "input_shape: expected three numbers"),
+        ([Dense(4, 2)], {"input_shape": 4}, TypeError, r"input_shape: expected \(c, h, w\)"),
+        ([Dense(4, 2)], {"input_shape": (1, 2, 0)}, ValueError, "input_shape: expected an int"),
+        (
+            [Dense(1024, 2**17)],
+            {},
+            ValueError,
+            "layer dense1: expected at most 67108864 parameters",
+        ),
+    ],
+)
+def test_wrong_networks(layers, options, error, text):
+    with pytest.raises(error, match=text):
+        Network(layers, **options)
+
+
+def test_absurd_sizes_allocate_nothing():
+    layers = [Conv2D(1, 2**16, 1), MaxPool2D(32), Dense(2**16, 2)]
+    with pytest.raises(ValueError, match="layer conv1: expected at most 67108864 parameters"):
+        Network(layers, input_shape=(1, 32, 33))
+    assert not any(layer.parameters for layer in layers)
+    # Weights of absent links take memory too.
+    table = np.eye(2**10, dtype=bool)
+    with pytest.raises(ValueError, match="layer conv1: expected at most"):
+        Network([Conv2D(2**10, 2**10, 9, connections=table)], input_shape=(2**10, 9, 9))
+    with pytest.raises(ValueError, match="expected at most"):
+        Network([Dense(MAX_VALUES, 1), ReLU()], input_shape=(1, 1, MAX_VALUES))
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("float32"), "f4"])
+def test_dtype_by_any_name(dtype):
+    net = Network([Dense(4, 2)], input_shape=(1, 2, 2), dtype=dtype)
+    assert net.dtype == np.float32
+    assert net.parameters["dense1.w"].dtype == np.float32
+
+
+def test_classify():
+    outputs = np.array([[1.0, 3.0, 2.0], [5.0, 5.0, 6.0], [0.0, 0.0, 0.0]])
+    scores = Network([Dense(4, 3)], input_shape=(1, 2, 2))
+    np.testing.assert_array_equal(scores.classify(outputs), [1, 2, 0])
+    penalties = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
+    np.testing.assert_array_equal(penalties.classify(outputs), [0, 0, 0])
+    assert scores.classify(outputs[:0]).shape == (0,)
+
+
+def test_probabilities():
+    net = Network([Dense(4, 3)], input_shape=(1, 2, 2), output="softmax")
+    found = net.probabilities(np.array([[0.0, np.log(2), np.log(5)], [1000.0, 0.0, -1000.0]]))
+    np.testing.assert_allclose(found, [[1 / 8, 2 / 8, 5 / 8], [1, 0, 0]], atol=1e-15)
+    assert net.probabilities(np.zeros((0, 3))).shape == (0, 3)
+    for output, layer in (("linear", Dense(4, 10)), ("rbf", RBF(4, 10, centres=np.eye(10, 4)))):
+        other = Network([layer], input_shape=(1, 2, 2), output=output)
+        with pytest.raises(ValueError, match=f"output: expected .* 'softmax' .*, got '{output}'"):
+            other.probabilities(np.zeros((1, 10)))
+
+
+def test_summary():
+    lines = models.lenet5().summary().splitlines()
+    cells = [line.split() for line in lines]
+    assert cells[0] == ["layer", "kind", "output", "units", "parameters", "connections"]
+    assert ["C3", "Conv2D", "16", "x", "10", "x", "10", "1,600", "1,516", "151,600"] in cells
+    assert ["OUTPUT", "RBF", "10", "10", "840"] in cells
+    assert cells[-1] == ["total", "9,118", "60,000", "340,908"]
+    assert max(map(len, lines)) <= 80
+
+
+# --- descriptions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pooling": "max", "output": "softmax", "activation": "relu", "connections": "full"},
+        {"pooling": None, "output": "linear", "extra_dense": 9, "dtype": "float64"},
+    ],
+)
+def test_config_survives_json(options):
+    net = models.lenet5(**options)
+    config = json.loads(json.dumps(net.config(), allow_nan=False))
+    twin = Network.from_config(config)
+    assert twin.config() == net.config() == config
+    assert twin.summary() == net.summary()
+    assert twin.dtype == net.dtype
+    assert {name: array.shape for name, array in twin.parameters.items()} == {
+        name: array.shape for name, array in net.parameters.items()
+    }
+
+
+GOOD = models.lenet5().config()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(None, [], {}, "lenet5"),
+        GOOD | {"seed": 1},
+        {key: value for key, value in GOOD.items() if key != "dtype"},
+        *(
+            GOOD | {"layers": layers}
+            for layers in (None, {}, [], [None], "C1", GOOD["layers"][:-1])
+        ),
+        GOOD | {"layers": GOOD["layers"] * 100},
+        GOOD | {"layers": GOOD["layers"][1:]},
+        *(GOOD | {"input_shape": shape} for shape in ([32, 32], [1, 32.0, 32], [1, -1, 32], 32)),
+        GOOD | {"input_shape": [1, 2**31 - 1, 2**31 - 1]},
+        *(GOOD | {"output": output} for output in ("softmax", None, ["rbf"])),
+        *(GOOD | {"dtype": dtype} for dtype in ("float16", "object", None, ["float32"], 4, {})),
+    ],
+)
+def test_from_config_trusts_nothing(config):
+    with pytest.raises(ValueError, match=r".+: expected .+, got "):
+        Network.from_config(config)
