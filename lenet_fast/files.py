@@ -1,0 +1,314 @@
+"""Model files, and the atomic write that everything which writes goes through.
+
+A file is in the safetensors format, never a pickle: reading one runs no code. Its metadata
+hold what it is, the versions, the architecture, and a SHA-256 over all of that and every
+array, so that a file that was cut, altered or made by another program is told from a good one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from lenet_fast import losses
+from lenet_fast.checks import Array
+from lenet_fast.errors import FileFormatError
+from lenet_fast.network import Network
+
+FORMAT_VERSION = 1
+_KEY = "lenet_fast"
+MAX_BYTES = 2**30
+"""No file larger than this is read or written; LeNet-5 takes about 250,000 bytes."""
+
+
+class SavedModel(NamedTuple):
+    """What a model file holds."""
+
+    network: Network
+    loss: losses.Loss | None
+    extra: dict[str, Any]
+    library_version: str
+
+
+def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], None]) -> None:
+    """Write a file so that its name always leads to the whole old one or the whole new one.
+
+    The bytes go to a temporary file in the same folder, and from there to the disk; then the
+    file is renamed. Whatever fails, the old file stays and the temporary one is removed.
+
+    Parameters
+    ----------
+    path : path
+        The file. Its folder must exist. A symbolic link is followed, not replaced.
+    content : bytes or callable
+        What to write, or a function that writes it to the open file that it is given.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing, full or not writable, or `path` is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # gone: it has become the target
+            os.unlink(temporary)
+    # The rename itself must outlive a power cut. Not every system can do this with a folder;
+    # the file is whole either way.
+    with contextlib.suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    network: Network,
+    loss: losses.Loss | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Save a network, and the loss it was trained with, to a model file.
+
+    Parameters
+    ----------
+    path : path
+        The file; one that is there is replaced.
+    network : Network
+        Its architecture and all its arrays are saved.
+    loss : Loss, optional
+        One of :mod:`lenet_fast.losses`.
+    extra : mapping, optional
+        Anything that JSON can hold, to be returned by :func:`read_model`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not finite: such a file would not be accepted back.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The same network, loss and extra give the same bytes with the same version.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lenet_fast import files, models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.safetensors")
+    ...     files.save_model(path, models.lenet5())
+    ...     files.load_model(path).counts().parameters
+    60000
+    """
+    for name, array in network.parameters.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"network: expected finite parameters, got NaN or infinity in {name}")
+    metadata = {
+        "network": network.config(),
+        "loss": None if loss is None else loss.config(),
+        "extra": dict(extra or {}),
+    }
+    write_tensors(path, "model", network.parameters, metadata)
+
+
+def load_model(path: str | os.PathLike[str]) -> Network:
+    """Load the network of a model file; :func:`read_model` gives the rest of it too.
+
+    Parameters
+    ----------
+    path : path
+        A file written by :func:`save_model`, such as a run's ``model.safetensors``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If it is no model file, or one that was cut or altered; the message says which.
+    """
+    return read_model(path).network
+
+
+def read_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Load all that a model file holds: network, loss (None if there is none), extra, version.
+
+    Raises as :func:`load_model` does.
+    """
+    tensors, metadata = read_tensors(path, "model")
+    network = build_network(path, metadata.get("network"), tensors)
+    loss = build(path, "loss", losses.from_config, metadata.get("loss"), optional=True)
+    version = str(metadata.get("library_version"))
+    return SavedModel(network, loss, metadata.get("extra", {}), version)
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    kind: str,
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write arrays and JSON-able metadata to a sealed safetensors file of a kind ("model")."""
+    import safetensors.numpy  # late: only files need it, never the ops
+
+    from lenet_fast import __version__
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > MAX_BYTES // 2:
+        raise ValueError(f"{path}: expected at most {MAX_BYTES // 2} bytes of arrays, got {size}")
+    content = {
+        "format": f"lenet_fast {kind}",
+        "format_version": FORMAT_VERSION,
+        "library_version": __version__,
+        **metadata,
+    }
+    content["sha256"] = _digest(arrays, content)
+    # One entry, since the library writes several in an order that changes from file to file.
+    write_atomic(path, safetensors.numpy.save(arrays, {_KEY: json.dumps(content)}))
+
+
+def read_tensors(
+    path: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and metadata of a file of :func:`write_tensors`.
+
+    They are those that were written; whether they make sense is for the caller to see.
+    """
+    import safetensors
+    import safetensors.numpy
+
+    raw = _read(path)
+    try:
+        tensors = safetensors.numpy.load(raw)
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype NumPy lacks
+        raise FileFormatError(
+            f"{path}: expected a lenet_fast {kind} file, got one that is cut short or not in the "
+            f"safetensors format at all ({error})"
+        ) from None
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    text = (header.get("__metadata__") or {}).get(_KEY)
+    if text is None:
+        raise FileFormatError(
+            f"{path}: expected a lenet_fast {kind} file, got the safetensors file of "
+            "another program"
+        )
+    try:
+        content = dict(json.loads(text))
+    except (TypeError, ValueError, RecursionError):
+        content = {}
+    made_by, version = content.get("format"), content.get("format_version")
+    if made_by != f"lenet_fast {kind}":
+        raise FileFormatError(f"{path}: expected a lenet_fast {kind} file, got a {made_by} file")
+    if version != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{path}: expected format version {FORMAT_VERSION}, got {version}, written by "
+            f"lenet_fast {content.get('library_version')}; use that version to read it"
+        )
+    if content.pop("sha256", None) != _digest(tensors, content):
+        raise FileFormatError(
+            f"{path}: expected the SHA-256 that was written with the file, got another; "
+            "the file has been altered or damaged"
+        )
+    return tensors, content
+
+
+def build(
+    path: str | os.PathLike[str],
+    what: str,
+    from_config: Callable[[dict[str, Any]], Any],
+    config: Any,
+    *,
+    optional: bool = False,
+) -> Any:
+    """Return the object that a file's metadata describe; FileFormatError if they describe none."""
+    if config is None and optional:
+        return None
+    if not isinstance(config, dict):
+        raise FileFormatError(f"{path}: expected a description of the {what}, got none")
+    try:
+        return from_config(config)
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        raise FileFormatError(
+            f"{path}: expected a {what} that this version knows, got one that cannot be built "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def build_network(
+    path: str | os.PathLike[str], config: Any, tensors: Mapping[str, Array]
+) -> Network:
+    """Return the network of a file's metadata with the file's arrays in it, all checked."""
+    network: Network = build(path, "network", Network.from_config, config)
+    check_arrays(path, tensors, network.parameters)
+    for name, array in network.parameters.items():
+        array[...] = tensors[name]
+    return network
+
+
+def check_arrays(
+    path: str | os.PathLike[str], tensors: Mapping[str, Array], like: Mapping[str, Array]
+) -> None:
+    """Raise FileFormatError unless a file's arrays have the names, shapes and dtypes of others.
+
+    They must be finite too: a network with a NaN in it answers nothing, and no training of
+    ours writes one.
+    """
+    if tensors.keys() != like.keys():
+        wrong = sorted(tensors.keys() ^ like.keys())
+        raise FileFormatError(
+            f"{path}: expected the arrays of the network it describes, got a file in which these "
+            f"are missing or too many: {', '.join(wrong[:5])}"
+        )
+    for name, array in like.items():
+        found = tensors[name]
+        if found.shape != array.shape or found.dtype != array.dtype:
+            raise FileFormatError(
+                f"{path}: {name}: expected {array.dtype} of shape {array.shape}, got "
+                f"{found.dtype} of shape {found.shape}"
+            )
+        if not np.isfinite(found).all():
+            raise FileFormatError(f"{path}: {name}: expected finite values, got NaN or infinity")
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    info = os.stat(path)  # first: opening a pipe would wait for its other end
+    if stat.S_ISDIR(info.st_mode):
+        raise FileFormatError(f"{path}: expected a file, got a folder")
+    if not stat.S_ISREG(info.st_mode):
+        raise FileFormatError(f"{path}: expected a regular file, got a device or a pipe")
+    if not 0 < info.st_size <= MAX_BYTES:
+        raise FileFormatError(
+            f"{path}: expected a file of 1 to {MAX_BYTES} bytes, got {info.st_size} bytes"
+        )
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _digest(tensors: Mapping[str, Array], content: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(content).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

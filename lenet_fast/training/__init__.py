@@ -1,0 +1,29 @@
+"""Training: the trainer, and what it is put together from."""
+
+from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
+from lenet_fast.training.history import History, Row
+from lenet_fast.training.optimisers import SGD
+from lenet_fast.training.schedules import (
+    LENET5_1998_RATES,
+    Constant,
+    RateList,
+    StepDecay,
+)
+from lenet_fast.training.trainer import Trainer, TrainingDiverged, evaluate
+
+__all__ = [
+    "LENET5_1998_RATES",
+    "SGD",
+    "Callback",
+    "Constant",
+    "EpochTable",
+    "History",
+    "Progress",
+    "ProgressBar",
+    "RateList",
+    "Row",
+    "StepDecay",
+    "Trainer",
+    "TrainingDiverged",
+    "evaluate",
+]

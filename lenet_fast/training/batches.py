@@ -1,0 +1,76 @@
+"""From a data set to batches: their order, their preparation, and a pass for evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from lenet_fast import checks, data
+from lenet_fast.checks import Array
+from lenet_fast.engines import Engine, Totals
+from lenet_fast.network import Network
+from lenet_fast.training.checkpoints import Fingerprint
+
+_EVALUATION_BATCH = 1000
+
+
+def evaluate(
+    network: Network,
+    engine: Engine,
+    dataset: data.Dataset,
+    *,
+    on_batch: Callable[[int, int, float], None] | None = None,
+) -> Totals:
+    """Return the summed loss, the errors and the number of images of a data set.
+
+    Parameters
+    ----------
+    network : Network
+        Says what size and dtype the images must have.
+    engine : Engine
+        The one that runs it.
+    dataset : Dataset
+        Prepared a thousand images at a time, so that memory stays small.
+    on_batch : callable, optional
+        Called with the images done, the images in all, and the sum of the losses so far.
+    """
+    totals = Totals()
+    for first in range(0, len(dataset), _EVALUATION_BATCH):
+        block = slice(first, first + _EVALUATION_BATCH)
+        x, labels = prepared(network, dataset.images[block], dataset.labels[block])
+        # A network that overflows is told by its loss.
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals += engine.evaluate(x, labels)
+        if on_batch is not None:
+            on_batch(totals.images, len(dataset), totals.loss)
+    return totals
+
+
+def shuffled(images: int, seed: int, epoch: int) -> Array:
+    """Return the order of the images in an epoch; it depends on these three numbers only.
+
+    Sorting the raw output of a counter-based generator gives the same order with every version
+    of NumPy, which the generators' own ``permutation`` does not promise.
+    """
+    raw = np.random.Philox(key=[seed, epoch]).random_raw(images)
+    return np.argsort(raw, kind="stable")
+
+
+def fingerprint(name: str, dataset: data.Dataset) -> Fingerprint:
+    """Return what tells a data set from another; raise unless it is one with images in it."""
+    if not isinstance(dataset, data.Dataset):
+        raise TypeError(f"{name}: expected a Dataset, got {checks.kind(dataset)}")
+    if len(dataset.images) == 0:
+        raise ValueError(f"{name}: expected at least one image, got none")
+    digest = hashlib.sha256(repr(dataset.images.shape).encode())
+    digest.update(np.ascontiguousarray(dataset.images).data)
+    digest.update(np.ascontiguousarray(dataset.labels).data)
+    return Fingerprint(dataset.name, len(dataset.images), digest.hexdigest())
+
+
+def prepared(network: Network, images: Array, labels: Array) -> tuple[Array, Array]:
+    """Return images and labels as an engine takes them."""
+    size = network.input_shape[-1]
+    return data.prepare(images, size=size, dtype=network.dtype), labels

@@ -1,0 +1,164 @@
+"""What can be told about a training run while it goes on: a protocol, and two for the terminal.
+
+rich is imported when training starts, so that everything else does without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lenet_fast.training.history import Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lenet_fast.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an epoch has come.
+
+    Attributes
+    ----------
+    phase : {"train", "evaluate"}
+        ``images`` and ``total`` count the images of this phase.
+    epoch, epochs : int
+        The epoch in progress, from 1, and how many there will be.
+    loss : float
+        Mean loss of the images of this phase so far.
+    images_per_second : float
+        Of this phase so far.
+    """
+
+    phase: Literal["train", "evaluate"]
+    epoch: int
+    epochs: int
+    images: int
+    total: int
+    loss: float
+    images_per_second: float
+
+
+class Callback:
+    """Base class of callbacks; every method does nothing and may be overridden.
+
+    Any of them may call ``trainer.stop()``. What they raise ends the training.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Training starts or goes on; ``trainer.history`` has the epochs that are complete."""
+
+    def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
+        """A batch has been trained on or evaluated."""
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """An epoch is complete, and its files are written."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Training has ended, be it by an exception."""
+
+
+class ProgressBar(Callback):
+    """A bar with images/s and remaining time for each epoch; silent when not on a terminal.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where to draw. By default rich's own, which :class:`EpochTable` uses too, so that its
+        lines appear above the bar.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console
+        self._bar: Any = None
+        self._task: Any = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Start the bar."""
+        from rich import get_console, progress
+
+        console = self._console or get_console()
+        if not console.is_terminal:
+            return
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=20),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[rest]}"),
+            progress.TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, rest="")
+        self._bar.start()
+
+    def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        description = f"epoch {progress.epoch}/{progress.epochs}"
+        if progress.phase == "evaluate":
+            description = "evaluating"
+        shown = self._bar.tasks[0]
+        if (description, progress.total) != (shown.description, shown.total):
+            self._bar.reset(self._task, total=progress.total, description=description, rest="")
+        self._bar.update(
+            self._task,
+            completed=progress.images,
+            rest=f"{progress.images_per_second:,.0f} images/s  loss {progress.loss:.4f}",
+        )
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+class EpochTable(Callback):
+    """One line an epoch: loss, error and misclassified images of both sets, on 80 columns.
+
+    The epochs that a resumed run has behind it come first. A star marks an epoch that was the
+    best until then, by the rule of :attr:`History.best`.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where to print; rich's own by default.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console
+        self._best: tuple[int, float] | None = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Print the head of the table, and the epochs that are complete."""
+        self._best = None
+        self._print("               --------- train --------  --------- test ---------")
+        self._print("epoch    rate      loss    error  wrong      loss    error  wrong  seconds")
+        for row in trainer.history.rows:
+            self.on_epoch_end(trainer, row)
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Print the line of an epoch."""
+        history = trainer.history
+        train_error = 100 * row.train_errors / history.train_images
+        test_error = 100 * row.test_errors / history.test_images
+        order = (row.test_errors, row.test_loss)
+        best = self._best is None or order < self._best
+        if best:
+            self._best = order
+        self._print(
+            f"{row.epoch:5} {row.rate:7.2g} "
+            f"{row.train_loss:9.4f} {train_error:7.2f}% {row.train_errors:6} "
+            f"{row.test_loss:9.4f} {test_error:7.2f}% {row.test_errors:6} "
+            f"{row.train_seconds:8.1f}{' *' if best else ''}"
+        )
+
+    def _print(self, line: str) -> None:
+        from rich import get_console
+
+        console = self._console or get_console()
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""What a training run has measured, epoch by epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One epoch; the fields are the columns of ``history.csv``, in their order.
+
+    Losses are means over all images of a set and errors the number of misclassified images,
+    both measured after the epoch. ``train_seconds`` and ``images_per_second`` are those of the
+    training alone, without the evaluation.
+    """
+
+    epoch: int
+    train_seconds: float
+    images_per_second: float
+    train_loss: float
+    train_errors: int
+    test_loss: float
+    test_errors: int
+    rate: float
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+
+
+@dataclasses.dataclass
+class History:
+    """The epochs of a run.
+
+    Attributes
+    ----------
+    rows : list of Row
+        One for each epoch that is complete, in order.
+    train_images, test_images : int
+        Number of images of the two sets, to turn errors into rates.
+    interrupted : bool
+        Whether the last call of ``fit`` was stopped before it was done.
+    """
+
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    train_images: int = 0
+    test_images: int = 0
+    interrupted: bool = False
+
+    @property
+    def best(self) -> Row | None:
+        """The epoch with the fewest test errors; of several, the one with the lowest test loss."""
+        return min(self.rows, key=lambda row: (row.test_errors, row.test_loss), default=None)
+
+    def to_csv(self) -> str:
+        """Return the rows as comma-separated values below a line of column names."""
+        lines = [",".join(COLUMNS)]
+        for row in self.rows:
+            values = dataclasses.astuple(
+                dataclasses.replace(
+                    row,
+                    train_seconds=round(row.train_seconds, 6),
+                    images_per_second=round(row.images_per_second, 1),
+                )
+            )
+            lines.append(",".join(map(repr, values)))
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,178 @@
+"""The folder that a run writes: which files, when they may be replaced, and ``config.toml``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import backends
+from lenet_fast.engines import Engine
+from lenet_fast.files import write_atomic
+from lenet_fast.training.checkpoints import Checkpoint
+
+MODEL = "model.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+HISTORY = "history.csv"
+CONFIG = "config.toml"
+FILES = (MODEL, CHECKPOINT, HISTORY, CONFIG)
+
+
+def check_free(folder: Path) -> None:
+    """Raise unless a new run may write its files into a folder.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is a file of that name.
+    FileExistsError
+        If one of the files that a run writes is there already.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"out: expected a folder, got the file {folder}")
+    taken = [name for name in FILES if os.path.lexists(folder / name)]
+    if taken:
+        raise FileExistsError(
+            f"out: expected a folder without a run in it, but {folder} holds {', '.join(taken)}; "
+            "resume that run, name another folder, or ask for it to be overwritten"
+        )
+
+
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier run, and nothing else."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def checkpoint_path(path: str | os.PathLike[str]) -> Path:
+    """Return the checkpoint of a run, given its folder or the checkpoint itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If `path` is a file of another name: the run goes on in the folder it lies in.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / CHECKPOINT
+    if path.name != CHECKPOINT:
+        raise ValueError(f"run: expected a run's folder or its {CHECKPOINT}, got {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"run: expected the checkpoint of a run, but there is no {path}")
+    return path
+
+
+def code(engine: Engine) -> dict[str, str]:
+    """Return what the bits of results depend on besides a run's own settings."""
+    from lenet_fast import __version__
+
+    return {
+        "lenet_fast": __version__,
+        "engine": engine.name,
+        "backend": engine.backend,
+        "built": backends.get(engine.backend).describe(),
+    }
+
+
+def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
+    """Write what a run does to ``config.toml``, for people to read and to repeat it."""
+    tables = {
+        "run": {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from_epoch": run.position.epoch + 1,
+            "epochs": run.epochs,
+            "batch_size": run.batch_size,
+            "seed": run.seed,
+            "threads": threads,
+        },
+        "options": run.options,
+        "code": run.code
+        | {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "system": platform.platform(),
+        },
+        "data": {"train": vars(run.train), "test": vars(run.test)},
+        "optimiser": run.optimiser.config(),
+        "schedule": run.schedule.config(),
+        "loss": run.loss.config(),
+        "network": run.network.config(),
+    }
+    head = "# What this run does. Written when training starts; nothing reads it back.\n\n"
+    write_atomic(folder / CONFIG, (head + to_toml(tables)).encode())
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """Return a table as TOML.
+
+    Entries that are None are left out, since TOML has no word for them.
+
+    Examples
+    --------
+    >>> print(to_toml({"run": {"seed": 0, "rates": [0.1, 1e-05], "data": {"name": "a b"}}}))
+    [run]
+    seed = 0
+    rates = [0.1, 1e-05]
+    <BLANKLINE>
+    [run.data]
+    name = "a b"
+    <BLANKLINE>
+    """
+    return "\n".join(_tables(table, "", "")).lstrip("\n") + "\n"
+
+
+def _tables(table: Mapping[str, Any], path: str, header: str) -> list[str]:
+    plain, below = [], []
+    for key, value in table.items():
+        name = _key(key)
+        inner = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping):
+            below += _tables(value, inner, f"[{inner}]")
+        elif isinstance(value, list | tuple) and value and _all_tables(value):
+            for item in value:
+                below += _tables(item, inner, f"[[{inner}]]")
+        elif value is not None:
+            plain.append(f"{name} = {_value(value)}")
+    if header.startswith("[[") or (header and (plain or not below)):
+        plain = ["", header, *plain]
+    return plain + below
+
+
+def _all_tables(values: list[Any] | tuple[Any, ...]) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _string(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):  # TOML and Python write numbers, inf and nan alike
+        return repr(value)
+    if isinstance(value, str | os.PathLike):
+        return _string(os.fspath(value))
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, Mapping):
+        pairs = (f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
+    raise TypeError(f"config: expected something that TOML can hold, got {type(value).__name__}")
+
+
+def _string(text: str) -> str:
+    # A JSON string is a TOML one, but for DEL. A file name that is no Unicode loses a byte.
+    text = text.encode(errors="replace").decode()
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

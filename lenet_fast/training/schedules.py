@@ -1,0 +1,175 @@
+"""The learning rate of every epoch. Epochs are counted from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from lenet_fast import checks, configs
+from lenet_fast.losses import Loss
+
+LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) * 4 + (0.00001,) * 8
+"""The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 and their per-weight
+scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
+
+DEFAULT_RATES = {"map": 0.001, "cross_entropy": 0.02, "mean_squared_error": 0.005}
+"""By loss, first rates that train LeNet-5 well on MNIST with batch size 64 and momentum 0.9."""
+
+
+class Schedule(Protocol):
+    """What the trainer needs of a schedule."""
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`from_config`."""
+
+
+class Constant:
+    """The same rate in every epoch.
+
+    Examples
+    --------
+    >>> Constant(0.1).rate(20)
+    0.1
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = _positive("rate", rate)
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+        _check_epoch(epoch)
+        return self._rate
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`from_config`."""
+        return {"type": "constant", "rate": self._rate}
+
+    def __repr__(self) -> str:
+        return f"Constant({self._rate})"
+
+
+class StepDecay:
+    """A rate that is multiplied by `decay_rate` every `step` epochs.
+
+    Parameters
+    ----------
+    rate : float
+        Rate of the first `step` epochs.
+    step : int
+        Epochs between two changes.
+    decay_rate : float
+        Factor of each change, above 0; below 1 the rate falls.
+
+    Examples
+    --------
+    >>> schedule = StepDecay(0.5, step=2, decay_rate=0.5)
+    >>> [schedule.rate(epoch) for epoch in (1, 2, 3, 4, 5)]
+    [0.5, 0.5, 0.25, 0.25, 0.125]
+    """
+
+    def __init__(self, rate: float, step: int, decay_rate: float) -> None:
+        self._rate = _positive("rate", rate)
+        self._step = checks.integer("step", step, 1)
+        self._decay_rate = _positive("decay_rate", decay_rate)
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+        _check_epoch(epoch)
+        return self._rate * self._decay_rate ** ((epoch - 1) // self._step)
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`from_config`."""
+        return {
+            "type": "step_decay",
+            "rate": self._rate,
+            "step": self._step,
+            "decay_rate": self._decay_rate,
+        }
+
+    def __repr__(self) -> str:
+        return f"StepDecay({self._rate}, step={self._step}, decay_rate={self._decay_rate})"
+
+
+class RateList:
+    """One rate an epoch; after the end of the list its last rate stays.
+
+    Examples
+    --------
+    >>> schedule = RateList([0.1, 0.05])
+    >>> [schedule.rate(epoch) for epoch in (1, 2, 3)]
+    [0.1, 0.05, 0.05]
+    >>> RateList(LENET5_1998_RATES).rate(3)
+    0.0002
+    """
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        if isinstance(rates, str) or not isinstance(rates, Sequence):
+            raise TypeError(f"rates: expected a sequence of numbers, got {checks.kind(rates)}")
+        if not rates:
+            raise ValueError("rates: expected at least one rate, got none")
+        self._rates = [_positive(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+        _check_epoch(epoch)
+        return self._rates[min(epoch, len(self._rates)) - 1]
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`from_config`."""
+        return {"type": "rate_list", "rates": list(self._rates)}
+
+    def __repr__(self) -> str:
+        return f"RateList({self._rates})"
+
+
+_TYPES: dict[str, Callable[..., Schedule]] = {
+    "constant": Constant,
+    "step_decay": StepDecay,
+    "rate_list": RateList,
+}
+
+
+def from_config(config: Mapping[str, Any]) -> Schedule:
+    """Return the schedule that a :meth:`~Schedule.config` describes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such schedule, or not with these options.
+    """
+    schedule = configs.kind_of("schedule", config, "type", _TYPES)
+    return schedule(**{key: value for key, value in config.items() if key != "type"})
+
+
+def default_for(loss: Loss) -> Schedule:
+    """Return the schedule of a run of 20 epochs that names none: three levels, falling.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not one of :mod:`lenet_fast.losses`.
+
+    Examples
+    --------
+    >>> from lenet_fast.losses import MAP
+    >>> default_for(MAP())
+    StepDecay(0.001, step=7, decay_rate=0.4)
+    """
+    if loss.name not in DEFAULT_RATES:
+        raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
+    return StepDecay(DEFAULT_RATES[loss.name], step=7, decay_rate=0.4)
+
+
+def _positive(name: str, value: object) -> float:
+    number = checks.real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    return number
+
+
+def _check_epoch(epoch: int) -> None:
+    if epoch < 1:
+        raise ValueError(f"epoch: expected an int of at least 1, got {epoch}")

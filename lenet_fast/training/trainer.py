@@ -1,0 +1,417 @@
+"""Mini-batch training: epochs, files, stopping and going on."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from lenet_fast import checks, data, engines, files, losses
+from lenet_fast.network import Network
+from lenet_fast.training import checkpoints, runs
+from lenet_fast.training.batches import evaluate, fingerprint, prepared, shuffled
+from lenet_fast.training.callbacks import Callback, Progress
+from lenet_fast.training.history import History, Row
+from lenet_fast.training.interrupts import stop_on_sigint
+from lenet_fast.training.optimisers import SGD, Optimiser
+from lenet_fast.training.schedules import Schedule, default_for
+
+EPOCHS = 20
+"""How many times a run sees all images, unless told otherwise: as often as in the 1998 paper."""
+
+
+class TrainingDiverged(ArithmeticError):  # noqa: N818  (what happened, as in StopIteration)
+    """The loss or a weight has become infinite or NaN."""
+
+
+class _Stopped(Exception):  # noqa: N818
+    """Leaves the loops after :meth:`Trainer.stop`; never seen outside of this module."""
+
+
+class Trainer:
+    """Trains a network, and can stop after any batch and go on later with the same bits.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place.
+    loss : Loss, optional
+        One of :mod:`lenet_fast.losses`; the one that fits the network's output by default.
+    optimiser : Optimiser, optional
+        ``SGD(momentum=0.9)`` by default.
+    schedule : Schedule, optional
+        :func:`lenet_fast.training.schedules.default_for` the loss by default.
+    batch_size : int, default 64
+        Images a step. The last batch of an epoch may be smaller; every image is seen.
+    seed : int, default 0
+        From 0 to 2**63 - 1. With the epoch, it decides the order of the images.
+    engine, backend, threads : optional
+        As in :func:`lenet_fast.engines.create`.
+    out : path, optional
+        A folder for ``config.toml`` (written at the start), ``checkpoint.safetensors`` (also
+        after every epoch and when stopped), ``model.safetensors`` (the best epoch, see
+        :attr:`History.best`) and ``history.csv``. Without it nothing is written.
+    overwrite : bool, default False
+        Whether those four files may be removed if they are in `out` already.
+    callbacks : sequence of Callback
+        Told about batches and epochs.
+    options : mapping, optional
+        Anything TOML and JSON can hold; goes into ``config.toml`` as ``[options]``, and into
+        checkpoints.
+
+    Attributes
+    ----------
+    history : History
+        The epochs so far.
+    epochs : int
+        How many there will be.
+    stopping : bool
+        Whether :meth:`stop` was called since :meth:`fit` began.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` holds a run already. Nothing of it has been touched.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models
+    >>> from lenet_fast.training import Constant, Trainer
+    >>> sample = data.load("sample")
+    >>> network = models.lenet5(pooling="max", output="softmax")
+    >>> trainer = Trainer(network, schedule=Constant(0.1), batch_size=32)
+    >>> history = trainer.fit(sample.train.subset(320), sample.test.subset(100), epochs=1)
+    >>> len(history.rows), history.interrupted
+    (1, False)
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: losses.Loss | None = None,
+        *,
+        optimiser: Optimiser | None = None,
+        schedule: Schedule | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+        engine: str = "auto",
+        backend: str | None = None,
+        threads: int | None = None,
+        out: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        callbacks: Sequence[Callback] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.network = network
+        self.loss = losses.default_for(network) if loss is None else loss
+        self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
+        self.schedule = default_for(self.loss) if schedule is None else schedule
+        self.batch_size = checks.integer("batch_size", batch_size, 1)
+        self.seed = _seed(seed)
+        self.engine = engines.create(
+            network, self.loss, engine=engine, backend=backend, threads=threads
+        )
+        self.callbacks = list(callbacks)
+        self.options = dict(options or {})
+        self.epochs = EPOCHS
+        self.history = History()
+        self._position = checkpoints.Position()
+        self._data: tuple[checkpoints.Fingerprint, checkpoints.Fingerprint] | None = None
+        self.stopping = False
+        self._out = None if out is None else Path(out)
+        self._overwrite = overwrite
+        self._begun = False
+        if self._out is not None and not overwrite:
+            runs.check_free(self._out)
+
+    @classmethod
+    def resume(
+        cls,
+        run: str | os.PathLike[str],
+        *,
+        engine: str | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> Trainer:
+        """Return a trainer that stands where a run stopped; :meth:`fit` then goes on.
+
+        Network, loss, optimiser, schedule, batch size, seed and options are those of the run,
+        and it goes on in the same folder. With the same data it ends with the bits of a run
+        that was never stopped.
+
+        Parameters
+        ----------
+        run : path
+            The run's folder or the ``checkpoint.safetensors`` in it.
+        engine, backend : str, optional
+            Those of the run by default. With others, or another version or processor, the
+            results differ by rounding, and a UserWarning says so.
+        threads : int, optional
+            Does not change the results.
+        callbacks : sequence of Callback
+            Told about batches and epochs.
+
+        Raises
+        ------
+        FileNotFoundError, FileFormatError
+            If there is no checkpoint, or a damaged one.
+        ImportError
+            If the backend of the run is missing here.
+        """
+        path = runs.checkpoint_path(run)
+        saved = checkpoints.load(path)
+        trainer = cls(
+            saved.network,
+            saved.loss,
+            optimiser=saved.optimiser,
+            schedule=saved.schedule,
+            batch_size=saved.batch_size,
+            seed=saved.seed,
+            engine=engine or saved.code["engine"],
+            backend=backend or saved.code["backend"],
+            threads=threads,
+            callbacks=callbacks,
+            options=saved.options,
+        )
+        trainer.epochs = saved.epochs
+        trainer.history.rows = saved.rows
+        trainer._position = saved.position
+        trainer._data = (saved.train, saved.test)
+        trainer._out, trainer._begun = path.parent, True
+        here = runs.code(trainer.engine)
+        changed = [
+            f"{key} {saved.code.get(key)} -> {value}"
+            for key, value in here.items()
+            if saved.code.get(key) != value
+        ]
+        if changed:
+            warnings.warn(
+                f"{path.parent}: the run goes on with other code ({', '.join(changed)}); "
+                "the results can differ by rounding from those of a run never stopped",
+                stacklevel=2,
+            )
+        return trainer
+
+    def fit(self, train: data.Dataset, test: data.Dataset, epochs: int | None = None) -> History:
+        """Train until `epochs` epochs are complete, those done before included.
+
+        Parameters
+        ----------
+        train, test : Dataset
+            At least one image each. The test set decides which epoch is the best; nothing is
+            learned from it.
+        epochs : int, optional
+            By default as many as last time, also if that was before :meth:`resume`; 20 if
+            there was none. A larger number makes a finished run go on.
+
+        Returns
+        -------
+        History
+            Its ``interrupted`` is true if :meth:`stop` or Ctrl-C came first. Then the batch in
+            work was finished, and the state saved where `out` was given; a second Ctrl-C
+            raises KeyboardInterrupt at once, and only :meth:`resume` goes on exactly from there.
+            The files are whole in any case.
+
+        Raises
+        ------
+        TrainingDiverged
+            If the loss or a weight is no longer finite. The files stay as they were after the
+            last epoch or stop; the network in memory is of no use.
+        ValueError
+            If a set is empty, or not the one that this run was trained on before.
+        TypeError
+            If a set is no Dataset.
+        """
+        if epochs is not None:
+            self.epochs = checks.integer("epochs", epochs, 1)
+        self._recognise(train, test)
+        self.history.train_images, self.history.test_images = len(train.images), len(test.images)
+        self.history.interrupted = False
+        self.stopping = False
+        if self._out is not None:
+            self._begin_files(self._out)
+        try:
+            for callback in self.callbacks:
+                callback.on_train_begin(self)
+            with stop_on_sigint(self):
+                while self._position.epoch < self.epochs:
+                    self._one_epoch(train, test)
+        except _Stopped:
+            self.history.interrupted = True
+            self._check_state()
+            self._save_checkpoint()
+        finally:
+            for callback in self.callbacks:
+                callback.on_train_end(self)
+            self.engine.close()
+        return self.history
+
+    def stop(self) -> None:
+        """Ask :meth:`fit` to return after the batch in work; may come from another thread."""
+        self.stopping = True
+
+    # ------------------------------------------------------------------ one epoch
+
+    def _one_epoch(self, train: data.Dataset, test: data.Dataset) -> None:
+        position = self._position
+        epoch = position.epoch + 1
+        rate = self.schedule.rate(epoch)
+        self._train(train, epoch, rate)
+        on_train = evaluate(
+            self.network, self.engine, train, on_batch=self._report("evaluate", epoch)
+        )
+        on_test = evaluate(
+            self.network, self.engine, test, on_batch=self._report("evaluate", epoch)
+        )
+        if not math.isfinite(on_train.loss + on_test.loss):
+            self._diverged(f"expected finite losses, got {on_train.loss} and {on_test.loss}")
+        self._check_state()
+        row = Row(
+            epoch=epoch,
+            train_seconds=position.seconds,
+            images_per_second=on_train.images / max(position.seconds, 1e-9),
+            train_loss=on_train.loss / on_train.images,
+            train_errors=on_train.errors,
+            test_loss=on_test.loss / on_test.images,
+            test_errors=on_test.errors,
+            rate=rate,
+        )
+        self.history.rows.append(row)
+        self._position = checkpoints.Position(epoch=epoch)
+        if self._out is not None:
+            self._write_epoch(self._out, row)
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, row)
+
+    def _train(self, train: data.Dataset, epoch: int, rate: float) -> None:
+        position = self._position
+        parameters = self.network.parameters
+        started = time.perf_counter()
+        order = shuffled(len(train.images), self.seed, epoch)
+        report = self._report("train", epoch)
+        for first in range(position.batch * self.batch_size, len(order), self.batch_size):
+            if self.stopping:
+                raise _Stopped
+            chosen = order[first : first + self.batch_size]
+            x, labels = prepared(self.network, train.images[chosen], train.labels[chosen])
+            # What overflows here is found in the loss, and said in words.
+            with np.errstate(over="ignore", invalid="ignore"):
+                totals, gradients = self.engine.loss_and_gradients(x, labels)
+                if not math.isfinite(totals.loss):
+                    self._diverged(f"expected a finite loss, got {totals.loss}")
+                self.optimiser.step(parameters, gradients, rate)
+            position.batch += 1
+            position.loss_sum += totals.loss
+            position.seconds += time.perf_counter() - started
+            report(first + len(chosen), len(order), position.loss_sum)
+            started = time.perf_counter()
+
+    def _report(
+        self, phase: Literal["train", "evaluate"], epoch: int
+    ) -> Callable[[int, int, float], None]:
+        started = time.perf_counter()
+
+        def report(images: int, total: int, loss_sum: float) -> None:
+            seconds = self._position.seconds if phase == "train" else time.perf_counter() - started
+            progress = Progress(
+                phase=phase,
+                epoch=epoch,
+                epochs=self.epochs,
+                images=images,
+                total=total,
+                loss=loss_sum / images,
+                images_per_second=images / max(seconds, 1e-9),
+            )
+            for callback in self.callbacks:
+                callback.on_batch_end(self, progress)
+            if phase == "evaluate" and self.stopping:
+                raise _Stopped
+
+        return report
+
+    def _check_state(self) -> None:
+        """Raise TrainingDiverged unless every weight and every array of the optimiser is finite."""
+        arrays = [*self.network.parameters.values(), *self.optimiser.state().values()]
+        if not all(np.isfinite(array).all() for array in arrays):
+            self._diverged("expected finite weights, got NaN or infinity")
+
+    def _diverged(self, what: str) -> NoReturn:
+        position = self._position
+        rate = self.schedule.rate(position.epoch + 1)
+        kept = ""
+        if self._out is not None:
+            kept = f" The files in {self._out} hold the last good state."
+        raise TrainingDiverged(
+            f"epoch {position.epoch + 1}, after {position.batch} batches at rate {rate:g}: {what}. "
+            "The rate is too high for this network, loss and optimiser; start again with a "
+            f"lower one, such as {rate / 10:g}.{kept}"
+        )
+
+    # ------------------------------------------------------------------ files
+
+    def _begin_files(self, out: Path) -> None:
+        if not self._begun:
+            if self._overwrite:
+                runs.clear(out)
+            runs.check_free(out)
+            out.mkdir(parents=True, exist_ok=True)
+        runs.write_config(out, self._checkpoint(), self.engine.threads)
+        if not self._begun:
+            self._save_checkpoint()  # from now on the run can be resumed
+        self._begun = True
+
+    def _write_epoch(self, out: Path, row: Row) -> None:
+        # The checkpoint comes last: after a crash between two files, the epoch is done again.
+        if row is self.history.best or not (out / runs.MODEL).exists():
+            extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
+            files.save_model(out / runs.MODEL, self.network, self.loss, extra)
+        files.write_atomic(out / runs.HISTORY, self.history.to_csv().encode())
+        self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        if self._out is not None:
+            self._checkpoint().save(self._out / runs.CHECKPOINT)
+
+    def _checkpoint(self) -> checkpoints.Checkpoint:
+        assert self._data is not None
+        train, test = self._data
+        return checkpoints.Checkpoint(
+            network=self.network,
+            loss=self.loss,
+            optimiser=self.optimiser,
+            schedule=self.schedule,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            epochs=self.epochs,
+            code=runs.code(self.engine),
+            train=train,
+            test=test,
+            options=self.options,
+            position=self._position,
+            rows=self.history.rows,
+        )
+
+    def _recognise(self, train: data.Dataset, test: data.Dataset) -> None:
+        found = fingerprint("train", train), fingerprint("test", test)
+        for name, before, now in zip(("train", "test"), self._data or found, found, strict=True):
+            if (before.images, before.sha256) != (now.images, now.sha256):
+                raise ValueError(
+                    f"{name}: expected the data of the run so far ({before.name}, {before.images} "
+                    f"images), got others ({now.name}, {now.images} images)"
+                )
+        self._data = found
+
+
+def _seed(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"seed: expected an int, got {checks.kind(value)}")
+    if not 0 <= value < 2**63:
+        raise ValueError(f"seed: expected an int from 0 to 2**63 - 1, got {value}")
+    return int(value)

@@ -1,0 +1,81 @@
+"""Learning rates by epoch, against values worked out by hand."""
+
+import json
+
+import pytest
+
+from lenet_fast import losses
+from lenet_fast.training import schedules
+from lenet_fast.training.schedules import LENET5_1998_RATES, Constant, RateList, StepDecay
+
+
+def rates(schedule, epochs):
+    return [schedule.rate(epoch) for epoch in range(1, epochs + 1)]
+
+
+def test_constant():
+    assert rates(Constant(0.25), 3) == [0.25, 0.25, 0.25]
+
+
+def test_step_decay_multiplies_every_step_epochs():
+    assert rates(StepDecay(1.0, step=3, decay_rate=0.5), 8) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(StepDecay(0.5, step=1, decay_rate=2), 3) == [0.5, 1, 2]
+
+
+def test_rate_list_repeats_its_last_rate():
+    assert rates(RateList([0.3, 0.2, 0.1]), 5) == [0.3, 0.2, 0.1, 0.1, 0.1]
+
+
+def test_rates_of_the_1998_paper():
+    expected = 2 * [5e-4] + 3 * [2e-4] + 3 * [1e-4] + 4 * [5e-5] + 8 * [1e-5]
+    assert rates(RateList(LENET5_1998_RATES), 20) == expected
+    assert len(LENET5_1998_RATES) == 20
+
+
+@pytest.mark.parametrize(
+    "schedule", [Constant(0.1), StepDecay(0.3, 2, 0.7), RateList([0.1, 1e-5 / 3])], ids=repr
+)
+def test_a_schedule_comes_back_from_its_config(schedule):
+    again = schedules.from_config(json.loads(json.dumps(schedule.config())))
+    assert type(again) is type(schedule)
+    assert rates(again, 9) == rates(schedule, 9)
+    assert repr(again) == repr(schedule)
+
+
+def test_every_loss_has_a_default():
+    for loss in (losses.MAP(), losses.CrossEntropy(), losses.MeanSquaredError()):
+        found = rates(schedules.default_for(loss), 20)
+        first = schedules.DEFAULT_RATES[loss.name]
+        assert found == pytest.approx(7 * [first] + 7 * [0.4 * first] + 6 * [0.16 * first])
+
+
+@pytest.mark.parametrize("wrong", [0, -0.1, float("nan"), float("inf")])
+def test_rates_must_be_positive_and_finite(wrong):
+    with pytest.raises(ValueError, match="rate: expected"):
+        Constant(wrong)
+    with pytest.raises(ValueError, match="rate: expected"):
+        StepDecay(wrong, 2, 0.5)
+    with pytest.raises(ValueError, match="decay_rate: expected"):
+        StepDecay(0.1, 2, wrong)
+    with pytest.raises(ValueError, match=r"rates\[1\]: expected"):
+        RateList([0.1, wrong])
+
+
+def test_other_bad_arguments():
+    with pytest.raises(ValueError, match="step: expected"):
+        StepDecay(0.1, 0, 0.5)
+    with pytest.raises(TypeError, match="step: expected"):
+        StepDecay(0.1, 1.5, 0.5)
+    with pytest.raises(TypeError, match="rate: expected"):
+        Constant("0.1")
+    with pytest.raises(ValueError, match="rates: expected"):
+        RateList([])
+    with pytest.raises(TypeError, match="rates: expected"):
+        RateList("0.1")
+    for schedule in (Constant(0.1), StepDecay(0.1, 1, 0.5), RateList([0.1])):
+        with pytest.raises(ValueError, match="epoch: expected"):
+            schedule.rate(0)
+    with pytest.raises(ValueError, match="schedule: expected a type out of"):
+        schedules.from_config({"type": "cosine"})
+    with pytest.raises(TypeError):
+        schedules.from_config({"type": "constant", "speed": 1})

@@ -1,0 +1,670 @@
+"""Training: what an epoch does, what it writes, and that stopping leaves no trace."""
+
+import csv
+import os
+import signal
+import threading
+import tomllib
+
+import numpy as np
+import pytest
+from helpers import require
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lenet_fast import data, engines, files, losses, models
+from lenet_fast.training import (
+    SGD,
+    Callback,
+    Constant,
+    EpochTable,
+    ProgressBar,
+    StepDecay,
+    Trainer,
+    TrainingDiverged,
+    batches,
+    checkpoints,
+    evaluate,
+    runs,
+)
+
+COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
+
+
+@pytest.fixture(scope="module")
+def sets():
+    sample = data.load("sample")
+    return sample.train.subset(200), sample.test.subset(60)
+
+
+def new_trainer(backend=None, seed=1, **options):
+    network = models.lenet5(pooling="max", output="softmax", seed=seed)
+    settings = {
+        "optimiser": SGD(momentum=0.9, weight_decay=1e-4),
+        "schedule": StepDecay(0.02, step=1, decay_rate=0.5),
+        "batch_size": 64,
+    }
+    return Trainer(network, seed=seed, backend=backend, **(settings | options))
+
+
+class StopAt(Callback):
+    """Stops, by a function, once so many batches have been trained on or evaluated."""
+
+    def __init__(self, batch, stop, phase="train"):
+        self.left, self.stop, self.phase = batch, stop, phase
+
+    def on_batch_end(self, trainer, progress):
+        if progress.phase == self.phase:
+            self.left -= 1
+            if self.left == 0:
+                self.stop(trainer)
+
+
+def same_bits(one, other):
+    """Compare weights, optimiser's arrays and everything in the history but the times."""
+    for a, b in (
+        (one.network.parameters, other.network.parameters),
+        (one.optimiser.state(), other.optimiser.state()),
+    ):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+    def untimed(trainer):
+        return [
+            (r.epoch, r.train_loss, r.train_errors, r.test_loss, r.test_errors, r.rate)
+            for r in trainer.history.rows
+        ]
+
+    assert untimed(one) == untimed(other)
+
+
+# ------------------------------------------------------------------ order of the images
+
+
+def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch_alone():
+    first = batches.shuffled(1000, 5, 1)
+    assert sorted(first) == list(range(1000))
+    np.testing.assert_array_equal(batches.shuffled(1000, 5, 1), first)
+    for other in (batches.shuffled(1000, 5, 2), batches.shuffled(1000, 6, 1)):
+        assert (other != first).mean() > 0.9
+    assert abs(np.corrcoef(first, np.arange(1000))[0, 1]) < 0.1
+
+
+def philox(counter, key):
+    """Philox-4x64-10 of Salmon et al. 2011, from its definition: four 64-bit numbers."""
+    mask = 2**64 - 1
+    a, b, c, d = counter, 0, 0, 0
+    first, second = key
+    for _ in range(10):
+        product_a, product_c = a * 0xD2E7470EE14C6C93, c * 0xCA5A826395121157
+        a, b, c, d = (
+            product_c >> 64 ^ b ^ first,
+            product_c & mask,
+            product_a >> 64 ^ d ^ second,
+            product_a & mask,
+        )
+        first = first + 0x9E3779B97F4A7C15 & mask
+        second = second + 0xBB67AE8584CAA73B & mask
+    return a, b, c, d
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (7, 20), (2**63 - 1, 3)])
+def test_the_order_is_the_same_with_every_version_of_numpy(seed, epoch):
+    drawn = [number for counter in range(1, 26) for number in philox(counter, (seed, epoch))]
+    expected = sorted(range(98), key=drawn[:98].__getitem__)
+    assert batches.shuffled(98, seed, epoch).tolist() == expected
+
+
+# ------------------------------------------------------------------ one epoch
+
+
+def test_an_epoch_is_the_gradient_steps_of_its_batches(sets):
+    train, test = sets
+    trainer = new_trainer()
+    twin = models.lenet5(pooling="max", output="softmax", seed=1)
+    engine = engines.create(twin, losses.CrossEntropy())
+    velocity = dict.fromkeys(twin.trainable_names, 0.0)
+    order = batches.shuffled(200, 1, 1)
+    for part in (order[:64], order[64:128], order[128:192], order[192:]):
+        x = data.prepare(train.images[part])
+        _, gradients = engine.loss_and_gradients(x, train.labels[part].astype(np.intp))
+        for name in twin.trainable_names:
+            w = twin.parameters[name]
+            velocity[name] = 0.9 * velocity[name] + (gradients[name] + 1e-4 * w)
+            w -= 0.02 * velocity[name]
+    trainer.fit(train, test, epochs=1)
+    for name, w in twin.parameters.items():
+        # Four steps of a handful of roundings each; weights and changes are below one.
+        np.testing.assert_allclose(
+            trainer.network.parameters[name], w, rtol=0, atol=64 * np.finfo("f4").eps, err_msg=name
+        )
+
+
+def test_the_history_says_what_the_network_then_does(sets, backend):
+    train, test = sets
+    trainer = new_trainer(backend, threads=1)
+    history = trainer.fit(train, test, epochs=2)
+    last = history.rows[-1]
+    for dataset, loss, errors in (
+        (train, last.train_loss, last.train_errors),
+        (test, last.test_loss, last.test_errors),
+    ):
+        outputs = trainer.engine.predict(data.prepare(dataset.images)).astype(np.float64)
+        logs = outputs - np.log(np.exp(outputs).sum(axis=1, keepdims=True))
+        assert loss == pytest.approx(-logs[np.arange(len(logs)), dataset.labels].mean(), rel=1e-5)
+        assert errors == (outputs.argmax(axis=1) != dataset.labels).sum()
+    assert [row.epoch for row in history.rows] == [1, 2]
+    assert [row.rate for row in history.rows] == [0.02, 0.01]
+    assert (history.train_images, history.test_images) == (200, 60)
+    assert not history.interrupted
+    for row in history.rows:
+        assert row.images_per_second == pytest.approx(200 / row.train_seconds)
+
+
+def test_it_learns(sets):
+    train, test = sets
+    network = models.lenet5(output="softmax", initialiser="lecun_sqrt")
+    trainer = Trainer(network, optimiser=SGD(momentum=0.9), schedule=Constant(0.01), batch_size=20)
+    last = trainer.fit(train, test, epochs=8).rows[-1]
+    # Of 200 and of 60; guessing leaves nine of ten wrong.
+    assert last.train_errors < 10
+    assert last.test_errors < 25
+
+
+def test_evaluate_adds_up_its_batches(sets, monkeypatch):
+    train, _ = sets
+    trainer = new_trainer()
+    calls = []
+    whole = evaluate(trainer.network, trainer.engine, train)
+    monkeypatch.setattr(batches, "_EVALUATION_BATCH", 70)
+    parts = evaluate(
+        trainer.network, trainer.engine, train, on_batch=lambda *call: calls.append(call)
+    )
+    assert (parts.errors, parts.images) == (whole.errors, whole.images)
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert [call[:2] for call in calls] == [(70, 200), (140, 200), (200, 200)]
+    assert calls[-1][2] == parts.loss
+
+
+@pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
+def test_the_defaults_learn(output):
+    sample = data.load("sample")
+    trainer = Trainer(models.lenet5(output=output, initialiser="lecun_sqrt"))
+    last = trainer.fit(sample.train, sample.test, epochs=3).rows[-1]
+    assert last.test_errors < 120  # of 1000; guessing leaves 900 wrong
+
+
+def test_threads_do_not_change_a_bit(sets, backend):
+    one, two = new_trainer(backend, threads=1), new_trainer(backend, threads=2)
+    one.fit(*sets, epochs=1)
+    two.fit(*sets, epochs=1)
+    same_bits(one, two)
+
+
+def test_the_seed_changes_the_order(sets):
+    one, other = (new_trainer() for _ in range(2))
+    other.seed = 2
+    one.fit(*sets, epochs=1)
+    other.fit(*sets, epochs=1)
+    assert any(
+        (w != other.network.parameters[name]).any() for name, w in one.network.parameters.items()
+    )
+
+
+# ------------------------------------------------------------------ files of a run
+
+
+def test_a_run_writes_its_files(sets, tmp_path):
+    out = tmp_path / "runs" / "first"
+    trainer = new_trainer(out=out, options={"rate": 0.02, "path": "a\\b", "none": None})
+    history = trainer.fit(*sets, epochs=3)
+    assert sorted(os.listdir(out)) == sorted(runs.FILES)
+
+    text = (out / "history.csv").read_text()
+    assert text.splitlines()[0] == COLUMNS
+    for line, row in zip(csv.DictReader(text.splitlines()), history.rows, strict=True):
+        for column in ("epoch", "train_errors", "test_errors"):
+            assert int(line[column]) == getattr(row, column)
+        for column in ("train_loss", "test_loss", "rate"):
+            assert float(line[column]) == getattr(row, column)
+        assert float(line["train_seconds"]) == pytest.approx(row.train_seconds, abs=1e-6)
+
+    config = tomllib.loads((out / "config.toml").read_text())
+    assert config["run"]["epochs"] == 3
+    assert config["run"]["batch_size"] == 64
+    assert config["run"]["seed"] == 1
+    assert config["run"]["threads"] == trainer.engine.threads
+    assert config["options"] == {"rate": 0.02, "path": "a\\b"}
+    assert config["code"]["backend"] == trainer.engine.backend
+    assert config["optimiser"] == {"type": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
+    assert config["schedule"]["decay_rate"] == 0.5
+    assert config["data"]["train"]["images"] == 200
+    assert len(config["data"]["test"]["sha256"]) == 64
+    assert len(config["network"]["layers"]) == len(trainer.network.layers)
+
+
+class RiggedEngine:
+    """An engine that answers what it was told for the test set, to rank the epochs."""
+
+    def __init__(self, engine, results):
+        self.engine, self.results = engine, list(results)
+
+    def __getattr__(self, name):
+        return getattr(self.engine, name)
+
+    def evaluate(self, x, labels):
+        totals = self.engine.evaluate(x, labels)
+        if len(labels) != 60:
+            return totals
+        errors, loss = self.results.pop(0)
+        return engines.Totals(loss * 60, errors, 60)
+
+
+def test_the_best_epoch_is_kept_as_the_model(sets, tmp_path):
+    # (errors, loss): epoch 3 has the fewest errors, with 5 and 6; 5 has the lower loss of them.
+    results = [(9, 0.5), (8, 0.9), (5, 0.7), (6, 0.1), (5, 0.6), (5, 0.6), (7, 0.0)]
+    weights = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, row):
+            weights[row.epoch] = {k: w.copy() for k, w in trainer.network.parameters.items()}
+
+    trainer = new_trainer(out=tmp_path / "run", callbacks=[Keep()])
+    trainer.engine = RiggedEngine(trainer.engine, results)
+    history = trainer.fit(*sets, epochs=len(results))
+    assert history.best.epoch == 5
+    saved = files.read_model(tmp_path / "run" / "model.safetensors")
+    assert saved.extra == {"epoch": 5, "test_errors": 5, "test_loss": 0.6}
+    assert saved.loss.name == "cross_entropy"
+    for name, w in saved.network.parameters.items():
+        np.testing.assert_array_equal(w, weights[5][name])
+    assert any((w != weights[7][name]).any() for name, w in saved.network.parameters.items())
+
+
+def test_a_run_is_not_overwritten_unless_asked(sets, tmp_path):
+    out = tmp_path / "run"
+    (out / "notes").mkdir(parents=True)
+    (out / "mine.txt").write_text("mine")
+    new_trainer(out=out).fit(*sets, epochs=1)
+    before = {name: (out / name).read_bytes() for name in runs.FILES}
+    with pytest.raises(FileExistsError, match=r"out: expected .*model\.safetensors, checkpoint"):
+        new_trainer(out=out)
+    assert before == {name: (out / name).read_bytes() for name in runs.FILES}
+    again = new_trainer(out=out, overwrite=True, seed=2)
+    assert before == {name: (out / name).read_bytes() for name in runs.FILES}
+    again.fit(*sets, epochs=1)
+    assert (out / "mine.txt").read_text() == "mine"
+    assert (out / "notes").is_dir()
+    assert checkpoints.load(out / runs.CHECKPOINT).seed == 2
+
+
+def test_a_file_that_appears_before_training_starts_is_not_overwritten(sets, tmp_path):
+    trainer = new_trainer(out=tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"config\.toml"):
+        trainer.fit(*sets, epochs=1)
+    assert (tmp_path / "run" / "config.toml").read_text() == "mine"
+
+
+def test_out_may_not_be_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="out: expected a folder"):
+        new_trainer(out=tmp_path / "file")
+
+
+TOML = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), TOML, max_size=4))
+def test_toml_comes_back(tables):
+    # Lone surrogates cannot be in a TOML file; file names may hold them, and lose a byte.
+    assert tomllib.loads(runs.to_toml(tables)) == tables
+
+
+def test_toml_of_awkward_values(tmp_path):
+    nested = {"a": [{"b": {"c": 1}}, {"b": {"c": 2}}, {}, {"d": {}}], "e": {"f": {"g": [[{}], 1]}}}
+    assert tomllib.loads(runs.to_toml(nested)) == nested
+    name = 'a\x7f\x00"\\\n\U0001f600\udc80'
+    text = runs.to_toml({"name": name, "path": tmp_path, "none": None, "float": np.float32(0.5)})
+    read = tomllib.loads(text.encode().decode())
+    assert read == {"name": name.replace("\udc80", "?"), "path": str(tmp_path), "float": 0.5}
+    with pytest.raises(TypeError, match="config: expected"):
+        runs.to_toml({"object": object()})
+
+
+# ------------------------------------------------------------------ stop and resume
+
+
+def uninterrupted(sets, tmp_path, backend=None, threads=1):
+    trainer = new_trainer(backend, threads=threads, out=tmp_path / "uninterrupted")
+    trainer.fit(*sets, epochs=3)
+    return trainer
+
+
+@pytest.mark.parametrize("threads", [(1, 1), (2, 1)], ids=["one thread", "two, then one"])
+def test_a_resumed_run_has_the_bits_of_one_never_stopped(sets, tmp_path, backend, threads):
+    judge = uninterrupted(sets, tmp_path, backend)
+    out = tmp_path / "run"
+    stop = StopAt(6, Trainer.stop)  # in the middle of epoch 2
+    first = new_trainer(backend, threads=threads[0], out=out, callbacks=[stop])
+    history = first.fit(*sets, epochs=3)
+    assert history.interrupted
+    assert len(history.rows) == 1
+    second = Trainer.resume(out, threads=threads[1])
+    assert not second.fit(*sets).interrupted
+    same_bits(second, judge)
+    model = (out / runs.MODEL).read_bytes()
+    assert model == (tmp_path / "uninterrupted" / runs.MODEL).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("batch", "phase"),
+    [
+        *((batch, "train") for batch in (1, 3, 4, 5, 12)),
+        *((batch, "evaluate") for batch in (1, 2, 3, 6)),
+    ],
+)
+def test_it_may_be_stopped_anywhere(sets, tmp_path, batch, phase):
+    judge = uninterrupted(sets, tmp_path)
+    out = tmp_path / "run"
+    new_trainer(out=out, threads=1, callbacks=[StopAt(batch, Trainer.stop, phase)]).fit(
+        *sets, epochs=3
+    )
+    resumed = Trainer.resume(out / "checkpoint.safetensors", threads=1)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_it_may_be_stopped_again_and_again(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+    out = tmp_path / "run"
+    trainer = new_trainer(out=out, threads=1, callbacks=[StopAt(1, Trainer.stop)])
+    stops = 0
+    while trainer.fit(*sets, epochs=3).interrupted:
+        stops += 1
+        trainer = Trainer.resume(out, threads=1, callbacks=[StopAt(1, Trainer.stop)])
+    assert stops == 12
+    same_bits(trainer, judge)
+
+
+def test_a_trainer_goes_on_without_files(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+    trainer = new_trainer(threads=1, callbacks=[StopAt(2, Trainer.stop)])
+    assert trainer.fit(*sets, epochs=2).interrupted
+    assert not trainer.fit(*sets).interrupted
+    assert len(trainer.history.rows) == 2
+    trainer.fit(*sets, epochs=3)
+    same_bits(trainer, judge)
+
+
+def test_a_finished_run_can_be_extended(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+    out = tmp_path / "run"
+    new_trainer(out=out, threads=1).fit(*sets, epochs=2)
+    resumed = Trainer.resume(out, threads=1)
+    assert len(resumed.fit(*sets).rows) == 2  # there is nothing left to do
+    resumed.fit(*sets, epochs=3)
+    same_bits(resumed, judge)
+    assert len((out / "history.csv").read_text().splitlines()) == 4
+
+
+def test_a_run_killed_in_its_first_epoch_can_be_resumed(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+
+    def die(trainer):
+        raise SystemExit
+
+    out = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        new_trainer(out=out, threads=1, callbacks=[StopAt(2, die)]).fit(*sets, epochs=3)
+    resumed = Trainer.resume(out, threads=1)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_resuming_keeps_the_settings(sets, tmp_path):
+    trainer = new_trainer(out=tmp_path, seed=5, options={"dataset": "sample"}, backend="numpy")
+    trainer.fit(*sets, epochs=1)
+    resumed = Trainer.resume(tmp_path)
+    assert (resumed.batch_size, resumed.seed, resumed.epochs) == (64, 5, 1)
+    assert resumed.options == {"dataset": "sample"}
+    assert resumed.engine.backend == "numpy"
+    assert resumed.schedule.config() == trainer.schedule.config()
+    assert resumed.optimiser.config() == trainer.optimiser.config()
+    assert resumed.loss.config() == trainer.loss.config()
+
+
+def test_resuming_on_other_data_is_refused(sets, tmp_path):
+    train, test = sets
+    new_trainer(out=tmp_path).fit(train, test, epochs=1)
+    labels = train.labels.copy()
+    labels[7] = (labels[7] + 1) % 10
+    other = data.Dataset(train.images, labels, "other")
+    resumed = Trainer.resume(tmp_path)
+    with pytest.raises(ValueError, match=r"train: expected the data .* got others \(other, 200"):
+        resumed.fit(other, test, epochs=2)
+    with pytest.raises(ValueError, match=r"test: expected the data .* 59 images"):
+        resumed.fit(train, test.subset(59), epochs=2)
+    resumed.fit(train, test, epochs=2)
+
+
+def test_resuming_on_another_backend_warns(sets, tmp_path):
+    require("numba")
+    new_trainer("numpy", out=tmp_path).fit(*sets, epochs=1)
+    with pytest.warns(UserWarning, match="backend numpy -> numba"):
+        resumed = Trainer.resume(tmp_path, backend="numba")
+    assert len(resumed.fit(*sets, epochs=2).rows) == 2
+
+
+def test_resuming_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no .*absent"):
+        Trainer.resume(tmp_path / "absent" / "checkpoint.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no .*checkpoint\.safetensors"):
+        Trainer.resume(tmp_path)
+    with pytest.raises(ValueError, match="run: expected a run's folder"):
+        Trainer.resume(tmp_path / "copy-of-checkpoint.safetensors")
+
+
+def test_a_lost_model_file_is_written_again(sets, tmp_path):
+    new_trainer(out=tmp_path).fit(*sets, epochs=1)
+    (tmp_path / runs.MODEL).unlink()
+    Trainer.resume(tmp_path).fit(*sets, epochs=2)
+    assert files.read_model(tmp_path / runs.MODEL).extra["epoch"] == 2
+
+
+# ------------------------------------------------------------------ Ctrl-C
+
+
+def interrupt(trainer):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_finishes_the_batch_and_saves(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+    out, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    history = new_trainer(out=out, threads=1, callbacks=[StopAt(6, interrupt)]).fit(*sets, epochs=3)
+    assert history.interrupted
+    assert signal.getsignal(signal.SIGINT) is before
+    saved = checkpoints.load(out / runs.CHECKPOINT)
+    assert (saved.position.epoch, saved.position.batch) == (1, 2)
+    resumed = Trainer.resume(out, threads=1)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_leaves_whole_files(sets, tmp_path):
+    def twice(trainer):
+        interrupt(trainer)
+        interrupt(trainer)
+
+    judge = uninterrupted(sets, tmp_path)
+    out, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        new_trainer(out=out, threads=1, callbacks=[StopAt(6, twice)]).fit(*sets, epochs=3)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not [name for name in os.listdir(out) if name.endswith(".tmp")]
+    resumed = Trainer.resume(out, threads=1)  # from the end of epoch 1
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_an_ignored_signal_stays_ignored(sets):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        history = new_trainer(callbacks=[StopAt(2, interrupt)]).fit(*sets, epochs=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not history.interrupted
+
+
+def test_training_in_another_thread(sets):
+    results = []
+    trainer = new_trainer()
+    thread = threading.Thread(target=lambda: results.append(trainer.fit(*sets, epochs=1)))
+    thread.start()
+    thread.join()
+    assert len(results[0].rows) == 1
+
+
+# ------------------------------------------------------------------ what goes wrong
+
+
+def test_divergence_is_said_and_the_files_are_kept(sets, tmp_path):
+    new_trainer(out=tmp_path).fit(*sets, epochs=1)
+    before = {name: (tmp_path / name).read_bytes() for name in (runs.MODEL, runs.CHECKPOINT)}
+    resumed = Trainer.resume(tmp_path)
+    resumed.schedule = Constant(1e30)
+    with pytest.raises(TrainingDiverged, match=r"epoch 2, .* rate 1e\+30: .* such as 1e\+29"):
+        resumed.fit(*sets, epochs=2)
+    for name, content in before.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_weights_that_are_not_finite_are_not_saved_on_stopping(sets, tmp_path):
+    def spoil(trainer):
+        trainer.network.parameters["C1.w"][0] = np.nan
+        trainer.stop()
+
+    trainer = new_trainer(out=tmp_path, callbacks=[StopAt(1, spoil)])
+    with pytest.raises(TrainingDiverged, match="epoch 1, after 1 batches"):
+        trainer.fit(*sets, epochs=1)
+    saved = checkpoints.load(tmp_path / runs.CHECKPOINT)
+    assert np.isfinite(saved.network.parameters["C1.w"]).all()
+
+
+def test_bad_arguments(sets):
+    train, test = sets
+    for wrong in (-1, 2**63):
+        with pytest.raises(ValueError, match="seed: expected"):
+            new_trainer(seed=1).__class__(models.lenet5(), seed=wrong)
+    with pytest.raises(TypeError, match="seed: expected"):
+        Trainer(models.lenet5(), seed=1.5)
+    with pytest.raises(ValueError, match="batch_size: expected"):
+        Trainer(models.lenet5(), batch_size=0)
+    with pytest.raises(ValueError, match="epochs: expected"):
+        new_trainer().fit(train, test, epochs=0)
+    with pytest.raises(TypeError, match="train: expected a Dataset, got tuple"):
+        new_trainer().fit((train.images, train.labels), test, epochs=1)
+    with pytest.raises(ValueError, match="train: expected at least one image"):
+        new_trainer().fit(train.subset(0), test, epochs=1)
+    with pytest.raises(ValueError, match="test: expected at least one image"):
+        new_trainer().fit(train, test.subset(0), epochs=1)
+
+
+# ------------------------------------------------------------------ callbacks
+
+
+def test_callbacks_are_told_in_order(sets):
+    told = []
+
+    class Listen(Callback):
+        def on_train_begin(self, trainer):
+            told.append("begin")
+
+        def on_batch_end(self, trainer, progress):
+            told.append((progress.phase, progress.epoch, progress.images, progress.total))
+            assert progress.epochs == 2
+            assert np.isfinite(progress.loss)
+            assert progress.images_per_second > 0
+
+        def on_epoch_end(self, trainer, row):
+            assert trainer.history.rows[-1] is row
+            told.append(row.epoch)
+
+        def on_train_end(self, trainer):
+            told.append("end")
+
+    new_trainer(callbacks=[Listen()]).fit(*sets, epochs=2)
+    epochs = [
+        [("train", epoch, images, 200) for images in (64, 128, 192, 200)]
+        + [("evaluate", epoch, 200, 200), ("evaluate", epoch, 60, 60), epoch]
+        for epoch in (1, 2)
+    ]
+    assert told == ["begin", *epochs[0], *epochs[1], "end"]
+
+
+def test_callbacks_are_told_of_an_end_by_an_exception(sets):
+    told = []
+
+    class Listen(Callback):
+        def on_batch_end(self, trainer, progress):
+            raise OSError("the page was closed")
+
+        def on_train_end(self, trainer):
+            told.append("end")
+
+    with pytest.raises(OSError, match="the page was closed"):
+        new_trainer(callbacks=[Listen()]).fit(*sets, epochs=1)
+    assert told == ["end"]
+
+
+def console(width=80, terminal=False):
+    import io
+
+    from rich.console import Console
+
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+
+
+def test_the_epoch_table_is_one_plain_line_an_epoch(sets, tmp_path):
+    screen = console(width=40)
+    trainer = new_trainer(out=tmp_path, callbacks=[EpochTable(screen), ProgressBar(screen)])
+    rows = trainer.fit(*sets, epochs=2).rows
+    lines = screen.file.getvalue().splitlines()
+    assert len(lines) == 4
+    assert all(len(line) <= 80 and "\x1b" not in line for line in lines)
+    for line, row in zip(lines[2:], rows, strict=True):
+        words = line.split()
+        assert words[:8] == [
+            str(row.epoch),
+            f"{row.rate:.2g}",
+            f"{row.train_loss:.4f}",
+            f"{row.train_errors / 2:.2f}%",
+            str(row.train_errors),
+            f"{row.test_loss:.4f}",
+            f"{100 * row.test_errors / 60:.2f}%",
+            str(row.test_errors),
+        ]
+    assert lines[2].endswith("*")
+    screen = console()
+    resumed = Trainer.resume(tmp_path, callbacks=[EpochTable(screen)])
+    resumed.fit(*sets, epochs=3)
+    again = screen.file.getvalue().splitlines()
+    assert again[:4] == lines
+    assert len(again) == 5
+
+
+def test_the_progress_bar_on_a_terminal(sets):
+    screen = console(terminal=True)
+    bar = ProgressBar(screen)
+    new_trainer(callbacks=[bar, EpochTable(screen)]).fit(*sets, epochs=1)
+    shown = screen.file.getvalue()
+    assert "images/s" in shown
+    assert "evaluating" in shown
+    assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown  # the cursor is back
