@@ -1,0 +1,45 @@
+# The README's commands, nothing hidden.   make train | make test | make clean
+#
+#   PYTHON=python3.12   the interpreter the environment is made with (3.11 or newer)
+#   ARGS="--epochs 2"   passed on to `lenet-fast train` or to `pytest`
+#
+# The package is installed editable, so a changed Python file counts at once; a changed kernel or
+# build file makes the next `make` build again.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
+BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.pxi kernels/*.h)
+
+.PHONY: train test clean
+
+train: $(VENV)/installed
+	$(VENV)/bin/lenet-fast train $(ARGS)
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo '$(PYTHON): expected Python 3.11 or newer; try make PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/created $(BUILD_FILES)
+	@echo 'Installing lenet_fast into $(VENV); compiling its kernels can take minutes.'
+	$(PIP) --editable .
+	@touch $@
+
+# By its name, the package that is installed already, so that nothing is compiled again.
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) 'lenet_fast[test]'
+	@touch $@
+
+# Leaves runs/ alone, and removes only an environment that this file has made.
+clean:
+	@test ! -f $(VENV)/created || rm -rf $(VENV)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find lenet_fast \( -name '*.so' -o -name '*.nbi' -o -name '*.nbc' \) -delete
+	find lenet_fast tests $(wildcard benchmarks) -name __pycache__ -type d -exec rm -rf {} +

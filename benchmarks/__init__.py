@@ -1,0 +1,1 @@
+"""Measurements, run from the checkout; nothing of this is installed."""

@@ -1,0 +1,112 @@
+"""The command line, one module a command.
+
+Commands import what they compute with only when they run, so that ``--help`` is quick. What a
+program may want goes to the standard output, and notices, progress and errors to the standard
+error output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from lenet_fast import __version__
+from lenet_fast.cli import common
+from lenet_fast.cli.data import data
+from lenet_fast.cli.evaluate import evaluate
+from lenet_fast.cli.info import info
+from lenet_fast.cli.predict import predict
+from lenet_fast.cli.train import train
+
+TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
+
+_EXPECTED = (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError)
+"""What the library raises when it is given something wrong, or the machine lacks something."""
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=common.example("lenet-fast train --epochs 2", "lenet-fast train --help"),
+)
+@click.version_option(__version__, "-V", "--version", package_name="lenet_fast")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """LeNet-5 on MNIST: train it, test it, and use it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for command in (train, evaluate, predict, info, data):
+    group.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    The exit status is 0 if all went well, 1 if something could not be done, 2 if the command was
+    called wrongly, and 130 if Ctrl-C ended it. Errors take one line, unless LENET_FAST_TRACEBACK
+    is set.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those that Python was started with.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        status = _run(arguments)
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        # Not click's own way out, which prints a usage error on four lines.
+        status = group.main(arguments, prog_name="lenet-fast", standalone_mode=False)
+        sys.stdout.flush()
+        return int(status or 0)
+    except click.UsageError as error:
+        called = error.ctx.command_path if error.ctx else "lenet-fast"
+        common.fail(f"{error.format_message().rstrip('.')}; see {called} --help")
+        return 2
+    except click.ClickException as error:
+        common.fail(error.format_message())
+        return error.exit_code
+    except click.Abort:
+        common.fail("stopped")
+        return common.STOPPED
+    except _EXPECTED as error:
+        if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
+            traceback.print_exc()
+        else:
+            common.fail(_explained(error))
+        _abandon_output()
+        return 1
+
+
+def _explained(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}" if str(error) else "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    common.say(f"lenet-fast: note: {message}", style="yellow")
+
+
+def _abandon_output() -> None:
+    """Drop what could not be written, lest Python try again, and fail, on its way out."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

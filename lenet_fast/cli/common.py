@@ -1,0 +1,188 @@
+"""What several commands share: options, lines for people, and the way from a file to an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lenet_fast.checks import Array
+    from lenet_fast.data import Splits
+    from lenet_fast.engines import Engine
+    from lenet_fast.losses import Loss
+    from lenet_fast.network import Network
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
+"""Those of :data:`lenet_fast.data.DATASETS`, without the time that its import takes."""
+
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+_BATCH = 500
+
+
+def example(*lines: str) -> str:
+    """Return the end of a help text: command lines to copy."""
+    word = "Example" if len(lines) == 1 else "Examples"
+    return "\n".join(["\b", f"{word}:", *(f"  {line}" for line in lines)])
+
+
+def data_options(command: Command) -> Command:
+    """Add the options that say which data to take."""
+    options = (
+        click.option(
+            "--data",
+            "folder",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="Folder of the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, or else "
+            "the cache, and a download]",
+        ),
+        click.option(
+            "--dataset",
+            type=click.Choice(DATASETS),
+            default="auto",
+            show_default=True,
+            help="auto: MNIST, or else the bundled sample, and says so.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def engine_options(command: Command) -> Command:
+    """Add the options that say what to compute with; they change results by rounding at most."""
+    options = (
+        click.option(
+            "--backend",
+            type=click.Choice(("cython", "numba", "numpy")),
+            help="[default: the first of these that works here]",
+        ),
+        click.option(
+            "--engine", type=click.Choice(("auto", "layers")), default="auto", show_default=True
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 1024),
+            metavar="N",
+            help="Changes no result.  [default: one a physical core]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a line to the standard error output; in colour where it is a terminal."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True).print(
+        printable(text), style=style, markup=False, highlight=False
+    )
+
+
+def fail(message: str) -> None:
+    """Say in a line what could not be done."""
+    say(f"lenet-fast: error: {message}", style="bold red")
+
+
+def printable(text: object) -> str:
+    """Return a text, such as a file's name, that does nothing to a terminal but appear on it."""
+    shown = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in os.fsencode(shown).decode(errors="backslashreplace")
+    )
+
+
+def line(label: str, *parts: object) -> None:
+    """Print a line of a report: what it is about, and the parts, with commas between them."""
+    click.echo(f"{label:<9} {printable(', '.join(map(str, parts)))}")
+
+
+def command_line(*arguments: object) -> str:
+    """Return what to type to run this program again, as it was run now."""
+    program = sys.argv[0]
+    words = ["python", "-m", "lenet_fast"]
+    if os.path.basename(program) == "lenet-fast":
+        found = shutil.which("lenet-fast")
+        on_path = found and os.path.exists(program) and os.path.samefile(found, program)
+        words = ["lenet-fast" if on_path else program]
+    return shlex.join([*words, *map(str, arguments)])
+
+
+def load_data(dataset: str, folder: Path | None) -> Splits:
+    """Load data; say what takes time, and if they are not the ones that one would expect."""
+    from lenet_fast import data
+
+    splits = data.load(dataset, folder, report=lambda step: say(step, style="dim"))
+    if splits.notice:
+        notice(splits.notice)
+    return splits
+
+
+def notice(text: str) -> None:
+    """Print a line that cannot be missed."""
+    say(f"\n*** {text} ***\n", style="bold yellow")
+
+
+def read_model(path: Path) -> tuple[Path, Network, Loss]:
+    """Return the model file at `path`, or in the run's folder there, its network and its loss."""
+    from lenet_fast import files, losses
+    from lenet_fast.training import runs
+
+    file = path / runs.MODEL if path.is_dir() else path
+    if not file.exists():
+        what = "a model file or a run's folder"
+        where = f"no {runs.MODEL} in {path}" if path.is_dir() else f"there is no {path}"
+        raise FileNotFoundError(f"model: expected {what}, but {where}")
+    saved = files.read_model(file)
+    return file, saved.network, saved.loss or losses.default_for(saved.network)
+
+
+def engine_lines(engine: Engine) -> None:
+    """Print what an engine computes with: backend, instruction set, engine, threads."""
+    from lenet_fast import backends
+
+    module = backends.get(engine.backend)
+    with_what = f"{module.isa()} kernels" if hasattr(module, "isa") else module.describe()
+    threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"
+    line("backend", engine.backend, with_what, f"engine {engine.name}", threads)
+
+
+def outputs(engine: Engine, network: Network, images: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar."""
+    from lenet_fast import data
+
+    with _progress(len(images)) as advance:
+        for first in range(0, len(images), _BATCH):
+            part = slice(first, min(first + _BATCH, len(images)))
+            x = data.prepare(images[part], size=network.input_shape[-1], dtype=network.dtype)
+            yield part, engine.predict(x)
+            advance(part.stop - part.start)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar while there is something to wait for and someone at a terminal to do so."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = not console.is_terminal or total <= _BATCH
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("images", total=total)
+        yield lambda images: bar.advance(task, images)

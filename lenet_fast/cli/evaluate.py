@@ -1,0 +1,103 @@
+"""``lenet-fast evaluate``: count the errors of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lenet_fast.cli import common
+
+if TYPE_CHECKING:
+    from lenet_fast.checks import Array
+
+
+@click.command(
+    epilog=common.example(
+        "lenet-fast evaluate runs/lenet5 --data ~/mnist",
+        "lenet-fast evaluate runs/lenet5/model.safetensors --json",
+    )
+)
+@click.argument("run_or_model", type=click.Path(path_type=Path))
+@common.data_options
+@common.engine_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+def evaluate(
+    run_or_model: Path,
+    folder: Path | None,
+    dataset: str,
+    backend: str | None,
+    engine: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Count a model's errors on the test images.
+
+    RUN_OR_MODEL is the folder of a run, or a model file. Prints errors, accuracy, and the
+    confusion matrix: how often each digit was taken for each.
+    """
+    import time
+
+    import numpy as np
+
+    from lenet_fast import engines
+
+    file, network, loss = common.read_model(run_or_model)
+    runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
+    splits = common.load_data(dataset, folder)
+    images, labels = splits.test.images, splits.test.labels.astype(np.intp)
+    confusion = np.zeros((10, 10), np.intp)
+    loss_sum = 0.0
+    started = time.perf_counter()
+    for part, outputs in common.outputs(runner, network, images):
+        found = network.classify(outputs)
+        np.add.at(confusion, (labels[part], found), 1)
+        values = loss.values(outputs, labels[part], runner.backend)
+        loss_sum += float(values.sum(dtype=np.float64))
+    seconds = time.perf_counter() - started
+    runner.close()
+    errors = int(confusion.sum() - np.trace(confusion))
+    if as_json:
+        report = {
+            "model": os.fspath(file),
+            "data": splits.source,
+            "images": len(images),
+            "errors": errors,
+            "accuracy": 1 - errors / len(images),
+            "loss": loss_sum / len(images),
+            "confusion": confusion.tolist(),
+            "backend": runner.backend,
+            "engine": runner.name,
+            "threads": runner.threads,
+            "seconds": seconds,
+        }
+        click.echo(json.dumps(report))
+        return
+    common.line("model", file)
+    common.line("data", splits.source)
+    common.engine_lines(runner)
+    common.line("loss", f"{loss_sum / len(images):.4f}, {loss!r}")
+    common.line("errors", f"{errors:,} of {len(images):,} test images")
+    common.line("accuracy", f"{100 * (1 - errors / len(images)):.2f} %")
+    common.line("time", f"{seconds:.2f} s", f"{len(images) / seconds:,.0f} images/s")
+    _print_confusion(confusion)
+
+
+def _print_confusion(confusion: Array) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE, title="Rows: what it is. Columns: what was found.", pad_edge=False)
+    table.add_column("", style="bold")
+    for digit in range(10):
+        table.add_column(str(digit), justify="right")
+    table.add_column("wrong", justify="right")
+    for digit, row in enumerate(confusion):
+        cells = [str(count) if count else "." for count in row]
+        cells[digit] = f"[bold]{cells[digit]}[/bold]"
+        table.add_row(str(digit), *cells, str(row.sum() - row[digit]))
+    Console().print(table)

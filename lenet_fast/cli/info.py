@@ -1,0 +1,87 @@
+"""``lenet-fast info``: what is here, what is not, and how to get it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lenet_fast.cli import common
+
+
+@click.command(epilog=common.example("lenet-fast info", "LENET_FAST_ISA=avx2 lenet-fast info"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+def info(as_json: bool) -> None:
+    """Show versions, backends, instruction sets, threads and data."""
+    facts = _facts()
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    common.line("version", f"lenet_fast {facts['version']}", facts["folder"])
+    common.line("python", f"Python {facts['python']}", f"NumPy {facts['numpy']}", facts["system"])
+    common.line("threads", f"{facts['threads']} by default")
+    click.echo()
+    for name, state in facts["backends"].items():
+        marker = "*" if name == facts["backend"] else " "
+        common.line(f"{marker} {name}", ("" if state["usable"] else "not here: ") + state["detail"])
+    click.echo("  * is the default; --backend or LENET_FAST_BACKEND chooses another\n")
+    sets = facts["instruction_sets"]
+    if sets:
+        built = ", ".join(
+            name if name in sets["usable"] else f"{name} (not for this CPU)"
+            for name in sets["built"]
+        )
+        common.line("kernels", f"built: {built}")
+        common.line("", f"in use: {sets['used']}; LENET_FAST_ISA chooses another")
+        click.echo()
+    common.line("MNIST", facts["mnist"])
+
+
+def _facts() -> dict[str, Any]:
+    import numpy as np
+
+    import lenet_fast
+    from lenet_fast import backends, threads
+
+    states = backends.available()
+    return {
+        "version": lenet_fast.__version__,
+        "folder": os.fspath(Path(lenet_fast.__file__).parent),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": threads.default_threads(),
+        "backend": backends.current(),
+        "backends": {name: state._asdict() for name, state in states.items()},
+        "instruction_sets": _instruction_sets() if states["cython"].usable else None,
+        "mnist": _mnist(),
+    }
+
+
+def _instruction_sets() -> dict[str, Any]:
+    from lenet_fast.backends import cython_backend
+
+    return {
+        "used": cython_backend.isa(),
+        "built": cython_backend.built(),
+        "usable": cython_backend.instruction_sets(),
+    }
+
+
+def _mnist() -> str:
+    """Return where MNIST is, as far as a look at the names of files tells."""
+    from lenet_fast.data import fetch
+    from lenet_fast.data.catalogue import MNIST
+    from lenet_fast.data.sources import DATA_VARIABLE
+
+    named = os.environ.get(DATA_VARIABLE)
+    if named:
+        return f"taken from {DATA_VARIABLE}, {named}"
+    folder = fetch.cache_folder() / MNIST.name
+    if all((folder / name).exists() for name in MNIST.files):
+        return f"in the cache, {folder}"
+    return f"not in the cache, {folder}; get it by: lenet-fast data"

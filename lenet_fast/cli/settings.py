@@ -1,0 +1,145 @@
+"""What the options of ``lenet-fast train`` mean: checked, completed, made into a run's parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lenet_fast.cli.recipes import DECAY_RATE, RATES, STEP
+
+if TYPE_CHECKING:
+    from lenet_fast.data import Splits
+    from lenet_fast.losses import Loss
+    from lenet_fast.network import Network
+    from lenet_fast.training import SGD
+    from lenet_fast.training.schedules import Schedule
+
+FREE = {"epochs", "folder", "backend", "engine", "threads", "resume", "out"}
+"""Options that may be given anew when a run goes on; the others make the run what it is."""
+
+
+class Rates(click.ParamType):
+    """Learning rates with commas between them."""
+
+    name = "rates"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> list[float]:
+        """Return the numbers of an option's text."""
+        try:
+            return [float(rate) for rate in value.split(",")]
+        except ValueError:
+            self.fail(f"expected numbers with commas between them, got {value!r}", param, context)
+
+
+def fill_in(options: dict[str, Any], given: set[str]) -> None:
+    """Refuse options that do not go together, and put in the rate if none is given."""
+    if options["rates"] and given & {"rate", "step", "decay_rate"}:
+        raise click.UsageError("--rates: expected without --rate, --step and --decay-rate")
+    if (options["step"] is None) != (options["decay_rate"] is None):
+        raise click.UsageError("--step, --decay-rate: expected both or none")
+    if options["overwrite"] and options["out"] is None:
+        raise click.UsageError("--overwrite: expected together with --out")
+    if options["rates"] or options["rate"] is not None:
+        return
+    options["rate"] = RATES[options["output"]]
+    if options["step"] is None:
+        options["step"], options["decay_rate"] = STEP, DECAY_RATE
+
+
+def network(options: dict[str, Any]) -> tuple[Network, Loss]:
+    """Return the network that the options describe, and its loss."""
+    from lenet_fast import losses, models
+
+    net = models.lenet5(
+        pooling=None if options["pooling"] == "none" else options["pooling"],
+        connections=options["connections"],
+        output=options["output"],
+        activation=options["activation"],
+        initialiser=options["initialiser"],
+        seed=options["seed"],
+    )
+    loss = losses.default_for(net)
+    if options["loss"] is None:
+        options["loss"] = loss.name
+    elif options["loss"] != loss.name:
+        raise click.UsageError(
+            f"--loss: expected {loss.name} with --output {net.output}, got {options['loss']}"
+        )
+    return net, loss
+
+
+def schedule(options: dict[str, Any]) -> Schedule:
+    """Return the learning rates that the options describe."""
+    from lenet_fast.training import Constant, RateList, StepDecay
+
+    if options["rates"]:
+        return RateList(options["rates"])
+    if options["step"]:
+        return StepDecay(options["rate"], options["step"], options["decay_rate"])
+    return Constant(options["rate"])
+
+
+def optimiser(options: dict[str, Any]) -> SGD:
+    """Return the optimiser that the options describe."""
+    from lenet_fast.training import SGD
+
+    return SGD(momentum=options["momentum"], weight_decay=options["weight_decay"])
+
+
+def limited(splits: Splits, limit: int | None) -> Splits:
+    """Return data with at most so many training images."""
+    if limit is None:
+        return splits
+    return dataclasses.replace(splits, train=splits.train.subset(limit))
+
+
+def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
+    """Return the options that make the run what it is, and where its data are."""
+    kept = {name: value for name, value in options.items() if name not in FREE}
+    del kept["overwrite"]
+    # What "auto" has found is what the run goes on with, even if there is MNIST by then.
+    kept["dataset"] = "sample" if splits.notice else options["dataset"]
+    if options["folder"] is not None:
+        kept["data"] = os.fspath(options["folder"].expanduser().absolute())
+    return kept
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds a run, and say what can be done."""
+    from lenet_fast.training import runs
+
+    try:
+        runs.check_free(out)
+    except FileExistsError:
+        raise click.UsageError(
+            f"--out: {out} holds a run; go on with it by --resume {shlex.quote(os.fspath(out))}, "
+            "replace it by --overwrite, or name another folder"
+        ) from None
+
+
+def check_same(
+    options: dict[str, Any], given: set[str], recorded: dict[str, Any], folder: Path
+) -> None:
+    """Refuse options that would make a run another one than it was."""
+    if "out" in given and not _same_folder(options["out"], folder):
+        raise click.UsageError(f"--out: a run goes on in its own folder, {folder}")
+    if "overwrite" in given:
+        raise click.UsageError("--overwrite: a run is either replaced or resumed")
+    for name in sorted(given - FREE):
+        if options[name] != recorded.get(name):
+            option = f"--{name.replace('_', '-')}"
+            had = "none" if recorded.get(name) is None else recorded[name]
+            raise click.UsageError(
+                f"{option}: the run in {folder} has {had}, got {options[name]}; leave it out"
+            )
+
+
+def _same_folder(one: Path, other: Path) -> bool:
+    return one.exists() and os.path.samefile(one, other)

@@ -1,0 +1,264 @@
+"""``lenet-fast train``: train LeNet-5, or go on with a run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lenet_fast.cli import common, settings
+from lenet_fast.cli.recipes import BATCH_SIZE, DECAY_RATE, EPOCHS, MOMENTUM, RATES, STEP
+
+if TYPE_CHECKING:
+    from lenet_fast.data import Splits
+    from lenet_fast.training import Trainer
+
+OUT = Path("runs", "lenet5")
+"""The folder of a run that names none; the next ones are called lenet5-2, lenet5-3, ..."""
+
+
+_RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
+
+
+@click.command(
+    epilog=common.example(
+        "lenet-fast train",
+        "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
+        "lenet-fast train --resume runs/max --epochs 10",
+    )
+)
+@common.data_options
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train on the first N images only; the test set stays whole.",
+)
+@click.option("--epochs", type=click.IntRange(1), metavar="N", default=EPOCHS, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(1), metavar="N", default=BATCH_SIZE, show_default=True
+)
+@click.option(
+    "--rate",
+    type=float,
+    help=f"Learning rate.  [default: {_RATES}, times {DECAY_RATE} every {STEP} epochs]",
+)
+@click.option(
+    "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."
+)
+@click.option("--step", type=click.IntRange(1), metavar="EPOCHS", help="With --decay-rate.")
+@click.option("--decay-rate", type=float, help="Multiply the rate by this every --step epochs.")
+@click.option("--momentum", type=float, default=MOMENTUM, show_default=True)
+@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option(
+    "--pooling",
+    type=click.Choice(("subsample", "average", "max", "none")),
+    default="subsample",
+    show_default=True,
+    help="none: convolutions of stride 2 instead.",
+)
+@click.option(
+    "--connections",
+    type=click.Choice(("table", "full")),
+    default="table",
+    show_default=True,
+    help="Which maps of S2 those of C3 see: by the paper's table, or all.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(tuple(RATES)),
+    default="rbf",
+    show_default=True,
+    help="rbf: distances to the digits' bitmaps, as in the paper.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(("map", "cross_entropy", "mean_squared_error")),
+    help="Each goes with one output.  [default: rbf map, softmax cross_entropy, linear "
+    "mean_squared_error]",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(("scaled_tanh", "tanh", "sigmoid", "relu")),
+    default="scaled_tanh",
+    show_default=True,
+    help="Sigmoids are slow to begin to learn.",
+)
+@click.option(
+    "--initialiser",
+    type=click.Choice(("lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal")),
+    help="[default: lecun1998 for the paper's network, others where that hardly learns]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Decides the first weights and the order of the images.",
+)
+@common.engine_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=f"Folder for the run.  [default: {OUT}, or {OUT}-2 and so on if that is taken]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with the run in this folder, with its own options.",
+)
+@click.pass_context
+def train(context: click.Context, **options: Any) -> None:
+    """Train LeNet-5 on MNIST.
+
+    After every epoch the folder of the run holds model.safetensors (of the epoch with the fewest
+    test errors), history.csv, config.toml and checkpoint.safetensors, from which --resume goes
+    on, with the same results as if the run had never stopped. Ctrl-C stops after the batch in
+    work. Resuming, only --epochs, --data, --threads, --backend and --engine can be chosen anew.
+    """
+    given = {
+        name
+        for name in options
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if options["resume"] is not None:
+        _resume(options, given)
+    else:
+        _begin(options, given)
+
+
+def _begin(options: dict[str, Any], given: set[str]) -> None:
+    """Train from the start."""
+    from lenet_fast import backends
+    from lenet_fast.training import EpochTable, ProgressBar, Trainer
+
+    settings.fill_in(options, given)
+    # What can be wrong comes first: the data may take a minute to come.
+    network, loss = settings.network(options)
+    schedule, optimiser = settings.schedule(options), settings.optimiser(options)
+    backends.get(options["backend"])
+    if options["out"] is not None and not options["overwrite"]:
+        settings.check_out(options["out"])
+    splits = common.load_data(options["dataset"], options["folder"])
+    splits = settings.limited(splits, options["limit"])
+    with _folder(options["out"]) as out:
+        trainer = Trainer(
+            network,
+            loss,
+            optimiser=optimiser,
+            schedule=schedule,
+            batch_size=options["batch_size"],
+            seed=options["seed"],
+            engine=options["engine"],
+            backend=options["backend"],
+            threads=options["threads"],
+            out=out,
+            overwrite=options["overwrite"],
+            callbacks=[ProgressBar(), EpochTable()],
+            options=settings.recorded(options, splits),
+        )
+        _fit(trainer, splits, out, options["epochs"])
+
+
+def _resume(options: dict[str, Any], given: set[str]) -> None:
+    """Go on with a run."""
+    from lenet_fast.training import EpochTable, ProgressBar, Trainer, runs
+
+    out = runs.checkpoint_path(options["resume"]).parent
+    trainer = Trainer.resume(
+        out,
+        engine=options["engine"] if "engine" in given else None,
+        backend=options["backend"],
+        threads=options["threads"],
+        callbacks=[ProgressBar(), EpochTable()],
+    )
+    recorded = trainer.options
+    settings.check_same(options, given, recorded, out)
+    epochs = options["epochs"] if "epochs" in given else trainer.epochs
+    done = len(trainer.history.rows)
+    if epochs < done:
+        raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
+    folder = options["folder"] or (Path(recorded["data"]) if "data" in recorded else None)
+    splits = common.load_data(recorded.get("dataset", "auto"), folder)
+    _fit(trainer, settings.limited(splits, recorded.get("limit")), out, epochs)
+    if epochs == done:
+        common.say(f"\nThe run has had its {done} epochs; to add some, say --epochs.")
+
+
+@contextlib.contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    """Yield the folder to use; take back a new one if the run does not come about."""
+    if out is not None:
+        yield out
+        return
+    OUT.parent.mkdir(exist_ok=True)
+    out, number = OUT, 1
+    while True:
+        try:
+            out.mkdir()  # fails if it is there, so two runs started at once have two folders
+            break
+        except FileExistsError:
+            number += 1
+            out = OUT.with_name(f"{OUT.name}-{number}")
+    try:
+        yield out
+    except BaseException:
+        with contextlib.suppress(OSError):
+            out.rmdir()
+        raise
+
+
+def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
+    """Say what is going to be done, with what."""
+    counts = trainer.network.counts()
+    common.line(
+        "network",
+        f"LeNet-5 ({trainer.network.output} output)",
+        f"{counts.parameters:,} free parameters",
+        f"{counts.connections:,} connections",
+    )
+    common.line("data", splits.source)
+    common.line("", f"{len(splits.train):,} training images", f"{len(splits.test):,} test images")
+    common.engine_lines(trainer.engine)
+    common.line("training", trainer.optimiser)
+    common.line("", trainer.schedule)
+    common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
+    common.line("run", out)
+    click.echo()
+
+
+def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int) -> None:
+    """Train, with a word before and after."""
+    from lenet_fast.training import runs
+
+    _describe(trainer, splits, out)
+    go_on = f"To go on:\n  {common.command_line('train', '--resume', out)}"
+    try:
+        history = trainer.fit(splits.train, splits.test, epochs)
+    except KeyboardInterrupt:
+        common.say(f"\nStopped at once; the state saved last is kept. {go_on}")
+        raise click.exceptions.Exit(common.STOPPED) from None
+    finally:
+        trainer.engine.close()
+    best = history.best
+    if best is not None:
+        error = 100 * best.test_errors / history.test_images
+        click.echo(
+            f"\nbest: epoch {best.epoch}, {error:.2f} % test error, {best.test_errors:,} of "
+            f"{history.test_images:,} test images wrong"
+        )
+        common.line("model", out / runs.MODEL)
+    if splits.notice:
+        common.notice(splits.notice)
+    if history.interrupted:
+        done = len(history.rows)
+        common.say(f"\nStopped in epoch {done + 1} of {trainer.epochs}; all is saved. {go_on}")
+        raise click.exceptions.Exit(common.STOPPED)

@@ -1,0 +1,641 @@
+"""The command line, run as its user does: exit status, what it prints, what it writes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lenet_fast import cli, data, engines, files, initialisers, losses, models
+from lenet_fast.cli import common, recipes
+from lenet_fast.data import idx
+from lenet_fast.training import runs, trainer
+
+SAMPLE = data.load("sample")
+SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
+COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
+
+
+class Result:
+    """Exit status, standard output and standard error output of a command."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def lenet_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
+    """Return a function that runs the command line in an empty folder, within this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENET_FAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
+    for name in ("LENET_FAST_DATA", "LENET_FAST_BACKEND", "LENET_FAST_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(int(exit_info.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def softmax_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a network that knows some digits."""
+    from lenet_fast.training import Constant, Trainer
+
+    network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
+    Trainer(network, schedule=Constant(0.02), batch_size=32).fit(
+        SAMPLE.train.subset(2000), SAMPLE.test, epochs=3
+    )
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    files.save_model(path, network, losses.CrossEntropy())
+    return path
+
+
+@pytest.fixture(scope="module")
+def rbf_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of an untrained network with the paper's outputs."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    files.save_model(path, models.lenet5())
+    return path
+
+
+def assert_one_line(result: Result, *words: str, status: int = 1) -> None:
+    """Check that a command failed, with one line that has these words in it."""
+    assert result.status == status, result.err
+    assert result.err.count("\n") == 1, result.err
+    assert result.err.startswith("lenet-fast: error: ")
+    for word in words:
+        assert word in result.err
+
+
+# --- help, versions ------------------------------------------------------------------------------
+
+
+def test_without_arguments_it_helps(lenet_fast: Any) -> None:
+    result = lenet_fast()
+    assert result.status == 0
+    for command in ("train", "evaluate", "predict", "info", "data"):
+        assert f"\n  {command} " in result.out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "data"])
+def test_help_has_an_example_and_fits_80_columns(lenet_fast: Any, command: str) -> None:
+    result = lenet_fast(command, "--help")
+    assert result.status == 0
+    assert "\n  Example" in result.out
+    assert f"lenet-fast {command}" in result.out.split("Example")[1]
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from lenet_fast.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('numba', 'rich', 'pooch', 'PIL', 'safetensors', 'lenet_fast.training') "
+        "if m in sys.modules])\n"
+    )
+    assert run_python("-c", code).stdout.splitlines()[-1] == "[]"
+
+
+def test_choices_are_those_of_the_library() -> None:
+    options = {option.name: option for option in cli.train.params}
+    assert common.DATASETS == data.DATASETS
+    assert tuple(options["engine"].type.choices) == engines.NAMES
+    assert tuple(options["activation"].type.choices) == tuple(models.SQUASHING)
+    assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
+    defaults = {
+        output: losses.default_for(models.lenet5(output=output)) for output in recipes.RATES
+    }
+    assert set(options["loss"].type.choices) == {loss.name for loss in defaults.values()}
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    assert recipes.EPOCHS == trainer.EPOCHS
+    for output, rate in recipes.RATES.items():
+        library = trainer.Trainer(models.lenet5(output=output))
+        assert library.schedule.config() == {
+            "type": "step_decay",
+            "rate": rate,
+            "step": recipes.STEP,
+            "decay_rate": recipes.DECAY_RATE,
+        }
+        assert library.batch_size == recipes.BATCH_SIZE
+        assert library.optimiser.momentum == recipes.MOMENTUM
+
+
+def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    root = str(Path(cli.__file__).parents[2])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+
+
+def test_as_a_module() -> None:
+    done = run_python("-m", "lenet_fast", "--version")
+    assert done.returncode == 0
+    assert "0." in done.stdout
+
+
+# --- info, data -----------------------------------------------------------------------------
+
+
+def test_info(lenet_fast: Any) -> None:
+    result = lenet_fast("info")
+    assert result.status == 0
+    assert "numpy" in result.out
+    assert "get it by: lenet-fast data" in result.out
+    facts = json.loads(lenet_fast("info", "--json").out)
+    assert facts["backends"]["numpy"]["usable"] is True
+    assert facts["threads"] >= 1
+
+
+def test_info_says_how_to_get_what_is_missing(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lenet_fast import backends
+
+    state = backends.Status(False, "no compiler; get one by: apt install gcc")
+    monkeypatch.setattr(
+        backends, "available", lambda: {"cython": state, "numpy": backends.Status(True, "here")}
+    )
+    monkeypatch.setattr(backends, "current", lambda: "numpy")
+    result = lenet_fast("info")
+    assert "not here: no compiler; get one by: apt install gcc" in result.out
+    assert "kernels" not in result.out
+
+
+def test_data_of_the_sample(lenet_fast: Any) -> None:
+    result = lenet_fast("data", "--dataset", "sample")
+    assert result.status == 0
+    assert "5,000 images" in result.out
+    assert "1,000 images" in result.out
+
+
+def test_data_that_are_not_to_be_had(lenet_fast: Any) -> None:
+    result = lenet_fast("data")
+    assert result.status == 1
+    assert "LENET_FAST_OFFLINE" in result.err
+    assert "--dataset sample" in result.err
+
+
+# --- train ----------------------------------------------------------------------------------
+
+
+def test_train_writes_a_run(lenet_fast: Any) -> None:
+    result = lenet_fast("train", *SHORT, "--threads", "1", "--seed", "3")
+    assert result.status == 0, result.err
+    assert result.err == ""
+    assert "1 thread\n" in result.out
+    assert "128 training images" in result.out
+    out = Path("runs/lenet5")
+    assert {path.name for path in out.iterdir()} == set(runs.FILES)
+    assert files.load_model(out / "model.safetensors").output == "softmax"
+    text = (out / "history.csv").read_text()
+    assert text.splitlines()[0] == COLUMNS
+    assert [row["epoch"] for row in csv.DictReader(text.splitlines())] == ["1"]
+    config = tomllib.loads((out / "config.toml").read_text())
+    assert config["run"]["seed"] == 3
+    assert config["options"]["dataset"] == "sample"
+    assert config["options"]["loss"] == "cross_entropy"
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_train_takes_a_new_folder_each_time(lenet_fast: Any) -> None:
+    lenet_fast("train", *SHORT)
+    lenet_fast("train", *SHORT)
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["lenet5", "lenet5-2"]
+
+
+def test_a_run_that_does_not_come_about_leaves_no_folder(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--limit", "5001").status == 1
+    assert not Path("runs").exists()
+
+
+def test_train_leaves_a_run_alone(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--out", "run").status == 0
+    before = Path("run/model.safetensors").read_bytes()
+    result = lenet_fast("train", *SHORT, "--out", "run", "--seed", "1")
+    assert_one_line(result, "--resume run", "--overwrite", status=2)
+    assert Path("run/model.safetensors").read_bytes() == before
+    result = lenet_fast("train", *SHORT, "--out", "run", "--seed", "1", "--overwrite")
+    assert result.status == 0
+    assert Path("run/model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("options", "layers"),
+    [
+        (["--output", "rbf", "--loss", "map"], "RBF"),
+        (["--output", "linear", "--pooling", "none"], "Dense"),
+        (["--pooling", "average", "--connections", "full", "--activation", "relu"], "AvgPool2D"),
+        (["--pooling", "max", "--rates", "0.1,0.05", "--weight-decay", "1e-4"], "MaxPool2D"),
+        (["--step", "1", "--decay-rate", "0.5", "--initialiser", "eblearn"], "Subsample2D"),
+    ],
+)
+def test_train_with_options(lenet_fast: Any, options: list[str], layers: str) -> None:
+    result = lenet_fast("train", *SHORT, *options, "--out", "run")
+    assert result.status == 0, result.err
+    network = files.load_model("run/model.safetensors")
+    assert layers in {type(layer).__name__ for layer in network.layers}
+
+
+def test_auto_falls_back_to_the_sample_and_cannot_be_missed(lenet_fast: Any) -> None:
+    result = lenet_fast("train", *SHORT, "--dataset", "auto", "--out", "run")
+    assert result.status == 0
+    assert result.err.count("NOT THE FULL MNIST") == 2
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    assert config["options"]["dataset"] == "sample"
+
+
+def test_resume_gives_the_bits_of_an_uninterrupted_run(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--epochs", "2", "--out", "whole").status == 0
+    assert lenet_fast("train", *SHORT, "--out", "parts").status == 0
+    result = lenet_fast("train", "--resume", "parts", "--epochs", "2", "--output", "softmax")
+    assert result.status == 0, result.err
+    whole, parts = (
+        files.load_model(f"{name}/model.safetensors").parameters for name in ("whole", "parts")
+    )
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--rate", "0.5"], "--rate"),
+        (["--output", "rbf"], "--output"),
+        (["--batch-size", "7"], "--batch-size"),
+        (["--seed", "9"], "--seed"),
+        (["--rates", "0.1"], "--rates"),
+        (["--limit", "64"], "--limit"),
+        (["--dataset", "mnist"], "--dataset"),
+        (["--out", "other"], "--out"),
+        (["--overwrite"], "--overwrite"),
+    ],
+)
+def test_resume_refuses_to_change_the_run(lenet_fast: Any, options: list[str], word: str) -> None:
+    lenet_fast("train", *SHORT, "--out", "run")
+    assert_one_line(lenet_fast("train", "--resume", "run", *options), word, status=2)
+    assert lenet_fast("train", "--resume", "run", "--out", "./run").status == 0
+
+
+def test_resume_refuses_fewer_epochs_than_there_were(lenet_fast: Any) -> None:
+    lenet_fast("train", *SHORT, "--epochs", "2", "--out", "run")
+    result = lenet_fast("train", "--resume", "run", "--epochs", "1")
+    assert_one_line(result, "at least the 2", status=2)
+
+
+def test_resume_of_a_complete_run_changes_nothing(lenet_fast: Any) -> None:
+    lenet_fast("train", *SHORT, "--out", "run")
+    before = Path("run/model.safetensors").read_bytes(), Path("run/history.csv").read_bytes()
+    result = lenet_fast("train", "--resume", "run")
+    assert result.status == 0
+    assert "has had its 1 epochs" in result.err
+    assert (
+        Path("run/model.safetensors").read_bytes(),
+        Path("run/history.csv").read_bytes(),
+    ) == before
+
+
+@pytest.mark.filterwarnings("default")
+def test_resume_with_other_code_says_so(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lenet_fast("train", *SHORT, "--out", "run")
+    monkeypatch.setattr("lenet_fast.__version__", "9.9")
+    result = lenet_fast("train", "--resume", "run", "--epochs", "2")
+    assert result.status == 0
+    assert result.err.startswith("lenet-fast: note: ")
+    assert "9.9" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_resume_with_data_that_have_moved(lenet_fast: Any) -> None:
+    _write_data(Path("here"))
+    assert lenet_fast("train", *SHORT[2:], "--data", "here", "--out", "run").status == 0
+    Path("here").rename("there")
+    assert_one_line(lenet_fast("train", "--resume", "run", "--epochs", "2"), "here")
+    result = lenet_fast("train", "--resume", "run", "--epochs", "2", "--data", "there")
+    assert result.status == 0, result.err
+    for path in Path("there").glob("t10k-images*"):
+        idx.write(path, SAMPLE.test.images[::-1])
+    result = lenet_fast("train", "--resume", "run", "--epochs", "3", "--data", "there")
+    assert_one_line(result, "expected the data of the run")
+
+
+def _write_data(folder: Path) -> None:
+    folder.mkdir()
+    for name, split in (("train", SAMPLE.train), ("t10k", SAMPLE.test)):
+        idx.write(folder / f"{name}-images-idx3-ubyte", split.images)
+        idx.write(folder / f"{name}-labels-idx1-ubyte.gz", split.labels)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")
+def test_ctrl_c_stops_in_order_and_the_run_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lenet_fast", "train", *SHORT, "--epochs", "10000"]
+    root = str(Path(cli.__file__).parents[2])
+    process = subprocess.Popen(
+        [*command, "--out", "run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.monotonic() + 60
+    while not history.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "train --resume run" in err
+    assert "Traceback" not in err
+    done = len(history.read_text().splitlines()) - 1
+    assert done >= 1
+    again = run_python(
+        "-m", "lenet_fast", "train", "--resume", "run", "--epochs", str(done + 1), cwd=tmp_path
+    )
+    assert again.returncode == 0, again.stderr
+    assert len(history.read_text().splitlines()) == done + 2
+
+
+def test_a_diverging_run_says_so(lenet_fast: Any) -> None:
+    result = lenet_fast("train", *SHORT, "--rate", "1e30", "--out", "run")
+    assert_one_line(result, "rate")
+
+
+# --- evaluate ----------------------------------------------------------------------------------
+
+
+def test_evaluate(lenet_fast: Any, softmax_model: Path) -> None:
+    result = lenet_fast("evaluate", softmax_model, "--dataset", "sample", "--json")
+    assert result.status == 0, result.err
+    report = json.loads(result.out)
+    network = files.load_model(softmax_model)
+    engine = engines.create(network, losses.CrossEntropy())
+    x = data.prepare(SAMPLE.test.images)
+    found = network.classify(engine.predict(x))
+    confusion = np.zeros((10, 10), int)
+    for label, digit in zip(SAMPLE.test.labels, found, strict=True):
+        confusion[label, digit] += 1
+    assert report["confusion"] == confusion.tolist()
+    assert report["errors"] == 1000 - np.trace(confusion)
+    assert report["accuracy"] == pytest.approx(np.trace(confusion) / 1000)
+    totals = engine.evaluate(x, SAMPLE.test.labels.astype(np.intp))
+    assert report["loss"] == pytest.approx(totals.loss / 1000, rel=1e-5)
+    assert 0 < report["errors"] < 300  # it has learned, but not all
+
+    text = lenet_fast("evaluate", softmax_model.parent, "--dataset", "sample").out
+    assert f"{report['errors']} of 1,000" in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = [line.split() for line in text.splitlines()]
+    for digit in range(10):
+        cells = [str(count or ".") for count in confusion[digit]]
+        wrong = str(confusion[digit].sum() - confusion[digit, digit])
+        assert [str(digit), *cells, wrong] in rows
+
+
+def test_evaluate_with_json_keeps_notices_off_the_standard_output(
+    lenet_fast: Any, rbf_model: Path
+) -> None:
+    result = lenet_fast("evaluate", rbf_model, "--json", "--backend", "numpy")
+    assert json.loads(result.out)["images"] == 1000
+    assert "NOT THE FULL MNIST" in result.err
+
+
+# --- predict -----------------------------------------------------------------------------------
+
+
+def test_predict_pictures(lenet_fast: Any, softmax_model: Path) -> None:
+    network = files.load_model(softmax_model)
+    engine = engines.create(network, losses.CrossEntropy())
+    expected = network.classify(engine.predict(data.prepare(SAMPLE.test.images[:20])))
+    names = []
+    for index, image in enumerate(SAMPLE.test.images[:20]):
+        # Larger, dark on light, and not in the middle.
+        page = Image.new("L", (150, 120), 255)
+        page.paste(Image.fromarray(255 - image).resize((84, 84)), (50, 10))
+        names.append(f"{index}.png")
+        page.save(names[-1])
+    result = lenet_fast("predict", softmax_model, *names, "--json")
+    found = json.loads(result.out)
+    assert [each["file"] for each in found] == names
+    assert [each["index"] for each in found] == [None] * 20
+    agree = sum(each["class"] == label for each, label in zip(found, expected, strict=True))
+    assert agree >= 18  # resizing to and fro may change a doubtful one
+    for each in found:
+        assert sum(each["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert each["probability"] == max(each["probabilities"])
+
+    result = lenet_fast("predict", softmax_model, "0.png")
+    assert f"0.png  {found[0]['class']}  probability {found[0]['probability']:.4f}" in result.out
+
+
+def test_predict_arrays_of_every_kind_alike(lenet_fast: Any, softmax_model: Path) -> None:
+    images = SAMPLE.test.images[:4]
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    np.save("grey.npy", images)
+    np.save("padded.npy", padded)
+    np.save("floats.npy", images / 255)
+    np.save("network.npy", data.prepare(images))
+    np.save("fortran.npy", np.asfortranarray(images.astype(np.int64)))
+    idx.write("images.idx", images)
+    idx.write("images.gz", images)
+    names = ["grey.npy", "padded.npy", "floats.npy", "network.npy", "fortran.npy"]
+    names += ["images.idx", "images.gz"]
+    result = lenet_fast("predict", softmax_model, *names, "--json")
+    assert result.err == ""
+    found = json.loads(result.out)
+    assert len(found) == 4 * len(names)
+    for number, each in enumerate(found):
+        assert each["file"] == names[number // 4]
+        assert each["index"] == number % 4
+        assert each["probabilities"] == found[number % 4]["probabilities"]
+
+
+def test_predict_one_image_and_none(lenet_fast: Any, rbf_model: Path) -> None:
+    np.save("one.npy", SAMPLE.test.images[0])
+    np.save("none.npy", SAMPLE.test.images[:0])
+    [found] = json.loads(lenet_fast("predict", rbf_model, "one.npy", "none.npy", "--json").out)
+    assert found["index"] is None
+    assert found["penalty"] == min(found["penalties"])
+    assert found["class"] == int(np.argmin(found["penalties"]))
+    text = lenet_fast("predict", rbf_model, "one.npy").out
+    assert f"one.npy  {found['class']}  penalty {found['penalty']:.2f}, then" in text
+
+
+def test_predict_centres_arrays_of_other_sizes(lenet_fast: Any, softmax_model: Path) -> None:
+    np.save("small.npy", SAMPLE.test.images[:2])
+    np.save("large.npy", np.pad(SAMPLE.test.images[:2], ((0, 0), (3, 40), (30, 2))))
+    found = json.loads(lenet_fast("predict", softmax_model, "small.npy", "large.npy", "--json").out)
+    assert [each["class"] for each in found[:2]] == [each["class"] for each in found[2:]]
+    result = lenet_fast("predict", softmax_model, "large.npy", "--no-centre")
+    assert_one_line(result, "large.npy", "32 by 32")
+
+
+def test_predict_goes_on_after_a_bad_file(lenet_fast: Any, rbf_model: Path) -> None:
+    np.save("good.npy", SAMPLE.test.images[0])
+    result = lenet_fast("predict", rbf_model, "missing.png", "good.npy")
+    assert_one_line(result, "missing.png")
+    assert "good.npy" in result.out
+
+
+def _weird(folder: Path) -> dict[str, str]:
+    """Write files that are no images of digits; return what the message must say of each."""
+    folder.joinpath("text.png").write_text("this is no picture\n")
+    folder.joinpath("empty.png").touch()
+    folder.joinpath("folder").mkdir()
+    folder.joinpath("packed.gz").write_bytes(gzip.compress(b"hello"))
+    np.save(folder / "whole.npy", SAMPLE.test.images)
+    folder.joinpath("cut.npy").write_bytes((folder / "whole.npy").read_bytes()[:5000])
+    np.save(folder / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.save(folder / "words.npy", np.array(["seven"]))
+    np.save(folder / "line.npy", np.zeros(784, np.uint8))
+    np.save(folder / "nan.npy", np.full((28, 28), np.nan))
+    np.save(folder / "grey300.npy", np.full((28, 28), 300))
+    np.save(folder / "blank.npy", np.zeros((40, 40)))
+    idx.write(folder / "labels.idx", SAMPLE.test.labels)
+    return {
+        "text.png": "image file",
+        "empty.png": "empty file",
+        "folder": "folder",
+        "packed.gz": "IDX",
+        "cut.npy": "cut.npy",
+        "objects.npy": "objects.npy",
+        "words.npy": "expected grey images",
+        "line.npy": "expected grey images",
+        "nan.npy": "nan",
+        "grey300.npy": "300",
+        "blank.npy": "blank",
+        "labels.idx": "expected grey images",
+    }
+
+
+def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -> None:
+    for name, words in _weird(tmp_path).items():
+        assert_one_line(lenet_fast("predict", rbf_model, name), name, words)
+
+
+# --- wrong input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tran"], "tran"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--epochs", "many"], "many"),
+        (["train", "--batch-size", "-1"], "--batch-size"),
+        (["train", "--output", "hardmax"], "hardmax"),
+        (["train", "--backend", "fortran"], "fortran"),
+        (["train", "--threads", "0"], "--threads"),
+        (["train", "--seed", "-1"], "--seed"),
+        (["train", "--seed", str(2**63)], "--seed"),
+        (["train", "--rates", "0.1;0.2"], "0.1;0.2"),
+        (["train", "--rates", "0.1", "--rate", "0.1"], "--rates"),
+        (["train", "--step", "2"], "--decay-rate"),
+        (["train", "--overwrite"], "--out"),
+        (["train", "--loss", "cross_entropy"], "--loss: expected map"),
+        (["train", "--rubbish"], "--rubbish"),
+        (["train", "surplus"], "surplus"),
+        (["evaluate"], "RUN_OR_MODEL"),
+        (["predict", "model"], "FILES"),
+    ],
+)
+def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
+    assert_one_line(lenet_fast(*arguments), words, "--help", status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--rate", "nan"], "rate"),
+        (["train", "--rate", "-1"], "rate"),
+        (["train", "--rates", "0.1,0"], "rates[1]"),
+        (["train", "--momentum", "1"], "momentum"),
+        (["train", "--weight-decay", "-1"], "weight_decay"),
+        (["train", "--data", "nowhere"], "nowhere"),
+        (["train", "--data", "empty"], "empty"),
+        (["train", "--data", "damaged"], "train-images"),
+        (["train", "--data", "empty", "--dataset", "sample"], "sample"),
+        (["train", "--dataset", "sample", "--limit", "5001"], "5000"),
+        (["train", "--dataset", "sample", "--out", "text"], "text"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["train", "--resume", "empty"], "checkpoint.safetensors"),
+        (["train", "--resume", "text"], "text"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["evaluate", "empty"], "no model.safetensors in empty"),
+        (["evaluate", "text"], "text"),
+        (["evaluate", "cut.safetensors"], "cut.safetensors"),
+        (["evaluate", "altered.safetensors"], "altered.safetensors"),
+        (["evaluate", "picture.png"], "picture.png"),
+        (["predict", "picture.png", "picture.png"], "picture.png"),
+    ],
+)
+def test_wrong_input(lenet_fast: Any, rbf_model: Path, arguments: list[str], words: str) -> None:
+    Path("empty").mkdir()
+    Path("damaged").mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        Path("damaged", f"{name}-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
+    Path("text").write_text("hello")
+    model = rbf_model.read_bytes()
+    Path("cut.safetensors").write_bytes(model[:1000])
+    Path("altered.safetensors").write_bytes(model[:-1] + bytes([model[-1] ^ 1]))
+    Path("picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    before = sorted(os.listdir())
+    assert_one_line(lenet_fast(*arguments), words)
+    assert sorted(os.listdir()) == before
+
+
+def test_names_do_nothing_to_the_terminal(lenet_fast: Any, rbf_model: Path) -> None:
+    result = lenet_fast("predict", rbf_model, "bell\a\x1b[31m.npy")
+    assert_one_line(result, "\\x07", "\\x1b")
+    assert "\x1b" not in result.err
+
+
+def test_traceback_on_request(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENET_FAST_TRACEBACK", "1")
+    result = lenet_fast("evaluate", "nowhere")
+    assert result.status == 1
+    assert "Traceback" in result.err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_is_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lenet_fast", "data", "--dataset", "sample"],
+            env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "lenet-fast: error: No space left on device\n"

@@ -1,0 +1,114 @@
+"""Every fenced block of the README is run here, in an empty folder.
+
+Python blocks run as they stand. Shell blocks run as they stand too, under ``sh -e``, with three
+commands replaced: ``lenet-fast`` and ``python`` by ones that add options to make them short (SHORT
+and BENCHMARK below), and
+``make`` by its dry run in the checkout: really to run `make test` would run this test again, and CI
+runs `make train`. A block that none of these claims is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import missing
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = [
+    pytest.param(match[1], match[2], id=f"line{README[: match.start()].count(chr(10)) + 1}")
+    for match in re.finditer(r"^```(\S*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+]
+
+SHORT = {
+    "train": ["--dataset", "sample", "--limit", "200"],
+    "evaluate": ["--dataset", "sample"],
+    "data": ["--dataset", "sample"],
+    "predict": [],
+    "info": [],
+}
+"""What is added to a command; of an option that is given twice, the last one counts."""
+
+LENET_FAST = f"""#!{sys.executable}
+import sys
+from lenet_fast.cli import main
+
+arguments = sys.argv[1:]
+short = {SHORT}[arguments[0]]
+main(arguments if "--resume" in arguments else arguments + short)
+"""
+
+BENCHMARK = "--dataset sample --images 192 --rounds 1 --batch-size 64"
+
+
+def test_blocks_are_found() -> None:
+    assert {block.values[0] for block in BLOCKS} == {"python", "sh"}
+    assert README.count("```") == 2 * len(BLOCKS)
+
+
+def test_no_figure_is_left_to_measure() -> None:
+    assert "TO MEASURE" not in README
+
+
+@pytest.mark.parametrize(("language", "text"), BLOCKS)
+def test_block(language: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if language == "python":
+        exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
+    elif language == "sh":
+        _run_shell(text, tmp_path)
+    else:
+        pytest.fail(f"no runner for a block of {language or 'no language'}")
+
+
+def _run_shell(text: str, folder: Path) -> None:
+    tools = folder / "tools"
+    tools.mkdir()
+    _script(tools / "lenet-fast", LENET_FAST)
+    make = next(
+        (p for p in map(Path, ("/usr/bin/make", "/usr/local/bin/make")) if p.exists()), None
+    )
+    if "make " in text:
+        if make is None:
+            missing("make is not installed")
+        _script(tools / "make", f'#!/bin/sh\nexec {make} -n -C "{ROOT}" "$@"\n')
+    if "python -m benchmarks" in text:
+        _script(tools / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@" {BENCHMARK}\n')
+    if "digit.png" in text:
+        _draw_digit(folder / "digit.png")
+    path = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
+    python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        ["sh", "-e", "-u", "-c", text],
+        cwd=folder,
+        env=os.environ | {"PATH": path, "PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "error" not in done.stderr
+    for line in text.splitlines():
+        if line.startswith("make "):
+            expected = {"train": "bin/lenet-fast train", "test": "-m pytest"}[line.split()[1]]
+            assert expected in done.stdout
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def _draw_digit(path: Path) -> None:
+    from lenet_fast import data
+
+    test = data.load("sample").test
+    Image.fromarray(255 - test.images[0]).resize((200, 200)).save(path)
