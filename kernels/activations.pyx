@@ -1,13 +1,12 @@
 # Squashing functions on arrays laid out as one row; slopes are taken from the output.
 
-from libc.math cimport exp, expf
 from libc.string cimport memcpy
 
 from common cimport real
 from lanes cimport (
     lanes, lanes_f32, lanes_f64, lane_count, splat_f32, splat_f64, power_of_two_f32,
     power_of_two_f64, absolute_f32, absolute_f64, with_sign_f32, with_sign_f64, at_least_f32,
-    at_least_f64,
+    at_least_f64, where_negative_f32, where_negative_f64,
 )
 
 cdef enum:
@@ -46,66 +45,112 @@ cdef inline lanes splat(lanes *_, double x) noexcept nogil:
         return splat_f64(x)
 
 
-cdef inline lanes tanh_lanes(lanes x) noexcept nogil:
-    """tanh, within 3 units in the last place.
+cdef inline lanes exp_minus_one(lanes z, lanes *power) noexcept nogil:
+    """Return e^z = power * (1 + it), for the z <= 0 that are not below -80 (float) or -700.
 
-    tanh |x| = -t / (2 + t) with t = e^(-2 |x|) - 1. With -2 |x| = n ln 2 + r the polynomial gives
-    e^r - 1, and t = 2^n (e^r - 1) + (2^n - 1) cancels nothing.
+    z = n ln 2 + r; power is 2^n, and what is returned is e^r - 1.
     """
-    cdef lanes z, k, n, r, q, p, scale
+    cdef lanes k, n, r, q
     cdef Py_ssize_t i
     if lanes is lanes_f32:
-        z = at_least_f32(absolute_f32(x) * splat_f32(-2), splat_f32(-40))  # tanh 20 is 1
         k = z * splat_f32(<float> LOG2_E) + splat_f32(12582912)  # 1.5 * 2^23 rounds to an integer
         n = k - splat_f32(12582912)
         r = (z - n * splat_f32(<float> LN2_HIGH_F32)) - n * splat_f32(<float> LN2_LOW_F32)
         q = splat_f32(EXPM1_F32[DEGREE_F32])
         for i in range(DEGREE_F32 - 1, -1, -1):
             q = q * r + splat_f32(EXPM1_F32[i])
-        scale = power_of_two_f32(k)
-        p = r * r * q + r
-        p = scale * p + (scale - splat_f32(1))
-        return with_sign_f32(p / (splat_f32(2) + p), x)
+        power[0] = power_of_two_f32(k)
     else:
-        z = at_least_f64(absolute_f64(x) * splat_f64(-2), splat_f64(-80))
         k = z * splat_f64(LOG2_E) + splat_f64(6755399441055744)  # 1.5 * 2^52
         n = k - splat_f64(6755399441055744)
         r = (z - n * splat_f64(LN2_HIGH_F64)) - n * splat_f64(LN2_LOW_F64)
         q = splat_f64(EXPM1_F64[DEGREE_F64])
         for i in range(DEGREE_F64 - 1, -1, -1):
             q = q * r + splat_f64(EXPM1_F64[i])
-        scale = power_of_two_f64(k)
-        p = r * r * q + r
-        p = scale * p + (scale - splat_f64(1))
-        return with_sign_f64(p / (splat_f64(2) + p), x)
+        power[0] = power_of_two_f64(k)
+    return r * r * q + r
 
 
-cdef void tanh_row(
-    lanes *tag, const void *x, Py_ssize_t size, void *y, double slope, double amplitude
+cdef inline lanes tanh_lanes(lanes x) noexcept nogil:
+    """tanh, within 3 units in the last place.
+
+    tanh |x| = -t / (2 + t) with t = e^(-2 |x|) - 1 = 2^n (e^r - 1) + (2^n - 1), which cancels
+    nothing.
+    """
+    cdef lanes t, power
+    if lanes is lanes_f32:
+        # Beyond 20, tanh is 1.
+        t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-2), splat_f32(-40)), &power)
+        t = power * t + (power - splat_f32(1))
+        return with_sign_f32(t / (splat_f32(2) + t), x)
+    else:
+        t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-2), splat_f64(-80)), &power)
+        t = power * t + (power - splat_f64(1))
+        return with_sign_f64(t / (splat_f64(2) + t), x)
+
+
+cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
+    """1 / (1 + e^-x), within 5 units in the last place.
+
+    With e = e^-|x| it is 1 / (1 + e), or e / (1 + e) on the left. The square of e^(-|x| / 2)
+    reaches the numbers next to zero, for which 2^n alone would be too small.
+    """
+    cdef lanes t, power, root, small, one
+    if lanes is lanes_f32:
+        one = splat_f32(1)
+        t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-0.5), splat_f32(-60)), &power)
+        root = power * t + power
+        small = root * root
+        return where_negative_f32(x, small, one) / (one + small)
+    else:
+        one = splat_f64(1)
+        t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-0.5), splat_f64(-400)), &power)
+        root = power * t + power
+        small = root * root
+        return where_negative_f64(x, small, one) / (one + small)
+
+
+cdef inline lanes squashed(lanes x, bint sigmoid, lanes slope, lanes amplitude) noexcept nogil:
+    if sigmoid:
+        return sigmoid_lanes(x)
+    return amplitude * tanh_lanes(slope * x)
+
+
+cdef void squash_row(
+    const lanes *x, Py_ssize_t size, lanes *y, bint sigmoid, double slope, double amplitude
 ) noexcept nogil:
-    """Set y = amplitude * tanh(slope * x), a vector at a time."""
-    cdef Py_ssize_t step = sizeof(lanes), bytes = size * sizeof(lanes) // lane_count(tag), p = 0
-    cdef lanes v, a = splat(tag, slope), b = splat(tag, amplitude)
-    while p < bytes:
-        if p + step > bytes:  # the rest, zeros behind it
-            step = bytes - p
-            v = splat(tag, 0)
-        memcpy(&v, <const char *> x + p, step)
-        v = b * tanh_lanes(a * v)
-        memcpy(<char *> y + p, &v, step)
-        p += step
+    """Set y to amplitude * tanh(slope * x), or to the sigmoid of x, a vector at a time."""
+    cdef Py_ssize_t vectors = size // lane_count(y), p
+    cdef size_t rest = size * sizeof(lanes) // lane_count(y) - vectors * sizeof(lanes)
+    cdef lanes a = splat(y, slope), b = splat(y, amplitude), last = a
+    for p in range(vectors):
+        y[p] = squashed(x[p], sigmoid, a, b)
+    if rest:
+        memcpy(&last, x + vectors, rest)
+        last = squashed(last, sigmoid, a, b)
+        memcpy(y + vectors, &last, rest)
+
+
+cdef inline void squash(
+    const real[::1] x, real[::1] y, bint sigmoid, double slope, double amplitude
+) noexcept nogil:
+    if x.shape[0] == 0:  # there is no first element to point to
+        return
+    if real is float:
+        squash_row(
+            <const lanes_f32 *> &x[0], x.shape[0], <lanes_f32 *> &y[0], sigmoid, slope, amplitude
+        )
+    else:
+        squash_row(
+            <const lanes_f64 *> &x[0], x.shape[0], <lanes_f64 *> &y[0], sigmoid, slope, amplitude
+        )
 
 
 def scaled_tanh(const real[::1] x, real[::1] y):
     """Set y = 1.7159 tanh(2 x / 3)."""
     assert x.shape[0] == y.shape[0]
-    if x.shape[0] == 0:
-        return
     with nogil:
-        if real is float:
-            tanh_row[lanes_f32](NULL, &x[0], x.shape[0], &y[0], SLOPE, AMPLITUDE)
-        else:
-            tanh_row[lanes_f64](NULL, &x[0], x.shape[0], &y[0], SLOPE, AMPLITUDE)
+        squash(x, y, False, SLOPE, AMPLITUDE)
 
 
 def scaled_tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
@@ -132,13 +177,8 @@ def scaled_tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
 def tanh(const real[::1] x, real[::1] y):
     """Set y = tanh(x)."""
     assert x.shape[0] == y.shape[0]
-    if x.shape[0] == 0:
-        return
     with nogil:
-        if real is float:
-            tanh_row[lanes_f32](NULL, &x[0], x.shape[0], &y[0], 1, 1)
-        else:
-            tanh_row[lanes_f64](NULL, &x[0], x.shape[0], &y[0], 1, 1)
+        squash(x, y, False, 1, 1)
 
 
 def tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
@@ -161,16 +201,9 @@ def tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
 
 def sigmoid(const real[::1] x, real[::1] y):
     """Set y = 1 / (1 + exp(-x)), without overflow on either side."""
-    cdef Py_ssize_t i
-    cdef real small
+    assert x.shape[0] == y.shape[0]
     with nogil:
-        for i in range(x.shape[0]):
-            small = x[i] if x[i] < 0 else -x[i]
-            if real is float:
-                small = expf(small)
-            else:
-                small = exp(small)
-            y[i] = (small if x[i] < 0 else 1) / (1 + small)
+        squash(x, y, True, 1, 1)
 
 
 def sigmoid_backward(const real[::1] dy, const real[::1] y, real[::1] dx):

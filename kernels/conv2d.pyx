@@ -159,36 +159,34 @@ cdef void correlate(
 
     Rows of x outside `first_row` to `last_row` are known to be zero and are left out.
     """
-    cdef Py_ssize_t c, r, k, low, high, maps
+    cdef Py_ssize_t c, r, k, low, high, maps, top, step = window.dilation_v
     cdef const lanes *row
+    cdef const void *taps
     for c in range(source.count):
         k = links.first[c]
         while k < links.first[c + 1]:
             maps = min(links.first[c + 1] - k, <Py_ssize_t> CONV_MAPS)
             for r in range(result.rows):
-                low, high = 0, window.kh
-                while low < high and r * window.stride_v + low * window.dilation_v < first_row:
+                top, low, high = r * window.stride_v, 0, window.kh
+                while low < high and top + low * step < first_row:
                     low += 1
-                while high > low and r * window.stride_v + (high - 1) * window.dilation_v > last_row:
+                while high > low and top + (high - 1) * step > last_row:
                     high -= 1
-                row = x + (
-                    c * source.rows + r * window.stride_v + low * window.dilation_v
-                ) * source.columns
+                row = x + (c * source.rows + top + low * step) * source.columns
+                taps = (<const char *> w) + low * w_row * element_size(y)
                 if maps == CONV_MAPS:
                     correlate_row(
-                        CONV_MAPS, result.columns, window.stride_h, row,
-                        window.dilation_v * source.columns, window.dilation_h, high - low,
-                        window.kw, (<const char *> w) + low * w_row * element_size(y),
-                        links.kernel + k, w_row, w_column, y + r * result.columns,
-                        links.target + k, result.rows * result.columns,
+                        CONV_MAPS, result.columns, window.stride_h, row, step * source.columns,
+                        window.dilation_h, high - low, window.kw, taps, links.kernel + k, w_row,
+                        w_column, y + r * result.columns, links.target + k,
+                        result.rows * result.columns,
                     )
                 else:
                     correlate_row(
-                        1, result.columns, window.stride_h, row,
-                        window.dilation_v * source.columns, window.dilation_h, high - low,
-                        window.kw, (<const char *> w) + low * w_row * element_size(y),
-                        links.kernel + k, w_row, w_column, y + r * result.columns,
-                        links.target + k, result.rows * result.columns,
+                        1, result.columns, window.stride_h, row, step * source.columns,
+                        window.dilation_h, high - low, window.kw, taps, links.kernel + k, w_row,
+                        w_column, y + r * result.columns, links.target + k,
+                        result.rows * result.columns,
                     )
             k += maps
 

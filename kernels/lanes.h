@@ -56,14 +56,22 @@ static inline lanes_f64 with_sign_f64(lanes_f64 size, lanes_f64 sign) {
     return (lanes_f64)(((lanes_i64)size & 0x7fffffffffffffff) | ((lanes_i64)sign & INT64_MIN));
 }
 
+/* a where x is below zero, else b. */
+static inline lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) {
+    lanes_i32 below = x < splat_f32(0);
+    return (lanes_f32)(((lanes_i32)a & below) | ((lanes_i32)b & ~below));
+}
+static inline lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) {
+    lanes_i64 below = x < splat_f64(0);
+    return (lanes_f64)(((lanes_i64)a & below) | ((lanes_i64)b & ~below));
+}
+
 /* The larger of the two; NaN in x stays. */
 static inline lanes_f32 at_least_f32(lanes_f32 x, lanes_f32 least) {
-    lanes_i32 below = x < least;
-    return (lanes_f32)(((lanes_i32)least & below) | ((lanes_i32)x & ~below));
+    return where_negative_f32(x - least, least, x);
 }
 static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
-    lanes_i64 below = x < least;
-    return (lanes_f64)(((lanes_i64)least & below) | ((lanes_i64)x & ~below));
+    return where_negative_f64(x - least, least, x);
 }
 
 /* Interleave the lower or the upper halves of two vectors: a perfect shuffle. */
@@ -105,7 +113,7 @@ static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
 TRANSPOSE(transpose_f32, lanes_f32, lanes_i32, LANES_F32, LOW_F32, HIGH_F32)
 TRANSPOSE(transpose_f64, lanes_f64, lanes_i64, LANES_F64, LOW_F64, HIGH_F64)
 
-/* Scratch memory. A debug build puts a known pattern before and behind it, and looks at it again. */
+/* Scratch memory. A debug build puts a known pattern before and behind it, and looks again. */
 enum { SCRATCH_GUARD = 64, SCRATCH_PATTERN = 0x5a };
 
 static inline void *scratch_new(size_t bytes) {

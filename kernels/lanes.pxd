@@ -23,6 +23,8 @@ cdef extern from "lanes.h":
     lanes_f64 with_sign_f64(lanes_f64 size, lanes_f64 sign) nogil
     lanes_f32 at_least_f32(lanes_f32 x, lanes_f32 least) nogil
     lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) nogil
+    lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) nogil
+    lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) nogil
     void transpose_f32(lanes_f32 *row) nogil
     void transpose_f64(lanes_f64 *row) nogil
 
