@@ -186,7 +186,7 @@ def test_info_says_how_to_get_what_is_missing(
     )
     monkeypatch.setattr(backends, "current", lambda: "numpy")
     result = lenet_fast("info")
-    assert "not here: no compiler; get one by: apt install gcc" in result.out
+    assert "not here: no compiler\n          get one by: apt install gcc\n" in result.out
     assert "kernels" not in result.out
 
 

@@ -27,7 +27,10 @@ def info(as_json: bool) -> None:
     click.echo()
     for name, state in facts["backends"].items():
         marker = "*" if name == facts["backend"] else " "
-        common.line(f"{marker} {name}", ("" if state["usable"] else "not here: ") + state["detail"])
+        reason, *cure = (("" if state["usable"] else "not here: ") + state["detail"]).split("; ")
+        common.line(f"{marker} {name}", reason)
+        for text in cure:
+            common.line("", text)
     click.echo("  * is the default; --backend or LENET_FAST_BACKEND chooses another\n")
     sets = facts["instruction_sets"]
     if sets:
