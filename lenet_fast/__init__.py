@@ -1,4 +1,4 @@
-"""LeNets of 1989 and 1998: exact, and fast on a CPU."""
+"""LeNet-5 of 1998: exact, and fast on a CPU."""
 
 from lenet_fast import backends, ops
 from lenet_fast.backends import use_backend

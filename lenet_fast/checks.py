@@ -100,15 +100,15 @@ def incoming(name: str, value: object, expected: tuple[int, ...], like: Array) -
     return array
 
 
-def integer(name: str, value: object, minimum: int) -> int:
-    """Return a plain int of at least `minimum`.
+def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> int:
+    """Return a plain int from `minimum` to `maximum`, by default more than any image could want.
 
     Raises
     ------
     TypeError
         If it is not an integer (a bool and a float are not).
     ValueError
-        If it is too small, or larger than any image could want.
+        If it is out of range.
     """
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -116,9 +116,14 @@ def integer(name: str, value: object, minimum: int) -> int:
         number = operator.index(value)  # type: ignore[arg-type]  # the TypeError is the point
     except TypeError:
         raise TypeError(f"{name}: expected an int, got {kind(value)}") from None
-    if not minimum <= number <= _LARGEST:
-        raise ValueError(f"{name}: expected an int from {minimum} to {_LARGEST}, got {number}")
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{name}: expected an int from {minimum} to {maximum}, got {number}")
     return number
+
+
+def seed(value: object) -> int:
+    """Return a seed of random streams: an int from 0 to 2**63 - 1."""
+    return integer("seed", value, 0, 2**63 - 1)
 
 
 def _integers(name: str, value: object, minimum: int, counts: tuple[int, ...]) -> list[int]:

@@ -105,7 +105,7 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
     initialiser : str
         One of `INITIALISERS`.
     seed : int
-        0 or more.
+        From 0 to 2**63 - 1.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
         If `initialiser` is not a name in the list, or `seed` is not such an int.
     """
     draw = INITIALISERS[checks.choice("initialiser", initialiser, tuple(INITIALISERS))]
-    seed = checks.integer("seed", seed, 0)
+    seed = checks.seed(seed)
     for index, layer in enumerate(layers):
         if not layer.trainable:
             continue

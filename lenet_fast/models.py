@@ -126,12 +126,19 @@ def lenet5(
         *squashed(Conv2D(16, 120, 5, name="C5")),
     ]
     if extra_dense is not None:
+        extra_dense = checks.integer("extra_dense", extra_dense, 1)
         layers += squashed(Dense(120, extra_dense, name="EXTRA"))
     layers += squashed(Dense(extra_dense or 120, 84, name="F6"))
     layers.append(RBF(84, 10, name="OUTPUT") if output == "rbf" else Dense(84, 10, name="OUTPUT"))
     network = Network(layers, output=output, dtype=dtype)
     if initialiser is None:
-        papers = (pooling, output, activation) == ("subsample", "rbf", "scaled_tanh")
-        initialiser = "lecun1998" if papers else _INITIALISERS[activation]
+        initialiser = default_initialiser(pooling, output, activation)
     network.initialise(initialiser, seed)
     return network
+
+
+def default_initialiser(pooling: str | None, output: str, activation: str) -> str:
+    """Return the initialiser that :func:`lenet5` uses for its arguments unless told otherwise."""
+    if (pooling, output, activation) == ("subsample", "rbf", "scaled_tanh"):
+        return "lecun1998"
+    return _INITIALISERS[activation]

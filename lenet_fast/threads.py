@@ -35,10 +35,7 @@ def resolve(threads: int | None) -> int:
     """
     if threads is None:
         return default_threads()
-    number = checks.integer("threads", threads, 1)
-    if number > MAX_THREADS:
-        raise ValueError(f"threads: expected an int from 1 to {MAX_THREADS}, got {number}")
-    return number
+    return checks.integer("threads", threads, 1, MAX_THREADS)
 
 
 def default_threads() -> int:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lenet_fast import cli, data, engines, files, initialisers, losses, models
+from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
 from lenet_fast.cli import common, recipes
 from lenet_fast.data import idx
 from lenet_fast.training import runs, trainer
@@ -233,7 +234,7 @@ def test_train_takes_a_new_folder_each_time(lenet_fast: Any) -> None:
 
 
 def test_a_run_that_does_not_come_about_leaves_no_folder(lenet_fast: Any) -> None:
-    assert lenet_fast("train", *SHORT, "--limit", "5001").status == 1
+    assert lenet_fast("train", *SHORT, "--limit", "5001").status == 2
     assert not Path("runs").exists()
 
 
@@ -559,6 +560,10 @@ def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -
         (["train", "--rates", "0.1;0.2"], "0.1;0.2"),
         (["train", "--rates", "0.1", "--rate", "0.1"], "--rates"),
         (["train", "--step", "2"], "--decay-rate"),
+        (
+            ["train", "--dataset", "sample", "--limit", "5001"],
+            "--limit: expected at most the 5,000",
+        ),
         (["train", "--overwrite"], "--out"),
         (["train", "--loss", "cross_entropy"], "--loss: expected map"),
         (["train", "--rubbish"], "--rubbish"),
@@ -583,7 +588,6 @@ def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
         (["train", "--data", "empty"], "empty"),
         (["train", "--data", "damaged"], "train-images"),
         (["train", "--data", "empty", "--dataset", "sample"], "sample"),
-        (["train", "--dataset", "sample", "--limit", "5001"], "5000"),
         (["train", "--dataset", "sample", "--out", "text"], "text"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["train", "--resume", "empty"], "checkpoint.safetensors"),
@@ -610,6 +614,33 @@ def test_wrong_input(lenet_fast: Any, rbf_model: Path, arguments: list[str], wor
     before = sorted(os.listdir())
     assert_one_line(lenet_fast(*arguments), words)
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize(
+    ("shape", "outputs"), [((1, 32, 32), 12), ((1, 32, 30), 10), ((3, 8, 8), 10)]
+)
+def test_models_of_other_tasks(
+    lenet_fast: Any, command: str, shape: tuple[int, int, int], outputs: int
+) -> None:
+    layer = layers.Dense(shape[0] * shape[1] * shape[2], outputs)
+    files.save_model("other", network.Network([layer], input_shape=shape))
+    result = lenet_fast(command, "other", *(["digit.png"] if command == "predict" else []))
+    assert_one_line(result, "expected a network for square images of one map and ten digits")
+
+
+def test_resuming_remembers_where_the_data_are(lenet_fast: Any) -> None:
+    sample = data.load("sample")
+    for folder in ("old", "new"):
+        Path(folder).mkdir()
+        for name, part in (("train", sample.train.subset(200)), ("t10k", sample.test.subset(50))):
+            idx.write(Path(folder, f"{name}-images-idx3-ubyte"), part.images)
+            idx.write(Path(folder, f"{name}-labels-idx1-ubyte"), part.labels)
+    begin = ("train", "--data", "old", "--epochs", "1", "--out", "run")
+    assert lenet_fast(*begin).status == 0
+    shutil.rmtree("old")
+    assert lenet_fast("train", "--resume", "run", "--epochs", "2", "--data", "new").status == 0
+    assert lenet_fast("train", "--resume", "run", "--epochs", "3").status == 0
 
 
 def test_names_do_nothing_to_the_terminal(lenet_fast: Any, rbf_model: Path) -> None:

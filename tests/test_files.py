@@ -147,8 +147,11 @@ def test_a_loss_without_rubbish_class_comes_back(tmp_path, network):
 
 
 def test_a_loaded_model_can_be_changed(model):
-    for array in files.load_model(model).parameters.values():
+    network = files.load_model(model)
+    before = network.parameters["C1.w"].copy()
+    for array in network.parameters.values():
         array += 1
+    np.testing.assert_array_equal(network.parameters["C1.w"], before + 1)
 
 
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path, network):

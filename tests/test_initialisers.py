@@ -154,3 +154,18 @@ def test_wrong_arguments(arguments, error, text):
     net = Network([Dense(4, 2)], input_shape=(1, 2, 2))
     with pytest.raises(error, match=text):
         net.initialise(*arguments)
+
+
+@pytest.mark.parametrize("seed", [0, 2**31, 2**63 - 1])
+def test_seeds_of_any_size(seed):
+    network = models.lenet5(seed=seed)
+    again = models.lenet5(seed=seed)
+    other = models.lenet5(seed=1)
+    np.testing.assert_array_equal(network.parameters["C1.w"], again.parameters["C1.w"])
+    assert not np.array_equal(network.parameters["C1.w"], other.parameters["C1.w"])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_out_of_range(seed):
+    with pytest.raises(ValueError, match="seed: expected an int from 0 to"):
+        models.lenet5(seed=seed)

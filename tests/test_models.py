@@ -213,7 +213,7 @@ def test_every_variant_learns(pooling, output, rng):
         ({"connections": "lenet"}, ValueError, "connections: expected one of table, full"),
         ({"output": "svm"}, ValueError, "output: expected one of linear, softmax, rbf"),
         ({"activation": "gelu"}, ValueError, "activation: expected one of scaled_tanh"),
-        ({"extra_dense": 0}, ValueError, "n_out: expected an int from 1"),
+        ({"extra_dense": 0}, ValueError, "extra_dense: expected an int from 1"),
         ({"initialiser": "zeros"}, ValueError, "initialiser: expected one of"),
         ({"seed": "1"}, TypeError, "seed: expected an int"),
         ({"dtype": "float16"}, TypeError, "dtype: expected float32 or float64"),

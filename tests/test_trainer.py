@@ -467,8 +467,10 @@ def test_resuming_what_is_not_there(tmp_path):
         Trainer.resume(tmp_path / "absent" / "checkpoint.safetensors")
     with pytest.raises(FileNotFoundError, match=r"no .*checkpoint\.safetensors"):
         Trainer.resume(tmp_path)
+    copy = tmp_path / "copy-of-checkpoint.safetensors"
+    copy.touch()
     with pytest.raises(ValueError, match="run: expected a run's folder"):
-        Trainer.resume(tmp_path / "copy-of-checkpoint.safetensors")
+        Trainer.resume(copy)
 
 
 def test_a_lost_model_file_is_written_again(sets, tmp_path):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lenet_fast import backends
+
 if TYPE_CHECKING:
     from lenet_fast.checks import Array
     from lenet_fast.data import Splits
@@ -66,7 +68,7 @@ def engine_options(command: Command) -> Command:
     options = (
         click.option(
             "--backend",
-            type=click.Choice(("cython", "numba", "numpy")),
+            type=click.Choice(backends.NAMES),
             help="[default: the first of these that works here]",
         ),
         click.option(
@@ -149,13 +151,17 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
         where = f"no {runs.MODEL} in {path}" if path.is_dir() else f"there is no {path}"
         raise FileNotFoundError(f"model: expected {what}, but {where}")
     saved = files.read_model(file)
+    maps, rows, columns = saved.network.input_shape
+    if maps != 1 or rows != columns or saved.network.output_shape != (10,):
+        raise ValueError(
+            f"{file}: expected a network for square images of one map and ten digits, got one for "
+            f"images of {maps} x {rows} x {columns} with {saved.network.output_shape[0]} outputs"
+        )
     return file, saved.network, saved.loss or losses.default_for(saved.network)
 
 
 def engine_lines(engine: Engine) -> None:
     """Print what an engine computes with: backend, instruction set, engine, threads."""
-    from lenet_fast import backends
-
     module = backends.get(engine.backend)
     with_what = f"{module.isa()} kernels" if hasattr(module, "isa") else module.describe()
     threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"

@@ -57,8 +57,13 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
     """Return the network that the options describe, and its loss."""
     from lenet_fast import losses, models
 
+    pooling = None if options["pooling"] == "none" else options["pooling"]
+    if options["initialiser"] is None:
+        options["initialiser"] = models.default_initialiser(
+            pooling, options["output"], options["activation"]
+        )
     net = models.lenet5(
-        pooling=None if options["pooling"] == "none" else options["pooling"],
+        pooling=pooling,
         connections=options["connections"],
         output=options["output"],
         activation=options["activation"],
@@ -97,6 +102,10 @@ def limited(splits: Splits, limit: int | None) -> Splits:
     """Return data with at most so many training images."""
     if limit is None:
         return splits
+    if limit > len(splits.train):
+        raise click.UsageError(
+            f"--limit: expected at most the {len(splits.train):,} training images, got {limit}"
+        )
     return dataclasses.replace(splits, train=splits.train.subset(limit))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ _RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
 @click.option(
     "--rate",
     type=float,
-    help=f"Learning rate.  [default: {_RATES}, times {DECAY_RATE} every {STEP} epochs]",
+    help="Learning rate; given alone, it stays.  "
+    f"[default: {_RATES}, times {DECAY_RATE} every {STEP} epochs]",
 )
 @click.option(
     "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."
@@ -186,7 +188,9 @@ def _resume(options: dict[str, Any], given: set[str]) -> None:
     done = len(trainer.history.rows)
     if epochs < done:
         raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
-    folder = options["folder"] or (Path(recorded["data"]) if "data" in recorded else None)
+    if options["folder"] is not None:  # the next resumption looks there, too
+        recorded["data"] = os.fspath(options["folder"].expanduser().absolute())
+    folder = Path(recorded["data"]) if "data" in recorded else None
     splits = common.load_data(recorded.get("dataset", "auto"), folder)
     _fit(trainer, settings.limited(splits, recorded.get("limit")), out, epochs)
     if epochs == done:
@@ -233,6 +237,8 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
     common.line("run", out)
     click.echo()
+    if trainer.engine.backend == "numba":
+        common.say("Numba compiles in the first batches: half a minute, once on a machine.\n")
 
 
 def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int) -> None:

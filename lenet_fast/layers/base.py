@@ -170,10 +170,7 @@ def _checked_name(name: object) -> str:
 
 def size(name: str, value: object) -> int:
     """Return a number of maps or units."""
-    number = checks.integer(name, value, 1)
-    if number > MAX_VALUES:
-        raise ValueError(f"{name}: expected an int from 1 to {MAX_VALUES}, got {number}")
-    return number
+    return checks.integer(name, value, 1, MAX_VALUES)
 
 
 def images(input_shape: Shape, maps: int | None = None) -> tuple[int, int, int]:

@@ -64,10 +64,10 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.is_dir():
         path = path / CHECKPOINT
-    if path.name != CHECKPOINT:
-        raise ValueError(f"run: expected a run's folder or its {CHECKPOINT}, got {path}")
     if not path.exists():
         raise FileNotFoundError(f"run: expected the checkpoint of a run, but there is no {path}")
+    if path.name != CHECKPOINT:
+        raise ValueError(f"run: expected a run's folder or its {CHECKPOINT}, got {path}")
     return path
 
 
@@ -77,6 +77,7 @@ def code(engine: Engine) -> dict[str, str]:
 
     return {
         "lenet_fast": __version__,
+        "numpy": np.__version__,
         "engine": engine.name,
         "backend": engine.backend,
         "built": backends.get(engine.backend).describe(),

@@ -113,7 +113,7 @@ class Trainer:
         self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
         self.schedule = default_for(self.loss) if schedule is None else schedule
         self.batch_size = checks.integer("batch_size", batch_size, 1)
-        self.seed = _seed(seed)
+        self.seed = checks.seed(seed)
         self.engine = engines.create(
             network, self.loss, engine=engine, backend=backend, threads=threads
         )
@@ -151,8 +151,9 @@ class Trainer:
         run : path
             The run's folder or the ``checkpoint.safetensors`` in it.
         engine, backend : str, optional
-            Those of the run by default. With others, or another version or processor, the
-            results differ by rounding, and a UserWarning says so.
+            Those of the run by default. With others, another instruction set, or another version
+            of this library or of NumPy, the results may differ by rounding, and a UserWarning
+            says so.
         threads : int, optional
             Does not change the results.
         callbacks : sequence of Callback
@@ -407,11 +408,3 @@ class Trainer:
                     f"images), got others ({now.name}, {now.images} images)"
                 )
         self._data = found
-
-
-def _seed(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"seed: expected an int, got {checks.kind(value)}")
-    if not 0 <= value < 2**63:
-        raise ValueError(f"seed: expected an int from 0 to 2**63 - 1, got {value}")
-    return int(value)
