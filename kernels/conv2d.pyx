@@ -8,13 +8,22 @@ from libc.string cimport memset
 
 from common cimport real, scratch_free, scratch_new
 from lanes cimport (
-    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, LANES_F32, LANES_F64, broadcast, lane, lane_count,
-    lanes, lanes_f32, lanes_f64, pack, unpack,
+    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, LANES_F32, LANES_F64, broadcast, in_register,
+    lane_count, lanes, lanes_f32, lanes_f64, pack, unpack,
 )
 
 
+cdef struct Link:
+    # One source map that one target map sees, or two adjacent ones: where in the weights the
+    # kernel of each begins.
+    Py_ssize_t source
+    Py_ssize_t targets
+    Py_ssize_t[2] target
+    Py_ssize_t[2] kernel
+
+
 cdef struct Links:
-    # The links of source map m are number first[m] to first[m + 1]: which target map each leads
+    # The links of input map c are number first[c] to first[c + 1]: which output map each leads
     # to, and where in the weights its kernel begins.
     Py_ssize_t *first
     Py_ssize_t *target
@@ -36,56 +45,70 @@ cdef struct Maps:
     Py_ssize_t columns
 
 
-cdef Links links_from_inputs(
+cdef inline Py_ssize_t kernel_of(
+    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t o, Py_ssize_t c
+) noexcept nogil:
+    """Number of the kernel through which output map o sees input map c; -1 if it does not."""
+    cdef Py_ssize_t width = connections.shape[1]
+    cdef Py_ssize_t height = connections.shape[0] // (inputs // width)
+    if o // height == c // width and connections[o, c % width]:
+        return o * width + c % width
+    return -1
+
+
+cdef Py_ssize_t list_by_target(
+    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps, bint backward,
+    Link *links,
+) noexcept nogil:
+    """List the links with CONV_MAPS targets at a time, whose sums then stay in the cache.
+
+    Forward the targets are output maps; backward input maps, and kernels are read from their end.
+    Returns how many there are, at most one for each source and target.
+    """
+    cdef Py_ssize_t outputs = connections.shape[0], count = 0, first = 0, source, target, kernel
+    cdef Py_ssize_t targets = inputs if backward else outputs
+    cdef Py_ssize_t sources = outputs if backward else inputs
+    while first < targets:
+        for source in range(sources):
+            links[count].source = source
+            links[count].targets = 0
+            for target in range(first, min(first + CONV_MAPS, targets)):
+                if backward:
+                    kernel = kernel_of(connections, inputs, source, target)
+                else:
+                    kernel = kernel_of(connections, inputs, target, source)
+                if kernel >= 0:
+                    links[count].target[links[count].targets] = target
+                    links[count].kernel[links[count].targets] = (
+                        kernel * taps + (taps - 1 if backward else 0)
+                    )
+                    links[count].targets += 1
+            if links[count].targets:
+                count += 1
+        first += CONV_MAPS
+    return count
+
+
+cdef Links list_by_input(
     const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps,
     Py_ssize_t *memory,
 ) noexcept nogil:
     """List for each input map the output maps it feeds."""
-    cdef Py_ssize_t width = connections.shape[1], height
-    cdef Py_ssize_t c, o, k = 0, links = connections.shape[0] * width
-    cdef Links table
-    height = connections.shape[0] // (inputs // width)
-    table.first = memory
-    table.target = memory + inputs + 1
-    table.kernel = table.target + links
+    cdef Py_ssize_t outputs = connections.shape[0], c, o, kernel, k = 0
+    cdef Links links
+    links.first = memory
+    links.target = memory + inputs + 1
+    links.kernel = links.target + outputs * connections.shape[1]
     for c in range(inputs):
-        table.first[c] = k
-        for o in range(c // width * height, c // width * height + height):
-            if connections[o, c % width]:
-                table.target[k] = o
-                table.kernel[k] = (o * width + c % width) * taps
+        links.first[c] = k
+        for o in range(outputs):
+            kernel = kernel_of(connections, inputs, o, c)
+            if kernel >= 0:
+                links.target[k] = o
+                links.kernel[k] = kernel * taps
                 k += 1
-    table.first[inputs] = k
-    return table
-
-
-cdef Links links_from_outputs(
-    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps,
-    Py_ssize_t *memory,
-) noexcept nogil:
-    """List for each output map the input maps it sees; its kernels are read from their end."""
-    cdef Py_ssize_t width = connections.shape[1], outputs = connections.shape[0]
-    cdef Py_ssize_t c, o, k = 0, height = outputs // (inputs // width)
-    cdef Links table
-    table.first = memory
-    table.target = memory + outputs + 1
-    table.kernel = table.target + outputs * width
-    for o in range(outputs):
-        table.first[o] = k
-        for c in range(width):
-            if connections[o, c]:
-                table.target[k] = o // height * width + c
-                table.kernel[k] = (o * width + c) * taps + taps - 1
-                k += 1
-    table.first[outputs] = k
-    return table
-
-
-cdef inline Py_ssize_t link_memory(
-    const unsigned char[:, ::1] connections, Py_ssize_t inputs
-) noexcept nogil:
-    """Integers that either table of links needs."""
-    return inputs + connections.shape[0] + 1 + 2 * connections.shape[0] * connections.shape[1]
+    links.first[inputs] = k
+    return links
 
 
 cdef inline void correlate_block(
@@ -110,6 +133,8 @@ cdef inline void correlate_block(
                 factors[m] = broadcast(y, w, kernel[m] + u * w_row + v * w_column)
             for k in range(columns):
                 seen = x[u * x_row + v * x_column + k * stride_h]
+                if maps > 1:
+                    seen = in_register(seen)
                 for m in range(maps):
                     sums[m][k] = sums[m][k] + seen * factors[m]
     for m in range(maps):
@@ -153,42 +178,39 @@ cdef inline void correlate_row(
 
 cdef void correlate(
     const lanes *x, Maps source, Py_ssize_t first_row, Py_ssize_t last_row, Window window,
-    const void *w, Py_ssize_t w_row, Py_ssize_t w_column, Links links, lanes *y, Maps result,
+    const void *w, Py_ssize_t w_row, Py_ssize_t w_column, const Link *links, Py_ssize_t count,
+    lanes *y, Maps result,
 ) noexcept nogil:
     """Add the convolution of a packed tile to y, which holds the biases.
 
     Rows of x outside `first_row` to `last_row` are known to be zero and are left out.
     """
-    cdef Py_ssize_t c, r, k, low, high, maps, top, step = window.dilation_v
+    cdef Py_ssize_t k, r, low, high, top, step = window.dilation_v
     cdef const lanes *row
     cdef const void *taps
-    for c in range(source.count):
-        k = links.first[c]
-        while k < links.first[c + 1]:
-            maps = min(links.first[c + 1] - k, <Py_ssize_t> CONV_MAPS)
-            for r in range(result.rows):
-                top, low, high = r * window.stride_v, 0, window.kh
-                while low < high and top + low * step < first_row:
-                    low += 1
-                while high > low and top + (high - 1) * step > last_row:
-                    high -= 1
-                row = x + (c * source.rows + top + low * step) * source.columns
-                taps = (<const char *> w) + low * w_row * element_size(y)
-                if maps == CONV_MAPS:
-                    correlate_row(
-                        CONV_MAPS, result.columns, window.stride_h, row, step * source.columns,
-                        window.dilation_h, high - low, window.kw, taps, links.kernel + k, w_row,
-                        w_column, y + r * result.columns, links.target + k,
-                        result.rows * result.columns,
-                    )
-                else:
-                    correlate_row(
-                        1, result.columns, window.stride_h, row, step * source.columns,
-                        window.dilation_h, high - low, window.kw, taps, links.kernel + k, w_row,
-                        w_column, y + r * result.columns, links.target + k,
-                        result.rows * result.columns,
-                    )
-            k += maps
+    for k in range(count):
+        for r in range(result.rows):
+            top, low, high = r * window.stride_v, 0, window.kh
+            while low < high and top + low * step < first_row:
+                low += 1
+            while high > low and top + (high - 1) * step > last_row:
+                high -= 1
+            row = x + (links[k].source * source.rows + top + low * step) * source.columns
+            taps = (<const char *> w) + low * w_row * element_size(y)
+            if links[k].targets == CONV_MAPS:
+                correlate_row(
+                    CONV_MAPS, result.columns, window.stride_h, row, step * source.columns,
+                    window.dilation_h, high - low, window.kw, taps, links[k].kernel, w_row,
+                    w_column, y + r * result.columns, links[k].target,
+                    result.rows * result.columns,
+                )
+            else:
+                correlate_row(
+                    1, result.columns, window.stride_h, row, step * source.columns,
+                    window.dilation_h, high - low, window.kw, taps, links[k].kernel, w_row,
+                    w_column, y + r * result.columns, links[k].target,
+                    result.rows * result.columns,
+                )
 
 
 cdef inline Py_ssize_t element_size(lanes *_) noexcept nogil:
@@ -216,7 +238,7 @@ cdef inline void gradient_block(
         for s in range(result.columns):
             row = x + r * x_row + s * stride_h
             for v in range(taps):
-                seen[v] = row[v * dilation_h]
+                seen[v] = in_register(row[v * dilation_h])
             for m in range(maps):
                 incoming = dy[target[m] * size + r * result.columns + s]
                 for v in range(taps):
@@ -275,7 +297,7 @@ cdef void correlate_gradient(
 
 cdef void forward_tiles(
     lanes *memory, const void *x, Py_ssize_t n, Maps source, const void *w, const void *b,
-    bint unit, Links links, Window window, void *y, Maps result,
+    bint unit, const Link *links, Py_ssize_t count, Window window, void *y, Maps result,
 ) noexcept nogil:
     """Convolve all images, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
@@ -291,15 +313,16 @@ cdef void forward_tiles(
             for k in range(positions):
                 y_tile[o * positions + k] = broadcast(memory, b, o * positions + k if unit else o)
         correlate(
-            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, y_tile, result
+            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
+            result,
         )
         unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
         i += full
 
 
 cdef void input_gradient_tiles(
-    lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *w, Links links,
-    Window window, void *dx, Maps source,
+    lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *w, const Link *links,
+    Py_ssize_t count, Window window, void *dx, Maps source,
 ) noexcept nogil:
     """Pass all gradients back to the input, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
@@ -332,7 +355,7 @@ cdef void input_gradient_tiles(
         memset(dx_tile, 0, seen * sizeof(lanes))
         correlate(
             spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w,
-            -window.kw, -1, links, dx_tile, source,
+            -window.kw, -1, links, count, dx_tile, source,
         )
         unpack(dx_tile, seen, images, (<char *> dx) + i * seen * size, seen)
         i += full
@@ -418,10 +441,10 @@ def conv2d_direct(
         w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
     )
     cdef bint unit = b.shape[1] * b.shape[2] > 1
-    cdef Links links
+    cdef Py_ssize_t count
     cdef real *tag = NULL
     cdef void *memory
-    cdef Py_ssize_t *table
+    cdef Link *links
     assert source.rows > (result.rows - 1) * stride_v + (w.shape[2] - 1) * dilation_v
     assert source.columns > (result.columns - 1) * stride_h + (w.shape[3] - 1) * dilation_h
     if n == 0:
@@ -429,25 +452,25 @@ def conv2d_direct(
     memory = scratch_new(vector_bytes(tag) * (
         source.count * source.rows * source.columns + result.count * result.rows * result.columns
     ))
-    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
-    if memory == NULL or table == NULL:
+    links = <Link *> scratch_new((source.count * result.count + 1) * sizeof(Link))
+    if memory == NULL or links == NULL:
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(links)
         raise MemoryError
     with nogil:
-        links = links_from_inputs(connections, source.count, taps, table)
+        count = list_by_target(connections, source.count, taps, False, links)
         if real is float:
             forward_tiles[lanes_f32](
                 <lanes_f32 *> memory, &x[0, 0, 0, 0], n, source, &w[0, 0, 0, 0], &b[0, 0, 0], unit,
-                links, window, &y[0, 0, 0, 0], result,
+                links, count, window, &y[0, 0, 0, 0], result,
             )
         else:
             forward_tiles[lanes_f64](
                 <lanes_f64 *> memory, &x[0, 0, 0, 0], n, source, &w[0, 0, 0, 0], &b[0, 0, 0], unit,
-                links, window, &y[0, 0, 0, 0], result,
+                links, count, window, &y[0, 0, 0, 0], result,
             )
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(links)
 
 
 def conv2d_input_gradient_direct(
@@ -462,10 +485,10 @@ def conv2d_input_gradient_direct(
     cdef Window window = window_of(
         w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
     )
-    cdef Links links
+    cdef Py_ssize_t count
     cdef real *tag = NULL
     cdef void *memory
-    cdef Py_ssize_t *table
+    cdef Link *links
     assert source.rows > (result.rows - 1) * stride_v + (w.shape[2] - 1) * dilation_v
     assert source.columns > (result.columns - 1) * stride_h + (w.shape[3] - 1) * dilation_h
     if n == 0:
@@ -476,25 +499,25 @@ def conv2d_input_gradient_direct(
         + result.count * (source.rows + (w.shape[2] - 1) * dilation_v)
         * (source.columns + (w.shape[3] - 1) * dilation_h)
     ))
-    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
-    if memory == NULL or table == NULL:
+    links = <Link *> scratch_new((source.count * result.count + 1) * sizeof(Link))
+    if memory == NULL or links == NULL:
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(links)
         raise MemoryError
     with nogil:
-        links = links_from_outputs(connections, source.count, taps, table)
+        count = list_by_target(connections, source.count, taps, True, links)
         if real is float:
             input_gradient_tiles[lanes_f32](
-                <lanes_f32 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, window,
-                &dx[0, 0, 0, 0], source,
+                <lanes_f32 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, count,
+                window, &dx[0, 0, 0, 0], source,
             )
         else:
             input_gradient_tiles[lanes_f64](
-                <lanes_f64 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, window,
-                &dx[0, 0, 0, 0], source,
+                <lanes_f64 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, count,
+                window, &dx[0, 0, 0, 0], source,
             )
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(links)
 
 
 def conv2d_weight_gradient_direct(
@@ -522,13 +545,15 @@ def conv2d_weight_gradient_direct(
         weights + biases + source.count * source.rows * source.columns
         + result.count * result.rows * result.columns
     ))
-    table = <Py_ssize_t *> scratch_new(link_memory(connections, source.count) * sizeof(Py_ssize_t))
+    table = <Py_ssize_t *> scratch_new(
+        (source.count + 1 + 2 * connections.shape[0] * connections.shape[1]) * sizeof(Py_ssize_t)
+    )
     if memory == NULL or table == NULL:
         scratch_free(memory)
         scratch_free(table)
         raise MemoryError
     with nogil:
-        links = links_from_inputs(connections, source.count, taps, table)
+        links = list_by_input(connections, source.count, taps, table)
         # An empty batch has no first element to point to, and none is read.
         if real is float:
             weight_gradient_tiles[lanes_f32](

@@ -34,6 +34,16 @@ typedef int64_t lanes_i64 __attribute__((vector_size(LANES_BYTES), aligned(8), m
 static inline lanes_f32 splat_f32(float x) { return x - (lanes_f32){0}; }
 static inline lanes_f64 splat_f64(double x) { return x - (lanes_f64){0}; }
 
+/* x, read into a register once: GCC would rather read it again in each multiply-add, and a core
+   does no more loads than multiply-adds in a cycle. */
+#if defined(__x86_64__) && defined(__AVX__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#else
+#define IN_REGISTER(x) (void)(x)
+#endif
+static inline lanes_f32 in_register_f32(lanes_f32 x) { IN_REGISTER(x); return x; }
+static inline lanes_f64 in_register_f64(lanes_f64 x) { IN_REGISTER(x); return x; }
+
 /* 2^n from k = 1.5 * 2^23 + n (2^52 in double): n stands in the low bits of k. */
 static inline lanes_f32 power_of_two_f32(lanes_f32 k) {
     return (lanes_f32)(((lanes_i32)k << 23) + 0x3f800000);

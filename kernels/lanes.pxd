@@ -15,6 +15,8 @@ cdef extern from "lanes.h":
         GEMM_ROWS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
+    lanes_f32 in_register_f32(lanes_f32 x) nogil
+    lanes_f64 in_register_f64(lanes_f64 x) nogil
     lanes_f32 power_of_two_f32(lanes_f32 k) nogil
     lanes_f64 power_of_two_f64(lanes_f64 k) nogil
     lanes_f32 absolute_f32(lanes_f32 x) nogil
@@ -49,12 +51,12 @@ cdef inline lanes broadcast(lanes *_, const void *x, Py_ssize_t i) noexcept nogi
         return splat_f64((<const double *> x)[i])
 
 
-cdef inline double lane(lanes *x, Py_ssize_t i) noexcept nogil:
-    """One lane of a vector."""
+cdef inline lanes in_register(lanes x) noexcept nogil:
+    """The same vector, read once for the several products that follow."""
     if lanes is lanes_f32:
-        return (<float *> x)[i]
+        return in_register_f32(x)
     else:
-        return (<double *> x)[i]
+        return in_register_f64(x)
 
 
 cdef inline void pack(
