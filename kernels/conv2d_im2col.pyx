@@ -1,6 +1,7 @@
 # Convolution as a matrix product: the columns of an image packed, then one GEMM a group.
-# A kernel that covers its whole input (C5) has one column an image: there the batch takes the
-# place of the positions, and the product is one for all images.
+# A kernel with one position an image (C5) has one column: there the batch takes the place of the
+# positions, and the product is one for all images. If it covers the whole input, the images
+# themselves are the columns.
 
 from libc.string cimport memset
 
@@ -36,16 +37,33 @@ cdef void image_columns(
                     tap += w_out
 
 
-cdef void mask_weights(
+cdef const real *linked_weights(
     const real[:, :, :, ::1] w, const unsigned char[:, ::1] connections, real *masked
 ) noexcept nogil:
-    """Copy the weights, zero where the link is absent."""
-    cdef Py_ssize_t o, c, k, taps = w.shape[2] * w.shape[3]
+    """Return the weights, zero where a link is absent: they themselves, or a copy in `masked`."""
+    cdef Py_ssize_t o, c, k, absent = 0, taps = w.shape[2] * w.shape[3]
+    cdef real *kernel = masked
+    for o in range(w.shape[0]):
+        for c in range(w.shape[1]):
+            absent += not connections[o, c]
+    if not absent:
+        return &w[0, 0, 0, 0]
     for o in range(w.shape[0]):
         for c in range(w.shape[1]):
             for k in range(taps):
-                masked[k] = (&w[o, c, 0, 0])[k] if connections[o, c] else 0
-            masked += taps
+                kernel[k] = (&w[o, c, 0, 0])[k] if connections[o, c] else 0
+            kernel += taps
+    return masked
+
+
+cdef inline bint whole_images(
+    const real[:, :, :, ::1] x, const real[:, :, :, ::1] w, Py_ssize_t positions
+) noexcept nogil:
+    """Whether the columns of a batch are its images, number for number."""
+    return (
+        positions == 1 and x.shape[1] == w.shape[1]
+        and x.shape[2] == w.shape[2] and x.shape[3] == w.shape[3]
+    )
 
 
 def conv2d_im2col(
@@ -60,6 +78,7 @@ def conv2d_im2col(
     cdef Py_ssize_t i, g, o, k, images = n if positions == 1 else 1
     cdef bint unit = b.shape[1] * b.shape[2] > 1
     cdef real *masked = NULL
+    cdef const real *weights
     cdef real *columns
     cdef real *scratch
     assert x.shape[2] > (y.shape[2] - 1) * stride_v + (w.shape[2] - 1) * dilation_v
@@ -74,13 +93,15 @@ def conv2d_im2col(
     columns = masked + w.shape[0] * rows
     scratch = columns + images * rows * positions
     with nogil:
-        mask_weights(w, connections, masked)
+        weights = linked_weights(w, connections, masked)
+        if whole_images(x, w, positions):
+            columns = <real *> &x[0, 0, 0, 0]
         for i in range(n):
             for o in range(y.shape[1]):
                 for k in range(positions):
                     (&y[i, o, 0, 0])[k] = (&b[o, 0, 0])[k if unit else 0]
         for g in range(groups):
-            for i in range(n):
+            for i in range(n if columns != &x[0, 0, 0, 0] else 0):
                 image_columns(
                     &x[i, g * width, 0, 0], width, x.shape[2], x.shape[3], w.shape[2],
                     w.shape[3], y.shape[2], y.shape[3], stride_v, stride_h, dilation_v,
@@ -88,12 +109,12 @@ def conv2d_im2col(
                 )
                 if positions > 1:
                     gemm(
-                        height, positions, rows, masked + g * height * rows, rows, 1, columns,
+                        height, positions, rows, weights + g * height * rows, rows, 1, columns,
                         positions, 1, &y[i, g * height, 0, 0], positions, scratch,
                     )
             if positions == 1:
                 gemm(
-                    n, height, rows, columns, rows, 1, masked + g * height * rows, 1, rows,
+                    n, height, rows, columns, rows, 1, weights + g * height * rows, 1, rows,
                     &y[0, g * height, 0, 0], y.shape[1], scratch,
                 )
         scratch_free(masked)
@@ -110,6 +131,7 @@ def conv2d_input_gradient_im2col(
     cdef Py_ssize_t rows = width * w.shape[2] * w.shape[3]
     cdef Py_ssize_t i, g, images = n if positions == 1 else 1
     cdef real *masked = NULL
+    cdef const real *weights
     cdef real *columns
     cdef real *scratch
     if n == 0:
@@ -122,20 +144,22 @@ def conv2d_input_gradient_im2col(
     columns = masked + w.shape[0] * rows
     scratch = columns + images * rows * positions
     with nogil:
-        mask_weights(w, connections, masked)
+        weights = linked_weights(w, connections, masked)
+        if whole_images(dx, w, positions):
+            columns = &dx[0, 0, 0, 0]
         memset(&dx[0, 0, 0, 0], 0, n * dx.shape[1] * dx.shape[2] * dx.shape[3] * sizeof(real))
         for g in range(groups):
             if positions == 1:
                 memset(columns, 0, n * rows * sizeof(real))
                 gemm(
                     n, rows, height, &dy[0, g * height, 0, 0], dy.shape[1], 1,
-                    masked + g * height * rows, rows, 1, columns, rows, scratch,
+                    weights + g * height * rows, rows, 1, columns, rows, scratch,
                 )
-            for i in range(n):
+            for i in range(n if columns != &dx[0, 0, 0, 0] else 0):
                 if positions > 1:
                     memset(columns, 0, rows * positions * sizeof(real))
                     gemm(
-                        rows, positions, height, masked + g * height * rows, 1, rows,
+                        rows, positions, height, weights + g * height * rows, 1, rows,
                         &dy[i, g * height, 0, 0], positions, 1, columns, positions, scratch,
                     )
                 image_columns(
@@ -157,19 +181,23 @@ def conv2d_weight_gradient_im2col(
     cdef Py_ssize_t taps = dw.shape[2] * dw.shape[3], rows = width * taps
     cdef Py_ssize_t i, g, o, c, k, images = n if positions == 1 else 1
     cdef bint unit = db.shape[1] * db.shape[2] > 1
-    cdef real *columns = NULL
+    cdef real *memory = NULL
+    cdef real *columns
     cdef real *scratch
-    columns = <real *> scratch_new(
-        (images * rows * positions + gemm_scratch(columns)) * sizeof(real)
+    memory = <real *> scratch_new(
+        (images * rows * positions + gemm_scratch(memory)) * sizeof(real)
     )
-    if columns == NULL:
+    if memory == NULL:
         raise MemoryError
-    scratch = columns + images * rows * positions
+    columns = memory
+    scratch = memory + images * rows * positions
     with nogil:
+        if n and whole_images(x, dw, positions):
+            columns = <real *> &x[0, 0, 0, 0]
         memset(&dw[0, 0, 0, 0], 0, dw.shape[0] * rows * sizeof(real))
         memset(&db[0, 0, 0], 0, db.shape[0] * db.shape[1] * db.shape[2] * sizeof(real))
         for g in range(groups):
-            for i in range(n):
+            for i in range(n if columns == memory else 0):
                 image_columns(
                     &x[i, g * width, 0, 0], width, x.shape[2], x.shape[3], dw.shape[2],
                     dw.shape[3], dy.shape[2], dy.shape[3], stride_v, stride_h, dilation_v,
@@ -193,4 +221,4 @@ def conv2d_weight_gradient_im2col(
             for o in range(dy.shape[1]):
                 for k in range(positions):
                     (&db[o, 0, 0])[k if unit else 0] += (&dy[i, o, 0, 0])[k]
-        scratch_free(columns)
+        scratch_free(memory)
