@@ -1,7 +1,8 @@
-# The README's commands, nothing hidden.   make train | make test | make clean
+# The README's commands, nothing hidden.   make train | make test | make bench | make clean
 #
 #   PYTHON=python3.12   the interpreter the environment is made with (3.11 or newer)
 #   ARGS="--epochs 2"   passed on to `lenet-fast train` or to `pytest`
+#   BENCH=runs/bench    where `make bench` writes its results, report and pictures
 #
 # The package is installed editable, so a changed Python file counts at once; a changed kernel or
 # build file makes the next `make` build again.
@@ -9,17 +10,24 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+BENCH ?= runs/bench
 
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.pxi kernels/*.h)
 
-.PHONY: train test clean
+.PHONY: train test bench clean
 
 train: $(VENV)/installed
 	$(VENV)/bin/lenet-fast train $(ARGS)
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/installed-bench
+	mkdir -p $(BENCH)
+	$(VENV)/bin/python -m pytest benchmarks/ --benchmark-only \
+	    --benchmark-json=$(BENCH)/results.json $(ARGS)
+	$(VENV)/bin/python -m benchmarks.report $(BENCH)/results.json --out $(BENCH)
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,6 +43,10 @@ $(VENV)/installed: $(VENV)/created $(BUILD_FILES)
 # By its name, the package that is installed already, so that nothing is compiled again.
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) 'lenet_fast[test]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(PIP) 'lenet_fast[bench]'
 	@touch $@
 
 # Leaves runs/ alone, and removes only an environment that this file has made.

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from lenet_fast import backends, data, engines, losses, models
+from lenet_fast.bench import networks
+from lenet_fast.bench.networks import MOMENTUM, RATE
 from lenet_fast.threads import resolve
 from lenet_fast.training import SGD
 
-RATE, MOMENTUM = 0.0005, 0.9
 EPOCH = 60_000
 
 Array = np.ndarray[Any, Any]
@@ -49,13 +50,8 @@ def pytorch(threads: int) -> Step:
     """Return a training step of PyTorch in eager mode."""
     import torch
 
-    from benchmarks.pytorch_lenet5 import Trainer
-
     torch.set_num_threads(threads)
-    network = models.lenet5()
-    loss = losses.default_for(network)
-    assert isinstance(loss, losses.MAP)
-    return Trainer(network, loss, RATE, MOMENTUM).step
+    return networks.PyTorch(*networks.fresh()).step
 
 
 def contenders(threads: int) -> dict[str, Step]:

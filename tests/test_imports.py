@@ -24,6 +24,7 @@ STOREYS = (
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines"},
     {"files", "data", "training"},
+    {"bench"},
     {"cli", "__main__", "sklearn", "torch", "onnx", "drop_in", "plots", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
@@ -39,6 +40,8 @@ LIBRARIES = {
     "threadpoolctl": ("threads",),
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
+    "torch": ("bench",),
+    "matplotlib": ("bench",),
 }
 # Everything else is imported late, inside the function that needs it.
 EARLY = {"numba": "backends.numba_backend", "click": "cli"}

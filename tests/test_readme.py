@@ -1,8 +1,8 @@
 """Every fenced block of the README is run here, in an empty folder.
 
-Python blocks run as they stand. Shell blocks run as they stand too, under ``sh -e``, with three
-commands replaced: ``lenet-fast`` and ``python`` by ones that add options to make them short (SHORT
-and BENCHMARK below), and
+Python blocks run as they stand. Shell blocks run as they stand too, under ``sh -e``, with four
+commands replaced: ``lenet-fast``, ``python`` and ``pytest`` by ones that add options to make them
+short (SHORT, BENCHMARK and SUITE below), and
 ``make`` by its dry run in the checkout: really to run `make test` would run this test again, and
 CI runs both commands. A block that none of these claims is a failure.
 """
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import missing
+from helpers import missing, require
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +33,7 @@ SHORT = {
     "data": ["--dataset", "sample"],
     "predict": [],
     "info": [],
+    "bench": ["--only", "F6 forward", "--seconds", "0.001"],
 }
 """What is added to a command; of an option that is given twice, the last one counts."""
 
@@ -46,6 +47,20 @@ main(arguments if "--resume" in arguments else arguments + short)
 """
 
 BENCHMARK = "--dataset sample --images 192 --rounds 1 --batch-size 64"
+
+SUITE = f"""#!{sys.executable}
+import sys
+import pytest
+
+short = "-p no:cacheprovider --benchmark-min-rounds=1 --benchmark-max-time=0.001".split()
+short += ["-k", "F6 and forward and float32 and numpy"]
+for argument in sys.argv[1:]:
+    if argument.startswith("--benchmark-compare-fail"):  # nothing is judged by its time here
+        argument = "--benchmark-compare-fail=median:1000000%"
+    short.append({str(ROOT / "benchmarks")!r} if argument == "benchmarks/" else argument)
+short += ["-k", short[short.index("-k") + 1]]
+sys.exit(pytest.main(short))
+"""
 
 
 def test_blocks_are_found() -> None:
@@ -76,7 +91,11 @@ def _run_shell(text: str, folder: Path) -> None:
             missing("make is not installed")
         _script(tools / "make", f'#!/bin/sh\nexec {make} -n -C "{ROOT}" "$@"\n')
     if "python -m benchmarks" in text:
-        _script(tools / "python", f'#!/bin/sh\nexec "{sys.executable}" "$@" {BENCHMARK}\n')
+        epochs = f'case "$2" in *.epochs) set -- "$@" {BENCHMARK};; esac'
+        _script(tools / "python", f'#!/bin/sh\n{epochs}\nexec "{sys.executable}" "$@"\n')
+    if "pytest benchmarks/" in text:
+        require("pytest_benchmark")
+        _script(tools / "pytest", SUITE)
     if "digit.png" in text:
         _draw_digit(folder / "digit.png")
     path = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
@@ -94,8 +113,12 @@ def _run_shell(text: str, folder: Path) -> None:
     assert "error" not in done.stderr
     for line in text.splitlines():
         if line.startswith("make "):
-            expected = {"train": "bin/lenet-fast train", "test": "-m pytest"}[line.split()[1]]
-            assert expected in done.stdout
+            expected = {
+                "train": "bin/lenet-fast train",
+                "test": "-m pytest",
+                "bench": "-m pytest benchmarks/",
+            }
+            assert expected[line.split()[1]] in done.stdout
 
 
 def _script(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ import click
 
 from lenet_fast import __version__
 from lenet_fast.cli import common
+from lenet_fast.cli.bench import bench
 from lenet_fast.cli.data import data
 from lenet_fast.cli.evaluate import evaluate
 from lenet_fast.cli.info import info
@@ -44,7 +45,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, info, data):
+for command in (train, evaluate, predict, info, data, bench):
     group.add_command(command)
 
 

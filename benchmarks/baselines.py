@@ -1,0 +1,226 @@
+"""The three ways of a published comparison, written anew: loops, SciPy, and tensordot.
+
+The comparison timed convolution and pooling at LeNet-5's layers, in float64 and NHWC order: nested
+Python loops over every output ("original"), ``scipy.signal.convolve2d`` for each pair of maps
+("SciPy"), and NumPy's ``tensordot`` at each output position ("modified"). They are benchmarks only.
+Kernels are (rows, columns, maps in, maps out), the stride of a convolution is 1, and of a pooling
+its window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import threads
+from lenet_fast.bench import steps
+from lenet_fast.bench.contenders import Contender, checker, installed
+from lenet_fast.bench.steps import Case, Step
+
+Array = np.ndarray[Any, Any]
+
+BATCHES = {"original": 2, "SciPy": 8, "modified": steps.BATCH}
+"""Images each works on; the time of a smaller batch is scaled, and marked so in the results."""
+
+
+# --- original: one output at a time ---
+
+
+def loops_conv(x: Array, w: Array, b: Array) -> Array:
+    n, h_in, w_in, _ = x.shape
+    kh, kw, _, c_out = w.shape
+    y = np.zeros((n, h_in - kh + 1, w_in - kw + 1, c_out))
+    for i in range(n):
+        for r in range(y.shape[1]):
+            for s in range(y.shape[2]):
+                window = x[i, r : r + kh, s : s + kw]
+                for o in range(c_out):
+                    y[i, r, s, o] = np.sum(window * w[..., o]) + b[o]
+    return y
+
+
+def loops_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
+    kh, kw = w.shape[:2]
+    dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(w.shape[3])
+    n, h_out, w_out, c_out = dy.shape
+    for i in range(n):
+        for r in range(h_out):
+            for s in range(w_out):
+                window = x[i, r : r + kh, s : s + kw]
+                for o in range(c_out):
+                    g = dy[i, r, s, o]
+                    dx[i, r : r + kh, s : s + kw] += g * w[..., o]
+                    dw[..., o] += g * window
+                    db[o] += g
+    return dx, dw, db
+
+
+def loops_pool(x: Array, reduce: Callable[[Array], Any]) -> Array:
+    n, h_in, w_in, c = x.shape
+    y = np.zeros((n, h_in // 2, w_in // 2, c))
+    for i in range(n):
+        for r in range(h_in // 2):
+            for s in range(w_in // 2):
+                for k in range(c):
+                    y[i, r, s, k] = reduce(x[i, 2 * r : 2 * r + 2, 2 * s : 2 * s + 2, k])
+    return y
+
+
+def loops_max_backward(dy: Array, x: Array) -> Array:
+    dx = np.zeros_like(x)
+    n, h_out, w_out, c = dy.shape
+    for i in range(n):
+        for r in range(h_out):
+            for s in range(w_out):
+                for k in range(c):
+                    window = x[i, 2 * r : 2 * r + 2, 2 * s : 2 * s + 2, k]
+                    u, v = divmod(int(np.argmax(window)), 2)
+                    dx[i, 2 * r + u, 2 * s + v, k] += dy[i, r, s, k]
+    return dx
+
+
+def loops_average_backward(dy: Array, x: Array) -> Array:
+    dx = np.zeros_like(x)
+    n, h_out, w_out, c = dy.shape
+    for i in range(n):
+        for r in range(h_out):
+            for s in range(w_out):
+                for k in range(c):
+                    dx[i, 2 * r : 2 * r + 2, 2 * s : 2 * s + 2, k] += dy[i, r, s, k] / 4
+    return dx
+
+
+# --- SciPy: one pair of maps at a time ---
+
+
+def scipy_conv(x: Array, w: Array, b: Array) -> Array:
+    from scipy.signal import convolve2d
+
+    n, h_in, w_in, c_in = x.shape
+    kh, kw, _, c_out = w.shape
+    y = np.zeros((n, h_in - kh + 1, w_in - kw + 1, c_out))
+    flipped = w[::-1, ::-1]  # convolve2d flips its kernel: twice is not at all
+    for i in range(n):
+        for o in range(c_out):
+            for c in range(c_in):
+                y[i, :, :, o] += convolve2d(x[i, :, :, c], flipped[:, :, c, o], mode="valid")
+    return y + b
+
+
+# --- modified: the whole batch at one output position ---
+
+
+def modified_conv(x: Array, w: Array, b: Array) -> Array:
+    n, h_in, w_in, _ = x.shape
+    kh, kw, _, c_out = w.shape
+    y = np.empty((n, h_in - kh + 1, w_in - kw + 1, c_out), x.dtype)
+    for r in range(y.shape[1]):
+        for s in range(y.shape[2]):
+            window = x[:, r : r + kh, s : s + kw]
+            y[:, r, s] = np.tensordot(window, w, axes=((1, 2, 3), (0, 1, 2))) + b
+    return y
+
+
+def modified_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
+    kh, kw = w.shape[:2]
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    swapped = w.transpose(3, 0, 1, 2)
+    for r in range(dy.shape[1]):
+        for s in range(dy.shape[2]):
+            g = dy[:, r, s]
+            dx[:, r : r + kh, s : s + kw] += np.tensordot(g, swapped, axes=1)
+            dw += np.tensordot(x[:, r : r + kh, s : s + kw], g, axes=((0,), (0,)))
+    return dx, dw, dy.sum(axis=(0, 1, 2))
+
+
+def _windows(x: Array) -> Array:
+    """Return a view of x with axes (image, row, row in window, column, column in window, map)."""
+    n, h_in, w_in, c = x.shape
+    return x.reshape(n, h_in // 2, 2, w_in // 2, 2, c)
+
+
+def modified_max(x: Array) -> Array:
+    return _windows(x).max(axis=(2, 4))
+
+
+def modified_max_backward(dy: Array, x: Array) -> Array:
+    largest = modified_max(x)[:, :, None, :, None]
+    return np.where(_windows(x) == largest, dy[:, :, None, :, None], 0).reshape(x.shape)
+
+
+def modified_average(x: Array) -> Array:
+    return _windows(x).mean(axis=(2, 4))
+
+
+def modified_average_backward(dy: Array, x: Array) -> Array:
+    spread = np.empty_like(x)
+    _windows(spread)[...] = (dy / 4)[:, :, None, :, None]
+    return spread
+
+
+# --- as contenders ---
+
+_WAYS: dict[str, dict[str, Callable[..., Any]]] = {
+    "original": {
+        "conv2d": loops_conv,
+        "conv2d_backward": loops_conv_backward,
+        "max_pool2d": partial(loops_pool, reduce=np.max),
+        "max_pool2d_backward": loops_max_backward,
+        "avg_pool2d": partial(loops_pool, reduce=np.mean),
+        "avg_pool2d_backward": loops_average_backward,
+    },
+    "SciPy": {"conv2d": scipy_conv},
+    "modified": {
+        "conv2d": modified_conv,
+        "conv2d_backward": modified_conv_backward,
+        "max_pool2d": modified_max,
+        "max_pool2d_backward": modified_max_backward,
+        "avg_pool2d": modified_average,
+        "avg_pool2d_backward": modified_average_backward,
+    },
+}
+
+
+def names(step: Step, dtype: str) -> list[str]:
+    """Return the ways that were published for a step; in float32 the fastest alone."""
+    if step.options:  # there was no connection table
+        return []
+    wanted = list(_WAYS) if dtype == "float64" else ["modified"]
+    found = [name for name in wanted if step.function in _WAYS[name]]
+    return [name for name in found if name != "SciPy" or installed("scipy")]
+
+
+def make(name: str, case: Case) -> Contender:
+    """Return one of the ways as a contender, on its own, smaller batch."""
+    batch = min(BATCHES[name], case.batch)
+    part = steps.case(case.step.name, case.dtype, batch)
+    forward = case.step.direction == "forward"
+    arrays = [
+        _to_nhwc(array, kernel=i == (1 if forward else 2)) for i, array in enumerate(part.arrays)
+    ]
+    return Contender(
+        name,
+        partial(_WAYS[name][case.step.function], *arrays),
+        checker(name, part, _to_nchw),
+        threads.alone_with_blas,
+        scale=case.batch / batch,
+        info={"measured_batch": batch},
+    )
+
+
+def _to_nhwc(array: Array, kernel: bool) -> Array:
+    if array.ndim != 4:
+        return array
+    return np.ascontiguousarray(array.transpose((2, 3, 1, 0) if kernel else (0, 2, 3, 1)))
+
+
+def _to_nchw(value: Any) -> tuple[Array, ...]:
+    found = []
+    for i, array in enumerate(steps.results(value)):
+        if array.ndim == 4:  # of the gradients, the second is that of the kernels
+            array = array.transpose((3, 2, 0, 1) if i == 1 else (0, 3, 1, 2))
+        found.append(array)
+    return tuple(found)

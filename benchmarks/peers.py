@@ -1,0 +1,168 @@
+"""Contenders of the network that only the suite knows: the published way, onnxruntime, JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.modified_network import ModifiedNetwork
+from lenet_fast import threads
+from lenet_fast.bench import networks
+from lenet_fast.bench.contenders import Contender, installed
+from lenet_fast.bench.networks import MOMENTUM, RATE, Work
+from lenet_fast.connections import LENET5_C3
+
+Array = np.ndarray[Any, Any]
+
+
+def names(work: Work) -> list[str]:
+    """Return those that can do a piece of work and are here."""
+    found = ["modified"]
+    if not work.trains and installed("onnxruntime") and installed("onnx"):
+        found.append("onnxruntime")
+    if installed("jax"):
+        found.append("JAX")
+    return found
+
+
+def make(name: str, work: Work, count: int) -> Contender:
+    """Return one of them, on so many threads."""
+    return _MAKERS[name](work, count)
+
+
+def _modified(work: Work, count: int) -> Contender:
+    net = ModifiedNetwork(*networks.fresh(), RATE, MOMENTUM)
+    step: Any = net.step if work.trains else net.predict
+    return networks.contender("modified", work, step, around=threads.alone_with_blas)
+
+
+def _onnxruntime(work: Work, count: int) -> Contender:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = count, 1
+    session = onnxruntime.InferenceSession(
+        onnx_model(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def predict(x: Array) -> Any:
+        return session.run(None, {"x": x})[0]
+
+    return networks.contender("onnxruntime", work, predict)
+
+
+def onnx_model() -> bytes:
+    """Return the network as an ONNX file, from its operators."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    network, _ = networks.fresh()
+    weights: dict[str, Array] = dict(network.parameters)
+    weights["C3.w"] = weights["C3.w"] * LENET5_C3[:, :, None, None]
+    for name in ("S2", "S4"):  # ONNX has means, the network sums over 2x2
+        weights[f"{name}.w"] = 4 * weights[f"{name}.w"].reshape(1, -1, 1, 1)
+        weights[f"{name}.b"] = weights[f"{name}.b"].reshape(1, -1, 1, 1)
+    weights |= {"A": np.array(1.7159, np.float32), "S": np.array(2 / 3, np.float32)}
+    weights |= {"axis1": np.array([1], np.int64), "axis2": np.array([2], np.int64)}
+    nodes: list[Any] = []
+
+    def node(kind: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [f"v{len(nodes)}"], **attributes))
+        return f"v{len(nodes) - 1}"
+
+    def squash(name: str) -> str:
+        return node("Mul", node("Tanh", node("Mul", name, "S")), "A")
+
+    def subsample(name: str, layer: str) -> str:
+        means = node("AveragePool", name, kernel_shape=[2, 2], strides=[2, 2])
+        return squash(node("Add", node("Mul", means, f"{layer}.w"), f"{layer}.b"))
+
+    value = subsample(squash(node("Conv", "x", "C1.w", "C1.b")), "S2")
+    value = subsample(squash(node("Conv", value, "C3.w", "C3.b")), "S4")
+    value = node("Flatten", squash(node("Conv", value, "C5.w", "C5.b")))
+    value = squash(node("Gemm", value, "F6.w", "F6.b", transB=1))
+    away = node("Sub", node("Unsqueeze", value, "axis1"), "OUTPUT.w")
+    last = node("ReduceSum", node("Mul", away, away), "axis2", keepdims=0)
+    graph = helper.make_graph(
+        nodes,
+        "lenet5",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 32, 32])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(np.asarray(w), name) for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _jax(work: Work, count: int) -> Contender:
+    """Return JAX: single images in one ``lax.scan``, and larger batches, with which its loops are
+    slow, one jitted step after the other. Its threads cannot be limited from here.
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    network, loss = networks.fresh()
+    table = jnp.asarray(LENET5_C3[:, :, None, None], jnp.float32)
+    bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])
+    p = {name: jnp.asarray(network.parameters[name]) for name in network.trainable_names}
+
+    def squash(a: Any) -> Any:
+        return 1.7159 * jnp.tanh(2 / 3 * a)
+
+    def conv(x: Any, w: Any, b: Any) -> Any:
+        return squash(lax.conv(x, w, (1, 1), "VALID") + b[:, None, None])
+
+    def subsample(x: Any, w: Any, b: Any) -> Any:
+        n, c, h_in, w_in = x.shape
+        sums = x.reshape(n, c, h_in // 2, 2, w_in // 2, 2).sum((3, 5))
+        return squash(sums * w[:, None, None] + b[:, None, None])
+
+    def outputs(p: Any, x: Any) -> Any:
+        x = subsample(conv(x, p["C1.w"], p["C1.b"]), p["S2.w"], p["S2.b"])
+        x = subsample(conv(x, p["C3.w"] * table, p["C3.b"]), p["S4.w"], p["S4.b"])
+        x = conv(x, p["C5.w"], p["C5.b"]).reshape(len(x), -1)
+        x = squash(x @ p["F6.w"].T + p["F6.b"])
+        return jnp.square(x[:, None, :] - bitmaps).sum(2)
+
+    def mean_loss(p: Any, x: Any, labels: Any) -> Any:
+        y = outputs(p, x)
+        right = jnp.take_along_axis(y, labels[:, None], 1)[:, 0]
+        all_classes = jnp.pad(-y, ((0, 0), (0, 1)), constant_values=-loss.j)
+        return (right + jax.nn.logsumexp(all_classes, axis=1)).mean()
+
+    def train(state: Any, part: Any) -> Any:
+        p, velocity = state
+        value, gradients = jax.value_and_grad(mean_loss)(p, *part)
+        velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradients)
+        return (jax.tree.map(lambda w, v: w - RATE * v, p, velocity), velocity), value
+
+    if not work.trains:
+        jitted = jax.jit(outputs)
+        return networks.contender("JAX", work, lambda x: np.asarray(jitted(p, x)), threads="all")
+    parts = work.parts
+    stacked = tuple(np.stack(each) for each in zip(*parts, strict=True))
+    scan, step = jax.jit(partial(lax.scan, train)), jax.jit(train)
+    state = [(p, jax.tree.map(jnp.zeros_like, p))]
+
+    def run() -> Any:
+        if work.batch == 1:
+            state[0], values = scan(state[0], stacked)
+            return np.asarray(values)
+        values = []
+        for part in parts:
+            state[0], value = step(state[0], part)
+            values.append(float(value))
+        return values
+
+    return Contender("JAX", run, networks.checker("JAX", work), info={"threads": "all"})
+
+
+_MAKERS: dict[str, Callable[[Work, int], Contender]] = {
+    "modified": _modified,
+    "onnxruntime": _onnxruntime,
+    "JAX": _jax,
+}

@@ -1,0 +1,74 @@
+"""The suite's own scheduler: the contenders of a group take turns, then each reports its samples.
+
+pytest-benchmark would time one test after another, minutes apart. Here the first test of a group
+measures all of the group that were selected; each test then hands its samples to pytest-benchmark
+through a clock of its own, which shows the seconds that were measured. Statistics, comparison and
+files are pytest-benchmark's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from lenet_fast.bench import rounds
+from lenet_fast.bench.contenders import Contender
+
+_now = 0.0
+
+
+def clock() -> float:
+    """Return the time on the clock that :func:`replay` turns: a timer for pytest-benchmark."""
+    return _now
+
+
+def replay(benchmark: Any, samples: Sequence[float]) -> None:
+    """Let pytest-benchmark see, on the clock, the seconds that were measured."""
+    remaining = iter(samples)
+
+    def turn() -> None:
+        global _now
+        _now += next(remaining)
+
+    benchmark.pedantic(turn, rounds=len(samples))
+
+
+class Scheduler:
+    """Measures a group when its first member asks, and forgets it when another group begins."""
+
+    def __init__(self) -> None:
+        self._name: object = None
+        self._group = rounds.Group({}, None, None)
+
+    def timing(
+        self,
+        request: pytest.FixtureRequest,
+        name: object,
+        contender: str,
+        make: Callable[[str], Contender],
+    ) -> tuple[rounds.Timing, rounds.Group]:
+        """Return a contender's timing and its group's; `name` is what the group's tests share."""
+        if name != self._name:
+            chosen: list[str] = [
+                str(item.callspec.params["contender"])
+                for item in request.session.items
+                if isinstance(item, pytest.Function)
+                and item.originalname == request.node.originalname
+                and item.callspec.params["group"] == name
+            ]
+            option = request.config.option
+            self._group = rounds.Group({}, None, None)  # let go of the last one's arrays first
+            made, failed = [], {}
+            for each in chosen:
+                try:
+                    made.append(make(each))
+                except Exception as error:
+                    failed[each] = rounds.Timing(error=error)
+            self._group = rounds.measure(
+                made, float(option.benchmark_max_time), option.benchmark_min_rounds
+            )
+            self._group.timings.update(failed)
+            self._name = name
+        return self._group.timings[contender], self._group

@@ -1,0 +1,55 @@
+"""The whole network: training at batch 256, 32 and 1, evaluation, and one image at a time."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from benchmarks import peers
+from benchmarks.scheduler import Scheduler, clock
+from lenet_fast.bench import networks
+from lenet_fast.bench.contenders import Contender
+from lenet_fast.bench.networks import BY_NAME, WORKS
+
+THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
+"""Of everyone; the steps are on one thread always."""
+
+CASES = [
+    pytest.param(work.name, name, id=f"{work.name}-{name}")
+    for work in WORKS
+    for name in [*networks.names(), *peers.names(work)]
+]
+
+
+@pytest.mark.parametrize(("group", "contender"), CASES)
+@pytest.mark.benchmark(timer=clock)
+def test_network(
+    group: str,
+    contender: str,
+    benchmark: Any,
+    report: Any,
+    scheduler: Scheduler,
+    request: pytest.FixtureRequest,
+) -> None:
+    benchmark.group = f"{group}, float32"
+    work = BY_NAME[group]
+
+    def make(name: str) -> Contender:
+        source = networks if name in networks.names() else peers
+        return source.make(name, work, THREADS)
+
+    timing, timings = scheduler.timing(request, group, contender, make)
+    report(
+        timing,
+        timings,
+        "float32",
+        kind="network",
+        row=group,
+        contender=contender,
+        batch=work.batch,
+        images=work.images,
+        shape=[work.batch, 1, 32, 32],
+        threads=THREADS,
+    )

@@ -1,0 +1,259 @@
+"""Who may run a step: our backends, algorithms and instruction sets, and PyTorch.
+
+A contender is named before anything is imported or allocated, and made when its turn comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import backends, ops, threads
+from lenet_fast.bench.steps import Case, Step, results
+from lenet_fast.checks import Array
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+"""Largest error allowed, as a share of the largest value of a result."""
+
+OURS = ("cython", "numba", "numpy")
+ALGORITHMS = ("direct", "im2col")
+PYTORCH = ("PyTorch", "PyTorch channels_last")
+
+
+class WrongAnswerError(AssertionError):
+    """A contender's answer is not the reference's: it may not be timed."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that does a piece of work again and again.
+
+    Attributes
+    ----------
+    name : str
+    run : callable
+        Does the work once.
+    check : callable
+        Raises WrongAnswerError unless what `run` returned is right.
+    around : callable
+        Returns a context for the runs; entering it is not timed.
+    scale : float
+        What to multiply its seconds by, where it does a part of the work of the others.
+    info : dict
+        For the results.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    check: Callable[[Any], None]
+    around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    scale: float = 1.0
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dtype: str) -> None:
+    """Raise WrongAnswerError unless all arrays agree within the dtype's tolerance."""
+    if len(found) != len(expected):
+        raise WrongAnswerError(f"{name}: expected {len(expected)} results, got {len(found)}")
+    for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+        if one.shape != other.shape:
+            raise WrongAnswerError(f"{name}: result {i}: expected {other.shape}, got {one.shape}")
+        error = np.abs(one - other).max(initial=0)
+        limit = TOLERANCE[dtype] * np.abs(other).max(initial=0)
+        if not error <= limit:  # NaN is wrong, too
+            raise WrongAnswerError(f"{name}: result {i}: wrong by {error:.3g}, allowed {limit:.3g}")
+
+
+def checker(
+    name: str, case: Case, arrays: Callable[[Any], tuple[Array, ...]] = results
+) -> Callable[[Any], None]:
+    """Return the check of a contender whose results `arrays` turns into those of the reference."""
+
+    def check(value: Any) -> None:
+        compare(name, arrays(value), case.answer, case.dtype)
+
+    return check
+
+
+def installed(library: str) -> bool:
+    """Return whether a library could be imported, without importing it."""
+    return importlib.util.find_spec(library) is not None
+
+
+def names(step: Step) -> list[str]:
+    """Return the contenders of a step that are here, ours first."""
+    algorithms = ALGORITHMS if step.operation == "conv2d" else ("",)
+    found = []
+    for backend in OURS:
+        if not backends.available()[backend].usable:
+            continue
+        module = backends.get(backend)
+        sets = module.instruction_sets()[::-1] if backend == "cython" else ("",)
+        found += [" ".join(filter(None, (backend, s, a))) for s in sets for a in algorithms]
+    if installed("torch") and step.function in _PYTORCH:
+        four = any(word in step.operation for word in ("2d", "tanh")) and step.layer != "F6 tanh"
+        found += PYTORCH if four else PYTORCH[:1]
+    return found
+
+
+def make(name: str, case: Case) -> Contender:
+    """Return one of the contenders that :func:`names` gives."""
+    return _pytorch(name, case) if name in PYTORCH else _ours(name, case)
+
+
+def _ours(name: str, case: Case) -> Contender:
+    backend, *rest = name.split()
+    algorithm = rest.pop() if rest and rest[-1] in ALGORITHMS else None
+    isa = rest.pop() if rest else None
+    options = dict(case.step.options)
+    if algorithm:
+        options["algorithm"] = algorithm
+    run = partial(getattr(ops, case.step.function), *case.arrays, **options, backend=backend)
+    around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    if isa:
+        around = partial(backends.get("cython").use_isa, isa)
+    elif backend == "numpy":
+        around = threads.alone_with_blas
+    info: dict[str, Any] = {"backend": backend, "algorithm": algorithm, "isa": isa}
+    module = backends.get(backend)
+    usual = backend == backends.current() and isa == (module.isa() if isa else None)
+    if algorithm:
+        sizes = case.answer[0].shape if case.step.direction == "forward" else case.arrays[0].shape
+        usual = usual and algorithm == module.conv2d_algorithm(sizes[0], *sizes[2:])
+    info["default"] = usual  # what a call without options comes to
+    return Contender(name, run, checker(name, case), around, info=info)
+
+
+# --- PyTorch: each operation as its user writes it. Backward is what autograd runs after it. ---
+
+
+def _torch_conv2d(functional: Any, options: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
+    table = options.get("table")
+    return functional.conv2d(x, w if table is None else w * table, b)
+
+
+def _torch_max(functional: Any, options: dict[str, Any], x: Any) -> Any:
+    return functional.max_pool2d(x, 2)
+
+
+def _torch_average(functional: Any, options: dict[str, Any], x: Any) -> Any:
+    return functional.avg_pool2d(x, 2)
+
+
+def _torch_sub(functional: Any, options: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
+    sums = functional.avg_pool2d(x, 2, divisor_override=1)
+    return sums * w[:, None, None] + b[:, None, None]
+
+
+def _torch_tanh(functional: Any, options: dict[str, Any], x: Any) -> Any:
+    return 1.7159 * (x * (2 / 3)).tanh()
+
+
+def _torch_dense(functional: Any, options: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
+    return functional.linear(x, w, b)
+
+
+def _torch_rbf(functional: Any, options: dict[str, Any], x: Any, w: Any) -> Any:
+    return (x[:, None, :] - w).square().sum(2)
+
+
+def _torch_entropy(functional: Any, options: dict[str, Any], x: Any, labels: Any) -> Any:
+    return functional.cross_entropy(x, labels)
+
+
+def _torch_squared(functional: Any, options: dict[str, Any], x: Any, targets: Any) -> Any:
+    return functional.mse_loss(x, targets, reduction="sum") * (0.5 / len(x))
+
+
+def _torch_map(functional: Any, options: dict[str, Any], x: Any, labels: Any) -> Any:
+    right = x.gather(1, labels[:, None])[:, 0]
+    rubbish = functional.pad(-x, (0, 1), value=-options["j"])
+    return (right + rubbish.logsumexp(1)).mean()
+
+
+_FORWARD: dict[str, Callable[..., Any]] = {
+    "conv2d": _torch_conv2d,
+    "max_pool2d": _torch_max,
+    "avg_pool2d": _torch_average,
+    "subsample2d": _torch_sub,
+    "scaled_tanh": _torch_tanh,
+    "dense": _torch_dense,
+    "rbf": _torch_rbf,
+    "softmax_cross_entropy": _torch_entropy,
+    "mean_squared_error": _torch_squared,
+    "map_loss": _torch_map,
+}
+_PYTORCH = {
+    *_FORWARD,
+    *(f"{name}_backward" for name in _FORWARD),
+    *("conv2d_hessian", "dense_hessian"),  # the backward pass on squares
+}
+_WITH_BIAS = ("conv2d", "subsample2d", "dense")
+
+
+def _pytorch(name: str, case: Case) -> Contender:
+    import torch
+    from torch.nn import functional
+
+    layout = torch.channels_last if name.endswith("channels_last") else torch.contiguous_format
+    step = case.step
+    tensors = [_tensor(torch, array, layout) for array in case.arrays]
+    options = dict(step.options)
+    if "connections" in options:
+        table = options["connections"][:, :, None, None].astype(case.dtype)
+        options["table"] = torch.from_numpy(table)
+    forward = partial(_FORWARD[step.operation], functional, options)
+    if step.direction == "forward":
+        return Contender(name, _without_grad(torch, forward, tensors), checker(name, case, _arrays))
+    backward = _backward(torch, forward, case, tensors, layout)
+    return Contender(name, backward, checker(name, case, _arrays))
+
+
+def _without_grad(torch: Any, function: Callable[..., Any], tensors: list[Any]) -> Any:
+    def run() -> Any:
+        with torch.inference_mode():
+            return function(*tensors)
+
+    return run
+
+
+def _backward(
+    torch: Any, forward: Callable[..., Any], case: Case, tensors: list[Any], layout: Any
+) -> Callable[[], Any]:
+    """Return the backward pass alone: the forward pass runs here, once, and its graph is kept."""
+    step = case.step
+    losses = ("softmax_cross_entropy", "mean_squared_error", "map_loss")
+    if step.operation in losses:
+        tensors[0].requires_grad_()
+        value = forward(*tensors)
+        return lambda: torch.autograd.grad(value, tensors[0], retain_graph=True)
+    dy, inputs = tensors[0], tensors[1:]
+    if step.direction == "hessian":
+        inputs = [tensor.square() for tensor in inputs]
+    if step.operation == "scaled_tanh":  # from y, as ours: the graph wants x
+        inputs = [torch.atanh(inputs[0].double() / 1.7159).to(inputs[0].dtype) * 1.5]
+    elif step.operation == "avg_pool2d":
+        inputs = [tensors[1]]
+    if step.operation in _WITH_BIAS:
+        shape = case.answer[2].shape
+        inputs = [*inputs, torch.zeros(shape, dtype=dy.dtype)]
+    for tensor in inputs:
+        tensor.requires_grad_()
+    value = forward(*inputs)
+    return lambda: torch.autograd.grad(value, inputs, dy, retain_graph=True)
+
+
+def _tensor(torch: Any, array: Array, layout: Any) -> Any:
+    tensor = torch.from_numpy(array.copy())
+    return tensor.contiguous(memory_format=layout) if array.ndim == 4 else tensor
+
+
+def _arrays(value: Any) -> tuple[Array, ...]:
+    tensors = value if isinstance(value, tuple) else (value,)
+    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)

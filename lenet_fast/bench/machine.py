@@ -1,0 +1,199 @@
+"""The machine's own limits: what one core multiplies and adds, and what it fetches from memory.
+
+A small C program is compiled and run, so that the figures are the hardware's and not those of a
+library. They are measured again around every group: other tenants of a machine move them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+MOVED = 0.15
+"""A group during which the peak moved by more than this share is marked in reports."""
+
+_SECONDS = 0.02  # of each of the three measurements
+_REPEATS = 3
+
+_SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Twelve sums that do not wait for one another hide the latency of two units; they begin
+   unlike one another, or the compiler would keep only one. */
+#define FMA(NAME, REAL)                                                                   \
+    typedef REAL NAME##_vector __attribute__((vector_size(WIDTH)));                       \
+    static double NAME(double seconds) {                                                  \
+        enum { LANES = WIDTH / sizeof(REAL), TURNS = 20000 };                             \
+        NAME##_vector s0 = {0}, s1 = s0 + 1, s2 = s0 + 2, s3 = s0 + 3, s4 = s0 + 4,       \
+                      s5 = s0 + 5, s6 = s0 + 6, s7 = s0 + 7, s8 = s0 + 8, s9 = s0 + 9,    \
+                      sa = s0 + 10, sb = s0 + 11;                                         \
+        NAME##_vector x = s0 + (REAL)0.999, y = s0 + (REAL)0.001;                         \
+        double begin = now(), end, operations = 0;                                        \
+        volatile REAL sink;                                                               \
+        do {                                                                              \
+            for (int i = 0; i < TURNS; i++) {                                             \
+                s0 = s0 * x + y; s1 = s1 * x + y; s2 = s2 * x + y; s3 = s3 * x + y;       \
+                s4 = s4 * x + y; s5 = s5 * x + y; s6 = s6 * x + y; s7 = s7 * x + y;       \
+                s8 = s8 * x + y; s9 = s9 * x + y; sa = sa * x + y; sb = sb * x + y;       \
+            }                                                                             \
+            operations += 2.0 * 12 * LANES * TURNS;                                       \
+            end = now();                                                                  \
+        } while (end - begin < seconds);                                                  \
+        s0 += s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + sa + sb;                       \
+        sink = s0[0];                                                                     \
+        (void)sink;                                                                       \
+        return operations / (end - begin);                                                \
+    }
+FMA(peak32, float)
+FMA(peak64, double)
+
+/* a = b + s * c over arrays that no cache holds: two reads and a write. */
+static double bandwidth(double seconds) {
+    enum { N = 8 * 1024 * 1024 };
+    double *a = malloc(sizeof *a * N), *b = malloc(sizeof *b * N), *c = malloc(sizeof *c * N);
+    if (!a || !b || !c) return 0;
+    for (int i = 0; i < N; i++) { a[i] = 0; b[i] = i; c[i] = 1; }
+    double begin = now(), end, bytes = 0;
+    volatile double sink;
+    do {
+        for (int i = 0; i < N; i++) a[i] = b[i] + 3 * c[i];
+        sink = a[(int)bytes % N];
+        bytes += 3.0 * sizeof *a * N;
+        end = now();
+    } while (end - begin < seconds);
+    (void)sink;
+    free(a); free(b); free(c);
+    return bytes / (end - begin);
+}
+
+int main(int argc, char **argv) {
+    double seconds = atof(argv[1]), best32 = 0, best64 = 0, best = 0, value;
+    int repeats = atoi(argv[2]), memory = argc > 3;
+    for (int i = 0; i < repeats; i++) {
+        if ((value = peak32(seconds)) > best32) best32 = value;
+        if ((value = peak64(seconds)) > best64) best64 = value;
+        if (memory && (value = bandwidth(seconds)) > best) best = value;
+    }
+    printf("%.6g %.6g %.6g\n", best32, best64, best);
+    return 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one core: operations a second by dtype (a multiply-add is two), and bytes a second."""
+
+    float32: float
+    float64: float
+    bandwidth: float = 0.0
+
+    def peak(self, dtype: str) -> float:
+        """Return the operations a second in a dtype."""
+        return self.float32 if dtype == "float32" else self.float64
+
+
+def _flags() -> list[tuple[list[str], int]]:
+    """Return compiler flags and bytes a vector, the widest that this CPU may have first."""
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        wide = ["-mavx512f", "-mfma", "-mprefer-vector-width=512"]
+        known = {"avx512": (wide, 64), "avx2": (["-mavx2", "-mfma"], 32)}
+        return [known[name] for name in ("avx512", "avx2") if name in _supported()] + [([], 16)]
+    return [([], 16)]
+
+
+def _supported() -> list[str]:
+    """Return the instruction sets of this CPU, as the compiled backend or the system knows."""
+    try:
+        words = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        words = []
+    found = []
+    if "avx2" in words and "fma" in words:
+        found.append("avx2")
+    if "avx512f" in words:
+        found.append("avx512")
+    return found
+
+
+@functools.cache
+def _program() -> tuple[Path | None, str]:
+    """Compile the probe; return where it is, or None and why there is none."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        return None, "no C compiler found (cc, or that of CC)"
+    folder = tempfile.mkdtemp(prefix="lenet-fast-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    source, program = Path(folder, "probe.c"), Path(folder, "probe")
+    source.write_text(_SOURCE)
+    why = "no flags to try"
+    for flags, width in _flags():
+        command = [*compiler, "-O2", f"-DWIDTH={width}", *flags, str(source), "-o", str(program)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return program, ""
+        why = (done.stderr.strip().splitlines() or ["the compiler failed"])[-1]
+    return None, f"the C compiler failed: {why}"
+
+
+def missing() -> str | None:
+    """Return why there is no probe here, or None."""
+    return _program()[1] or None
+
+
+def probe(memory: bool = False) -> Limits | None:
+    """Return the limits of one core at this moment, or None where there is no C compiler.
+
+    Parameters
+    ----------
+    memory : bool
+        Measure the bandwidth too; it is 0 otherwise.
+    """
+    program = _program()[0]
+    if program is None:
+        return None
+    # The memory is shared with all other tenants: more tries find a quiet moment.
+    more = [str(3 * _REPEATS), "memory"] if memory else [str(_REPEATS)]
+    command = [str(program), str(_SECONDS), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None
+    return Limits(*map(float, done.stdout.split()))
+
+
+def moved(before: Limits | None, after: Limits | None, dtype: str) -> bool:
+    """Return whether the peak moved too much between two probes for what lies between to count."""
+    if before is None or after is None:
+        return False
+    first, second = before.peak(dtype), after.peak(dtype)
+    return abs(first - second) > MOVED * max(first, second)
+
+
+def describe() -> dict[str, str]:
+    """Return what identifies the machine in a report."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {"cpu": name, "system": f"{platform.system()} {platform.machine()}"}

@@ -1,0 +1,322 @@
+"""From measurements to Markdown: one table beside the published one, one by dtype, one of networks.
+
+The measurements are those of ``lenet-fast bench``, or a JSON file of pytest-benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PUBLISHED: dict[str, tuple[float, float | None, float]] = {
+    "C1 forward": (9.389, 0.153, 0.0571),
+    "C1 backward": (16.46, None, 0.2252),
+    "C3 forward": (3.335, 0.505, 0.0210),
+    "C3 backward": (6.232, None, 0.2182),
+    "C5 forward": (0.2652, 5.038, 0.0030),
+    "C5 backward": (0.4703, None, 0.0240),
+    "S2 max forward": (1.096, None, 0.0260),
+    "S2 max backward": (3.500, None, 0.0450),
+    "S2 average forward": (2.091, None, 0.0260),
+    "S2 average backward": (2.531, None, 0.0180),
+}
+"""Seconds printed by the published comparison: original, SciPy, modified; batch 256, float64."""
+
+_NOTES = (
+    "Ours is what a call without options takes. PyTorch's best is the faster of its two memory "
+    "layouts. Its backward passes are timed without their forward passes, and that of max pooling "
+    "knows from there where the maxima are; ours looks for them. Its Hessians are its backward "
+    "passes on squares. A tanh, exp or log counts as 20 operations."
+)
+
+WAYS = ("original", "SciPy", "modified")
+PEERS = "PyTorch"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The median seconds of one contender at one piece of work."""
+
+    kind: str  # "step" or "network"
+    row: str  # "C1 forward", "training, batch 256"
+    dtype: str
+    contender: str
+    seconds: float
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> bool:
+        return bool(self.info.get("peak_moved"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The rows of one run, and the machine it ran on."""
+
+    rows: list[Row]
+    machine: dict[str, Any]
+
+    def limit(self, name: str) -> float | None:
+        """Return the machine's peak in a dtype, or its "bandwidth", where it was probed."""
+        value = self.machine.get(name)
+        return float(value) if value else None
+
+
+@dataclass(frozen=True)
+class Line:
+    """What all contenders took for one step in one dtype."""
+
+    name: str
+    dtype: str
+    rows: dict[str, Row]
+
+    @property
+    def ours(self) -> Row | None:
+        """What a call without options takes; the fastest of ours where that was left out."""
+        mine = [row for row in self.rows.values() if row.info.get("backend")]
+        usual = [row for row in mine if row.info.get("default")]
+        return min(usual or mine, key=lambda row: row.seconds, default=None)
+
+    @property
+    def peer(self) -> Row | None:
+        """PyTorch at its best."""
+        theirs = [row for row in self.rows.values() if row.contender.startswith(PEERS)]
+        return min(theirs, key=lambda row: row.seconds, default=None)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times faster than PyTorch's best we are."""
+        return self.peer.seconds / self.ours.seconds if self.ours and self.peer else None
+
+    def best(self, prefix: str) -> float | None:
+        """Return the fewest seconds of the contenders whose names begin so."""
+        found = (row.seconds for row in self.rows.values() if row.contender.startswith(prefix))
+        return min(found, default=None)
+
+    @property
+    def speed(self) -> float | None:
+        """Our operations a second."""
+        flops = self.ours.info.get("flops") if self.ours else None
+        return flops / self.ours.seconds if self.ours and flops else None
+
+    def share(self) -> float | None:
+        """Return our share of the core's peak in the mean of the probes around the group."""
+        if self.ours is None or self.speed is None:
+            return None
+        probes = [self.ours.info.get(f"peak_{when}") for when in ("before", "after")]
+        known = [probe for probe in probes if probe]
+        return self.speed * len(known) / sum(known) if known else None
+
+    @property
+    def moved(self) -> bool:
+        return any(row.moved for row in self.rows.values())
+
+
+def read(path: str | os.PathLike[str]) -> Run:
+    """Return the run in a JSON file of pytest-benchmark.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of this suite.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = [
+            Row(
+                kind=info["kind"],
+                row=info["row"],
+                dtype=info["dtype"],
+                contender=info["contender"],
+                seconds=one["stats"]["median"],
+                info=info,
+            )
+            for one in found["benchmarks"]
+            for info in [one["extra_info"]]
+        ]
+        machine = dict(found["lenet_fast"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{os.fspath(path)}: expected results of this suite, from "
+            f"pytest benchmarks/ --benchmark-only --benchmark-json FILE ({error!r})"
+        ) from error
+    machine.setdefault("date", str(found.get("datetime", ""))[:10])
+    return Run(rows, machine)
+
+
+def lines(run: Run, kind: str, dtype: str | None = None) -> list[Line]:
+    """Return the lines of a kind, in the order of the run."""
+    grouped: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in run.rows:
+        if row.kind == kind and dtype in (None, row.dtype):
+            grouped.setdefault((row.row, row.dtype), {})[row.contender] = row
+    return [Line(name, dtype, rows) for (name, dtype), rows in grouped.items()]
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean of some positive numbers."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def markdown(run: Run) -> str:
+    """Return the whole report."""
+    parts = [_heading(run), _published(run)]
+    parts += [_steps(run, dtype) for dtype in ("float32", "float64")]
+    parts.append(_networks(run))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _heading(run: Run) -> str:
+    machine = run.machine
+    text = (
+        f"# Benchmarks of LeNet-5's steps\n\n{machine.get('cpu', '')}, {machine.get('system', '')}"
+    )
+    for key in ("versions", "date"):
+        if machine.get(key):
+            text += f"; {machine[key]}"
+    text += ". Medians of contenders that took turns; one thread unless a row says otherwise. "
+    if run.limit("float32") is None:
+        return text + f"The limits of the core are unknown: {machine.get('probe', 'not probed')}."
+    text += (
+        f"One core multiplies and adds at {run.machine['float32'] / 1e9:.0f} Gflop/s in float32 "
+        f"and {run.machine['float64'] / 1e9:.0f} in float64"
+    )
+    if run.limit("bandwidth"):
+        text += f", and streams {run.machine['bandwidth'] / 1e9:.1f} GB/s"
+    return text + ". A `~` marks a group in which that peak moved by more than 15 %."
+
+
+def _published(run: Run) -> str:
+    """Return the table of the steps that were published, with the published seconds."""
+    known = {line.name: line for line in lines(run, "step", "float64")}
+    body = []
+    for step, published in PUBLISHED.items():
+        line = known.get(step)
+        if line is None or line.ours is None:
+            continue
+        here = [line.best(way) for way in WAYS]
+        body.append(
+            [
+                _name(line),
+                *(f"{value:g}" if value else "" for value in published),
+                *(_seconds(value) for value in here),
+                _seconds(line.ours.seconds),
+                _times(here[2], line.ours.seconds),
+                _times(here[0], line.ours.seconds),
+            ]
+        )
+    if not body:
+        return ""
+    head = [
+        "step",
+        *(f"{way}, as printed" for way in WAYS),
+        *(f"{way}, here" for way in WAYS),
+        "ours",
+        "over modified",
+        "over original",
+    ]
+    return (
+        "## Beside the published comparison\n\nSeconds, batch 256, float64. The printed ones are "
+        "those of another machine; original and SciPy were timed here on 2 and 8 images and "
+        f"scaled.\n\n{_table(head, body)}"
+    )
+
+
+def _steps(run: Run, dtype: str) -> str:
+    """Return the table of all steps in a dtype, and the ratios to PyTorch in short."""
+    found = lines(run, "step", dtype)
+    if not found:
+        return ""
+    body = []
+    for line in found:
+        ratio, share = line.ratio, line.share()
+        ours = line.ours
+        body.append(
+            [
+                _name(line),
+                _milli(ours.seconds if ours else None),
+                ours.contender if ours else "",
+                _milli(line.best("numba")),
+                _milli(line.best("numpy")),
+                _milli(line.peer.seconds if line.peer else None),
+                "" if ratio is None else f"{ratio:.2f} x" if ratio >= 1 else f"**{ratio:.2f} x**",
+                "" if line.speed is None else f"{line.speed / 1e9:.1f}",
+                "" if share is None else f"{share:.0%}".replace("%", " %"),
+            ]
+        )
+    head = [
+        *("step", "ours, ms", "which", "numba, ms", "numpy, ms", "PyTorch's best, ms"),
+        *("against PyTorch", "Gflop/s", "of the peak"),
+    ]
+    title = f"## {dtype}, batch {_batch(found)}"
+    return f"{title}\n\n{verdict(found)}\n\n{_table(head, body)}\n\n{_NOTES}"
+
+
+def verdict(found: Sequence[Line]) -> str:
+    """Return the ratios to PyTorch in a sentence or two: their mean, and where we lose."""
+    ratios = {line.name: line.ratio for line in found if line.ratio is not None}
+    if not ratios:
+        return "PyTorch is not installed here, so there is nothing to compare with."
+    mean = geometric_mean(list(ratios.values()))
+    text = f"{mean:.2f} times PyTorch's best in the geometric mean of {len(ratios)} steps. "
+    lost = {name: ratio for name, ratio in ratios.items() if ratio < 1}
+    if not lost:
+        return text + "No step is slower."
+    names = ", ".join(f"{name} ({ratio:.2f})" for name, ratio in lost.items())
+    return text + f"Slower, in bold: {names}."
+
+
+def _networks(run: Run) -> str:
+    found = lines(run, "network")
+    if not found:
+        return ""
+    body = []
+    for line in found:
+        for row in sorted(line.rows.values(), key=lambda row: row.seconds):
+            images = row.info.get("images", 1)
+            against = line.peer.seconds / row.seconds if line.peer else None
+            body.append(
+                [
+                    _name(line),
+                    row.contender,
+                    str(row.info.get("threads", "")),
+                    f"{images / row.seconds:,.0f}",
+                    f"{row.seconds / images * 1e6:,.0f}",
+                    "" if against is None else f"{against:.2f} x",
+                ]
+            )
+    head = ["work", "by", "threads", "images/s", "us an image", "against PyTorch's best"]
+    return f"## The whole network\n\nLeNet-5 of 1998, float32.\n\n{_table(head, body)}"
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def _name(line: Line) -> str:
+    return f"{line.name} ~" if line.moved else line.name
+
+
+def _batch(found: Sequence[Line]) -> int:
+    return int(next(iter(found[0].rows.values())).info.get("batch", 256))
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _times(other: float | None, ours: float) -> str:
+    if other is None:
+        return ""
+    ratio = other / ours
+    return f"{ratio:.1f} x" if ratio < 10 else f"{ratio:,.0f} x"
+
+
+def _milli(value: float | None) -> str:
+    return "" if value is None else f"{value * 1000:.3g}"

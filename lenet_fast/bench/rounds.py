@@ -1,0 +1,119 @@
+"""Timing: every contender is checked, then all of a group take turns.
+
+On a machine that is shared, one minute is not like the next. Contenders that take turns, a few
+milliseconds each, all meet its good and bad moments, so that their medians can be compared.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lenet_fast.bench import machine
+from lenet_fast.bench.contenders import Contender
+
+SECONDS = 0.3
+ROUNDS = 5
+MOST_ROUNDS = 200
+
+_SHORTEST = 0.001
+"""Seconds that a sample lasts at least; work that takes less is repeated within it."""
+
+
+@dataclass
+class Timing:
+    """What a contender's turns came to: seconds of each, scaled, or what was wrong with it."""
+
+    samples: list[float] = field(default_factory=list)
+    error: Exception | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """The timings of a group by contender, and the machine's limits before and after it."""
+
+    timings: dict[str, Timing]
+    before: machine.Limits | None
+    after: machine.Limits | None
+
+    def info(self, dtype: str) -> dict[str, Any]:
+        """Return the peak in a dtype before and after, and whether it moved too much."""
+        return {
+            "peak_before": self.before.peak(dtype) if self.before else None,
+            "peak_after": self.after.peak(dtype) if self.after else None,
+            "peak_moved": machine.moved(self.before, self.after, dtype),
+        }
+
+
+class _Turn:
+    """A contender with its own clock."""
+
+    def __init__(self, contender: Contender) -> None:
+        self.contender = contender
+        self.timing = Timing(info=contender.info)
+        self.spent = 0.0
+        self.repeats = 1
+
+    def check(self) -> bool:
+        """Run once and compare; run once more, warm, to see how long it takes."""
+        try:
+            with self.contender.around():
+                value = self.contender.run()
+                self.contender.check(value)
+                started = time.perf_counter()
+                self.contender.run()
+                self.repeats = max(1, round(_SHORTEST / (time.perf_counter() - started)))
+        except Exception as error:
+            self.timing.error = error
+        return self.timing.error is None
+
+    def take(self) -> None:
+        run, repeats = self.contender.run, self.repeats
+        with self.contender.around():
+            started = time.perf_counter()
+            for _ in range(repeats):
+                run()
+            seconds = time.perf_counter() - started
+        self.spent += seconds
+        self.timing.samples.append(seconds / repeats * self.contender.scale)
+
+    def done(self, seconds: float, rounds: int) -> bool:
+        taken = len(self.timing.samples)
+        return taken >= rounds and (self.spent >= seconds or taken >= MOST_ROUNDS)
+
+
+def measure(
+    contenders: Sequence[Contender], seconds: float = SECONDS, rounds: int = ROUNDS
+) -> Group:
+    """Check all contenders, and let those that are right take turns.
+
+    Parameters
+    ----------
+    contenders : sequence of Contender
+    seconds : float
+        How long each works in all, at least.
+    rounds : int
+        How many turns each has, at least.
+    """
+    turns = [_Turn(contender) for contender in contenders]
+    right = [turn for turn in turns if turn.check()]
+    before = machine.probe()
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        waiting = list(right)
+        while waiting:
+            for turn in waiting:
+                turn.take()
+            waiting = [turn for turn in waiting if not turn.done(seconds, rounds)]
+            waiting = waiting[1:] + waiting[:1]  # none is always first, or after the same one
+    finally:
+        if collecting:
+            gc.enable()
+    timings = {turn.contender.name: turn.timing for turn in turns}
+    return Group(timings, before, machine.probe())

@@ -1,0 +1,88 @@
+"""``lenet-fast bench``: how fast it is on this machine, beside PyTorch where that is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lenet_fast.cli import common
+
+if TYPE_CHECKING:
+    from lenet_fast.bench.report import Run
+
+
+@click.command(
+    epilog=common.example("lenet-fast bench", "lenet-fast bench --only C3 --only tanh --out bench")
+)
+@click.option(
+    "--only", metavar="WORD", multiple=True, help="Steps with this in their names; may be repeated."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.001, 60),
+    default=0.05,
+    show_default=True,
+    help="For each contender of each step, at least.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="For the whole network; steps take one.",
+)
+@click.option(
+    "--out",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write report.md here, and pictures where matplotlib is installed.",
+)
+def bench(only: tuple[str, ...], seconds: float, threads: int, folder: Path | None) -> None:
+    """Measure every step of LeNet-5, and the whole of it, in about two minutes.
+
+    The backends, and PyTorch where it is installed, take turns; each must give the right answer
+    first. The machine should have nothing else to do.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from lenet_fast.bench import report, suite
+
+    tasks = suite.tasks(only, threads)
+    if not tasks:
+        raise click.UsageError(f"--only: expected a part of a step's name, got {only[0]!r}")
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=len(tasks))
+
+        def advance(name: str) -> None:
+            bar.update(task, advance=1, description=name)
+
+        run, failures = suite.measure(tasks, seconds=seconds, advance=advance)
+    text = report.markdown(run)
+    click.echo(text, nl=False)
+    if folder is not None:
+        _write(run, text, folder)
+    for one in failures:
+        common.fail(f"{one.group}: {one.contender}: {one.error}")
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _write(run: Run, text: str, folder: Path) -> None:
+    from lenet_fast.bench import pictures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.md"
+    path.write_text(text, encoding="utf-8")
+    common.say(f"wrote {path}")
+    try:
+        for picture in pictures.draw(run, folder):
+            common.say(f"wrote {picture}")
+    except ImportError as error:
+        common.say(f"no pictures: {error}")
