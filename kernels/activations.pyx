@@ -6,7 +6,7 @@ from common cimport real
 from lanes cimport (
     lanes, lanes_f32, lanes_f64, lane_count, splat_f32, splat_f64, power_of_two_f32,
     power_of_two_f64, absolute_f32, absolute_f64, with_sign_f32, with_sign_f64, at_least_f32,
-    at_least_f64, where_negative_f32, where_negative_f64,
+    at_least_f64, splat, where_negative_f32, where_negative_f64,
 )
 
 cdef enum:
@@ -36,13 +36,6 @@ cdef double LOG2_E = 1.4426950408889634
 # 1998, appendix A.
 cdef double AMPLITUDE = 1.7159
 cdef double SLOPE = 2.0 / 3.0
-
-
-cdef inline lanes splat(lanes *_, double x) noexcept nogil:
-    if lanes is lanes_f32:
-        return splat_f32(<float> x)
-    else:
-        return splat_f64(x)
 
 
 cdef inline lanes exp_minus_one(lanes z, lanes *power) noexcept nogil:

@@ -4,12 +4,12 @@
 # Absent links cost nothing: the loops run over a list of links. The input gradient is the forward
 # pass over dy, spread out by the stride and padded by the kernel, with flipped kernels.
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from common cimport real, scratch_free, scratch_new
 from lanes cimport (
-    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, LANES_F32, LANES_F64, broadcast, in_register,
-    lane_count, lanes, lanes_f32, lanes_f64, pack, unpack,
+    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, broadcast, in_register,
+    lane_count, lanes, lanes_f32, lanes_f64, pack, transpose_f32, transpose_f64, unpack,
 )
 
 
@@ -213,7 +213,7 @@ cdef void correlate(
                 )
 
 
-cdef inline Py_ssize_t element_size(lanes *_) noexcept nogil:
+cdef inline Py_ssize_t element_size(const lanes *_) noexcept nogil:
     if lanes is lanes_f32:
         return sizeof(float)
     else:
@@ -390,19 +390,29 @@ cdef void weight_gradient_tiles(
         i += full
 
 
+cdef inline void fold_lanes(const lanes *sums, Py_ssize_t count, void *total) noexcept nogil:
+    """Set total[k] to the sum of the lanes of vector k, the first lane first."""
+    cdef Py_ssize_t full = lane_count(sums), k = 0, i, size = element_size(sums)
+    cdef lanes square[16]
+    cdef lanes row
+    while k < count:
+        memcpy(square, sums + k, min(count - k, full) * sizeof(lanes))
+        if lanes is lanes_f32:
+            transpose_f32(square)
+        else:
+            transpose_f64(square)
+        row = square[0]
+        for i in range(1, full):
+            row = row + square[i]
+        memcpy((<char *> total) + k * size, &row, min(count - k, full) * size)
+        k += full
+
+
 cdef inline void fold(const void *sums, Py_ssize_t count, real *total) noexcept nogil:
-    """Set total[k] to the sum of the lanes of vector k."""
-    cdef Py_ssize_t i, k, full
-    cdef real value
     if real is float:
-        full = LANES_F32
+        fold_lanes[lanes_f32](<const lanes_f32 *> sums, count, total)
     else:
-        full = LANES_F64
-    for k in range(count):
-        value = 0
-        for i in range(full):
-            value += (<const real *> sums)[k * full + i]
-        total[k] = value
+        fold_lanes[lanes_f64](<const lanes_f64 *> sums, count, total)
 
 
 cdef inline Py_ssize_t vector_bytes(real *_) noexcept nogil:

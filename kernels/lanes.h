@@ -84,44 +84,167 @@ static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
     return where_negative_f64(x - least, least, x);
 }
 
-/* Interleave the lower or the upper halves of two vectors: a perfect shuffle. */
-#if LANES_BYTES == 64
-#define LOW_F32 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define HIGH_F32 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#define LOW_F64 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH_F64 4, 12, 5, 13, 6, 14, 7, 15
-#elif LANES_BYTES == 32
-#define LOW_F32 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH_F32 4, 12, 5, 13, 6, 14, 7, 15
-#define LOW_F64 0, 4, 1, 5
-#define HIGH_F64 2, 6, 3, 7
-#else
-#define LOW_F32 0, 4, 1, 5
-#define HIGH_F32 2, 6, 3, 7
-#define LOW_F64 0, 2
-#define HIGH_F64 1, 3
-#endif
+/* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats
+   numbers. */
+#define TAKES(first, second) (~((second) <= (first)) & ((first) == (first)))
+
+static inline lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) {
+    lanes_i32 takes = TAKES(first, second);
+    return (lanes_f32)(((lanes_i32)second & takes) | ((lanes_i32)first & ~takes));
+}
+static inline lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) {
+    lanes_i64 takes = TAKES(first, second);
+    return (lanes_f64)(((lanes_i64)second & takes) | ((lanes_i64)first & ~takes));
+}
+
+/* What is left, in the lanes where x is the leader of its window; it is then no more left. The
+   leader is the first pixel that has its bits: so NaN is found, and the other zero is not. */
+static inline lanes_f32 handed_f32(lanes_f32 x, lanes_f32 leader, lanes_f32 *left) {
+    lanes_i32 wins = (lanes_i32)x == (lanes_i32)leader, all = (lanes_i32)*left;
+    *left = (lanes_f32)(all & ~wins);
+    return (lanes_f32)(all & wins);
+}
+static inline lanes_f64 handed_f64(lanes_f64 x, lanes_f64 leader, lanes_f64 *left) {
+    lanes_i64 wins = (lanes_i64)x == (lanes_i64)leader, all = (lanes_i64)*left;
+    *left = (lanes_f64)(all & ~wins);
+    return (lanes_f64)(all & wins);
+}
 
 #if defined(__clang__)
-#define INTERLEAVE(a, b, INT, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define SHUFFLE(a, b, INT, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define INTERLEAVE(a, b, INT, ...) __builtin_shuffle(a, b, (INT){__VA_ARGS__})
+#define SHUFFLE(a, b, INT, ...) __builtin_shuffle(a, b, (INT){__VA_ARGS__})
 #endif
 
-/* Transpose a square of vectors in place: log2(N) rounds of perfect shuffles. */
-#define TRANSPOSE(NAME, REAL, INT, N, LOW, HIGH)                       \
-    static inline __attribute__((always_inline)) void NAME(REAL *row) {                  \
-        for (int round = 1; round < N; round *= 2) {                   \
-            REAL next[N];                                              \
-            for (int i = 0; i < N / 2; i++) {                          \
-                next[2 * i] = INTERLEAVE(row[i], row[i + N / 2], INT, LOW);      \
-                next[2 * i + 1] = INTERLEAVE(row[i], row[i + N / 2], INT, HIGH); \
-            }                                                          \
-            for (int i = 0; i < N; i++) row[i] = next[i];              \
-        }                                                              \
+/* Transpose a square of vectors in place. First within groups of rows as high as 16 bytes are
+   wide, then the groups' 16-byte blocks: each pattern is one of the CPU's fast shuffles, which
+   stay within such a block, or move whole ones. */
+#if LANES_BYTES == 64
+enum { BLOCKS = 4 };
+#define LOW_PAIRS 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH_PAIRS 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define LOW_QUADS 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH_QUADS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW_F64 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH_F64 1, 9, 3, 11, 5, 13, 7, 15
+#define EVEN_F32 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define ODD_F32 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
+#define EVEN_F64 0, 1, 4, 5, 8, 9, 12, 13
+#define ODD_F64 2, 3, 6, 7, 10, 11, 14, 15
+#elif LANES_BYTES == 32
+enum { BLOCKS = 2 };
+#define LOW_PAIRS 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH_PAIRS 2, 10, 3, 11, 6, 14, 7, 15
+#define LOW_QUADS 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH_QUADS 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW_F64 0, 4, 2, 6
+#define HIGH_F64 1, 5, 3, 7
+#define EVEN_F32 0, 1, 2, 3, 8, 9, 10, 11
+#define ODD_F32 4, 5, 6, 7, 12, 13, 14, 15
+#define EVEN_F64 0, 1, 4, 5
+#define ODD_F64 2, 3, 6, 7
+#else
+enum { BLOCKS = 1 };
+#define LOW_PAIRS 0, 4, 1, 5
+#define HIGH_PAIRS 2, 6, 3, 7
+#define LOW_QUADS 0, 1, 4, 5
+#define HIGH_QUADS 2, 3, 6, 7
+#define LOW_F64 0, 2
+#define HIGH_F64 1, 3
+#define EVEN_F32 LOW_QUADS
+#define ODD_F32 HIGH_QUADS
+#define EVEN_F64 LOW_F64
+#define ODD_F64 HIGH_F64
+#endif
+
+#define TRANSPOSE_BLOCKS(NAME, REAL, INT, WIDE, EVEN, ODD)                                       \
+    static inline __attribute__((always_inline)) void NAME(const REAL *group, REAL *row) {       \
+        for (int c = 0; c < WIDE; c++) {                                                         \
+            REAL half[2 * BLOCKS];                                                               \
+            if (BLOCKS == 1) row[c] = group[c];                                                  \
+            for (int g = 0; g + 1 < BLOCKS; g += 2) {                                            \
+                half[g] = SHUFFLE(group[g * WIDE + c], group[(g + 1) * WIDE + c], INT, EVEN);    \
+                half[g + 1] = SHUFFLE(group[g * WIDE + c], group[(g + 1) * WIDE + c], INT, ODD); \
+            }                                                                                    \
+            for (int k = 0; k < 2 && BLOCKS == 2; k++) row[k * WIDE + c] = half[k];              \
+            for (int k = 0; k < 2 && BLOCKS == 4; k++) {                                         \
+                row[k * WIDE + c] = SHUFFLE(half[k], half[k + 2], INT, EVEN);                    \
+                row[(k + 2) * WIDE + c] = SHUFFLE(half[k], half[k + 2], INT, ODD);               \
+            }                                                                                    \
+        }                                                                                        \
     }
-TRANSPOSE(transpose_f32, lanes_f32, lanes_i32, LANES_F32, LOW_F32, HIGH_F32)
-TRANSPOSE(transpose_f64, lanes_f64, lanes_i64, LANES_F64, LOW_F64, HIGH_F64)
+TRANSPOSE_BLOCKS(transpose_blocks_f32, lanes_f32, lanes_i32, 4, EVEN_F32, ODD_F32)
+TRANSPOSE_BLOCKS(transpose_blocks_f64, lanes_f64, lanes_i64, 2, EVEN_F64, ODD_F64)
+
+static inline __attribute__((always_inline)) void transpose_f32(lanes_f32 *row) {
+    lanes_f32 pairs[LANES_F32], group[LANES_F32];
+    for (int i = 0; i < LANES_F32; i += 2) {
+        pairs[i] = SHUFFLE(row[i], row[i + 1], lanes_i32, LOW_PAIRS);
+        pairs[i + 1] = SHUFFLE(row[i], row[i + 1], lanes_i32, HIGH_PAIRS);
+    }
+    for (int i = 0; i < LANES_F32; i += 4)
+        for (int k = 0; k < 2; k++) {
+            group[i + 2 * k] = SHUFFLE(pairs[i + k], pairs[i + k + 2], lanes_i32, LOW_QUADS);
+            group[i + 2 * k + 1] = SHUFFLE(pairs[i + k], pairs[i + k + 2], lanes_i32, HIGH_QUADS);
+        }
+    transpose_blocks_f32(group, row);
+}
+static inline __attribute__((always_inline)) void transpose_f64(lanes_f64 *row) {
+    lanes_f64 group[LANES_F64];
+    for (int i = 0; i < LANES_F64; i += 2) {
+        group[i] = SHUFFLE(row[i], row[i + 1], lanes_i64, LOW_F64);
+        group[i + 1] = SHUFFLE(row[i], row[i + 1], lanes_i64, HIGH_F64);
+    }
+    transpose_blocks_f64(group, row);
+}
+
+/* Max pooling's way back through windows of 2 x 2 side by side, a vector of two adjacent rows at a
+   time: every value of dy goes to the leader of its window, and the others get zero. Columns
+   compete first, then the leaders of two; among equals there, the upper one is the first. */
+#if LANES_BYTES == 64
+#define EVENS_F32 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14
+#define ODDS_F32 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15
+#define TWICE_F32 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7
+#define LEFT_F32 -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0
+#define EVENS_F64 0, 0, 2, 2, 4, 4, 6, 6
+#define ODDS_F64 1, 1, 3, 3, 5, 5, 7, 7
+#define TWICE_F64 0, 0, 1, 1, 2, 2, 3, 3
+#define LEFT_F64 -1, 0, -1, 0, -1, 0, -1, 0
+#elif LANES_BYTES == 32
+#define EVENS_F32 0, 0, 2, 2, 4, 4, 6, 6
+#define ODDS_F32 1, 1, 3, 3, 5, 5, 7, 7
+#define TWICE_F32 0, 0, 1, 1, 2, 2, 3, 3
+#define LEFT_F32 -1, 0, -1, 0, -1, 0, -1, 0
+#define EVENS_F64 0, 0, 2, 2
+#define ODDS_F64 1, 1, 3, 3
+#define TWICE_F64 0, 0, 1, 1
+#define LEFT_F64 -1, 0, -1, 0
+#else
+#define EVENS_F32 0, 0, 2, 2
+#define ODDS_F32 1, 1, 3, 3
+#define TWICE_F32 0, 0, 1, 1
+#define LEFT_F32 -1, 0, -1, 0
+#define EVENS_F64 0, 0
+#define ODDS_F64 1, 1
+#define TWICE_F64 0, 0
+#define LEFT_F64 -1, 0
+#endif
+#define HAND_PAIRS(NAME, REAL, INT, EVENS, ODDS, TWICE, LEFT)                                    \
+    static inline void NAME(const void *dy, const void *x, const void *x_below, void *dx,        \
+                            void *dx_below) {                                                    \
+        REAL top = *(const REAL *)x, bottom = *(const REAL *)x_below, shares = *(const REAL *)dy; \
+        INT low = TAKES(top, bottom);                                                            \
+        INT lead = ((INT)bottom & low) | ((INT)top & ~low);                                      \
+        REAL even = (REAL)SHUFFLE(lead, lead, INT, EVENS);                                       \
+        REAL odd = (REAL)SHUFFLE(lead, lead, INT, ODDS);                                         \
+        INT upper = ~SHUFFLE(low, low, INT, ODDS) & SHUFFLE(low, low, INT, EVENS);               \
+        INT right = TAKES(even, odd) | (~TAKES(odd, even) & upper);                              \
+        INT share = (INT)SHUFFLE(shares, shares, INT, TWICE) & (right ^ (INT){LEFT});            \
+        *(INT *)dx = share & ~low;                                                               \
+        *(INT *)dx_below = share & low;                                                          \
+    }
+HAND_PAIRS(hand_pairs_f32, lanes_f32, lanes_i32, EVENS_F32, ODDS_F32, TWICE_F32, LEFT_F32)
+HAND_PAIRS(hand_pairs_f64, lanes_f64, lanes_i64, EVENS_F64, ODDS_F64, TWICE_F64, LEFT_F64)
 
 /* Scratch memory. A debug build puts a known pattern before and behind it, and looks again. */
 enum { SCRATCH_GUARD = 64, SCRATCH_PATTERN = 0x5a };

@@ -27,6 +27,16 @@ cdef extern from "lanes.h":
     lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) nogil
     lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) nogil
+    lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) nogil
+    lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
+    lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
+    lanes_f64 handed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
+    void hand_pairs_f32(
+        const void *dy, const void *x, const void *x_below, void *dx, void *dx_below
+    ) nogil
+    void hand_pairs_f64(
+        const void *dy, const void *x, const void *x_below, void *dx, void *dx_below
+    ) nogil
     void transpose_f32(lanes_f32 *row) nogil
     void transpose_f64(lanes_f64 *row) nogil
 
@@ -35,7 +45,7 @@ ctypedef fused lanes:
     lanes_f64
 
 
-cdef inline Py_ssize_t lane_count(lanes *_) noexcept nogil:
+cdef inline Py_ssize_t lane_count(const lanes *_) noexcept nogil:
     """Images a vector holds."""
     if lanes is lanes_f32:
         return LANES_F32
@@ -59,32 +69,64 @@ cdef inline lanes in_register(lanes x) noexcept nogil:
         return in_register_f64(x)
 
 
+cdef inline lanes splat(lanes *_, double x) noexcept nogil:
+    """A number in every lane."""
+    if lanes is lanes_f32:
+        return splat_f32(<float> x)
+    else:
+        return splat_f64(x)
+
+
+cdef inline lanes squared_if(bint squared, lanes x) noexcept nogil:
+    """x, or its square: what the Hessian's pass takes in the place of x."""
+    return x * x if squared else x
+
+
+cdef inline lanes leader(lanes first, lanes second) noexcept nogil:
+    """The larger of two pixels, in scan order: the first of equals stays, NaN beats numbers."""
+    if lanes is lanes_f32:
+        return leader_f32(first, second)
+    else:
+        return leader_f64(first, second)
+
+
+cdef inline lanes handed(lanes x, lanes best, lanes *left) noexcept nogil:
+    """What is left, where x is the best of its window or NaN; it is then no more left."""
+    if lanes is lanes_f32:
+        return handed_f32(x, best, left)
+    else:
+        return handed_f64(x, best, left)
+
+
 cdef inline void pack(
     const void *x, Py_ssize_t step, Py_ssize_t images, Py_ssize_t count, lanes *t
 ) noexcept nogil:
     """Set t[p] to pixel p of each image, `count` pixels; lanes without an image get zeros.
 
-    `x` points to the first image's first pixel, `step` elements lead to the next image.
+    `x` points to the first image's first pixel, `step` elements lead to the next image. Squares of
+    pixels and images are transposed; the last one may overlap the one before it.
     """
     cdef Py_ssize_t full = lane_count(t), p = 0, i, k
     cdef lanes square[16]
-    if images == full:
-        while p + full <= count:
-            for i in range(full):
-                if lanes is lanes_f32:
-                    square[i] = (<const lanes *> ((<const float *> x) + i * step + p))[0]
-                else:
-                    square[i] = (<const lanes *> ((<const double *> x) + i * step + p))[0]
+    while count >= full:
+        if images < full:
+            memset(square, 0, full * sizeof(lanes))
+        for i in range(images):
             if lanes is lanes_f32:
-                transpose_f32(square)
+                square[i] = (<const lanes *> ((<const float *> x) + i * step + p))[0]
             else:
-                transpose_f64(square)
-            for i in range(full):
-                t[p + i] = square[i]
-            p += full
-    else:
-        memset(t, 0, count * sizeof(lanes))
-    for k in range(p, count):
+                square[i] = (<const lanes *> ((<const double *> x) + i * step + p))[0]
+        if lanes is lanes_f32:
+            transpose_f32(square)
+        else:
+            transpose_f64(square)
+        for i in range(full):
+            t[p + i] = square[i]
+        if p + full == count:
+            return
+        p = min(p + full, count - full)
+    memset(t, 0, count * sizeof(lanes))
+    for k in range(count):
         for i in range(images):
             if lanes is lanes_f32:
                 (<float *> (t + k))[i] = (<const float *> x)[i * step + k]
@@ -98,21 +140,22 @@ cdef inline void unpack(
     """The way back: write the pixels of the first `images` lanes."""
     cdef Py_ssize_t full = lane_count(t), p = 0, i, k
     cdef lanes square[16]
-    if images == full:
-        while p + full <= count:
-            for i in range(full):
-                square[i] = t[p + i]
+    while count >= full:
+        for i in range(full):
+            square[i] = t[p + i]
+        if lanes is lanes_f32:
+            transpose_f32(square)
+        else:
+            transpose_f64(square)
+        for i in range(images):
             if lanes is lanes_f32:
-                transpose_f32(square)
+                (<lanes *> ((<float *> y) + i * step + p))[0] = square[i]
             else:
-                transpose_f64(square)
-            for i in range(full):
-                if lanes is lanes_f32:
-                    (<lanes *> ((<float *> y) + i * step + p))[0] = square[i]
-                else:
-                    (<lanes *> ((<double *> y) + i * step + p))[0] = square[i]
-            p += full
-    for k in range(p, count):
+                (<lanes *> ((<double *> y) + i * step + p))[0] = square[i]
+        if p + full == count:
+            return
+        p = min(p + full, count - full)
+    for k in range(count):
         for i in range(images):
             if lanes is lanes_f32:
                 (<float *> y)[i * step + k] = (<float *> (t + k))[i]

@@ -1,41 +1,208 @@
-# Pooling without parameters: the maximum or the mean of each window.
-
-from libc.string cimport memset
+# Max pooling, one image a vector lane, a map at a time. (Average pooling: see subsample2d.pyx.)
 
 from common cimport real, scratch_free, scratch_new
+from lanes cimport (
+    LANES_F32, LANES_F64, hand_pairs_f32, hand_pairs_f64, handed, lane_count, lanes, lanes_f32,
+    lanes_f64, leader, pack, unpack,
+)
 
 
-cdef inline bint larger(real candidate, real best) noexcept nogil:
-    """Whether a later pixel takes the lead: NaN beats numbers, the first of equals stays."""
-    return candidate > best or (candidate != candidate and best == best)
-
-
-cdef inline real leader(real first, real second) noexcept nogil:
-    """The same for the values, in a form that the compiler turns into vectors."""
-    cdef real most = second if second > first else first
-    return second if second != second else most
-
-
-cdef inline void max_row(
-    const real *x, Py_ssize_t pitch, real *y, Py_ssize_t w_out, Py_ssize_t kh, Py_ssize_t kw,
-    Py_ssize_t stride_h,
+cdef inline lanes best_of(
+    const lanes *corner, Py_ssize_t pitch, Py_ssize_t kh, Py_ssize_t kw
 ) noexcept nogil:
-    """One output row; `pitch` elements lead from an input row to the next."""
-    cdef Py_ssize_t s, u, v
-    cdef real best
-    cdef const real *below = x + pitch
-    if kh == 2 and kw == 2 and stride_h == 2:  # the window of every LeNet
-        for s in range(w_out):
-            y[s] = leader(
-                leader(x[2 * s], x[2 * s + 1]), leader(below[2 * s], below[2 * s + 1])
+    """The maximum of a window; `pitch` vectors lead to the next row."""
+    cdef lanes best = corner[0]
+    cdef Py_ssize_t u, v
+    for u in range(kh):
+        for v in range(kw):
+            best = leader(best, corner[u * pitch + v])
+    return best
+
+
+cdef inline void window_maxima(
+    const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw, Window window, lanes *y,
+    Maps result,
+) noexcept nogil:
+    """kh and kw may be literals."""
+    cdef Py_ssize_t r, k
+    for r in range(result.rows):
+        for k in range(result.columns):
+            y[r * result.columns + k] = best_of(
+                x + r * window.stride_v * source.columns + k * window.stride_h, source.columns,
+                kh, kw,
             )
-        return
-    for s in range(w_out):
-        best = x[s * stride_h]
-        for u in range(kh):
-            for v in range(kw):
-                best = leader(best, x[u * pitch + s * stride_h + v])
-        y[s] = best
+
+
+cdef void max_map(
+    const lanes *x, Maps source, Window window, lanes *y, Maps result
+) noexcept nogil:
+    """Set one map of y to the maximum of each window."""
+    if window.kh == 2 and window.kw == 2:  # the window of every LeNet
+        window_maxima(x, source, 2, 2, window, y, result)
+    else:
+        window_maxima(x, source, window.kh, window.kw, window, y, result)
+
+
+cdef inline void hand_windows(
+    const lanes *dy, Maps result, const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw,
+    Window window, bint apart, lanes *dx,
+) noexcept nogil:
+    """Store in each input what its window hands it, or add it where windows meet."""
+    cdef Py_ssize_t r, k, u, v, corner, last, tap
+    cdef lanes best, left, share
+    for r in range(result.rows):
+        for k in range(result.columns):
+            corner = r * window.stride_v * source.columns + k * window.stride_h
+            best = best_of(x + corner, source.columns, kh, kw)
+            left = dy[r * result.columns + k]
+            last = corner + (kh - 1) * source.columns + kw - 1
+            for u in range(kh):
+                for v in range(kw):
+                    tap = corner + u * source.columns + v
+                    share = handed(x[tap], best, &left) if tap != last else left
+                    if apart:
+                        dx[tap] = share
+                    else:
+                        dx[tap] = dx[tap] + share
+
+
+cdef void max_back_map(
+    const lanes *dy, Maps result, const lanes *x, Maps source, Window window, lanes *dx
+) noexcept nogil:
+    """Set one map of dx: each window hands its dy to its first maximum in scan order."""
+    if covered(source, window, result):
+        if window.kh == 2 and window.kw == 2:
+            hand_windows(dy, result, x, source, 2, 2, window, True, dx)
+        else:
+            hand_windows(dy, result, x, source, window.kh, window.kw, window, True, dx)
+    else:
+        memset(dx, 0, source.rows * source.columns * sizeof(lanes))
+        hand_windows(dy, result, x, source, window.kh, window.kw, window, False, dx)
+
+
+cdef inline void hand_row_pair(
+    const real *dy, const real *x, real *dx, Py_ssize_t columns
+) noexcept nogil:
+    """Two rows of windows of 2 x 2, side by side. The last vector lies over the one before it; or
+    over the columns behind, where a row is shorter than a vector."""
+    cdef Py_ssize_t full, s = 0
+    if real is float:
+        full = LANES_F32
+    else:
+        full = LANES_F64
+    while True:
+        if real is float:
+            hand_pairs_f32(dy + s // 2, x + s, x + columns + s, dx + s, dx + columns + s)
+        else:
+            hand_pairs_f64(dy + s // 2, x + s, x + columns + s, dx + s, dx + columns + s)
+        if s + full >= columns:
+            return
+        s = min(s + full, columns - full)
+
+
+cdef void hand_pairs_through(
+    const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
+) noexcept nogil:
+    """All pairs of rows of all maps, which lie one after the other. What a vector reads or writes
+    beyond a pair belongs to the next; the last pairs, with too few behind them, go by `scratch`."""
+    cdef Py_ssize_t full, k, half = columns // 2
+    cdef real *x_copy = scratch
+    cdef real *dx_copy
+    cdef real *dy_copy
+    if real is float:
+        full = LANES_F32
+    else:
+        full = LANES_F64
+    dx_copy = x_copy + 2 * columns + full
+    dy_copy = dx_copy + 2 * columns + full
+    for k in range(pairs):
+        if (pairs - k - 1) * half >= full:
+            hand_row_pair(dy, x, dx, columns)
+        else:
+            memcpy(x_copy, x, 2 * columns * sizeof(real))
+            memcpy(dy_copy, dy, half * sizeof(real))
+            hand_row_pair(dy_copy, x_copy, dx_copy, columns)
+            memcpy(dx, dx_copy, 2 * columns * sizeof(real))
+        dy += half
+        x += 2 * columns
+        dx += 2 * columns
+
+
+cdef void max_tiles(
+    lanes *memory, const void *dy, const void *x, Py_ssize_t n, Maps source, Window window,
+    void *made, Maps result,
+) noexcept nogil:
+    """Pool all images, a map of a tile at a time; with dy, pass it back."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
+    cdef Py_ssize_t wide = source.rows * source.columns, narrow = result.rows * result.columns
+    cdef lanes *small = memory + wide
+    cdef lanes *dx_map = small + narrow
+    while i < n:
+        images = min(n - i, full)
+        for c in range(source.count):
+            pack(
+                (<const char *> x) + (i * source.count + c) * wide * size, source.count * wide,
+                images, wide, memory,
+            )
+            if dy == NULL:
+                max_map(memory, source, window, small, result)
+                unpack(
+                    small, narrow, images,
+                    (<char *> made) + (i * source.count + c) * narrow * size,
+                    source.count * narrow,
+                )
+            else:
+                pack(
+                    (<const char *> dy) + (i * source.count + c) * narrow * size,
+                    source.count * narrow, images, narrow, small,
+                )
+                max_back_map(small, result, memory, source, window, dx_map)
+                unpack(
+                    dx_map, wide, images, (<char *> made) + (i * source.count + c) * wide * size,
+                    source.count * wide,
+                )
+        i += full
+
+
+cdef int max_pool(
+    const real *dy, const real[:, :, :, ::1] x, real[:, :, :, ::1] made, Maps result,
+    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
+) except -1:
+    cdef Maps source = maps_of(x.shape[1], x.shape[2], x.shape[3])
+    cdef Window window = window_of(kh, kw, stride_v, stride_h, 1, 1)
+    cdef real *tag = NULL
+    cdef void *memory
+    cdef bint pairs = dy != NULL and kh == 2 and kw == 2 and covered(source, window, result)
+    assert x.shape[0] == made.shape[0] and source.count == result.count
+    assert source.rows >= (result.rows - 1) * stride_v + kh
+    assert source.columns >= (result.columns - 1) * stride_h + kw
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        return 0
+    memory = scratch_new(
+        vector_bytes(tag) * (
+            2 * source.rows * source.columns + result.rows * result.columns + 4
+        )
+    )
+    if memory == NULL:
+        raise MemoryError
+    with nogil:
+        if pairs:
+            hand_pairs_through(
+                dy, &x[0, 0, 0, 0], &made[0, 0, 0, 0],
+                x.shape[0] * source.count * result.rows, source.columns, <real *> memory,
+            )
+        elif real is float:
+            max_tiles[lanes_f32](
+                <lanes_f32 *> memory, dy, &x[0, 0, 0, 0], x.shape[0], source, window,
+                &made[0, 0, 0, 0], result,
+            )
+        else:
+            max_tiles[lanes_f64](
+                <lanes_f64 *> memory, dy, &x[0, 0, 0, 0], x.shape[0], source, window,
+                &made[0, 0, 0, 0], result,
+            )
+        scratch_free(memory)
+    return 0
 
 
 def max_pool2d(
@@ -43,60 +210,8 @@ def max_pool2d(
     Py_ssize_t stride_v, Py_ssize_t stride_h,
 ):
     """Set y to the maximum of each window."""
-    cdef Py_ssize_t i, c, r, h_out = y.shape[2], w_out = y.shape[3], pitch = x.shape[3]
-    assert x.shape[0] == y.shape[0] and x.shape[1] == y.shape[1]
-    assert x.shape[2] >= (h_out - 1) * stride_v + kh and pitch >= (w_out - 1) * stride_h + kw
-    with nogil:
-        for i in range(y.shape[0]):
-            for c in range(y.shape[1]):
-                for r in range(h_out):
-                    max_row(
-                        &x[i, c, r * stride_v, 0], pitch, &y[i, c, r, 0], w_out, kh, kw, stride_h
-                    )
-
-
-cdef inline bint hand_pair_rows(
-    const real *dy, const real *x, Py_ssize_t pitch, real *best, real *dx, Py_ssize_t w_out,
-) noexcept nogil:
-    """Hand one row of dy to the first maxima of windows of 2 x 2 that do not overlap.
-
-    `best`, scratch for a row, gets their maxima: comparisons with it are cheaper than to follow,
-    pixel by pixel, who leads. But NaN equals nothing: then nothing is done, and False returned.
-    """
-    cdef Py_ssize_t s
-    cdef int first, second, third, strange = 0
-    cdef const real *x_below = x + pitch
-    cdef real *dx_below = dx + pitch
-    max_row(x, pitch, best, w_out, 2, 2, 2)
-    for s in range(w_out):
-        strange |= best[s] != best[s]
-    if strange:
-        return False
-    for s in range(w_out):
-        first = x[2 * s] == best[s]
-        second = x[2 * s + 1] == best[s]
-        third = x_below[2 * s] == best[s]
-        dx[2 * s] = dy[s] if first else 0
-        dx[2 * s + 1] = dy[s] if second > first else 0
-        dx_below[2 * s] = dy[s] if third > (first | second) else 0
-        dx_below[2 * s + 1] = 0 if first | second | third else dy[s]
-    return True
-
-
-cdef inline void hand_row(
-    const real *dy, const real *x, Py_ssize_t pitch, real *dx, Py_ssize_t w_out, Py_ssize_t kh,
-    Py_ssize_t kw, Py_ssize_t stride_h,
-) noexcept nogil:
-    """Add one row of dy to the first maxima of its windows."""
-    cdef Py_ssize_t s, u, v, tap, winner
-    for s in range(w_out):
-        winner = s * stride_h
-        for u in range(kh):
-            for v in range(kw):
-                tap = u * pitch + s * stride_h + v
-                if larger(x[tap], x[winner]):
-                    winner = tap
-        dx[winner] += dy[s]
+    cdef Maps result = maps_of(y.shape[1], y.shape[2], y.shape[3])
+    max_pool[real](NULL, x, y, result, kh, kw, stride_v, stride_h)
 
 
 def max_pool2d_backward(
@@ -104,58 +219,7 @@ def max_pool2d_backward(
     Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
 ):
     """Set dx: each window hands its dy to its first maximum in scan order."""
-    cdef Py_ssize_t i, c, r, h_out = dy.shape[2], w_out = dy.shape[3], pitch = x.shape[3]
-    cdef bint pairs = kh == 2 and kw == 2 and stride_v == 2 and stride_h == 2
-    cdef real *best
-    assert x.shape[0] == dy.shape[0] and x.shape[1] == dy.shape[1]
-    assert x.shape[2] >= (h_out - 1) * stride_v + kh and pitch >= (w_out - 1) * stride_h + kw
-    best = <real *> scratch_new(w_out * sizeof(real))
-    if best == NULL:
-        raise MemoryError
-    with nogil:
-        for i in range(x.shape[0]):
-            for c in range(x.shape[1]):
-                memset(&dx[i, c, 0, 0], 0, x.shape[2] * pitch * sizeof(real))
-                for r in range(h_out):
-                    if not (pairs and hand_pair_rows(
-                        &dy[i, c, r, 0], &x[i, c, 2 * r, 0], pitch, best, &dx[i, c, 2 * r, 0], w_out
-                    )):
-                        hand_row(
-                            &dy[i, c, r, 0], &x[i, c, r * stride_v, 0], pitch,
-                            &dx[i, c, r * stride_v, 0], w_out, kh, kw, stride_h,
-                        )
-        scratch_free(best)
-
-
-def avg_pool2d(
-    const real[:, :, :, ::1] x, real[:, :, :, ::1] y, Py_ssize_t kh, Py_ssize_t kw,
-    Py_ssize_t stride_v, Py_ssize_t stride_h,
-):
-    """Set y to the mean of each window."""
-    cdef Py_ssize_t i, c, r, s
-    cdef real scale = <real> (1.0 / (kh * kw))
-    with nogil:
-        for i in range(y.shape[0]):
-            for c in range(y.shape[1]):
-                for r in range(y.shape[2]):
-                    window_sums(
-                        &x[i, c, r * stride_v, 0], x.shape[3], &y[i, c, r, 0], y.shape[3], kh, kw,
-                        stride_h,
-                    )
-                    for s in range(y.shape[3]):
-                        y[i, c, r, s] *= scale
-
-
-def avg_pool2d_backward(
-    const real[:, :, :, ::1] dy, real[:, :, :, ::1] dx, Py_ssize_t kh, Py_ssize_t kw,
-    Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
-):
-    """Set dx to scale times the sum of dy over the windows that each input is in."""
-    cdef Py_ssize_t i, c
-    with nogil:
-        for i in range(dx.shape[0]):
-            for c in range(dx.shape[1]):
-                spread_map(
-                    &dy[i, c, 0, 0], dy.shape[2], dy.shape[3], &dx[i, c, 0, 0], dx.shape[2],
-                    dx.shape[3], kh, kw, stride_v, stride_h, <real> scale,
-                )
+    cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
+    assert x.shape[0] == dy.shape[0]
+    if dy.shape[0] and dy.shape[1]:
+        max_pool(&dy[0, 0, 0, 0], x, dx, result, kh, kw, stride_v, stride_h)

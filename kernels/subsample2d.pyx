@@ -1,53 +1,259 @@
 # Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
-# Its two loops, the sum of a window and the way back, also serve average pooling.
+# Average pooling is the same without them. One image a vector lane, a map at a time.
 
 from common cimport real, scratch_free, scratch_new
+from lanes cimport (
+    broadcast, lane_count, lanes, lanes_f32, lanes_f64, pack, splat, squared_if, unpack,
+)
 
 
 cdef inline void window_sums(
-    const real *x, Py_ssize_t pitch, real *s, Py_ssize_t w_out, Py_ssize_t kh, Py_ssize_t kw,
-    Py_ssize_t stride_h,
+    const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw, Window window, lanes *s,
+    Maps result,
 ) noexcept nogil:
-    """Set s to the sums of one row of windows; `pitch` elements lead to the next input row."""
-    cdef Py_ssize_t column, u, v
-    cdef real total
-    if kh == 2 and kw == 2 and stride_h == 2:  # the window of every LeNet: four loads in a line
-        for column in range(w_out):
-            s[column] = (
-                (x[2 * column] + x[2 * column + 1]) + x[pitch + 2 * column]
-            ) + x[pitch + 2 * column + 1]
-        return
-    for column in range(w_out):
-        total = 0
-        for u in range(kh):
-            for v in range(kw):
-                total += x[u * pitch + column * stride_h + v]
-        s[column] = total
+    """Set one map of s to the sums of the windows; kh and kw may be literals."""
+    cdef Py_ssize_t r, k, u, v
+    cdef const lanes *corner
+    cdef lanes total
+    for r in range(result.rows):
+        for k in range(result.columns):
+            corner = x + r * window.stride_v * source.columns + k * window.stride_h
+            total = corner[0]
+            for v in range(1, kw):
+                total = total + corner[v]
+            for u in range(1, kh):
+                for v in range(kw):
+                    total = total + corner[u * source.columns + v]
+            s[r * result.columns + k] = total
 
 
-cdef inline void spread_map(
-    const real *dy, Py_ssize_t h_out, Py_ssize_t w_out, real *dx, Py_ssize_t h_in,
-    Py_ssize_t w_in, Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
-    real factor,
+cdef void sum_map(
+    const lanes *x, Maps source, Window window, lanes *s, Maps result
+) noexcept nogil:
+    """Set one map of s to the sums of the windows."""
+    if window.kh == 2 and window.kw == 2:  # the window of every LeNet
+        window_sums(x, source, 2, 2, window, s, result)
+    else:
+        window_sums(x, source, window.kh, window.kw, window, s, result)
+
+
+cdef inline void spread_windows(
+    const lanes *dy, Maps result, Py_ssize_t kh, Py_ssize_t kw, Window window, lanes factor,
+    bint apart, lanes *dx, Maps source,
+) noexcept nogil:
+    """Store factor times dy in each input of its window, or add it where windows meet."""
+    cdef Py_ssize_t r, k, u, v
+    cdef lanes *corner
+    cdef lanes share
+    for r in range(result.rows):
+        for k in range(result.columns):
+            corner = dx + r * window.stride_v * source.columns + k * window.stride_h
+            share = factor * dy[r * result.columns + k]
+            for u in range(kh):
+                for v in range(kw):
+                    if apart:
+                        corner[u * source.columns + v] = share
+                    else:
+                        corner[u * source.columns + v] = corner[u * source.columns + v] + share
+
+
+cdef inline bint covered(Maps source, Window window, Maps result) noexcept nogil:
+    """Whether each input is in one window."""
+    return (
+        window.stride_v == window.kh and window.stride_h == window.kw
+        and result.rows * window.kh == source.rows and result.columns * window.kw == source.columns
+    )
+
+
+cdef void spread_map(
+    const lanes *dy, Maps result, Window window, lanes factor, lanes *dx, Maps source
 ) noexcept nogil:
     """Set one map of dx to factor times the sum of dy over the windows each input is in."""
-    cdef Py_ssize_t r, s, u, v
-    cdef real share
-    for r in range(h_in * w_in):
-        dx[r] = 0
-    for r in range(h_out):
-        if kw == 2 and stride_h == 2:
-            for u in range(kh):
-                for s in range(w_out):
-                    share = factor * dy[r * w_out + s]
-                    dx[(r * stride_v + u) * w_in + 2 * s] += share
-                    dx[(r * stride_v + u) * w_in + 2 * s + 1] += share
+    if covered(source, window, result):
+        if window.kh == 2 and window.kw == 2:
+            spread_windows(dy, result, 2, 2, window, factor, True, dx, source)
         else:
-            for s in range(w_out):
-                share = factor * dy[r * w_out + s]
-                for u in range(kh):
-                    for v in range(kw):
-                        dx[(r * stride_v + u) * w_in + s * stride_h + v] += share
+            spread_windows(dy, result, window.kh, window.kw, window, factor, True, dx, source)
+    else:
+        memset(dx, 0, source.rows * source.columns * sizeof(lanes))
+        spread_windows(dy, result, window.kh, window.kw, window, factor, False, dx, source)
+
+
+cdef inline lanes coefficient(
+    lanes *tag, const void *w, Py_ssize_t c, double scale, bint squared
+) noexcept nogil:
+    """What a window's sum is multiplied with: w scale, or its square; scale alone without w."""
+    cdef lanes factor = splat(tag, scale)
+    if w != NULL:
+        factor = broadcast(tag, w, c) * factor
+    return squared_if(squared, factor)
+
+
+cdef void subsample_map(
+    const lanes *x, Maps source, Window window, const void *w, const void *b, Py_ssize_t c,
+    double scale, lanes *y, Maps result,
+) noexcept nogil:
+    """Set map c of y to w s + b."""
+    cdef Py_ssize_t k
+    cdef lanes factor = coefficient(y, w, c, scale, False), bias
+    sum_map(x, source, window, y, result)
+    if b == NULL:
+        for k in range(result.rows * result.columns):
+            y[k] = factor * y[k]
+        return
+    bias = broadcast(y, b, c)
+    for k in range(result.rows * result.columns):
+        y[k] = factor * y[k] + bias
+
+
+cdef void subsample_gradient_map(
+    const lanes *dy, Maps result, const lanes *x, Maps source, Window window, double scale,
+    bint squared, lanes *sums, lanes *dw, lanes *db,
+) noexcept nogil:
+    """Add a map's share to the gradients of its coefficient and its bias, lane by lane."""
+    cdef Py_ssize_t k
+    cdef lanes to_weight = splat(dw, 0), to_bias = to_weight
+    sum_map(x, source, window, sums, result)
+    for k in range(result.rows * result.columns):
+        to_weight = to_weight + dy[k] * squared_if(squared, sums[k])
+        to_bias = to_bias + dy[k]
+    dw[0] = dw[0] + squared_if(squared, splat(dw, scale)) * to_weight
+    db[0] = db[0] + to_bias
+
+
+cdef void subsample_tiles(
+    lanes *memory, const void *x, Py_ssize_t n, Maps source, Window window, const void *w,
+    const void *b, double scale, void *y, Maps result,
+) noexcept nogil:
+    """Sub-sample all images, a map of a tile at a time."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
+    cdef Py_ssize_t seen = source.rows * source.columns, made = result.rows * result.columns
+    cdef lanes *y_map = memory + seen
+    while i < n:
+        images = min(n - i, full)
+        for c in range(source.count):
+            pack(
+                (<const char *> x) + (i * source.count + c) * seen * size, source.count * seen,
+                images, seen, memory,
+            )
+            subsample_map(memory, source, window, w, b, c, scale, y_map, result)
+            unpack(
+                y_map, made, images, (<char *> y) + (i * source.count + c) * made * size,
+                source.count * made,
+            )
+        i += full
+
+
+cdef void subsample_back_tiles(
+    lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *x, Maps source,
+    Window window, const void *w, double scale, bint squared, void *dx,
+) noexcept nogil:
+    """Pass all gradients back. With x, the first 2 c vectors of memory are set to the gradients
+    of the coefficients and of the biases, lane by lane."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
+    cdef Py_ssize_t seen = source.rows * source.columns, made = result.rows * result.columns
+    cdef lanes *dw = memory
+    cdef lanes *x_map = memory + 2 * source.count
+    cdef lanes *dy_map = x_map + seen
+    cdef lanes *sums = dy_map + made
+    memset(memory, 0, 2 * source.count * sizeof(lanes))
+    while i < n:
+        images = min(n - i, full)
+        for c in range(source.count):
+            pack(
+                (<const char *> dy) + (i * source.count + c) * made * size, source.count * made,
+                images, made, dy_map,
+            )
+            if x != NULL:
+                pack(
+                    (<const char *> x) + (i * source.count + c) * seen * size,
+                    source.count * seen, images, seen, x_map,
+                )
+                subsample_gradient_map(
+                    dy_map, result, x_map, source, window, scale, squared, sums, dw + c,
+                    dw + source.count + c,
+                )
+            spread_map(
+                dy_map, result, window, coefficient(memory, w, c, scale, squared), x_map, source
+            )
+            unpack(
+                x_map, seen, images, (<char *> dx) + (i * source.count + c) * seen * size,
+                source.count * seen,
+            )
+        i += full
+
+
+cdef int subsample_forward(
+    const real[:, :, :, ::1] x, const real *w, const real *b, real[:, :, :, ::1] y,
+    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
+) except -1:
+    cdef Maps source = maps_of(x.shape[1], x.shape[2], x.shape[3])
+    cdef Maps result = maps_of(y.shape[1], y.shape[2], y.shape[3])
+    cdef Window window = window_of(kh, kw, stride_v, stride_h, 1, 1)
+    cdef real *tag = NULL
+    cdef void *memory
+    assert x.shape[0] == y.shape[0] and source.count == result.count
+    assert source.rows >= (result.rows - 1) * stride_v + kh
+    assert source.columns >= (result.columns - 1) * stride_h + kw
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        return 0
+    memory = scratch_new(
+        vector_bytes(tag) * (source.rows * source.columns + result.rows * result.columns)
+    )
+    if memory == NULL:
+        raise MemoryError
+    with nogil:
+        if real is float:
+            subsample_tiles[lanes_f32](
+                <lanes_f32 *> memory, &x[0, 0, 0, 0], x.shape[0], source, window, w, b, scale,
+                &y[0, 0, 0, 0], result,
+            )
+        else:
+            subsample_tiles[lanes_f64](
+                <lanes_f64 *> memory, &x[0, 0, 0, 0], x.shape[0], source, window, w, b, scale,
+                &y[0, 0, 0, 0], result,
+            )
+        scratch_free(memory)
+    return 0
+
+
+cdef int subsample_back(
+    const real[:, :, :, ::1] dy, const real *x, const real *w, real[:, :, :, ::1] dx, real *dw,
+    real *db, Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
+    double scale, bint squared,
+) except -1:
+    """Both passes; `squared` is the Hessian's, where w and s stand squared."""
+    cdef Maps source = maps_of(dx.shape[1], dx.shape[2], dx.shape[3])
+    cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
+    cdef Window window = window_of(kh, kw, stride_v, stride_h, 1, 1)
+    cdef real *tag = NULL
+    cdef char *memory
+    cdef bint some = dx.shape[0] > 0 and dx.shape[1] > 0
+    assert dx.shape[0] == dy.shape[0] and source.count == result.count
+    assert source.rows >= (result.rows - 1) * stride_v + kh
+    assert source.columns >= (result.columns - 1) * stride_h + kw
+    memory = <char *> scratch_new(vector_bytes(tag) * (
+        2 * source.count + source.rows * source.columns + 2 * result.rows * result.columns
+    ))
+    if memory == NULL:
+        raise MemoryError
+    with nogil:
+        # An empty batch has no first element to point to, and none is read.
+        if real is float:
+            subsample_back_tiles[lanes_f32](
+                <lanes_f32 *> memory, &dy[0, 0, 0, 0] if some else NULL, dy.shape[0], result, x,
+                source, window, w, scale, squared, &dx[0, 0, 0, 0] if some else NULL,
+            )
+        else:
+            subsample_back_tiles[lanes_f64](
+                <lanes_f64 *> memory, &dy[0, 0, 0, 0] if some else NULL, dy.shape[0], result, x,
+                source, window, w, scale, squared, &dx[0, 0, 0, 0] if some else NULL,
+            )
+        if dw != NULL:
+            fold(memory, source.count, dw)
+            fold(memory + source.count * vector_bytes(tag), source.count, db)
+        scratch_free(memory)
+    return 0
 
 
 def subsample2d(
@@ -55,54 +261,8 @@ def subsample2d(
     Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
 ):
     """Set y = w s + b, s = scale times the sum of the window."""
-    cdef Py_ssize_t i, c, r, s
-    cdef real factor
-    assert x.shape[0] == y.shape[0] and x.shape[1] == y.shape[1]
-    assert x.shape[2] >= (y.shape[2] - 1) * stride_v + kh
-    assert x.shape[3] >= (y.shape[3] - 1) * stride_h + kw
-    with nogil:
-        for i in range(y.shape[0]):
-            for c in range(y.shape[1]):
-                factor = w[c] * <real> scale
-                for r in range(y.shape[2]):
-                    window_sums(
-                        &x[i, c, r * stride_v, 0], x.shape[3], &y[i, c, r, 0], y.shape[3], kh, kw,
-                        stride_h,
-                    )
-                    for s in range(y.shape[3]):
-                        y[i, c, r, s] = factor * y[i, c, r, s] + b[c]
-
-
-cdef void subsample_gradients(
-    const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, const real[::1] w,
-    real[:, :, :, ::1] dx, real[::1] dw, real[::1] db, real *sums, Py_ssize_t kh, Py_ssize_t kw,
-    Py_ssize_t stride_v, Py_ssize_t stride_h, real scale, bint squared,
-) noexcept nogil:
-    """Both passes; `squared` is the Hessian's, where w and s stand squared."""
-    cdef Py_ssize_t i, c, r, k
-    cdef real factor, to_weight, to_bias, s
-    for c in range(x.shape[1]):
-        dw[c] = 0
-        db[c] = 0
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            factor = w[c] * scale
-            spread_map(
-                &dy[i, c, 0, 0], dy.shape[2], dy.shape[3], &dx[i, c, 0, 0], x.shape[2],
-                x.shape[3], kh, kw, stride_v, stride_h, factor * factor if squared else factor,
-            )
-            to_weight = 0
-            to_bias = 0
-            for r in range(dy.shape[2]):
-                window_sums(
-                    &x[i, c, r * stride_v, 0], x.shape[3], sums, dy.shape[3], kh, kw, stride_h
-                )
-                for k in range(dy.shape[3]):
-                    s = sums[k] * scale
-                    to_weight += dy[i, c, r, k] * (s * s if squared else s)
-                    to_bias += dy[i, c, r, k]
-            dw[c] += to_weight
-            db[c] += to_bias
+    if x.shape[0] and x.shape[1]:
+        subsample_forward(x, &w[0], &b[0], y, kh, kw, stride_v, stride_h, scale)
 
 
 def subsample2d_backward(
@@ -111,14 +271,11 @@ def subsample2d_backward(
     Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
 ):
     """Set dx = w scale dy, dw = sum of dy s, db = sum of dy."""
-    cdef real *sums = <real *> scratch_new(dy.shape[3] * sizeof(real))
-    if sums == NULL:
-        raise MemoryError
-    with nogil:
-        subsample_gradients(
-            dy, x, w, dx, dw, db, sums, kh, kw, stride_v, stride_h, <real> scale, False
+    if w.shape[0]:
+        subsample_back(
+            dy, &x[0, 0, 0, 0] if x.shape[0] else NULL, &w[0], dx, &dw[0], &db[0], kh, kw,
+            stride_v, stride_h, scale, False,
         )
-        scratch_free(sums)
 
 
 def subsample2d_hessian(
@@ -127,11 +284,26 @@ def subsample2d_hessian(
     Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
 ):
     """Set hx = (w scale)^2 hy, hw = sum of hy s^2, hb = sum of hy."""
-    cdef real *sums = <real *> scratch_new(hy.shape[3] * sizeof(real))
-    if sums == NULL:
-        raise MemoryError
-    with nogil:
-        subsample_gradients(
-            hy, x, w, hx, hw, hb, sums, kh, kw, stride_v, stride_h, <real> scale, True
+    if w.shape[0]:
+        subsample_back(
+            hy, &x[0, 0, 0, 0] if x.shape[0] else NULL, &w[0], hx, &hw[0], &hb[0], kh, kw,
+            stride_v, stride_h, scale, True,
         )
-        scratch_free(sums)
+
+
+def avg_pool2d(
+    const real[:, :, :, ::1] x, real[:, :, :, ::1] y, Py_ssize_t kh, Py_ssize_t kw,
+    Py_ssize_t stride_v, Py_ssize_t stride_h,
+):
+    """Set y to the mean of each window."""
+    subsample_forward(x, NULL, NULL, y, kh, kw, stride_v, stride_h, 1.0 / (kh * kw))
+
+
+def avg_pool2d_backward(
+    const real[:, :, :, ::1] dy, real[:, :, :, ::1] dx, Py_ssize_t kh, Py_ssize_t kw,
+    Py_ssize_t stride_v, Py_ssize_t stride_h, double scale,
+):
+    """Set dx to scale times the sum of dy over the windows that each input is in."""
+    subsample_back(
+        dy, NULL, NULL, dx, NULL, NULL, kh, kw, stride_v, stride_h, scale, False
+    )
