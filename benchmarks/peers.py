@@ -1,4 +1,4 @@
-"""Contenders of the network that only the suite knows: the published way, onnxruntime, JAX."""
+"""Contenders of the network that only the suite knows: the published way, and other libraries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import tensorflow_network
 from benchmarks.modified_network import ModifiedNetwork
 from lenet_fast import threads
 from lenet_fast.bench import networks
@@ -25,6 +26,8 @@ def names(work: Work) -> list[str]:
         found.append("onnxruntime")
     if installed("jax"):
         found.append("JAX")
+    if installed("tensorflow"):
+        found += ["TensorFlow"] if work.trains else ["TensorFlow", "TensorFlow Lite"]
     return found
 
 
@@ -165,4 +168,6 @@ _MAKERS: dict[str, Callable[[Work, int], Contender]] = {
     "modified": _modified,
     "onnxruntime": _onnxruntime,
     "JAX": _jax,
+    "TensorFlow": tensorflow_network.contender,
+    "TensorFlow Lite": tensorflow_network.lite_contender,
 }
