@@ -58,10 +58,12 @@ DIRECTIVES = {
     "binding": True,
 }
 
+# The engines' loops are no operations, and have no twin in every backend.
 KERNEL_LIST = """
+OTHERS = ("supported", "lane_counts", "run_lanes")
 KERNELS = sorted(
     name for name, value in globals().items()
-    if callable(value) and not name.startswith("_") and name != "supported"
+    if callable(value) and not name.startswith("_") and name not in OTHERS
 )
 """
 

@@ -4,9 +4,9 @@ from libc.string cimport memcpy
 
 from common cimport real
 from lanes cimport (
-    lanes, lanes_f32, lanes_f64, lane_count, splat_f32, splat_f64, power_of_two_f32,
-    power_of_two_f64, absolute_f32, absolute_f64, with_sign_f32, with_sign_f64, at_least_f32,
-    at_least_f64, splat, where_negative_f32, where_negative_f64,
+    absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32,
+    lanes_f64, power_of_two_f32, power_of_two_f64, quotient_f32, splat, splat_f32, splat_f64,
+    where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
 )
 
 cdef enum:
@@ -75,7 +75,7 @@ cdef inline lanes tanh_lanes(lanes x) noexcept nogil:
         # Beyond 20, tanh is 1.
         t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-2), splat_f32(-40)), &power)
         t = power * t + (power - splat_f32(1))
-        return with_sign_f32(t / (splat_f32(2) + t), x)
+        return with_sign_f32(quotient_f32(t, splat_f32(2) + t), x)
     else:
         t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-2), splat_f64(-80)), &power)
         t = power * t + (power - splat_f64(1))
@@ -94,7 +94,7 @@ cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
         t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-0.5), splat_f32(-60)), &power)
         root = power * t + power
         small = root * root
-        return where_negative_f32(x, small, one) / (one + small)
+        return quotient_f32(where_negative_f32(x, small, one), one + small)
     else:
         one = splat_f64(1)
         t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-0.5), splat_f64(-400)), &power)
@@ -124,118 +124,160 @@ cdef void squash_row(
         memcpy(y + vectors, &last, rest)
 
 
-cdef inline void squash(
-    const real[::1] x, real[::1] y, bint sigmoid, double slope, double amplitude
+cdef enum Squashing:
+    SCALED_TANH
+    TANH
+    SIGMOID
+    RELU
+
+
+cdef inline void squash_row_of(
+    const real *x, Py_ssize_t size, real *y, bint sigmoid, double slope, double amplitude
 ) noexcept nogil:
-    if x.shape[0] == 0:  # there is no first element to point to
-        return
     if real is float:
-        squash_row(
-            <const lanes_f32 *> &x[0], x.shape[0], <lanes_f32 *> &y[0], sigmoid, slope, amplitude
-        )
+        squash_row(<const lanes_f32 *> x, size, <lanes_f32 *> y, sigmoid, slope, amplitude)
     else:
-        squash_row(
-            <const lanes_f64 *> &x[0], x.shape[0], <lanes_f64 *> &y[0], sigmoid, slope, amplitude
-        )
+        squash_row(<const lanes_f64 *> x, size, <lanes_f64 *> y, sigmoid, slope, amplitude)
+
+
+cdef void squash(
+    Py_ssize_t function, const real *x, Py_ssize_t size, real *y
+) noexcept nogil:
+    """Set y to the squashed x, which it may be."""
+    cdef Py_ssize_t i
+    if function == SCALED_TANH:
+        squash_row_of(x, size, y, False, SLOPE, AMPLITUDE)
+    elif function == TANH:
+        squash_row_of(x, size, y, False, 1, 1)
+    elif function == SIGMOID:
+        squash_row_of(x, size, y, True, 1, 1)
+    else:
+        for i in range(size):
+            y[i] = 0 if x[i] < 0 else x[i]
+
+
+cdef inline void slope_row(
+    Py_ssize_t function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+) noexcept nogil:
+    """`function` and `squared` are literals where this is called."""
+    cdef Py_ssize_t i
+    cdef real t, slope, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
+    for i in range(size):
+        if function == SCALED_TANH:
+            t = y[i] * a
+            slope = b * (1 - t * t)
+        elif function == TANH:
+            slope = 1 - y[i] * y[i]
+        else:
+            slope = y[i] * (1 - y[i])
+        dx[i] = (slope * slope if squared else slope) * dy[i]
+
+
+cdef void squash_back(
+    Py_ssize_t function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+) noexcept nogil:
+    """Set dx, which dy may be, to f' dy, or to f'^2 dy; the slope is taken from y = f(x)."""
+    cdef Py_ssize_t i
+    if function == RELU:  # a NaN in y stays one
+        for i in range(size):
+            dx[i] = dy[i] if y[i] > 0 else (0 if y[i] <= 0 else y[i])
+    elif function == SCALED_TANH and squared:
+        slope_row(SCALED_TANH, True, dy, y, size, dx)
+    elif function == SCALED_TANH:
+        slope_row(SCALED_TANH, False, dy, y, size, dx)
+    elif function == TANH and squared:
+        slope_row(TANH, True, dy, y, size, dx)
+    elif function == TANH:
+        slope_row(TANH, False, dy, y, size, dx)
+    elif squared:
+        slope_row(SIGMOID, True, dy, y, size, dx)
+    else:
+        slope_row(SIGMOID, False, dy, y, size, dx)
+
+
+cdef inline void squash_all(Py_ssize_t function, const real[::1] x, real[::1] y) noexcept nogil:
+    if x.shape[0]:  # else there is no first element to point to
+        squash[real](function, &x[0], x.shape[0], &y[0])
+
+
+cdef inline void squash_back_all(
+    Py_ssize_t function, bint squared, const real[::1] dy, const real[::1] y, real[::1] dx
+) noexcept nogil:
+    if y.shape[0]:
+        squash_back[real](function, squared, &dy[0], &y[0], y.shape[0], &dx[0])
 
 
 def scaled_tanh(const real[::1] x, real[::1] y):
     """Set y = 1.7159 tanh(2 x / 3)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash(x, y, False, SLOPE, AMPLITUDE)
+        squash_all(SCALED_TANH, x, y)
 
 
 def scaled_tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
-    cdef Py_ssize_t i
-    cdef real t, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
     with nogil:
-        for i in range(y.shape[0]):
-            t = y[i] * a
-            dx[i] = b * (1 - t * t) * dy[i]
+        squash_back_all(SCALED_TANH, False, dy, y, dx)
 
 
 def scaled_tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
-    cdef Py_ssize_t i
-    cdef real t, slope, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
     with nogil:
-        for i in range(y.shape[0]):
-            t = y[i] * a
-            slope = b * (1 - t * t)
-            hx[i] = slope * slope * hy[i]
+        squash_back_all(SCALED_TANH, True, hy, y, hx)
 
 
 def tanh(const real[::1] x, real[::1] y):
     """Set y = tanh(x)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash(x, y, False, 1, 1)
+        squash_all(TANH, x, y)
 
 
 def tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = (1 - y^2) dy."""
-    cdef Py_ssize_t i
+    """Set dx = f' dy."""
     with nogil:
-        for i in range(y.shape[0]):
-            dx[i] = (1 - y[i] * y[i]) * dy[i]
+        squash_back_all(TANH, False, dy, y, dx)
 
 
 def tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = (1 - y^2)^2 hy."""
-    cdef Py_ssize_t i
-    cdef real slope
+    """Set hx = f'^2 hy."""
     with nogil:
-        for i in range(y.shape[0]):
-            slope = 1 - y[i] * y[i]
-            hx[i] = slope * slope * hy[i]
+        squash_back_all(TANH, True, hy, y, hx)
 
 
 def sigmoid(const real[::1] x, real[::1] y):
     """Set y = 1 / (1 + exp(-x)), without overflow on either side."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash(x, y, True, 1, 1)
+        squash_all(SIGMOID, x, y)
 
 
 def sigmoid_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = y (1 - y) dy."""
-    cdef Py_ssize_t i
+    """Set dx = f' dy."""
     with nogil:
-        for i in range(y.shape[0]):
-            dx[i] = y[i] * (1 - y[i]) * dy[i]
+        squash_back_all(SIGMOID, False, dy, y, dx)
 
 
 def sigmoid_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = (y (1 - y))^2 hy."""
-    cdef Py_ssize_t i
-    cdef real slope
+    """Set hx = f'^2 hy."""
     with nogil:
-        for i in range(y.shape[0]):
-            slope = y[i] * (1 - y[i])
-            hx[i] = slope * slope * hy[i]
+        squash_back_all(SIGMOID, True, hy, y, hx)
 
 
 def relu(const real[::1] x, real[::1] y):
     """Set y = max(x, 0); NaN stays."""
-    cdef Py_ssize_t i
+    assert x.shape[0] == y.shape[0]
     with nogil:
-        for i in range(x.shape[0]):
-            y[i] = 0 if x[i] < 0 else x[i]
+        squash_all(RELU, x, y)
 
 
 def relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = dy where y > 0, else 0; a NaN in y stays one."""
-    cdef Py_ssize_t i
+    """Set dx = f' dy."""
     with nogil:
-        for i in range(y.shape[0]):
-            dx[i] = dy[i] if y[i] > 0 else (0 if y[i] <= 0 else y[i])
+        squash_back_all(RELU, False, dy, y, dx)
 
 
 def relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = hy where y > 0, else 0; a NaN in y stays one."""
-    cdef Py_ssize_t i
+    """Set hx = f'^2 hy."""
     with nogil:
-        for i in range(y.shape[0]):
-            hx[i] = hy[i] if y[i] > 0 else (0 if y[i] <= 0 else y[i])
+        squash_back_all(RELU, True, hy, y, hx)

@@ -1,4 +1,4 @@
-# What all kernels share: the element type, and scratch memory.
+# What kernels share: the element type, sizes and options, and scratch memory.
 
 ctypedef fused real:
     float
@@ -9,3 +9,27 @@ cdef extern from "lanes.h":
     void *scratch_new(size_t bytes) nogil
     # Aborts in a debug build if the call wrote past either end.
     void scratch_free(void *memory) nogil
+
+
+cdef struct Maps:
+    # The size of one image at one place of a network.
+    Py_ssize_t count
+    Py_ssize_t rows
+    Py_ssize_t columns
+
+
+cdef struct Window:
+    Py_ssize_t kh
+    Py_ssize_t kw
+    Py_ssize_t stride_v
+    Py_ssize_t stride_h
+    Py_ssize_t dilation_v
+    Py_ssize_t dilation_h
+
+
+cdef struct LossOptions:
+    Py_ssize_t kind
+    double floor  # of the exponents: minus j of the MAP criterion, minus infinity otherwise
+    double scale  # of the squared error
+    double on  # and its targets: for the right class,
+    double off  # and for the others

@@ -1,15 +1,16 @@
 # Convolution by direct loops, one image a vector lane: a tile of as many images as a vector holds
 # is packed [map][row][column][lane], and each loop is the one that a single image would get.
 #
-# Absent links cost nothing: the loops run over a list of links. The input gradient is the forward
-# pass over dy, spread out by the stride and padded by the kernel, with flipped kernels.
+# Absent links cost nothing: the loops run over a list of links. The input gradient hands back what
+# each column of dy saw; with a stride or dilation it is the forward pass over dy, spread out by the
+# stride and padded by the kernel, with flipped kernels.
 
 from libc.string cimport memcpy, memset
 
-from common cimport real, scratch_free, scratch_new
+from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
     CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, broadcast, in_register,
-    lane_count, lanes, lanes_f32, lanes_f64, pack, transpose_f32, transpose_f64, unpack,
+    lane_count, lanes, lanes_f32, lanes_f64, pack, splat, transpose_f32, transpose_f64, unpack,
 )
 
 
@@ -30,53 +31,42 @@ cdef struct Links:
     Py_ssize_t *kernel
 
 
-cdef struct Window:
-    Py_ssize_t kh
-    Py_ssize_t kw
-    Py_ssize_t stride_v
-    Py_ssize_t stride_h
-    Py_ssize_t dilation_v
-    Py_ssize_t dilation_h
+cdef struct Table:
+    # Which of `outputs` maps sees which of the `width` input maps of its group.
+    const unsigned char *links
+    Py_ssize_t outputs
+    Py_ssize_t width
+    Py_ssize_t inputs
 
 
-cdef struct Maps:
-    Py_ssize_t count
-    Py_ssize_t rows
-    Py_ssize_t columns
-
-
-cdef inline Py_ssize_t kernel_of(
-    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t o, Py_ssize_t c
-) noexcept nogil:
+cdef inline Py_ssize_t kernel_of(Table *table, Py_ssize_t o, Py_ssize_t c) noexcept nogil:
     """Number of the kernel through which output map o sees input map c; -1 if it does not."""
-    cdef Py_ssize_t width = connections.shape[1]
-    cdef Py_ssize_t height = connections.shape[0] // (inputs // width)
-    if o // height == c // width and connections[o, c % width]:
+    cdef Py_ssize_t width = table.width, height = table.outputs // (table.inputs // width)
+    if o // height == c // width and table.links[o * width + c % width]:
         return o * width + c % width
     return -1
 
 
 cdef Py_ssize_t list_by_target(
-    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps, bint backward,
-    Link *links,
+    Table *table, Py_ssize_t taps, bint backward, Link *links
 ) noexcept nogil:
     """List the links with CONV_MAPS targets at a time, whose sums then stay in the cache.
 
     Forward the targets are output maps; backward input maps, and kernels are read from their end.
     Returns how many there are, at most one for each source and target.
     """
-    cdef Py_ssize_t outputs = connections.shape[0], count = 0, first = 0, source, target, kernel
-    cdef Py_ssize_t targets = inputs if backward else outputs
-    cdef Py_ssize_t sources = outputs if backward else inputs
+    cdef Py_ssize_t count = 0, first = 0, source, target, kernel
+    cdef Py_ssize_t targets = table.inputs if backward else table.outputs
+    cdef Py_ssize_t sources = table.outputs if backward else table.inputs
     while first < targets:
         for source in range(sources):
             links[count].source = source
             links[count].targets = 0
             for target in range(first, min(first + CONV_MAPS, targets)):
                 if backward:
-                    kernel = kernel_of(connections, inputs, source, target)
+                    kernel = kernel_of(table, source, target)
                 else:
-                    kernel = kernel_of(connections, inputs, target, source)
+                    kernel = kernel_of(table, target, source)
                 if kernel >= 0:
                     links[count].target[links[count].targets] = target
                     links[count].kernel[links[count].targets] = (
@@ -89,25 +79,22 @@ cdef Py_ssize_t list_by_target(
     return count
 
 
-cdef Links list_by_input(
-    const unsigned char[:, ::1] connections, Py_ssize_t inputs, Py_ssize_t taps,
-    Py_ssize_t *memory,
-) noexcept nogil:
+cdef Links list_by_input(Table *table, Py_ssize_t taps, Py_ssize_t *memory) noexcept nogil:
     """List for each input map the output maps it feeds."""
-    cdef Py_ssize_t outputs = connections.shape[0], c, o, kernel, k = 0
+    cdef Py_ssize_t c, o, kernel, k = 0
     cdef Links links
     links.first = memory
-    links.target = memory + inputs + 1
-    links.kernel = links.target + outputs * connections.shape[1]
-    for c in range(inputs):
+    links.target = memory + table.inputs + 1
+    links.kernel = links.target + table.outputs * table.width
+    for c in range(table.inputs):
         links.first[c] = k
-        for o in range(outputs):
-            kernel = kernel_of(connections, inputs, o, c)
+        for o in range(table.outputs):
+            kernel = kernel_of(table, o, c)
             if kernel >= 0:
                 links.target[k] = o
                 links.kernel[k] = kernel * taps
                 k += 1
-    links.first[inputs] = k
+    links.first[table.inputs] = k
     return links
 
 
@@ -223,9 +210,10 @@ cdef inline Py_ssize_t element_size(const lanes *_) noexcept nogil:
 cdef inline void gradient_block(
     Py_ssize_t maps, Py_ssize_t taps, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
     Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
-    const Py_ssize_t *kernel,
+    const Py_ssize_t *kernel, bint fresh,
 ) noexcept nogil:
-    """Add one image tile's share to `taps` adjacent weights of one kernel row of `maps` links."""
+    """Add one tile's share to `taps` adjacent weights of one kernel row of `maps` links, or set
+    them to it where they are `fresh`."""
     cdef lanes sums[GRADIENT_MAPS][5]
     cdef lanes incoming
     cdef lanes seen[5]
@@ -233,7 +221,7 @@ cdef inline void gradient_block(
     cdef const lanes *row
     for m in range(maps):
         for v in range(taps):
-            sums[m][v] = dw[kernel[m] + v]
+            sums[m][v] = splat(dw, 0) if fresh else dw[kernel[m] + v]
     for r in range(result.rows):
         for s in range(result.columns):
             row = x + r * x_row + s * stride_h
@@ -251,25 +239,34 @@ cdef inline void gradient_block(
 cdef inline void gradient_row(
     Py_ssize_t maps, Py_ssize_t kw, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
     Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
-    const Py_ssize_t *kernel,
+    const Py_ssize_t *kernel, bint fresh,
 ) noexcept nogil:
     """One kernel row of `maps` links: five taps at a time, the width of every LeNet's kernels."""
     cdef Py_ssize_t v = 0
     if dilation_h == 1:
         while kw - v >= 5:
-            gradient_block(maps, 5, 1, x + v, x_row, stride_h, dy, target, result, dw + v, kernel)
+            gradient_block(maps, 5, 1, x + v, x_row, stride_h, dy, target, result, dw + v, kernel,
+                           fresh)
             v += 5
     while v < kw:
         gradient_block(maps, 1, 1, x + v * dilation_h, x_row, stride_h, dy, target, result,
-                       dw + v, kernel)
+                       dw + v, kernel, fresh)
         v += 1
+
+
+cdef inline Py_ssize_t gradient_maps(Py_ssize_t left) noexcept nogil:
+    """How many of the links that are left to take together: six as three and three, and so on."""
+    if left >= GRADIENT_MAPS and (left % GRADIENT_MAPS == 0 or left % GRADIENT_MAPS == 3):
+        return GRADIENT_MAPS
+    return GRADIENT_MAPS - 1 if left >= GRADIENT_MAPS - 1 else 1
 
 
 cdef void correlate_gradient(
     const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
-    lanes *dw,
+    lanes *dw, bint fresh,
 ) noexcept nogil:
-    """Add a packed tile's share to the gradient of every linked weight, lane by lane."""
+    """Add a packed tile's share to the gradient of every linked weight, lane by lane; or set it,
+    where it is `fresh`. Weights without a link are left alone."""
     cdef Py_ssize_t c, u, k, maps
     cdef const lanes *row
     for c in range(source.count):
@@ -277,20 +274,24 @@ cdef void correlate_gradient(
             row = x + (c * source.rows + u * window.dilation_v) * source.columns
             k = links.first[c]
             while k < links.first[c + 1]:
-                maps = min(links.first[c + 1] - k, <Py_ssize_t> GRADIENT_MAPS)
-                if maps < GRADIENT_MAPS:
-                    maps = 1
+                maps = gradient_maps(links.first[c + 1] - k)
                 if maps == GRADIENT_MAPS:
                     gradient_row(
                         GRADIENT_MAPS, window.kw, window.dilation_h, row,
                         window.stride_v * source.columns, window.stride_h, dy, links.target + k,
-                        result, dw + u * window.kw, links.kernel + k,
+                        result, dw + u * window.kw, links.kernel + k, fresh,
+                    )
+                elif maps == GRADIENT_MAPS - 1:
+                    gradient_row(
+                        GRADIENT_MAPS - 1, window.kw, window.dilation_h, row,
+                        window.stride_v * source.columns, window.stride_h, dy, links.target + k,
+                        result, dw + u * window.kw, links.kernel + k, fresh,
                     )
                 else:
                     gradient_row(
                         1, window.kw, window.dilation_h, row, window.stride_v * source.columns,
                         window.stride_h, dy, links.target + k, result, dw + u * window.kw,
-                        links.kernel + k,
+                        links.kernel + k, fresh,
                     )
                 k += maps
 
@@ -302,22 +303,179 @@ cdef void forward_tiles(
     """Convolve all images, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
     cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
-    cdef Py_ssize_t i = 0, o, k, images
+    cdef Py_ssize_t made = result.count * result.rows * result.columns, i = 0, images
     cdef lanes *x_tile = memory
     cdef lanes *y_tile = memory + seen
     while i < n:
         images = min(n - i, full)
         pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
-        for o in range(result.count):
-            for k in range(positions):
-                y_tile[o * positions + k] = broadcast(memory, b, o * positions + k if unit else o)
+        bias_tile(b, unit, y_tile, result)
         correlate(
             x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
             result,
         )
         unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
         i += full
+
+
+cdef inline void scatter_tap(
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t v, const lanes *dy, const void *w,
+    const Py_ssize_t *kernel, Py_ssize_t w_first, lanes[CONV_MAPS][CONV_COLUMNS] sums,
+) noexcept nogil:
+    """Add what adjacent columns of one row of dy hand back through tap v."""
+    cdef lanes factors[CONV_MAPS]
+    cdef lanes seen
+    cdef Py_ssize_t m, k
+    for m in range(maps):
+        factors[m] = broadcast(&sums[0][0], w, kernel[m] + w_first + v)
+    for k in range(columns):
+        seen = dy[k]
+        if maps > 1:
+            seen = in_register(seen)
+        for m in range(maps):
+            sums[m][k + v] = sums[m][k + v] + seen * factors[m]
+
+
+cdef inline void scatter_block(
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t taps, const lanes *dy, Maps result,
+    Py_ssize_t rows, const void *w, Py_ssize_t kw, const Link *links, Py_ssize_t count, lanes *dx,
+    Py_ssize_t x_map,
+) noexcept nogil:
+    """Add to one row of `maps` input maps what adjacent columns of `rows` rows of dy hand back
+    through adjacent taps, over all links between these maps and any of dy's; `maps`, `columns` and
+    `taps` are literals where this is called."""
+    cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
+    cdef Py_ssize_t m, k, u, i
+    cdef const lanes *row
+    for m in range(maps):
+        for k in range(columns + taps - 1):
+            sums[m][k] = dx[links.target[m] * x_map + k]
+    for i in range(count):
+        for u in range(rows):
+            row = dy + (links[i].source * result.rows - u) * result.columns
+            # Not a loop: GCC would not unroll it, and the sums would have to lie in memory.
+            scatter_tap(maps, columns, 0, row, w, links[i].kernel, u * kw, sums)
+            if taps == 5:
+                scatter_tap(maps, columns, 1, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 2, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 3, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 4, row, w, links[i].kernel, u * kw, sums)
+    for m in range(maps):
+        for k in range(columns + taps - 1):
+            dx[links.target[m] * x_map + k] = sums[m][k]
+
+
+cdef inline void scatter_row(
+    Py_ssize_t maps, const lanes *dy, Maps result, Py_ssize_t rows, const void *w, Py_ssize_t kw,
+    const Link *links, Py_ssize_t count, lanes *dx, Py_ssize_t x_map,
+) noexcept nogil:
+    """All columns of dy, and all taps of a kernel row: five at a time, as in gradient_row."""
+    cdef Py_ssize_t s, v = 0
+    cdef const char *taps
+    while v < kw:
+        taps = (<const char *> w) + v * element_size(dx)
+        s = 0
+        if kw - v >= 5:
+            while result.columns - s >= CONV_COLUMNS - 4:
+                scatter_block(maps, CONV_COLUMNS - 4, 5, dy + s, result, rows, taps, kw, links,
+                              count, dx + s + v, x_map)
+                s += CONV_COLUMNS - 4
+            while s < result.columns:
+                scatter_block(maps, 1, 5, dy + s, result, rows, taps, kw, links, count,
+                              dx + s + v, x_map)
+                s += 1
+            v += 5
+        else:
+            while result.columns - s >= CONV_COLUMNS - 4:
+                scatter_block(maps, CONV_COLUMNS - 4, 1, dy + s, result, rows, taps, kw, links,
+                              count, dx + s + v, x_map)
+                s += CONV_COLUMNS - 4
+            while s < result.columns:
+                scatter_block(maps, 1, 1, dy + s, result, rows, taps, kw, links, count,
+                              dx + s + v, x_map)
+                s += 1
+            v += 1
+
+
+cdef inline Py_ssize_t same_targets(const Link *links, Py_ssize_t count) noexcept nogil:
+    """How many of the next links have the targets of the first."""
+    cdef Py_ssize_t k = 1
+    while (
+        k < count and links[k].targets == links.targets
+        and links[k].target[0] == links.target[0]
+    ):
+        k += 1
+    return k
+
+
+cdef void scatter(
+    const lanes *dy, Maps result, const void *w, const Link *links, Py_ssize_t count,
+    Window window, lanes *dx, Maps source,
+) noexcept nogil:
+    """Set a packed tile of dx, where neither stride nor dilation leaves gaps: then no column of dy
+    is multiplied in vain."""
+    cdef Py_ssize_t k = 0, r, low, high, together, x_map = source.rows * source.columns
+    cdef Py_ssize_t last_tap = window.kh * window.kw - 1
+    cdef const char *taps
+    cdef const lanes *row
+    memset(dx, 0, source.count * x_map * sizeof(lanes))
+    while k < count:
+        together = same_targets(links + k, count - k)
+        for r in range(min(source.rows, result.rows + window.kh - 1)):
+            low = max(0, r - result.rows + 1)
+            high = min(window.kh, r + 1)
+            # The list has kernels from their ends.
+            taps = (<const char *> w) + (low * window.kw - last_tap) * element_size(dx)
+            row = dy + (r - low) * result.columns
+            if links[k].targets == CONV_MAPS:
+                scatter_row(
+                    CONV_MAPS, row, result, high - low, taps, window.kw, links + k, together,
+                    dx + r * source.columns, x_map,
+                )
+            else:
+                scatter_row(
+                    1, row, result, high - low, taps, window.kw, links + k, together,
+                    dx + r * source.columns, x_map,
+                )
+        k += together
+
+
+cdef inline Maps spread_of(Maps source, Window window, Maps result) noexcept nogil:
+    """The size of dy, spread out by the stride and padded by the kernel."""
+    return maps_of(
+        result.count, source.rows + (window.kh - 1) * window.dilation_v,
+        source.columns + (window.kw - 1) * window.dilation_h,
+    )
+
+
+cdef void input_gradient_tile(
+    const lanes *dy, Maps result, const void *w, const Link *links, Py_ssize_t count,
+    Window window, lanes *dx, Maps source, lanes *spread_tile,
+) noexcept nogil:
+    """Set a packed tile of dx; `spread_tile` is scratch."""
+    cdef Py_ssize_t top = (window.kh - 1) * window.dilation_v
+    cdef Py_ssize_t left = (window.kw - 1) * window.dilation_h
+    cdef Py_ssize_t o, r, s
+    cdef Maps spread = spread_of(source, window, result)
+    cdef Window gather = window
+    cdef lanes *row
+    if window.stride_v == window.stride_h == window.dilation_v == window.dilation_h == 1:
+        scatter(dy, result, w, links, count, window, dx, source)
+        return
+    gather.stride_v = gather.stride_h = 1
+    memset(spread_tile, 0, spread.count * spread.rows * spread.columns * sizeof(lanes))
+    for o in range(result.count):
+        for r in range(result.rows):
+            row = spread_tile + left + (
+                o * spread.rows + top + r * window.stride_v
+            ) * spread.columns
+            for s in range(result.columns):
+                row[s * window.stride_h] = dy[(o * result.rows + r) * result.columns + s]
+    memset(dx, 0, source.count * source.rows * source.columns * sizeof(lanes))
+    correlate(
+        spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w, -window.kw,
+        -1, links, count, dx, source,
+    )
 
 
 cdef void input_gradient_tiles(
@@ -327,38 +485,47 @@ cdef void input_gradient_tiles(
     """Pass all gradients back to the input, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
     cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
-    cdef Py_ssize_t top = (window.kh - 1) * window.dilation_v
-    cdef Py_ssize_t left = (window.kw - 1) * window.dilation_h
-    cdef Py_ssize_t i = 0, o, r, s, images
-    cdef Maps spread
-    cdef Window gather = window
-    cdef lanes *dx_tile = memory
+    cdef Py_ssize_t made = result.count * result.rows * result.columns
+    cdef Py_ssize_t i = 0, images
     cdef lanes *dy_tile = memory + seen
     cdef lanes *spread_tile = dy_tile + made
-    cdef lanes *row
-    spread.count = result.count
-    spread.rows = source.rows + top
-    spread.columns = source.columns + left
-    gather.stride_v = gather.stride_h = 1
-    memset(spread_tile, 0, spread.count * spread.rows * spread.columns * sizeof(lanes))
     while i < n:
         images = min(n - i, full)
         pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
-        for o in range(result.count):
-            for r in range(result.rows):
-                row = spread_tile + left + (
-                    o * spread.rows + top + r * window.stride_v
-                ) * spread.columns
-                for s in range(result.columns):
-                    row[s * window.stride_h] = dy_tile[o * positions + r * result.columns + s]
-        memset(dx_tile, 0, seen * sizeof(lanes))
-        correlate(
-            spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w,
-            -window.kw, -1, links, count, dx_tile, source,
+        input_gradient_tile(
+            dy_tile, result, w, links, count, window, memory, source, spread_tile
         )
-        unpack(dx_tile, seen, images, (<char *> dx) + i * seen * size, seen)
+        unpack(memory, seen, images, (<char *> dx) + i * seen * size, seen)
         i += full
+
+
+cdef void bias_gradient_tile(
+    const lanes *dy, Maps result, bint unit, lanes *db
+) noexcept nogil:
+    """Add a packed tile's share to the gradients of the biases, lane by lane."""
+    cdef Py_ssize_t o, k, positions = result.rows * result.columns
+    cdef lanes total
+    for o in range(result.count):
+        if unit:
+            for k in range(positions):
+                db[o * positions + k] = db[o * positions + k] + dy[o * positions + k]
+        else:
+            total = db[o]
+            for k in range(positions):
+                total = total + dy[o * positions + k]
+            db[o] = total
+
+
+cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept nogil:
+    """Set a tile to the biases, or to zeros where there are none."""
+    cdef Py_ssize_t o, k, positions = result.rows * result.columns
+    cdef lanes bias
+    for o in range(result.count):
+        bias = splat(y, 0) if b == NULL or unit else broadcast(y, b, o)
+        for k in range(positions):
+            if unit and b != NULL:
+                bias = broadcast(y, b, o * positions + k)
+            y[o * positions + k] = bias
 
 
 cdef void weight_gradient_tiles(
@@ -369,9 +536,9 @@ cdef void weight_gradient_tiles(
     those behind them to the gradients of the biases."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
     cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t positions = result.rows * result.columns, made = result.count * positions
+    cdef Py_ssize_t made = result.count * result.rows * result.columns
     cdef Py_ssize_t biases = made if unit else result.count
-    cdef Py_ssize_t i = 0, o, k, images
+    cdef Py_ssize_t i = 0, images
     cdef lanes *db = memory + weights
     cdef lanes *x_tile = db + biases
     cdef lanes *dy_tile = x_tile + seen
@@ -380,13 +547,8 @@ cdef void weight_gradient_tiles(
         images = min(n - i, full)
         pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
         pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
-        correlate_gradient(x_tile, source, window, dy_tile, result, links, memory)
-        for o in range(result.count):
-            for k in range(positions):
-                if unit:
-                    db[o * positions + k] = db[o * positions + k] + dy_tile[o * positions + k]
-                else:
-                    db[o] = db[o] + dy_tile[o * positions + k]
+        correlate_gradient(x_tile, source, window, dy_tile, result, links, memory, False)
+        bias_gradient_tile(dy_tile, result, unit, db)
         i += full
 
 
@@ -422,6 +584,14 @@ cdef inline Py_ssize_t vector_bytes(real *_) noexcept nogil:
         return sizeof(lanes_f64)
 
 
+cdef inline Table table_of(
+    const unsigned char *links, Py_ssize_t outputs, Py_ssize_t width, Py_ssize_t inputs
+) noexcept nogil:
+    cdef Table table
+    table.links, table.outputs, table.width, table.inputs = links, outputs, width, inputs
+    return table
+
+
 cdef inline Maps maps_of(Py_ssize_t count, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     cdef Maps maps
     maps.count, maps.rows, maps.columns = count, rows, columns
@@ -450,6 +620,9 @@ def conv2d_direct(
     cdef Window window = window_of(
         w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
     )
+    cdef Table table = table_of(
+        &connections[0, 0], connections.shape[0], connections.shape[1], source.count
+    )
     cdef bint unit = b.shape[1] * b.shape[2] > 1
     cdef Py_ssize_t count
     cdef real *tag = NULL
@@ -468,7 +641,7 @@ def conv2d_direct(
         scratch_free(links)
         raise MemoryError
     with nogil:
-        count = list_by_target(connections, source.count, taps, False, links)
+        count = list_by_target(&table, taps, False, links)
         if real is float:
             forward_tiles[lanes_f32](
                 <lanes_f32 *> memory, &x[0, 0, 0, 0], n, source, &w[0, 0, 0, 0], &b[0, 0, 0], unit,
@@ -495,6 +668,9 @@ def conv2d_input_gradient_direct(
     cdef Window window = window_of(
         w.shape[2], w.shape[3], stride_v, stride_h, dilation_v, dilation_h
     )
+    cdef Table table = table_of(
+        &connections[0, 0], connections.shape[0], connections.shape[1], source.count
+    )
     cdef Py_ssize_t count
     cdef real *tag = NULL
     cdef void *memory
@@ -515,7 +691,7 @@ def conv2d_input_gradient_direct(
         scratch_free(links)
         raise MemoryError
     with nogil:
-        count = list_by_target(connections, source.count, taps, True, links)
+        count = list_by_target(&table, taps, True, links)
         if real is float:
             input_gradient_tiles[lanes_f32](
                 <lanes_f32 *> memory, &dy[0, 0, 0, 0], n, result, &w[0, 0, 0, 0], links, count,
@@ -545,25 +721,28 @@ def conv2d_weight_gradient_direct(
         dw.shape[2], dw.shape[3], stride_v, stride_h, dilation_v, dilation_h
     )
     cdef bint unit = db.shape[1] * db.shape[2] > 1
+    cdef Table table = table_of(
+        &connections[0, 0], connections.shape[0], connections.shape[1], source.count
+    )
     cdef Links links
     cdef real *tag = NULL
     cdef char *memory
-    cdef Py_ssize_t *table
+    cdef Py_ssize_t *list_memory
     assert source.rows > (result.rows - 1) * stride_v + (dw.shape[2] - 1) * dilation_v
     assert source.columns > (result.columns - 1) * stride_h + (dw.shape[3] - 1) * dilation_h
     memory = <char *> scratch_new(vector_bytes(tag) * (
         weights + biases + source.count * source.rows * source.columns
         + result.count * result.rows * result.columns
     ))
-    table = <Py_ssize_t *> scratch_new(
+    list_memory = <Py_ssize_t *> scratch_new(
         (source.count + 1 + 2 * connections.shape[0] * connections.shape[1]) * sizeof(Py_ssize_t)
     )
-    if memory == NULL or table == NULL:
+    if memory == NULL or list_memory == NULL:
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(list_memory)
         raise MemoryError
     with nogil:
-        links = list_by_input(connections, source.count, taps, table)
+        links = list_by_input(&table, taps, list_memory)
         # An empty batch has no first element to point to, and none is read.
         if real is float:
             weight_gradient_tiles[lanes_f32](
@@ -578,4 +757,4 @@ def conv2d_weight_gradient_direct(
         fold(memory, weights, &dw[0, 0, 0, 0])
         fold(memory + weights * vector_bytes(tag), biases, &db[0, 0, 0])
         scratch_free(memory)
-        scratch_free(table)
+        scratch_free(list_memory)

@@ -3,9 +3,15 @@
 #ifndef LENET_FAST_LANES_H
 #define LENET_FAST_LANES_H
 
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if !defined(__GNUC__)
 #error "the kernels need the vector extensions of GCC or Clang"
@@ -15,12 +21,15 @@
 #if defined(__AVX512F__)
 #define LANES_BYTES 64
 enum { CONV_MAPS = 2, CONV_COLUMNS = 14, GRADIENT_MAPS = 4, GEMM_ROWS = 8 };
+enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
 #elif defined(__AVX__)
 #define LANES_BYTES 32
 enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
+enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
 #else
 #define LANES_BYTES 16
 enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
+enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
 #endif
 enum { LANES_F32 = LANES_BYTES / 4, LANES_F64 = LANES_BYTES / 8 };
 
@@ -78,10 +87,25 @@ static inline lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b
 
 /* The larger of the two; NaN in x stays. */
 static inline lanes_f32 at_least_f32(lanes_f32 x, lanes_f32 least) {
+#if defined(__AVX512F__)
+    return (lanes_f32)_mm512_max_ps((__m512)least, (__m512)x);  /* the second where one is NaN */
+#else
     return where_negative_f32(x - least, least, x);
+#endif
 }
 static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
     return where_negative_f64(x - least, least, x);
+}
+
+/* x / y for a y near 1. AVX-512's estimate of 1 / y has an error of 2^-14; one step of Newton's on
+   the quotient leaves less than one of 2^-24, in a third of the time that a division takes. */
+static inline lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) {
+#if defined(__AVX512F__)
+    lanes_f32 inverse = (lanes_f32)_mm512_rcp14_ps((__m512)y), estimate = x * inverse;
+    return estimate + (x - estimate * y) * inverse;
+#else
+    return x / y;
+#endif
 }
 
 /* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats
@@ -278,6 +302,58 @@ static inline void scratch_free(void *memory) {
 #else
     free(memory);
 #endif
+}
+
+/* Bytes of images to lanes: 16 pixels of so many images, transposed, made floats. */
+typedef uint8_t bytes_16 __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint8_t bytes_f32 __attribute__((vector_size(LANES_F32), aligned(1), may_alias));
+typedef uint8_t bytes_f64 __attribute__((vector_size(LANES_F64), aligned(1), may_alias));
+#define LOW_BYTES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_BYTES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+
+/* square[p] becomes byte p of each row: four rounds of perfect shuffles. */
+static inline void transpose_bytes(bytes_16 *square) {
+    for (int round = 0; round < 4; round++) {
+        bytes_16 next[16];
+        for (int i = 0; i < 8; i++) {
+            next[2 * i] = SHUFFLE(square[i], square[i + 8], bytes_16, LOW_BYTES);
+            next[2 * i + 1] = SHUFFLE(square[i], square[i + 8], bytes_16, HIGH_BYTES);
+        }
+        for (int i = 0; i < 16; i++) square[i] = next[i];
+    }
+}
+static inline lanes_f32 from_bytes_f32(const bytes_16 *x) {
+    return __builtin_convertvector(*(const bytes_f32 *)x, lanes_f32);
+}
+static inline lanes_f64 from_bytes_f64(const bytes_16 *x) {
+    return __builtin_convertvector(*(const bytes_f64 *)x, lanes_f64);
+}
+
+/* The threads of one call take numbered tickets, and wait until enough are done. */
+static inline long long take_ticket(long long *next) {
+    return __atomic_fetch_add(next, 1, __ATOMIC_ACQ_REL);
+}
+static inline void ticket_done(long long *done) { __atomic_fetch_add(done, 1, __ATOMIC_ACQ_REL); }
+static inline long long read_shared(const long long *x) {
+    return __atomic_load_n(x, __ATOMIC_ACQUIRE);
+}
+static inline void write_shared(long long *x, long long value) {
+    __atomic_store_n(x, value, __ATOMIC_RELEASE);
+}
+/* Busy for a few microseconds, as long as most waits are; then others get the core. */
+static inline void wait_a_little(long long turns) {
+    if (turns > 2000) {
+        sched_yield();
+    } else {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+}
+static inline double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* What the CPU that runs this can do: the names that the loader knows. */

@@ -13,6 +13,9 @@ cdef extern from "lanes.h":
         CONV_COLUMNS
         GRADIENT_MAPS
         GEMM_ROWS
+        DENSE_OUTPUTS
+        OUTER_OUTPUTS
+        OUTER_VECTORS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
     lanes_f32 in_register_f32(lanes_f32 x) nogil
@@ -27,6 +30,7 @@ cdef extern from "lanes.h":
     lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) nogil
     lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) nogil
+    lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) nogil
     lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) nogil
     lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
     lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
@@ -37,6 +41,17 @@ cdef extern from "lanes.h":
     void hand_pairs_f64(
         const void *dy, const void *x, const void *x_below, void *dx, void *dx_below
     ) nogil
+    ctypedef struct bytes_16:
+        pass
+    void transpose_bytes(bytes_16 *square) nogil
+    lanes_f32 from_bytes_f32(const bytes_16 *x) nogil
+    lanes_f64 from_bytes_f64(const bytes_16 *x) nogil
+    long long take_ticket(long long *next) nogil
+    void ticket_done(long long *done) nogil
+    long long read_shared(const long long *x) nogil
+    void write_shared(long long *x, long long value) nogil
+    void wait_a_little(long long turns) nogil
+    double seconds_now() nogil
     void transpose_f32(lanes_f32 *row) nogil
     void transpose_f64(lanes_f64 *row) nogil
 
@@ -53,7 +68,7 @@ cdef inline Py_ssize_t lane_count(const lanes *_) noexcept nogil:
         return LANES_F64
 
 
-cdef inline lanes broadcast(lanes *_, const void *x, Py_ssize_t i) noexcept nogil:
+cdef inline lanes broadcast(const lanes *_, const void *x, Py_ssize_t i) noexcept nogil:
     """Element i of an array of scalars, in every lane."""
     if lanes is lanes_f32:
         return splat_f32((<const float *> x)[i])
@@ -96,6 +111,14 @@ cdef inline lanes handed(lanes x, lanes best, lanes *left) noexcept nogil:
         return handed_f32(x, best, left)
     else:
         return handed_f64(x, best, left)
+
+
+cdef inline lanes from_bytes(lanes *_, const bytes_16 *x) noexcept nogil:
+    """The first bytes as numbers, one a lane."""
+    if lanes is lanes_f32:
+        return from_bytes_f32(x)
+    else:
+        return from_bytes_f64(x)
 
 
 cdef inline void pack(

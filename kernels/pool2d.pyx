@@ -1,6 +1,6 @@
 # Max pooling, one image a vector lane, a map at a time. (Average pooling: see subsample2d.pyx.)
 
-from common cimport real, scratch_free, scratch_new
+from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
     LANES_F32, LANES_F64, hand_pairs_f32, hand_pairs_f64, handed, lane_count, lanes, lanes_f32,
     lanes_f64, leader, pack, unpack,

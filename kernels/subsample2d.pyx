@@ -1,7 +1,7 @@
 # Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
 # Average pooling is the same without them. One image a vector lane, a map at a time.
 
-from common cimport real, scratch_free, scratch_new
+from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
     broadcast, lane_count, lanes, lanes_f32, lanes_f64, pack, splat, squared_if, unpack,
 )

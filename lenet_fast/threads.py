@@ -11,7 +11,7 @@ import re
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,6 +130,11 @@ class Pool:
     ----------
     threads : int
         At least 1.
+
+    Attributes
+    ----------
+    alone : threading.RLock
+        For the owner, to keep its other callers waiting; nobody holds it after a fork.
     """
 
     def __init__(self, threads: int) -> None:
@@ -139,6 +144,7 @@ class Pool:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
+        self.alone = threading.RLock()
         self._executor: ThreadPoolExecutor | None = None
 
     def _started(self) -> ThreadPoolExecutor:
@@ -174,6 +180,23 @@ class Pool:
             for future in pending:
                 future.cancel()
             wait(pending)
+
+    def together(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
+        """Run a function on all items at the same time, on the first one in the caller's thread.
+
+        There are no more items than threads. All have ended when this returns, or raises what
+        the function did.
+        """
+        others: list[Future[Any]] = []
+        try:
+            if len(items) > 1:
+                executor = self._started()
+                others = [executor.submit(function, item) for item in items[1:]]
+            function(items[0])
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
 
     def close(self) -> None:
         """End the threads, after what they are doing. The next run starts new ones."""

@@ -1,14 +1,18 @@
-"""Fixtures: every backend and instruction set of this machine, both dtypes, one seed."""
+"""Fixtures: every backend, instruction set and engine of this machine, both dtypes, one seed."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from helpers import missing, new_rng
+from helpers import BACKENDS, LANE_BACKENDS, new_rng, using, using_lanes
 from hypothesis import HealthCheck, settings
+
+from lenet_fast import engines
+from lenet_fast.engines import Engine
+from lenet_fast.losses import Loss
+from lenet_fast.network import Network
 
 # The function-scoped fixtures only say which backend and dtype: the same for all examples.
 settings.register_profile(
@@ -22,30 +26,39 @@ settings.register_profile(
 settings.load_profile("lenet_fast")
 
 
-def _cython_builds() -> list[str]:
-    try:
-        module = importlib.import_module("lenet_fast.backends.cython_backend")
-    except ImportError:
-        return ["cython"]  # one place-holder, which says why it is left out
-    return [f"cython-{isa}" for isa in module.instruction_sets()]
-
-
-BACKENDS = ["numpy", "numba", *_cython_builds()]
-
-
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Yield what to pass as ``backend=``; for Cython, with each build of this machine in turn."""
-    name, _, isa = request.param.partition("-")
-    try:
-        module = importlib.import_module(f"lenet_fast.backends.{name}_backend")
-    except ImportError as error:
-        missing(f"the {name} backend cannot be used: {error}")
-    if isa:
-        with module.use_isa(isa):
-            yield name
-    else:
+    with using(request.param) as name:
         yield name
+
+
+@pytest.fixture(params=LANE_BACKENDS)
+def lane_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Likewise, those with kernels for the lane engine."""
+    with using_lanes(request.param) as name:
+        yield name
+
+
+@pytest.fixture(
+    params=[
+        *(f"layers-{build}" for build in BACKENDS),
+        *(f"lanes-{build}" for build in LANE_BACKENDS),
+    ]
+)
+def create(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
+    """Yield a function that makes engines of one kind: every kind, on every backend, in turn."""
+    kind, _, build = request.param.partition("-")
+    made: list[Engine] = []
+    with using(build) if kind == "layers" else using_lanes(build) as name:
+
+        def new(network: Network, loss: Loss, threads: int | None = None) -> Engine:
+            made.append(engines.create(network, loss, engine=kind, backend=name, threads=threads))
+            return made[-1]
+
+        yield new
+        for engine in made:
+            engine.close()
 
 
 @pytest.fixture(params=["float32", "float64"])

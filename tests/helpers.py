@@ -6,12 +6,15 @@ thought of speed and nothing taken from the library.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import os
 import re
 import subprocess
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,6 +43,47 @@ def require(module: str) -> ModuleType:
     except ImportError as error:
         missing(f"{module} cannot be imported: {error}")
         raise
+
+
+# --- backends  ---
+
+
+def _cython_builds() -> list[str]:
+    try:
+        module = importlib.import_module("lenet_fast.backends.cython_backend")
+    except ImportError:
+        return ["cython"]  # one place-holder, which says why it is left out
+    return [f"cython-{isa}" for isa in module.instruction_sets()]
+
+
+BACKENDS = ["numpy", "numba", *_cython_builds()]
+"""Every backend; the compiled one with each instruction set of this machine."""
+
+LANE_BACKENDS = [build for build in BACKENDS if build != "numpy"]
+"""Those with kernels for the lane engine: NumPy has none, by design."""
+
+
+@contextlib.contextmanager
+def using(build: str) -> Iterator[str]:
+    """Run a ``with`` block on one of the BACKENDS; yields what to pass as ``backend=``."""
+    name, _, isa = build.partition("-")
+    try:
+        module = importlib.import_module(f"lenet_fast.backends.{name}_backend")
+    except ImportError as error:
+        missing(f"the {name} backend cannot be used: {error}")
+    with module.use_isa(isa) if isa else contextlib.nullcontext():
+        yield name
+
+
+@contextlib.contextmanager
+def using_lanes(build: str) -> Iterator[str]:
+    """Likewise, for the lane engine. Kernels that are there and do not work are no reason to leave
+    a test out: whatever they raise comes through."""
+    with using(build) as name:
+        module = importlib.import_module(f"lenet_fast.backends.{name}_backend")
+        if module.lane_kernels() is None:
+            missing(f"the {name} backend has no lane kernels")
+        yield name
 
 
 # --- numbers  ---
@@ -353,6 +397,31 @@ def subsample_by_definition(
 
 
 # --- other processes  ---
+
+
+def in_child(function: Callable[[], int], seconds: float = 10) -> int:
+    """Return the exit status of a forked process that runs a function: 99 for an exception, -1 if
+    it hangs."""
+    if not hasattr(os, "fork"):
+        missing("this system has no fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the fork of a process with threads
+        child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            status = function()
+        finally:
+            os._exit(status)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return -1
 
 
 def run_python(

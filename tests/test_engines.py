@@ -1,19 +1,21 @@
-"""The layers engine: gradients and Hessians of whole networks, threads, blocks, memory."""
+"""Engines: gradients and Hessians of whole networks, and which engine is made; and of the layers
+engine its threads, blocks and memory."""
 
 from __future__ import annotations
 
+import re
 import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 from blas import numpy_blas_threads
-from helpers import assert_within, curvatures, normal, require, slopes
+from helpers import assert_within, curvatures, missing, normal, require, slopes
 
 import lenet_fast
 from lenet_fast import engines, losses, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.engines import LayersEngine, Totals
+from lenet_fast.engines import LanesEngine, LayersEngine, Totals
 from lenet_fast.engines.layers import blocks
 from lenet_fast.layers import (
     RBF,
@@ -98,13 +100,15 @@ def digits(rng, n, dtype=np.float32):
 
 
 @PAIRS
-def test_gradients_of_whole_networks_are_slopes(output, loss, rng, backend):
+def test_gradients_of_whole_networks_are_slopes(output, loss, rng, create):
     net = tiny(output)
-    engine = LayersEngine(net, loss, backend=backend, threads=1)
+    engine = create(net, loss, threads=1)
     x, labels = examples(rng)
     totals, gradients = engine.loss_and_gradients(x, labels)
     assert list(gradients) == net.trainable_names
-    assert totals == engine.evaluate(x, labels)
+    evaluated = engine.evaluate(x, labels)
+    assert (totals.errors, totals.images) == (evaluated.errors, 5)
+    assert totals.loss == pytest.approx(evaluated.loss, rel=1e-14)
     for name, gradient in gradients.items():
         array = net.parameters[name]
         original = array.copy()
@@ -119,7 +123,7 @@ def test_gradients_of_whole_networks_are_slopes(output, loss, rng, backend):
         assert np.abs(expected).max() > 1e-4
 
 
-def test_gradients_of_lenet5_agree_with_pytorch(rng, backend):
+def test_gradients_of_lenet5_agree_with_pytorch(rng, create):
     torch = require("torch")
     nets = [
         models.lenet5(output=output, pooling=pooling, dtype="float64", seed=1)
@@ -129,7 +133,7 @@ def test_gradients_of_lenet5_agree_with_pytorch(rng, backend):
     for net in nets:
         net.initialise("eblearn", 1)  # lecun1998 would leave the outputs hardly depending on x
         loss = losses.default_for(net)
-        engine = LayersEngine(net, loss, backend=backend)
+        engine = create(net, loss)
         totals, gradients = engine.loss_and_gradients(x, labels)
         p = {
             name: torch.tensor(array, requires_grad=name in gradients)
@@ -245,11 +249,11 @@ def jacobian(layer, seen, array) -> np.ndarray:
 
 
 @PAIRS
-def test_hessian_is_the_papers_recursion(output, loss, rng, backend):
+def test_hessian_is_the_papers_recursion(output, loss, rng, create):
     net = tiny(output)
     x, labels = examples(rng, n=2)
     expected = slow_diagonal(net, loss, x, labels)
-    found = LayersEngine(net, loss, backend=backend).hessian_diagonal(x, labels)
+    found = create(net, loss).hessian_diagonal(x, labels)
     assert list(found) == net.trainable_names
     for name, array in expected.items():
         assert_within(found[name], array, 1e-6 * (1 + np.abs(array)), np.float64, name)
@@ -258,11 +262,11 @@ def test_hessian_is_the_papers_recursion(output, loss, rng, backend):
 
 
 @pytest.mark.parametrize("output", ["linear", "softmax"])
-def test_hessian_of_a_last_layer_is_exact(output, rng):
+def test_hessian_of_a_last_layer_is_exact(output, rng, create):
     # Where nothing bends between the weight and the loss, and one weight reaches one output, the
     # recursion drops nothing.
     net = tiny(output)
-    engine = LayersEngine(net, losses.default_for(net), backend="numpy")
+    engine = create(net, losses.default_for(net))
     x, labels = examples(rng)
     found = engine.hessian_diagonal(x, labels)
     last = net.layers[-1].name
@@ -279,7 +283,7 @@ def test_hessian_of_a_last_layer_is_exact(output, rng):
         assert_within(found[name], expected, 1e-7, np.float64, name)
 
 
-def test_hessian_below_the_rbf_of_a_linear_criterion(rng):
+def test_hessian_below_the_rbf_of_a_linear_criterion(rng, create):
     # With j = 0 and all penalties large the loss is y_D, linear: only the RBF's own curvature is
     # left, 2 for every input, and F6 sees 2 f'^2 (papers: twice the rubbish class's probability).
     net = Network(
@@ -288,7 +292,7 @@ def test_hessian_below_the_rbf_of_a_linear_criterion(rng):
         output="rbf",
         dtype="float64",
     )
-    engine = LayersEngine(net, losses.MAP(0.0))
+    engine = create(net, losses.MAP(0.0))
     x, labels = examples(rng, shape=(1, 3, 3))
     h = engine.hessian_diagonal(x, labels)
     assert_within(h["dense1.b"], np.full(4, 2.0), 1e-9)
@@ -327,7 +331,7 @@ def test_threads_change_no_bit(output, rng, backend):
     x, labels = digits(rng, 75)
     results = []
     for threads in (1, 2, 7):
-        engine = engines.create(net, losses.default_for(net), backend=backend, threads=threads)
+        engine = LayersEngine(net, losses.default_for(net), backend=backend, threads=threads)
         assert engine.threads == threads
         for _ in range(2):
             totals, gradients = engine.loss_and_gradients(x, labels)
@@ -452,55 +456,30 @@ def test_numpy_products_keep_to_one_thread(threads, rng, monkeypatch):
 # --- edges ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("output", LOSSES)
-def test_empty_batch(output, backend):
-    net = models.lenet5(output=output)
-    engine = LayersEngine(net, losses.default_for(net), backend=backend)
-    x, labels = np.zeros((0, 1, 32, 32), np.float32), np.zeros(0, int)
-    assert engine.predict(x).shape == (0, 10)
-    assert engine.predict(x).dtype == np.float32
-    assert engine.evaluate(x, labels) == Totals(0.0, 0, 0)
-    totals, gradients = engine.loss_and_gradients(x, labels)
-    assert totals == Totals()
-    for found in (gradients, engine.hessian_diagonal(x, labels)):
-        assert list(found) == net.trainable_names
-        for name, array in found.items():
-            assert array.shape == net.parameters[name].shape
-            assert not array.any()
-
-
-def test_single_image(rng, backend):
+def test_single_image(rng, create):
     net = models.lenet5()
-    engine = LayersEngine(net, losses.MAP(), backend=backend)
+    engine = create(net, losses.MAP())
     x, _ = digits(rng, 3)
     whole = engine.predict(x)
     assert_within(engine.predict(x[1:2]), whole[1:2], 1e-4 * np.abs(whole).max(), np.float32)
 
 
-def test_errors_are_counted(rng):
-    net = models.lenet5()
-    engine = LayersEngine(net, losses.MAP())
+@pytest.mark.parametrize("output", LOSSES)
+def test_errors_are_counted(output, rng, create):
+    net = models.lenet5(output=output)
+    net.initialise("eblearn", 2)  # lecun1998 would let one class win always
+    engine = create(net, losses.default_for(net))
     x, _ = digits(rng, 40)
-    winners = engine.predict(x).argmin(axis=1)
+    winners = net.classify(engine.predict(x))
+    assert len(set(winners)) > 1
     assert engine.evaluate(x, winners).errors == 0
     winners[:7] = (winners[:7] + 1) % 10
     assert engine.evaluate(x, winners).errors == 7
 
 
-def test_any_layout_and_integer_dtype(rng):
-    net = models.lenet5()
-    engine = LayersEngine(net, losses.MAP())
-    x, labels = digits(rng, 8)
-    expected = engine.evaluate(x, labels)
-    x.flags.writeable = False
-    assert engine.evaluate(x, labels.astype(np.uint8)) == expected
-    assert engine.evaluate(np.asfortranarray(x), labels.astype(np.int32)) == expected
-    assert engine.evaluate(x[::-1][::-1], labels) == expected
-
-
-def test_layers_without_parameters_alone(rng):
+def test_layers_without_parameters_alone(rng, create):
     net = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
-    engine = LayersEngine(net, losses.MAP())
+    engine = create(net, losses.MAP())
     x = normal(rng, 5, 1, 2, 2, dtype=np.float32)
     labels = np.zeros(5, int)
     totals, gradients = engine.loss_and_gradients(x, labels)
@@ -509,18 +488,18 @@ def test_layers_without_parameters_alone(rng):
     assert engine.hessian_diagonal(x, labels) == {}
 
 
-def test_weights_of_the_moment_are_used(rng):
+def test_weights_of_the_moment_are_used(rng, create):
     net = models.lenet5()
-    engine = LayersEngine(net, losses.MAP())
+    engine = create(net, losses.MAP())
     x, _ = digits(rng, 2)
     before = engine.predict(x)
     net.parameters["F6.b"][...] += 1
     assert (engine.predict(x) != before).any()
 
 
-def test_nan_is_not_hidden(rng, backend):
+def test_nan_is_not_hidden(rng, create):
     net = models.lenet5()
-    engine = LayersEngine(net, losses.MAP(), backend=backend)
+    engine = create(net, losses.MAP())
     x, labels = digits(rng, 2)
     net.parameters["F6.b"][0] = np.nan
     totals, gradients = engine.loss_and_gradients(x, labels)
@@ -528,61 +507,144 @@ def test_nan_is_not_hidden(rng, backend):
     assert np.isnan(gradients["F6.b"]).any()
 
 
-@pytest.mark.parametrize(
-    ("x", "labels", "error", "text"),
-    [
-        (np.zeros((2, 1, 28, 28), "f4"), [0, 1], ValueError, r"x: expected shape \(2, 1, 32, 32\)"),
-        (np.zeros((2, 1, 32, 32), "f8"), [0, 1], TypeError, "x: expected dtype float32"),
-        (np.zeros((2, 1, 32, 32), "u1"), [0, 1], TypeError, "x: expected dtype float32"),
-        (np.zeros((2, 32, 32), "f4"), [0, 1], ValueError, "x: expected 4 axes"),
-        ([[0.0]], [0, 1], TypeError, "x: expected a NumPy array"),
-        (np.zeros((2, 1, 32, 32), "f4"), [0], ValueError, r"labels: expected shape \(2,\)"),
-        (
-            np.zeros((2, 1, 32, 32), "f4"),
-            [0, 10],
-            ValueError,
-            "labels: expected labels from 0 to 9",
-        ),
-        (
-            np.zeros((2, 1, 32, 32), "f4"),
-            [0.0, 1.0],
-            TypeError,
-            "labels: expected an integer dtype",
-        ),
-    ],
-)
-def test_wrong_arguments(x, labels, error, text):
-    engine = LayersEngine(models.lenet5(), losses.MAP())
-    for run in (engine.evaluate, engine.loss_and_gradients, engine.hessian_diagonal):
-        with pytest.raises(error, match=text):
-            run(x, np.array(labels))
-    if "labels" not in text:
-        with pytest.raises(error, match=text):
-            engine.predict(x)
-
-
 # --- create -------------------------------------------------------------------------------------
 
 
 def test_create_checks_its_arguments():
     net = models.lenet5()
-    for name in ("lanes", "online", "torch"):
-        with pytest.raises(ValueError, match="engine: expected one of auto, layers, got"):
+    assert engines.NAMES == ("auto", "lanes", "layers")
+    for name in ("online", "torch"):
+        with pytest.raises(ValueError, match="engine: expected one of auto, lanes, layers, got"):
             engines.create(net, losses.MAP(), engine=name)
-    with pytest.raises(ValueError, match="backend: expected one of cython, numba, numpy"):
-        engines.create(net, losses.MAP(), backend="cuda")
-    with pytest.raises(ValueError, match="threads: expected an int from 1"):
-        engines.create(net, losses.MAP(), threads=0)
-    with pytest.raises(ValueError, match="loss: expected map for a network with output 'rbf', got"):
-        engines.create(net, losses.CrossEntropy())
+    for name in engines.NAMES:
+        with pytest.raises(ValueError, match="backend: expected one of cython, numba, numpy"):
+            engines.create(net, losses.MAP(), engine=name, backend="cuda")
+        with pytest.raises(ValueError, match="threads: expected an int from 1"):
+            engines.create(net, losses.MAP(), engine=name, backend=with_lanes(), threads=0)
+        with pytest.raises(ValueError, match="loss: expected map for a network with output 'rbf'"):
+            engines.create(net, losses.CrossEntropy(), engine=name)
 
 
-@pytest.mark.parametrize("name", ["auto", "layers"])
-def test_create(name):
+def with_lanes() -> str:
+    """Return a backend with kernels for the lane engine, or leave the test out."""
+    for name, status in lenet_fast.backends.available().items():
+        if status.usable and lenet_fast.backends.get(name).lane_kernels() is not None:
+            return name
+    missing("no backend here has lane kernels")
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", ["auto", "lanes"])
+def test_lanes_are_taken_where_they_can_be(name):
     net = models.lenet5()
-    engine = engines.create(net, losses.MAP(), engine=name, threads=3)
-    assert (engine.name, engine.threads) == ("layers", 3)
-    assert engine.backend == lenet_fast.backends.current()
+    backend = with_lanes()
+    engine = engines.create(net, losses.MAP(), engine=name, backend=backend, threads=3)
+    assert type(engine) is LanesEngine
+    assert (engine.name, engine.backend, engine.threads) == ("lanes", backend, 3)
+    assert engine.note == ""
+    with lenet_fast.use_backend(backend):
+        assert engines.create(net, losses.MAP(), engine=name).backend == backend
+
+
+def test_layers_are_taken_where_asked_for(backend):
+    engine = engines.create(
+        models.lenet5(), losses.MAP(), engine="layers", backend=backend, threads=3
+    )
+    assert type(engine) is LayersEngine
+    assert (engine.name, engine.backend, engine.threads) == ("layers", backend, 3)
+    assert engine.note == ""
+
+
+class Halved(Dense):
+    """A layer that the library does not know: half of a dense one."""
+
+    def forward(self, x, backend=None):
+        return super().forward(x, backend) / 2
+
+
+class Shifted(Tanh):
+    """Likewise, of a squashing layer."""
+
+    def forward(self, x, backend=None):
+        return super().forward(x, backend) + 1
+
+
+class Twice(losses.CrossEntropy):
+    """A loss that the library does not know."""
+
+    def values(self, outputs, labels, backend=None):
+        return 2 * super().values(outputs, labels, backend)
+
+
+UNSUPPORTED = {
+    "RBF in the middle": (
+        lambda: [Dense(9, 2), RBF(2, 2, centres=np.eye(2), name="MID"), Tanh(), Dense(2, 3)],
+        losses.MeanSquaredError(),
+        "layer MID: the lane engine runs an RBF layer as the last one only; use engine='layers'",
+    ),
+    "layer": (
+        lambda: [Halved(9, 3, name="HALF")],
+        losses.MeanSquaredError(),
+        "layer HALF: the lane engine does not know Halved; use engine='layers'",
+    ),
+    "squashing layer": (
+        lambda: [Dense(9, 3), Shifted(name="UP"), Dense(3, 3)],
+        losses.MeanSquaredError(),
+        "layer UP: the lane engine does not know Shifted; use engine='layers'",
+    ),
+    "loss": (
+        lambda: [Dense(9, 3)],
+        Twice(),
+        "loss: the lane engine does not know Twice; use engine='layers'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_what_lanes_cannot_run_is_said(case, rng):
+    layers, loss, message = UNSUPPORTED[case]
+    net = Network(layers(), input_shape=(1, 3, 3), output=loss.output)
+    net.initialise("lecun_sqrt")
+    backend = with_lanes()
+    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
+        engines.create(net, loss, engine="lanes", backend=backend)
+    assert issubclass(engines.Unsupported, ValueError)
+    engine = engines.create(net, loss, backend=backend, threads=2)
+    assert (engine.name, engine.backend, engine.threads) == ("layers", backend, 2)
+    assert engine.note == message
+    # What is unknown is run, not what it derives from.
+    x, labels = examples(rng, shape=(1, 3, 3), dtype=np.float32)
+    expected = LayersEngine(net, loss, backend="numpy").evaluate(x, labels)
+    assert engine.evaluate(x, labels).loss == pytest.approx(expected.loss, rel=1e-5)
+
+
+def test_numpy_has_no_lanes_by_design():
+    net = models.lenet5()
+    message = (
+        "engine: the lane engine has no numpy kernels; use backend='cython' or 'numba', or "
+        "engine='layers'"
+    )
+    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
+        engines.create(net, losses.MAP(), engine="lanes", backend="numpy")
+    with (
+        lenet_fast.use_backend("numpy"),
+        pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"),
+    ):
+        engines.create(net, losses.MAP(), engine="lanes")
+    engine = engines.create(net, losses.MAP(), backend="numpy")
+    assert (engine.name, engine.backend, engine.note) == ("layers", "numpy", message)
+
+
+def test_auto_hides_no_missing_backend(monkeypatch):
+    """What is wrong with the backend itself is no reason to take another engine."""
+
+    def gone(name):
+        raise ImportError(f"no {name} here")
+
+    monkeypatch.setattr(lenet_fast.backends, "_load", gone)
+    for name in engines.NAMES:
+        with pytest.raises(ImportError, match="no numba here"):
+            engines.create(models.lenet5(), losses.MAP(), engine=name, backend="numba")
 
 
 def test_backend_is_settled_at_construction(monkeypatch, rng):

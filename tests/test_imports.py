@@ -19,7 +19,10 @@ KERNELS = Path(__file__).parents[1] / "kernels"
 
 # The storeys of the house, from the ground. A module imports from its own or from below.
 STOREYS = (
-    {"errors", "shapes", "checks", "configs", "connections", "bitmaps", "threads", "backends"},
+    {
+        *("errors", "shapes", "checks", "configs", "connections", "bitmaps"),
+        *("pixels", "threads", "backends"),
+    },
     {"ops"},
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines"},

@@ -1,12 +1,14 @@
-"""SGD, against numbers worked out by hand and against PyTorch's."""
+"""SGD and AdamW, against numbers worked out by hand, their bare definitions and PyTorch's."""
 
 import json
+import math
 
 import numpy as np
 import pytest
-from helpers import require
+from helpers import assert_within, complains, require
 
-from lenet_fast.training import SGD, optimisers
+from lenet_fast.engines import interface
+from lenet_fast.training import SGD, AdamW, optimisers
 
 SHAPES = {"C1.w": (6, 1, 5, 5), "C1.b": (6,), "F6.w": (7, 11)}
 
@@ -14,6 +16,26 @@ SHAPES = {"C1.w": (6, 1, 5, 5), "C1.b": (6,), "F6.w": (7, 11)}
 def random_arrays(seed, dtype="float64"):
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=shape).astype(dtype) for name, shape in SHAPES.items()}
+
+
+def random_factors(seed=7, dtype="float64"):
+    """Factors of two of the three parameters, some of them zero."""
+    rng = np.random.default_rng(seed)
+    found = {name: rng.uniform(0, 2, SHAPES[name]).astype(dtype) for name in ("C1.w", "F6.w")}
+    found["F6.w"][2] = 0
+    return found
+
+
+MAKERS = {
+    "sgd": lambda **more: SGD(**more),
+    "momentum": lambda **more: SGD(0.9, 0.01, **more),
+    "nesterov": lambda **more: SGD(0.9, 0.01, nesterov=True, **more),
+    "adamw": lambda **more: AdamW(weight_decay=0.1, **more),
+}
+every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+# --- what a step does  ---
 
 
 def test_plain_sgd_by_hand():
@@ -29,106 +51,557 @@ def test_momentum_and_weight_decay_by_hand():
     assert w["w"][0] == 3
     sgd.step(w, {"w": np.array([3.0])}, rate=0.25)  # v = 1 + 3 + 0.75 = 4.75;  w = 3 - 1.1875
     assert w["w"][0] == 1.8125
-    assert sgd.state()["w"][0] == 4.75
+    assert sgd.state()["velocities/w"][0] == 4.75
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_agrees_with_pytorch(momentum, weight_decay, dtype):
+def test_nesterov_by_hand():
+    w = {"w": np.array([4.0])}
+    sgd = SGD(momentum=0.5, weight_decay=0.25, nesterov=True)
+    sgd.step(w, {"w": np.array([1.0])}, rate=0.5)  # g = 2, v = 2;          w = 4 - (2 + 1) / 2
+    assert w["w"][0] == 2.5
+    sgd.step(w, {"w": np.array([3.0])}, rate=0.25)  # g = 3.625, v = 4.625;  5.9375 / 4 = 1.484375
+    assert w["w"][0] == 1.015625
+    assert sgd.state()["velocities/w"][0] == 4.625
+
+
+def test_adamw_by_hand():
+    w = {"w": np.array([2.0])}
+    adamw = AdamW(beta1=0.5, beta2=0.75, epsilon=4, weight_decay=0.25)
+    # m = 2, v = 4; m' = 2 / 0.5, v' = 4 / 0.25; 4 / (4 + 4) + 0.25 * 2 = 1; w = 2 - 0.5
+    adamw.step(w, {"w": np.array([4.0])}, rate=0.5)
+    assert w["w"][0] == 1.5
+    # m = 1 - 2, v = 3 + 4; m' = -1 / 0.75, v' = 7 / 0.4375; -1/6 + 0.375; w = 1.5 - 0.1041666...
+    adamw.step(w, {"w": np.array([-4.0])}, rate=0.5)
+    assert w["w"][0] == pytest.approx(1.5 - 5 / 48, rel=1e-15)
+    assert [slot["w"][0] for slot in adamw.slots(w)] == [-1, 7]
+    assert adamw.steps == 2
+
+
+def test_the_first_step_of_adamw_is_the_rate_whatever_the_gradient():
+    w = {"w": np.zeros(4)}
+    AdamW(epsilon=1e-30).step(w, {"w": np.array([1e-9, -1e-3, 1.0, 1e9])}, rate=0.25)
+    np.testing.assert_allclose(w["w"], [-0.25, 0.25, -0.25, -0.25], rtol=1e-14)
+
+
+def test_factors_by_hand():
+    w = {"w": np.array([4.0, 4.0, 4.0]), "b": np.array([1.0])}
+    g = {"w": np.array([1.0, 1.0, 1.0]), "b": np.array([2.0])}
+    sgd = SGD(momentum=0.5, weight_decay=0.25, factors={"w": np.array([0.0, 1.0, 0.5])})
+    sgd.step(w, g, rate=0.5)
+    assert w["w"].tolist() == [4, 3, 3.5]
+    assert w["b"].tolist() == [1 - 0.5 * 2.25]
+    # The velocities are those of steps without factors.
+    assert sgd.state()["velocities/w"].tolist() == [2, 2, 2]
+
+
+def by_definition(rule, w, gradients, rates, factors):
+    """Return a weight after some steps: one Python float, the formulas of the docstrings."""
+    v, m, s = 0.0, 0.0, 0.0
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        if rule.name == "sgd":
+            g = g + rule.weight_decay * w
+            v = rule.momentum * v + g
+            w = w - rate * factors * (g + rule.momentum * v if rule.nesterov else v)
+        else:
+            m = rule.beta1 * m + (1 - rule.beta1) * g
+            s = rule.beta2 * s + (1 - rule.beta2) * g**2
+            first, second = m / (1 - rule.beta1**t), s / (1 - rule.beta2**t)
+            w = w - rate * factors * (
+                first / (math.sqrt(second) + rule.epsilon) + rule.weight_decay * w
+            )
+    return w
+
+
+@every
+def test_agrees_with_the_definition_for_each_weight(make, dtype):
+    steps, factors = 6, random_factors(dtype=dtype)
+    optimiser, before = make(factors=factors), random_arrays(0, dtype)
+    now = {name: w.copy() for name, w in before.items()}
+    gradients = [random_arrays(step + 1, dtype) for step in range(steps)]
+    rates = [0.1 / (1 + step // 4) for step in range(steps)]
+    for gradient, rate in zip(gradients, rates, strict=True):
+        optimiser.step(now, gradient, rate)
+    for name, w in now.items():
+        expected = np.zeros(w.shape)
+        for at in np.ndindex(w.shape):
+            expected[at] = by_definition(
+                optimiser.rule,
+                float(before[name][at]),
+                [float(gradient[name][at]) for gradient in gradients],
+                rates,
+                float(factors[name][at]) if name in factors else 1.0,
+            )
+        assert_within(w, expected, bound(steps, dtype), dtype, name)
+        if name in factors:
+            unmoved = factors[name] == 0
+            np.testing.assert_array_equal(w[unmoved], before[name][unmoved])
+            assert (w[~unmoved] != before[name][~unmoved]).all()
+
+
+def bound(steps, dtype):
+    """Return how far two computations of some steps, of rates up to 0.1, may be apart.
+
+    Weights are below 8, velocities below 12, quotients of moments below 2. Step k rounds the
+    weight twice, the decay included, by 2 eps; and it takes off 0.1 times a velocity, of k
+    terms with two roundings each: 0.1 * 12 * k eps. Both computations do.
+    """
+    return 2 * sum(4 + 1.2 * k for k in range(1, steps + 1)) * float(np.finfo(dtype).eps)
+
+
+def agrees_with_pytorch(ours, judge, dtype):
     torch = require("torch")
-    ours = random_arrays(0, dtype)
-    theirs = {name: torch.tensor(w, requires_grad=True) for name, w in ours.items()}
-    sgd = SGD(momentum, weight_decay)
-    judge = torch.optim.SGD(theirs.values(), lr=0.1, momentum=momentum, weight_decay=weight_decay)
+    w = random_arrays(0, dtype)
+    theirs = {name: torch.tensor(array, requires_grad=True) for name, array in w.items()}
+    reference = judge(torch, list(theirs.values()))
+    before = {name: array.copy() for name, array in w.items()}
     for step in range(10):
         rate = 0.1 / (1 + step // 4)
         gradients = random_arrays(step + 1, dtype)
-        sgd.step(ours, gradients, rate)
-        judge.param_groups[0]["lr"] = rate
-        for name, w in theirs.items():
-            w.grad = torch.tensor(gradients[name])
-        judge.step()
-    # Ten steps of four operations on values of order one: 40 roundings of half an ulp each, and
-    # as many in PyTorch.
-    bound = 40 * np.finfo(dtype).eps * 4
-    for name, w in ours.items():
-        np.testing.assert_allclose(w, theirs[name].detach().numpy(), rtol=0, atol=bound)
+        ours.step(w, gradients, rate)
+        reference.param_groups[0]["lr"] = rate
+        for name, tensor in theirs.items():
+            tensor.grad = torch.tensor(gradients[name])
+        reference.step()
+    for name, array in w.items():
+        assert_within(array, theirs[name].detach().numpy(), bound(10, dtype), dtype, name)
+        assert (np.abs(array - before[name]) > 100 * bound(10, dtype)).mean() > 0.5
 
 
-def test_works_in_place_in_the_dtype_of_the_network_and_leaves_gradients_alone():
+@pytest.mark.parametrize(
+    ("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True), (0.5, True)]
+)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_sgd_agrees_with_pytorch(momentum, nesterov, weight_decay, dtype):
+    agrees_with_pytorch(
+        SGD(momentum, weight_decay, nesterov),
+        lambda torch, tensors: torch.optim.SGD(
+            tensors, lr=0.1, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
+        ),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"weight_decay": 0.0},
+        {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3, "weight_decay": 0.3},
+        {"beta1": 0.0, "beta2": 0.0, "epsilon": 0.1},
+    ],
+    ids=str,
+)
+def test_adamw_agrees_with_pytorch(options, dtype):
+    theirs = {
+        "eps": options.get("epsilon", 1e-8),
+        "weight_decay": options.get("weight_decay", 0.01),
+    }
+    betas = (options.get("beta1", 0.9), options.get("beta2", 0.999))
+    agrees_with_pytorch(
+        AdamW(**options),
+        lambda torch, tensors: torch.optim.AdamW(tensors, lr=0.1, betas=betas, **theirs),
+        dtype,
+    )
+
+
+@every
+def test_works_in_place_in_the_dtype_of_the_network_and_leaves_gradients_alone(make):
     w, g = random_arrays(0, "float32"), random_arrays(1, "float32")
     arrays, before = dict(w), {name: array.copy() for name, array in g.items()}
     for array in g.values():
         array.flags.writeable = False
-    sgd = SGD(momentum=0.9, weight_decay=0.1)
-    sgd.step(w, g, 0.1)
-    sgd.step(w, g, 0.1)
+    optimiser = make(factors=random_factors(dtype="float32"))
+    optimiser.step(w, g, 0.1)
+    optimiser.step(w, g, np.float64(0.1))
     for name, array in w.items():
         assert array is arrays[name]
         assert array.dtype == np.float32
-        assert sgd.state()[name].dtype == np.float32
+        for slot in optimiser.slots(w):
+            assert slot[name].dtype == np.float32
         np.testing.assert_array_equal(g[name], before[name])
 
 
-def test_absent_links_stay_zero_and_parameters_without_gradient_stay_as_they_are():
-    w, g = random_arrays(0), random_arrays(1)
+@every
+def test_a_rate_that_is_a_numpy_number_changes_no_bit(make):
+    one, other = random_arrays(0, "float32"), random_arrays(0, "float32")
+    make().step(one, random_arrays(1, "float32"), 0.1)
+    make().step(other, random_arrays(1, "float32"), np.float64(0.1))
+    for name, w in one.items():
+        np.testing.assert_array_equal(w, other[name])
+
+
+@every
+def test_absent_links_stay_zero_and_parameters_without_gradient_stay_as_they_are(make):
+    w, g = random_arrays(0, "float32"), random_arrays(1, "float32")
     w["C1.w"][2:4] = g["C1.w"][2:4] = 0
     fixed = w["F6.w"].copy()
     del g["F6.w"]
-    sgd = SGD(momentum=0.9, weight_decay=0.1)
+    optimiser = make()
     for _ in range(5):
-        sgd.step(w, g, 0.1)
+        optimiser.step(w, g, 0.1)
     assert (w["C1.w"][2:4] == 0).all()
     np.testing.assert_array_equal(w["F6.w"], fixed)
-    assert "F6.w" not in sgd.state()
+    assert not [name for name in optimiser.state() if "F6.w" in name]
 
 
-def test_state_taken_over_goes_on_with_the_same_bits():
-    one, other = random_arrays(0, "float32"), random_arrays(0, "float32")
-    first, second = SGD(0.9, 0.01), SGD(0.9, 0.01)
-    for step in range(3):
-        for w, sgd in ((one, first), (other, second)):
-            sgd.step(w, random_arrays(step, "float32"), 0.1)
-    third = optimisers.from_config(json.loads(json.dumps(second.config())))
-    third.load_state(second.state(), other)
-    for step in range(3):
-        for w, sgd in ((one, first), (other, third)):
-            sgd.step(w, random_arrays(step + 9, "float32"), 0.1)
-    for name in SHAPES:
-        np.testing.assert_array_equal(one[name], other[name])
-        # A third optimiser that went on with the second's arrays would change them too.
-        assert not np.shares_memory(second.state()[name], third.state()[name])
+# --- what an engine needs that makes the steps on its own  ---
 
 
-def test_no_state_without_momentum():
-    sgd = SGD()
-    sgd.step(random_arrays(0), random_arrays(1), 0.1)
-    assert sgd.state() == {}
-
-
-def test_bad_arguments():
-    for momentum in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="momentum: expected"):
-            SGD(momentum)
-    for decay in (-0.1, float("inf")):
-        with pytest.raises(ValueError, match="weight_decay: expected"):
-            SGD(weight_decay=decay)
-    with pytest.raises(TypeError, match="momentum: expected"):
-        SGD("0.9")
-    with pytest.raises(ValueError, match="optimiser: expected a type out of"):
-        optimisers.from_config({"type": "adam"})
+def test_rules():
+    assert SGD().rule == ("sgd", 0.0, False, 0.0, 0.0, 0.0, 0.0)
+    assert SGD(0.9, 0.1, nesterov=True).rule == interface.Rule(
+        "sgd", momentum=0.9, nesterov=True, weight_decay=0.1
+    )
+    assert AdamW(0.8, 0.9, 1e-6, 0.2).rule == interface.Rule(
+        "adamw", weight_decay=0.2, beta1=0.8, beta2=0.9, epsilon=1e-6
+    )
+    assert AdamW().rule == ("adamw", 0.0, False, 0.01, 0.9, 0.999, 1e-8)
 
 
 @pytest.mark.parametrize(
-    "state",
+    ("make", "count"), list(zip(MAKERS.values(), (0, 1, 1, 2), strict=True)), ids=MAKERS
+)
+def test_slots_are_made_of_zeros_and_are_live(make, count):
+    w = random_arrays(0, "float32")
+    w["C1.w"] = np.asfortranarray(w["C1.w"])
+    few = {name: w[name] for name in ("F6.w", "C1.w")}
+    optimiser = make()
+    slots = optimiser.slots(few)
+    assert len(slots) == count
+    assert optimiser.steps == 0
+    for slot in slots:
+        assert list(slot) == ["F6.w", "C1.w"]
+        for name, array in slot.items():
+            assert not array.any()
+            assert (array.shape, array.dtype) == (w[name].shape, w[name].dtype)
+            assert array.flags.c_contiguous
+            assert array.flags.writeable
+    again = optimiser.slots(w)
+    for slot, other in zip(slots, again, strict=True):
+        assert list(other) == list(w)
+        assert all(other[name] is array for name, array in slot.items())
+    # What is done to them by hand, the next step goes on from.
+    for slot in slots:
+        for array in slot.values():
+            array += 0.25
+    plain, other = make(), {name: array.copy() for name, array in w.items()}
+    optimiser.step(w, random_arrays(1, "float32"), 0.1)
+    plain.step(other, random_arrays(1, "float32"), 0.1)
+    for name, array in w.items():
+        assert (array != other[name]).any() == (count > 0 and name in few)
+
+
+@every
+def test_steps_made_by_another_hand_are_counted_on(make):
+    """An engine that follows rule, slots, steps and factors is as good as the optimiser."""
+    one, other = random_arrays(0), random_arrays(0)
+    optimiser, twin = make(factors=random_factors()), make(factors=random_factors())
+    for step in range(6):
+        gradients = random_arrays(step + 1)
+        optimiser.step(one, gradients, 0.1)
+        if step % 2:
+            twin.step(other, gradients, 0.1)
+        else:
+            _step_by_hand(twin, other, gradients, 0.1)
+    assert optimiser.steps == twin.steps == 6
+    for name, w in one.items():
+        np.testing.assert_allclose(w, other[name], rtol=1e-13, atol=1e-13)
+
+
+def _step_by_hand(optimiser, parameters, gradients, rate):
+    rule, slots = optimiser.rule, optimiser.slots(parameters)
+    optimiser.steps += 1
+    for name, w in parameters.items():
+        g = gradients[name]
+        if rule.name == "sgd":
+            change = g + rule.weight_decay * w
+            if slots:
+                v = slots[0][name]
+                v[...] = rule.momentum * v + change
+                change = change + rule.momentum * v if rule.nesterov else v
+        else:
+            m, v = slots[0][name], slots[1][name]
+            m[...] = rule.beta1 * m + (1 - rule.beta1) * g
+            v[...] = rule.beta2 * v + (1 - rule.beta2) * g**2
+            mean = m / (1 - rule.beta1**optimiser.steps)
+            root = np.sqrt(v / (1 - rule.beta2**optimiser.steps))
+            change = mean / (root + rule.epsilon) + rule.weight_decay * w
+        w -= rate * optimiser.factors.get(name, 1.0) * change
+
+
+@every
+def test_steps_are_counted_and_may_be_set(make):
+    optimiser = make()
+    for _ in range(3):
+        optimiser.step(random_arrays(0), random_arrays(1), 0.1)
+    assert optimiser.steps == 3
+    optimiser.steps += 4
+    assert optimiser.steps == 7
+    for wrong in (-1, 2**63):
+        with pytest.raises(
+            ValueError, match="steps: expected an int from 0 to 9223372036854775807"
+        ):
+            optimiser.steps = wrong
+    with pytest.raises(TypeError, match=r"steps: expected an int, got float 1\.5"):
+        optimiser.steps = 1.5
+    assert optimiser.steps == 7
+
+
+def test_factors_are_copied_and_may_be_set():
+    given = random_factors()
+    sgd = SGD(factors=given)
+    assert list(sgd.factors) == list(given)
+    given["C1.w"][...] = np.nan
+    assert np.isfinite(sgd.factors["C1.w"]).all()
+    sgd.factors = {}
+    assert sgd.factors == SGD().factors == {}
+    sgd.factors = {"C1.b": np.full(6, 0.5)[::-1]}
+    w = {"C1.b": np.zeros(6)}
+    sgd.step(w, {"C1.b": np.ones(6)}, 1)
+    sgd.factors["C1.b"][0] = 0  # live, as the slots are
+    sgd.step(w, {"C1.b": np.ones(6)}, 1)
+    assert w["C1.b"].tolist() == [-0.5] + 5 * [-1]
+
+
+# --- state  ---
+
+
+@every
+@pytest.mark.parametrize("factors", [None, random_factors(dtype="float32")], ids=["", "factors"])
+def test_state_taken_over_goes_on_with_the_same_bits(make, factors):
+    one, other = random_arrays(0, "float32"), random_arrays(0, "float32")
+    first, second = make(factors=factors), make(factors=factors)
+    for step in range(3):
+        for w, optimiser in ((one, first), (other, second)):
+            optimiser.step(w, random_arrays(step, "float32"), 0.1)
+    third = optimisers.from_config(json.loads(json.dumps(second.config())))
+    third.load_state(second.state(), other)
+    assert third.config() == second.config()
+    assert repr(third) == repr(second)
+    assert third.steps == 3
+    for step in range(3):
+        for w, optimiser in ((one, first), (other, third)):
+            optimiser.step(w, random_arrays(step + 9, "float32"), 0.1)
+    for name in SHAPES:
+        np.testing.assert_array_equal(one[name], other[name])
+    old, new = second.state(), third.state()
+    assert old.keys() == new.keys() == first.state().keys()
+    for name in old:
+        # A third optimiser that went on with the second's arrays would change them too.
+        assert not np.shares_memory(old[name], new[name])
+        np.testing.assert_array_equal(new[name], first.state()[name])
+
+
+def test_the_names_of_a_state():
+    w, g = {"C1.w": np.ones(2), "a/b": np.ones(3)}, {"C1.w": np.ones(2), "a/b": np.ones(3)}
+    optimiser = AdamW(factors={"a/b": np.ones(3)})
+    assert list(optimiser.state()) == ["steps", "factors/a/b"]
+    optimiser.step(w, g, 0.1)
+    state = optimiser.state()
+    assert sorted(state) == [
+        *("factors/a/b", "first_moments/C1.w", "first_moments/a/b"),
+        *("second_moments/C1.w", "second_moments/a/b", "steps"),
+    ]
+    assert (state["steps"].dtype, state["steps"].tolist()) == (np.int64, [1])
+    other = AdamW()
+    other.load_state(state, w)
+    assert other.state().keys() == state.keys()
+
+
+def test_only_steps_without_momentum():
+    sgd = SGD()
+    assert sgd.state()["steps"].tolist() == [0]
+    sgd.step(random_arrays(0), random_arrays(1), 0.1)
+    assert {name: array.tolist() for name, array in sgd.state().items()} == {"steps": [1]}
+
+
+@every
+def test_a_state_before_the_first_step(make):
+    optimiser, other = make(), make(factors=random_factors())
+    optimiser.load_state(other.state(), random_arrays(0))
+    assert optimiser.steps == 0
+    assert optimiser.factors.keys() == other.factors.keys()
+    optimiser.load_state(make().state(), random_arrays(0))
+    assert optimiser.factors == {}
+
+
+def full_state():
+    """Return a state of AdamW for the parameters of SHAPES, all ones, after five steps."""
+    kinds = ("first_moments", "second_moments", "factors")
+    state = {f"{kind}/{name}": np.ones(shape) for kind in kinds for name, shape in SHAPES.items()}
+    return state | {"steps": np.array([5], np.int64)}
+
+
+NOT_FINITE = np.array([0, 0, np.nan, 0, 0, 0])
+BELOW_ZERO = np.array([0, 0, 0, 0, -1.0, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
     [
-        {"unknown": np.zeros(6)},
-        {"C1.b": np.zeros(7)},
-        {"C1.b": np.zeros(6, np.float32)},
+        ({"unknown": np.zeros(6)}, "expected steps, first_moments, .* got unknown"),
+        ({"C1.b": np.zeros(6)}, r"expected steps, .* got C1\.b"),
+        ({"velocities/C1.b": np.zeros(6)}, r"expected .* got velocities/C1\.b"),
+        ({"first_moments/F9.w": np.zeros(6)}, r"expected .* got first_moments/F9\.w"),
+        ({"first_moments/C1.b": np.zeros(7)}, r"first_moments\['C1\.b'\]: expected shape \(6,\)"),
+        (
+            {"factors/C1.b": np.zeros((6, 1))},
+            r"factors\['C1\.b'\]: expected shape \(6,\) .* \(6, 1\)",
+        ),
+        (
+            {"second_moments/C1.b": np.zeros(6, "f4")},
+            r"C1\.b'\]: expected dtype float64 .* float32",
+        ),
+        ({"first_moments/C1.b": np.zeros(6, "i8")}, r"C1\.b'\]: expected dtype float64 .* int64"),
+        (
+            {"first_moments/C1.b": NOT_FINITE},
+            r"first.*\['C1\.b'\]: expected finite numbers, got nan",
+        ),
+        ({"second_moments/C1.b": BELOW_ZERO}, r"expected finite numbers not below 0, got -1\.0"),
+        ({"factors/C1.b": BELOW_ZERO}, r"expected finite numbers not below 0, got -1\.0"),
+        ({"factors/C1.b": NOT_FINITE}, r"expected finite numbers not below 0, got nan"),
+        ({"steps": np.array([0], np.int64), "first_moments/C1.b": None}, "first_moments of all"),
+        ({"first_moments/C1.b": None}, r"first_moments of all parameters, got none of \['C1\.b'\]"),
+        ({"second_moments/C1.b": None}, "second_moments of all parameters, got none"),
+        ({"steps": None}, "expected steps, one int64 not below 0, got none"),
+        (
+            {"steps": np.array([-1], np.int64)},
+            r"expected steps, .* got int64 of shape \(1,\): \[-1\]",
+        ),
+        ({"steps": np.array([1.0])}, "expected steps, .* got float64"),
+        ({"steps": np.array(1, np.int64)}, r"expected steps, .* got int64 of shape \(\)"),
+        ({"steps": np.zeros(0, np.int64)}, r"expected steps, .* got int64 of shape \(0,\)"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(change, message):
+    state = {name: array for name, array in (full_state() | change).items() if array is not None}
+    adamw = AdamW()
+    adamw.step(random_arrays(0), random_arrays(1), 0.1)
+    before = {name: array.copy() for name, array in adamw.state().items()}
+    with pytest.raises(ValueError, match=f"^state: .*{message}"):
+        adamw.load_state(state, random_arrays(0))
+    after = adamw.state()
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+    adamw.load_state(full_state(), random_arrays(0))
+    assert adamw.steps == 5
+
+
+def test_a_state_without_moments_is_one_before_the_first_step_only():
+    state = {"steps": np.array([0], np.int64)}
+    AdamW().load_state(state, random_arrays(0))
+    with pytest.raises(ValueError, match="state: expected first_moments of all parameters"):
+        AdamW().load_state({"steps": np.array([1], np.int64)}, random_arrays(0))
+
+
+# --- what is refused  ---
+
+
+@pytest.mark.parametrize("name", ["momentum", "weight_decay", "beta1", "beta2", "epsilon"])
+def test_bad_numbers(name):
+    make = SGD if name == "momentum" else AdamW
+    below_one = name not in ("weight_decay", "epsilon")
+    for wrong in (-0.1, float("nan"), float("inf"), *((1.0, 1.5) if below_one else ())):
+        with complains(name, got=str(wrong)):
+            make(**{name: wrong})
+    for wrong in ("0.9", True, None):
+        with complains(name, TypeError, about="a number"):
+            make(**{name: wrong})
+
+
+def test_an_epsilon_that_float32_cannot_hold():
+    for wrong in (0, 1e-46, 1.17e-38):
+        with complains("epsilon", about="at least 1.1754944e-38", got=str(wrong)):
+            AdamW(epsilon=wrong)
+    w = {"w": np.zeros(1, np.float32)}
+    AdamW(epsilon=1.18e-38).step(w, {"w": np.zeros(1, np.float32)}, 0.1)
+    assert w["w"][0] == 0
+
+
+def test_nesterov_needs_a_momentum():
+    with complains("nesterov", about="a momentum above 0", got="a momentum of 0"):
+        SGD(nesterov=True)
+    for wrong in (1, "yes", None):
+        with complains("nesterov", TypeError, about="a bool", got=repr(wrong)):
+            SGD(0.9, nesterov=wrong)
+
+
+@pytest.mark.parametrize(
+    ("factors", "argument", "error", "about"),
+    [
+        ([1.0], "factors", TypeError, "a mapping of arrays"),
+        ({"w": 2.0}, "factors['w']", TypeError, "a NumPy array"),
+        ({"w": [2.0]}, "factors['w']", TypeError, "a NumPy array"),
+        ({"w": np.ones(2, int)}, "factors['w']", TypeError, "dtype float32 or float64"),
+        ({"w": np.array([1, -0.5])}, "factors['w']", ValueError, "finite numbers not below 0"),
+        ({"w": np.array([1, np.nan])}, "factors['w']", ValueError, "finite numbers not below 0"),
+        ({"w": np.array(np.inf)}, "factors['w']", ValueError, "finite numbers not below 0"),
+    ],
+)
+def test_bad_factors(factors, argument, error, about):
+    for make in (SGD, AdamW):
+        with complains(argument, error, about=about):
+            make(factors=factors)
+    sgd = SGD()
+    with complains(argument, error, about=about):
+        sgd.factors = factors
+
+
+@every
+@pytest.mark.parametrize(
+    ("factors", "argument", "error", "about"),
+    [
+        ({"C9.w": np.ones(6)}, "factors", ValueError, "parameters out of C1.w, C1.b, F6.w"),
+        ({"C1.b": np.ones(7)}, "factors['C1.b']", ValueError, "shape (6,)"),
+        ({"C1.b": np.ones(6, "f4")}, "factors['C1.b']", TypeError, "dtype float64"),
     ],
     ids=["name", "shape", "dtype"],
 )
-def test_state_of_another_network_is_refused(state):
-    with pytest.raises(ValueError, match="state: expected"):
-        SGD(0.9).load_state(state, random_arrays(0))
+def test_factors_that_do_not_fit(make, factors, argument, error, about):
+    w, optimiser = random_arrays(0), make(factors=factors)
+    with complains(argument, error, about=about):
+        optimiser.slots(w)
+    with complains(argument, error, about=about):
+        optimiser.step(w, random_arrays(1), 0.1)
+    assert optimiser.steps == 0
+    for name, array in random_arrays(0).items():
+        np.testing.assert_array_equal(w[name], array)
+
+
+def test_factors_of_parameters_that_are_not_trained_are_refused():
+    """Such a checkpoint could not be read back."""
+    w, g = random_arrays(0), random_arrays(1)
+    del g["F6.w"]
+    with complains("factors", about="out of C1.w, C1.b", got="'F6.w'"):
+        SGD(factors=random_factors()).step(w, g, 0.1)
+
+
+def test_slots_of_another_network_are_refused():
+    adamw = AdamW()
+    adamw.slots(random_arrays(0))
+    with complains("first_moments['C1.b']", about="shape (7,)", got="(6,)"):
+        adamw.slots({"C1.b": np.zeros(7)})
+    with complains("first_moments['C1.b']", TypeError, about="dtype float32", got="float64"):
+        adamw.step({"C1.b": np.zeros(6, "f4")}, {"C1.b": np.zeros(6, "f4")}, 0.1)
+
+
+def test_bad_descriptions():
+    for wrong in ("adam", None, 3):
+        with pytest.raises(ValueError, match="optimiser: expected a type out of sgd, adamw, got"):
+            optimisers.from_config({"type": wrong})
+    for config in ({"type": "sgd", "beta1": 0.9}, {"type": "adamw", "momentum": 0.9}):
+        with pytest.raises(TypeError):
+            optimisers.from_config(config)
+    with pytest.raises(ValueError, match="nesterov: expected"):
+        optimisers.from_config({"type": "sgd", "nesterov": True})
+    with pytest.raises(TypeError, match=r"factors\['w'\]: expected a NumPy array, got list"):
+        optimisers.from_config({"type": "adamw", "factors": {"w": [1.0]}})
+
+
+def test_descriptions_for_people():
+    assert repr(SGD(0.9)) == "SGD(momentum=0.9, weight_decay=0.0, nesterov=False)"
+    assert repr(AdamW()) == ("AdamW(beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.01)")
+    assert repr(SGD(factors={"C1.w": np.ones(2), "C1.b": np.ones(1)})) == (
+        "SGD(momentum=0.0, weight_decay=0.0, nesterov=False, factors of C1.w, C1.b)"
+    )

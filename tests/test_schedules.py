@@ -47,6 +47,11 @@ def test_every_loss_has_a_default():
         found = rates(schedules.default_for(loss), 20)
         first = schedules.DEFAULT_RATES[loss.name]
         assert found == pytest.approx(7 * [first] + 7 * [0.4 * first] + 6 * [0.16 * first])
+        assert rates(schedules.default_for(loss, "sgd"), 20) == found
+        found = rates(schedules.default_for(loss, "adamw"), 20)
+        assert found == pytest.approx(7 * [0.001] + 7 * [0.0004] + 6 * [0.00016])
+        with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, got 'adam'"):
+            schedules.default_for(loss, "adam")
 
 
 @pytest.mark.parametrize("wrong", [0, -0.1, float("nan"), float("inf")])

@@ -8,13 +8,12 @@ import math
 import os
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from blas import numpy_blas_threads
-from helpers import missing
+from helpers import in_child
 
 from lenet_fast import threads
 from lenet_fast.threads import (
@@ -257,27 +256,83 @@ def test_two_callers_at_once(pool):
     assert results == {start: list(range(start + 1, start + 201)) for start in (0, 1000)}
 
 
-def in_child(function) -> int:
-    """Return the exit status of a forked process that runs a function, 99 for an exception."""
-    if not hasattr(os, "fork"):
-        missing("this system has no fork")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the fork of a process with threads
-        child = os.fork()
-    if child == 0:
-        status = 99
-        try:
-            status = function()
-        finally:
-            os._exit(status)
-    for _ in range(1000):
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return -1
+def test_items_run_together(pool):
+    """All at once, the first in the caller's thread."""
+    barrier = threading.Barrier(pool.threads, timeout=10)
+    seen = {}
+
+    def meet(item: int) -> None:
+        barrier.wait()
+        seen[item] = threading.get_ident()
+
+    for _ in range(3):
+        seen.clear()
+        pool.together(meet, range(pool.threads))
+        assert len(set(seen.values())) == pool.threads
+        assert seen[0] == threading.get_ident()
+    pool.together(seen.pop, [0])
+    assert 0 not in seen
+
+
+def test_one_item_needs_no_threads():
+    pool = Pool(7)
+    pool.together(lambda item: None, [1])
+    assert pool._executor is None
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_what_runs_together_ends_before_an_exception_comes_out(wrong):
+    pool, done = Pool(3), []
+
+    def fail(item: int) -> None:
+        if item == wrong:
+            raise KeyError(item)
+        time.sleep(0.02)
+        done.append(item)
+
+    with pytest.raises(KeyError, match=str(wrong)):
+        pool.together(fail, [0, 1, 2])
+    assert len(done) == 2
+    pool.close()
+
+
+def test_an_owner_can_keep_others_waiting(pool):
+    entered = []
+
+    def enter() -> None:
+        with pool.alone:
+            entered.append(1)
+
+    with pool.alone, pool.alone:  # again, from the same thread
+        other = threading.Thread(target=enter)
+        other.start()
+        time.sleep(0.02)
+        assert entered == []
+    other.join(10)
+    assert entered == [1]
+
+
+def test_nobody_is_kept_waiting_in_a_child(pool):
+    holds, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with pool.alone:
+            holds.set()
+            done.wait(30)
+
+    def child() -> int:
+        with pool.alone:
+            seen = []
+            pool.together(seen.append, range(pool.threads))
+            return len(seen)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holds.wait(30)
+    status = in_child(child)
+    done.set()
+    holder.join()
+    assert status == pool.threads
 
 
 def test_works_after_a_fork(pool):

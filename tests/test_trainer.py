@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 import threading
 import tomllib
 
@@ -28,6 +29,7 @@ from lenet_fast.training import (
     runs,
 )
 
+training_module = sys.modules[Trainer.__module__]
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 
 
@@ -35,6 +37,12 @@ COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_lo
 def sets():
     sample = data.load("sample")
     return sample.train.subset(200), sample.test.subset(60)
+
+
+@pytest.fixture(autouse=True)
+def one_batch_a_call(monkeypatch):
+    """Stop where a test says, not after the up to 512 images of a call."""
+    monkeypatch.setattr(training_module, "IMAGES_A_CALL", 1)
 
 
 def new_trainer(backend=None, seed=1, **options):
@@ -143,7 +151,7 @@ def test_an_epoch_is_the_gradient_steps_of_its_batches(sets):
 
 def test_the_history_says_what_the_network_then_does(sets, backend):
     train, test = sets
-    trainer = new_trainer(backend, threads=1)
+    trainer = new_trainer(backend, threads=1, evaluate_train=True)
     history = trainer.fit(train, test, epochs=2)
     last = history.rows[-1]
     for dataset, loss, errors in (
@@ -162,6 +170,34 @@ def test_the_history_says_what_the_network_then_does(sets, backend):
         assert row.images_per_second == pytest.approx(200 / row.train_seconds)
 
 
+def test_figures_met_while_learning_are_those_of_the_batches(sets, monkeypatch):
+    train, test = sets
+    trainer = new_trainer(threads=1)
+    found = []
+
+    def noted(*arguments, run=trainer.engine.train):
+        found.extend(run(*arguments))
+        return found[-1:]
+
+    monkeypatch.setattr(trainer.engine, "train", noted)
+    row = trainer.fit(train, test, epochs=1).rows[0]
+    assert [totals.images for totals in found] == [64, 64, 64, 8]
+    assert row.train_errors == sum(totals.errors for totals in found)
+    assert row.train_loss == pytest.approx(sum(totals.loss for totals in found) / 200)
+
+
+def test_several_batches_a_call_have_the_bits_of_one(sets, monkeypatch):
+    one = new_trainer(batch_size=16)
+    rows = one.fit(*sets, epochs=2).rows
+    monkeypatch.setattr(training_module, "IMAGES_A_CALL", 70)
+    several = new_trainer(batch_size=16)
+    for row, other in zip(rows, several.fit(*sets, epochs=2).rows, strict=True):
+        assert (row.train_loss, row.train_errors) == (other.train_loss, other.train_errors)
+        assert (row.test_loss, row.test_errors) == (other.test_loss, other.test_errors)
+    for name, array in one.network.parameters.items():
+        np.testing.assert_array_equal(several.network.parameters[name], array)
+
+
 def test_it_learns(sets):
     train, test = sets
     network = models.lenet5(output="softmax", initialiser="lecun_sqrt")
@@ -176,11 +212,9 @@ def test_evaluate_adds_up_its_batches(sets, monkeypatch):
     train, _ = sets
     trainer = new_trainer()
     calls = []
-    whole = evaluate(trainer.network, trainer.engine, train)
+    whole = evaluate(trainer.engine, train)
     monkeypatch.setattr(batches, "_EVALUATION_BATCH", 70)
-    parts = evaluate(
-        trainer.network, trainer.engine, train, on_batch=lambda *call: calls.append(call)
-    )
+    parts = evaluate(trainer.engine, train, on_batch=lambda *call: calls.append(call))
     assert (parts.errors, parts.images) == (whole.errors, whole.images)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     assert [call[:2] for call in calls] == [(70, 200), (140, 200), (200, 200)]
@@ -237,7 +271,12 @@ def test_a_run_writes_its_files(sets, tmp_path):
     assert config["run"]["threads"] == trainer.engine.threads
     assert config["options"] == {"rate": 0.02, "path": "a\\b"}
     assert config["code"]["backend"] == trainer.engine.backend
-    assert config["optimiser"] == {"type": "sgd", "momentum": 0.9, "weight_decay": 1e-4}
+    assert config["optimiser"] == {
+        "type": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "nesterov": False,
+    }
     assert config["schedule"]["decay_rate"] == 0.5
     assert config["data"]["train"]["images"] == 200
     assert len(config["data"]["test"]["sha256"]) == 64
@@ -602,7 +641,7 @@ def test_callbacks_are_told_in_order(sets):
         def on_train_end(self, trainer):
             told.append("end")
 
-    new_trainer(callbacks=[Listen()]).fit(*sets, epochs=2)
+    new_trainer(callbacks=[Listen()], evaluate_train=True).fit(*sets, epochs=2)
     epochs = [
         [("train", epoch, images, 200) for images in (64, 128, 192, 200)]
         + [("evaluate", epoch, 200, 200), ("evaluate", epoch, 60, 60), epoch]

@@ -72,7 +72,11 @@ def engine_options(command: Command) -> Command:
             help="[default: the first of these that works here]",
         ),
         click.option(
-            "--engine", type=click.Choice(("auto", "layers")), default="auto", show_default=True
+            "--engine",
+            type=click.Choice(("auto", "lanes", "layers")),
+            default="auto",
+            show_default=True,
+            help="A tile of images through the whole network at a time, or layer by layer.",
         ),
         click.option(
             "--threads",
@@ -166,17 +170,16 @@ def engine_lines(engine: Engine) -> None:
     with_what = f"{module.isa()} kernels" if hasattr(module, "isa") else module.describe()
     threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"
     line("backend", engine.backend, with_what, f"engine {engine.name}", threads)
+    if engine.note:
+        line("", f"not the lane engine: {engine.note}")
 
 
-def outputs(engine: Engine, network: Network, images: Array) -> Iterator[tuple[slice, Array]]:
+def outputs(engine: Engine, images: Array) -> Iterator[tuple[slice, Array]]:
     """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar."""
-    from lenet_fast import data
-
     with _progress(len(images)) as advance:
         for first in range(0, len(images), _BATCH):
             part = slice(first, min(first + _BATCH, len(images)))
-            x = data.prepare(images[part], size=network.input_shape[-1], dtype=network.dtype)
-            yield part, engine.predict(x)
+            yield part, engine.predict(images[part])
             advance(part.stop - part.start)
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli.recipes import DECAY_RATE, RATES, STEP
+from lenet_fast.cli.recipes import ADAMW_RATE, DECAY_RATE, MOMENTUM, RATES, STEP, WEIGHT_DECAYS
 
 if TYPE_CHECKING:
     from lenet_fast.data import Splits
     from lenet_fast.losses import Loss
     from lenet_fast.network import Network
-    from lenet_fast.training import SGD
+    from lenet_fast.training.optimisers import Optimiser
     from lenet_fast.training.schedules import Schedule
 
 FREE = {"epochs", "folder", "backend", "engine", "threads", "resume", "out"}
@@ -39,18 +39,34 @@ class Rates(click.ParamType):
 
 
 def fill_in(options: dict[str, Any], given: set[str]) -> None:
-    """Refuse options that do not go together, and put in the rate if none is given."""
+    """Refuse options that do not go together, and put in those that depend on others."""
     if options["rates"] and given & {"rate", "step", "decay_rate"}:
         raise click.UsageError("--rates: expected without --rate, --step and --decay-rate")
     if (options["step"] is None) != (options["decay_rate"] is None):
         raise click.UsageError("--step, --decay-rate: expected both or none")
     if options["overwrite"] and options["out"] is None:
         raise click.UsageError("--overwrite: expected together with --out")
+    _fill_in_optimiser(options, given)
     if options["rates"] or options["rate"] is not None:
         return
-    options["rate"] = RATES[options["output"]]
+    sgd = options["optimiser"] == "sgd"
+    options["rate"] = RATES[options["output"]] if sgd else ADAMW_RATE
     if options["step"] is None:
         options["step"], options["decay_rate"] = STEP, DECAY_RATE
+
+
+def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
+    if options["optimiser"] != "sgd":
+        for name in sorted(given & {"momentum", "nesterov"}):
+            raise click.UsageError(
+                f"--{name}: expected with --optimiser sgd only, got {options['optimiser']}"
+            )
+    elif options["momentum"] is None:
+        options["momentum"] = MOMENTUM
+    elif options["momentum"] == 0 and options["nesterov"]:
+        raise click.UsageError("--nesterov: expected a --momentum above 0 with it, got 0")
+    if options["weight_decay"] is None:
+        options["weight_decay"] = WEIGHT_DECAYS[options["optimiser"]]
 
 
 def network(options: dict[str, Any]) -> tuple[Network, Loss]:
@@ -91,11 +107,13 @@ def schedule(options: dict[str, Any]) -> Schedule:
     return Constant(options["rate"])
 
 
-def optimiser(options: dict[str, Any]) -> SGD:
+def optimiser(options: dict[str, Any]) -> Optimiser:
     """Return the optimiser that the options describe."""
-    from lenet_fast.training import SGD
+    from lenet_fast.training import SGD, AdamW
 
-    return SGD(momentum=options["momentum"], weight_decay=options["weight_decay"])
+    if options["optimiser"] == "adamw":
+        return AdamW(weight_decay=options["weight_decay"])
+    return SGD(options["momentum"], options["weight_decay"], options["nesterov"])
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:

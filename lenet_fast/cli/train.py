@@ -12,7 +12,16 @@ import click
 from click.core import ParameterSource
 
 from lenet_fast.cli import common, settings
-from lenet_fast.cli.recipes import BATCH_SIZE, DECAY_RATE, EPOCHS, MOMENTUM, RATES, STEP
+from lenet_fast.cli.recipes import (
+    ADAMW_RATE,
+    BATCH_SIZE,
+    DECAY_RATE,
+    EPOCHS,
+    MOMENTUM,
+    RATES,
+    STEP,
+    WEIGHT_DECAYS,
+)
 
 if TYPE_CHECKING:
     from lenet_fast.data import Splits
@@ -23,12 +32,14 @@ OUT = Path("runs", "lenet5")
 
 
 _RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
+_DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECAYS.items())
 
 
 @click.command(
     epilog=common.example(
         "lenet-fast train",
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
+        "lenet-fast train --optimiser adamw --rate 0.002",
         "lenet-fast train --resume runs/max --epochs 10",
     )
 )
@@ -44,18 +55,26 @@ _RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
     "--batch-size", type=click.IntRange(1), metavar="N", default=BATCH_SIZE, show_default=True
 )
 @click.option(
+    "--optimiser",
+    type=click.Choice(tuple(WEIGHT_DECAYS)),
+    default="sgd",
+    show_default=True,
+    help="adamw: Adam with decoupled weight decay.",
+)
+@click.option(
     "--rate",
     type=float,
     help="Learning rate; given alone, it stays.  "
-    f"[default: {_RATES}, times {DECAY_RATE} every {STEP} epochs]",
+    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}; times {DECAY_RATE} every {STEP} epochs]",
 )
 @click.option(
     "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."
 )
 @click.option("--step", type=click.IntRange(1), metavar="EPOCHS", help="With --decay-rate.")
 @click.option("--decay-rate", type=float, help="Multiply the rate by this every --step epochs.")
-@click.option("--momentum", type=float, default=MOMENTUM, show_default=True)
-@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option("--momentum", type=float, help=f"Of sgd.  [default: {MOMENTUM:g}]")
+@click.option("--nesterov", is_flag=True, help="Nesterov's momentum, with sgd.")
+@click.option("--weight-decay", type=float, help=f"[default: {_DECAYS}]")
 @click.option(
     "--pooling",
     type=click.Choice(("subsample", "average", "max", "none")),
@@ -103,6 +122,12 @@ _RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
     show_default=True,
     help="Decides the first weights and the order of the images.",
 )
+@click.option(
+    "--evaluate-train",
+    is_flag=True,
+    help="Go through the training images again after each epoch, for their errors then. Otherwise "
+    "the errors shown are those met while learning.",
+)
 @common.engine_options
 @click.option(
     "--out",
@@ -123,7 +148,7 @@ def train(context: click.Context, **options: Any) -> None:
 
     After every epoch the folder of the run holds model.safetensors (of the epoch with the fewest
     test errors), history.csv, config.toml and checkpoint.safetensors, from which --resume goes
-    on, with the same results as if the run had never stopped. Ctrl-C stops after the batch in
+    on, with the same results as if the run had never stopped. Ctrl-C stops after the batches in
     work. Resuming, only --epochs, --data, --threads, --backend and --engine can be chosen anew.
     """
     given = {
@@ -159,6 +184,7 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
             schedule=schedule,
             batch_size=options["batch_size"],
             seed=options["seed"],
+            evaluate_train=options["evaluate_train"],
             engine=options["engine"],
             backend=options["backend"],
             threads=options["threads"],

@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.errors import FileFormatError
+from lenet_fast.pixels import prepare
+
+__all__ = ["BOX", "MAX_PIXELS", "SIZE", "centre", "looks_inverted", "prepare", "read_image"]
 
 Array = npt.NDArray[Any]
 
@@ -43,73 +46,6 @@ _DAMAGED = (
     struct.error,
     zlib.error,
 )
-
-
-def prepare(
-    images: Array,
-    *,
-    size: int = 32,
-    dtype: npt.DTypeLike = "float32",
-    background: float = -0.1,
-    ink: float = 1.175,
-) -> Array:
-    """Pad images to the size of a network's input and scale them to its range.
-
-    Parameters
-    ----------
-    images : ndarray, (n, rows, columns), uint8
-        Grey values, 0 paper to 255 ink; 28x28 as a rule, at most ``size`` x ``size``.
-    size : int
-        Rows and columns of the result. The images are put into the middle; where an odd number
-        of rows or columns is missing, one more is added below or on the right.
-    dtype : dtype
-        float32 or float64.
-    background, ink : float
-        What 0 and 255 become; the values between lie on a straight line.
-
-    Returns
-    -------
-    ndarray, (n, 1, size, size), `dtype`
-        Pixels on the 1998 scale, -0.1 paper to 1.175 ink, unless told otherwise.
-
-    Raises
-    ------
-    TypeError
-        If the images are not uint8, or `dtype` is not float32 or float64.
-    ValueError
-        If the shape is wrong or too large, or a value is not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> x = prepare(np.full((2, 28, 28), 255, np.uint8))
-    >>> x.shape, float(x[0, 0, 0, 0]), float(x[0, 0, 16, 16])
-    ((2, 1, 32, 32), -0.10000000149011612, 1.1749999523162842)
-    """
-    images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"images: expected uint8, got {images.dtype}")
-    if images.ndim != 3 or max(images.shape[1:]) > size:
-        raise ValueError(
-            f"images: expected (n, rows, columns), at most {size} by {size}, got {images.shape}"
-        )
-    dtype = np.dtype(dtype)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
-    for name, value in (("background", background), ("ink", ink)):
-        if not np.isfinite(value):
-            raise ValueError(f"{name}: expected a finite number, got {value}")
-    n, rows, columns = images.shape
-    if (rows, columns) != (size, size):
-        top, left = (size - rows) // 2, (size - columns) // 2
-        padded = np.zeros((n, size, size), np.uint8)
-        padded[:, top : top + rows, left : left + columns] = images
-        images = padded
-    # Weights that add up to one exactly hit both ends; background + share * (ink - background)
-    # can miss the upper one by rounding.
-    share = np.arange(256) / 255
-    table = (background * (1 - share) + ink * share).astype(dtype)
-    return table.take(images.reshape(n, 1, size, size))
 
 
 def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDArray[np.uint8]:

@@ -1,9 +1,10 @@
-"""What every engine offers, and what it returns."""
+"""What every engine offers, what it returns, and what it can ask of an optimiser."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lenet_fast.checks import Array
 
@@ -22,12 +23,94 @@ class Totals:
         )
 
 
+class Rule(NamedTuple):
+    """How an optimiser changes the weights, in numbers; those without a meaning for it are 0.
+
+    The formulas stand at :class:`lenet_fast.training.SGD` and
+    :class:`lenet_fast.training.AdamW`.
+
+    Attributes
+    ----------
+    name : {"sgd", "adamw"}
+    momentum : float
+    nesterov : bool
+    weight_decay : float
+    beta1, beta2, epsilon : float
+    """
+
+    name: str
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    beta1: float = 0.0
+    beta2: float = 0.0
+    epsilon: float = 0.0
+
+
+class Optimiser(Protocol):
+    """What the trainer and the engines need of an optimiser.
+
+    An engine calls :meth:`step` with the gradients of a batch. Or it updates the weights on its
+    own: it does what :attr:`rule` says with :attr:`factors`, changes the arrays of :meth:`slots`
+    in place, and counts on in :attr:`steps`; the optimiser is then as if it had made the steps
+    itself, within rounding.
+
+    Attributes
+    ----------
+    steps : int
+        How many steps were made; may be set.
+    factors : dict of str to ndarray
+        By the name of a parameter, what the rate of each of its weights is multiplied by:
+        finite, not negative. A parameter that is missing has the factor 1.
+    """
+
+    steps: int
+    factors: dict[str, Array]
+
+    @property
+    def rule(self) -> Rule:
+        """How the weights are changed."""
+
+    def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """Return the optimiser's own arrays, one dict a kind, by the names of the parameters.
+
+        SGD has none without momentum, and with it [velocities]; AdamW has [first moments, second
+        moments]. The dicts hold the names given and no others; arrays that are not there yet are
+        made, of zeros. They are live: who changes them in place changes the state. Each has the
+        shape and dtype of its parameter and is C-contiguous.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array, or a factor, is there for a parameter of another shape or dtype, or a
+            factor for a name that is not given.
+        """
+
+    def step(
+        self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
+    ) -> None:
+        """Change, in place, the parameters that have a gradient."""
+
+    def state(self) -> dict[str, Array]:
+        """Return, by name, all that :meth:`config` lacks for going on with the same bits."""
+
+    def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
+        """Take over what :meth:`state` gave, for these trainable parameters."""
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`lenet_fast.training.optimisers.from_config`."""
+
+
 class Engine(Protocol):
     """A way to run a network: the same results from all, within rounding.
 
-    Images are arrays (n, c, h, w) in the dtype of the network, prepared as it expects them, and
-    labels integer arrays (n,). Results do not depend on the number of threads, and are the same
-    bits whenever the same engine is given the same.
+    Images `x` are floats (n, c, h, w) in the dtype of the network, prepared as it expects them;
+    or, for a network with one square input map, bytes (n, rows, columns), which the engine puts
+    into the middle and on the scale of :func:`lenet_fast.data.prepare` piece by piece. Labels are
+    integer arrays (n,). Results do not depend on the number of threads, and are the same bits
+    whenever the same engine is given the same.
+
+    All methods raise TypeError or ValueError for arrays that do not fit the network.
 
     Attributes
     ----------
@@ -35,11 +118,14 @@ class Engine(Protocol):
     backend : str
         Whose operations run.
     threads : int
+    note : str
+        Why "auto" took this engine and not a faster one; empty where there is nothing to say.
     """
 
     name: str
     backend: str
     threads: int
+    note: str
 
     def predict(self, x: Array) -> Array:
         """Return the network's outputs (n, k)."""
@@ -55,6 +141,35 @@ class Engine(Protocol):
 
         It is that of LeCun et al. 1998, appendix C: never negative, with the terms in f'' and
         those between weights that are shared left out.
+        """
+
+    def train(
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        batch_size: int,
+        optimiser: Optimiser,
+        rate: float,
+    ) -> list[Totals]:
+        """Make one step of the optimiser for each mini-batch, in turn.
+
+        Parameters
+        ----------
+        x, labels : ndarray
+            A whole data set.
+        order : int ndarray (m,)
+            Which of its images to go through, in this order.
+        batch_size : int
+            Images a step; the last batch may have fewer.
+        optimiser : Optimiser
+        rate : float
+
+        Returns
+        -------
+        list of Totals
+            Of each batch, before its step. It ends with the first loss that is not finite: that
+            batch changes nothing, and those behind it are not begun.
         """
 
     def close(self) -> None:

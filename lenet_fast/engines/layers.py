@@ -8,6 +8,7 @@ the order of the blocks. So the number of threads changes no bit of a result.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.engines.interface import Totals
+from lenet_fast.engines import inputs
+from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool, alone_with_blas, resolve, with_one_blas_thread
@@ -47,10 +49,12 @@ class LayersEngine:
         *,
         backend: str | None = None,
         threads: int | None = None,
+        note: str = "",
     ) -> None:
         loss.check(network)
         self.network = network
         self.loss = loss
+        self.note = note
         # By name from here on: the choice of a use_backend block ends with the block.
         self.backend = backends.current() if backend is None else backend
         backends.get(self.backend)
@@ -65,11 +69,11 @@ class LayersEngine:
 
     def predict(self, x: Array) -> Array:
         """Return the network's outputs (n, k)."""
-        x = self._images(x)
+        x = inputs.images(self.network, x)
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
 
         def one(block: slice) -> None:
-            outputs[block] = self._outputs(x[block])
+            outputs[block] = self._outputs(self._prepared(x[block]))
 
         with self._results(one, len(x)) as results:
             for _ in results:
@@ -78,20 +82,20 @@ class LayersEngine:
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""
-        x, labels = self._examples(x, labels)
+        x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> Totals:
-            return self._totals(self._outputs(x[block]), labels[block])
+            return self._totals(self._outputs(self._prepared(x[block])), labels[block])
 
         with self._results(one, len(x)) as results:
             return sum(results, Totals())
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
         """Return loss and errors, and by parameter name the gradient of the mean loss."""
-        x, labels = self._examples(x, labels)
+        x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
-            return self._gradients(x[block], labels[block])
+            return self._gradients(self._prepared(x[block]), labels[block])
 
         totals, sums = Totals(), self._zeros()
         with self._results(one, len(x)) as results:
@@ -102,10 +106,10 @@ class LayersEngine:
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
         """Return, by parameter name, the diagonal of the Hessian in the mean over the images."""
-        x, labels = self._examples(x, labels)
+        x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> dict[str, Array]:
-            return self._hessian(x[block], labels[block])
+            return self._hessian(self._prepared(x[block]), labels[block])
 
         sums = self._zeros()
         with self._results(one, len(x)) as results:
@@ -113,21 +117,36 @@ class LayersEngine:
                 _add(sums, part)
         return _mean(sums, len(x))
 
+    def train(
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        batch_size: int,
+        optimiser: Optimiser,
+        rate: float,
+    ) -> list[Totals]:
+        """Make one step of the optimiser for each mini-batch of `order`, in turn."""
+        x = inputs.images(self.network, x)
+        order = inputs.order(order, len(x))
+        labels = inputs.chosen(self.network, labels, order, len(x))
+        checks.integer("batch_size", batch_size, 1)
+        found: list[Totals] = []
+        for first in range(0, len(order), batch_size):
+            batch = slice(first, first + batch_size)
+            totals, gradients = self.loss_and_gradients(x[order[batch]], labels[batch])
+            found.append(totals)
+            if not math.isfinite(totals.loss):
+                break
+            optimiser.step(self.network.parameters, gradients, rate)
+        return found
+
     def close(self) -> None:
         """End the engine's threads; the next call would start new ones."""
         self._pool.close()
 
-    def _images(self, x: Array) -> Array:
-        x = checks.floats("x", x, "n, c, h, w")
-        shape = (len(x), *self.network.input_shape)
-        checks.same_shape("x", x, shape, "n and the network's input_shape")
-        if x.dtype != self.network.dtype:
-            raise TypeError(f"x: expected dtype {self.network.dtype} of the network, got {x.dtype}")
-        return x
-
-    def _examples(self, x: Array, labels: Array) -> tuple[Array, Array]:
-        x = self._images(x)
-        return x, checks.labels("labels", labels, len(x), self.network.output_shape[0])
+    def _prepared(self, x: Array) -> Array:
+        return inputs.prepared(self.network, x)
 
     @contextlib.contextmanager
     def _results(self, function: Callable[[slice], Result], n: int) -> Iterator[Iterator[Result]]:

@@ -1,4 +1,4 @@
-"""From a data set to batches: their order, their preparation, and a pass for evaluation."""
+"""A data set in use: the order of its images, and a pass for evaluation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import numpy as np
 from lenet_fast import checks, data
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
-from lenet_fast.network import Network
 from lenet_fast.training.checkpoints import Fingerprint
 
-_EVALUATION_BATCH = 1000
+_EVALUATION_BATCH = 4096
 
 
 def evaluate(
-    network: Network,
     engine: Engine,
     dataset: data.Dataset,
     *,
@@ -27,22 +25,19 @@ def evaluate(
 
     Parameters
     ----------
-    network : Network
-        Says what size and dtype the images must have.
     engine : Engine
         The one that runs it.
     dataset : Dataset
-        Prepared a thousand images at a time, so that memory stays small.
+        Goes to the engine some thousand images at a time, so that there is something to report.
     on_batch : callable, optional
         Called with the images done, the images in all, and the sum of the losses so far.
     """
     totals = Totals()
     for first in range(0, len(dataset), _EVALUATION_BATCH):
         block = slice(first, first + _EVALUATION_BATCH)
-        x, labels = prepared(network, dataset.images[block], dataset.labels[block])
         # A network that overflows is told by its loss.
         with np.errstate(over="ignore", invalid="ignore"):
-            totals += engine.evaluate(x, labels)
+            totals += engine.evaluate(dataset.images[block], dataset.labels[block])
         if on_batch is not None:
             on_batch(totals.images, len(dataset), totals.loss)
     return totals
@@ -68,9 +63,3 @@ def fingerprint(name: str, dataset: data.Dataset) -> Fingerprint:
     digest.update(np.ascontiguousarray(dataset.images).data)
     digest.update(np.ascontiguousarray(dataset.labels).data)
     return Fingerprint(dataset.name, len(dataset.images), digest.hexdigest())
-
-
-def prepared(network: Network, images: Array, labels: Array) -> tuple[Array, Array]:
-    """Return images and labels as an engine takes them."""
-    size = network.input_shape[-1]
-    return data.prepare(images, size=size, dtype=network.dtype), labels

@@ -22,12 +22,13 @@ from lenet_fast.training.history import Row
 class Position:
     """Where a run stands: `epoch` epochs are complete, and `batch` batches of the next one.
 
-    ``loss_sum`` and ``seconds`` are those of that next epoch's batches so far.
+    ``loss_sum``, ``errors`` and ``seconds`` are those of that next epoch's batches so far.
     """
 
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
+    errors: int = 0
     seconds: float = 0.0
 
 
@@ -50,6 +51,7 @@ class Checkpoint:
     schedule: schedules.Schedule
     batch_size: int
     seed: int
+    evaluate_train: bool
     epochs: int
     code: dict[str, str]
     train: Fingerprint

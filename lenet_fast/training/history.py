@@ -9,9 +9,10 @@ import dataclasses
 class Row:
     """One epoch; the fields are the columns of ``history.csv``, in their order.
 
-    Losses are means over all images of a set and errors the number of misclassified images,
-    both measured after the epoch. ``train_seconds`` and ``images_per_second`` are those of the
-    training alone, without the evaluation.
+    Losses are means over all images of a set and errors the number of misclassified images:
+    those of the test set after the epoch; those of the training set as its images were learned
+    from, or with ``evaluate_train`` after the epoch, too. ``train_seconds`` and
+    ``images_per_second`` are those of the training alone, without the evaluation.
     """
 
     epoch: int

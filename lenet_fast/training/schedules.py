@@ -15,6 +15,9 @@ scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches.""
 DEFAULT_RATES = {"map": 0.001, "cross_entropy": 0.02, "mean_squared_error": 0.005}
 """By loss, first rates that train LeNet-5 well on MNIST with batch size 64 and momentum 0.9."""
 
+ADAMW_RATE = 0.001
+"""A first rate for AdamW with which LeNet-5 learns well at batch size 64, whatever the loss."""
+
 
 class Schedule(Protocol):
     """What the trainer needs of a schedule."""
@@ -144,13 +147,19 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     return schedule(**{key: value for key, value in config.items() if key != "type"})
 
 
-def default_for(loss: Loss) -> Schedule:
+def default_for(loss: Loss, optimiser: str = "sgd") -> Schedule:
     """Return the schedule of a run of 20 epochs that names none: three levels, falling.
+
+    Parameters
+    ----------
+    loss : Loss
+    optimiser : {"sgd", "adamw"}
+        The name in the optimiser's rule.
 
     Raises
     ------
     ValueError
-        If the loss is not one of :mod:`lenet_fast.losses`.
+        If the loss is not one of :mod:`lenet_fast.losses`, or there is no such optimiser.
 
     Examples
     --------
@@ -158,9 +167,11 @@ def default_for(loss: Loss) -> Schedule:
     >>> default_for(MAP())
     StepDecay(0.001, step=7, decay_rate=0.4)
     """
+    checks.choice("optimiser", optimiser, ("sgd", "adamw"))
     if loss.name not in DEFAULT_RATES:
         raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
-    return StepDecay(DEFAULT_RATES[loss.name], step=7, decay_rate=0.4)
+    rate = ADAMW_RATE if optimiser == "adamw" else DEFAULT_RATES[loss.name]
+    return StepDecay(rate, step=7, decay_rate=0.4)
 
 
 def _positive(name: str, value: object) -> float:

@@ -13,14 +13,18 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from lenet_fast import checks, data, engines, files, losses
+from lenet_fast.engines import Totals
 from lenet_fast.network import Network
 from lenet_fast.training import checkpoints, runs
-from lenet_fast.training.batches import evaluate, fingerprint, prepared, shuffled
+from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
 from lenet_fast.training.optimisers import SGD, Optimiser
 from lenet_fast.training.schedules import Schedule, default_for
+
+IMAGES_A_CALL = 512
+"""Images that an engine gets at a time, as whole batches; Ctrl-C is heard between two calls."""
 
 EPOCHS = 20
 """How many times a run sees all images, unless told otherwise: as often as in the 1998 paper."""
@@ -46,11 +50,15 @@ class Trainer:
     optimiser : Optimiser, optional
         ``SGD(momentum=0.9)`` by default.
     schedule : Schedule, optional
-        :func:`lenet_fast.training.schedules.default_for` the loss by default.
+        :func:`lenet_fast.training.schedules.default_for` the loss and the optimiser by default.
     batch_size : int, default 64
         Images a step. The last batch of an epoch may be smaller; every image is seen.
     seed : int, default 0
         From 0 to 2**63 - 1. With the epoch, it decides the order of the images.
+    evaluate_train : bool, default False
+        Whether to go through the training set again after each epoch, for its loss and errors
+        then, as the papers plot them. Otherwise they are those met while learning, and cost
+        nothing.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
     out : path, optional
@@ -100,6 +108,7 @@ class Trainer:
         schedule: Schedule | None = None,
         batch_size: int = 64,
         seed: int = 0,
+        evaluate_train: bool = False,
         engine: str = "auto",
         backend: str | None = None,
         threads: int | None = None,
@@ -111,9 +120,12 @@ class Trainer:
         self.network = network
         self.loss = losses.default_for(network) if loss is None else loss
         self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
-        self.schedule = default_for(self.loss) if schedule is None else schedule
+        if schedule is None:
+            schedule = default_for(self.loss, self.optimiser.rule.name)
+        self.schedule = schedule
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.seed = checks.seed(seed)
+        self.evaluate_train = bool(evaluate_train)
         self.engine = engines.create(
             network, self.loss, engine=engine, backend=backend, threads=threads
         )
@@ -175,6 +187,7 @@ class Trainer:
             schedule=saved.schedule,
             batch_size=saved.batch_size,
             seed=saved.seed,
+            evaluate_train=saved.evaluate_train,
             engine=engine or saved.code["engine"],
             backend=backend or saved.code["backend"],
             threads=threads,
@@ -215,10 +228,10 @@ class Trainer:
         Returns
         -------
         History
-            Its ``interrupted`` is true if :meth:`stop` or Ctrl-C came first. Then the batch in
-            work was finished, and the state saved where `out` was given; a second Ctrl-C
-            raises KeyboardInterrupt at once, and only :meth:`resume` goes on exactly from there.
-            The files are whole in any case.
+            Its ``interrupted`` is true if :meth:`stop` or Ctrl-C came first. Then the batches in
+            work, of up to 512 images together, were finished, and the state saved where `out`
+            was given; a second Ctrl-C raises KeyboardInterrupt at once, and only :meth:`resume`
+            goes on exactly from there. The files are whole in any case.
 
         Raises
         ------
@@ -255,7 +268,7 @@ class Trainer:
         return self.history
 
     def stop(self) -> None:
-        """Ask :meth:`fit` to return after the batch in work; may come from another thread."""
+        """Ask :meth:`fit` to return after the batches in work; may come from another thread."""
         self.stopping = True
 
     # ------------------------------------------------------------------ one epoch
@@ -265,12 +278,11 @@ class Trainer:
         epoch = position.epoch + 1
         rate = self.schedule.rate(epoch)
         self._train(train, epoch, rate)
-        on_train = evaluate(
-            self.network, self.engine, train, on_batch=self._report("evaluate", epoch)
-        )
-        on_test = evaluate(
-            self.network, self.engine, test, on_batch=self._report("evaluate", epoch)
-        )
+        report = self._report("evaluate", epoch)
+        on_train = Totals(position.loss_sum, position.errors, len(train))
+        if self.evaluate_train:
+            on_train = evaluate(self.engine, train, on_batch=report)
+        on_test = evaluate(self.engine, test, on_batch=report)
         if not math.isfinite(on_train.loss + on_test.loss):
             self._diverged(f"expected finite losses, got {on_train.loss} and {on_test.loss}")
         self._check_state()
@@ -293,25 +305,31 @@ class Trainer:
 
     def _train(self, train: data.Dataset, epoch: int, rate: float) -> None:
         position = self._position
-        parameters = self.network.parameters
         started = time.perf_counter()
         order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
-        for first in range(position.batch * self.batch_size, len(order), self.batch_size):
+        step = max(1, IMAGES_A_CALL // self.batch_size) * self.batch_size
+        for first in range(position.batch * self.batch_size, len(order), step):
             if self.stopping:
                 raise _Stopped
-            chosen = order[first : first + self.batch_size]
-            x, labels = prepared(self.network, train.images[chosen], train.labels[chosen])
             # What overflows here is found in the loss, and said in words.
             with np.errstate(over="ignore", invalid="ignore"):
-                totals, gradients = self.engine.loss_and_gradients(x, labels)
+                batches = self.engine.train(
+                    train.images,
+                    train.labels,
+                    order[first : first + step],
+                    self.batch_size,
+                    self.optimiser,
+                    rate,
+                )
+            for totals in batches:
                 if not math.isfinite(totals.loss):
                     self._diverged(f"expected a finite loss, got {totals.loss}")
-                self.optimiser.step(parameters, gradients, rate)
-            position.batch += 1
-            position.loss_sum += totals.loss
+                position.batch += 1
+                position.loss_sum += totals.loss
+                position.errors += totals.errors
             position.seconds += time.perf_counter() - started
-            report(first + len(chosen), len(order), position.loss_sum)
+            report(min(first + step, len(order)), len(order), position.loss_sum)
             started = time.perf_counter()
 
     def _report(
@@ -390,6 +408,7 @@ class Trainer:
             schedule=self.schedule,
             batch_size=self.batch_size,
             seed=self.seed,
+            evaluate_train=self.evaluate_train,
             epochs=self.epochs,
             code=runs.code(self.engine),
             train=train,

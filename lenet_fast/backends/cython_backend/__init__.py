@@ -10,8 +10,11 @@ import functools
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 ENVIRONMENT_VARIABLE = "LENET_FAST_ISA"
 
@@ -90,6 +93,26 @@ def use_isa(name: str) -> Iterator[None]:
         yield
     finally:
         _install(before)
+
+
+def lane_kernels() -> tuple[dict[str, int], Callable[..., None]]:
+    """Return what the lane engine runs on, for the instruction set in use.
+
+    Returns
+    -------
+    lanes : dict
+        How many images a vector holds, by dtype.
+    run : callable
+        Takes the arguments of ``run_lanes`` but for the last two, a list of memories, one a thread,
+        and a function that runs another one on all of them at the same time.
+    """
+    build = _build(_isa)
+
+    def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
+        shared = np.zeros(24, np.int64)  # see kernels/lanes_engine.pyx, work_off
+        together(lambda memory: build.run_lanes(*arguments, shared, memory), memories)
+
+    return dict(zip(("float32", "float64"), build.lane_counts(), strict=True)), run
 
 
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:

@@ -119,6 +119,11 @@ __all__ = [
 ]
 
 
+def lane_kernels() -> None:
+    """Return what the lane engine runs on: nothing here."""
+    return None
+
+
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 

@@ -113,6 +113,11 @@ def describe() -> str:
     return f"NumPy {_np.__version__}"
 
 
+def lane_kernels() -> None:
+    """Return what the lane engine runs on: nothing here."""
+    return
+
+
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out: always "im2col".
 

@@ -1,0 +1,77 @@
+"""What engines check of what they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lenet_fast import checks, pixels
+from lenet_fast.checks import Array
+from lenet_fast.network import Network
+
+
+def images(network: Network, x: Array) -> Array:
+    """Return images as an engine may read them: prepared floats, or bytes as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are neither (n, c, h, w) in the network's dtype and input shape, nor bytes
+        (n, rows, columns) that fit into a square input of one map.
+    """
+    if isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 3:
+        return _bytes(network, x)
+    x = checks.floats("x", x, "n, c, h, w")
+    shape = (len(x), *network.input_shape)
+    checks.same_shape("x", x, shape, "n and the network's input_shape")
+    if x.dtype != network.dtype:
+        raise TypeError(f"x: expected dtype {network.dtype} of the network, got {x.dtype}")
+    return x
+
+
+def _bytes(network: Network, x: Array) -> Array:
+    maps, rows, columns = network.input_shape
+    if maps != 1 or rows != columns:
+        raise ValueError(
+            "x: expected prepared images for a network whose input is not one square map, got "
+            f"bytes for {network.input_shape}"
+        )
+    if max(x.shape[1:]) > rows or 0 in x.shape[1:]:
+        raise ValueError(
+            f"x: expected bytes (n, rows, columns), at most {rows} by {columns}, got {x.shape}"
+        )
+    return np.ascontiguousarray(x)
+
+
+def examples(network: Network, x: Array, labels: Array) -> tuple[Array, Array]:
+    """Return images and their labels as an engine may read them."""
+    x = images(network, x)
+    return x, checks.labels("labels", labels, len(x), network.output_shape[0])
+
+
+def chosen(network: Network, labels: Array, order: Array, count: int) -> Array:
+    """Return the labels of the images to go through; only those are looked at."""
+    array = np.asarray(labels)
+    if array.shape != (count,):
+        raise ValueError(
+            f"labels: expected shape ({count},), one label an image, got {array.shape}"
+        )
+    return checks.labels("labels", array[order], len(order), network.output_shape[0])
+
+
+def prepared(network: Network, x: Array) -> Array:
+    """Return images as floats in the network's dtype and size."""
+    if x.dtype != np.uint8:
+        return x
+    return pixels.prepare(x, size=network.input_shape[-1], dtype=network.dtype)
+
+
+def order(order: Array, count: int) -> Array:
+    """Return the numbers of the images to go through, in that order; each below `count`."""
+    array = np.asarray(order)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"order: expected integers (n,), got {checks.kind(order)}")
+    if array.size and not (array.min() >= 0 and array.max() < count):
+        raise ValueError(
+            f"order: expected numbers from 0 to {count - 1}, got {array.min()} to {array.max()}"
+        )
+    return np.ascontiguousarray(array, np.intp)

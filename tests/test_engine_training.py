@@ -1,0 +1,354 @@
+"""Training by an engine: the steps are those of its gradients and the optimiser, bit for bit so
+for any number of threads, and it ends where a loss is no number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+
+import numpy as np
+import pytest
+from engine_cases import CASES, copied, examples, rounding
+from helpers import assert_within
+
+from lenet_fast import losses, models
+from lenet_fast.connections import LENET5_C3
+from lenet_fast.engines import LayersEngine, Totals
+from lenet_fast.layers import RBF, Dense, ReLU
+from lenet_fast.network import Network
+from lenet_fast.training import SGD, AdamW
+
+OPTIMISERS = {
+    "sgd": lambda net: SGD(),
+    "decay": lambda net: SGD(weight_decay=0.1),
+    "momentum": lambda net: SGD(0.9, 0.01),
+    "nesterov": lambda net: SGD(0.8, 0.01, nesterov=True),
+    "factors": lambda net: SGD(factors=factors(net)),
+    "momentum, factors": lambda net: SGD(0.9, 0.1, factors=factors(net)),
+    "nesterov, factors": lambda net: SGD(0.9, nesterov=True, factors=factors(net)),
+    "adamw": lambda net: AdamW(epsilon=1e-3),
+    "adamw, options": lambda net: AdamW(0.7, 0.9, 1e-2, 0.3, factors=factors(net)),
+    "adamw, no memory": lambda net: AdamW(0.0, 0.0, 1e-1, 0.0),
+}
+
+
+def factors(net: Network) -> dict[str, np.ndarray]:
+    """Return factors for every second parameter, some of them zero."""
+    rng = np.random.default_rng(7)
+    chosen = {name: net.parameters[name] for name in net.trainable_names[::2]}
+    return {
+        name: np.maximum(rng.uniform(-0.3, 2, array.shape), 0).astype(array.dtype)
+        for name, array in chosen.items()
+    }
+
+
+def by_hand(engine, x, labels, order, batch_size, optimiser, rate) -> list[Totals]:
+    """Train as the interface says it, with the engine's own gradients."""
+    found = []
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
+        totals, gradients = engine.loss_and_gradients(x[chosen], labels[chosen])
+        found.append(totals)
+        optimiser.step(engine.network.parameters, gradients, rate)
+    return found
+
+
+def state_of(net: Network, optimiser) -> dict[str, np.ndarray]:
+    """Return all that a training changes."""
+    arrays = net.parameters | optimiser.state()
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+
+
+def assert_close(found, expected, share: float, dtype) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        kind = np.int64 if name == "steps" else dtype
+        bound = 0 if name == "steps" else share * np.abs(array).max(initial=0.0)
+        assert_within(found[name], array, bound, kind, name)
+
+
+# --- the same as by hand ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", OPTIMISERS)
+def test_training_is_gradients_and_steps(title, dtype, create):
+    """Images repeat, some are left out, and the last batch is short."""
+    case = CASES["table"]
+    nets = [case.network(dtype), case.network(dtype)]
+    optimisers = [OPTIMISERS[title](net) for net in nets]
+    x, labels = examples(nets[0], 50)
+    order = np.random.default_rng(5).integers(0, 45, 103)
+    assert len(np.unique(order)) < 45
+    totals = create(nets[0], case.loss, threads=2).train(x, labels, order, 20, optimisers[0], 0.05)
+    hand = create(nets[1], case.loss, threads=2)
+    expected = by_hand(hand, x, labels, order, 20, optimisers[1], 0.05)
+    assert [each.images for each in totals] == [20] * 5 + [3]
+    assert [each.errors for each in totals] == [each.errors for each in expected]
+    # The bound is that of one gradient; the largest difference seen after six steps is half of it.
+    share = rounding(nets[0], 103)
+    for one, other in zip(totals, expected, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=share)
+    found = [state_of(net, optimiser) for net, optimiser in zip(nets, optimisers, strict=True)]
+    assert_close(*found, share, dtype)
+    assert optimisers[0].steps == 6
+    before = case.network(dtype).parameters
+    for name in nets[0].trainable_names:
+        assert np.abs(nets[0].parameters[name] - before[name]).max() > 1e-3, name
+
+
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+def test_training_agrees_with_the_reference(title, create):
+    # In float64, where rounding cannot hide anything, against NumPy's layers and NumPy's steps.
+    nets = [copied(models.lenet5(pooling="max", output="softmax"), np.float64) for _ in range(2)]
+    optimisers = [OPTIMISERS[title](net) for net in nets]
+    x, labels = examples(nets[0], 60)
+    order = np.random.default_rng(5).permutation(60)
+    totals = create(nets[0], losses.CrossEntropy(), threads=2).train(
+        x, labels, order, 25, optimisers[0], 0.02
+    )
+    judge = LayersEngine(nets[1], losses.CrossEntropy(), backend="numpy", threads=1)
+    expected = by_hand(judge, x, labels, order, 25, optimisers[1], 0.02)
+    share = rounding(nets[0], 60)
+    for one, other in zip(totals, expected, strict=True):
+        assert (one.errors, one.images) == (other.errors, other.images)
+        assert one.loss == pytest.approx(other.loss, rel=share)
+    found = [state_of(net, optimiser) for net, optimiser in zip(nets, optimisers, strict=True)]
+    assert_close(*found, share, np.float64)
+
+
+def test_planted_a_wrong_step_is_seen(create):
+    """Planted: a weight decay larger by a tenth, in two small steps, is seen."""
+    case = CASES["table"]
+    nets = [case.network(np.float32), case.network(np.float32)]
+    x, labels = examples(nets[0], 40)
+    order = np.arange(40)
+    create(nets[0], case.loss).train(x, labels, order, 20, SGD(weight_decay=0.011), 0.05)
+    by_hand(create(nets[1], case.loss), x, labels, order, 20, SGD(weight_decay=0.01), 0.05)
+    with pytest.raises(AssertionError, match="off"):
+        assert_close(nets[0].parameters, nets[1].parameters, rounding(nets[0], 40), np.float32)
+
+
+@pytest.mark.parametrize("title", ["nesterov, factors", "adamw, options"])
+@pytest.mark.parametrize("raw", [True, False], ids=("bytes", "floats"))
+def test_two_calls_are_one(title, raw, create):
+    """Cut between two batches, a training has the same bits: the trainer cuts it for Ctrl-C."""
+    x = np.random.default_rng(5).integers(0, 256, (50, 30, 28)).astype(np.uint8)
+    labels = np.arange(50) % 10
+    order = np.random.default_rng(6).permutation(50)
+    ends = []
+    for cuts in ([0, 50], [0, 16, 48, 50]):
+        net = models.lenet5()
+        optimiser = OPTIMISERS[title](net)
+        engine = create(net, losses.MAP(), threads=2)
+        images = x if raw else examples(net, 50)[0]
+        totals = []
+        for first, last in itertools.pairwise(cuts):
+            totals += engine.train(images, labels, order[first:last], 16, optimiser, 0.003)
+        ends.append((totals, state_of(net, optimiser)))
+    assert ends[0][0] == ends[1][0]
+    assert_same(ends[0][1], ends[1][1])
+
+
+def test_a_batch_of_one_and_one_of_more_than_all(create):
+    case = CASES["padding"]
+    for batch_size, count in ((1, 5), (5, 1), (1000, 1)):
+        nets = [case.network(np.float64), case.network(np.float64)]
+        x, labels = examples(nets[0], 5)
+        order = np.arange(5)[::-1]
+        totals = create(nets[0], case.loss).train(x, labels, order, batch_size, SGD(), 0.05)
+        assert len(totals) == count
+        assert sum(each.images for each in totals) == 5
+        by_hand(create(nets[1], case.loss), x, labels, order, batch_size, SGD(), 0.05)
+        share = rounding(nets[0], 5)
+        assert_close(nets[0].parameters, nets[1].parameters, share, np.float64)
+
+
+def test_totals_come_before_the_step(create):
+    net = models.lenet5()
+    engine = create(net, losses.MAP())
+    x, labels = examples(net, 40)
+    before = engine.loss_and_gradients(x[:16], labels[:16])[0]
+    found = engine.train(x, labels, np.arange(40), 16, SGD(), 0.01)
+    assert found[0] == before
+    assert engine.loss_and_gradients(x[:16], labels[:16])[0] != before
+
+
+def test_a_network_that_learns_nothing(create):
+    net = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
+    engine = create(net, losses.MAP())
+    x, labels = examples(net, 20)
+    adamw = AdamW()
+    totals = engine.train(x, labels, np.arange(20), 8, adamw, 0.1)
+    assert [each.images for each in totals] == [8, 8, 4]
+    assert sum(each.loss for each in totals) == pytest.approx(engine.evaluate(x, labels).loss)
+    assert adamw.steps == 3
+    np.testing.assert_array_equal(net.parameters["rbf1.w"], np.eye(3, 4, dtype=np.float32))
+
+
+def test_weights_of_the_moment_are_trained(create):
+    """What others did to weights, factors and state between two calls counts."""
+    ends = []
+    for scale in (1.0, 2.0):
+        net = models.lenet5()
+        engine, sgd = create(net, losses.MAP()), SGD(0.9)
+        x, labels = examples(net, 20)
+        engine.train(x, labels, np.arange(20), 10, sgd, 0.01)
+        net.parameters["F6.b"][...] *= scale
+        sgd.slots({"F6.b": net.parameters["F6.b"]})[0]["F6.b"][...] = 0
+        sgd.factors = {"F6.w": np.zeros_like(net.parameters["F6.w"])}
+        weights = {name: net.parameters[name].copy() for name in ("F6.w", "C5.w")}
+        engine.train(x, labels, np.arange(20), 10, sgd, 0.01)
+        np.testing.assert_array_equal(net.parameters["F6.w"], weights["F6.w"])
+        assert (net.parameters["C5.w"] != weights["C5.w"]).any()
+        ends.append(net.parameters["F6.b"])
+    assert (ends[0] != ends[1]).all()
+
+
+# --- absent links -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+def test_absent_links_stay_zero(title, create):
+    net = models.lenet5()
+    x, labels = examples(net, 40)
+    optimiser = OPTIMISERS[title](net)
+    create(net, losses.MAP()).train(x, labels, np.arange(40), 15, optimiser, 0.01)
+    for name, array in state_of(net, optimiser).items():
+        if name.endswith("C3.w") and not name.startswith("factors"):
+            linked = array.reshape(16, 6, 25)
+            assert (linked[~LENET5_C3] == 0).all(), name
+            assert (linked[LENET5_C3] != 0).mean() > 0.9, name
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "batch_size", "n"),
+    [
+        (lambda: SGD(0.9), 32, 70),
+        (lambda: AdamW(), 32, 70),
+        (lambda: SGD(0.9), 50, 70),  # no multiple of the lanes
+        (lambda: AdamW(), 1, 6),
+    ],
+    ids=["sgd-32", "adamw-32", "sgd-50", "adamw-1"],
+)
+def test_two_epochs_have_the_same_bits_with_any_number_of_threads(optimiser, batch_size, n, create):
+    ends = []
+    for threads in (1, 2, 3, 7):
+        net, chosen = models.lenet5(), optimiser()
+        engine = create(net, losses.MAP(), threads=threads)
+        assert engine.threads == threads
+        x, labels = examples(net, n)
+        totals = []
+        for epoch in (1, 2):
+            order = np.random.default_rng(epoch).permutation(n)
+            totals += engine.train(x, labels, order, batch_size, chosen, 0.005)
+        ends.append((totals, state_of(net, chosen)))
+        engine.close()
+    for totals, state in ends[1:]:
+        assert totals == ends[0][0]
+        assert_same(state, ends[0][1])
+    assert all(math.isfinite(each.loss) for each in ends[0][0])
+
+
+def test_two_trainings_at_once_have_the_bits_of_each_alone(create):
+    def train(seed: int) -> tuple[list[Totals], dict[str, np.ndarray]]:
+        net, sgd = models.lenet5(seed=seed), SGD(0.9)
+        engine = create(net, losses.MAP(), threads=2)
+        x, labels = examples(net, 70)
+        order = np.random.default_rng(seed).permutation(70)
+        totals = engine.train(x, labels, order, 24, sgd, 0.005)
+        totals += engine.train(x, labels, order, 24, sgd, 0.005)
+        return totals, state_of(net, sgd)
+
+    expected = [train(seed) for seed in (0, 1)]
+    found: dict[int, tuple[list[Totals], dict[str, np.ndarray]]] = {}
+    workers = [
+        threading.Thread(target=lambda seed=seed: found.update({seed: train(seed)}), daemon=True)
+        for seed in (0, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert sorted(found) == [0, 1], "a training hangs, or has failed"
+    for seed in (0, 1):
+        assert found[seed][0] == expected[seed][0]
+        assert_same(found[seed][1], expected[seed][1])
+    assert expected[0][0] != expected[1][0]
+
+
+# --- losses that are no numbers -----------------------------------------------------------------
+
+
+def rectified(dtype) -> Network:
+    """Return a network that large numbers pass through."""
+    net = Network([Dense(9, 20), ReLU(), Dense(20, 3)], input_shape=(1, 3, 3), dtype=dtype)
+    net.initialise("he_normal", 1)
+    return net
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("optimiser", [lambda: SGD(0.9), lambda: AdamW()], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["NaN", "infinite"])
+def test_training_ends_with_an_image_that_is_no_number(kind, optimiser, threads, dtype, create):
+    x, labels = examples(rectified(dtype), 150)
+    x[77] = np.nan if kind == "NaN" else np.finfo(dtype).max / 16
+    ends = []
+    for order in (np.arange(150), np.arange(60)):
+        net, chosen = rectified(dtype), optimiser()
+        engine = create(net, losses.MeanSquaredError(), threads=threads)
+        with np.errstate(all="ignore"):
+            totals = engine.train(x, labels, order, 30, chosen, 0.01)
+        ends.append((net, chosen, totals))
+    (net, chosen, totals), (twin, until, expected) = ends
+    assert totals[:2] == expected
+    assert len(totals) == 3
+    assert not math.isfinite(totals[2].loss)
+    assert math.isnan(totals[2].loss) == (kind == "NaN")
+    assert totals[2].images == 30
+    assert chosen.steps == 2
+    assert_same(state_of(net, chosen), state_of(twin, until))
+    with np.errstate(all="ignore"):
+        failed = create(net, losses.MeanSquaredError()).evaluate(x[60:90], labels[60:90])
+    assert totals[2].errors == failed.errors > 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_training_ends_where_it_diverges(threads, dtype, create):
+    net = rectified(dtype)
+    x, labels = examples(net, 90)
+    rate = math.sqrt(float(np.finfo(dtype).max)) * 100
+    with np.errstate(all="ignore"):
+        engine = create(net, losses.MeanSquaredError(), threads=threads)
+        totals = engine.train(x, labels, np.arange(90), 30, SGD(), rate)
+    assert [math.isfinite(each.loss) for each in totals] == [True, False]
+    assert all(np.isfinite(array).all() for array in net.parameters.values())
+    assert np.abs(net.parameters["dense2.b"]).max() > rate / 1000  # one step was made
+
+
+@pytest.mark.parametrize("at", [0, 149])
+def test_training_may_end_with_the_first_batch_or_the_last(at, create):
+    net = rectified(np.float32)
+    x, labels = examples(net, 150)
+    x[at] = np.nan
+    sgd = SGD(0.9)
+    engine = create(net, losses.MeanSquaredError(), threads=2)
+    before = state_of(net, sgd)
+    totals = engine.train(x, labels, np.arange(150), 40, sgd, 0.01)
+    assert [math.isnan(each.loss) for each in totals] == [False] * (len(totals) - 1) + [True]
+    assert len(totals) == (1 if at == 0 else 4)
+    assert sgd.steps == len(totals) - 1
+    changed = (net.parameters["dense1.w"] != before["dense1.w"]).any()
+    assert changed == (at != 0)
+    # The engine goes on as if nothing had happened.
+    x[at] = 0
+    assert len(engine.train(x, labels, np.arange(150), 40, sgd, 0.01)) == 4

@@ -1,0 +1,311 @@
+"""The lane engine's plans: what lies where in memory, and how a batch is cut into pieces."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from engine_cases import CASES, EVERYTHING
+
+from lenet_fast import models
+from lenet_fast.engines import lanes, plan
+from lenet_fast.engines.plan import Kind, Plan, Step
+from lenet_fast.layers import RBF, Conv2D, Dense, MaxPool2D, ScaledTanh, Subsample2D, Tanh
+from lenet_fast.network import Network
+
+NETWORKS = {
+    **{name: case.network for name, case in CASES.items()},
+    "everything": EVERYTHING.network,
+    **{
+        f"LeNet-5, {pooling}, {output}": lambda dtype, pooling=pooling, output=output: (
+            models.lenet5(pooling=pooling, output=output, dtype=dtype)
+        )
+        for pooling in ("subsample", "average", "max", None)
+        for output in ("rbf", "softmax")
+    },
+}
+
+
+def steps_of(made: Plan) -> list[Step]:
+    return [Step(*row) for row in made.steps.tolist()]
+
+
+# --- where things lie  ---
+
+Region = tuple[int, int]
+
+
+def at(first: int, vectors: int) -> Region:
+    return first, first + vectors
+
+
+def lasting(net: Network, made: Plan) -> dict[str, Region]:
+    """Return what must be there from the first step forward to the last one back."""
+    found = {"input": at(made.places[0], math.prod(net.input_shape))}
+    for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
+        before, after = net.shapes[k], net.shapes[k + 1]
+        if not (step.kind == Kind.SQUASHING and step.y == step.x):  # which may work in place
+            found[f"{layer.name}: output"] = at(step.y, math.prod(after))
+        if isinstance(layer, Conv2D) and any(layer.padding):
+            top, bottom, left, right = layer.padding
+            rows, columns = before[1] + top + bottom, before[2] + left + right
+            found[f"{layer.name}: padded"] = at(step.padded, before[0] * rows * columns)
+        else:
+            assert step.padded == -1
+        # A convolution that covers its input is a dense layer, which folds tile by tile.
+        if layer.trainable and step.kind != Kind.FULL:
+            for name, room in (("w", step.sums_w), ("b", step.sums_b)):
+                if name in layer.parameters:
+                    size = layer.parameters[name].size
+                    found[f"{layer.name}: sums of {name}"] = at(room, size)
+                else:
+                    assert room == -1
+        else:
+            assert step.sums_w == step.sums_b == -1
+    last = steps_of(made)[-1]
+    seen = math.prod(net.shapes[-2])
+    # Outputs, gradients and Hessians of each image; an RBF's inputs and their gradients, too.
+    found["outputs by image"] = at(made.places[5], 3 * last.c_out + 2 * seen)
+    return found
+
+
+def scratch(net: Network, made: Plan, lanes_count: int) -> Region:
+    """Return the scratch that the hungriest step needs."""
+    needs = [0]
+    for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
+        before, after = net.shapes[k], net.shapes[k + 1]
+        inputs = math.prod(before)
+        if step.kind == Kind.FULL:  # the squares of the inputs, and those transposed
+            needs.append(inputs + -(-inputs // lanes_count) * lanes_count)
+        elif isinstance(layer, Conv2D):  # dy spread out, and dx of the padded input
+            top, bottom, left, right = layer.padding
+            rows, columns = before[1] + top + bottom, before[2] + left + right
+            spread = (layer.kernel[0] - 1) * layer.dilation[0] + rows
+            spread *= (layer.kernel[1] - 1) * layer.dilation[1] + columns
+            needs.append(after[0] * spread + before[0] * rows * columns)
+        elif isinstance(layer, Subsample2D):
+            needs.append(after[1] * after[2])
+    return at(made.places[4], max(needs))
+
+
+def overlaps(regions: dict[str, Region]) -> list[tuple[str, str]]:
+    found = []
+    for (one, (first, last)), (other, (start, stop)) in itertools.combinations(regions.items(), 2):
+        if first < stop and start < last:
+            found.append((one, other))
+    return found
+
+
+def judge(net: Network, made: Plan, lanes_count: int) -> list[tuple[str, str]]:
+    """Return what overlaps and must not."""
+    wrong = []
+    keep = lasting(net, made) | {"scratch": scratch(net, made, lanes_count)}
+    wrong += overlaps(keep)
+    learning = [k for k, layer in enumerate(net.layers) if layer.trainable]
+    steps = steps_of(made)
+    for k, (step, layer) in enumerate(zip(steps, net.layers, strict=True)):
+        sizes = math.prod(net.shapes[k]), math.prod(net.shapes[k + 1])
+        moving = {f"{layer.name}: dy": at(step.dy, sizes[1])}
+        in_place = step.kind == Kind.SQUASHING and step.y == step.x
+        if k and not (in_place and step.dx == step.dy):
+            moving[f"{layer.name}: dx"] = at(step.dx, sizes[0])
+        wrong += overlaps(keep | moving)[len(overlaps(keep)) :]
+        if k:
+            assert step.dx == steps[k - 1].dy
+            assert step.x == steps[k - 1].y
+        assert bool(step.passes) == bool(learning and k > learning[0])
+        assert bool(step.learns) == layer.trainable
+        for first, last in (*keep.values(), *moving.values()):
+            if not 0 <= first <= last <= made.size:
+                wrong.append((layer.name, "beyond the end"))
+    return wrong
+
+
+@pytest.mark.parametrize("lanes_count", [2, 16])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_memory_does_not_overlap(name, lanes_count):
+    net = NETWORKS[name](np.float32)
+    made = plan.make(net, lanes_count)
+    assert judge(net, made, lanes_count) == []
+    assert made.steps.shape == (len(net.layers), len(Step._fields))
+    assert tuple(made.places[1:4]) == net.input_shape
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("y", lambda step: step.y - 1),
+        ("padded", lambda step: step.padded + 3),
+        ("sums_w", lambda step: step.sums_b),
+        ("dx", lambda step: step.dy + 1),
+    ],
+)
+def test_the_judge_sees_a_planted_overlap(field, change):
+    net = NETWORKS["padding"](np.float32)
+    made = plan.make(net, 16)
+    step = steps_of(made)[2]
+    made.steps[2, Step._fields.index(field)] = change(step)
+    if field == "dx":
+        made.steps[1, Step._fields.index("dy")] = change(step)
+    if field == "y":
+        made.steps[3, Step._fields.index("x")] = change(step)
+    assert judge(net, made, 16)
+
+
+def test_squashing_works_in_place():
+    """But for the first layer's, whose input stays, and where a squashed output is needed."""
+    layers = [Tanh(), Conv2D(1, 2, 3), Tanh(), ScaledTanh(), Dense(32, 3), Tanh()]
+    steps = steps_of(plan.make(Network(layers, input_shape=(1, 6, 6)), 16))
+    assert [step.x == step.y for step in steps] == [False, False, True, False, False, True]
+
+
+# --- parameters  ---
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_that_learn_come_first(name):
+    net = NETWORKS[name](np.float32)
+    made = plan.make(net, 16)
+    assert [place.name for place in made.parameters] == [
+        *net.trainable_names,
+        *(name for name in net.parameters if name not in net.trainable_names),
+    ]
+    first = 0
+    for place in made.parameters:
+        assert (place.first, place.last) == (first, first + net.parameters[place.name].size)
+        first = place.last
+    assert made.values == first == sum(array.size for array in net.parameters.values())
+    assert made.trained == sum(net.parameters[name].size for name in net.trainable_names)
+    by_name = {place.name: place.first for place in made.parameters}
+    for step, layer in zip(steps_of(made), net.layers, strict=True):
+        assert step.w == by_name.get(f"{layer.name}.w", -1)
+        assert step.b == by_name.get(f"{layer.name}.b", -1)
+
+
+def test_fixed_parameters_lie_behind():
+    net = models.lenet5()
+    made = plan.make(net, 16)
+    assert made.parameters[-1].name == "OUTPUT.w"
+    # 60,000 free parameters, and room for the 36 absent links of C3.
+    assert (made.trained, made.values) == (60_000 + 36 * 25, 60_000 + 36 * 25 + 840)
+
+
+def test_a_network_that_learns_nothing():
+    net = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
+    made = plan.make(net, 16)
+    assert (made.trained, made.values) == (0, 12)
+    assert not made.steps[:, Step._fields.index("passes")].any()
+
+
+# --- what a step is  ---
+
+
+def test_steps_of_lenet5():
+    steps = steps_of(plan.make(models.lenet5(), 16))
+    assert [step.kind for step in steps] == [
+        *(Kind.CONVOLUTION, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
+        *(Kind.CONVOLUTION, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
+        *(Kind.FULL, Kind.SQUASHING, Kind.FULL, Kind.SQUASHING, Kind.DISTANCES),
+    ]
+    c3 = steps[4]
+    assert (c3.c_in, c3.h_in, c3.w_in, c3.c_out, c3.h_out, c3.w_out) == (6, 14, 14, 16, 10, 10)
+    assert (c3.kh, c3.kw, c3.stride_v, c3.dilation_h, c3.width) == (5, 5, 1, 1, 6)
+
+
+def test_numbers_of_a_step():
+    layers = [
+        Conv2D(1, 2, 3, padding=1, pad_value=-0.5),
+        Subsample2D(2, (2, 1), reduction="mean"),
+        MaxPool2D((1, 2), (3, 2)),
+        Dense(8, 3),
+    ]
+    made = plan.make(Network(layers, input_shape=(1, 8, 4)), 16)
+    assert made.reals[:2].tolist() == [-0.5, 0.5]
+    pool = steps_of(made)[2]
+    assert (pool.kh, pool.kw, pool.stride_v, pool.stride_h) == (1, 2, 3, 2)
+
+
+def test_tables_lie_one_behind_the_other():
+    seen = np.array([[1, 0], [0, 1], [1, 1]], bool)
+    layers = [
+        Conv2D(1, 2, 3),
+        Conv2D(2, 3, 2, connections=seen),
+        Conv2D(3, 3, 2, groups=3),
+        Dense(12, 2),
+    ]
+    made = plan.make(Network(layers, input_shape=(1, 6, 6)), 16)
+    steps = steps_of(made)
+    assert [step.table for step in steps] == [0, 2, 8, -1]
+    assert [step.width for step in steps[:3]] == [1, 2, 1]
+    assert made.tables.tolist() == [1, 1, *seen.reshape(-1), 1, 1, 1]
+
+
+# --- how a batch is cut  ---
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 16])
+def test_blocks_are_whole_tiles(count):
+    for first in (0, 7):
+        for n in (1, count - 1, count, count + 1, 100, 256, 257, 60_000):
+            last = first + max(n, 1)
+            blocks = lanes._blocks(first, last, count)
+            assert len(blocks) == min(-(-max(n, 1) // count), lanes.BLOCKS)
+            assert [blocks[0][0], blocks[-1][1]] == [first, last]
+            assert all(one[1] == other[0] for one, other in itertools.pairwise(blocks))
+            assert all((stop - start) % count == 0 for start, stop in blocks[:-1])
+            tiles = [-(-(stop - start) // count) for start, stop in blocks]
+            assert max(tiles) - min(tiles) <= 1
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "trained"), [(1, 1, 5), (100, 33, 20_000), (64, 64, 8192), (9, 100, 0)]
+)
+def test_items_of_a_training(n, batch_size, trained):
+    work = lanes._train(n, batch_size, 4, trained)
+    items = [lanes._Item(*row) for row in work.items.tolist()]
+    assert len(work.batches) == -(-n // batch_size)
+    first = done = 0
+    for step, batch in enumerate(work.batches):
+        blocks = items[batch]
+        assert batch.start == done
+        for k, item in enumerate(blocks):
+            assert (item.kind, item.block, item.opened) == (lanes._GRADIENT, k, done)
+            assert item.first == first
+            first = item.last
+        assert first == min((step + 1) * batch_size, n)
+        images = blocks[-1].last - blocks[0].first
+        done += len(blocks)
+        at = 0
+        for item in items[done:]:
+            if item.kind != lanes._UPDATE:
+                break
+            # It waits for all blocks of its batch, and the next batch for it.
+            assert (item.opened, item.block) == (batch.stop, len(blocks))
+            assert (item.images, item.step, item.first) == (images, step, at)
+            at = item.last
+            done += 1
+        assert at == trained
+    assert done == len(items)
+    assert work.blocks == max(batch.stop - batch.start for batch in work.batches)
+    assert not work.items.flags.writeable  # it is kept and shared
+
+
+def test_items_of_a_prediction():
+    work = lanes._forward(150, 16)
+    items = [lanes._Item(*row) for row in work.items.tolist()]
+    assert [(item.first, item.last) for item in items] == [(0, 64), (64, 128), (128, 150)]
+    assert {(item.kind, item.opened) for item in items} == {(lanes._FORWARD, 0)}
+
+
+# --- memory  ---
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_aligned_memory(count, dtype):
+    array = plan.aligned(count, dtype)
+    assert (array.shape, array.dtype) == ((count,), dtype)
+    assert array.ctypes.data % 64 == 0 or not count
+    assert array.flags.writeable
+    array.fill(1)
