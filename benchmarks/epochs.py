@@ -1,126 +1,163 @@
-"""Seconds an epoch takes with each backend, and with PyTorch where it is installed.
+"""Images a second and seconds an epoch of training: our engines, PyTorch and TensorFlow.
 
-python -m benchmarks.epochs [--data DIR] [--images N] [--rounds N] [--batch-size N] ...
+python -m benchmarks.epochs [--network 1998|plain] [--threads N] [--batch-size N] ...
 
-The same LeNet-5 (that of 1998), loss, batches and number of threads for all. The contenders take
-turns, a share of an epoch each, so that all of them meet the machine's good and bad moments; the
-table gives the median over the rounds, scaled to 60,000 images. Training only, no evaluation. The
-first losses of all contenders are compared before anything is timed.
+The same network, loss, batches and number of threads for all that are here; each prepares the
+images, which are bytes, on its own. They take turns, a share of an epoch each, so that all of them
+meet the machine's good and bad moments; the table gives medians over the rounds, scaled to 60,000
+images, the share of the multiply-adds that the cores could do, and how many times faster the first
+of our engines is. Training only, no evaluation. Before anything is timed each trains for a round,
+whose first losses are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, data, engines, losses, models
-from lenet_fast.bench import networks
-from lenet_fast.bench.networks import MOMENTUM, RATE
+from benchmarks import tensorflow_network
+from lenet_fast import data
+from lenet_fast.bench import counts, machine, networks
+from lenet_fast.bench.contenders import installed
+from lenet_fast.bench.networks import PYTORCH, Train
+from lenet_fast.bench.report import percent
 from lenet_fast.threads import resolve
-from lenet_fast.training import SGD
 
 EPOCH = 60_000
+COMPARED = 3
+"""Losses: with every step rounding grows."""
 
 Array = np.ndarray[Any, Any]
-Step = Callable[[Array, Array], float]
+Runs = Mapping[str, Callable[[], list[float]]]
 
 
-def ours(backend: str, threads: int) -> Step:
-    """Return a training step of the layers engine on one backend."""
-    network = models.lenet5()
-    loss = losses.default_for(network)
-    engine = engines.create(network, loss, engine="layers", backend=backend, threads=threads)
-    optimiser = SGD(momentum=MOMENTUM)
-
-    def step(x: Array, labels: Array) -> float:
-        totals, gradients = engine.loss_and_gradients(x, labels)
-        optimiser.step(network.parameters, gradients, RATE)
-        return totals.loss / totals.images
-
-    return step
+def ours(name: str, network: str, threads: int) -> Train:
+    """Return one of our engines, as the trainer calls it."""
+    start = networks.fresh(network)
+    return networks.trainer(networks.create(name, start, threads), start.rate)
 
 
-def pytorch(threads: int) -> Step:
-    """Return a training step of PyTorch in eager mode."""
+def pytorch(name: str, network: str, threads: int) -> Train:
+    """Return PyTorch, a step at a time."""
     import torch
 
-    torch.set_num_threads(threads)
-    return networks.PyTorch(*networks.fresh()).step
+    net = networks.PyTorch(*networks.fresh(network), channels_last=name.endswith("channels_last"))
+
+    def train(images: Array, labels: Array, batch: int) -> list[float]:
+        torch.set_num_threads(threads)
+        return [
+            net.step(data.prepare(images[i : i + batch]), labels[i : i + batch])
+            for i in range(0, len(images), batch)
+        ]
+
+    return train
 
 
-def contenders(threads: int) -> dict[str, Step]:
-    """Return a training step of everything that is here."""
-    found = {
-        name: ours(name, threads) for name, state in backends.available().items() if state.usable
-    }
-    if importlib.util.find_spec("torch"):
-        import torch
+def tensorflow(network: str, threads: int) -> Train:
+    """Return TensorFlow, all steps in one graph."""
+    tf, _ = tensorflow_network.load(threads)
+    net = tensorflow_network.TensorFlowNetwork(tf, *networks.fresh(network))
+    loop = tf.function(net.train)
 
-        found[f"PyTorch {torch.__version__.split('+')[0]}, eager"] = pytorch(threads)
+    def train(images: Array, labels: Array, batch: int) -> list[float]:
+        x = data.prepare(images).reshape(-1, batch, 32, 32, 1)
+        return [float(loss) for loss in loop(x, labels.reshape(-1, batch)).numpy()]
+
+    return train
+
+
+def contenders(network: str, threads: int) -> dict[str, Train]:
+    """Return everything that is here and takes less than a minute to begin; ours first."""
+    found = {}
+    for name in networks.names():
+        if not name.endswith("compile"):
+            make = pytorch if name in PYTORCH else ours
+            found[name] = make(name, network, threads)
+    if installed("tensorflow"):
+        found["TensorFlow"] = tensorflow(network, threads)
     return found
 
 
-def verify(steps: dict[str, Step], x: Array, labels: Array, batch: int) -> None:
-    """Let each contender take three steps; raise unless all of them see the same losses."""
-    seen = {
-        name: [step(x[i : i + batch], labels[i : i + batch]) for i in (0, batch, 2 * batch)]
-        for name, step in steps.items()
-    }
-    expected = seen["numpy"]
+def verify(runs: Runs) -> None:
+    """Let each contender train for a round; raise unless all begin with the same losses."""
+    seen = {name: run()[:COMPARED] for name, run in runs.items()}
+    expected = seen["layers numpy"]
     for name, values in seen.items():
         if not np.allclose(values, expected, rtol=1e-4):
             raise SystemExit(f"{name}: expected the losses {expected}, got {values}")
 
 
-def measure(
-    steps: dict[str, Step], images: Array, labels: Array, batch: int, rounds: int
-) -> dict[str, list[float]]:
-    """Return for each contender the seconds of each round, preparation of the images included."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+def measure(runs: Runs, rounds: int) -> dict[str, float]:
+    """Return for each contender its median seconds a round."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, step in steps.items():
+        for name, run in runs.items():
             started = time.perf_counter()
-            for first in range(0, len(images), batch):
-                x = data.prepare(images[first : first + batch])
-                step(x, labels[first : first + batch])
+            run()
             seconds[name].append(time.perf_counter() - started)
-    return seconds
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak() -> float | None:
+    """Return what one core can do at this moment: operations a second."""
+    limits = machine.probe()
+    return None if limits is None else limits.float32
+
+
+def table(seconds: dict[str, float], images: int, flops: float) -> str:
+    """Return the seconds as a Markdown table, the fastest first; `flops` as a share of the peak."""
+    first = next(iter(seconds))
+    lines = [f"| | seconds an epoch | images/s | of the peak | {first} is faster |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for name, took in sorted(seconds.items(), key=lambda item: item[1]):
+        share = percent(flops / took if flops else None)
+        lines.append(
+            f"| {name} | {took * EPOCH / images:.1f} | {images / took:,.0f} | {share} "
+            f"| {took / seconds[first]:.2f} x |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.epochs", description=__doc__)
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
-    parser.add_argument("--images", type=int, default=6_000, help="images a round (6000)")
+    parser.add_argument("--network", choices=networks.NETWORKS, default="1998", help="which (1998)")
+    parser.add_argument("--images", type=int, default=6_144, help="images a round (6144)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (7)")
     parser.add_argument("--batch-size", type=int, default=256, help="images a step (256)")
     parser.add_argument("--threads", type=int, help="threads (the physical cores)")
     options = parser.parse_args()
-    threads = resolve(options.threads)
-    train = data.load(options.dataset, options.data).train.subset(options.images)
+    threads, batch = resolve(options.threads), options.batch_size
+    train = data.load(options.dataset, options.data).train
+    images = min(options.images, len(train)) // batch * batch
+    if not images:
+        raise SystemExit(f"--images: expected a batch of {batch} at least, got {options.images}")
+    train = train.subset(images)
     labels = train.labels.astype(np.int64)
-    steps = contenders(threads)
-    verify(steps, data.prepare(train.images), labels, options.batch_size)
-    seconds = measure(steps, train.images, labels, options.batch_size, options.rounds)
+    runs = {
+        name: partial(run, train.images, labels, batch)
+        for name, run in contenders(options.network, threads).items()
+    }
+    verify(runs)
+    before = peak()
+    seconds = measure(runs, options.rounds)
+    after = peak()
+    work = 2 * images * counts.of(networks.fresh(options.network).network, training=True)
     print(
-        f"LeNet-5 of 1998, {train.name}, batch {options.batch_size}, {threads} threads, "
-        f"{options.rounds} rounds of {len(train)} images\n"
+        f"LeNet-5, {options.network}, {train.name}, batch {batch}, {threads} threads, "
+        f"{options.rounds} rounds of {images} images\n"
     )
-    print("| | seconds an epoch | images/s | against numpy |\n|---|---|---|---|")
-    reference = statistics.median(seconds["numpy"])
-    for name, values in sorted(seconds.items(), key=lambda item: statistics.median(item[1])):
-        median = statistics.median(values)
-        label = f"{name}, {backends.get(name).describe()}" if name == "cython" else name
-        print(
-            f"| {label} | {median * EPOCH / len(train):.1f} | {len(train) / median:,.0f} "
-            f"| {reference / median:.1f} x |"
-        )
+    mean = (before + after) / 2 if before and after else None
+    print(table(seconds, images, work / mean / threads if mean else 0.0))
+    if before and after:
+        print(f"\nPeak of one core: {before / 1e9:.0f} Gflop/s before, {after / 1e9:.0f} after")
 
 
 if __name__ == "__main__":

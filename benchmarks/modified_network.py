@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.baselines import modified_conv, modified_conv_backward
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.losses import MAP
+from lenet_fast.losses import MAP, Loss
 from lenet_fast.network import Network
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,8 @@ class ModifiedNetwork:
     rate, momentum : float
     """
 
-    def __init__(self, network: Network, loss: MAP, rate: float, momentum: float) -> None:
+    def __init__(self, network: Network, loss: Loss, rate: float, momentum: float) -> None:
+        assert isinstance(loss, MAP)
         self.w = {
             name: np.ascontiguousarray(w.transpose(2, 3, 1, 0)) if w.ndim == 4 else w.copy()
             for name, w in network.parameters.items()

@@ -13,15 +13,16 @@ from benchmarks.modified_network import ModifiedNetwork
 from lenet_fast import threads
 from lenet_fast.bench import networks
 from lenet_fast.bench.contenders import Contender, installed
-from lenet_fast.bench.networks import MOMENTUM, RATE, Work
-from lenet_fast.connections import LENET5_C3
+from lenet_fast.bench.networks import MOMENTUM, Work
+from lenet_fast.losses import MAP
+from lenet_fast.network import Network
 
 Array = np.ndarray[Any, Any]
 
 
 def names(work: Work) -> list[str]:
     """Return those that can do a piece of work and are here."""
-    found = ["modified"]
+    found = ["modified"] if work.network == "1998" else []
     if not work.trains and installed("onnxruntime") and installed("onnx"):
         found.append("onnxruntime")
     if installed("jax"):
@@ -37,7 +38,7 @@ def make(name: str, work: Work, count: int) -> Contender:
 
 
 def _modified(work: Work, count: int) -> Contender:
-    net = ModifiedNetwork(*networks.fresh(), RATE, MOMENTUM)
+    net = ModifiedNetwork(*networks.fresh(), MOMENTUM)
     step: Any = net.step if work.trains else net.predict
     return networks.contender("modified", work, step, around=threads.alone_with_blas)
 
@@ -47,9 +48,8 @@ def _onnxruntime(work: Work, count: int) -> Contender:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = count, 1
-    session = onnxruntime.InferenceSession(
-        onnx_model(), options, providers=["CPUExecutionProvider"]
-    )
+    model = onnx_model(networks.fresh(work.network).network)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(x: Array) -> Any:
         return session.run(None, {"x": x})[0]
@@ -57,18 +57,19 @@ def _onnxruntime(work: Work, count: int) -> Contender:
     return networks.contender("onnxruntime", work, predict)
 
 
-def onnx_model() -> bytes:
-    """Return the network as an ONNX file, from its operators."""
+def onnx_model(network: Network) -> bytes:
+    """Return a network, that of 1998 or the plain one, as an ONNX file, from its operators."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
-    network, _ = networks.fresh()
     weights: dict[str, Array] = dict(network.parameters)
-    weights["C3.w"] = weights["C3.w"] * LENET5_C3[:, :, None, None]
-    for name in ("S2", "S4"):  # ONNX has means, the network sums over 2x2
-        weights[f"{name}.w"] = 4 * weights[f"{name}.w"].reshape(1, -1, 1, 1)
-        weights[f"{name}.b"] = weights[f"{name}.b"].reshape(1, -1, 1, 1)
+    links = networks.table(network)
+    if links is not None:
+        weights["C3.w"] = weights["C3.w"] * links
+    for name in ("S2", "S4"):  # ONNX has means, the network of 1998 sums over 2x2
+        if f"{name}.w" in weights:
+            weights[f"{name}.w"] = 4 * weights[f"{name}.w"].reshape(1, -1, 1, 1)
+            weights[f"{name}.b"] = weights[f"{name}.b"].reshape(1, -1, 1, 1)
     weights |= {"A": np.array(1.7159, np.float32), "S": np.array(2 / 3, np.float32)}
-    weights |= {"axis1": np.array([1], np.int64), "axis2": np.array([2], np.int64)}
     nodes: list[Any] = []
 
     def node(kind: str, *inputs: str, **attributes: Any) -> str:
@@ -78,16 +79,22 @@ def onnx_model() -> bytes:
     def squash(name: str) -> str:
         return node("Mul", node("Tanh", node("Mul", name, "S")), "A")
 
-    def subsample(name: str, layer: str) -> str:
+    def pool(name: str, layer: str) -> str:
         means = node("AveragePool", name, kernel_shape=[2, 2], strides=[2, 2])
+        if f"{layer}.w" not in weights:
+            return means
         return squash(node("Add", node("Mul", means, f"{layer}.w"), f"{layer}.b"))
 
-    value = subsample(squash(node("Conv", "x", "C1.w", "C1.b")), "S2")
-    value = subsample(squash(node("Conv", value, "C3.w", "C3.b")), "S4")
+    value = pool(squash(node("Conv", "x", "C1.w", "C1.b")), "S2")
+    value = pool(squash(node("Conv", value, "C3.w", "C3.b")), "S4")
     value = node("Flatten", squash(node("Conv", value, "C5.w", "C5.b")))
     value = squash(node("Gemm", value, "F6.w", "F6.b", transB=1))
-    away = node("Sub", node("Unsqueeze", value, "axis1"), "OUTPUT.w")
-    last = node("ReduceSum", node("Mul", away, away), "axis2", keepdims=0)
+    if network.output == "rbf":
+        weights |= {"axis1": np.array([1], np.int64), "axis2": np.array([2], np.int64)}
+        away = node("Sub", node("Unsqueeze", value, "axis1"), "OUTPUT.w")
+        last = node("ReduceSum", node("Mul", away, away), "axis2", keepdims=0)
+    else:
+        last = node("Gemm", value, "OUTPUT.w", "OUTPUT.b", transB=1)
     graph = helper.make_graph(
         nodes,
         "lenet5",
@@ -108,9 +115,9 @@ def _jax(work: Work, count: int) -> Contender:
     import jax.numpy as jnp
     from jax import lax
 
-    network, loss = networks.fresh()
-    table = jnp.asarray(LENET5_C3[:, :, None, None], jnp.float32)
-    bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])
+    network, loss, rate = networks.fresh(work.network)
+    table = networks.table(network)
+    bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])  # unless they are weights that learn
     p = {name: jnp.asarray(network.parameters[name]) for name in network.trainable_names}
 
     def squash(a: Any) -> Any:
@@ -119,21 +126,28 @@ def _jax(work: Work, count: int) -> Contender:
     def conv(x: Any, w: Any, b: Any) -> Any:
         return squash(lax.conv(x, w, (1, 1), "VALID") + b[:, None, None])
 
-    def subsample(x: Any, w: Any, b: Any) -> Any:
+    def pool(p: Any, x: Any, name: str) -> Any:
         n, c, h_in, w_in = x.shape
         sums = x.reshape(n, c, h_in // 2, 2, w_in // 2, 2).sum((3, 5))
-        return squash(sums * w[:, None, None] + b[:, None, None])
+        if f"{name}.w" not in p:
+            return sums / 4
+        return squash(sums * p[f"{name}.w"][:, None, None] + p[f"{name}.b"][:, None, None])
 
     def outputs(p: Any, x: Any) -> Any:
-        x = subsample(conv(x, p["C1.w"], p["C1.b"]), p["S2.w"], p["S2.b"])
-        x = subsample(conv(x, p["C3.w"] * table, p["C3.b"]), p["S4.w"], p["S4.b"])
+        x = pool(p, conv(x, p["C1.w"], p["C1.b"]), "S2")
+        w = p["C3.w"] if table is None else p["C3.w"] * table
+        x = pool(p, conv(x, w, p["C3.b"]), "S4")
         x = conv(x, p["C5.w"], p["C5.b"]).reshape(len(x), -1)
         x = squash(x @ p["F6.w"].T + p["F6.b"])
+        if "OUTPUT.b" in p:
+            return x @ p["OUTPUT.w"].T + p["OUTPUT.b"]
         return jnp.square(x[:, None, :] - bitmaps).sum(2)
 
     def mean_loss(p: Any, x: Any, labels: Any) -> Any:
         y = outputs(p, x)
         right = jnp.take_along_axis(y, labels[:, None], 1)[:, 0]
+        if not isinstance(loss, MAP):  # cross-entropy
+            return (jax.nn.logsumexp(y, axis=1) - right).mean()
         all_classes = jnp.pad(-y, ((0, 0), (0, 1)), constant_values=-loss.j)
         return (right + jax.nn.logsumexp(all_classes, axis=1)).mean()
 
@@ -141,7 +155,7 @@ def _jax(work: Work, count: int) -> Contender:
         p, velocity = state
         value, gradients = jax.value_and_grad(mean_loss)(p, *part)
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradients)
-        return (jax.tree.map(lambda w, v: w - RATE * v, p, velocity), velocity), value
+        return (jax.tree.map(lambda w, v: w - rate * v, p, velocity), velocity), value
 
     if not work.trains:
         jitted = jax.jit(outputs)

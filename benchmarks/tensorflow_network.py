@@ -1,4 +1,4 @@
-"""LeNet-5 of 1998 in TensorFlow and TensorFlow Lite, as contenders of the whole network."""
+"""LeNet-5 in TensorFlow and TensorFlow Lite, as contenders of the whole network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 
 from lenet_fast.bench import networks
 from lenet_fast.bench.contenders import Contender, installed
-from lenet_fast.bench.networks import MOMENTUM, RATE, Work
-from lenet_fast.connections import LENET5_C3
-from lenet_fast.losses import MAP
+from lenet_fast.bench.networks import MOMENTUM, Work
+from lenet_fast.losses import MAP, Loss
 from lenet_fast.network import Network
 
 Array = np.ndarray[Any, Any]
@@ -21,14 +20,14 @@ Array = np.ndarray[Any, Any]
 def contender(work: Work, count: int) -> Contender:
     """Return TensorFlow: all steps of training in one graph, or a graph for each prediction.
 
-    These were the fastest of the ways tried, each alone on one thread, in images/s. Training in a
-    loop in the graph, 12,600 at batch 256 and 2,500 at batch 1, beats a call for each batch, 12,100
-    and 1,200; the better of the two with XLA (``jit_compile``) came to 4,500 and 1,600. XLA is
-    slower in evaluation too, 11,100 against 38,400, and faster for a single image, 3,800 against
-    3,200.
+    These were the fastest of the ways tried, each alone on one thread, in images/s by the network
+    of 1998. Training in a loop in the graph, 12,600 at batch 256 and 2,500 at batch 1, beats a call
+    for each batch, 12,100 and 1,200; the better of the two with XLA (``jit_compile``) came to 4,500
+    and 1,600. XLA is slower in evaluation too, 11,100 against 38,400, and faster for a single
+    image, 3,800 against 3,200.
     """
     tf, info = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh())
+    net = TensorFlowNetwork(tf, *networks.fresh(work.network))
     if not work.trains:
         predict = tf.function(net.outputs, jit_compile=work.batch == 1)
         predict = predict.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
@@ -47,7 +46,7 @@ def lite_contender(work: Work, count: int) -> Contender:
     All of its operations are XNNPACK's, which the interpreter takes of itself.
     """
     tf, _ = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh())
+    net = TensorFlowNetwork(tf, *networks.fresh(work.network))
     outputs = tf.function(net.outputs)
     graph = outputs.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], net.module)
@@ -84,18 +83,20 @@ def load(count: int) -> tuple[Any, dict[str, Any]]:
 
 
 class TensorFlowNetwork:
-    """The network with its loss and training by SGD with momentum, in NHWC order.
+    """A network with its loss and training by SGD with momentum, in NHWC order.
 
     Parameters
     ----------
     tf : module
     network : Network
-        Gives the weights to start with.
-    loss : MAP
+        Gives the weights to start with: that of 1998, or the plain one.
+    loss : Loss
+    rate : float
     """
 
-    def __init__(self, tf: Any, network: Network, loss: MAP) -> None:
-        self._tf, self._j = tf, loss.j
+    def __init__(self, tf: Any, network: Network, loss: Loss, rate: float) -> None:
+        self._tf, self._rate = tf, rate
+        self._j = loss.j if isinstance(loss, MAP) else None
         w = {
             name: np.ascontiguousarray(w.transpose(2, 3, 1, 0)) if w.ndim == 4 else w
             for name, w in network.parameters.items()
@@ -103,15 +104,18 @@ class TensorFlowNetwork:
         # C5 sees all of S4: a matrix product is that convolution, and 10 to 20 % faster here.
         w["C5.w"] = w["C5.w"].reshape(-1, w["C5.w"].shape[-1])
         w["F6.w"] = w["F6.w"].T
+        if "OUTPUT.b" in w:
+            w["OUTPUT.w"] = w["OUTPUT.w"].T
         self.weights = {name: tf.Variable(array) for name, array in w.items()}
         self._trained = [self.weights[name] for name in network.trainable_names]
         self._velocity = [tf.Variable(tf.zeros_like(one)) for one in self._trained]
-        self._table = tf.constant(LENET5_C3.T.astype(np.float32))
+        links = networks.table(network)
+        self._table = None if links is None else tf.constant(links.transpose(2, 3, 1, 0))
         self.module = tf.Module()  # who owns the weights, for the converter
         self.module.weights = list(self.weights.values())
 
     def outputs(self, x: Any) -> Any:
-        """Return the distances to the ten bitmaps, for images (n, 32, 32, 1)."""
+        """Return distances to the ten bitmaps, or ten sums, for images (n, 32, 32, 1)."""
         tf, p = self._tf, self.weights
 
         def squash(a: Any) -> Any:
@@ -120,21 +124,28 @@ class TensorFlowNetwork:
         def conv(a: Any, name: str, w: Any) -> Any:
             return squash(tf.nn.conv2d(a, w, 1, "VALID") + p[f"{name}.b"])
 
-        def subsample(a: Any, name: str) -> Any:  # by means, the network by sums over 2x2
+        def pool(a: Any, name: str) -> Any:
             means = tf.nn.avg_pool2d(a, 2, 2, "VALID")
-            return squash(means * (4 * p[f"{name}.w"]) + p[f"{name}.b"])
+            if f"{name}.w" not in p:
+                return means
+            return squash(means * (4 * p[f"{name}.w"]) + p[f"{name}.b"])  # the network has sums
 
-        x = subsample(conv(x, "C1", p["C1.w"]), "S2")
-        x = subsample(conv(x, "C3", p["C3.w"] * self._table), "S4")
+        x = pool(conv(x, "C1", p["C1.w"]), "S2")
+        w = p["C3.w"] if self._table is None else p["C3.w"] * self._table
+        x = pool(conv(x, "C3", w), "S4")
         x = tf.reshape(x, (-1, p["C5.w"].shape[0]))
         x = squash(x @ p["C5.w"] + p["C5.b"])
         x = squash(x @ p["F6.w"] + p["F6.b"])
+        if "OUTPUT.b" in p:
+            return x @ p["OUTPUT.w"] + p["OUTPUT.b"]
         return tf.reduce_sum(tf.square(x[:, None, :] - p["OUTPUT.w"]), 2)
 
     def loss(self, x: Any, labels: Any) -> Any:
-        """Return the mean of the MAP criterion."""
+        """Return the mean of the MAP criterion, or of the cross-entropy."""
         tf = self._tf
         y = self.outputs(x)
+        if self._j is None:
+            return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, y))
         right = tf.gather(y, labels, axis=1, batch_dims=1)
         rubbish = tf.pad(-y, ((0, 0), (0, 1)), constant_values=-self._j)
         return tf.reduce_mean(right + tf.reduce_logsumexp(rubbish, axis=1))
@@ -147,7 +158,7 @@ class TensorFlowNetwork:
         gradients = tape.gradient(loss, self._trained)
         for w, velocity, gradient in zip(self._trained, self._velocity, gradients, strict=True):
             tf.raw_ops.ResourceApplyMomentum(
-                var=w.handle, accum=velocity.handle, lr=RATE, grad=gradient, momentum=MOMENTUM
+                var=w.handle, accum=velocity.handle, lr=self._rate, grad=gradient, momentum=MOMENTUM
             )
         return loss
 

@@ -1,4 +1,4 @@
-"""The whole network: training at batch 256, 32 and 1, evaluation, and one image at a time."""
+"""The whole network, that of 1998 and the plain one: training, evaluation, one image at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_network(
     work = BY_NAME[group]
 
     def make(name: str) -> Contender:
-        source = networks if name in networks.names() else peers
+        source = peers if name in peers.names(work) else networks
         return source.make(name, work, THREADS)
 
     timing, timings = scheduler.timing(request, group, contender, make)
@@ -52,4 +52,5 @@ def test_network(
         images=work.images,
         shape=[work.batch, 1, 32, 32],
         threads=THREADS,
+        flops=work.flops,
     )

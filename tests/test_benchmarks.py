@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import importlib.util
 import json
 import math
@@ -16,9 +18,20 @@ import numpy as np
 import pytest
 from helpers import missing
 
-from benchmarks import baselines
-from lenet_fast import cli
-from lenet_fast.bench import contenders, machine, networks, pictures, report, rounds, steps
+from benchmarks import baselines, epochs, peers
+from lenet_fast import backends, cli, models
+from lenet_fast.bench import (
+    contenders,
+    counts,
+    machine,
+    networks,
+    pictures,
+    profile,
+    report,
+    rounds,
+    steps,
+    suite,
+)
 from lenet_fast.bench.contenders import Contender, WrongAnswerError
 from lenet_fast.bench.report import Row, Run
 
@@ -129,7 +142,7 @@ def test_a_wrong_answer_is_seen(wrong: tuple[Any, ...]) -> None:
         contenders.compare("planted", wrong, right, "float32")
 
 
-@pytest.mark.parametrize("work", networks.WORKS[1:], ids=lambda work: work.name)
+@pytest.mark.parametrize("work", networks.WORKS, ids=lambda work: work.name)
 def test_every_contender_of_the_network_is_right(work: networks.Work) -> None:
     for name in networks.names():
         if not name.endswith("compile"):  # a minute each
@@ -138,13 +151,62 @@ def test_every_contender_of_the_network_is_right(work: networks.Work) -> None:
                 each.check(each.run())
 
 
-def test_a_network_that_learns_otherwise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    work = networks.BY_NAME["training, batch 32"]
+@pytest.mark.parametrize("name", ["training, batch 256", "plain: training, batch 32"])
+def test_a_network_that_learns_otherwise_is_seen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = networks.BY_NAME[name]
     networks.expected(work)
-    monkeypatch.setattr(networks, "RATE", networks.RATE * 3)
+    monkeypatch.setattr(networks, "MOMENTUM", 0.8)
     each = networks.make("layers numpy", work, 1)
     with pytest.raises(AssertionError, match="expected losses"), each.around():
         each.check(each.run())
+
+
+def test_peers_know_both_networks() -> None:
+    """Those that begin at once; the suite itself checks all before it times them."""
+    for name in ("evaluation, batch 1000", "plain: evaluation, batch 1000"):
+        work = networks.BY_NAME[name]
+        for peer in {"modified", "onnxruntime"} & {*peers.names(work)}:
+            each = peers.make(peer, work, 1)
+            with each.around():
+                each.check(each.run())
+    assert "modified" not in peers.names(networks.BY_NAME["plain: training, batch 256"])
+
+
+def test_names_of_contenders() -> None:
+    """The lane engine comes with every instruction set; the short version takes that in use."""
+    if not backends.available()["cython"].usable:
+        missing("the cython backend cannot be used")
+    module = backends.get("cython")
+    found = [name for name in networks.names() if name.startswith("lanes cython")]
+    assert found == [f"lanes cython {isa}" for isa in module.instruction_sets()[::-1]]
+    for name in found:
+        engine = networks.ours(name, networks.BY_NAME["one image"], 1)
+        assert engine.info == {"backend": "cython", "engine": "lanes", "isa": name.split()[-1]}
+    assert sum(map(suite._usual, found)) == 1
+    assert suite._usual(f"lanes cython {module.isa()}")
+    assert {"layers cython", "layers numpy"} <= {*filter(suite._usual, networks.names())}
+
+
+def test_multiply_adds_are_those_of_the_layers() -> None:
+    plain, paper = (networks.fresh(name).network for name in ("plain", "1998"))
+    assert counts.of(plain, training=False) == 416_520
+    assert counts.of(plain, training=True) == 1_131_960
+    by_name = dict(zip((layer.name for layer in plain.layers), counts.by_layer(plain), strict=True))
+    assert by_name["C1"] == (25 * 6 * 784, 0, 25 * 6 * 784)
+    assert by_name["C3"] == (240_000,) * 3
+    assert by_name["S2"] == by_name["C1.squash"] == (0, 0, 0)
+    by_name = dict(zip((layer.name for layer in paper.layers), counts.by_layer(paper), strict=True))
+    assert by_name["C3"] == (150_000,) * 3  # 60 of 96 pairs of maps
+    assert by_name["OUTPUT"] == (840, 840, 0)  # the centres are fixed
+    assert counts.of(paper, training=False) == 326_520
+    assert counts.of(paper, training=True) == 861_120
+    # A connection is a multiply-add or a bias, where there are no windows to add up.
+    bare = models.lenet5(pooling=None, output="softmax")
+    biases = sum(map(math.prod, (bare.shapes[k + 1] for k in (0, 2, 4, 6, 8))))
+    assert counts.of(bare, training=False) == bare.counts().connections - biases
+    assert networks.BY_NAME["plain: evaluation, batch 1000"].flops == 2 * 416_520 * 1000
 
 
 # --- turns ---
@@ -225,12 +287,16 @@ def test_the_report_says_what_is_missing() -> None:
 
 
 def test_network_rows_are_images_a_second() -> None:
+    info = {"images": 500, "threads": 2, "flops": 10**9, "peak_before": 3e10, "peak_after": 2e10}
     rows = [
-        Row("network", "training", "float32", "layers cython", 0.1, {"images": 500, "threads": 2}),
-        Row("network", "training", "float32", "PyTorch eager", 0.2, {"images": 500, "threads": 2}),
+        Row("network", "training", "float32", "layers cython", 0.1, info),
+        Row("network", "training", "float32", "PyTorch eager", 0.2, info),
+        Row("network", "training", "float32", "JAX", 0.4, info | {"threads": "all"}),
     ]
     text = report.markdown(run_of(*rows))
-    assert "| training | layers cython | 2 | 5,000 | 200 | 2.00 x |" in text
+    # 10^10 operations a second, of two cores with 2.5 * 10^10 each.
+    assert "| training | layers cython | 2 | 5,000 | 200 | 2.00 x | 20 % |" in text
+    assert "| training | JAX | all | 1,250 | 800 | 0.50 x |  |" in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"benchmarks": [{"stats": {}}]}'])
@@ -283,6 +349,121 @@ def test_the_command_names_who_was_wrong(monkeypatch: pytest.MonkeyPatch, capsys
         cli.main(["bench", "--only", "squared error forward", "--seconds", "0.001"])
     assert exit_info.value.code == 1
     assert "squared error forward, float32: cython" in capsys.readouterr().err
+
+
+@pytest.fixture
+def one_profile(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the probe find 100 Gflop/s; return a backend with the lane engine's kernels."""
+    limits = machine.Limits(1e11, 5e10)
+    monkeypatch.setattr(machine, "probe", lambda memory=False: limits)
+    for name in ("cython", "numba"):
+        if backends.available()[name].usable and backends.get(name).lane_kernels() is not None:
+            return name
+    missing("no backend has kernels for the lane engine")
+    return ""
+
+
+def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) -> None:
+    found = profile.measure("1998", one_profile, seconds=1e-4)
+    network = networks.fresh().network
+    assert found.layers == tuple(layer.name for layer in network.layers)
+    # Every layer goes forward; those that learn have gradients of their weights.
+    assert (found.seconds[:, 0] > 0).all()
+    learns = [layer.trainable for layer in network.layers]
+    assert [bool(time > 0) for time in found.seconds[:, 2]] == learns
+    assert found.counts.sum() == counts.of(network, training=True)
+    assert found.peak == 1e11
+    assert [row.row for row in found.whole] == ["training, batch 256", "evaluation, batch 1000"]
+
+
+def test_a_profile_is_a_table_that_can_be_read() -> None:
+    info = {"images": 1000, "flops": 2 * 10**8, "peak_before": 1e11, "peak_after": 1e11}
+    one = profile.Profile(
+        "plain",
+        "a backend",
+        ("C1", "C1.squash"),
+        np.array([[2e-6, 0, 4e-6], [1e-6, 5e-7, 0]]),
+        np.array([[50_000, 0, 50_000], [0, 0, 0]]),
+        1e11,
+        (Row("network", "training, batch 256", "float32", "lanes", 0.01, info),),
+    )
+    text = profile.markdown([one])
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(set(map(len, table))) == 1
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert cells[0][:3] == ["layer", "forward, us", "madds"]
+    # 10^5 operations in 2 us are half of 10^11 in a second.
+    assert cells[2] == ["C1", "2.00", "50,000", "50 %", "", "", "", "4.00", "50,000", "25 %"]
+    assert cells[3] == ["C1.squash", "1.00", "", "", "0.50", "", "", "", "", ""]
+    assert cells[4][:4] == ["all", "3.00", "50,000", "33 %"]
+    assert "all layers: 7.50 us, 100,000 madds, 27 % of the peak" in text
+    assert "256: 100,000 images/s, 10.00 us, 100,000 madds, 20 % of the peak" in text
+    without = dataclasses.replace(one, peak=None)
+    assert "Peak of the core: unknown" in profile.markdown([without])
+
+
+def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["bench", "--profile", "--backend", one_profile, "--seconds", "0.001"])
+    out, err = capsys.readouterr()
+    assert exit_info.value.code == 0, err
+    assert out.count("| C3.squash ") == 2
+    assert out.count("\ntraining, batch 256: ") == 2
+    assert "Peak of the core: 100 Gflop/s" in out
+    assert "1,131,960 madds" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--profile", "--backend", "numpy"], "expected a --backend with kernels for the lane"),
+        (["--profile", "--only", "C3"], "--only: expected without --profile"),
+        (["--profile", "--out", "x"], "--out: expected without --profile"),
+        (["--backend", "numpy"], "--backend: expected together with --profile"),
+    ],
+)
+def test_the_command_refuses_what_does_not_go_together(
+    options: list[str], message: str, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["bench", *options])
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_profile_of_an_engine_that_is_wrong_is_refused(
+    one_profile: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(networks, "TOLERANCE", -1.0)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["bench", "--profile", "--backend", one_profile])
+    assert exit_info.value.code == 1
+    assert "expected losses" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", networks.NETWORKS)
+def test_epochs_lets_all_begin_with_the_same_losses(
+    network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(epochs, "installed", lambda library: False)  # TensorFlow takes a while
+    images, _, labels = networks.examples(96)
+    runs = {
+        name: functools.partial(run, images, labels, 32)
+        for name, run in epochs.contenders(network, 1).items()
+    }
+    epochs.verify(runs)
+    seconds = epochs.measure(runs, rounds=1)
+    assert list(seconds) == list(runs)
+    with pytest.raises(SystemExit, match="planted: expected the losses"):
+        epochs.verify(runs | {"planted": lambda: [1.0, 2.0, 3.0]})
+
+
+def test_the_table_of_epochs() -> None:
+    text = epochs.table({"lanes": 2.0, "layers": 3.0, "lanes 2": 1.0}, 6_000, 1.5)
+    lines = text.splitlines()
+    assert "lanes is faster" in lines[0]
+    assert lines[2] == "| lanes 2 | 10.0 | 6,000 | 150 % | 0.50 x |"
+    assert lines[4] == "| layers | 30.0 | 2,000 | 50 % | 1.50 x |"
 
 
 def test_the_suite_writes_results_that_the_report_reads(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def _run_shell(text: str, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "error" not in done.stderr
+    assert "error:" not in done.stderr  # TensorFlow tells of "round-off errors"
     for line in text.splitlines():
         if line.startswith("make "):
             expected = {

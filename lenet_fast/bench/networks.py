@@ -1,7 +1,10 @@
-"""The whole network: LeNet-5 of 1998 in training, in evaluation, and for one image at a time.
+"""The whole network in training, in evaluation, and for one image at a time.
 
-Every contender starts from the same weights. Training counts only if the losses of its first steps
-are those of the reference; prediction, if the outputs are.
+There are two: LeNet-5 of 1998 (table of connections, trainable sub-sampling, RBF outputs, MAP), and
+the plain one (all connections, average pooling, softmax, cross-entropy). Every contender starts
+from the same weights. Training counts only if the losses of its first steps are those of the
+reference; prediction, if the outputs are. Ours trains as its trainer does, on bytes; the others
+have the images prepared for them.
 """
 
 from __future__ import annotations
@@ -13,65 +16,100 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lenet_fast import backends, data, engines, losses, models
+from lenet_fast.bench import counts
 from lenet_fast.bench.contenders import Contender, WrongAnswerError, compare, installed
 from lenet_fast.checks import Array
-from lenet_fast.connections import LENET5_C3
+from lenet_fast.engines import Engine
+from lenet_fast.layers import Conv2D
+from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.training import SGD
 
-RATE, MOMENTUM = 0.0005, 0.9
-TOLERANCE = 1e-3
+NETWORKS: dict[str, dict[str, Any]] = {
+    "1998": {},
+    "plain": {"pooling": "average", "connections": "full", "output": "softmax"},
+}
+"""What :func:`lenet_fast.models.lenet5` is told."""
+
+RATES = {"1998": 0.0005, "plain": 0.02}
+MOMENTUM = 0.9
+TOLERANCE = 1e-4
 """Of the losses: rounding grows from step to step."""
 
 PYTORCH = ("PyTorch eager", "PyTorch channels_last", "PyTorch compile")
 
 
+class Start(NamedTuple):
+    """What everyone starts with."""
+
+    network: Network
+    loss: Loss
+    rate: float
+
+
 @dataclass(frozen=True)
 class Work:
-    """What is done again and again: `images` images, `batch` at a time."""
+    """What is done again and again: `images` images, `batch` at a time, by one of NETWORKS."""
 
     name: str
     batch: int
     images: int
     trains: bool
+    network: str = "1998"
 
     @property
     def parts(self) -> list[tuple[Array, Array]]:
-        """Images and labels of each batch."""
-        x, labels = _examples(self.images)
+        """Images, prepared, and labels of each batch."""
+        _, x, labels = examples(self.images)
         n = self.batch
         return [(x[i : i + n], labels[i : i + n]) for i in range(0, self.images, n)]
+
+    @property
+    def flops(self) -> int:
+        """Operations of all images, a multiply-add being two; see :mod:`lenet_fast.bench.counts`"""
+        return 2 * counts.of(fresh(self.network).network, self.trains) * self.images
 
 
 WORKS = (
     Work("training, batch 256", 256, 768, True),
-    Work("training, batch 32", 32, 256, True),
+    Work("training, batch 32", 32, 768, True),
     Work("training, batch 1", 1, 32, True),
     Work("evaluation, batch 1000", 1000, 1000, False),
     Work("one image", 1, 1, False),
+    Work("plain: training, batch 256", 256, 768, True, "plain"),
+    Work("plain: training, batch 32", 32, 768, True, "plain"),
+    Work("plain: evaluation, batch 1000", 1000, 1000, False, "plain"),
 )
 BY_NAME = {work.name: work for work in WORKS}
 
 
 @functools.cache
-def _examples(n: int) -> tuple[Array, Array]:
+def examples(n: int) -> tuple[Array, Array, Array]:
+    """Return images as bytes, the same prepared, and their labels."""
     train = data.load("sample").train.subset(n)
-    return data.prepare(train.images), train.labels.astype(np.int64)
+    return train.images, data.prepare(train.images), train.labels.astype(np.int64)
 
 
-def fresh() -> tuple[Network, losses.MAP]:
-    """Return the network as everyone starts with it, and its loss."""
-    network = models.lenet5()
-    loss = losses.default_for(network)
-    assert isinstance(loss, losses.MAP)
-    return network, loss
+def fresh(name: str = "1998") -> Start:
+    """Return one of NETWORKS as everyone starts with it, its loss, and the rate to train it at."""
+    network = models.lenet5(**NETWORKS[name])
+    return Start(network, losses.default_for(network), RATES[name])
 
 
+def table(network: Network) -> Array | None:
+    """Return which maps C3 sees, to multiply its weights with; None if it sees all of them."""
+    layer = next(layer for layer in network.layers if layer.name == "C3")
+    assert isinstance(layer, Conv2D)
+    return None if layer.table is None else layer.table[:, :, None, None].astype(np.float32)
+
+
+Train = Callable[[Array, Array, int], list[float]]
+"""From images as bytes, labels and the size of a batch to the mean loss of each batch."""
 Step = Callable[[Array, Array], float]
 Predict = Callable[[Array], Any]
 
@@ -139,16 +177,20 @@ def expected(work: Work) -> Array:
 
 
 def names() -> list[str]:
-    """Return the contenders that are here: each engine on each backend, and PyTorch."""
+    """Return the contenders that are here: each engine on each backend, and PyTorch.
+
+    The lane engine is one for each instruction set of the compiled backend, the best first.
+    """
     found = []
-    network, loss = fresh()
     for engine in engines.NAMES:
         for backend, state in backends.available().items():
             if engine == "auto" or not state.usable:
                 continue
+            sets = backends.get(backend).instruction_sets()[::-1] if backend == "cython" else ()
+            here = [f"{engine} {backend} {isa}" for isa in sets if engine == "lanes"]
             with contextlib.suppress(ValueError, ImportError):  # an engine may not have a backend
-                engines.create(network, loss, engine=engine, backend=backend, threads=1).close()
-                found.append(f"{engine} {backend}")
+                create(f"{engine} {backend}", fresh(), threads=1).close()
+                found += here or [f"{engine} {backend}"]
     if installed("torch"):
         compiler = os.environ.get("CXX", "g++")
         found += PYTORCH if shutil.which(compiler) else PYTORCH[:2]
@@ -160,29 +202,45 @@ def make(name: str, work: Work, threads: int) -> Contender:
     return pytorch(name, work, threads) if name in PYTORCH else ours(name, work, threads)
 
 
+def create(name: str, start: Start, threads: int) -> Engine:
+    """Return an engine by a contender's name: engine, backend and, if not that in use, the set."""
+    engine, backend, *sets = name.split()
+    with backends.get(backend).use_isa(*sets) if sets else contextlib.nullcontext():
+        return engines.create(
+            start.network, start.loss, engine=engine, backend=backend, threads=threads
+        )
+
+
 def ours(name: str, work: Work, threads: int) -> Contender:
     """Return one of our engines on one of our backends."""
-    engine_name, backend = name.split()
-    network, loss = fresh()
-    engine = engines.create(network, loss, engine=engine_name, backend=backend, threads=threads)
+    start = fresh(work.network)
+    engine = create(name, start, threads)
+    engine_name, backend, *sets = name.split()
+    isa = [*sets, backends.get(backend).isa()][0] if backend == "cython" else None
+    info: dict[str, Any] = {"backend": backend, "engine": engine_name, "isa": isa}
+    if not work.trains:
+        return contender(name, work, engine.predict, **info)
+    images, _, labels = examples(work.images)
+    run = partial(trainer(engine, start.rate), images, labels, work.batch)
+    return Contender(name, run, checker(name, work), info=info)
+
+
+def trainer(engine: Engine, rate: float) -> Train:
+    """Return what trains by an engine, as :class:`lenet_fast.training.Trainer` does."""
     optimiser = SGD(momentum=MOMENTUM)
 
-    def step(x: Array, labels: Array) -> float:
-        totals, gradients = engine.loss_and_gradients(x, labels)
-        optimiser.step(network.parameters, gradients, RATE)
-        return totals.loss / totals.images
+    def train(images: Array, labels: Array, batch: int) -> list[float]:
+        totals = engine.train(images, labels, np.arange(len(images)), batch, optimiser, rate)
+        return [each.loss / each.images for each in totals]
 
-    module = backends.get(backend)
-    isa = module.isa() if backend == "cython" else None
-    info: dict[str, Any] = {"backend": backend, "engine": engine_name, "isa": isa}
-    return contender(name, work, step if work.trains else engine.predict, **info)
+    return train
 
 
 def pytorch(name: str, work: Work, threads: int) -> Contender:
     """Return PyTorch, eager, with its other memory layout, or compiled."""
     import torch
 
-    net = PyTorch(*fresh(), channels_last=name.endswith("channels_last"))
+    net = PyTorch(*fresh(work.network), channels_last=name.endswith("channels_last"))
     if name.endswith("compile"):
         net.compile()
 
@@ -196,18 +254,21 @@ def pytorch(name: str, work: Work, threads: int) -> Contender:
 
 
 class PyTorch:
-    """LeNet-5 of 1998 (RBF output, MAP loss) as a PyTorch user would write it, trained by SGD.
+    """A network as a PyTorch user would write it, trained by SGD with momentum.
 
     Parameters
     ----------
     network : Network
-        Gives the weights to start with.
-    loss : MAP
+        Gives the weights to start with: that of 1998, or the plain one.
+    loss : Loss
+    rate : float
     channels_last : bool
         Whether images and kernels are laid out with their channels innermost.
     """
 
-    def __init__(self, network: Network, loss: losses.MAP, channels_last: bool = False) -> None:
+    def __init__(
+        self, network: Network, loss: Loss, rate: float, channels_last: bool = False
+    ) -> None:
         import torch
 
         self._torch = torch
@@ -219,9 +280,10 @@ class PyTorch:
             for name, array in network.parameters.items()
         }
         trained = [weight for weight in self.weights.values() if weight.requires_grad]
-        self._optimiser = torch.optim.SGD(trained, lr=RATE, momentum=MOMENTUM)
-        self._table = torch.tensor(LENET5_C3[:, :, None, None].astype(np.float32))
-        self._j = loss.j
+        self._optimiser = torch.optim.SGD(trained, lr=rate, momentum=MOMENTUM)
+        links = table(network)
+        self._table = None if links is None else torch.tensor(links)
+        self._j = loss.j if isinstance(loss, losses.MAP) else None
         self._outputs: Callable[[Any], Any] = self.outputs
         self._loss: Callable[[Any, Any], Any] = self.loss
 
@@ -234,29 +296,34 @@ class PyTorch:
         return tensor.contiguous(memory_format=self._layout) if tensor.dim() == 4 else tensor
 
     def outputs(self, x: Any) -> Any:
-        """Return the distances to the ten bitmaps."""
+        """Return the distances to the ten bitmaps, or the ten sums of the plain network."""
         functional, p = self._torch.nn.functional, self.weights
 
         def squash(a: Any) -> Any:
             return 1.7159 * (2 / 3 * a).tanh()
 
-        def subsample(a: Any, name: str) -> Any:
+        def pool(a: Any, name: str) -> Any:
+            if f"{name}.w" not in p:
+                return functional.avg_pool2d(a, 2)
             sums = functional.avg_pool2d(a, 2, divisor_override=1)
             return squash(sums * p[f"{name}.w"][:, None, None] + p[f"{name}.b"][:, None, None])
 
-        x = squash(functional.conv2d(x, p["C1.w"], p["C1.b"]))
-        x = subsample(x, "S2")
-        x = squash(functional.conv2d(x, p["C3.w"] * self._table, p["C3.b"]))
-        x = subsample(x, "S4")
+        x = pool(squash(functional.conv2d(x, p["C1.w"], p["C1.b"])), "S2")
+        w = p["C3.w"] if self._table is None else p["C3.w"] * self._table
+        x = pool(squash(functional.conv2d(x, w, p["C3.b"])), "S4")
         x = squash(functional.conv2d(x, p["C5.w"], p["C5.b"])).flatten(1)
         x = squash(functional.linear(x, p["F6.w"], p["F6.b"]))
+        if "OUTPUT.b" in p:
+            return functional.linear(x, p["OUTPUT.w"], p["OUTPUT.b"])
         return (x[:, None, :] - p["OUTPUT.w"]).square().sum(2)
 
     def loss(self, x: Any, labels: Any) -> Any:
-        """Return the mean of the MAP criterion."""
-        y = self.outputs(x)
+        """Return the mean of the MAP criterion, or of the cross-entropy."""
+        functional, y = self._torch.nn.functional, self.outputs(x)
+        if self._j is None:
+            return functional.cross_entropy(y, labels)
         right = y.gather(1, labels[:, None])[:, 0]
-        rubbish = self._torch.nn.functional.pad(-y, (0, 1), value=-self._j)
+        rubbish = functional.pad(-y, (0, 1), value=-self._j)
         return (right + rubbish.logsumexp(1)).mean()
 
     def step(self, x: Array, labels: Array) -> float:

@@ -34,6 +34,13 @@ _NOTES = (
     "passes on squares. A tanh, exp or log counts as 20 operations."
 )
 
+_NETWORK_NOTES = (
+    "In float32: LeNet-5 of 1998, and the plain one (all connections, average pooling, softmax, "
+    "cross-entropy). Ours trains on bytes, the others on images that were prepared for them. Of "
+    "the peak: by the multiply-adds of convolutions, dense layers and distances alone, of so many "
+    "cores as there are threads."
+)
+
 WAYS = ("original", "SciPy", "modified")
 PEERS = "PyTorch"
 
@@ -52,6 +59,22 @@ class Row:
     @property
     def moved(self) -> bool:
         return bool(self.info.get("peak_moved"))
+
+    @property
+    def speed(self) -> float | None:
+        """Operations a second."""
+        flops = self.info.get("flops")
+        return flops / self.seconds if flops else None
+
+    @property
+    def share(self) -> float | None:
+        """The share of the peak, in the mean of the probes around the group, of the cores used."""
+        probes = [self.info.get(f"peak_{when}") for when in ("before", "after")]
+        known = [probe for probe in probes if probe]
+        threads = self.info.get("threads", 1)
+        if self.speed is None or not known or not isinstance(threads, int):
+            return None
+        return self.speed * len(known) / sum(known) / threads
 
 
 @dataclass(frozen=True)
@@ -101,16 +124,12 @@ class Line:
     @property
     def speed(self) -> float | None:
         """Our operations a second."""
-        flops = self.ours.info.get("flops") if self.ours else None
-        return flops / self.ours.seconds if self.ours and flops else None
+        return self.ours.speed if self.ours else None
 
+    @property
     def share(self) -> float | None:
-        """Return our share of the core's peak in the mean of the probes around the group."""
-        if self.ours is None or self.speed is None:
-            return None
-        probes = [self.ours.info.get(f"peak_{when}") for when in ("before", "after")]
-        known = [probe for probe in probes if probe]
-        return self.speed * len(known) / sum(known) if known else None
+        """Our share of the core's peak."""
+        return self.ours.share if self.ours else None
 
     @property
     def moved(self) -> bool:
@@ -234,8 +253,7 @@ def _steps(run: Run, dtype: str) -> str:
         return ""
     body = []
     for line in found:
-        ratio, share = line.ratio, line.share()
-        ours = line.ours
+        ratio, ours = line.ratio, line.ours
         body.append(
             [
                 _name(line),
@@ -246,7 +264,7 @@ def _steps(run: Run, dtype: str) -> str:
                 _milli(line.peer.seconds if line.peer else None),
                 "" if ratio is None else f"{ratio:.2f} x" if ratio >= 1 else f"**{ratio:.2f} x**",
                 "" if line.speed is None else f"{line.speed / 1e9:.1f}",
-                "" if share is None else f"{share:.0%}".replace("%", " %"),
+                percent(line.share),
             ]
         )
     head = [
@@ -288,10 +306,19 @@ def _networks(run: Run) -> str:
                     f"{images / row.seconds:,.0f}",
                     f"{row.seconds / images * 1e6:,.0f}",
                     "" if against is None else f"{against:.2f} x",
+                    percent(row.share),
                 ]
             )
-    head = ["work", "by", "threads", "images/s", "us an image", "against PyTorch's best"]
-    return f"## The whole network\n\nLeNet-5 of 1998, float32.\n\n{_table(head, body)}"
+    head = [
+        *("work", "by", "threads", "images/s", "us an image", "against PyTorch's best"),
+        "of the peak",
+    ]
+    return f"## The whole network\n\n{_NETWORK_NOTES}\n\n{_table(head, body)}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as text, or nothing where it is unknown."""
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

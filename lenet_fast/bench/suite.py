@@ -119,17 +119,20 @@ def _step(step: steps.Step, dtype: str) -> _Task:
 
 def _network(work: networks.Work, threads: int) -> _Task:
     def make() -> list[contenders.Contender]:
-        chosen = [name for name in networks.names() if not name.endswith("compile")]  # a minute
-        return [networks.make(name, work, threads) for name in chosen]
+        chosen = [name for name in networks.names() if _usual(name)]
+        quick = [name for name in chosen if not name.endswith("compile")]  # that takes a minute
+        return [networks.make(name, work, threads) for name in quick]
 
-    info = {"batch": work.batch, "images": work.images, "threads": threads}
+    info = {"batch": work.batch, "images": work.images, "threads": threads, "flops": work.flops}
     return _Task("network", work.name, "float32", make, lambda: info)
 
 
 def _usual(name: str) -> bool:
     """Return whether a contender is no instruction set that one would have to ask for."""
-    backend, *rest = name.split()
-    return backend != "cython" or rest[0] == backends.get("cython").isa()
+    if "cython" not in name.split():
+        return True
+    module = backends.get("cython")
+    return not set(name.split()) & {*module.instruction_sets()} - {module.isa()}
 
 
 def _pytorch_threads(threads: int) -> None:

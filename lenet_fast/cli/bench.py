@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from lenet_fast import backends
 from lenet_fast.cli import common
 
 if TYPE_CHECKING:
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=common.example("lenet-fast bench", "lenet-fast bench --only C3 --only tanh --out bench")
+    epilog=common.example(
+        "lenet-fast bench",
+        "lenet-fast bench --only C3 --only tanh --out bench",
+        "lenet-fast bench --profile",
+    )
 )
 @click.option(
     "--only", metavar="WORD", multiple=True, help="Steps with this in their names; may be repeated."
@@ -40,12 +46,42 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Write report.md here, and pictures where matplotlib is installed.",
 )
-def bench(only: tuple[str, ...], seconds: float, threads: int, folder: Path | None) -> None:
+@click.option(
+    "--profile",
+    "profiles",
+    is_flag=True,
+    help="Print where the time of the lane engine goes instead.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(backends.NAMES),
+    help="For --profile.  [default: the first of these that works here]",
+)
+@click.pass_context
+def bench(
+    context: click.Context,
+    only: tuple[str, ...],
+    seconds: float,
+    threads: int,
+    folder: Path | None,
+    profiles: bool,
+    backend: str | None,
+) -> None:
     """Measure every step of LeNet-5, and the whole of it, in about two minutes.
 
     The backends, and PyTorch where it is installed, take turns; each must give the right answer
     first. The machine should have nothing else to do.
+
+    With --profile: for each layer of the network of 1998, and of the plain one (all connections,
+    average pooling, softmax), the time that the lane engine takes on one thread, forward, back to
+    the layer's input and to its weights, the multiply-adds in it, and their share of what the core
+    can do; then training and evaluation as a whole.
     """
+    if profiles:
+        _profile(context, backend, seconds)
+        return
+    if backend is not None:
+        raise click.UsageError("--backend: expected together with --profile")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -72,6 +108,27 @@ def bench(only: tuple[str, ...], seconds: float, threads: int, folder: Path | No
         common.fail(f"{one.group}: {one.contender}: {one.error}")
     if failures:
         raise click.exceptions.Exit(1)
+
+
+def _profile(context: click.Context, backend: str | None, seconds: float) -> None:
+    from lenet_fast.bench import networks, profile
+    from lenet_fast.bench.contenders import WrongAnswerError
+    from lenet_fast.engines import Unsupported
+
+    for name in ("only", "threads", "folder"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "out" if name == "folder" else name
+            raise click.UsageError(f"--{option}: expected without --profile")
+    try:
+        found = [profile.measure(name, backend, seconds) for name in networks.NETWORKS]
+    except Unsupported as error:
+        wanted = backend or backends.current()
+        raise click.UsageError(
+            f"--profile: expected a --backend with kernels for the lane engine, got {wanted}"
+        ) from error
+    except WrongAnswerError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(profile.markdown(found), nl=False)
 
 
 def _write(run: Run, text: str, folder: Path) -> None:

@@ -1,0 +1,180 @@
+"""Where the time of the lane engine goes: by layer and direction, beside what the core could do."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from lenet_fast import backends
+from lenet_fast.bench import counts, machine, networks, rounds
+from lenet_fast.bench.contenders import Contender, WrongAnswerError
+from lenet_fast.bench.report import Row, percent
+from lenet_fast.checks import Array
+from lenet_fast.engines import LanesEngine
+
+BATCH = 256
+
+_DIRECTIONS = ("forward", "to the input", "to the weights")
+_WORKS = ("training, batch 256", "evaluation, batch 1000")
+_NOTE = (
+    "us: microseconds an image. madds: multiply-adds an image, of convolutions, dense layers and\n"
+    "distances. peak: their share of what the core could do in that time. Reading the images, the\n"
+    "loss, with the way back through an RBF layer, and the update count in the last lines alone."
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was measured of one network.
+
+    Attributes
+    ----------
+    network : str
+        One of :data:`lenet_fast.bench.networks.NETWORKS`.
+    engine : str
+        What ran, in words.
+    layers : tuple of str
+    seconds : ndarray (layers, 3)
+        An image: forward, to the input, to the weights.
+    counts : ndarray (layers, 3)
+        Multiply-adds an image, likewise.
+    peak : float or None
+        Operations a second of one core.
+    whole : tuple of Row
+        Training and evaluation.
+    """
+
+    network: str
+    engine: str
+    layers: tuple[str, ...]
+    seconds: Array
+    counts: Array
+    peak: float | None
+    whole: tuple[Row, ...]
+
+
+def measure(network: str, backend: str | None = None, seconds: float = 0.05) -> Profile:
+    """Profile one network on one thread.
+
+    Parameters
+    ----------
+    network : str
+        One of :data:`lenet_fast.bench.networks.NETWORKS`.
+    backend : {"cython", "numba", "numpy"}, optional
+        By default the current one.
+    seconds : float
+        For each layer, at least.
+
+    Raises
+    ------
+    lenet_fast.engines.Unsupported
+        If the backend has no kernels for the lane engine.
+    WrongAnswerError
+        If the engine learns or predicts otherwise than the reference.
+    """
+    backend = backends.current() if backend is None else backend
+    start = networks.fresh(network)
+    engine = LanesEngine(start.network, start.loss, backend=backend, threads=1)
+    images, _, labels = networks.examples(BATCH)
+    taken: list[Array] = []
+
+    def check(value: Array) -> None:
+        taken.clear()  # it was not warm yet
+        if not (np.isfinite(value).all() and value.sum() > 0):
+            raise WrongAnswerError(f"profile: expected seconds, got {value}")
+
+    def run() -> Array:
+        taken.append(engine.profile(images, labels))
+        return taken[-1]
+
+    prefix = "" if network == "1998" else f"{network}: "
+    works = {name: networks.BY_NAME[f"{prefix}{name}"] for name in _WORKS}
+    made = [
+        # In a group names must differ.
+        dataclasses.replace(networks.ours(f"lanes {backend}", work, 1), name=name)
+        for name, work in works.items()
+    ]
+    made.append(Contender("profile", run, check))
+    group = rounds.measure(made, seconds * len(start.network.layers))
+    for timing in group.timings.values():
+        if timing.error is not None:
+            raise timing.error
+    probes = [probe.float32 for probe in (group.before, group.after) if probe]
+    return Profile(
+        network=network,
+        engine=f"{backend}, {backends.get(backend).describe()}",
+        layers=tuple(layer.name for layer in start.network.layers),
+        seconds=np.median(taken, axis=0) / BATCH,
+        counts=np.array(counts.by_layer(start.network)),
+        peak=sum(probes) / len(probes) if probes else None,
+        whole=tuple(_row(name, work, group) for name, work in works.items()),
+    )
+
+
+def _row(name: str, work: networks.Work, group: rounds.Group) -> Row:
+    info = {"images": work.images, "flops": work.flops, **group.info("float32")}
+    return Row("network", name, "float32", "lanes", median(group.timings[name].samples), info)
+
+
+def markdown(profiles: list[Profile]) -> str:
+    """Return tables of profiles, and what they mean."""
+    return "\n".join([*map(_one, profiles), _NOTE, ""])
+
+
+def _one(profile: Profile) -> str:
+    names = (*profile.layers, "all")
+    seconds, counted = (
+        np.vstack([table, table.sum(axis=0)]) for table in (profile.seconds, profile.counts)
+    )
+    head = ([f"{name}, us", "madds", "peak"] for name in _DIRECTIONS)
+    rows = [["layer", *itertools.chain(*head)]]
+    for name, times, numbers in zip(names, seconds, counted, strict=True):
+        cells = (_cells(*cell, profile.peak) for cell in zip(times, numbers, strict=True))
+        rows.append([name, *itertools.chain(*cells)])
+    time, count, share = _cells(seconds[-1].sum(), counted[-1].sum(), profile.peak)
+    peak = f"unknown, {machine.missing() or 'not probed'}"
+    if profile.peak is not None:
+        peak = f"{profile.peak / 1e9:.0f} Gflop/s"
+        peak += ", which moved by more than 15 %" * profile.whole[0].moved
+    name = "LeNet-5 of 1998" if profile.network == "1998" else f"The {profile.network} LeNet-5"
+    about = f"The lane engine in training, one thread, batch {BATCH}, float32: {profile.engine}."
+    whole = (f"all layers: {time} us, {count} madds{_of_peak(share)}", *map(_whole, profile.whole))
+    lines = [f"## {name}", "", about, f"Peak of the core: {peak}.", "", *_aligned(rows), "", *whole]
+    return "\n".join([*lines, ""])
+
+
+def _cells(seconds: float, multiply_adds: int, peak: float | None) -> list[str]:
+    """Return microseconds, multiply-adds and share of the peak; nothing where there is none."""
+    share = 2 * multiply_adds / seconds / peak if peak and seconds and multiply_adds else None
+    return [
+        f"{1e6 * seconds:.2f}" if seconds else "",
+        f"{multiply_adds:,}" if multiply_adds else "",
+        percent(share),
+    ]
+
+
+def _of_peak(share: str) -> str:
+    return f", {share} of the peak" if share else ""
+
+
+def _whole(row: Row) -> str:
+    images = row.info["images"]
+    return (
+        f"{row.row}: {images / row.seconds:,.0f} images/s, {1e6 * row.seconds / images:.2f} us, "
+        f"{row.info['flops'] // images // 2:,} madds{_of_peak(percent(row.share))}"
+    )
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Return a Markdown table whose columns can be read as they stand."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    found = []
+    for first, *others in (rows[0], rule, *rows[1:]):
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        found.append(f"| {' | '.join([first.ljust(widths[0]), *cells])} |")
+    return found
