@@ -275,10 +275,10 @@ def test_train_with_options(lenet_fast: Any, options: list[str], layers: str) ->
 @pytest.mark.parametrize(
     ("options", "optimiser", "rate"),
     [
-        ([], SGD(0.9), 0.02),
-        (["--momentum", "0"], SGD(), 0.02),
-        (["--optimiser", "sgd", "--nesterov", "--momentum", "0.5"], SGD(0.5, nesterov=True), 0.02),
-        (["--nesterov", "--weight-decay", "0.1"], SGD(0.9, 0.1, nesterov=True), 0.02),
+        ([], SGD(0.9), 0.01),
+        (["--momentum", "0"], SGD(), 0.01),
+        (["--optimiser", "sgd", "--nesterov", "--momentum", "0.5"], SGD(0.5, nesterov=True), 0.01),
+        (["--nesterov", "--weight-decay", "0.1"], SGD(0.9, 0.1, nesterov=True), 0.01),
         (["--optimiser", "adamw"], AdamW(), 0.001),
         (["--optimiser", "adamw", "--weight-decay", "0"], AdamW(weight_decay=0.0), 0.001),
         (["--optimiser", "adamw", "--rates", "0.003,0.002"], AdamW(), 0.003),

@@ -46,10 +46,10 @@ def test_every_loss_has_a_default():
     for loss in (losses.MAP(), losses.CrossEntropy(), losses.MeanSquaredError()):
         found = rates(schedules.default_for(loss), 20)
         first = schedules.DEFAULT_RATES[loss.name]
-        assert found == pytest.approx(7 * [first] + 7 * [0.4 * first] + 6 * [0.16 * first])
+        assert found == pytest.approx([first * 0.4 ** (epoch // 6) for epoch in range(20)])
         assert rates(schedules.default_for(loss, "sgd"), 20) == found
         found = rates(schedules.default_for(loss, "adamw"), 20)
-        assert found == pytest.approx(7 * [0.001] + 7 * [0.0004] + 6 * [0.00016])
+        assert found == pytest.approx([0.001 * 0.4 ** (epoch // 6) for epoch in range(20)])
         with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, got 'adam'"):
             schedules.default_for(loss, "adam")
 

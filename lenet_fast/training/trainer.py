@@ -51,7 +51,7 @@ class Trainer:
         ``SGD(momentum=0.9)`` by default.
     schedule : Schedule, optional
         :func:`lenet_fast.training.schedules.default_for` the loss and the optimiser by default.
-    batch_size : int, default 64
+    batch_size : int, default 32
         Images a step. The last batch of an epoch may be smaller; every image is seen.
     seed : int, default 0
         From 0 to 2**63 - 1. With the epoch, it decides the order of the images.
@@ -106,7 +106,7 @@ class Trainer:
         *,
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
-        batch_size: int = 64,
+        batch_size: int = 32,
         seed: int = 0,
         evaluate_train: bool = False,
         engine: str = "auto",
