@@ -2,7 +2,7 @@
 # The register block is GEMM_ROWS x two vectors; depth, rows and columns are cut so that a packed
 # panel of the right matrix stays in the second-level cache and one of the left in the first.
 
-from common cimport real, scratch_free, scratch_new
+from common cimport real
 from lanes cimport GEMM_ROWS, LANES_F32, LANES_F64, broadcast, lanes, lanes_f32, lanes_f64
 
 cdef enum:

@@ -181,8 +181,10 @@ cdef inline void fill_from_bytes(
     while first < pixels:
         count = min(pixels - first, <Py_ssize_t> 16)
         memset(square, 0, sizeof(square))
-        for i in range(images):
-            memcpy(&square[i], run.bytes + chosen[i] * pixels + first, count)
+        for i in range(full):
+            memcpy(
+                &square[i], run.bytes + chosen[i if i < images else 0] * pixels + first, count
+            )
         transpose_bytes(square)
         row, column = first // run.image_columns, first % run.image_columns
         for p in range(count):
@@ -196,12 +198,22 @@ cdef inline void fill_from_bytes(
 
 
 cdef void fill(Run *run, Py_ssize_t first, Py_ssize_t images, lanes *tile) noexcept nogil:
-    """Set the input of a tile to some images; lanes without one get paper, or zeros."""
+    """Set the input of a tile to some images.
+
+    Lanes without one get the first again: no gradient comes back to them, and zero times what
+    overflows in them is NaN only if a real image overflows, too.
+    """
     cdef Py_ssize_t pixels = run.input_channels * run.input_rows * run.input_columns
+    cdef Py_ssize_t full = lane_count(tile), k, i, size = element_size(tile)
+    cdef char *lane
     if run.bytes != NULL:
         fill_from_bytes(run, tile, run.order + first, images)
     else:
         pack(numbers_at(tile, run.floats, first * pixels), pixels, images, pixels, tile)
+        for k in range(pixels if images < full else 0):
+            lane = <char *> (tile + k)
+            for i in range(images, full):
+                memcpy(lane + i * size, lane, size)
 
 
 # --- forward ---
@@ -532,6 +544,7 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
 
 
 cdef struct Update:
+    # Of the call: the first eight, in this order, are an array of doubles to Python.
     Py_ssize_t rule
     double rate
     double momentum
@@ -616,14 +629,15 @@ cdef void descend_adaptively(
     """Step `number` of AdamW, counted from 1: see lenet_fast.training.optimisers.AdamW."""
     cdef real rate = <real> update.rate, decay = <real> update.weight_decay, change, g
     cdef real beta1 = <real> update.beta1, beta2 = <real> update.beta2
+    cdef real rest1 = <real> (1 - update.beta1), rest2 = <real> (1 - update.beta2)
     cdef real epsilon = <real> update.epsilon
     cdef real first_scale = <real> (1 / (1 - pow(update.beta1, <double> number)))
     cdef real second_scale = <real> (1 / (1 - pow(update.beta2, <double> number)))
     cdef Py_ssize_t i
     for i in range(count):
         g = gradient[i]
-        first[i] = beta1 * first[i] + (1 - beta1) * g
-        second[i] = beta2 * second[i] + (1 - beta2) * g * g
+        first[i] = beta1 * first[i] + rest1 * g
+        second[i] = beta2 * second[i] + rest2 * g * g
         change = first_scale * first[i] / (root(second_scale * second[i]) + epsilon)
         change += decay * w[i]
         if factors != NULL:
@@ -747,11 +761,11 @@ def run_lanes(
     const Py_ssize_t[:, ::1] steps, const double[::1] reals, const unsigned char[::1] tables,
     const Py_ssize_t[::1] places, const Py_ssize_t[:, ::1] items, real[::1] parameters,
     const real[::1] weights_squared, Py_ssize_t trained,
-    const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images, const double[::1] scale, const Py_ssize_t[::1] order,
-    const Py_ssize_t[::1] labels, const double[::1] loss, bint smallest_wins,
-    const double[::1] update, long long updates_done, real[::1] state, const real[::1] factors,
-    real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals, double[:, ::1] seconds,
-    long long[::1] shared, real[::1] memory,
+    const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
+    const double[::1] scale, const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels,
+    const double[::1] loss, bint smallest_wins, const double[::1] update, long long updates_done,
+    real[::1] state, const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
+    double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
     """Work off a list of items on a network; several threads may do so together.
 

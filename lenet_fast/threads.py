@@ -120,6 +120,19 @@ def _read(path: Path) -> str:
         return ""
 
 
+def _all_ended(futures: Iterable[Future[Any]]) -> None:
+    """Wait for all of them, whatever the signals; an interrupt comes out only then."""
+    pending = list(futures)
+    interrupt: KeyboardInterrupt | None = None
+    while not all(future.done() for future in pending):
+        try:
+            wait(pending)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
 class Pool:
     """Threads that run a function on a list of items.
 
@@ -179,7 +192,7 @@ class Pool:
         finally:
             for future in pending:
                 future.cancel()
-            wait(pending)
+            _all_ended(pending)
 
     def together(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
         """Run a function on all items at the same time, on the first one in the caller's thread.
@@ -191,10 +204,11 @@ class Pool:
         try:
             if len(items) > 1:
                 executor = self._started()
-                others = [executor.submit(function, item) for item in items[1:]]
+                for item in items[1:]:  # one by one: what has begun is waited for
+                    others.append(executor.submit(function, item))  # noqa: PERF401
             function(items[0])
         finally:
-            wait(others)
+            _all_ended(others)
         for other in others:
             other.result()
 

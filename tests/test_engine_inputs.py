@@ -144,6 +144,19 @@ def test_any_layout(rng, create):
             same(results(engine, images, labels.astype(kind)), expected, str(kind))
 
 
+def test_a_file_on_disk(rng, tmp_path, create):
+    """A map of a file that may not be written to, as large data sets come."""
+    net = lenet5()
+    engine = create(net, losses.MAP(), threads=1)
+    x, labels = digits(rng, 20)
+    for images in (x, prepare(x)):
+        path = tmp_path / f"{images.dtype}.bin"
+        images.tofile(path)
+        mapped = np.memmap(path, images.dtype, "r", shape=images.shape)
+        same(results(engine, mapped, labels), results(engine, images, labels), str(images.dtype))
+        assert len(engine.train(mapped, labels, np.arange(20), 10, SGD(), 0.001)) == 2
+
+
 def test_any_layout_in_training(rng, create):
     x, labels = digits(rng, 9)
     order = np.array([3, 8, 0, 0, 5, 2, 7], np.int64)
@@ -249,6 +262,7 @@ FLOATS, BYTES = np.zeros((2, 1, 32, 32), "f4"), np.zeros((2, 28, 28), "u1")
         (np.zeros((2, 28, 33), "u1"), ValueError, r"x: expected bytes .* got \(2, 28, 33\)"),
         (np.zeros((2, 0, 28), "u1"), ValueError, r"x: expected bytes .* got \(2, 0, 28\)"),
         ([[0.0]], TypeError, "x: expected a NumPy array"),
+        (np.ma.zeros((2, 28, 28), "u1"), TypeError, "x: expected a NumPy array, got MaskedArray"),
         (None, TypeError, "x: expected a NumPy array"),
     ],
 )
@@ -291,6 +305,15 @@ def test_wrong_labels(labels, error, text, create):
                 run(x, labels)
         with pytest.raises(error, match=f"^{text}"):
             engine.train(x, labels, np.arange(2), 2, SGD(), 0.1)
+
+
+def test_labels_of_images_that_are_left_out_do_not_matter(create):
+    for x in (np.zeros((4, 28, 28), "u1"), np.zeros((4, 1, 32, 32), "f4")):
+        engine, labels = create(lenet5(), losses.MAP()), np.array([1, -7, 2, 10])
+        assert len(engine.train(x, labels, np.array([2, 0, 2]), 2, SGD(), 0.1)) == 2
+        for wrong, got in ((1, "-7"), (3, "10")):
+            with pytest.raises(ValueError, match=f"^labels: expected labels from 0 .*, got {got}"):
+                engine.train(x, labels, np.array([0, wrong]), 2, SGD(), 0.1)
 
 
 @pytest.mark.parametrize(

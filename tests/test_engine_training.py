@@ -103,6 +103,41 @@ def test_training_is_gradients_and_steps(title, dtype, create):
         assert np.abs(nets[0].parameters[name] - before[name]).max() > 1e-3, name
 
 
+def test_first_step_of_sgd_to_the_last_bits(dtype, create):
+    """The gradient has the same bits in training, and each weight is rounded a few times."""
+    case = CASES["table"]
+    net, sgd = case.network(dtype), SGD(0.9)
+    x, labels = examples(net, 30)
+    engine = create(net, case.loss)
+    _, gradients = engine.loss_and_gradients(x, labels)
+    before = {name: array.copy() for name, array in net.parameters.items()}
+    engine.train(x, labels, np.arange(30), 30, sgd, 0.05)
+    velocities = sgd.slots(net.parameters)[0]
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(velocities[name], gradient)
+        expected = before[name] - np.float64(0.05) * gradient
+        bound = np.spacing(np.maximum(np.abs(before[name]), np.abs(0.05 * gradient)))
+        assert_within(net.parameters[name], expected, 2 * bound, dtype, name)
+
+
+def test_first_step_of_adamw_to_the_last_bits(dtype, create, request):
+    case = CASES["table"]
+    net, adamw = case.network(dtype), AdamW(0.9, 0.999, 1e-8, 0.0)
+    x, labels = examples(net, 30)
+    engine = create(net, case.loss)
+    _, gradients = engine.loss_and_gradients(x, labels)
+    engine.train(x, labels, np.arange(30), 30, adamw, 0.01)
+    first, second = adamw.slots(net.parameters)
+    for name, gradient in gradients.items():
+        wide = gradient.astype(np.float64)
+        for found, expected in (
+            (first[name], (1 - adamw.rule.beta1) * wide),
+            (second[name], (1 - adamw.rule.beta2) * wide * wide),
+        ):
+            bound = 3 * np.spacing(np.abs(expected).astype(dtype))
+            assert_within(found, expected, bound, dtype, name)
+
+
 @pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
 def test_training_agrees_with_the_reference(title, create):
     # In float64, where rounding cannot hide anything, against NumPy's layers and NumPy's steps.

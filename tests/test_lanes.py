@@ -291,6 +291,21 @@ def test_threads_change_no_bit(n, dtype, lane_backend):
         engine.close()
 
 
+def test_a_closed_engine_starts_again(lane_backend):
+    net = lenet5(np.float32)
+    x, labels = examples(net, 60)
+    engine = LanesEngine(net, losses.MAP(), backend=lane_backend, threads=3)
+    before = set(threading.enumerate())
+    expected = results(engine, x, labels)
+    assert 1 <= len(set(threading.enumerate()) - before) <= 2  # one that is idle is taken again
+    engine.close()
+    engine.close()
+    assert not set(threading.enumerate()) - before
+    for name, array in results(engine, x, labels).items():
+        np.testing.assert_array_equal(array, expected[name], name)
+    engine.close()
+
+
 def test_blocks_have_their_own_sums(monkeypatch, lane_backend):
     """Planted: with one block a batch more, other bits come out; so the comparison sees bits."""
     from lenet_fast.engines import lanes

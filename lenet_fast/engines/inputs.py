@@ -18,7 +18,7 @@ def images(network: Network, x: Array) -> Array:
         If they are neither (n, c, h, w) in the network's dtype and input shape, nor bytes
         (n, rows, columns) that fit into a square input of one map.
     """
-    if isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 3:
+    if type(x) in (np.ndarray, np.memmap) and x.dtype == np.uint8 and x.ndim == 3:
         return _bytes(network, x)
     x = checks.floats("x", x, "n, c, h, w")
     shape = (len(x), *network.input_shape)
@@ -68,10 +68,17 @@ def prepared(network: Network, x: Array) -> Array:
 def order(order: Array, count: int) -> Array:
     """Return the numbers of the images to go through, in that order; each below `count`."""
     array = np.asarray(order)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"order: expected integers (n,), got {checks.kind(order)}")
     if array.size and not (array.min() >= 0 and array.max() < count):
         raise ValueError(
             f"order: expected numbers from 0 to {count - 1}, got {array.min()} to {array.max()}"
         )
     return np.ascontiguousarray(array, np.intp)
+
+
+def check_writeable(network: Network) -> None:
+    """Raise ValueError unless all parameters that learn can be changed."""
+    for name in network.trainable_names:
+        if not network.parameters[name].flags.writeable:
+            raise ValueError(f"network: expected {name} to be writeable for training, got read-only")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,9 @@ TILES = 4
 
 PIECE = 8192
 """Parameters that are updated at a time."""
+
+BATCHES = 256
+"""Batches of a call: its list of items stays small, and Ctrl-C is heard."""
 
 _FORWARD, _GRADIENT, _CURVATURE, _UPDATE = range(4)
 _RULES = {"": 0, "sgd": 1, "adamw": 2}
@@ -81,8 +85,8 @@ class LanesEngine:
         kernels = backends.get(self.backend).lane_kernels()
         if kernels is None:
             raise plan.Unsupported(
-                f"engine: the lane engine has no {self.backend} kernels; use backend='cython' or "
-                "'numba', or engine='layers'"
+                f"engine: the lane engine has no {self.backend} kernels; use another backend, or "
+                "engine='layers'"
             )
         self.threads = resolve(threads)
         lanes, self._run_kernels = kernels
@@ -132,8 +136,32 @@ class LanesEngine:
         order = inputs.order(order, len(x))
         labels = inputs.chosen(self.network, labels, order, len(x))
         checks.integer("batch_size", batch_size, 1)
-        if not len(order):
-            return []
+        rate = checks.real("rate", rate)
+        inputs.check_writeable(self.network)
+        if optimiser.rule.name not in _RULES:
+            raise plan.Unsupported(
+                f"optimiser: the lane engine does not know the rule {optimiser.rule.name!r}; use "
+                "engine='layers'"
+            )
+        found: list[Totals] = []
+        step = BATCHES * batch_size
+        for first in range(0, len(order), step):
+            part = slice(first, first + step)
+            found += self._train(x, labels[part], order[part], batch_size, optimiser, rate)
+            if not math.isfinite(found[-1].loss):
+                break
+        return found
+
+    def _train(
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        batch_size: int,
+        optimiser: Optimiser,
+        rate: float,
+    ) -> list[Totals]:
+        """Make the steps of one call."""
         if x.dtype != np.uint8:  # only bytes are gathered as tiles are filled
             x, order = x[order], np.arange(len(order))
         work = _train(len(order), batch_size, self._lanes, self._plan.trained)
@@ -236,7 +264,10 @@ class LanesEngine:
             _gather(self._plan.parameters, self.network.parameters, self._parameters)
             if len(self._gradients) < work.blocks * self._plan.trained:
                 self._gradients = np.empty(work.blocks * self._plan.trained, dtype)
-            squared = work.items[0, 0] == _CURVATURE
+            squared = none
+            if work.items[0, 0] == _CURVATURE:
+                with np.errstate(over="ignore"):  # what overflows is told by the result
+                    squared = self._parameters * self._parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
                 self._plan.steps,
@@ -245,7 +276,7 @@ class LanesEngine:
                 self._plan.places,
                 work.items,
                 self._parameters,
-                self._parameters * self._parameters if squared else none,
+                squared,
                 self._plan.trained,
                 x if raw else np.empty((0, 1, 1), np.uint8),
                 np.empty((0, 1, 1, 1), dtype) if raw else x,
@@ -278,8 +309,11 @@ def _batch_totals(work: _Work, totals: Array) -> list[Totals]:
     found = []
     for batch in work.batches:
         items = work.items[batch]
-        # Python's sums: NumPy's would warn of an overflow, which is what the loss is to tell.
-        loss, errors = (sum(column) for column in totals[batch].T.tolist())
+        # NumPy would warn of an overflow, which is what the loss is to tell; and sum() has other
+        # bits from Python 3.12 on.
+        loss, errors = (
+            functools.reduce(operator.add, column) for column in totals[batch].T.tolist()
+        )
         images = int((items[:, 2] - items[:, 1]).sum())
         found.append(Totals(float(loss), int(errors), images))
         if not math.isfinite(loss):

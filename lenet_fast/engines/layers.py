@@ -131,6 +131,8 @@ class LayersEngine:
         order = inputs.order(order, len(x))
         labels = inputs.chosen(self.network, labels, order, len(x))
         checks.integer("batch_size", batch_size, 1)
+        rate = checks.real("rate", rate)
+        inputs.check_writeable(self.network)
         found: list[Totals] = []
         for first in range(0, len(order), batch_size):
             batch = slice(first, first + batch_size)
