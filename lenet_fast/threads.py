@@ -205,7 +205,7 @@ class Pool:
             if len(items) > 1:
                 executor = self._started()
                 for item in items[1:]:  # one by one: what has begun is waited for
-                    others.append(executor.submit(function, item))  # noqa: PERF401
+                    others.append(executor.submit(function, item))
             function(items[0])
         finally:
             _all_ended(others)

@@ -239,7 +239,8 @@ def test_no_order(rng, create):
     net = lenet5()
     x, labels = digits(rng, 5)
     adamw = AdamW()
-    assert create(net, losses.MAP()).train(x, labels, np.zeros(0, int), 2, adamw, 0.1) == []
+    for order in (np.zeros(0, int), np.array([]), []):
+        assert create(net, losses.MAP()).train(x, labels, order, 2, adamw, 0.1) == []
     assert adamw.steps == 0
 
 
@@ -359,6 +360,34 @@ def test_wrong_training(changes, error, text, create):
             engine.train(x, np.zeros(2, int), **(arguments | changes))
     for name, array in net.parameters.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("rate", "error"),
+    [(math.nan, ValueError), (math.inf, ValueError), ("0.1", TypeError), (None, TypeError)],
+)
+def test_wrong_rate(rate, error, create):
+    net, sgd = lenet5(), SGD(0.9)
+    before = net.parameters["C1.w"].copy()
+    with pytest.raises(error, match=r"^rate: expected a number"):
+        create(net, losses.MAP()).train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, rate)
+    np.testing.assert_array_equal(net.parameters["C1.w"], before)
+    assert sgd.steps == 0
+
+
+def test_weights_that_cannot_be_changed_are_refused(create):
+    net, sgd = lenet5(), SGD(0.9)
+    engine = create(net, losses.MAP())
+    net.parameters["F6.w"].flags.writeable = False
+    before = net.parameters["C1.w"].copy()
+    with pytest.raises(ValueError, match=r"^network: expected F6.w to be writeable"):
+        engine.train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, 0.1)
+    np.testing.assert_array_equal(net.parameters["C1.w"], before)
+    assert sgd.steps == 0
+    assert engine.predict(BYTES).shape == (2, 10)  # which changes none
+    net.parameters["F6.w"].flags.writeable = True
+    net.parameters["OUTPUT.w"].flags.writeable = False  # the bitmaps are not learned
+    assert len(engine.train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, 0.001)) == 2
 
 
 def test_each_class_has_a_loss_of_its_own(create):

@@ -24,11 +24,11 @@ from helpers import LANE_BACKENDS, assert_within, in_child, slopes, using, using
 
 from lenet_fast import losses, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.engines import LanesEngine, Totals, plan
-from lenet_fast.layers import Conv2D, Dense
+from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, lanes, plan
+from lenet_fast.layers import Conv2D, Dense, ReLU
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.training import SGD
+from lenet_fast.training import SGD, AdamW
 
 # --- the judge ----------------------------------------------------------------------------------
 
@@ -307,9 +307,7 @@ def test_a_closed_engine_starts_again(lane_backend):
 
 
 def test_blocks_have_their_own_sums(monkeypatch, lane_backend):
-    """Planted: with one block a batch more, other bits come out; so the comparison sees bits."""
-    from lenet_fast.engines import lanes
-
+    """Planted: cut into other blocks, a batch has other bits; so the comparison sees bits."""
     net = lenet5(np.float32)
     x, labels = examples(net, 150)
     first = LanesEngine(net, losses.MAP(), backend=lane_backend).loss_and_gradients(x, labels)[1]
@@ -448,6 +446,67 @@ def test_a_sum_that_overflows_changes_nothing(lane_backend):
     totals = engine.train(x, np.zeros(16, int), np.arange(16), 16, SGD(), 1e-306)
     assert totals == [Totals(math.inf, 0, 16)]
     assert (net.parameters["dense1.w"] == 1.0).all()
+
+
+def test_a_lane_without_an_image_does_not_overflow_alone(lane_backend):
+    # Of an image of zeros the first layer makes infinities, which times no gradient are NaN.
+    net = Network([Dense(4, 5), ReLU(), Dense(5, 3)], input_shape=(1, 2, 2), output="softmax")
+    net.parameters["dense1.w"][...] = 1
+    net.parameters["dense1.b"][...] = 3e38
+    net.parameters["dense2.w"][...] = 2
+    x = np.full((5, 1, 2, 2), -0.75e38, np.float32)
+    engine = LanesEngine(net, losses.CrossEntropy(), backend=lane_backend)
+    totals, gradients = engine.loss_and_gradients(x, np.zeros(5, int))
+    assert math.isfinite(totals.loss)
+    for found in (gradients, engine.hessian_diagonal(x, np.zeros(5, int))):
+        for name, array in found.items():
+            assert name == "dense1.w" or np.isfinite(array).all(), name
+
+
+def test_squares_that_overflow_are_told_by_the_result(lane_backend):
+    net = Network([Dense(4, 5), Dense(5, 3)], input_shape=(1, 2, 2), output="softmax")
+    net.initialise("lecun_sqrt")
+    net.parameters["dense2.w"][...] = np.finfo(np.float32).max
+    engine = LanesEngine(net, losses.CrossEntropy(), backend=lane_backend)
+    x = np.ones((5, 1, 2, 2), np.float32)
+    assert not np.isfinite(engine.hessian_diagonal(x, np.zeros(5, int))["dense1.w"]).all()
+
+
+def test_an_unknown_rule_is_refused(lane_backend):
+    class Mine(SGD):
+        @property
+        def rule(self):
+            return Rule("mine")
+
+    net = lenet5(np.float32)
+    x, labels = examples(net, 5)
+    before = net.parameters["C1.w"].copy()
+    engine = LanesEngine(net, losses.MAP(), backend=lane_backend)
+    with pytest.raises(Unsupported, match="optimiser: the lane engine does not know the rule 'mi"):
+        engine.train(x, labels, np.arange(5), 5, Mine(), 0.1)
+    np.testing.assert_array_equal(net.parameters["C1.w"], before)
+    layers = LayersEngine(net, losses.MAP(), backend=lane_backend)
+    assert len(layers.train(x, labels, np.arange(5), 5, Mine(), 0.001)) == 1
+
+
+@pytest.mark.parametrize("at", [None, 0, 95])
+@pytest.mark.parametrize("kind", [SGD, AdamW])
+def test_long_orders_go_in_pieces_without_a_trace(kind, at, monkeypatch, lane_backend):
+    ends = []
+    for batches in (256, 2):
+        monkeypatch.setattr(lanes, "BATCHES", batches)
+        net, optimiser = lenet5(np.float32), kind()
+        x, labels = examples(net, 150)
+        if at is not None:
+            x[at] = np.nan
+        engine = LanesEngine(net, losses.MAP(), backend=lane_backend, threads=2)
+        totals = engine.train(x, labels, np.arange(150), 20, optimiser, 0.001)
+        engine.close()
+        arrays = net.parameters | optimiser.state()
+        ends.append((repr(totals), {name: array.tobytes() for name, array in arrays.items()}))
+        assert len(totals) == {None: 8, 0: 1, 95: 5}[at]
+        assert optimiser.steps == {None: 8, 0: 0, 95: 4}[at]
+    assert ends[0] == ends[1]
 
 
 def test_profile(lane_backend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import gc
 import math
@@ -293,6 +294,27 @@ def test_what_runs_together_ends_before_an_exception_comes_out(wrong):
     with pytest.raises(KeyError, match=str(wrong)):
         pool.together(fail, [0, 1, 2])
     assert len(done) == 2
+    pool.close()
+
+
+def test_an_interrupt_comes_out_when_all_have_ended():
+    pool, done = Pool(3), []
+
+    def slow(item: int) -> None:
+        if item == 1:
+            time.sleep(0.05)  # until the caller waits
+            _thread.interrupt_main()
+        if item:
+            time.sleep(0.1)
+            done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.together(slow, [0, 1, 2])
+    assert sorted(done) == [1, 2]
+    done.clear()
+    with pytest.raises(KeyboardInterrupt):
+        list(pool.run(slow, [1, 2, 3]))
+    assert sorted(done) == [1, 2, 3]
     pool.close()
 
 

@@ -81,4 +81,6 @@ def check_writeable(network: Network) -> None:
     """Raise ValueError unless all parameters that learn can be changed."""
     for name in network.trainable_names:
         if not network.parameters[name].flags.writeable:
-            raise ValueError(f"network: expected {name} to be writeable for training, got read-only")
+            raise ValueError(
+                f"network: expected {name} to be writeable for training, got read-only"
+            )

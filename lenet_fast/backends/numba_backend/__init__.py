@@ -5,8 +5,12 @@ once: in ``NUMBA_CACHE_DIR`` if that is set, else next to these files, else in t
 folder; where none of these can be written, each process compiles for itself.
 
 Each file stands alone, even where two need the same loop: Numba looks at a function's own file, not
-at those it imports, to find out whether what it kept is out of date.
+at those it imports, to find out whether what it kept is out of date. The files of the lane engine
+are parts of one kernel, which answers for all of them: see ``sources`` in jit.py.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 try:
     import numba as _numba
@@ -45,6 +49,8 @@ from lenet_fast.backends.numba_backend.dense import (
     dense_input_gradient,
     dense_weight_gradient,
 )
+from lenet_fast.backends.numba_backend.lanes import lane_count as _lane_count
+from lenet_fast.backends.numba_backend.lanes_engine import run as _run
 from lenet_fast.backends.numba_backend.losses import (
     map_loss,
     map_loss_backward,
@@ -119,11 +125,6 @@ __all__ = [
 ]
 
 
-def lane_kernels() -> None:
-    """Return what the lane engine runs on: nothing here."""
-    return None
-
-
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
@@ -131,6 +132,22 @@ def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     product. The border was measured at LeNet-5's layers.
     """
     return "im2col" if n < 6 or h_out * w_out == 1 else "direct"
+
+
+def lane_kernels() -> tuple[dict[str, int], Callable[..., None]] | None:
+    """Return what the lane engine runs on; None where Numba does not compile.
+
+    Returns
+    -------
+    lanes : dict
+        How many images a vector holds, by dtype.
+    run : callable
+        See :func:`lenet_fast.backends.numba_backend.lanes_engine.run`.
+    """
+    settings: Any = _numba.config
+    if settings.DISABLE_JIT:
+        return None
+    return {name: _lane_count(getattr(_numba, name)) for name in ("float32", "float64")}, _run
 
 
 def describe() -> str:

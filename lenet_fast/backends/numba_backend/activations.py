@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.jit import kernel
+from lenet_fast.backends.numba_backend.jit import kernel, part
 
 # 1998, appendix A.
 AMPLITUDE = 1.7159
@@ -235,3 +235,53 @@ def relu_hessian(hy, y, hx):
     zero = y.dtype.type(0)
     for p in range(y.size):
         hx[p] = hy[p] if y[p] > zero else y[p] * zero
+
+
+# --- for the lane engine: in place, the function by its number -----------------------------------
+
+SCALED_TANH, TANH, SIGMOID, RELU = range(4)
+
+
+@part
+def squash(function, y):
+    """Replace y by the squashed y."""
+    real = y.dtype.type
+    zero, slope, amplitude = real(0), real(1), real(1)
+    if function == SCALED_TANH:
+        slope, amplitude = real(SLOPE), real(AMPLITUDE)
+    if function == RELU:
+        for p in range(y.size):
+            y[p] = zero if y[p] < zero else y[p]
+    elif function == SIGMOID and y.itemsize == 4:
+        for p in range(y.size):
+            y[p] = _sigmoid_32(y[p])
+    elif function == SIGMOID:
+        for p in range(y.size):
+            y[p] = _sigmoid_64(y[p])
+    elif y.itemsize == 4:
+        for p in range(y.size):
+            y[p] = amplitude * _tanh_32(slope * y[p])
+    else:
+        for p in range(y.size):
+            y[p] = amplitude * _tanh_64(slope * y[p])
+
+
+@part
+def squash_back(function, squared, y, dx):
+    """Multiply dx by f', or by f'^2; the slope is taken from y = f(x)."""
+    real = y.dtype.type
+    zero, one, a, b = real(0), real(1), real(1), real(1)
+    if function == SCALED_TANH:
+        a, b = real(1 / AMPLITUDE), real(AMPLITUDE * SLOPE)
+    if function == RELU:  # a NaN in y stays one
+        for p in range(y.size):
+            dx[p] = dx[p] if y[p] > zero else y[p] * zero
+    elif function == SIGMOID:
+        for p in range(y.size):
+            slope = y[p] * (one - y[p])
+            dx[p] *= slope * slope if squared else slope
+    else:
+        for p in range(y.size):
+            t = y[p] * a
+            slope = b * (one - t * t)
+            dx[p] *= slope * slope if squared else slope

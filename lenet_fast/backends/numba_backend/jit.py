@@ -1,11 +1,17 @@
-"""The decorator of every compiled function here: Numba's, with the same options throughout."""
+"""The decorators of every compiled function here: Numba's, with the same options throughout."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -15,8 +21,40 @@ def kernel(function: Callable[..., Any]) -> Any:
     0 / 0 is NaN, and no branch for it hinders the vectoriser.
     """
     try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
+        return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
         # Neither NUMBA_CACHE_DIR, the package's folder nor the user's cache folder can be written:
         # each process compiles for itself.
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(**_OPTIONS)(function)
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """Compile `function` into the kernel that calls it, which may be in another file; what is kept
+    on disk is the kernel alone. Such a kernel must close over :func:`sources`.
+    """
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON)(function)
+
+
+def block(function: Callable[..., Any]) -> Any:
+    """Like :func:`part`, for an inner block: a call would cost a tenth of its work."""
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, forceinline=True)(function)
+
+
+def once(function: Callable[..., Any]) -> Any:
+    """Like :func:`part`, for a function with one caller, whose code it becomes before anything is
+    compiled: in a chain of callers all the code below is optimised anew at each link.
+    """
+    return njit(inline="always", **_OPTIONS)(function)
+
+
+@functools.cache
+def sources() -> str:
+    """Return a digest of all files of this backend.
+
+    To find out whether what it kept is out of date, Numba looks at a kernel's own file alone, and
+    at the values that the kernel closes over.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""The lane engine: a whole network a tile of images at a time, one image a vector lane.
+
+The twin of kernels/lanes_engine.pyx, where the plan, its items and phases are explained.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lenet_fast.backends.numba_backend.jit import kernel, once, part, sources
+from lenet_fast.backends.numba_backend.lanes import lane_count_of
+from lenet_fast.backends.numba_backend.lanes_images import fill_tile, finish_tile, set_borders
+from lenet_fast.backends.numba_backend.lanes_links import list_links
+from lenet_fast.backends.numba_backend.lanes_plan import (
+    BLOCK,
+    CURVATURE,
+    DISTANCES,
+    FIRST,
+    FORWARD,
+    ITEM_KIND,
+    KIND,
+    LAST,
+    LEARNS,
+    NO_RULE,
+    OPENED,
+    PASSES,
+    RULE,
+    UPDATE,
+    Run,
+)
+from lenet_fast.backends.numba_backend.lanes_shared import (
+    add_shared,
+    find_clock,
+    read_shared,
+    seconds_now,
+)
+from lenet_fast.backends.numba_backend.lanes_steps import (
+    clear_sums,
+    fold_sums,
+    step_back,
+    step_forward,
+    step_weights,
+)
+from lenet_fast.backends.numba_backend.lanes_update import update_item
+
+# What threads share: the next item, how many are done, whether to stop; a cache line each.
+TICKET, DONE, STOP = 0, 8, 16
+
+PATIENCE = 20_000  # how often a thread looks whether others are done, before it lets them run
+
+# The arguments that are written; those squared go where the parameters go.
+_WRITTEN = {"parameters", "weights_squared", "state", "gradients", "outputs", "totals", "seconds"}
+
+
+@part
+def _lap(run, clock, k, column, since):
+    """Add the time since then to a step's; return the time."""
+    if len(run.seconds) == 0:
+        return since
+    now = seconds_now(clock)
+    run.seconds[k, column] += now - since
+    return now
+
+
+@once
+def _forward(run, lists, memory, clock):
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps)):
+        step_forward(run, lists, k, memory)
+        since = _lap(run, clock, k, 0, since)
+
+
+@once
+def _back(run, lists, memory, hessian, gradient, clock):
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps) - 1, -1, -1):
+        if run.steps[k, LEARNS]:
+            step_weights(run, lists, k, memory, hessian, gradient)
+            since = _lap(run, clock, k, 2, since)
+        if run.steps[k, PASSES] and run.steps[k, KIND] != DISTANCES:
+            step_back(run, lists, k, memory, hessian)
+            since = _lap(run, clock, k, 1, since)
+
+
+@once
+def _images_item(run, lists, item, totals, memory, clock):
+    """A block of images: forward, and with a gradient or Hessian of its own back."""
+    full = lane_count_of(memory)
+    learning, hessian = item[ITEM_KIND] != FORWARD, item[ITEM_KIND] == CURVATURE
+    gradient = run.gradients[item[BLOCK] * run.trained : (item[BLOCK] + 1) * run.trained]
+    totals[:] = 0
+    if learning:
+        gradient[:] = 0
+        clear_sums(run, memory)
+    for first in range(item[FIRST], item[LAST], full):
+        images = min(item[LAST] - first, full)
+        fill_tile(run, first, images, memory)
+        _forward(run, lists, memory, clock)
+        finish_tile(run, memory, first, images, learning, hessian, totals)
+        if learning:
+            _back(run, lists, memory, hessian, gradient, clock)
+    if learning:
+        fold_sums(run, memory, gradient)
+
+
+@part
+def _finite_loss(run, item):
+    """Return whether the batch that an update waits for has a finite loss."""
+    loss = 0.0
+    for k in range(item[OPENED] - item[BLOCK], item[OPENED]):
+        loss += run.totals[k, 0]
+    return math.isfinite(loss)
+
+
+@once
+def _work_off(run, lists, ticket, shared, memory, clock):
+    """Take items until there are none. Where a loss is not finite, nothing is updated, and all
+    threads stop.
+
+    `ticket` is an item already taken, or -1. Return one that has to wait for long, or -1.
+    """
+    while True:
+        if ticket < 0:
+            ticket = add_shared(shared, TICKET, 1)
+        if ticket >= len(run.items):
+            return -1
+        item = run.items[ticket]
+        turns = 0
+        while read_shared(shared, DONE) < item[OPENED]:
+            if read_shared(shared, STOP):
+                return -1
+            if turns == PATIENCE:
+                return ticket
+            turns += 1
+        if read_shared(shared, STOP):
+            return -1
+        if item[ITEM_KIND] != UPDATE:
+            _images_item(run, lists, item, run.totals[ticket], memory, clock)
+        elif run.update[RULE] == NO_RULE or _finite_loss(run, item):
+            update_item(run, item)
+        else:
+            add_shared(shared, STOP, 1)
+        add_shared(shared, DONE, 1)
+        ticket = -1
+
+
+@functools.cache
+def _compiled(version: str) -> Any:
+    @kernel
+    def run_lanes(run, ticket, shared, memory, clock):
+        """Work off a list of items on a network; several threads may do so together."""
+        version  # noqa: B018  (closed over: what is kept on disk is of these sources)
+        if ticket < 0:
+            set_borders(run, memory)
+        return _work_off(run, list_links(run), ticket, shared, memory, clock)
+
+    return run_lanes
+
+
+def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
+    """Work off a list of items on a network, each memory's thread at the same time.
+
+    Parameters
+    ----------
+    arguments : tuple
+        See :class:`Run`, and lenet_fast/engines/lanes.py, which makes them.
+    memories : list of ndarray
+        One a thread.
+    together : callable
+        Runs a function on all of them at the same time.
+    """
+    given = Run(*map(_argument, Run._fields, arguments))
+    if not len(given.items):
+        return
+    run_lanes = _compiled(sources())
+    shared = np.zeros(24, np.int64)
+    clock = np.array(find_clock() if len(given.seconds) else (0, 0), np.int64)
+
+    def work(memory: Any) -> None:
+        ticket = -1
+        try:
+            while (ticket := run_lanes(given, ticket, shared, memory, clock)) >= 0:
+                time.sleep(0)
+        except BaseException:
+            shared[STOP] = 1  # nobody should wait for what will never be done
+            raise
+
+    together(work, memories)
+
+
+def _argument(name: str, value: Any) -> Any:
+    """Return an argument in the one type that is compiled for: arrays that are not written are read
+    only, whether they were or not."""
+    if name in _WRITTEN or not isinstance(value, np.ndarray):
+        return value
+    view = value.view()
+    view.flags.writeable = False
+    return view
