@@ -4,6 +4,7 @@
 #define LENET_FAST_LANES_H
 
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,53 +223,63 @@ static inline __attribute__((always_inline)) void transpose_f64(lanes_f64 *row) 
     transpose_blocks_f64(group, row);
 }
 
-/* Max pooling's way back through windows of 2 x 2 side by side, a vector of two adjacent rows at a
-   time: every value of dy goes to the leader of its window, and the others get zero. Columns
-   compete first, then the leaders of two; among equals there, the upper one is the first. */
-#if LANES_BYTES == 64
-#define EVENS_F32 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14
-#define ODDS_F32 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15
-#define TWICE_F32 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7
-#define LEFT_F32 -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0
-#define EVENS_F64 0, 0, 2, 2, 4, 4, 6, 6
-#define ODDS_F64 1, 1, 3, 3, 5, 5, 7, 7
-#define TWICE_F64 0, 0, 1, 1, 2, 2, 3, 3
-#define LEFT_F64 -1, 0, -1, 0, -1, 0, -1, 0
-#elif LANES_BYTES == 32
-#define EVENS_F32 0, 0, 2, 2, 4, 4, 6, 6
-#define ODDS_F32 1, 1, 3, 3, 5, 5, 7, 7
-#define TWICE_F32 0, 0, 1, 1, 2, 2, 3, 3
-#define LEFT_F32 -1, 0, -1, 0, -1, 0, -1, 0
-#define EVENS_F64 0, 0, 2, 2
-#define ODDS_F64 1, 1, 3, 3
-#define TWICE_F64 0, 0, 1, 1
-#define LEFT_F64 -1, 0, -1, 0
+/* Max pooling's way back through windows of 2 x 2 side by side: every value of dy goes to the
+   leader of its window, and the others get zero. It takes a vector of each row of two pairs of
+   rows, which lie one behind the other, and sorts their pixels by their places in a window. A lane
+   is then a window, of the upper and the lower pair by turns. The vectors have no more than 32
+   bytes: 64 fit short rows badly, and cross a cache line wherever a row does not begin with one. */
+#if LANES_BYTES == 16
+#define PAIRS_BYTES 16
+#define LEFT_F32 0, 2, 4, 6
+#define RIGHT_F32 1, 3, 5, 7
+#define UPPER_F32 0, 4, 1, 5
+#define LOWER_F32 2, 6, 3, 7
+#define LEFT_F64 0, 2
+#define RIGHT_F64 1, 3
+#define BY_TURNS 0, 2
 #else
-#define EVENS_F32 0, 0, 2, 2
-#define ODDS_F32 1, 1, 3, 3
-#define TWICE_F32 0, 0, 1, 1
-#define LEFT_F32 -1, 0, -1, 0
-#define EVENS_F64 0, 0
-#define ODDS_F64 1, 1
-#define TWICE_F64 0, 0
-#define LEFT_F64 -1, 0
+#define PAIRS_BYTES 32
+#define LEFT_F32 0, 2, 8, 10, 4, 6, 12, 14
+#define RIGHT_F32 1, 3, 9, 11, 5, 7, 13, 15
+#define UPPER_F32 0, 8, 1, 9, 4, 12, 5, 13
+#define LOWER_F32 2, 10, 3, 11, 6, 14, 7, 15
+#define LEFT_F64 0, 4, 2, 6
+#define RIGHT_F64 1, 5, 3, 7
+#define BY_TURNS 0, 4, 1, 5
 #endif
-#define HAND_PAIRS(NAME, REAL, INT, EVENS, ODDS, TWICE, LEFT)                                    \
-    static inline void NAME(const void *dy, const void *x, const void *x_below, void *dx,        \
-                            void *dx_below) {                                                    \
-        REAL top = *(const REAL *)x, bottom = *(const REAL *)x_below, shares = *(const REAL *)dy; \
-        INT low = TAKES(top, bottom);                                                            \
-        INT lead = ((INT)bottom & low) | ((INT)top & ~low);                                      \
-        REAL even = (REAL)SHUFFLE(lead, lead, INT, EVENS);                                       \
-        REAL odd = (REAL)SHUFFLE(lead, lead, INT, ODDS);                                         \
-        INT upper = ~SHUFFLE(low, low, INT, ODDS) & SHUFFLE(low, low, INT, EVENS);               \
-        INT right = TAKES(even, odd) | (~TAKES(odd, even) & upper);                              \
-        INT share = (INT)SHUFFLE(shares, shares, INT, TWICE) & (right ^ (INT){LEFT});            \
-        *(INT *)dx = share & ~low;                                                               \
-        *(INT *)dx_below = share & low;                                                          \
+#define UPPER_F64 LEFT_F64  /* a square of two, transposed, is transposed back alike */
+#define LOWER_F64 RIGHT_F64
+enum { PAIRS_F32 = PAIRS_BYTES / 4, PAIRS_F64 = PAIRS_BYTES / 8 };
+typedef float pairs_f32 __attribute__((vector_size(PAIRS_BYTES), aligned(4), may_alias));
+typedef double pairs_f64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), may_alias));
+typedef int32_t pairs_i32 __attribute__((vector_size(PAIRS_BYTES), aligned(4), may_alias));
+typedef int64_t pairs_i64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), may_alias));
+#define HAND_PAIRS(NAME, NUMBER, REAL, INT, LEFT, RIGHT, UPPER, LOWER)                           \
+    static inline void NAME(const NUMBER *dy, const NUMBER *x, NUMBER *dx, ptrdiff_t columns) {  \
+        REAL row[4], share[2];                                                                   \
+        for (int r = 0; r < 4; r++) row[r] = *(const REAL *)(x + r * columns);                   \
+        for (int k = 0; k < 2; k++) share[k] = *(const REAL *)(dy + k * (columns / 2));          \
+        REAL top_left = SHUFFLE(row[0], row[2], INT, LEFT);                                      \
+        REAL top_right = SHUFFLE(row[0], row[2], INT, RIGHT);                                    \
+        REAL bottom_left = SHUFFLE(row[1], row[3], INT, LEFT);                                   \
+        REAL bottom_right = SHUFFLE(row[1], row[3], INT, RIGHT);                                 \
+        INT right = TAKES(top_left, top_right), right_below = TAKES(bottom_left, bottom_right);  \
+        INT top = ((INT)top_right & right) | ((INT)top_left & ~right);                           \
+        INT bottom = ((INT)bottom_right & right_below) | ((INT)bottom_left & ~right_below);      \
+        INT low = TAKES((REAL)top, (REAL)bottom);                                                \
+        INT all = (INT)SHUFFLE((pairs_i64)share[0], (pairs_i64)share[1], pairs_i64, BY_TURNS);   \
+        INT above = all & ~low, below = all & low;                                               \
+        /* Row after row: what a vector writes beyond a short row, the next ones write over. */  \
+        *(INT *)dx = SHUFFLE(above & ~right, above & right, INT, UPPER);                         \
+        *(INT *)(dx + columns) = SHUFFLE(below & ~right_below, below & right_below, INT, UPPER); \
+        *(INT *)(dx + 2 * columns) = SHUFFLE(above & ~right, above & right, INT, LOWER);         \
+        *(INT *)(dx + 3 * columns) =                                                             \
+            SHUFFLE(below & ~right_below, below & right_below, INT, LOWER);                      \
     }
-HAND_PAIRS(hand_pairs_f32, lanes_f32, lanes_i32, EVENS_F32, ODDS_F32, TWICE_F32, LEFT_F32)
-HAND_PAIRS(hand_pairs_f64, lanes_f64, lanes_i64, EVENS_F64, ODDS_F64, TWICE_F64, LEFT_F64)
+HAND_PAIRS(
+    hand_pairs_f32, float, pairs_f32, pairs_i32, LEFT_F32, RIGHT_F32, UPPER_F32, LOWER_F32)
+HAND_PAIRS(
+    hand_pairs_f64, double, pairs_f64, pairs_i64, LEFT_F64, RIGHT_F64, UPPER_F64, LOWER_F64)
 
 /* Scratch memory. A debug build puts a known pattern before and behind it, and looks again. */
 enum { SCRATCH_GUARD = 64, SCRATCH_PATTERN = 0x5a };

@@ -9,6 +9,8 @@ cdef extern from "lanes.h":
     enum:
         LANES_F32
         LANES_F64
+        PAIRS_F32
+        PAIRS_F64
         CONV_MAPS
         CONV_COLUMNS
         GRADIENT_MAPS
@@ -36,10 +38,10 @@ cdef extern from "lanes.h":
     lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
     lanes_f64 handed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
     void hand_pairs_f32(
-        const void *dy, const void *x, const void *x_below, void *dx, void *dx_below
+        const float *dy, const float *x, float *dx, Py_ssize_t columns
     ) nogil
     void hand_pairs_f64(
-        const void *dy, const void *x, const void *x_below, void *dx, void *dx_below
+        const double *dy, const double *x, double *dx, Py_ssize_t columns
     ) nogil
     ctypedef struct bytes_16:
         pass

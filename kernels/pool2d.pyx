@@ -2,7 +2,7 @@
 
 from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
-    LANES_F32, LANES_F64, hand_pairs_f32, hand_pairs_f64, handed, lane_count, lanes, lanes_f32,
+    PAIRS_F32, PAIRS_F64, hand_pairs_f32, hand_pairs_f64, handed, lane_count, lanes, lanes_f32,
     lanes_f64, leader, pack, unpack,
 )
 
@@ -80,21 +80,21 @@ cdef void max_back_map(
         hand_windows(dy, result, x, source, window.kh, window.kw, window, False, dx)
 
 
-cdef inline void hand_row_pair(
+cdef inline void hand_row_pairs(
     const real *dy, const real *x, real *dx, Py_ssize_t columns
 ) noexcept nogil:
-    """Two rows of windows of 2 x 2, side by side. The last vector lies over the one before it; or
-    over the columns behind, where a row is shorter than a vector."""
+    """Two pairs of rows of windows of 2 x 2, side by side. The last vector of a row lies over the
+    one before it; or over the columns behind, where a row is shorter than a vector."""
     cdef Py_ssize_t full, s = 0
     if real is float:
-        full = LANES_F32
+        full = PAIRS_F32
     else:
-        full = LANES_F64
+        full = PAIRS_F64
     while True:
         if real is float:
-            hand_pairs_f32(dy + s // 2, x + s, x + columns + s, dx + s, dx + columns + s)
+            hand_pairs_f32(dy + s // 2, x + s, dx + s, columns)
         else:
-            hand_pairs_f64(dy + s // 2, x + s, x + columns + s, dx + s, dx + columns + s)
+            hand_pairs_f64(dy + s // 2, x + s, dx + s, columns)
         if s + full >= columns:
             return
         s = min(s + full, columns - full)
@@ -104,28 +104,30 @@ cdef void hand_pairs_through(
     const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
 ) noexcept nogil:
     """All pairs of rows of all maps, which lie one after the other. What a vector reads or writes
-    beyond a pair belongs to the next; the last pairs, with too few behind them, go by `scratch`."""
-    cdef Py_ssize_t full, k, half = columns // 2
+    beyond a pair belongs to the next; the last pairs, with too few behind them, go by `scratch`,
+    and an odd one with whatever lies there."""
+    cdef Py_ssize_t full, k, taken, half = columns // 2
     cdef real *x_copy = scratch
     cdef real *dx_copy
     cdef real *dy_copy
     if real is float:
-        full = LANES_F32
+        full = PAIRS_F32
     else:
-        full = LANES_F64
-    dx_copy = x_copy + 2 * columns + full
-    dy_copy = dx_copy + 2 * columns + full
-    for k in range(pairs):
-        if (pairs - k - 1) * half >= full:
-            hand_row_pair(dy, x, dx, columns)
+        full = PAIRS_F64
+    dx_copy = x_copy + 4 * columns + full
+    dy_copy = dx_copy + 4 * columns + full
+    for k in range(0, pairs, 2):
+        if (pairs - k - 2) * half >= full:
+            hand_row_pairs(dy, x, dx, columns)
         else:
-            memcpy(x_copy, x, 2 * columns * sizeof(real))
-            memcpy(dy_copy, dy, half * sizeof(real))
-            hand_row_pair(dy_copy, x_copy, dx_copy, columns)
-            memcpy(dx, dx_copy, 2 * columns * sizeof(real))
-        dy += half
-        x += 2 * columns
-        dx += 2 * columns
+            taken = min(pairs - k, 2)
+            memcpy(x_copy, x, taken * 2 * columns * sizeof(real))
+            memcpy(dy_copy, dy, taken * half * sizeof(real))
+            hand_row_pairs(dy_copy, x_copy, dx_copy, columns)
+            memcpy(dx, dx_copy, taken * 2 * columns * sizeof(real))
+        dy += 2 * half
+        x += 4 * columns
+        dx += 4 * columns
 
 
 cdef void max_tiles(
