@@ -60,7 +60,7 @@ DIRECTIVES = {
 
 # The engines' loops are no operations, and have no twin in every backend.
 KERNEL_LIST = """
-OTHERS = ("supported", "lane_counts", "run_lanes")
+OTHERS = ("supported", "lane_counts", "run_lanes", "run_online", "OnlinePlace", "OnlinePredictor")
 KERNELS = sorted(
     name for name, value in globals().items()
     if callable(value) and not name.startswith("_") and name not in OTHERS

@@ -173,6 +173,20 @@ cdef inline void slope_row(
         dx[i] = (slope * slope if squared else slope) * dy[i]
 
 
+cdef inline lanes sloped(Py_ssize_t function, lanes dy, lanes y) noexcept nogil:
+    """f' dy, the slope taken from y = f(x); `function` is a literal where this is called."""
+    cdef lanes *_ = NULL
+    cdef lanes one = splat(_, 1), t
+    if function == SCALED_TANH:
+        t = y * splat(_, 1 / AMPLITUDE)
+        return splat(_, AMPLITUDE * SLOPE) * (one - t * t) * dy
+    elif function == TANH:
+        return (one - y * y) * dy
+    elif function == SIGMOID:
+        return y * (one - y) * dy
+    return dy
+
+
 cdef void squash_back(
     Py_ssize_t function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
 ) noexcept nogil:

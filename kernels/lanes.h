@@ -23,14 +23,23 @@
 #define LANES_BYTES 64
 enum { CONV_MAPS = 2, CONV_COLUMNS = 14, GRADIENT_MAPS = 4, GEMM_ROWS = 8 };
 enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
+enum { MAP_POSITIONS = 10, MAP_VECTORS = 1, MAP_TAPS = 15, INPUT_ROWS = 10, INPUT_VECTORS = 2 };
+enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 3 };
+enum { ROW_OUTPUTS = 8, ROW_VECTORS = 8 };
 #elif defined(__AVX__)
 #define LANES_BYTES 32
 enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
 enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
+enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
+enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 2 };
+enum { ROW_OUTPUTS = 8, ROW_VECTORS = 4 };
 #else
 #define LANES_BYTES 16
 enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
 enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
+enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
+enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 2 };
+enum { ROW_OUTPUTS = 8, ROW_VECTORS = 4 };
 #endif
 enum { LANES_F32 = LANES_BYTES / 4, LANES_F64 = LANES_BYTES / 8 };
 
@@ -222,6 +231,46 @@ static inline __attribute__((always_inline)) void transpose_f64(lanes_f64 *row) 
     }
     transpose_blocks_f64(group, row);
 }
+
+/* Columns of maps, two vectors of them to every second one and back. */
+#if LANES_BYTES == 64
+#define BOTH_EVENS_F32 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define BOTH_ODDS_F32 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define ZIP_LOW_F32 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HIGH_F32 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define BOTH_EVENS_F64 0, 2, 4, 6, 8, 10, 12, 14
+#define BOTH_ODDS_F64 1, 3, 5, 7, 9, 11, 13, 15
+#define ZIP_LOW_F64 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HIGH_F64 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES_BYTES == 32
+#define BOTH_EVENS_F32 0, 2, 4, 6, 8, 10, 12, 14
+#define BOTH_ODDS_F32 1, 3, 5, 7, 9, 11, 13, 15
+#define ZIP_LOW_F32 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HIGH_F32 4, 12, 5, 13, 6, 14, 7, 15
+#define BOTH_EVENS_F64 0, 2, 4, 6
+#define BOTH_ODDS_F64 1, 3, 5, 7
+#define ZIP_LOW_F64 0, 4, 1, 5
+#define ZIP_HIGH_F64 2, 6, 3, 7
+#else
+#define BOTH_EVENS_F32 0, 2, 4, 6
+#define BOTH_ODDS_F32 1, 3, 5, 7
+#define ZIP_LOW_F32 0, 4, 1, 5
+#define ZIP_HIGH_F32 2, 6, 3, 7
+#define BOTH_EVENS_F64 0, 2
+#define BOTH_ODDS_F64 1, 3
+#define ZIP_LOW_F64 0, 2
+#define ZIP_HIGH_F64 1, 3
+#endif
+#define PAIR_SHUFFLE(NAME, REAL, INT, PATTERN)                                                   \
+    static inline REAL NAME(REAL a, REAL b) { return SHUFFLE(a, b, INT, PATTERN); }
+PAIR_SHUFFLE(evens_f32, lanes_f32, lanes_i32, BOTH_EVENS_F32)
+PAIR_SHUFFLE(evens_f64, lanes_f64, lanes_i64, BOTH_EVENS_F64)
+PAIR_SHUFFLE(odds_f32, lanes_f32, lanes_i32, BOTH_ODDS_F32)
+PAIR_SHUFFLE(odds_f64, lanes_f64, lanes_i64, BOTH_ODDS_F64)
+PAIR_SHUFFLE(zipped_low_f32, lanes_f32, lanes_i32, ZIP_LOW_F32)
+PAIR_SHUFFLE(zipped_low_f64, lanes_f64, lanes_i64, ZIP_LOW_F64)
+PAIR_SHUFFLE(zipped_high_f32, lanes_f32, lanes_i32, ZIP_HIGH_F32)
+PAIR_SHUFFLE(zipped_high_f64, lanes_f64, lanes_i64, ZIP_HIGH_F64)
 
 /* Max pooling's way back through windows of 2 x 2 side by side: every value of dy goes to the
    leader of its window, and the others get zero. It takes a vector of each row of two pairs of

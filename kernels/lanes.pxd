@@ -18,6 +18,17 @@ cdef extern from "lanes.h":
         DENSE_OUTPUTS
         OUTER_OUTPUTS
         OUTER_VECTORS
+        MAP_POSITIONS
+        MAP_VECTORS
+        MAP_TAPS
+        INPUT_ROWS
+        INPUT_VECTORS
+        COLUMN_MAPS
+        COLUMN_VECTORS
+        COLUMN_TAPS
+        COLUMN_TAPS_MAPS
+        ROW_OUTPUTS
+        ROW_VECTORS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
     lanes_f32 in_register_f32(lanes_f32 x) nogil
@@ -37,6 +48,14 @@ cdef extern from "lanes.h":
     lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
     lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
     lanes_f64 handed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
+    lanes_f32 evens_f32(lanes_f32 a, lanes_f32 b) nogil
+    lanes_f64 evens_f64(lanes_f64 a, lanes_f64 b) nogil
+    lanes_f32 odds_f32(lanes_f32 a, lanes_f32 b) nogil
+    lanes_f64 odds_f64(lanes_f64 a, lanes_f64 b) nogil
+    lanes_f32 zipped_low_f32(lanes_f32 a, lanes_f32 b) nogil
+    lanes_f64 zipped_low_f64(lanes_f64 a, lanes_f64 b) nogil
+    lanes_f32 zipped_high_f32(lanes_f32 a, lanes_f32 b) nogil
+    lanes_f64 zipped_high_f64(lanes_f64 a, lanes_f64 b) nogil
     void hand_pairs_f32(
         const float *dy, const float *x, float *dx, Py_ssize_t columns
     ) nogil
@@ -113,6 +132,38 @@ cdef inline lanes handed(lanes x, lanes best, lanes *left) noexcept nogil:
         return handed_f32(x, best, left)
     else:
         return handed_f64(x, best, left)
+
+
+cdef inline lanes evens(lanes a, lanes b) noexcept nogil:
+    """Every second number of two vectors, the first among them."""
+    if lanes is lanes_f32:
+        return evens_f32(a, b)
+    else:
+        return evens_f64(a, b)
+
+
+cdef inline lanes odds(lanes a, lanes b) noexcept nogil:
+    """The others."""
+    if lanes is lanes_f32:
+        return odds_f32(a, b)
+    else:
+        return odds_f64(a, b)
+
+
+cdef inline lanes zipped_low(lanes a, lanes b) noexcept nogil:
+    """The first halves of two vectors, number by number in turn."""
+    if lanes is lanes_f32:
+        return zipped_low_f32(a, b)
+    else:
+        return zipped_low_f64(a, b)
+
+
+cdef inline lanes zipped_high(lanes a, lanes b) noexcept nogil:
+    """The second halves."""
+    if lanes is lanes_f32:
+        return zipped_high_f32(a, b)
+    else:
+        return zipped_high_f64(a, b)
 
 
 cdef inline lanes from_bytes(lanes *_, const bytes_16 *x) noexcept nogil:

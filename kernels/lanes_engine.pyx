@@ -556,6 +556,13 @@ cdef struct Update:
     long long done  # steps before this call
 
 
+cdef void read_update(Update *update, const double[::1] numbers, long long done) noexcept nogil:
+    update.rule, update.rate, update.momentum = <Py_ssize_t> numbers[0], numbers[1], numbers[2]
+    update.nesterov, update.weight_decay = numbers[3] != 0, numbers[4]
+    update.beta1, update.beta2, update.epsilon = numbers[5], numbers[6], numbers[7]
+    update.done = done
+
+
 cdef enum:
     STRIDE = 512  # numbers whose gradients are added up at a time, close by
 
@@ -805,10 +812,7 @@ def run_lanes(
     run.input_rows, run.input_columns = places[2], places[3]
     run.work, run.rows = places[4], places[5]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
-    rule.rule, rule.rate, rule.momentum = <Py_ssize_t> update[0], update[1], update[2]
-    rule.nesterov, rule.weight_decay = update[3] != 0, update[4]
-    rule.beta1, rule.beta2, rule.epsilon = update[5], update[6], update[7]
-    rule.done = updates_done
+    read_update(&rule, update, updates_done)
     lists = <Lists *> scratch_new(
         run.count * sizeof(Lists) + link_room(run.steps, run.count)
     )
