@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenet_fast import data, engines, files, losses, models
+from lenet_fast.engines import LanesEngine
 from lenet_fast.training import (
     SGD,
     Callback,
@@ -42,7 +43,7 @@ def sets():
 @pytest.fixture(autouse=True)
 def one_batch_a_call(monkeypatch):
     """Stop where a test says, not after the up to 512 images of a call."""
-    monkeypatch.setattr(training_module, "IMAGES_A_CALL", 1)
+    monkeypatch.setattr(LanesEngine, "images_a_call", 1)
 
 
 def new_trainer(backend=None, seed=1, **options):
@@ -189,7 +190,7 @@ def test_figures_met_while_learning_are_those_of_the_batches(sets, monkeypatch):
 def test_several_batches_a_call_have_the_bits_of_one(sets, monkeypatch):
     one = new_trainer(batch_size=16)
     rows = one.fit(*sets, epochs=2).rows
-    monkeypatch.setattr(training_module, "IMAGES_A_CALL", 70)
+    monkeypatch.setattr(LanesEngine, "images_a_call", 70)
     several = new_trainer(batch_size=16)
     for row, other in zip(rows, several.fit(*sets, epochs=2).rows, strict=True):
         assert (row.train_loss, row.train_errors) == (other.train_loss, other.train_errors)

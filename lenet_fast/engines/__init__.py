@@ -6,6 +6,7 @@ from lenet_fast import checks
 from lenet_fast.engines.interface import Engine, Optimiser, Rule, Totals
 from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.layers import LayersEngine
+from lenet_fast.engines.online import OnlineEngine
 from lenet_fast.engines.plan import Unsupported
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -15,6 +16,7 @@ __all__ = [
     "Engine",
     "LanesEngine",
     "LayersEngine",
+    "OnlineEngine",
     "Optimiser",
     "Rule",
     "Totals",
@@ -22,7 +24,7 @@ __all__ = [
     "create",
 ]
 
-NAMES = ("auto", "lanes", "layers")
+NAMES = ("auto", "lanes", "online", "layers")
 
 
 def create(
@@ -30,6 +32,7 @@ def create(
     loss: Loss,
     *,
     engine: str = "auto",
+    batch_size: int | None = None,
     backend: str | None = None,
     threads: int | None = None,
 ) -> Engine:
@@ -41,11 +44,15 @@ def create(
         The engine reads its arrays at every call, so it always runs the weights of the moment.
     loss : Loss
         One that goes with the network's output; see :func:`lenet_fast.losses.default_for`.
-    engine : {"auto", "lanes", "layers"}
+    engine : {"auto", "lanes", "online", "layers"}
         "lanes" takes a tile of images through the whole network at a time, one image a vector
-        lane: the fast one, for mini-batches. "layers" runs layer by layer through
-        :mod:`lenet_fast.ops`, and runs everything. "auto": lanes where it can, else layers; the
-        engine's ``name`` says which, and its ``note`` why.
+        lane: the fast one, for mini-batches. "online" learns from one image after the other, and
+        predicts a single one in microseconds; else it is "lanes". "layers" runs layer by layer
+        through :mod:`lenet_fast.ops`, and runs everything. "auto": online for batches of one,
+        lanes for others, where they can, else layers; the engine's ``name`` says which, and its
+        ``note`` why.
+    batch_size : int, optional
+        Images a step in training, for "auto" to choose by.
     backend : {"cython", "numba", "numpy"}, optional
         By default the current one; see :mod:`lenet_fast.backends`. It is settled here, for good.
     threads : int, optional
@@ -57,17 +64,20 @@ def create(
         If a name is unknown, the number of threads no int from 1 to 1024, or the loss does not
         go with the network.
     Unsupported
-        A ValueError: if the engine is "lanes", and it has no kernels in this backend, or does not
-        know a layer or the loss, which the message names.
+        A ValueError: if the engine is "lanes" or "online", and it has no kernels in this backend,
+        or does not know a layer or the loss, which the message names.
     ImportError
         If the backend is missing here.
     """
     note = ""
     if checks.choice("engine", engine, NAMES) != "layers":
+        online = engine == "online" or (engine == "auto" and batch_size == 1)
         try:
-            return LanesEngine(network, loss, backend=backend, threads=threads)
+            return (OnlineEngine if online else LanesEngine)(
+                network, loss, backend=backend, threads=threads
+            )
         except Unsupported as error:
-            if engine == "lanes":
+            if engine != "auto":
                 raise
             note = str(error)
     return LayersEngine(network, loss, backend=backend, threads=threads, note=note)

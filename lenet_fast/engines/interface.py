@@ -120,15 +120,22 @@ class Engine(Protocol):
     threads : int
     note : str
         Why "auto" took this engine and not a faster one; empty where there is nothing to say.
+    images_a_call : int
+        How many images, at least, :meth:`train` should get at a time, if there are so many: a call
+        has a cost of its own.
     """
 
     name: str
     backend: str
     threads: int
     note: str
+    images_a_call: int
 
     def predict(self, x: Array) -> Array:
         """Return the network's outputs (n, k)."""
+
+    def predict_one(self, image: Array) -> Array:
+        """Return the outputs (k,) for one image: bytes (rows, columns), or floats (c, h, w)."""
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""

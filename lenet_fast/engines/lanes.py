@@ -20,7 +20,7 @@ import numpy as np
 from lenet_fast import backends, checks, losses, pixels
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs, plan
-from lenet_fast.engines.interface import Optimiser, Totals
+from lenet_fast.engines.interface import Optimiser, Rule, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool, resolve
@@ -34,9 +34,6 @@ TILES = 4
 
 PIECE = 8192
 """Parameters that are updated at a time."""
-
-BATCHES = 256
-"""Batches of a call: its list of items stays small, and Ctrl-C is heard."""
 
 _FORWARD, _GRADIENT, _CURVATURE, _UPDATE = range(4)
 _RULES = {"": 0, "sgd": 1, "adamw": 2}
@@ -67,6 +64,8 @@ class LanesEngine:
     """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
 
     name = "lanes"
+    images_a_call = 512
+    _BATCHES = 256  # of a call: its list of items stays small, and Ctrl-C is heard
 
     def __init__(
         self,
@@ -85,14 +84,14 @@ class LanesEngine:
         kernels = backends.get(self.backend).lane_kernels()
         if kernels is None:
             raise plan.Unsupported(
-                f"engine: the lane engine has no {self.backend} kernels; use another backend, or "
-                "engine='layers'"
+                f"engine: expected 'layers' with the {self.backend} backend, which has no kernels "
+                f"for {self.name!r}"
             )
         self.threads = resolve(threads)
         lanes, self._run_kernels = kernels
         self._lanes = lanes[network.dtype.name]
         self._plan = plan.make(network, self._lanes)
-        self._loss_options = _loss_options(loss)
+        self._loss_options = loss_options(loss)
         self._pool = Pool(self.threads)
         self._memories: list[Array] = []
         self._parameters = np.empty(self._plan.values, network.dtype)
@@ -105,6 +104,10 @@ class LanesEngine:
         if len(x):
             self._run(_forward(len(x), self._lanes), x, outputs=outputs)
         return outputs
+
+    def predict_one(self, image: Array) -> Array:
+        """Return the outputs (k,) for one image."""
+        return self.predict(np.asarray(image)[np.newaxis])[0]
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""
@@ -140,11 +143,10 @@ class LanesEngine:
         inputs.check_writeable(self.network)
         if optimiser.rule.name not in _RULES:
             raise plan.Unsupported(
-                f"optimiser: the lane engine does not know the rule {optimiser.rule.name!r}; use "
-                "engine='layers'"
+                f"optimiser: only engine='layers' knows the rule {optimiser.rule.name!r}"
             )
         found: list[Totals] = []
-        step = BATCHES * batch_size
+        step = self._BATCHES * batch_size
         for first in range(0, len(order), step):
             part = slice(first, first + step)
             found += self._train(x, labels[part], order[part], batch_size, optimiser, rate)
@@ -177,19 +179,12 @@ class LanesEngine:
                 factors = np.ones(self._plan.trained, self.network.dtype)
                 known = [place for place in trained if place.name in optimiser.factors]
                 _gather(known, optimiser.factors, factors)
-            rule = optimiser.rule
-            update = np.array(
-                [
-                    *(_RULES[rule.name], rate, rule.momentum, rule.nesterov, rule.weight_decay),
-                    *(rule.beta1, rule.beta2, rule.epsilon),
-                ]
-            )
             totals = self._run(
                 work,
                 x,
                 labels,
                 order,
-                update=update,
+                update=update_numbers(optimiser.rule, rate),
                 done=optimiser.steps,
                 state=state,
                 factors=factors,
@@ -332,7 +327,17 @@ def _scatter(places: Sequence[plan.Place], flat: Array, arrays: Any) -> None:
         array[...] = flat[place.first : place.last].reshape(array.shape)
 
 
-def _loss_options(loss: Loss) -> Array:
+def update_numbers(rule: Rule, rate: float) -> Array:
+    """Return a step's rule as numbers, in the order of ``struct Update``."""
+    return np.array(
+        [
+            *(_RULES[rule.name], rate, rule.momentum, rule.nesterov, rule.weight_decay),
+            *(rule.beta1, rule.beta2, rule.epsilon),
+        ]
+    )
+
+
+def loss_options(loss: Loss) -> Array:
     """Return a loss as numbers: its kind, the floor of its exponents, scale and targets."""
     if type(loss) is losses.CrossEntropy:
         return np.array([0, -math.inf, 0, 0, 0])
@@ -340,9 +345,7 @@ def _loss_options(loss: Loss) -> Array:
         return np.array([1, 0, loss.scale, loss.on, loss.off])
     if type(loss) is losses.MAP:
         return np.array([2, -loss.j, 0, 0, 0])
-    raise plan.Unsupported(
-        f"loss: the lane engine does not know {type(loss).__name__}; use engine='layers'"
-    )
+    raise plan.Unsupported(f"loss: only engine='layers' knows {type(loss).__name__}")
 
 
 def _blocks(first: int, last: int, lanes: int) -> list[tuple[int, int]]:

@@ -41,6 +41,7 @@ class LayersEngine:
     """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
 
     name = "layers"
+    images_a_call = 512
 
     def __init__(
         self,
@@ -79,6 +80,10 @@ class LayersEngine:
             for _ in results:
                 pass
         return outputs
+
+    def predict_one(self, image: Array) -> Array:
+        """Return the outputs (k,) for one image."""
+        return self.predict(np.asarray(image)[np.newaxis])[0]
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""

@@ -32,7 +32,7 @@ from lenet_fast.network import Network
 
 
 class Unsupported(ValueError):  # noqa: N818  (what it is, as in StopIteration)
-    """The lane engine cannot run this; the message names the layer, or what else it is."""
+    """The lane and online engines cannot run this; the message says what, such as a layer."""
 
 
 class Kind(IntEnum):
@@ -126,6 +126,7 @@ class Plan:
 
 
 _SQUASHING: tuple[type[Layer], ...] = (ScaledTanh, Tanh, Sigmoid, ReLU)
+RELU = _SQUASHING.index(ReLU)
 _KNOWN = (*_SQUASHING, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
 
 
@@ -168,7 +169,7 @@ def make(network: Network, lanes: int) -> Plan:
     parameters, trained, values = _parameters(network)
     memory = _Memory()
     input_at = memory.take(math.prod(network.input_shape))
-    rows, reals, tables = _steps(network, {place.name: place.first for place in parameters})
+    rows, reals, tables = steps(network, {place.name: place.first for place in parameters})
     rows, sizes, owner = _with_outputs(rows, input_at, memory)
     rows = _with_gradients(rows, sizes, owner, memory)
     rows = _with_rooms(rows, memory)
@@ -187,8 +188,11 @@ def make(network: Network, lanes: int) -> Plan:
     )
 
 
-def _steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[float], list[Array]]:
-    """Return what the layers are, without their places: steps, a number each, connections."""
+def steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[float], list[Array]]:
+    """Return what the layers are, without places in memory: steps, a number each, connections.
+
+    `firsts` says where parameters begin. Raises Unsupported as :func:`make` does.
+    """
     learning = [k for k, layer in enumerate(network.layers) if layer.trainable]
     lowest = learning[0] if learning else len(network.layers)
     rows: list[Step] = []
@@ -198,8 +202,7 @@ def _steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[f
         row, real, table = _step(layer, network.shapes[k], network.shapes[k + 1])
         if row.kind == Kind.DISTANCES and k < len(network.layers) - 1:
             raise Unsupported(
-                f"layer {layer.name}: the lane engine runs an RBF layer as the last one only; use "
-                "engine='layers'"
+                f"layer {layer.name}: only engine='layers' runs an RBF layer that is not the last"
             )
         row = row._replace(
             learns=int(layer.trainable),
@@ -254,10 +257,7 @@ def _parameters(network: Network) -> tuple[tuple[Place, ...], int, int]:
 def _step(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, float, Array | None]:
     """Return what a layer is by itself: its step, its number, its connections."""
     if type(layer) not in _KNOWN:  # what a subclass computes may be something else
-        raise Unsupported(
-            f"layer {layer.name}: the lane engine does not know {type(layer).__name__}; "
-            "use engine='layers'"
-        )
+        raise Unsupported(f"layer {layer.name}: only engine='layers' knows {type(layer).__name__}")
     c, h, w = (*shape, 1, 1)[:3]
     c_out, h_out, w_out = (*output, 1, 1)[:3]
     sizes = {"c_in": c, "h_in": h, "w_in": w, "h_bare": h, "w_bare": w}

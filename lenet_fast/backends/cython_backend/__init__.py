@@ -115,6 +115,20 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., None]]:
     return dict(zip(("float32", "float64"), build.lane_counts(), strict=True)), run
 
 
+def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:
+    """Return what the online engine runs on, for the instruction set in use.
+
+    Returns
+    -------
+    run : callable
+        ``run_online`` of kernels/online_engine.pyx.
+    predictor : callable
+        ``OnlinePredictor`` of kernels/online_predict.pyx.
+    """
+    build = _build(_isa)
+    return build.run_online, build.OnlinePredictor
+
+
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
