@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks, configs, initialisers
+from lenet_fast import backends, checks, configs, initialisers
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
@@ -89,6 +89,7 @@ class Network:
         self.shapes = _chain(self.layers, self.input_shape)
         self.output_shape = self.shapes[-1]
         self._check_output()
+        self._engines: dict[str, Any] = {}  # of predict, by backend
         for layer, shape in zip(self.layers, self.shapes[:-1], strict=True):
             layer.build(shape, self.dtype)
         self.initialise()
@@ -136,6 +137,52 @@ class Network:
             The same seed gives the same weights, and another one others.
         """
         initialisers.initialise(self.layers, initialiser, seed)
+
+    def predict(self, x: Array) -> Array:
+        """Return the outputs for one image, or for several.
+
+        Parameters
+        ----------
+        x : ndarray
+            Bytes (rows, columns) or (n, rows, columns), 0 paper to 255 ink, for a network with
+            one square input map; or floats in the network's dtype and on its scale,
+            (c, h, w) or (n, c, h, w): see :func:`lenet_fast.data.prepare`.
+
+        Returns
+        -------
+        ndarray (k,) or (n, k)
+            For one image, nothing else is allocated, and it takes microseconds. The arrays of
+            the network are read at each call. Calls may come from several threads at once.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the images do not fit the network.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> network = models.lenet5()
+        >>> images = data.load("sample").test.images
+        >>> network.predict(images[0]).shape, network.predict(images[:3]).shape
+        ((10,), (3, 10))
+        """
+        backend = backends.current()
+        engine = self._engines.get(backend)
+        if engine is None:
+            # Engines know networks: this import cannot come first.
+            from lenet_fast import engines, losses
+
+            engine = engines.create(self, losses.default_for(self), batch_size=1, backend=backend)
+            self._engines[backend] = engine
+        x = np.asarray(x)
+        if x.ndim == (2 if x.dtype == np.uint8 else 3):
+            return engine.predict_one(x)
+        return engine.predict(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the engines of :meth:`predict`: their threads cannot be copied."""
+        return self.__dict__ | {"_engines": {}}
 
     def classify(self, outputs: Array) -> npt.NDArray[np.intp]:
         """Return the winning class of each row of outputs (n, k); of equals, the first."""
