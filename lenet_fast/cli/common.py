@@ -73,10 +73,11 @@ def engine_options(command: Command) -> Command:
         ),
         click.option(
             "--engine",
-            type=click.Choice(("auto", "lanes", "layers")),
+            type=click.Choice(("auto", "lanes", "online", "layers")),
             default="auto",
             show_default=True,
-            help="A tile of images through the whole network at a time, or layer by layer.",
+            help="lanes: a tile of images through the whole network at a time. online: one image, "
+            "for batches of one. layers: layer by layer.",
         ),
         click.option(
             "--threads",
@@ -171,7 +172,7 @@ def engine_lines(engine: Engine) -> None:
     threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"
     line("backend", engine.backend, with_what, f"engine {engine.name}", threads)
     if engine.note:
-        line("", f"not the lane engine: {engine.note}")
+        line("", f"not a faster engine: {engine.note}")
 
 
 def outputs(engine: Engine, images: Array) -> Iterator[tuple[slice, Array]]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lenet_fast.training.optimisers import Optimiser
     from lenet_fast.training.schedules import Schedule
 
-FREE = {"epochs", "folder", "backend", "engine", "threads", "resume", "out"}
+FREE = {
+    *("epochs", "folder", "backend", "engine", "threads", "checkpoint_every", "resume", "out"),
+}
 """Options that may be given anew when a run goes on; the others make the run what it is."""
 
 

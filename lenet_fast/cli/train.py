@@ -40,6 +40,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
         "lenet-fast train",
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
         "lenet-fast train --optimiser adamw --rate 0.002",
+        "lenet-fast train --batch-size 1 --momentum 0 --rate 0.0005",
         "lenet-fast train --resume runs/max --epochs 10",
     )
 )
@@ -137,6 +138,12 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
 @click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Save the checkpoint within an epoch, too, after every N images.",
+)
+@click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -149,7 +156,8 @@ def train(context: click.Context, **options: Any) -> None:
     After every epoch the folder of the run holds model.safetensors (of the epoch with the fewest
     test errors), history.csv, config.toml and checkpoint.safetensors, from which --resume goes
     on, with the same results as if the run had never stopped. Ctrl-C stops after the batches in
-    work. Resuming, only --epochs, --data, --threads, --backend and --engine can be chosen anew.
+    work. Resuming, only --epochs, --data, --threads, --backend, --engine and --checkpoint-every can
+    be chosen anew.
     """
     given = {
         name
@@ -190,6 +198,7 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
             threads=options["threads"],
             out=out,
             overwrite=options["overwrite"],
+            checkpoint_every=options["checkpoint_every"],
             callbacks=[ProgressBar(), EpochTable()],
             options=settings.recorded(options, splits),
         )
@@ -206,6 +215,7 @@ def _resume(options: dict[str, Any], given: set[str]) -> None:
         engine=options["engine"] if "engine" in given else None,
         backend=options["backend"],
         threads=options["threads"],
+        checkpoint_every=options["checkpoint_every"],
         callbacks=[ProgressBar(), EpochTable()],
     )
     recorded = trainer.options

@@ -23,9 +23,6 @@ from lenet_fast.training.interrupts import stop_on_sigint
 from lenet_fast.training.optimisers import SGD, Optimiser
 from lenet_fast.training.schedules import Schedule, default_for
 
-IMAGES_A_CALL = 512
-"""Images that an engine gets at a time, as whole batches; Ctrl-C is heard between two calls."""
-
 EPOCHS = 20
 """How many times a run sees all images, unless told otherwise: as often as in the 1998 paper."""
 
@@ -67,6 +64,9 @@ class Trainer:
         :attr:`History.best`) and ``history.csv``. Without it nothing is written.
     overwrite : bool, default False
         Whether those four files may be removed if they are in `out` already.
+    checkpoint_every : int, optional
+        Save the checkpoint within an epoch, too, after every so many images, or the whole
+        batches that they are part of.
     callbacks : sequence of Callback
         Told about batches and epochs.
     options : mapping, optional
@@ -114,6 +114,7 @@ class Trainer:
         threads: int | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
+        checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -126,8 +127,17 @@ class Trainer:
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.seed = checks.seed(seed)
         self.evaluate_train = bool(evaluate_train)
+        self._checkpoint_batches = 0  # never within an epoch
+        if checkpoint_every is not None:
+            images = checks.integer("checkpoint_every", checkpoint_every, 1)
+            self._checkpoint_batches = math.ceil(images / self.batch_size)
         self.engine = engines.create(
-            network, self.loss, engine=engine, backend=backend, threads=threads
+            network,
+            self.loss,
+            engine=engine,
+            batch_size=self.batch_size,
+            backend=backend,
+            threads=threads,
         )
         self.callbacks = list(callbacks)
         self.options = dict(options or {})
@@ -150,6 +160,7 @@ class Trainer:
         engine: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> Trainer:
         """Return a trainer that stands where a run stopped; :meth:`fit` then goes on.
@@ -168,6 +179,8 @@ class Trainer:
             says so.
         threads : int, optional
             Does not change the results.
+        checkpoint_every : int, optional
+            As for a new run; nor does this.
         callbacks : sequence of Callback
             Told about batches and epochs.
 
@@ -191,6 +204,7 @@ class Trainer:
             engine=engine or saved.code["engine"],
             backend=backend or saved.code["backend"],
             threads=threads,
+            checkpoint_every=checkpoint_every,
             callbacks=callbacks,
             options=saved.options,
         )
@@ -229,9 +243,9 @@ class Trainer:
         -------
         History
             Its ``interrupted`` is true if :meth:`stop` or Ctrl-C came first. Then the batches in
-            work, of up to 512 images together, were finished, and the state saved where `out`
-            was given; a second Ctrl-C raises KeyboardInterrupt at once, and only :meth:`resume`
-            goes on exactly from there. The files are whole in any case.
+            work (of up to 512 images together, or 4,096 one by one) were finished, and the state
+            saved where `out` was given; a second Ctrl-C raises KeyboardInterrupt at once, and only
+            :meth:`resume` goes on exactly from there. The files are whole in any case.
 
         Raises
         ------
@@ -308,16 +322,16 @@ class Trainer:
         started = time.perf_counter()
         order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
-        step = max(1, IMAGES_A_CALL // self.batch_size) * self.batch_size
-        for first in range(position.batch * self.batch_size, len(order), step):
+        while position.batch * self.batch_size < len(order):
             if self.stopping:
                 raise _Stopped
+            first, last = position.batch * self.batch_size, self._next_pause() * self.batch_size
             # What overflows here is found in the loss, and said in words.
             with np.errstate(over="ignore", invalid="ignore"):
                 batches = self.engine.train(
                     train.images,
                     train.labels,
-                    order[first : first + step],
+                    order[first:last],
                     self.batch_size,
                     self.optimiser,
                     rate,
@@ -329,8 +343,16 @@ class Trainer:
                 position.loss_sum += totals.loss
                 position.errors += totals.errors
             position.seconds += time.perf_counter() - started
-            report(min(first + step, len(order)), len(order), position.loss_sum)
+            if self._checkpoint_batches and position.batch % self._checkpoint_batches == 0:
+                self._save_checkpoint()
+            report(min(last, len(order)), len(order), position.loss_sum)
             started = time.perf_counter()
+
+    def _next_pause(self) -> int:
+        """Return the batch of this epoch before which the engine comes back."""
+        batch = self._position.batch + max(1, self.engine.images_a_call // self.batch_size)
+        every = self._checkpoint_batches
+        return min(batch, (self._position.batch // every + 1) * every) if every else batch
 
     def _report(
         self, phase: Literal["train", "evaluate"], epoch: int
