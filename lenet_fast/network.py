@@ -175,8 +175,7 @@ class Network:
 
             engine = engines.create(self, losses.default_for(self), batch_size=1, backend=backend)
             self._engines[backend] = engine
-        x = np.asarray(x)
-        if x.ndim == (2 if x.dtype == np.uint8 else 3):
+        if isinstance(x, np.ndarray) and x.ndim == (2 if x.dtype == np.uint8 else 3):
             return engine.predict_one(x)
         return engine.predict(x)
 

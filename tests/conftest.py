@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from helpers import BACKENDS, LANE_BACKENDS, new_rng, using, using_lanes
+from helpers import BACKENDS, LANE_BACKENDS, new_rng, using, using_lanes, using_online
 from hypothesis import HealthCheck, settings
 
 from lenet_fast import engines
@@ -40,17 +40,37 @@ def lane_backend(request: pytest.FixtureRequest) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture(
-    params=[
-        *(f"layers-{build}" for build in BACKENDS),
-        *(f"lanes-{build}" for build in LANE_BACKENDS),
-    ]
-)
+@pytest.fixture(params=LANE_BACKENDS)
+def online_backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Likewise, for the online engine."""
+    with using_online(request.param) as name:
+        yield name
+
+
+MINI_BATCH_ENGINES = [
+    *(f"layers-{build}" for build in BACKENDS),
+    *(f"lanes-{build}" for build in LANE_BACKENDS),
+]
+ENGINES = [*MINI_BATCH_ENGINES, *(f"online-{build}" for build in LANE_BACKENDS)]
+
+
+@pytest.fixture(params=MINI_BATCH_ENGINES)
 def create(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
-    """Yield a function that makes engines of one kind: every kind, on every backend, in turn."""
-    kind, _, build = request.param.partition("-")
+    """Yield a function that makes engines of one kind: every kind that trains with mini-batches,
+    on every backend, in turn."""
+    yield from _create(request.param)
+
+
+@pytest.fixture(params=ENGINES)
+def create_any(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
+    """Likewise, and those for batches of one, too."""
+    yield from _create(request.param)
+
+
+def _create(engine_and_build: str) -> Iterator[Callable[..., Engine]]:
+    kind, _, build = engine_and_build.partition("-")
     made: list[Engine] = []
-    with using(build) if kind == "layers" else using_lanes(build) as name:
+    with {"layers": using, "lanes": using_lanes, "online": using_online}[kind](build) as name:
 
         def new(network: Network, loss: Loss, threads: int | None = None) -> Engine:
             made.append(engines.create(network, loss, engine=kind, backend=name, threads=threads))

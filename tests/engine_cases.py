@@ -14,7 +14,7 @@ import numpy as np
 from helpers import assert_within, new_rng
 
 from lenet_fast import losses
-from lenet_fast.engines import Engine, LayersEngine
+from lenet_fast.engines import Engine, LayersEngine, plan
 from lenet_fast.layers import (
     RBF,
     AvgPool2D,
@@ -30,6 +30,7 @@ from lenet_fast.layers import (
 )
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
+from lenet_fast.training import SGD, AdamW
 
 CLASSES = 3
 
@@ -122,6 +123,75 @@ def assert_agree(found: Results, expected: Results, net: Network, n: int) -> Non
             assert abs(found[name] - array) <= share * (abs(array) + n * scale), name
         else:
             assert_within(found[name], array, share * np.abs(array).max(), net.dtype, name)
+
+
+# --- training  ---
+
+OPTIMISERS = {
+    "sgd": lambda net: SGD(),
+    "decay": lambda net: SGD(weight_decay=0.1),
+    "momentum": lambda net: SGD(0.9, 0.01),
+    "nesterov": lambda net: SGD(0.8, 0.01, nesterov=True),
+    "factors": lambda net: SGD(factors=factors(net)),
+    "momentum, factors": lambda net: SGD(0.9, 0.1, factors=factors(net)),
+    "nesterov, factors": lambda net: SGD(0.9, nesterov=True, factors=factors(net)),
+    "adamw": lambda net: AdamW(epsilon=1e-3),
+    "adamw, options": lambda net: AdamW(0.7, 0.9, 1e-2, 0.3, factors=factors(net)),
+    "adamw, no memory": lambda net: AdamW(0.0, 0.0, 1e-1, 0.0),
+}
+
+
+def factors(net: Network) -> dict[str, np.ndarray]:
+    """Return factors for every second parameter, some of them zero."""
+    rng = np.random.default_rng(7)
+    chosen = {name: net.parameters[name] for name in net.trainable_names[::2]}
+    return {
+        name: np.maximum(rng.uniform(-0.3, 2, array.shape), 0).astype(array.dtype)
+        for name, array in chosen.items()
+    }
+
+
+def state_of(net: Network, optimiser) -> dict[str, np.ndarray]:
+    """Return all that a training changes."""
+    arrays = net.parameters | optimiser.state()
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def assert_close(found, expected, share: float, dtype) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        kind = np.int64 if name == "steps" else dtype
+        bound = 0 if name == "steps" else share * np.abs(array).max(initial=0.0)
+        assert_within(found[name], array, bound, kind, name)
+
+
+# --- memory  ---
+
+
+_aligned = plan.aligned
+
+
+class Fences:
+    """Memory with a fence on both sides, and what would be seen at once if it were read unset."""
+
+    width, mark = 4096, 1998
+
+    def __init__(self) -> None:
+        self.made: list[np.ndarray] = []
+
+    def aligned(self, count: int, dtype: np.dtype) -> np.ndarray:
+        """Take the place of ``plan.aligned``."""
+        whole = _aligned(count + 2 * self.width, dtype)
+        whole.fill(self.mark)
+        self.made.append(whole)
+        inside = whole[self.width : -self.width]
+        inside.fill(np.nan)
+        return inside
+
+    def hold(self) -> bool:
+        """Return whether nobody trod on them."""
+        sides = [side for each in self.made for side in (each[: self.width], each[-self.width :])]
+        return all((side == self.mark).all() for side in sides)
 
 
 # --- the networks  ---
@@ -343,3 +413,5 @@ EVERYTHING = Case(
     losses.MAP(4.0),
 )
 """All kinds of layers in one."""
+
+ALL: dict[str, Case] = CASES | {"everything": EVERYTHING}

@@ -86,6 +86,16 @@ def using_lanes(build: str) -> Iterator[str]:
         yield name
 
 
+@contextlib.contextmanager
+def using_online(build: str) -> Iterator[str]:
+    """Likewise, for the online engine."""
+    with using_lanes(build) as name:
+        module = importlib.import_module(f"lenet_fast.backends.{name}_backend")
+        if not hasattr(module, "online_kernels"):
+            missing(f"the {name} backend has no online kernels")
+        yield name
+
+
 # --- numbers  ---
 
 

@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from engine_cases import CASES, copied, examples, rounding
+from engine_cases import CASES, OPTIMISERS, assert_close, copied, examples, rounding, state_of
 from helpers import assert_within
 
 from lenet_fast import losses, models
@@ -18,29 +18,6 @@ from lenet_fast.engines import LayersEngine, Totals
 from lenet_fast.layers import RBF, Dense, ReLU
 from lenet_fast.network import Network
 from lenet_fast.training import SGD, AdamW
-
-OPTIMISERS = {
-    "sgd": lambda net: SGD(),
-    "decay": lambda net: SGD(weight_decay=0.1),
-    "momentum": lambda net: SGD(0.9, 0.01),
-    "nesterov": lambda net: SGD(0.8, 0.01, nesterov=True),
-    "factors": lambda net: SGD(factors=factors(net)),
-    "momentum, factors": lambda net: SGD(0.9, 0.1, factors=factors(net)),
-    "nesterov, factors": lambda net: SGD(0.9, nesterov=True, factors=factors(net)),
-    "adamw": lambda net: AdamW(epsilon=1e-3),
-    "adamw, options": lambda net: AdamW(0.7, 0.9, 1e-2, 0.3, factors=factors(net)),
-    "adamw, no memory": lambda net: AdamW(0.0, 0.0, 1e-1, 0.0),
-}
-
-
-def factors(net: Network) -> dict[str, np.ndarray]:
-    """Return factors for every second parameter, some of them zero."""
-    rng = np.random.default_rng(7)
-    chosen = {name: net.parameters[name] for name in net.trainable_names[::2]}
-    return {
-        name: np.maximum(rng.uniform(-0.3, 2, array.shape), 0).astype(array.dtype)
-        for name, array in chosen.items()
-    }
 
 
 def by_hand(engine, x, labels, order, batch_size, optimiser, rate) -> list[Totals]:
@@ -54,24 +31,10 @@ def by_hand(engine, x, labels, order, batch_size, optimiser, rate) -> list[Total
     return found
 
 
-def state_of(net: Network, optimiser) -> dict[str, np.ndarray]:
-    """Return all that a training changes."""
-    arrays = net.parameters | optimiser.state()
-    return {name: array.copy() for name, array in arrays.items()}
-
-
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, name)
-
-
-def assert_close(found, expected, share: float, dtype) -> None:
-    assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        kind = np.int64 if name == "steps" else dtype
-        bound = 0 if name == "steps" else share * np.abs(array).max(initial=0.0)
-        assert_within(found[name], array, bound, kind, name)
 
 
 # --- the same as by hand ------------------------------------------------------------------------

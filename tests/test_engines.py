@@ -512,9 +512,11 @@ def test_nan_is_not_hidden(rng, create):
 
 def test_create_checks_its_arguments():
     net = models.lenet5()
-    assert engines.NAMES == ("auto", "lanes", "layers")
-    for name in ("online", "torch"):
-        with pytest.raises(ValueError, match="engine: expected one of auto, lanes, layers, got"):
+    assert engines.NAMES == ("auto", "lanes", "online", "layers")
+    for name in ("oneline", "torch"):
+        with pytest.raises(
+            ValueError, match="engine: expected one of auto, lanes, online, layers, got"
+        ):
             engines.create(net, losses.MAP(), engine=name)
     for name in engines.NAMES:
         with pytest.raises(ValueError, match="backend: expected one of cython, numba, numpy"):
@@ -544,6 +546,25 @@ def test_lanes_are_taken_where_they_can_be(name):
     assert engine.note == ""
     with lenet_fast.use_backend(backend):
         assert engines.create(net, losses.MAP(), engine=name).backend == backend
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "taken"),
+    [
+        ("auto", 1, "online"),
+        ("auto", 2, "lanes"),
+        ("auto", None, "lanes"),
+        ("online", 16, "online"),
+        ("lanes", 1, "lanes"),
+        ("layers", 1, "layers"),
+    ],
+)
+def test_batches_of_one_are_for_the_online_engine(name, batch_size, taken):
+    engine = engines.create(
+        models.lenet5(), losses.MAP(), engine=name, batch_size=batch_size, backend=with_lanes()
+    )
+    assert (engine.name, engine.note) == (taken, "")
+    assert engine.images_a_call == (4096 if taken == "online" else 512)
 
 
 def test_layers_are_taken_where_asked_for(backend):
@@ -580,22 +601,22 @@ UNSUPPORTED = {
     "RBF in the middle": (
         lambda: [Dense(9, 2), RBF(2, 2, centres=np.eye(2), name="MID"), Tanh(), Dense(2, 3)],
         losses.MeanSquaredError(),
-        "layer MID: the lane engine runs an RBF layer as the last one only; use engine='layers'",
+        "layer MID: only engine='layers' runs an RBF layer that is not the last",
     ),
     "layer": (
         lambda: [Halved(9, 3, name="HALF")],
         losses.MeanSquaredError(),
-        "layer HALF: the lane engine does not know Halved; use engine='layers'",
+        "layer HALF: only engine='layers' knows Halved",
     ),
     "squashing layer": (
         lambda: [Dense(9, 3), Shifted(name="UP"), Dense(3, 3)],
         losses.MeanSquaredError(),
-        "layer UP: the lane engine does not know Shifted; use engine='layers'",
+        "layer UP: only engine='layers' knows Shifted",
     ),
     "loss": (
         lambda: [Dense(9, 3)],
         Twice(),
-        "loss: the lane engine does not know Twice; use engine='layers'",
+        "loss: only engine='layers' knows Twice",
     ),
 }
 
@@ -606,8 +627,9 @@ def test_what_lanes_cannot_run_is_said(case, rng):
     net = Network(layers(), input_shape=(1, 3, 3), output=loss.output)
     net.initialise("lecun_sqrt")
     backend = with_lanes()
-    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
-        engines.create(net, loss, engine="lanes", backend=backend)
+    for name in ("lanes", "online"):
+        with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
+            engines.create(net, loss, engine=name, backend=backend)
     assert issubclass(engines.Unsupported, ValueError)
     engine = engines.create(net, loss, backend=backend, threads=2)
     assert (engine.name, engine.backend, engine.threads) == ("layers", backend, 2)
@@ -620,18 +642,19 @@ def test_what_lanes_cannot_run_is_said(case, rng):
 
 def test_numpy_has_no_lanes_by_design():
     net = models.lenet5()
-    message = (
-        "engine: the lane engine has no numpy kernels; use another backend, or engine='layers'"
-    )
-    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
-        engines.create(net, losses.MAP(), engine="lanes", backend="numpy")
-    with (
-        lenet_fast.use_backend("numpy"),
-        pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"),
-    ):
-        engines.create(net, losses.MAP(), engine="lanes")
-    engine = engines.create(net, losses.MAP(), backend="numpy")
-    assert (engine.name, engine.backend, engine.note) == ("layers", "numpy", message)
+    for name, batch_size in (("lanes", 16), ("online", 1)):
+        message = (
+            f"engine: expected 'layers' with the numpy backend, which has no kernels for {name!r}"
+        )
+        with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
+            engines.create(net, losses.MAP(), engine=name, backend="numpy")
+        with (
+            lenet_fast.use_backend("numpy"),
+            pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"),
+        ):
+            engines.create(net, losses.MAP(), engine=name)
+        engine = engines.create(net, losses.MAP(), batch_size=batch_size, backend="numpy")
+        assert (engine.name, engine.backend, engine.note) == ("layers", "numpy", message)
 
 
 def test_auto_hides_no_missing_backend(monkeypatch):

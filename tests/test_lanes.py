@@ -10,9 +10,9 @@ import threading
 import numpy as np
 import pytest
 from engine_cases import (
-    CASES,
+    ALL,
     EVERYTHING,
-    Case,
+    Fences,
     Results,
     assert_agree,
     copied,
@@ -52,29 +52,6 @@ def check(net: Network, loss: Loss, expected: Results, n: int, backend: str) -> 
     assert_nothing_stale_is_read(engine, x, labels, found)
 
 
-class Fences:
-    """Memory with a fence on both sides."""
-
-    width, mark = 4096, 1998
-
-    def __init__(self) -> None:
-        self.made: list[np.ndarray] = []
-
-    def aligned(self, count: int, dtype: np.dtype) -> np.ndarray:
-        whole = _aligned(count + 2 * self.width, dtype)
-        whole.fill(self.mark)
-        self.made.append(whole)
-        return whole[self.width : -self.width]
-
-    def hold(self) -> bool:
-        """Return whether nobody trod on them."""
-        sides = [side for each in self.made for side in (each[: self.width], each[-self.width :])]
-        return all((side == self.mark).all() for side in sides)
-
-
-_aligned = plan.aligned
-
-
 @pytest.fixture(autouse=True)
 def fences(monkeypatch):
     """Put a fence on both sides of each thread's memory, and look at it afterwards."""
@@ -82,9 +59,6 @@ def fences(monkeypatch):
     monkeypatch.setattr(plan, "aligned", fences.aligned)
     yield fences
     assert fences.hold()
-
-
-ALL: dict[str, Case] = CASES | {"everything": EVERYTHING}
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenet_fast import data, engines, files, losses, models
-from lenet_fast.engines import LanesEngine
+from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.training import (
     SGD,
     Callback,
@@ -42,8 +42,9 @@ def sets():
 
 @pytest.fixture(autouse=True)
 def one_batch_a_call(monkeypatch):
-    """Stop where a test says, not after the up to 512 images of a call."""
-    monkeypatch.setattr(LanesEngine, "images_a_call", 1)
+    """Stop where a test says, not after the hundreds of images of a call."""
+    for engine in (LanesEngine, LayersEngine, OnlineEngine):
+        monkeypatch.setattr(engine, "images_a_call", 1)
 
 
 def new_trainer(backend=None, seed=1, **options):

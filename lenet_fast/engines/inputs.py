@@ -28,6 +28,18 @@ def images(network: Network, x: Array) -> Array:
     return x
 
 
+def image(network: Network, x: Array) -> Array:
+    """Return one image as an engine may read it: what :func:`images` takes several of."""
+    if type(x) in (np.ndarray, np.memmap):
+        if x.ndim != (2 if x.dtype == np.uint8 else 3):
+            raise ValueError(
+                "image: expected bytes (rows, columns), or floats (c, h, w), got "
+                f"{x.dtype} of shape {x.shape}"
+            )
+        x = x[np.newaxis]
+    return images(network, x)[0]
+
+
 def _bytes(network: Network, x: Array) -> Array:
     maps, rows, columns = network.input_shape
     if maps != 1 or rows != columns:

@@ -83,7 +83,7 @@ class LayersEngine:
 
     def predict_one(self, image: Array) -> Array:
         """Return the outputs (k,) for one image."""
-        return self.predict(np.asarray(image)[np.newaxis])[0]
+        return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""

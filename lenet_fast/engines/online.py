@@ -32,10 +32,19 @@ class _Bindings:
     """Where the loops find the parameters when they predict: in the network's own arrays, but for
     those in another order than theirs."""
 
-    names: list[tuple[int, str]]  # steps and names
+    names: list[tuple[int, str, int]]  # steps, names and sizes
     table: Array  # see ``struct Binding`` in kernels/online_predict.pyx
     index: Array
     room: int  # numbers of memory for those in another order
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The arrays of one moment, and what predicts with them: None if they cannot be read in
+    place."""
+
+    arrays: list[tuple[Layer, str, Array]]
+    predict: Callable[[Array, Array], None] | None
 
 
 class OnlineEngine(LanesEngine):
@@ -59,11 +68,11 @@ class OnlineEngine(LanesEngine):
         self._packed = plan.aligned(self._online.values, network.dtype)
         self._packed[...] = 0  # the padding stays so
         self._sums = plan.aligned(self._online.trained, network.dtype)
+        self._sums[...] = 0  # some rules change the padding, too: by nothing, then
         self._memory = plan.aligned(self._online.size, network.dtype)
         self._bindings = _bindings(network, self._online, self._lanes)
-        self._bound: list[tuple[Layer, str, Array]] = []
+        self._bound = self._bind()
         self._seen: tuple[int, ...] = ()  # the shape of bytes that passed the full check
-        self._predictor: Callable[[Array, Array], None] | None = None
 
     def predict(self, x: Array) -> Array:
         """Return the network's outputs (n, k)."""
@@ -75,35 +84,44 @@ class OnlineEngine(LanesEngine):
         network = self.network
         # Most images are as they should be; the full check takes as long as two layers.
         if type(image) is not np.ndarray or not (
-            (image.dtype is network.dtype and image.shape == network.input_shape)
-            or (image.dtype is _BYTES and image.shape == self._seen)
+            (image.dtype == network.dtype and image.shape == network.input_shape)
+            or (image.dtype == _BYTES and image.shape == self._seen)
         ):
-            image = inputs.images(network, np.asarray(image)[np.newaxis])[0]
+            image = inputs.image(network, image)
             if image.dtype == _BYTES:
                 self._seen = image.shape
-        if not image.flags.c_contiguous:
+        flags = image.flags
+        if not (flags.c_contiguous and flags.aligned):
             image = image.copy()
-        for layer, name, array in self._bound:
+        bound = self._bound  # once: another thread may put the next one there
+        for layer, name, array in bound.arrays:
             if layer.parameters[name] is not array:
-                self._predictor = None
-        predict = self._predictor or self._bind()
-        if predict is None:
+                bound = self._bound = self._bind()
+                break
+        if bound.predict is None:
             return super().predict(image[np.newaxis])[0]
         outputs = np.empty(network.output_shape, network.dtype)
-        predict(image, outputs)
+        bound.predict(image, outputs)
         return outputs
 
-    def _bind(self) -> Callable[[Array, Array], None] | None:
-        """Make what predicts with the arrays of the moment; None if one cannot be read in place."""
-        layers = self.network.layers
+    def _bind(self) -> _Bound:
+        """Return the arrays of the moment, and what predicts with them."""
+        layers, dtype = self.network.layers, self.network.dtype
         bound = [
             (layers[step], name, layers[step].parameters[name])
-            for step, name in self._bindings.names
+            for step, name, _ in self._bindings.names
         ]
         arrays = [array for _, _, array in bound]
-        if not all(a.flags.c_contiguous and a.dtype is self.network.dtype for a in arrays):
-            return None
-        predictor = self._new_predictor(
+        sizes = [size for _, _, size in self._bindings.names]
+        if not all(
+            array.flags.c_contiguous
+            and array.flags.aligned
+            and array.dtype == dtype
+            and array.size == size
+            for array, size in zip(arrays, sizes, strict=True)
+        ):
+            return _Bound(bound, None)
+        predict = self._new_predictor(
             self._online.steps,
             self._online.reals,
             self._online.places,
@@ -112,13 +130,9 @@ class OnlineEngine(LanesEngine):
             self._bindings.table,
             self._bindings.index,
             arrays,
-            self.network.dtype.itemsize,
+            dtype.itemsize,
         )
-        # In this order: a thread that sees the new list must find the new predictor, or none.
-        self._predictor = None
-        self._bound = bound
-        self._predictor = predictor
-        return predictor
+        return _Bound(bound, predict)
 
     def train(
         self,
@@ -258,7 +272,7 @@ def _bindings(network: Network, made: online_plan.Plan, lanes: int) -> _Bindings
             at, count = made.size + room, place.index.size
             room += online_plan.whole(count, online_plan.ALIGNED) + online_plan.ALIGNED
             index.append(place.index.astype(np.intc))
-        names.append((numbers[layer], name))
+        names.append((numbers[layer], name, size))
         rows.append((numbers[layer], int(name == "b"), pitch, at, first, count))
         first += count
     table = np.array(rows, np.intp).reshape(len(rows), 6)

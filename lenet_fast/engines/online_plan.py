@@ -105,13 +105,13 @@ class Place:
             self._part(packed)[there] = array.reshape(-1)[self.index[there]]
 
     def unpack(self, packed: Array, array: Array) -> None:
-        """Set the parameter in place; leave absent links alone."""
+        """Set the parameter in place, of any layout; leave absent links alone."""
         if self.rows:
-            rows = array.reshape(self.rows, -1)
-            rows[...] = self._as_rows(packed)[:, : rows.shape[1]]
+            found = self._as_rows(packed)[:, : array.size // self.rows]
+            array[...] = found.reshape(array.shape)
         else:
             there = self.index >= 0
-            array.reshape(-1)[self.index[there]] = self._part(packed)[there]
+            np.put(array, self.index[there], self._part(packed)[there])
 
     def _part(self, packed: Array) -> Array:
         return packed[self.first : self.first + self.index.size]

@@ -1,0 +1,422 @@
+"""The online engine: judged step for step by the layers engine on NumPy in float64."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+from engine_cases import ALL, OPTIMISERS, Fences, assert_close, copied, examples, rounding, state_of
+from helpers import assert_within
+
+from lenet_fast import data, losses, models
+from lenet_fast.connections import LENET5_C3
+from lenet_fast.engines import (
+    LayersEngine,
+    OnlineEngine,
+    Rule,
+    Totals,
+    Unsupported,
+    online_plan,
+    plan,
+)
+from lenet_fast.layers import Conv2D, Dense, ReLU, Subsample2D, Tanh
+from lenet_fast.losses import Loss
+from lenet_fast.network import Network
+from lenet_fast.training import SGD, AdamW
+
+# --- the judge ----------------------------------------------------------------------------------
+
+ORDER = np.array([3, 0, 0, 4, 1, 3])  # one image twice in a row, one left out
+RATE = 0.02
+
+Training = tuple[list[Totals], dict[str, np.ndarray]]
+
+
+def trained(engine, title: str, order: np.ndarray = ORDER, rate: float = RATE) -> Training:
+    """Return what a training on examples comes to, and all that it changes."""
+    net = engine.network
+    optimiser = OPTIMISERS[title](net)
+    x, labels = examples(net, 5)
+    totals = engine.train(x, labels, order, 1, optimiser, rate)
+    return totals, state_of(net, optimiser)
+
+
+def judged(net: Network, loss: Loss, title: str, rate: float = RATE) -> Training:
+    """Return what NumPy's layers and the optimiser's own steps make of it, in float64."""
+    twin = copied(net, np.float64)
+    return trained(LayersEngine(twin, loss, backend="numpy", threads=1), title, rate=rate)
+
+
+@functools.cache
+def judged_case(name: str, title: str) -> Training:
+    return judged(ALL[name].network(np.float64), ALL[name].loss, title)
+
+
+def assert_trained(found: Training, expected: Training, net: Network) -> None:
+    """Compare within :func:`rounding` of as many images as there were steps: they add up."""
+    share = rounding(net, len(ORDER))
+    assert [(each.errors, each.images) for each in found[0]] == [
+        (each.errors, each.images) for each in expected[0]
+    ]
+    for one, other in zip(found[0], expected[0], strict=True):
+        assert abs(one.loss - other.loss) <= share * (1 + abs(other.loss))
+    assert_close(found[1], expected[1], share, net.dtype)
+
+
+def assert_padding_is_zero(engine: OnlineEngine) -> None:
+    """Nothing has leaked into what stands for no weight."""
+    padding = np.ones(engine._online.values, bool)
+    for place in engine._online.parameters:
+        padding[place.first + np.flatnonzero(place.index >= 0)] = False
+    assert not engine._packed[padding].any()
+
+
+def check(
+    net: Network, loss: Loss, title: str, expected: Training, backend: str, rate: float = RATE
+) -> None:
+    """Judge the online engine on a network, in training and in single predictions."""
+    engine = OnlineEngine(net, loss, backend=backend, threads=1)
+    assert_trained(trained(engine, title, rate=rate), expected, net)
+    assert_padding_is_zero(engine)
+    x = examples(net, 3)[0]
+    judge = LayersEngine(copied(net, np.float64), loss, backend="numpy", threads=1)
+    outputs = judge.predict(x.astype(np.float64))
+    bound = rounding(net, 1) * np.abs(outputs).max()
+    for image, output in zip(x, outputs, strict=True):
+        assert_within(engine.predict_one(image), output, bound, net.dtype)
+
+
+@pytest.fixture(autouse=True)
+def fences(monkeypatch):
+    """Put a fence on both sides of all memory, NaN into it, and look at the fences afterwards."""
+    fences = Fences()
+    monkeypatch.setattr(plan, "aligned", fences.aligned)
+    yield fences
+    assert fences.hold()
+
+
+# --- every option of every layer, every rule ----------------------------------------------------
+
+
+@pytest.mark.parametrize("title", ["momentum", "nesterov"])  # changed at once, and at the end
+@pytest.mark.parametrize("name", ALL)
+def test_layers(name, title, dtype, online_backend):
+    expected = judged_case(name, title)
+    check(ALL[name].network(dtype), ALL[name].loss, title, expected, online_backend)
+    before = ALL[name].network(np.float64)
+    for parameter in before.trainable_names:
+        assert (expected[1][parameter] != before.parameters[parameter]).any(), parameter
+
+
+@pytest.mark.parametrize("name", ["table", "wide", "sub-sampled sum, rest"])
+@pytest.mark.parametrize("title", OPTIMISERS)
+def test_rules(title, name, dtype, online_backend):
+    expected = judged_case(name, title)
+    check(ALL[name].network(dtype), ALL[name].loss, title, expected, online_backend)
+
+
+def lenet5(dtype: object = np.float32, **options: object) -> Network:
+    """Return a LeNet-5 with the same weights in both dtypes, and all of them at work."""
+    net = models.lenet5(**options)
+    net.initialise("eblearn", 2)
+    return copied(net, dtype)
+
+
+@functools.cache
+def judged_lenet5(pooling: str | None, output: str, connections: str) -> Training:
+    net = lenet5(np.float64, pooling=pooling, output=output, connections=connections)
+    return judged(net, losses.default_for(net), "momentum", 1e-3)
+
+
+@pytest.mark.parametrize("connections", ["table", "full"])
+@pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
+@pytest.mark.parametrize("pooling", ["subsample", "average", "max", None])
+def test_lenet5(pooling, output, connections, dtype, online_backend):
+    net = lenet5(dtype, pooling=pooling, output=output, connections=connections)
+    expected = judged_lenet5(pooling, output, connections)
+    check(net, losses.default_for(net), "momentum", expected, online_backend, 1e-3)
+
+
+# --- a thousand steps ---------------------------------------------------------------------------
+
+THOUSAND = {
+    "1998": ({}, lambda: SGD(), 0.0005),
+    "plain": (
+        {"pooling": "average", "output": "softmax", "connections": "full"},
+        lambda: SGD(0.9),
+        0.001,
+    ),
+}
+
+
+def thousand(title: str, dtype: object, make, changed: float = 0.0) -> Training:
+    options, optimiser, rate = THOUSAND[title]
+    net, chosen = copied(models.lenet5(**options), dtype), optimiser()
+    net.parameters["C1.w"][...] *= 1 + changed
+    train = data.load("sample").train
+    totals = make(net, losses.default_for(net)).train(
+        train.images, train.labels, np.arange(1000), 1, chosen, rate
+    )
+    return totals, state_of(net, chosen)
+
+
+@functools.cache
+def judged_thousand(title: str) -> Training:
+    return thousand(
+        title, np.float64, lambda net, loss: LayersEngine(net, loss, backend="numpy", threads=1)
+    )
+
+
+def assert_thousand(found: Training, expected: Training, title: str, dtype: object) -> None:
+    """Compare the means of the losses, and all weights.
+
+    A step adds rounding errors within :func:`rounding`, of either sign. At a rate at which a
+    training converges, later steps do not make them larger, so they add up like a random walk:
+    the bound of a thousand steps is sqrt(1000) times that of one. The largest seen is a fiftieth
+    of it. (At a rate near the largest that converges they grow without bound, in any engine.)
+    """
+    share = math.sqrt(1000) * rounding(models.lenet5(**THOUSAND[title][0]), 1, dtype)
+    assert len(found[0]) == len(expected[0]) == 1000
+    one, other = (np.mean([each.loss for each in totals]) for totals in (found[0], expected[0]))
+    assert abs(one - other) <= share * other
+    assert_close(found[1], expected[1], share, dtype)
+
+
+@pytest.mark.parametrize("title", THOUSAND)
+def test_a_thousand_steps(title, dtype, online_backend):
+    expected = judged_thousand(title)
+    found = thousand(
+        title, dtype, lambda net, loss: OnlineEngine(net, loss, backend=online_backend)
+    )
+    assert_thousand(found, expected, title, dtype)
+    early, late = (
+        np.mean([each.loss for each in part]) for part in (found[0][:200], found[0][800:])
+    )
+    assert late < 0.8 * early  # it learns
+
+
+def test_planted_a_thousand_steps_from_another_weight(online_backend):
+    found = thousand(
+        "plain",
+        np.float64,
+        lambda net, loss: OnlineEngine(net, loss, backend=online_backend),
+        changed=1e-10,
+    )
+    with pytest.raises(AssertionError):
+        assert_thousand(found, judged_thousand("plain"), "plain", np.float64)
+
+
+# --- planted errors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "change"),
+    [
+        ("padding", "top", lambda column: 0 * column),
+        ("Tanh", "function", lambda column: (column + 1) % 4),
+        ("maximum, rest", "planar", lambda column: 0 * column),
+        ("sub-sampling first", "stride_h", lambda column: 0 * column + 1),
+        ("no bias", "b", lambda column: 0 * column),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_judge_sees_a_planted_error(name, field, change, online_backend, monkeypatch):
+    make = online_plan.make
+
+    def wrong(network, lanes):
+        made = make(network, lanes)
+        column = online_plan.Step._fields.index(field)
+        made.steps[:, column] = change(made.steps[:, column])
+        return made
+
+    monkeypatch.setattr(online_plan, "make", wrong)
+    expected = judged_case(name, "momentum")
+    with pytest.raises(AssertionError):
+        check(ALL[name].network(np.float32), ALL[name].loss, "momentum", expected, online_backend)
+
+
+def test_the_judge_sees_one_wrong_weight(online_backend):
+    net = ALL["table"].network(np.float32)
+    net.parameters["conv2.w"].reshape(-1)[np.flatnonzero(net.parameters["conv2.w"])[7]] *= 1.01
+    with pytest.raises(AssertionError):
+        check(net, ALL["table"].loss, "momentum", judged_case("table", "momentum"), online_backend)
+
+
+# --- what stays as it is ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+def test_absent_links_and_bitmaps_stay(title, dtype, online_backend):
+    net = lenet5(dtype)
+    linked = np.broadcast_to(LENET5_C3[:, :, None, None], net.parameters["C3.w"].shape)
+    net.parameters["C3.w"][~linked] = np.nan  # no number that is read, or changed, would be lost
+    bitmaps = net.parameters["OUTPUT.w"].copy()
+    optimiser = OPTIMISERS[title](net)
+    x, labels = examples(net, 20)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    totals = engine.train(x, labels, np.arange(20), 1, optimiser, 1e-4)
+    assert all(math.isfinite(each.loss) for each in totals)
+    for name, array in state_of(net, optimiser).items():
+        if name.endswith("C3.w") and not name.startswith("factors"):
+            assert (array[linked] != 0).mean() > 0.9, name
+            absent = array[~linked]
+            assert np.isnan(absent).all() if name == "C3.w" else not absent.any(), name
+    np.testing.assert_array_equal(net.parameters["OUTPUT.w"], bitmaps)
+    assert "OUTPUT.w" not in optimiser.state()
+    assert np.isfinite(engine.predict_one(x[0])).all()
+
+
+# --- bits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", ["nesterov, factors", "momentum", "adamw, options"])
+@pytest.mark.parametrize("raw", [True, False], ids=("bytes", "floats"))
+def test_the_same_bits_whatever_the_calls(title, raw, online_backend, monkeypatch):
+    """Also in pieces of a call, and from an engine that has done other things before."""
+    ends = []
+    for cuts, piece, used in (
+        ([0, 60], 4096, False),
+        ([0, 60], 4096, True),
+        ([0, 1, 17, 59, 60], 4096, False),
+        ([0, 60], 7, False),
+    ):
+        monkeypatch.setattr(OnlineEngine, "_BATCHES", piece)
+        net = lenet5()
+        optimiser = OPTIMISERS[title](net)
+        engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+        x, labels = digits(40) if raw else examples(net, 40)
+        order = np.random.default_rng(6).integers(0, 40, 60)
+        if used:
+            weights = {name: array.copy() for name, array in net.parameters.items()}
+            x[3] = 255
+            engine.train(x, labels, order[::-1], 1, SGD(), 1e-3)
+            engine.predict_one(x[5])
+            for name, array in weights.items():
+                net.parameters[name][...] = array
+            x = (digits(40) if raw else examples(net, 40))[0]
+        totals = []
+        for first, last in itertools.pairwise(cuts):
+            totals += engine.train(x, labels, order[first:last], 1, optimiser, 1e-3)
+        ends.append((totals, state_of(net, optimiser)))
+    for totals, state in ends[1:]:
+        assert totals == ends[0][0]
+        assert state.keys() == ends[0][1].keys()
+        for name, array in state.items():
+            np.testing.assert_array_equal(array, ends[0][1][name], name)
+
+
+def digits(n: int, rows: int = 28, columns: int = 28) -> tuple[np.ndarray, np.ndarray]:
+    """Return bytes, half of them paper, and labels."""
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 256, (n, rows, columns), np.uint8)
+    x[rng.random(x.shape) < 0.5] = 0
+    return x, rng.integers(0, 10, n)
+
+
+def test_memory_that_was_never_set_is_not_read(online_backend):
+    """What is not read cannot spoil: a bias a unit ends where its room begins, and rules that need
+    all gradients at once change that room, too. (The fences put NaN there.)"""
+    for optimiser in (SGD(0.9, nesterov=True), AdamW()):
+        net = Network(
+            [Conv2D(1, 1, 2, padding=1, bias="unit"), Tanh(), Dense(9, 3)],
+            input_shape=(1, 2, 2),
+            output="softmax",
+        )
+        net.initialise("lecun_sqrt", 1)
+        engine = OnlineEngine(net, losses.CrossEntropy(), backend=online_backend)
+        x, labels = examples(net, 20)
+        assert len(engine.train(x, labels, np.arange(20), 1, optimiser, 0.1)) == 20
+        assert_padding_is_zero(engine)
+
+
+# --- losses that are no numbers -----------------------------------------------------------------
+
+
+def rectified(dtype) -> Network:
+    """Return a network that large numbers pass through."""
+    net = Network(
+        [Conv2D(1, 3, 2), ReLU(), Subsample2D(3, 2), Dense(12, 3)],
+        input_shape=(1, 5, 5),
+        dtype=dtype,
+    )
+    net.initialise("he_normal", 1)
+    return net
+
+
+@pytest.mark.parametrize("piece", [4096, 4])
+@pytest.mark.parametrize("at", [0, 7, 11])
+@pytest.mark.parametrize("optimiser", [lambda: SGD(0.9), lambda: AdamW()], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["NaN", "infinite"])
+def test_training_ends_before_an_image_that_is_no_number(
+    kind, optimiser, at, piece, dtype, online_backend, monkeypatch
+):
+    monkeypatch.setattr(OnlineEngine, "_BATCHES", piece)
+    x, labels = examples(rectified(dtype), 12)
+    x[at] = np.nan if kind == "NaN" else np.finfo(dtype).max / 4
+    ends = []
+    for order in (np.arange(12), np.arange(at)):
+        net, chosen = rectified(dtype), optimiser()
+        engine = OnlineEngine(net, losses.MeanSquaredError(), backend=online_backend)
+        totals = engine.train(x, labels, order, 1, chosen, 0.01)
+        ends.append((totals, chosen.steps, state_of(net, chosen)))
+        # The engine goes on as if nothing had happened.
+        assert np.isfinite(engine.predict_one(x[at - 1 if at else 1])).all()
+        assert len(engine.train(x, labels, np.full(3, 5), 1, chosen, 0.01)) == 3
+    (totals, steps, state), (expected, until, before) = ends
+    assert totals[:-1] == expected
+    assert not math.isfinite(totals[-1].loss)
+    assert math.isnan(totals[-1].loss) or kind == "infinite"
+    assert steps == until == at
+    for name, array in before.items():
+        np.testing.assert_array_equal(state[name], array, name)
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def test_batches_of_more_than_one_are_refused(online_backend):
+    net, sgd = lenet5(), SGD()
+    before = state_of(net, sgd)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    x, labels = examples(net, 5)
+    with pytest.raises(
+        Unsupported, match=r"^batch_size: expected 1 for the online engine, got 2; "
+    ):
+        engine.train(x, labels, np.arange(5), 2, sgd, 0.1)
+    for name, array in state_of(net, sgd).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_an_unknown_rule_is_refused(online_backend):
+    class Mine(SGD):
+        @property
+        def rule(self):
+            return Rule("mine")
+
+    net = lenet5()
+    x, labels = examples(net, 5)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    with pytest.raises(
+        Unsupported, match=r"^optimiser: only engine='layers' knows the rule 'mine'"
+    ):
+        engine.train(x, labels, np.arange(5), 1, Mine(), 0.1)
+
+
+def test_profile(online_backend):
+    net = lenet5()
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    x, labels = examples(net, 20)
+    before = state_of(net, SGD())
+    seconds = engine.profile(x, labels)
+    assert seconds.shape == (len(net.layers), 3)
+    forward, to_input, to_weights = seconds.T
+    assert (forward > 0).all()
+    assert to_input[0] == 0 < to_weights[0]
+    assert (to_input[1:] > 0).all()
+    assert not engine.profile(x, labels, train=False)[:, 1:].any()
+    assert not engine.profile(x[:0], labels[:0]).any()
+    for name, array in state_of(net, SGD()).items():
+        np.testing.assert_array_equal(array, before[name])
