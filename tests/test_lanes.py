@@ -455,7 +455,7 @@ def test_an_unknown_rule_is_refused(lane_backend):
     x, labels = examples(net, 5)
     before = net.parameters["C1.w"].copy()
     engine = LanesEngine(net, losses.MAP(), backend=lane_backend)
-    with pytest.raises(Unsupported, match="optimiser: the lane engine does not know the rule 'mi"):
+    with pytest.raises(Unsupported, match="optimiser: only engine='layers' knows the rule 'mi"):
         engine.train(x, labels, np.arange(5), 5, Mine(), 0.1)
     np.testing.assert_array_equal(net.parameters["C1.w"], before)
     layers = LayersEngine(net, losses.MAP(), backend=lane_backend)
@@ -467,7 +467,7 @@ def test_an_unknown_rule_is_refused(lane_backend):
 def test_long_orders_go_in_pieces_without_a_trace(kind, at, monkeypatch, lane_backend):
     ends = []
     for batches in (256, 2):
-        monkeypatch.setattr(lanes, "BATCHES", batches)
+        monkeypatch.setattr(LanesEngine, "_BATCHES", batches)
         net, optimiser = lenet5(np.float32), kind()
         x, labels = examples(net, 150)
         if at is not None:
