@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
+import pickle
+import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from engine_cases import ALL, OPTIMISERS, Fences, assert_close, copied, examples, rounding, state_of
-from helpers import assert_within
+from helpers import assert_within, layouts
 
+import lenet_fast
 from lenet_fast import data, losses, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import (
@@ -25,6 +31,7 @@ from lenet_fast.engines import (
 from lenet_fast.layers import Conv2D, Dense, ReLU, Subsample2D, Tanh
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
+from lenet_fast.pixels import prepare
 from lenet_fast.training import SGD, AdamW
 
 # --- the judge ----------------------------------------------------------------------------------
@@ -422,3 +429,285 @@ def test_profile(online_backend):
     assert not engine.profile(x[:0], labels[:0]).any()
     for name, array in state_of(net, SGD()).items():
         np.testing.assert_array_equal(array, before[name])
+
+
+# --- single predictions -------------------------------------------------------------------------
+
+
+def test_one_prediction_is_that_of_the_other_engines(dtype, online_backend):
+    net = lenet5(dtype)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    judge = LayersEngine(net, losses.MAP(), backend="numpy", threads=1)
+    for x in (digits(6)[0], digits(6, 32, 32)[0], prepare(digits(6)[0], dtype=dtype)):
+        expected = judge.predict(x)
+        bound = rounding(net, 1) * np.abs(expected).max()
+        for image, outputs in zip(x, expected, strict=True):
+            found = engine.predict_one(image)
+            assert_within(found, outputs, bound, dtype)
+            np.testing.assert_array_equal(engine.predict(image[np.newaxis]), [found])
+        assert_within(engine.predict(x), expected, bound, dtype)
+        assert (np.ptp(expected, axis=0) > 100 * bound).all()
+
+
+def test_bytes_of_several_sizes_in_turn(online_backend):
+    """Nothing of an image is left in the next one's paper."""
+    net = lenet5()
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    for _ in range(2):
+        for size in ((32, 32), (28, 28), (1, 32), (31, 1), (1, 1), (27, 25), (32, 32), (2, 3)):
+            image = np.full(size, 255, np.uint8)
+            expected = OnlineEngine(net, losses.MAP(), backend=online_backend).predict_one(image)
+            np.testing.assert_array_equal(engine.predict_one(image), expected)
+
+
+def test_any_layout_of_an_image(online_backend, tmp_path):
+    net = lenet5()
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    for image in (digits(1)[0][0], prepare(digits(1)[0])[0]):
+        expected = engine.predict_one(image)
+        image.tofile(tmp_path / "image")
+        mapped = np.memmap(tmp_path / "image", image.dtype, "r", shape=image.shape)
+        # What came from another process has a dtype of its own.
+        for title, given in (*layouts(image), ("file", mapped), ("", copy.deepcopy(image))):
+            for predict in (engine.predict_one, net.predict):
+                with lenet_fast.use_backend(online_backend):
+                    np.testing.assert_array_equal(predict(given), expected, title)
+
+
+def test_results_are_the_callers_own(online_backend):
+    engine = OnlineEngine(lenet5(), losses.MAP(), backend=online_backend)
+    x, _ = digits(2)
+    first = engine.predict_one(x[0])
+    kept = first.copy()
+    engine.predict_one(x[1])
+    np.testing.assert_array_equal(first, kept)
+    first.fill(7)
+    np.testing.assert_array_equal(engine.predict_one(x[0]), kept)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "text"),
+    [
+        (np.zeros((1, 28, 28), "f4"), ValueError, r"x: expected shape \(1, 1, 32, 32\)"),
+        (np.zeros((1, 32, 32), "f8"), TypeError, "x: expected dtype float32 of the network"),
+        (np.zeros((1, 32, 32), ">f4"), TypeError, "x: expected dtype float32 or float64"),
+        (np.zeros((1, 32, 32), "i4"), TypeError, "x: expected dtype float32 or float64"),
+        (np.zeros((32, 32), "f4"), ValueError, r"image: expected .* got float32 of shape \(32, 32"),
+        (np.zeros((1, 28, 28), "u1"), ValueError, r"image: expected bytes \(rows, columns\)"),
+        (np.zeros((33, 28), "u1"), ValueError, "x: expected bytes .*at most 32 by 32, got"),
+        (np.zeros((28, 0), "u1"), ValueError, "x: expected bytes .*at most 32 by 32, got"),
+        (np.array(3, "u1"), ValueError, r"image: expected bytes .* got uint8 of shape \(\)"),
+        (np.ma.zeros((28, 28), "u1"), TypeError, "x: expected a NumPy array, got MaskedArray"),
+        ([[0] * 28] * 28, TypeError, "x: expected a NumPy array, got list"),
+        (None, TypeError, "x: expected a NumPy array, got NoneType"),
+    ],
+)
+def test_a_wrong_image(image, error, text, create_any):
+    engine = create_any(lenet5(), losses.MAP())
+    engine.predict_one(np.zeros((28, 28), np.uint8))
+    for _ in range(2):
+        with pytest.raises(error, match=f"^{text}"):
+            engine.predict_one(image)
+
+
+def test_a_wrong_image_of_a_network(online_backend):
+    net = Network([Dense(70, 3)], input_shape=(2, 5, 7))
+    with lenet_fast.use_backend(online_backend):
+        with pytest.raises(ValueError, match="x: expected prepared images for a network whose inp"):
+            net.predict(np.zeros((5, 7), np.uint8))
+        with pytest.raises(TypeError, match="x: expected a NumPy array, got list"):
+            net.predict([[[0.0]]])
+        with pytest.raises(TypeError, match="x: expected a NumPy array, got MaskedArray"):
+            net.predict(np.ma.zeros((2, 5, 7), np.float32))
+        with pytest.raises(ValueError, match=r"x: expected 4 axes \(n, c, h, w\)"):
+            net.predict(np.zeros((5, 7), np.float32))
+        assert net.predict(np.zeros((0, 2, 5, 7), np.float32)).shape == (0, 3)
+
+
+def test_a_network_predicts_on_the_current_backend(online_backend):
+    net = lenet5()
+    x, _ = digits(3)
+    found = {}
+    for name in ("numpy", online_backend, "numpy", online_backend):
+        with lenet_fast.use_backend(name):
+            outputs = net.predict(x[0])
+            assert_within(net.predict(x)[0], outputs, rounding(net, 1) * np.abs(outputs).max())
+            assert net.predict(x).shape == (3, 10)
+        np.testing.assert_array_equal(found.setdefault(name, outputs), outputs)
+    assert_within(found["numpy"], found[online_backend], rounding(net, 1) * np.abs(outputs).max())
+
+
+# --- the weights of the moment ------------------------------------------------------------------
+
+
+def fresh(net: Network, image: np.ndarray, backend: str) -> np.ndarray:
+    """Return what a new network of the same weights predicts."""
+    return OnlineEngine(copied(net, net.dtype), losses.MAP(), backend=backend).predict_one(image)
+
+
+def test_weights_of_the_moment_predict(dtype, online_backend):
+    net = lenet5(dtype)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    image = digits(1)[0][0]
+    seen = [engine.predict_one(image)]
+    for layer in net.layers:
+        for name, array in layer.parameters.items():
+            array += dtype.type(0.01)  # in place
+            for replaced in (False, True):
+                if replaced:
+                    layer.parameters[name] = array * dtype.type(0.875) + dtype.type(0.01)
+                seen.append(engine.predict_one(image))
+                np.testing.assert_array_equal(seen[-1], fresh(net, image, online_backend), name)
+    for one, other in itertools.pairwise(seen):
+        assert (one != other).any()
+
+
+def test_weights_in_another_layout(dtype, create_any):
+    """They predict, and they are trained, if not as fast."""
+    image = digits(1)[0][0]
+    x, labels = digits(6)
+    ends = []
+    for wide in (False, True):
+        net = lenet5(dtype)
+        engine = create_any(net, losses.MAP(), threads=1)
+        engine.predict_one(image)
+        if wide:
+            for layer, name in ((net.layers[0], "w"), (net.layers[4], "w"), (net.layers[-3], "w")):
+                layer.parameters[name] = np.asfortranarray(layer.parameters[name])
+                assert not layer.parameters[name].flags.c_contiguous
+        outputs = engine.predict_one(image)
+        engine.train(x, labels, np.arange(6), 1, SGD(), 1e-3)
+        ends.append((outputs, net.parameters))
+    bound = rounding(net, 6)
+    assert_within(ends[1][0], ends[0][0], bound * np.abs(ends[0][0]).max(), dtype)
+    before = lenet5(dtype).parameters
+    for name, array in ends[1][1].items():
+        np.testing.assert_array_equal(array, ends[0][1][name], name)
+        assert name == "OUTPUT.w" or (array != before[name]).any(), name
+
+
+def test_weights_of_another_dtype(online_backend):
+    net = lenet5(np.float32)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    image = digits(1)[0][0]
+    expected = engine.predict_one(image)
+    layer = net.layers[0]
+    layer.parameters["w"] = layer.parameters["w"].astype(np.float64)
+    bound = rounding(net, 1) * np.abs(expected).max()
+    assert_within(engine.predict_one(image), expected, bound, np.float32)
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:5].copy(), lambda w: np.concatenate([w, w])])
+def test_weights_of_another_size_are_refused(change, online_backend):
+    net = lenet5()
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    layer = net.layers[-3]
+    layer.parameters["w"] = change(layer.parameters["w"])
+    with pytest.raises(ValueError, match="could not broadcast"):
+        engine.predict_one(digits(1)[0][0])
+
+
+def test_two_threads_that_meet_other_weights_at_once(online_backend):
+    """What one of them has made of the weights before must not stay.
+
+    The worst moment is made sure of: between any two steps of the one, the other does all of its.
+    """
+    net = lenet5()
+    image = digits(1)[0][0]
+    layer = net.layers[0]
+    nested = False
+
+    class Interrupted(OnlineEngine):
+        def __setattr__(self, name, value):
+            nonlocal nested
+            super().__setattr__(name, value)
+            if armed and not nested:
+                nested = True
+                layer.parameters["w"] = layer.parameters["w"] * np.float32(0.5)
+                self.predict_one(image)
+                nested = False
+
+    armed = False
+    engine = Interrupted(net, losses.MAP(), backend=online_backend)
+    armed = True
+    layer.parameters["w"] = layer.parameters["w"] * np.float32(0.5)
+    engine.predict_one(image)
+    armed = False
+    expected = fresh(net, image, online_backend)
+    np.testing.assert_array_equal(engine.predict_one(image), expected)
+
+
+# --- one prediction after the other, and many at once -------------------------------------------
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "subsample"])
+def test_an_image_that_is_no_number_does_not_last(pooling, dtype, online_backend):
+    net = lenet5(dtype, pooling=pooling)
+    engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
+    x = prepare(digits(1)[0], dtype=dtype)[0]
+    expected = engine.predict_one(x)
+    for value in (np.nan, np.inf, -np.inf):
+        assert not np.isfinite(engine.predict_one(np.full_like(x, value))).all() or value == np.inf
+        np.testing.assert_array_equal(engine.predict_one(x), expected)
+
+
+def test_many_threads_at_once_have_the_bits_of_one(online_backend):
+    net = lenet5()
+    x, _ = digits(25)
+    with lenet_fast.use_backend(online_backend):
+        expected = [net.predict(image) for image in x]
+        assert any((one != expected[0]).any() for one in expected)
+        wrong: list[str] = []
+        start = threading.Barrier(8)
+
+        def work(shift: int) -> None:
+            start.wait(30)
+            with lenet_fast.use_backend(online_backend):
+                for k in range(200):
+                    at = (k + shift) % 25
+                    if (net.predict(x[at]) != expected[at]).any():
+                        wrong.append(f"{shift}, {k}")
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            workers = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(8)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join(30)
+        finally:
+            sys.setswitchinterval(interval)
+        assert not any(worker.is_alive() for worker in workers)
+        assert wrong == []
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_of_a_network_that_has_predicted(way, online_backend):
+    net = lenet5()
+    image = digits(1)[0][0]
+    with lenet_fast.use_backend(online_backend):
+        expected = net.predict(image)
+        twin = way(net)
+        assert twin._engines == {}
+        np.testing.assert_array_equal(twin.predict(image), expected)  # the same engine's bits
+        twin.parameters["F6.b"][...] += 1
+        assert (twin.predict(image) != expected).any()
+        np.testing.assert_array_equal(net.predict(image), expected)
+
+
+def test_nothing_grows(online_backend):
+    net = lenet5()
+    image = digits(1)[0][0]
+    with lenet_fast.use_backend(online_backend):
+        for _ in range(10):
+            net.predict(image)
+        tracemalloc.start()
+        for _ in range(10):
+            net.predict(image)
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5000):
+            net.predict(image)
+        after = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert after - before < 1000
