@@ -195,9 +195,14 @@ cdef inline void online_pool_back(
 # --- forward ---
 
 
+cdef inline Py_ssize_t row_inputs(const OnlineStep *step) noexcept nogil:
+    """How many inputs a dense or RBF layer has."""
+    return step.c_in * step.h_bare * step.w_bare
+
+
 cdef const real *online_input(const OnlineStep *step, real *memory) noexcept nogil:
     """Return a step's input: padded, or map by map, where it must be."""
-    cdef Py_ssize_t r, row = step.w_bare * step.c_in
+    cdef Py_ssize_t r, row = step.w_bare * step.c_in, inputs = row_inputs(step)
     if step.room >= 0 and step.kind == ALONG_MAPS:
         for r in range(step.h_bare):
             memcpy(
@@ -208,12 +213,9 @@ cdef const real *online_input(const OnlineStep *step, real *memory) noexcept nog
     if step.room >= 0 and step.kind in (ROWS, ROW_DISTANCES):
         by_pixel(memory + step.x, step.h_bare * step.w_bare, step.c_in, memory + step.room)
         return memory + step.room
+    if step.kind == ROWS:  # vectors of a pooling layer may have reached there
+        memset(memory + step.x + inputs, 0, (step.pitch - inputs) * sizeof(real))
     return memory + step.x
-
-
-cdef inline Py_ssize_t row_inputs(const OnlineStep *step) noexcept nogil:
-    """How many inputs a dense or RBF layer has."""
-    return step.c_in * step.h_bare * step.w_bare
 
 
 cdef void online_step(OnlineRun *run, Py_ssize_t k, real *memory, lanes *zeros) noexcept nogil:
@@ -306,7 +308,7 @@ cdef void online_weights(
     cdef real *dw = numbers_of(memory, learner.gradients, step.w)
     cdef real *db = numbers_of(memory, learner.gradients, step.b)
     cdef lanes *work = <lanes *> (memory + run.work)
-    cdef const lanes *mask = <const lanes *> ((<const real *> run.masks) + step.mask)
+    cdef const lanes *mask = <const lanes *> numbers_of(memory, run.masks, step.mask)
     cdef Maps source = online_source(step), result = online_result(step)
     cdef Py_ssize_t taps = step.kh * step.kw * step.c_in, biases = step.c_out
     if step.kind == ALONG_COLUMNS:

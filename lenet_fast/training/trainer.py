@@ -344,6 +344,7 @@ class Trainer:
                 position.errors += totals.errors
             position.seconds += time.perf_counter() - started
             if self._checkpoint_batches and position.batch % self._checkpoint_batches == 0:
+                self._check_state()
                 self._save_checkpoint()
             report(min(last, len(order)), len(order), position.loss_sum)
             started = time.perf_counter()
