@@ -151,6 +151,11 @@ def factors(net: Network) -> dict[str, np.ndarray]:
     }
 
 
+def batch(engine: Engine, most: int) -> int:
+    """Return how many images an engine may get a step: so many, or one."""
+    return 1 if engine.name == "online" else most
+
+
 def state_of(net: Network, optimiser) -> dict[str, np.ndarray]:
     """Return all that a training changes."""
     arrays = net.parameters | optimiser.state()

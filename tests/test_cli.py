@@ -350,6 +350,33 @@ def test_resume_gives_the_bits_of_an_uninterrupted_run(lenet_fast: Any, options:
         np.testing.assert_array_equal(array, parts[name])
 
 
+def test_checkpoints_within_an_epoch(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("train", *SHORT, "--batch-size", "1", "--momentum", "0", "--rate", "0.002")
+    result = lenet_fast(*command, "--out", "whole", "--threads", "1")
+    assert result.status == 0, result.err
+    assert "engine online, 1 thread" in result.out
+    save, saved = trainer.Trainer._save_checkpoint, []
+
+    def noted(self: Any) -> None:
+        save(self)
+        saved.append(self._position.batch)
+        if saved[-1] == 100:
+            raise SystemExit(9)  # as good as killed
+
+    monkeypatch.setattr(trainer.Trainer, "_save_checkpoint", noted)
+    assert lenet_fast(*command, "--out", "parts", "--checkpoint-every", "50").status == 9
+    assert saved == [0, 50, 100]
+    result = lenet_fast("train", "--resume", "parts", "--checkpoint-every", "24")
+    assert result.status == 0, result.err
+    assert saved[3:5] == [120, 0]
+    whole, parts = (
+        files.load_model(f"{name}/model.safetensors").parameters for name in ("whole", "parts")
+    )
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name])
+    assert_one_line(lenet_fast("train", "--checkpoint-every", "0"), "--checkpoint-every", status=2)
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from engine_cases import Results, assert_agree, copied, examples, results, rounding
+from engine_cases import Results, assert_agree, batch, copied, examples, results, rounding
 from helpers import assert_within, layouts
 
 from lenet_fast import losses, models
@@ -42,14 +42,14 @@ def same(found: Results, expected: Results, what: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(28, 28), (27, 25), (32, 32), (1, 32), (31, 1)])
-def test_bytes_become_what_prepare_makes_of_them(size, rng, dtype, create):
+def test_bytes_become_what_prepare_makes_of_them(size, rng, dtype, create_any):
     # The outputs of this network are its inputs, exactly: sums of one of them and zeros.
     net = Network([Dense(1024, 1024)], dtype=dtype)
     net.parameters["dense1.w"][...] = np.eye(1024)
     net.parameters["dense1.b"][...] = 0
     x = rng.permutation(np.arange(19 * size[0] * size[1]) % 256).astype(np.uint8)
     x = x.reshape(19, *size)
-    found = create(net, losses.MeanSquaredError(), threads=1).predict(x)
+    found = create_any(net, losses.MeanSquaredError(), threads=1).predict(x)
     expected = prepare(x, dtype=dtype).reshape(19, 1024)
     assert expected.min() < 0 < 1 < expected.max()
     # Near zero the two terms cancel, so the unit is that of the largest: two of those.
@@ -89,10 +89,10 @@ def test_training_on_bytes_is_training_on_prepared_images(rng, create):
         assert name == "OUTPUT.w" or (array != before[name]).any()
 
 
-def test_bytes_for_other_sizes_of_networks(rng, create):
+def test_bytes_for_other_sizes_of_networks(rng, create_any):
     net = Network([Dense(49, 3)], input_shape=(1, 7, 7))
     net.initialise("lecun_sqrt")
-    engine = create(net, losses.MeanSquaredError())
+    engine = create_any(net, losses.MeanSquaredError())
     for rows, columns in ((7, 7), (6, 5), (1, 2)):
         x, _ = digits(rng, 5, rows, columns)
         expected = engine.predict(prepare(x, size=7))
@@ -144,20 +144,22 @@ def test_any_layout(rng, create):
             same(results(engine, images, labels.astype(kind)), expected, str(kind))
 
 
-def test_a_file_on_disk(rng, tmp_path, create):
+def test_a_file_on_disk(rng, tmp_path, create_any):
     """A map of a file that may not be written to, as large data sets come."""
     net = lenet5()
-    engine = create(net, losses.MAP(), threads=1)
+    engine = create_any(net, losses.MAP(), threads=1)
     x, labels = digits(rng, 20)
     for images in (x, prepare(x)):
         path = tmp_path / f"{images.dtype}.bin"
         images.tofile(path)
         mapped = np.memmap(path, images.dtype, "r", shape=images.shape)
         same(results(engine, mapped, labels), results(engine, images, labels), str(images.dtype))
-        assert len(engine.train(mapped, labels, np.arange(20), 10, SGD(), 0.001)) == 2
+        size = batch(engine, 10)
+        totals = engine.train(mapped, labels, np.arange(20), size, SGD(), 0.001)
+        assert len(totals) == 20 // size
 
 
-def test_any_layout_in_training(rng, create):
+def test_any_layout_in_training(rng, create_any):
     x, labels = digits(rng, 9)
     order = np.array([3, 8, 0, 0, 5, 2, 7], np.int64)
     for images in (x, prepare(x)):
@@ -167,16 +169,15 @@ def test_any_layout_in_training(rng, create):
                 layouts(images), layouts(order.astype(kind)), strict=True
             ):
                 net = lenet5()
-                totals = create(net, losses.MAP(), threads=1).train(
-                    given, labels, numbers, 3, SGD(), 0.01
-                )
+                engine = create_any(net, losses.MAP(), threads=1)
+                totals = engine.train(given, labels, numbers, batch(engine, 3), SGD(), 0.001)
                 found.append((totals, net.parameters["C1.w"].tobytes()))
         assert all(each == found[0] for each in found)
 
 
-def test_what_is_given_is_left_alone(rng, create):
+def test_what_is_given_is_left_alone(rng, create_any):
     net = lenet5()
-    engine = create(net, losses.MAP(), threads=2)
+    engine = create_any(net, losses.MAP(), threads=2)
     x, labels = digits(rng, 20)
     order = rng.permutation(20)
     given = (x, prepare(x), labels, order)
@@ -187,7 +188,7 @@ def test_what_is_given_is_left_alone(rng, create):
     for name, array in net.parameters.items():
         np.testing.assert_array_equal(array, weights[name])
     for images in given[:2]:
-        engine.train(images, labels, order, 8, SGD(), 0.01)
+        engine.train(images, labels, order, batch(engine, 8), SGD(), 0.001)
     for array, original in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, original)
     np.testing.assert_array_equal(net.parameters["OUTPUT.w"], weights["OUTPUT.w"])
@@ -213,9 +214,9 @@ def test_results_are_the_callers_own(rng, create):
     "x", [np.zeros((0, 1, 32, 32), np.float32), np.zeros((0, 28, 28), np.uint8)], ids=("f4", "u1")
 )
 @pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
-def test_no_images(output, x, create):
+def test_no_images(output, x, create_any):
     net = models.lenet5(output=output)
-    engine = create(net, losses.default_for(net), threads=2)
+    engine = create_any(net, losses.default_for(net), threads=2)
     labels = np.zeros(0, int)
     assert engine.predict(x).shape == (0, 10)
     assert engine.predict(x).dtype == np.float32
@@ -230,17 +231,18 @@ def test_no_images(output, x, create):
             assert not array.any()
     sgd = SGD(0.9)
     before = net.parameters["C1.w"].copy()
-    assert engine.train(x, labels, np.zeros(0, int), 16, sgd, 0.1) == []
+    assert engine.train(x, labels, np.zeros(0, int), batch(engine, 16), sgd, 0.1) == []
     assert sgd.steps == 0
     np.testing.assert_array_equal(net.parameters["C1.w"], before)
 
 
-def test_no_order(rng, create):
+def test_no_order(rng, create_any):
     net = lenet5()
     x, labels = digits(rng, 5)
     adamw = AdamW()
     for order in (np.zeros(0, int), np.array([]), []):
-        assert create(net, losses.MAP()).train(x, labels, order, 2, adamw, 0.1) == []
+        engine = create_any(net, losses.MAP())
+        assert engine.train(x, labels, order, batch(engine, 2), adamw, 0.1) == []
     assert adamw.steps == 0
 
 
@@ -267,8 +269,8 @@ FLOATS, BYTES = np.zeros((2, 1, 32, 32), "f4"), np.zeros((2, 28, 28), "u1")
         (None, TypeError, "x: expected a NumPy array"),
     ],
 )
-def test_wrong_images(x, error, text, create):
-    engine = create(lenet5(), losses.MAP())
+def test_wrong_images(x, error, text, create_any):
+    engine = create_any(lenet5(), losses.MAP())
     labels = np.zeros(2, int)
     with pytest.raises(error, match=f"(?s)^{text}"):
         engine.predict(x)
@@ -276,14 +278,14 @@ def test_wrong_images(x, error, text, create):
         with pytest.raises(error, match=f"(?s)^{text}"):
             run(x, labels)
     with pytest.raises(error, match=f"(?s)^{text}"):
-        engine.train(x, labels, np.arange(2), 2, SGD(), 0.1)
+        engine.train(x, labels, np.arange(2), batch(engine, 2), SGD(), 0.1)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8), (1, 8, 7)])
-def test_bytes_for_an_input_that_is_not_one_square_map(shape, create):
+def test_bytes_for_an_input_that_is_not_one_square_map(shape, create_any):
     net = Network([Dense(math.prod(shape), 3)], input_shape=shape)
     with pytest.raises(ValueError, match="x: expected prepared images for a network whose input"):
-        create(net, losses.MeanSquaredError()).predict(np.zeros((2, 7, 7), np.uint8))
+        create_any(net, losses.MeanSquaredError()).predict(np.zeros((2, 7, 7), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -297,24 +299,26 @@ def test_bytes_for_an_input_that_is_not_one_square_map(shape, create):
         ([True, False], TypeError, "labels: expected an integer dtype"),
     ],
 )
-def test_wrong_labels(labels, error, text, create):
-    engine = create(lenet5(), losses.MAP())
+def test_wrong_labels(labels, error, text, create_any):
+    engine = create_any(lenet5(), losses.MAP())
     labels = np.array(labels)
     for x in (FLOATS, BYTES):
         for run in (engine.evaluate, engine.loss_and_gradients, engine.hessian_diagonal):
             with pytest.raises(error, match=f"^{text}"):
                 run(x, labels)
         with pytest.raises(error, match=f"^{text}"):
-            engine.train(x, labels, np.arange(2), 2, SGD(), 0.1)
+            engine.train(x, labels, np.arange(2), batch(engine, 2), SGD(), 0.1)
 
 
-def test_labels_of_images_that_are_left_out_do_not_matter(create):
+def test_labels_of_images_that_are_left_out_do_not_matter(create_any):
     for x in (np.zeros((4, 28, 28), "u1"), np.zeros((4, 1, 32, 32), "f4")):
-        engine, labels = create(lenet5(), losses.MAP()), np.array([1, -7, 2, 10])
-        assert len(engine.train(x, labels, np.array([2, 0, 2]), 2, SGD(), 0.1)) == 2
+        engine, labels = create_any(lenet5(), losses.MAP()), np.array([1, -7, 2, 10])
+        size = batch(engine, 3)
+        totals = engine.train(x, labels, np.array([2, 0, 2]), size, SGD(), 0.001)
+        assert len(totals) == 3 // size
         for wrong, got in ((1, "-7"), (3, "10")):
             with pytest.raises(ValueError, match=f"^labels: expected labels from 0 .*, got {got}"):
-                engine.train(x, labels, np.array([0, wrong]), 2, SGD(), 0.1)
+                engine.train(x, labels, np.array([0, wrong]), size, SGD(), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -350,12 +354,12 @@ def test_labels_of_images_that_are_left_out_do_not_matter(create):
         ),
     ],
 )
-def test_wrong_training(changes, error, text, create):
+def test_wrong_training(changes, error, text, create_any):
     net = lenet5()
-    engine = create(net, losses.MAP())
+    engine = create_any(net, losses.MAP())
     before = {name: array.copy() for name, array in net.parameters.items()}
     for x in (FLOATS, BYTES):
-        arguments = {"order": np.arange(2), "batch_size": 2, "optimiser": SGD(), "rate": 0.1}
+        arguments = {"order": np.arange(2), "batch_size": 1, "optimiser": SGD(), "rate": 0.1}
         with pytest.raises(error, match=f"^{text}"):
             engine.train(x, np.zeros(2, int), **(arguments | changes))
     for name, array in net.parameters.items():
@@ -366,18 +370,18 @@ def test_wrong_training(changes, error, text, create):
     ("rate", "error"),
     [(math.nan, ValueError), (math.inf, ValueError), ("0.1", TypeError), (None, TypeError)],
 )
-def test_wrong_rate(rate, error, create):
+def test_wrong_rate(rate, error, create_any):
     net, sgd = lenet5(), SGD(0.9)
     before = net.parameters["C1.w"].copy()
     with pytest.raises(error, match=r"^rate: expected a number"):
-        create(net, losses.MAP()).train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, rate)
+        create_any(net, losses.MAP()).train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, rate)
     np.testing.assert_array_equal(net.parameters["C1.w"], before)
     assert sgd.steps == 0
 
 
-def test_weights_that_cannot_be_changed_are_refused(create):
+def test_weights_that_cannot_be_changed_are_refused(create_any):
     net, sgd = lenet5(), SGD(0.9)
-    engine = create(net, losses.MAP())
+    engine = create_any(net, losses.MAP())
     net.parameters["F6.w"].flags.writeable = False
     before = net.parameters["C1.w"].copy()
     with pytest.raises(ValueError, match=r"^network: expected F6.w to be writeable"):

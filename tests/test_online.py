@@ -28,7 +28,7 @@ from lenet_fast.engines import (
     online_plan,
     plan,
 )
-from lenet_fast.layers import Conv2D, Dense, ReLU, Subsample2D, Tanh
+from lenet_fast.layers import AvgPool2D, Conv2D, Dense, MaxPool2D, ReLU, Subsample2D, Tanh
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.pixels import prepare
@@ -338,6 +338,18 @@ def test_memory_that_was_never_set_is_not_read(online_backend):
         engine = OnlineEngine(net, losses.CrossEntropy(), backend=online_backend)
         x, labels = examples(net, 20)
         assert len(engine.train(x, labels, np.arange(20), 1, optimiser, 0.1)) == 20
+        assert_padding_is_zero(engine)
+
+
+def test_what_pooling_writes_beyond_its_maps_is_not_learned(online_backend):
+    """A vector of them reaches to where the dense layer's rows are padded."""
+    for pool in (MaxPool2D(2), AvgPool2D((1, 2), 1), Subsample2D(1, 2)):
+        size = math.prod(pool.output_shape((1, 4, 6)))
+        net = Network([pool, Dense(size, 3)], input_shape=(1, 4, 6), output="softmax")
+        net.initialise("lecun_sqrt", 1)
+        engine = OnlineEngine(net, losses.CrossEntropy(), backend=online_backend)
+        x, labels = examples(net, 5)
+        assert len(engine.train(x, labels, np.arange(5), 1, SGD(0.9), 0.1)) == 5
         assert_padding_is_zero(engine)
 
 

@@ -9,7 +9,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from helpers import require
+from helpers import require, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -457,16 +457,135 @@ def test_a_finished_run_can_be_extended(sets, tmp_path):
 
 def test_a_run_killed_in_its_first_epoch_can_be_resumed(sets, tmp_path):
     judge = uninterrupted(sets, tmp_path)
-
-    def die(trainer):
-        raise SystemExit
-
     out = tmp_path / "run"
     with pytest.raises(SystemExit):
         new_trainer(out=out, threads=1, callbacks=[StopAt(2, die)]).fit(*sets, epochs=3)
     resumed = Trainer.resume(out, threads=1)
     resumed.fit(*sets)
     same_bits(resumed, judge)
+
+
+def die(trainer):
+    raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "every", "epoch", "stop", "kept"),
+    [(64, 64, 1, 3, 3), (64, 100, 2, 3, 2), (64, 1, 1, 2, 2), (3, 7, 2, 8, 6), (1, 70, 1, 99, 70)],
+)
+def test_a_run_killed_within_an_epoch_goes_on_from_its_last_checkpoint(
+    sets, tmp_path, batch_size, every, epoch, stop, kept
+):
+    """Saved after the whole batches that so many images are part of."""
+    judge = new_trainer(batch_size=batch_size, threads=1)
+    judge.fit(*sets, epochs=2)
+    out, batches_an_epoch = tmp_path / "run", -(-200 // batch_size)
+    told = StopAt(stop + (epoch - 1) * batches_an_epoch, die)
+    first = new_trainer(
+        batch_size=batch_size, threads=1, out=out, checkpoint_every=every, callbacks=[told]
+    )
+    with pytest.raises(SystemExit):
+        first.fit(*sets, epochs=2)
+    saved = checkpoints.load(out / runs.CHECKPOINT).position
+    assert (saved.epoch, saved.batch) == (epoch - 1, kept)
+    resumed = Trainer.resume(out, threads=1)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_a_checkpoint_cuts_no_call_that_it_does_not_have_to(sets, tmp_path, monkeypatch):
+    for engine in (LanesEngine, OnlineEngine):
+        monkeypatch.setattr(engine, "images_a_call", 128)
+    for batch_size, every, expected in (
+        (1, None, [128, 72]),
+        (1, 70, [70, 70, 60]),
+        (1, 130, [128, 2, 70]),
+        (64, None, [128, 72]),
+        (64, 65, [128, 72]),
+        (64, 1, [64, 64, 64, 8]),
+        (64, 129, [128, 64, 8]),
+    ):
+        trainer = new_trainer(batch_size=batch_size, threads=1, checkpoint_every=every)
+        assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
+        calls = []
+
+        def noted(x, labels, order, *rest, run=trainer.engine.train, calls=calls):
+            calls.append(len(order))
+            return run(x, labels, order, *rest)
+
+        monkeypatch.setattr(trainer.engine, "train", noted)
+        trainer.fit(*sets, epochs=1)
+        assert calls == expected
+
+
+KILLED = """
+import os, signal, sys
+from lenet_fast import data, models
+from lenet_fast.engines import OnlineEngine
+from lenet_fast.training import SGD, Callback, StepDecay, Trainer
+
+class Kill(Callback):
+    def on_batch_end(self, trainer, progress):
+        if progress.epoch == 2 and progress.images >= 100:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sample = data.load("sample")
+network = models.lenet5(pooling="max", output="softmax", seed=1)
+trainer = Trainer(
+    network, optimiser=SGD(momentum=0.9, weight_decay=1e-4), batch_size=1, seed=1, threads=1,
+    schedule=StepDecay(0.002, step=1, decay_rate=0.5), checkpoint_every=60, out=sys.argv[1],
+    callbacks=[Kill()],
+)
+trainer.fit(sample.train.subset(200), sample.test.subset(60), epochs=2)
+"""
+
+
+def test_a_killed_process_goes_on_with_the_same_bits(sets, tmp_path):
+    schedule = StepDecay(0.002, step=1, decay_rate=0.5)
+    judge = new_trainer(batch_size=1, schedule=schedule, threads=1)
+    judge.fit(*sets, epochs=2)
+    done = run_python(KILLED, str(tmp_path / "run"), LENET_FAST_BACKEND=judge.engine.backend)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    saved = checkpoints.load(tmp_path / "run" / runs.CHECKPOINT)
+    assert (saved.position.epoch, saved.position.batch) == (1, 120)
+    resumed = Trainer.resume(tmp_path / "run", threads=1)
+    assert resumed.engine.name == "online"
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_batches_of_one_learn(sets, monkeypatch):
+    monkeypatch.setattr(OnlineEngine, "images_a_call", 4096)
+    trainer = new_trainer(batch_size=1, schedule=Constant(0.002))
+    assert trainer.engine.name == "online"
+    rows = trainer.fit(*sets, epochs=5).rows
+    assert rows[-1].train_errors < 20  # of 200
+    assert rows[-1].test_errors < 25  # of 60
+    twin = models.lenet5(pooling="max", output="softmax", seed=1)
+    engine = engines.create(twin, losses.CrossEntropy(), engine="layers")
+    train, sgd = sets[0], SGD(momentum=0.9, weight_decay=1e-4)
+    totals = engine.train(train.images, train.labels, batches.shuffled(200, 1, 1), 1, sgd, 0.002)
+    assert sum(each.errors for each in totals) == rows[0].train_errors
+    assert sum(each.loss for each in totals) / 200 == pytest.approx(rows[0].train_loss, rel=1e-4)
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(sets, tmp_path, monkeypatch):
+    """A loss may be the last finite one: it is that before the step."""
+    trainer = new_trainer(out=tmp_path, checkpoint_every=64)
+
+    def spoiled(*arguments, run=trainer.engine.train):
+        found = run(*arguments)
+        trainer.network.parameters["C1.w"][0] = np.inf if trainer._position.batch == 2 else 0.1
+        return found
+
+    monkeypatch.setattr(trainer.engine, "train", spoiled)
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 1, after 3 batches .* hold the last good st"
+    ):
+        trainer.fit(*sets, epochs=1)
+    saved = checkpoints.load(tmp_path / runs.CHECKPOINT)
+    assert saved.position.batch == 2
+    assert np.isfinite(saved.network.parameters["C1.w"]).all()
 
 
 def test_resuming_keeps_the_settings(sets, tmp_path):
@@ -610,6 +729,9 @@ def test_bad_arguments(sets):
         Trainer(models.lenet5(), seed=1.5)
     with pytest.raises(ValueError, match="batch_size: expected"):
         Trainer(models.lenet5(), batch_size=0)
+    for wrong, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError), ("9", TypeError)):
+        with pytest.raises(error, match="checkpoint_every: expected an int"):
+            new_trainer(checkpoint_every=wrong)
     with pytest.raises(ValueError, match="epochs: expected"):
         new_trainer().fit(train, test, epochs=0)
     with pytest.raises(TypeError, match="train: expected a Dataset, got tuple"):
