@@ -11,10 +11,10 @@ Table = npt.NDArray[np.bool_]
 
 
 def _table(links: list[str], c_in: int) -> Table:
-    """Return the table whose row o has True at the input maps in the o-th string of digits."""
+    """Return the table whose row o has True at the input maps in the o-th string, in base 16."""
     table = np.zeros((len(links), c_in), np.bool_)
     for o, maps in enumerate(links):
-        table[o, [int(c) for c in maps]] = True
+        table[o, [int(c, 16) for c in maps]] = True
     table.setflags(write=False)
     return table
 
@@ -35,6 +35,20 @@ LENET1_H3 = _table(
     c_in=4,
 )
 """LeNet-1, from the 4 maps of H2 to the 12 of H3: 20 links (LeCun et al. 1990)."""
+
+
+LENET1989_H2 = _table(
+    [
+        *["01234567"] * 4,
+        *["456789ab"] * 4,
+        *["012389ab"] * 4,
+    ],
+    c_in=12,
+)
+"""The network of 1989, from the 12 maps of H1 to the 12 of H2, each of which sees 8: 96 links.
+
+LeCun et al. 1989 do not say which 8; these are A. Karpathy's (karpathy/lecun1989-repro). Every map
+of H1 is seen by 8 of H2."""
 
 
 def full(c_out: int, c_in: int) -> Table:

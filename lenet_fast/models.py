@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from lenet_fast import checks
-from lenet_fast.connections import LENET5_C3
+from lenet_fast.connections import LENET5_C3, LENET1989_H2, Table
 from lenet_fast.layers import (
     RBF,
     AvgPool2D,
@@ -142,3 +142,77 @@ def default_initialiser(pooling: str | None, output: str, activation: str) -> st
     if (pooling, output, activation) == ("subsample", "rbf", "scaled_tanh"):
         return "lecun1998"
     return _INITIALISERS[activation]
+
+
+def lenet1989(
+    *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
+) -> Network:
+    """Return the network of 1989, the first LeNet.
+
+    Its layers are H1, H2, H3 and OUTPUT, each followed by its squashing, H1.squash and so on. There
+    is no pooling: the convolutions take steps of two pixels, and have a bias a unit. Images are
+    16x16 floats from -1 (paper) to 1 (ink); the bytes that LeNet-5 takes, too, would be brought to
+    another scale. It is trained with :class:`lenet_fast.losses.MeanSquaredError`, whose targets are
+    +1 and -1.
+
+    Parameters
+    ----------
+    initialiser : str
+        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniformly from
+        +-2.4 / F, F being the number of inputs of a unit.
+    seed : int
+        See :meth:`lenet_fast.network.Network.initialise`.
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of those.
+
+    Notes
+    -----
+    LeCun et al. 1989, "Backpropagation applied to handwritten zip code recognition", Neural
+    Computation 1(4): 1,256 units, 9,760 free parameters and 64,660 connections. Two choices where
+    the paper is silent are those of A. Karpathy's reproduction (karpathy/lecun1989-repro): which 8
+    of the 12 maps of H1 a map of H2 sees, and that both convolutions see a border of -1, two pixels
+    wide, which is the background. All units squash by 1.7159 tanh(2x / 3).
+
+    What the paper of 1998 calls LeNet-1 is another network, of 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import models
+    >>> network = models.lenet1989()
+    >>> network.counts()
+    Counts(units=1256, parameters=9760, connections=64660)
+    >>> network.predict(np.full((1, 16, 16), -1, np.float32)).shape
+    (10,)
+    """
+
+    def conv(c_in: int, name: str, table: Table | None = None) -> Conv2D:
+        return Conv2D(
+            *(c_in, 12, 5),
+            stride=2,
+            padding=2,
+            pad_value=-1.0,
+            bias="unit",
+            connections=table,
+            name=name,
+        )
+
+    layers: list[Layer] = []
+    for layer in (
+        conv(1, "H1"),
+        conv(12, "H2", LENET1989_H2),
+        Dense(192, 30, name="H3"),
+        Dense(30, 10, name="OUTPUT"),
+    ):
+        layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
+    network = Network(layers, input_shape=(1, 16, 16), dtype=dtype)
+    network.initialise(initialiser, seed)
+    return network

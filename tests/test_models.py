@@ -24,6 +24,7 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
+from lenet_fast.training import SGD
 
 # --- tables and bitmaps ---------------------------------------------------------------------
 
@@ -55,6 +56,17 @@ def test_table_of_lenet1():
     layer = Conv2D(4, 12, 5, connections=table)
     layer.build((4, 12, 12), np.float32)
     assert (layer.parameter_count(), layer.connections((4, 12, 12))) == (512, 32_768)
+
+
+def test_table_of_the_network_of_1989():
+    table = connections.LENET1989_H2
+    assert table.shape == (12, 12)
+    np.testing.assert_array_equal(table.sum(axis=0), [8] * 12)
+    np.testing.assert_array_equal(table.sum(axis=1), [8] * 12)
+    seen = [np.flatnonzero(row).tolist() for row in table]
+    assert seen[:4] == [[0, 1, 2, 3, 4, 5, 6, 7]] * 4
+    assert seen[4:8] == [[4, 5, 6, 7, 8, 9, 10, 11]] * 4
+    assert seen[8:] == [[0, 1, 2, 3, 8, 9, 10, 11]] * 4
 
 
 def test_tables_cannot_be_altered():
@@ -222,6 +234,83 @@ def test_every_variant_learns(pooling, output, rng):
 def test_wrong_options(options, error, text):
     with pytest.raises(error, match=text):
         models.lenet5(**options)
+
+
+# --- the network of 1989 ------------------------------------------------------------------------
+
+
+def test_lenet1989_has_the_papers_counts():
+    net = models.lenet1989()
+    assert by_layer(net) == {
+        "H1": (1_068, 19_968),
+        "H2": (2_592, 38_592),
+        "H3": (5_790, 5_790),
+        "OUTPUT": (310, 310),
+    }
+    assert net.counts() == (1256, 9_760, 64_660)
+
+
+def test_lenet1989_layers():
+    net = models.lenet1989(dtype="float64")
+    names = ("H1", "H2", "H3", "OUTPUT")
+    assert [layer.name for layer in net.layers] == [
+        each for name in names for each in (name, f"{name}.squash")
+    ]
+    assert {type(layer) for layer in net.layers[1::2]} == {ScaledTanh}
+    assert net.shapes[::2] == [(1, 16, 16), (12, 8, 8), (12, 4, 4), (30,), (10,)]
+    assert net.output == "linear"
+    assert net.dtype == np.float64
+    assert net.parameters["H1.b"].shape == (12, 8, 8)  # a bias a unit
+    assert net.parameters["H2.b"].shape == (12, 4, 4)
+    absent = ~connections.LENET1989_H2
+    assert not net.parameters["H2.w"][absent].any()
+    # The paper's initial weights: uniform in +-2.4 / F.
+    for name, fan_in in (("H1", 25), ("H2", 200), ("H3", 192), ("OUTPUT", 30)):
+        largest = np.abs(net.parameters[f"{name}.w"]).max()
+        assert 0.9 * 2.4 / fan_in < largest <= 2.4 / fan_in
+    again, other = (models.lenet1989(seed=seed, dtype="float64") for seed in (0, 1))
+    np.testing.assert_array_equal(net.parameters["H3.w"], again.parameters["H3.w"])
+    assert (net.parameters["H3.w"] != other.parameters["H3.w"]).any()
+
+
+def test_lenet1989_sees_a_border_of_background():
+    # On a page of background all units of a map see the same: the border is no edge.
+    net = models.lenet1989()
+    layer = net.layers[0]
+    layer.parameters["b"][...] = 0.25
+    y = layer.forward(np.full((1, 1, 16, 16), -1, np.float32))
+    expected = 0.25 - layer.parameters["w"].sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(
+        y[0], np.broadcast_to(expected[:, None, None], (12, 8, 8)), atol=1e-6
+    )
+    assert net.layers[2].pad_value == -1
+
+
+@pytest.mark.parametrize("engine", ["layers", "auto"])
+def test_lenet1989_learns_one_pattern_at_a_time(engine, rng):
+    net = models.lenet1989()
+    x = normal(rng, 40, 1, 16, 16, dtype=np.float32).clip(-1, 1)
+    labels = np.arange(40) % 10
+    loss = losses.MeanSquaredError(scale=0.1)
+    made = engines.create(net, loss, engine=engine, batch_size=1, threads=1)
+    first = made.evaluate(x, labels)
+    made.train(x, labels, np.tile(np.arange(40), 50), 1, SGD(), 0.03)
+    last = made.evaluate(x, labels)
+    assert last.loss < 0.5 * first.loss
+    assert last.errors < first.errors
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"initialiser": "zeros"}, ValueError, "initialiser: expected one of"),
+        ({"seed": -1}, ValueError, "seed: expected"),
+        ({"dtype": "float16"}, TypeError, "dtype: expected float32 or float64"),
+    ],
+)
+def test_wrong_options_of_lenet1989(options, error, text):
+    with pytest.raises(error, match=text):
+        models.lenet1989(**options)
 
 
 # --- Network ------------------------------------------------------------------------------------
