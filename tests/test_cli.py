@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import os
 import shutil
@@ -144,6 +145,12 @@ def test_defaults_are_those_of_the_library() -> None:
         assert library.optimiser.config() == SGD(recipes.MOMENTUM).config()
         with_adamw = schedules.default_for(library.loss, "adamw").config()
         assert with_adamw == library.schedule.config() | {"rate": recipes.ADAMW_RATE}
+        for size, optimiser in itertools.product((1, 3, 31, 32, 256), (SGD(0.9), AdamW())):
+            library = trainer.Trainer(
+                models.lenet5(output=output), optimiser=optimiser, batch_size=size
+            )
+            expected = recipes.rate(output, optimiser.rule.name, size)
+            assert library.schedule.rate(1) == expected
     for optimiser in (SGD(), AdamW()):
         assert optimiser.rule.weight_decay == recipes.WEIGHT_DECAYS[optimiser.rule.name]
 

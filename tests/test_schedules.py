@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lenet_fast import losses
-from lenet_fast.training import schedules
+from lenet_fast import losses, models
+from lenet_fast.training import Trainer, schedules
 from lenet_fast.training.schedules import LENET5_1998_RATES, Constant, RateList, StepDecay
 
 
@@ -52,6 +52,27 @@ def test_every_loss_has_a_default():
         assert found == pytest.approx([0.001 * 0.4 ** (epoch // 6) for epoch in range(20)])
         with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, got 'adam'"):
             schedules.default_for(loss, "adam")
+
+
+def test_the_default_is_smaller_for_small_batches():
+    for loss in (losses.MAP(), losses.CrossEntropy(), losses.MeanSquaredError()):
+        first = schedules.DEFAULT_RATES[loss.name]
+        sizes = (1, 2, 8, 31, 32, 33, 256)
+        found = [schedules.default_for(loss, batch_size=size).rate(1) for size in sizes]
+        shares = [1 / 32, 1 / 16, 1 / 4, 31 / 32, 1, 1, 1]
+        assert found == pytest.approx([first * share for share in shares], rel=1e-12)
+        assert found[4:] == [first] * 3  # to the bit
+        found = [schedules.default_for(loss, "adamw", size).rate(1) for size in (2, 8, 32, 64)]
+        assert found == pytest.approx([0.00025, 0.0005, 0.001, 0.001], rel=1e-12)
+    with pytest.raises(ValueError, match="batch_size: expected an int from 1"):
+        schedules.default_for(losses.MAP(), batch_size=0)
+
+
+def test_a_trainer_asks_for_the_rate_of_its_batches():
+    network = models.lenet5(output="softmax")
+    assert Trainer(network, batch_size=1).schedule.rate(1) == 0.01 / 32
+    assert Trainer(network).schedule.rate(1) == Trainer(network, batch_size=64).schedule.rate(1)
+    assert Trainer(network, batch_size=1, schedule=Constant(0.1)).schedule.rate(1) == 0.1
 
 
 @pytest.mark.parametrize("wrong", [0, -0.1, float("nan"), float("inf")])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli.recipes import ADAMW_RATE, DECAY_RATE, MOMENTUM, RATES, STEP, WEIGHT_DECAYS
+from lenet_fast.cli import recipes
+from lenet_fast.cli.recipes import DECAY_RATE, MOMENTUM, STEP, WEIGHT_DECAYS
 
 if TYPE_CHECKING:
     from lenet_fast.data import Splits
@@ -51,8 +52,7 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
     _fill_in_optimiser(options, given)
     if options["rates"] or options["rate"] is not None:
         return
-    sgd = options["optimiser"] == "sgd"
-    options["rate"] = RATES[options["output"]] if sgd else ADAMW_RATE
+    options["rate"] = recipes.rate(options["output"], options["optimiser"], options["batch_size"])
     if options["step"] is None:
         options["step"], options["decay_rate"] = STEP, DECAY_RATE
 

@@ -40,7 +40,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
         "lenet-fast train",
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
         "lenet-fast train --optimiser adamw --rate 0.002",
-        "lenet-fast train --batch-size 1 --momentum 0 --rate 0.0005",
+        "lenet-fast train --batch-size 1 --epochs 5",
         "lenet-fast train --resume runs/max --epochs 10",
     )
 )
@@ -53,7 +53,12 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option("--epochs", type=click.IntRange(1), metavar="N", default=EPOCHS, show_default=True)
 @click.option(
-    "--batch-size", type=click.IntRange(1), metavar="N", default=BATCH_SIZE, show_default=True
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    default=BATCH_SIZE,
+    show_default=True,
+    help="Images a step. 1: the paper's stochastic gradient, one image after the other.",
 )
 @click.option(
     "--optimiser",
@@ -66,7 +71,8 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     "--rate",
     type=float,
     help="Learning rate; given alone, it stays.  "
-    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}; times {DECAY_RATE} every {STEP} epochs]",
+    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}, less for batches below {BATCH_SIZE}, in "
+    f"proportion or, with adamw, to the root; times {DECAY_RATE} every {STEP} epochs]",
 )
 @click.option(
     "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches.""
 
 DEFAULT_RATES = {"map": 0.0007, "cross_entropy": 0.01, "mean_squared_error": 0.0025}
 """By loss, first rates that train LeNet-5 well on MNIST with batch size 32 and momentum 0.9."""
+
+DEFAULT_BATCH_SIZE = 32
+"""What those are for; a smaller batch gets a smaller rate."""
 
 ADAMW_RATE = 0.001
 """A first rate for AdamW with which LeNet-5 learns well at batch size 32, whatever the loss."""
@@ -147,7 +151,9 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     return schedule(**{key: value for key, value in config.items() if key != "type"})
 
 
-def default_for(loss: Loss, optimiser: str = "sgd") -> Schedule:
+def default_for(
+    loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
+) -> Schedule:
     """Return the schedule of a run of 20 epochs that names none: four levels, falling.
 
     Parameters
@@ -155,22 +161,30 @@ def default_for(loss: Loss, optimiser: str = "sgd") -> Schedule:
     loss : Loss
     optimiser : {"sgd", "adamw"}
         The name in the optimiser's rule.
+    batch_size : int
+        Images a step. Below 32 the rate is smaller: for SGD in proportion to the batch, for AdamW
+        to its square root.
 
     Raises
     ------
-    ValueError
-        If the loss is not one of :mod:`lenet_fast.losses`, or there is no such optimiser.
+    TypeError, ValueError
+        If the loss is not one of :mod:`lenet_fast.losses`, there is no such optimiser, or the batch
+        size is no int from 1.
 
     Examples
     --------
     >>> from lenet_fast.losses import MAP
     >>> default_for(MAP())
     StepDecay(0.0007, step=6, decay_rate=0.4)
+    >>> default_for(MAP(), batch_size=1)  # 0.0007 / 32
+    StepDecay(2.1875e-05, step=6, decay_rate=0.4)
     """
     checks.choice("optimiser", optimiser, ("sgd", "adamw"))
     if loss.name not in DEFAULT_RATES:
         raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
     rate = ADAMW_RATE if optimiser == "adamw" else DEFAULT_RATES[loss.name]
+    share = min(1, checks.integer("batch_size", batch_size, 1) / DEFAULT_BATCH_SIZE)
+    rate *= math.sqrt(share) if optimiser == "adamw" else share
     return StepDecay(rate, step=6, decay_rate=0.4)
 
 

@@ -47,7 +47,8 @@ class Trainer:
     optimiser : Optimiser, optional
         ``SGD(momentum=0.9)`` by default.
     schedule : Schedule, optional
-        :func:`lenet_fast.training.schedules.default_for` the loss and the optimiser by default.
+        :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the batch
+        size by default.
     batch_size : int, default 32
         Images a step. The last batch of an epoch may be smaller; every image is seen.
     seed : int, default 0
@@ -121,10 +122,10 @@ class Trainer:
         self.network = network
         self.loss = losses.default_for(network) if loss is None else loss
         self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
-        if schedule is None:
-            schedule = default_for(self.loss, self.optimiser.rule.name)
-        self.schedule = schedule
         self.batch_size = checks.integer("batch_size", batch_size, 1)
+        if schedule is None:
+            schedule = default_for(self.loss, self.optimiser.rule.name, self.batch_size)
+        self.schedule = schedule
         self.seed = checks.seed(seed)
         self.evaluate_train = bool(evaluate_train)
         self._checkpoint_batches = 0  # never within an epoch
