@@ -37,17 +37,18 @@ Array = np.ndarray[Any, Any]
 Runs = Mapping[str, Callable[[], list[float]]]
 
 
-def ours(name: str, network: str, threads: int) -> Train:
+def ours(name: str, network: str, threads: int, batch: int) -> Train:
     """Return one of our engines, as the trainer calls it."""
-    start = networks.fresh(network)
+    start = networks.fresh(network, batch)
     return networks.trainer(networks.create(name, start, threads), start.rate)
 
 
-def pytorch(name: str, network: str, threads: int) -> Train:
+def pytorch(name: str, network: str, threads: int, batch: int) -> Train:
     """Return PyTorch, a step at a time."""
     import torch
 
-    net = networks.PyTorch(*networks.fresh(network), channels_last=name.endswith("channels_last"))
+    start = networks.fresh(network, batch)
+    net = networks.PyTorch(*start, channels_last=name.endswith("channels_last"))
 
     def train(images: Array, labels: Array, batch: int) -> list[float]:
         torch.set_num_threads(threads)
@@ -59,10 +60,10 @@ def pytorch(name: str, network: str, threads: int) -> Train:
     return train
 
 
-def tensorflow(network: str, threads: int) -> Train:
+def tensorflow(network: str, threads: int, batch: int) -> Train:
     """Return TensorFlow, all steps in one graph."""
     tf, _ = tensorflow_network.load(threads)
-    net = tensorflow_network.TensorFlowNetwork(tf, *networks.fresh(network))
+    net = tensorflow_network.TensorFlowNetwork(tf, *networks.fresh(network, batch))
     loop = tf.function(net.train)
 
     def train(images: Array, labels: Array, batch: int) -> list[float]:
@@ -72,15 +73,15 @@ def tensorflow(network: str, threads: int) -> Train:
     return train
 
 
-def contenders(network: str, threads: int) -> dict[str, Train]:
+def contenders(network: str, threads: int, batch: int) -> dict[str, Train]:
     """Return everything that is here and takes less than a minute to begin; ours first."""
     found = {}
-    for name in networks.names():
+    for name in networks.names(batch):
         if not name.endswith("compile"):
             make = pytorch if name in PYTORCH else ours
-            found[name] = make(name, network, threads)
+            found[name] = make(name, network, threads, batch)
     if installed("tensorflow"):
-        found["TensorFlow"] = tensorflow(network, threads)
+        found["TensorFlow"] = tensorflow(network, threads, batch)
     return found
 
 
@@ -143,7 +144,7 @@ def main() -> None:
     labels = train.labels.astype(np.int64)
     runs = {
         name: partial(run, train.images, labels, batch)
-        for name, run in contenders(options.network, threads).items()
+        for name, run in contenders(options.network, threads, batch).items()
     }
     verify(runs)
     before = peak()

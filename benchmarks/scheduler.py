@@ -39,7 +39,7 @@ class Scheduler:
     """Measures a group when its first member asks, and forgets it when another group begins."""
 
     def __init__(self) -> None:
-        self._name: object = None
+        self._key: object = None
         self._group = rounds.Group({}, None, None)
 
     def timing(
@@ -48,9 +48,15 @@ class Scheduler:
         name: object,
         contender: str,
         make: Callable[[str], Contender],
+        measure: Callable[[list[Contender]], rounds.Group] | None = None,
     ) -> tuple[rounds.Timing, rounds.Group]:
-        """Return a contender's timing and its group's; `name` is what the group's tests share."""
-        if name != self._name:
+        """Return a contender's timing and its group's.
+
+        `name` is what the group's tests share; `measure` what lets them take turns, by default for
+        as long as the options say.
+        """
+        key = (request.node.originalname, name)
+        if key != self._key:
             chosen: list[str] = [
                 str(item.callspec.params["contender"])
                 for item in request.session.items
@@ -66,9 +72,8 @@ class Scheduler:
                     made.append(make(each))
                 except Exception as error:
                     failed[each] = rounds.Timing(error=error)
-            self._group = rounds.measure(
-                made, float(option.benchmark_max_time), option.benchmark_min_rounds
-            )
+            seconds, at_least = float(option.benchmark_max_time), option.benchmark_min_rounds
+            self._group = measure(made) if measure else rounds.measure(made, seconds, at_least)
             self._group.timings.update(failed)
-            self._name = name
+            self._key = key
         return self._group.timings[contender], self._group

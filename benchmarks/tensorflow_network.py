@@ -27,7 +27,7 @@ def contender(work: Work, count: int) -> Contender:
     image, 3,800 against 3,200.
     """
     tf, info = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh(work.network))
+    net = TensorFlowNetwork(tf, *networks.fresh(work.network, work.batch))
     if not work.trains:
         predict = tf.function(net.outputs, jit_compile=work.batch == 1)
         predict = predict.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
@@ -46,7 +46,7 @@ def lite_contender(work: Work, count: int) -> Contender:
     All of its operations are XNNPACK's, which the interpreter takes of itself.
     """
     tf, _ = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh(work.network))
+    net = TensorFlowNetwork(tf, *networks.fresh(work.network, work.batch))
     outputs = tf.function(net.outputs)
     graph = outputs.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], net.module)

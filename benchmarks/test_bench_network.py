@@ -19,7 +19,7 @@ THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 CASES = [
     pytest.param(work.name, name, id=f"{work.name}-{name}")
     for work in WORKS
-    for name in [*networks.names(), *peers.names(work)]
+    for name in [*networks.names(work.batch), *peers.names(work)]
 ]
 
 

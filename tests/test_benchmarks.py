@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 from helpers import missing
 
-from benchmarks import baselines, epochs, peers
+import benchmarks.latency
+from benchmarks import baselines, epochs, lenet1989, peers
 from lenet_fast import backends, cli, models
 from lenet_fast.bench import (
     contenders,
     counts,
+    latency,
     machine,
     networks,
     pictures,
@@ -144,14 +146,42 @@ def test_a_wrong_answer_is_seen(wrong: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("work", networks.WORKS, ids=lambda work: work.name)
 def test_every_contender_of_the_network_is_right(work: networks.Work) -> None:
-    for name in networks.names():
+    for name in networks.names(work.batch):
         if not name.endswith("compile"):  # a minute each
             each = networks.make(name, work, 1)
             with each.around():
                 each.check(each.run())
 
 
-@pytest.mark.parametrize("name", ["training, batch 256", "plain: training, batch 32"])
+def test_of_batches_of_one_the_slow_ones_do_a_part() -> None:
+    work = networks.BY_NAME["plain: training, batch 1"]
+    assert (work.part, networks.BY_NAME["one image"].part) == (32, 1)
+    assert networks.BY_NAME["training, batch 32"].part == 768
+    slow = networks.make("layers numpy", work, 1)
+    assert slow.scale == work.images / 32
+    losses = slow.run()
+    assert len(losses) == 32
+    fast = next(name for name in networks.names(1) if name.startswith("online"))
+    each = networks.make(fast, work, 1)
+    assert each.scale == 1
+    found = each.run()
+    assert len(found) == work.images
+    each.check(found)
+    each.check(losses)
+    for wrong in (found[:-1], found[:31], [*found[:-1], math.nan]):
+        with pytest.raises(WrongAnswerError, match="expected losses"):
+            each.check(wrong)
+    assert networks.fresh("plain", 1).rate == networks.RATES["plain"] / 32
+    assert networks.fresh("plain", 256).rate == networks.RATES["plain"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("training, batch 256", "plain: training, batch 32"),
+        *("training, batch 1", "plain: training, batch 1"),
+    ],
+)
 def test_a_network_that_learns_otherwise_is_seen(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,18 +205,49 @@ def test_peers_know_both_networks() -> None:
 
 
 def test_names_of_contenders() -> None:
-    """The lane engine comes with every instruction set; the short version takes that in use."""
+    """The engine of a batch comes with every instruction set; the short version takes that in use.
+
+    It is the lane engine for many images, and the online engine for one.
+    """
     if not backends.available()["cython"].usable:
         missing("the cython backend cannot be used")
     module = backends.get("cython")
-    found = [name for name in networks.names() if name.startswith("lanes cython")]
-    assert found == [f"lanes cython {isa}" for isa in module.instruction_sets()[::-1]]
-    for name in found:
-        engine = networks.ours(name, networks.BY_NAME["one image"], 1)
-        assert engine.info == {"backend": "cython", "engine": "lanes", "isa": name.split()[-1]}
-    assert sum(map(suite._usual, found)) == 1
-    assert suite._usual(f"lanes cython {module.isa()}")
-    assert {"layers cython", "layers numpy"} <= {*filter(suite._usual, networks.names())}
+    for batch, fast, other in ((1, "online", "lanes"), (32, "lanes", "online")):
+        names = networks.names(batch)
+        assert not [name for name in names if name.startswith(other)]
+        found = [name for name in names if name.startswith(f"{fast} cython")]
+        assert found == [f"{fast} cython {isa}" for isa in module.instruction_sets()[::-1]]
+        for name in found:
+            engine = networks.ours(name, networks.BY_NAME["one image"], 1)
+            assert engine.info == {"backend": "cython", "engine": fast, "isa": name.split()[-1]}
+        assert sum(map(suite._usual, found)) == 1
+        assert suite._usual(f"{fast} cython {module.isa()}")
+        assert {"layers cython", "layers numpy"} <= {*filter(suite._usual, names)}
+    assert not networks.has_engine("online", "numpy")
+    assert networks.has_engine("layers", "numpy")
+
+
+def test_latency_is_that_of_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = latency.names()
+    assert [work.name for work in latency.LATENCIES] == ["one image", "plain: one image"]
+    assert not [name for name in names if not name.startswith(("online", "PyTorch eager"))]
+    mine = [name for name in names if name.startswith("online")]
+    if backends.available()["cython"].usable:
+        sets = backends.get("cython").instruction_sets()[::-1]
+        assert mine[: len(sets)] == [f"online cython {isa}" for isa in sets]
+    for work in latency.LATENCIES:
+        assert {*mine} <= {*benchmarks.latency.names(work)}
+        for name in mine:
+            each = latency.make(name, work)
+            _, backend, *sets = name.split()
+            with each.around():
+                assert backends.current() == backend
+                outputs = each.run()
+            assert outputs.shape == (10,)
+            each.check(outputs)
+            with pytest.raises(WrongAnswerError, match=name):
+                each.check(outputs + 1)
+            assert each.info["isa"] == (sets[0] if sets else None)
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:
@@ -236,6 +297,32 @@ def test_contenders_take_turns_and_the_wrong_one_has_none() -> None:
     assert group.timings["a"].info == {"backend": "a"}
     assert len(group.timings["a"].samples) == len(group.timings["b"].samples) == 4
     assert min(group.timings["b"].samples) > 10 * min(group.timings["a"].samples)
+    assert isinstance(group.timings["wrong"].error, WrongAnswerError)
+    assert group.timings["wrong"].samples == []
+
+
+@pytest.mark.usefixtures("no_probe")
+def test_single_calls_take_turns_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_BLOCK", 3)
+    calls: list[str] = []
+
+    def contender(name: str, right: bool = True) -> Contender:
+        def check(value: object) -> None:
+            if not right:
+                raise WrongAnswerError(name)
+
+        return Contender(name, functools.partial(calls.append, name), check, info={"backend": name})
+
+    made = [contender("a"), contender("wrong", right=False), contender("b")]
+    group = rounds.measure_calls(made, 7)
+    assert calls[:5] == ["a", "a", "wrong", "b", "b"]  # checked, and once more, warm
+    first = ["a"] * 8 + ["b"] * 8  # of each turn five do not count
+    assert calls[5:] == [*first, *first[::-1], *["a"] * 6, *["b"] * 6]
+    for name in "ab":
+        timing = group.timings[name]
+        assert len(timing.samples) == timing.info["calls"] == 7
+        assert sorted(timing.samples)[-2] <= timing.info["p99"] <= max(timing.samples)
+        assert timing.info["backend"] == name
     assert isinstance(group.timings["wrong"].error, WrongAnswerError)
     assert group.timings["wrong"].samples == []
 
@@ -297,6 +384,21 @@ def test_network_rows_are_images_a_second() -> None:
     # 10^10 operations a second, of two cores with 2.5 * 10^10 each.
     assert "| training | layers cython | 2 | 5,000 | 200 | 2.00 x | 20 % |" in text
     assert "| training | JAX | all | 1,250 | 800 | 0.50 x |  |" in text
+
+
+def test_latencies_are_microseconds() -> None:
+    rows = [
+        Row("latency", "one image", "float32", name, took, {"calls": 10_000, "p99": 3 * took})
+        for name, took in (("PyTorch eager", 4e-4), ("online cython x", 2e-5))
+    ]
+    text = report.markdown(run_of(*rows))
+    assert "## The latency of one image\n\nOf 10,000 calls each" in text
+    lines = [line for line in text.splitlines() if line.startswith("| one image")]
+    assert lines == [
+        "| one image | online cython x | 20.0 | 60.0 | 20 x |",
+        "| one image | PyTorch eager | 400.0 | 1,200.0 | 1.0 x |",
+    ]
+    assert "latency" not in report.markdown(run_of(*STEPS))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"benchmarks": [{"stats": {}}]}'])
@@ -376,11 +478,35 @@ def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) 
     assert [row.row for row in found.whole] == ["training, batch 256", "evaluation, batch 1000"]
 
 
+def test_a_profile_of_the_online_engine_has_weights_on_the_way_back(one_profile: str) -> None:
+    if not networks.has_engine("online", one_profile):
+        missing(f"{one_profile} has no kernels for the online engine")
+    found = profile.measure("plain", one_profile, 1e-4, "online")
+    network = networks.fresh("plain").network
+    assert (found.seconds[:, 0] > 0).all()
+    by_name = dict(zip(found.layers, zip(found.seconds, found.counts, strict=True), strict=True))
+    for name in ("C1", "C3"):
+        seconds, counted = by_name[name]
+        assert seconds[2] > 0
+        assert counted[2] == counted[0]
+    for name in ("C5", "F6", "OUTPUT"):
+        seconds, counted = by_name[name]
+        assert seconds[1] > 0 == seconds[2]
+        assert tuple(counted) == (counted[0], 2 * counted[0], 0)
+    assert found.counts.sum() == counts.of(network, training=True)
+    assert [row.row for row in found.whole] == ["training, batch 1", "one image"]
+    text = profile.markdown([found])
+    assert "The online engine in training, one thread, batch 1, float32" in text
+    assert "| back, us |" in text
+    assert "updated" in text
+
+
 def test_a_profile_is_a_table_that_can_be_read() -> None:
     info = {"images": 1000, "flops": 2 * 10**8, "peak_before": 1e11, "peak_after": 1e11}
     one = profile.Profile(
         "plain",
         "a backend",
+        "lanes",
         ("C1", "C1.squash"),
         np.array([[2e-6, 0, 4e-6], [1e-6, 5e-7, 0]]),
         np.array([[50_000, 0, 50_000], [0, 0, 0]]),
@@ -407,8 +533,10 @@ def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> No
         cli.main(["bench", "--profile", "--backend", one_profile, "--seconds", "0.001"])
     out, err = capsys.readouterr()
     assert exit_info.value.code == 0, err
-    assert out.count("| C3.squash ") == 2
+    online = networks.has_engine("online", one_profile)
+    assert out.count("| C3.squash ") == 2 + 2 * online
     assert out.count("\ntraining, batch 256: ") == 2
+    assert out.count("\ntraining, batch 1: ") == out.count("\none image: ") == 2 * online
     assert "Peak of the core: 100 Gflop/s" in out
     assert "1,131,960 madds" in out
 
@@ -441,15 +569,15 @@ def test_a_profile_of_an_engine_that_is_wrong_is_refused(
     assert "expected losses" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("network", networks.NETWORKS)
+@pytest.mark.parametrize(("network", "batch"), [("1998", 32), ("plain", 32), ("plain", 1)])
 def test_epochs_lets_all_begin_with_the_same_losses(
-    network: str, monkeypatch: pytest.MonkeyPatch
+    network: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(epochs, "installed", lambda library: False)  # TensorFlow takes a while
-    images, _, labels = networks.examples(96)
+    images, _, labels = networks.examples(3 * batch)
     runs = {
-        name: functools.partial(run, images, labels, 32)
-        for name, run in epochs.contenders(network, 1).items()
+        name: functools.partial(run, images, labels, batch)
+        for name, run in epochs.contenders(network, 1, batch).items()
     }
     epochs.verify(runs)
     seconds = epochs.measure(runs, rounds=1)
@@ -464,6 +592,59 @@ def test_the_table_of_epochs() -> None:
     assert "lanes is faster" in lines[0]
     assert lines[2] == "| lanes 2 | 10.0 | 6,000 | 150 % | 0.50 x |"
     assert lines[4] == "| layers | 30.0 | 2,000 | 50 % | 1.50 x |"
+
+
+@pytest.mark.usefixtures("no_probe")
+def test_latency_alone_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(peers, "installed", lambda library: False)
+    benchmarks.latency.main(["--network", "plain", "--calls", "20"])
+    out = capsys.readouterr().out
+    assert "Of 20 calls each" in out
+    lines = [line for line in out.splitlines() if line.startswith("| plain: one image")]
+    assert len(lines) == len(latency.names())
+    monkeypatch.setitem(contenders.TOLERANCE, "float32", -1.0)
+    with pytest.raises(SystemExit, match=r"plain: one image: .*wrong by"):
+        benchmarks.latency.main(["--network", "plain", "--calls", "20"])
+    with pytest.raises(SystemExit):
+        benchmarks.latency.main(["--calls", "0"])
+    assert "--calls: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_the_digits_of_1989() -> None:
+    train = networks.data.load("sample").train
+    x, labels = lenet1989.digits(train, 7_291, 0)
+    assert x.shape == (7_291, 1, 16, 16)
+    assert x.dtype == np.float32
+    assert x.min() == -1
+    assert 0.9 < x.max() <= 1
+    assert (labels[:-5_000] == labels[5_000:]).all()  # there are 5,000
+    few, others = lenet1989.digits(train, 50, 0), lenet1989.digits(train, 50, 1)
+    np.testing.assert_array_equal(few[0], x[:50])
+    assert (few[0] != others[0]).any()
+
+
+def test_the_run_of_1989(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(lenet1989, "TRAIN", 200)
+    backend = next((b for b in backends.NAMES if networks.has_engine("online", b)), None)
+    if backend is None:
+        missing("no backend has kernels for the online engine")
+    options = ["--dataset", "sample", "--passes", "2", "--steps", "40", "--backend", str(backend)]
+    lenet1989.main(options)
+    out = capsys.readouterr().out
+    assert "sample-train: 200 digits to learn from" in out
+    assert "| online engine |" in out
+    assert ("| PyTorch eager |" in out) == contenders.installed("torch")
+    assert "learned: " in out
+    x, labels = lenet1989.digits(networks.data.load("sample").train, 40, 0)
+    with pytest.raises(SystemExit, match="planted: expected the losses"):
+        lenet1989.verify("planted", [1.0] * 40, x, labels)
+
+
+def test_the_table_of_1989() -> None:
+    lines = lenet1989.table(1e-5, 1e-3).splitlines()
+    assert lines[2] == "| online engine | 10.0 | 1.7 | 1.0 |"
+    assert lines[3] == "| PyTorch eager | 1,000.0 | 167.7 | 100.0 |"
+    assert len(lenet1989.table(1e-5, None).splitlines()) == 3
 
 
 def test_the_suite_writes_results_that_the_report_reads(tmp_path: Path) -> None:

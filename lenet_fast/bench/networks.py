@@ -4,13 +4,15 @@ There are two: LeNet-5 of 1998 (table of connections, trainable sub-sampling, RB
 the plain one (all connections, average pooling, softmax, cross-entropy). Every contender starts
 from the same weights. Training counts only if the losses of its first steps are those of the
 reference; prediction, if the outputs are. Ours trains as its trainer does, on bytes; the others
-have the images prepared for them.
+have the images prepared for them. At one image at a time, who needs a call for each step does a
+part of the steps, and what it took is scaled.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from lenet_fast import backends, data, engines, losses, models
 from lenet_fast.bench import counts
 from lenet_fast.bench.contenders import Contender, WrongAnswerError, compare, installed
 from lenet_fast.checks import Array
-from lenet_fast.engines import Engine
+from lenet_fast.engines import Engine, Unsupported
 from lenet_fast.layers import Conv2D
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -37,9 +39,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
 """What :func:`lenet_fast.models.lenet5` is told."""
 
 RATES = {"1998": 0.0005, "plain": 0.02}
+"""For batches of 32 and more; a smaller batch gets as much less."""
 MOMENTUM = 0.9
 TOLERANCE = 1e-4
 """Of the losses: rounding grows from step to step."""
+PART = 32
+"""Steps of one image, by those that need a call for each; and losses that are compared."""
 
 PYTORCH = ("PyTorch eager", "PyTorch channels_last", "PyTorch compile")
 
@@ -63,6 +68,11 @@ class Work:
     network: str = "1998"
 
     @property
+    def part(self) -> int:
+        """How many of the images those go through that need a call for each step."""
+        return min(self.images, PART) if self.batch == 1 else self.images
+
+    @property
     def parts(self) -> list[tuple[Array, Array]]:
         """Images, prepared, and labels of each batch."""
         _, x, labels = examples(self.images)
@@ -78,12 +88,14 @@ class Work:
 WORKS = (
     Work("training, batch 256", 256, 768, True),
     Work("training, batch 32", 32, 768, True),
-    Work("training, batch 1", 1, 32, True),
+    Work("training, batch 1", 1, 1024, True),
     Work("evaluation, batch 1000", 1000, 1000, False),
     Work("one image", 1, 1, False),
     Work("plain: training, batch 256", 256, 768, True, "plain"),
     Work("plain: training, batch 32", 32, 768, True, "plain"),
+    Work("plain: training, batch 1", 1, 1024, True, "plain"),
     Work("plain: evaluation, batch 1000", 1000, 1000, False, "plain"),
+    Work("plain: one image", 1, 1, False, "plain"),
 )
 BY_NAME = {work.name: work for work in WORKS}
 
@@ -95,10 +107,10 @@ def examples(n: int) -> tuple[Array, Array, Array]:
     return train.images, data.prepare(train.images), train.labels.astype(np.int64)
 
 
-def fresh(name: str = "1998") -> Start:
+def fresh(name: str = "1998", batch: int = 32) -> Start:
     """Return one of NETWORKS as everyone starts with it, its loss, and the rate to train it at."""
     network = models.lenet5(**NETWORKS[name])
-    return Start(network, losses.default_for(network), RATES[name])
+    return Start(network, losses.default_for(network), RATES[name] * min(1, batch / 32))
 
 
 def table(network: Network) -> Array | None:
@@ -129,13 +141,14 @@ def contender(
     name : str
     work : Work
     step : callable
-        From images and labels to the mean loss, having trained; or from images to outputs.
+        From images and labels to the mean loss, having trained; or from images to outputs. Of
+        training one image at a time it gets ``work.part`` images.
     convert : callable
         From the outputs to an array.
     around, info
         As for :class:`Contender`.
     """
-    parts = work.parts
+    parts = work.parts[: math.ceil(work.part / work.batch)]
     if work.trains:
         train: Any = step
 
@@ -148,19 +161,28 @@ def contender(
         def run() -> Any:
             return [predict(x) for x, _ in parts]
 
-    return Contender(name, run, checker(name, work, convert), around, info=info)
+    scale = work.images / work.part
+    return Contender(name, run, checker(name, work, convert), around, scale, info)
 
 
 def checker(
     name: str, work: Work, convert: Callable[[Any], Array] = np.asarray
 ) -> Callable[[Any], None]:
-    """Return the check of what a contender's run returned: a loss, or outputs, for each batch."""
+    """Return the check of what a contender's run returned: a loss, or outputs, for each batch.
+
+    The losses of the first batches are compared, those of the others must be there and finite.
+    """
 
     def check(value: Any) -> None:
         if work.trains:
-            found = np.asarray([float(one) for one in value])
-            if not np.allclose(found, expected(work), rtol=TOLERANCE):
-                raise WrongAnswerError(f"{name}: expected losses {expected(work)}, got {found}")
+            found, right = np.asarray([float(one) for one in value]), expected(work)
+            first = found[: len(right)]
+            if not (
+                len(found) in {math.ceil(n / work.batch) for n in (work.part, work.images)}
+                and np.allclose(first, right, rtol=TOLERANCE)
+                and np.isfinite(found).all()
+            ):
+                raise WrongAnswerError(f"{name}: expected losses {right}, got {found}")
         else:
             found = np.concatenate([convert(one) for one in value])
             compare(name, (found,), (expected(work),), "float32")
@@ -173,28 +195,43 @@ def expected(work: Work) -> Array:
     """Return the losses, or the outputs, of the reference."""
     made = ours("layers numpy", work, threads=1)
     with made.around():
-        return np.concatenate([np.atleast_1d(one) for one in made.run()])
+        found = made.run()
+    return np.concatenate([*map(np.atleast_1d if work.trains else np.atleast_2d, found)])
 
 
-def names() -> list[str]:
-    """Return the contenders that are here: each engine on each backend, and PyTorch.
+def names(batch: int) -> list[str]:
+    """Return the contenders that are here: engines on each backend, and PyTorch.
 
-    The lane engine is one for each instruction set of the compiled backend, the best first.
+    Parameters
+    ----------
+    batch : int
+        Images at a time. For one it is the online engine, for more the lane engine, as users get
+        them; the engine that goes by layers is there for both. The first two are one for each
+        instruction set of the compiled backend, the best first.
     """
+    fast = "online" if batch == 1 else "lanes"
     found = []
-    for engine in engines.NAMES:
+    for engine in (fast, "layers"):
         for backend, state in backends.available().items():
-            if engine == "auto" or not state.usable:
+            if not state.usable:
                 continue
             sets = backends.get(backend).instruction_sets()[::-1] if backend == "cython" else ()
-            here = [f"{engine} {backend} {isa}" for isa in sets if engine == "lanes"]
-            with contextlib.suppress(ValueError, ImportError):  # an engine may not have a backend
-                create(f"{engine} {backend}", fresh(), threads=1).close()
+            here = [f"{engine} {backend} {isa}" for isa in sets if engine == fast]
+            if has_engine(engine, backend):
                 found += here or [f"{engine} {backend}"]
     if installed("torch"):
         compiler = os.environ.get("CXX", "g++")
         found += PYTORCH if shutil.which(compiler) else PYTORCH[:2]
     return found
+
+
+def has_engine(engine: str, backend: str) -> bool:
+    """Return whether a backend has the kernels for an engine."""
+    try:
+        create(f"{engine} {backend}", fresh(), threads=1).close()
+    except (Unsupported, ImportError, AttributeError):
+        return False
+    return True
 
 
 def make(name: str, work: Work, threads: int) -> Contender:
@@ -213,16 +250,24 @@ def create(name: str, start: Start, threads: int) -> Engine:
 
 def ours(name: str, work: Work, threads: int) -> Contender:
     """Return one of our engines on one of our backends."""
-    start = fresh(work.network)
+    start = fresh(work.network, work.batch)
     engine = create(name, start, threads)
     engine_name, backend, *sets = name.split()
     isa = [*sets, backends.get(backend).isa()][0] if backend == "cython" else None
     info: dict[str, Any] = {"backend": backend, "engine": engine_name, "isa": isa}
     if not work.trains:
-        return contender(name, work, engine.predict, **info)
-    images, _, labels = examples(work.images)
+        predict = engine.predict if work.batch > 1 else _one(engine)
+        return contender(name, work, predict, np.atleast_2d, **info)
+    count = work.part if engine_name == "layers" else work.images
+    images, _, labels = (array[:count] for array in examples(work.images))
     run = partial(trainer(engine, start.rate), images, labels, work.batch)
-    return Contender(name, run, checker(name, work), info=info)
+    scale = work.images / count
+    return Contender(name, run, checker(name, work), scale=scale, info=info)
+
+
+def _one(engine: Engine) -> Predict:
+    """Return what gives an engine the first image as such, not a batch of one."""
+    return lambda x: engine.predict_one(x[0])
 
 
 def trainer(engine: Engine, rate: float) -> Train:
@@ -240,7 +285,7 @@ def pytorch(name: str, work: Work, threads: int) -> Contender:
     """Return PyTorch, eager, with its other memory layout, or compiled."""
     import torch
 
-    net = PyTorch(*fresh(work.network), channels_last=name.endswith("channels_last"))
+    net = PyTorch(*fresh(work.network, work.batch), channels_last=name.endswith("channels_last"))
     if name.endswith("compile"):
         net.compile()
 
@@ -337,5 +382,5 @@ class PyTorch:
 
     def predict(self, x: Array) -> Any:
         """Return the outputs for a batch."""
-        with self._torch.no_grad():
+        with self._torch.inference_mode():
             return self._outputs(self._laid_out(self._torch.from_numpy(x)))

@@ -1,4 +1,4 @@
-"""Where the time of the lane engine goes: by layer and direction, beside what the core could do."""
+"""Where the time of an engine goes: by layer and direction, beside what the core could do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,17 +15,46 @@ from lenet_fast.bench import counts, machine, networks, rounds
 from lenet_fast.bench.contenders import Contender, WrongAnswerError
 from lenet_fast.bench.report import Row, percent
 from lenet_fast.checks import Array
-from lenet_fast.engines import LanesEngine
+from lenet_fast.engines import LanesEngine, OnlineEngine, Unsupported
 
-BATCH = 256
+IMAGES = 256
+"""In a call of either engine: one batch, or as many of one."""
 
-_DIRECTIONS = ("forward", "to the input", "to the weights")
-_WORKS = ("training, batch 256", "evaluation, batch 1000")
-_NOTE = (
+
+class _Kind(NamedTuple):
+    """What differs between the engines."""
+
+    make: type[LanesEngine]
+    batch: int
+    directions: tuple[str, str, str]
+    works: tuple[str, str]
+    note: str
+
+
+_BEGINNING = (
     "us: microseconds an image. madds: multiply-adds an image, of convolutions, dense layers and\n"
-    "distances. peak: their share of what the core could do in that time. Reading the images, the\n"
-    "loss, with the way back through an RBF layer, and the update count in the last lines alone."
+    "distances. peak: their share of what the core could do in that time. "
 )
+_KINDS = {
+    "lanes": _Kind(
+        LanesEngine,
+        IMAGES,
+        ("forward", "to the input", "to the weights"),
+        ("training, batch 256", "evaluation, batch 1000"),
+        f"{_BEGINNING}Reading the images, the\nloss, with the way back through an RBF layer, "
+        "and the update count in the last lines alone.",
+    ),
+    "online": _Kind(
+        OnlineEngine,
+        1,
+        ("forward", "back", "to the weights"),
+        ("training, batch 1", "one image"),
+        f"{_BEGINNING}The weights are updated as\nsoon as their gradient is there, which counts "
+        "to the weights; dense layers do all of that on\nthe way back. Reading the images and the "
+        "loss count in the last lines alone.",
+    ),
+}
+ENGINES = tuple(_KINDS)
 
 
 @dataclass(frozen=True)
@@ -37,19 +67,23 @@ class Profile:
         One of :data:`lenet_fast.bench.networks.NETWORKS`.
     engine : str
         What ran, in words.
+    kind : str
+        One of `ENGINES`.
     layers : tuple of str
     seconds : ndarray (layers, 3)
-        An image: forward, to the input, to the weights.
+        An image: forward, to the input, to the weights. The online engine goes both ways at once
+        where the last is 0.
     counts : ndarray (layers, 3)
         Multiply-adds an image, likewise.
     peak : float or None
         Operations a second of one core.
     whole : tuple of Row
-        Training and evaluation.
+        Training and evaluation, or prediction.
     """
 
     network: str
     engine: str
+    kind: str
     layers: tuple[str, ...]
     seconds: Array
     counts: Array
@@ -57,7 +91,9 @@ class Profile:
     whole: tuple[Row, ...]
 
 
-def measure(network: str, backend: str | None = None, seconds: float = 0.05) -> Profile:
+def measure(
+    network: str, backend: str | None = None, seconds: float = 0.05, engine: str = "lanes"
+) -> Profile:
     """Profile one network on one thread.
 
     Parameters
@@ -68,18 +104,24 @@ def measure(network: str, backend: str | None = None, seconds: float = 0.05) -> 
         By default the current one.
     seconds : float
         For each layer, at least.
+    engine : {"lanes", "online"}
 
     Raises
     ------
     lenet_fast.engines.Unsupported
-        If the backend has no kernels for the lane engine.
+        If the backend has no kernels for the engine.
     WrongAnswerError
         If the engine learns or predicts otherwise than the reference.
     """
     backend = backends.current() if backend is None else backend
-    start = networks.fresh(network)
-    engine = LanesEngine(start.network, start.loss, backend=backend, threads=1)
-    images, _, labels = networks.examples(BATCH)
+    kind = _KINDS[engine]
+    if not networks.has_engine(engine, backend):
+        raise Unsupported(
+            f"backend: expected one with kernels for the {engine} engine, got {backend}"
+        )
+    start = networks.fresh(network, kind.batch)
+    runs = kind.make(start.network, start.loss, backend=backend, threads=1)
+    images, _, labels = networks.examples(IMAGES)
     taken: list[Array] = []
 
     def check(value: Array) -> None:
@@ -88,14 +130,14 @@ def measure(network: str, backend: str | None = None, seconds: float = 0.05) -> 
             raise WrongAnswerError(f"profile: expected seconds, got {value}")
 
     def run() -> Array:
-        taken.append(engine.profile(images, labels))
+        taken.append(runs.profile(images, labels))
         return taken[-1]
 
     prefix = "" if network == "1998" else f"{network}: "
-    works = {name: networks.BY_NAME[f"{prefix}{name}"] for name in _WORKS}
+    works = {name: networks.BY_NAME[f"{prefix}{name}"] for name in kind.works}
     made = [
         # In a group names must differ.
-        dataclasses.replace(networks.ours(f"lanes {backend}", work, 1), name=name)
+        dataclasses.replace(networks.ours(f"{engine} {backend}", work, 1), name=name)
         for name, work in works.items()
     ]
     made.append(Contender("profile", run, check))
@@ -104,25 +146,36 @@ def measure(network: str, backend: str | None = None, seconds: float = 0.05) -> 
         if timing.error is not None:
             raise timing.error
     probes = [probe.float32 for probe in (group.before, group.after) if probe]
+    spent = np.median(taken, axis=0) / IMAGES
+    counted = np.array(counts.by_layer(start.network))
+    fused = (spent[:, 2] == 0) & (spent[:, 1] > 0)
+    counted[fused, 1] += counted[fused, 2]
+    counted[fused, 2] = 0
     return Profile(
         network=network,
         engine=f"{backend}, {backends.get(backend).describe()}",
+        kind=engine,
         layers=tuple(layer.name for layer in start.network.layers),
-        seconds=np.median(taken, axis=0) / BATCH,
-        counts=np.array(counts.by_layer(start.network)),
+        seconds=spent,
+        counts=counted,
         peak=sum(probes) / len(probes) if probes else None,
-        whole=tuple(_row(name, work, group) for name, work in works.items()),
+        whole=tuple(_row(engine, name, work, group) for name, work in works.items()),
     )
 
 
-def _row(name: str, work: networks.Work, group: rounds.Group) -> Row:
+def _row(engine: str, name: str, work: networks.Work, group: rounds.Group) -> Row:
     info = {"images": work.images, "flops": work.flops, **group.info("float32")}
-    return Row("network", name, "float32", "lanes", median(group.timings[name].samples), info)
+    return Row("network", name, "float32", engine, median(group.timings[name].samples), info)
 
 
 def markdown(profiles: list[Profile]) -> str:
-    """Return tables of profiles, and what they mean."""
-    return "\n".join([*map(_one, profiles), _NOTE, ""])
+    """Return tables of profiles, and what they mean, one engine after the other."""
+    parts = []
+    for kind in ENGINES:
+        found = [profile for profile in profiles if profile.kind == kind]
+        if found:
+            parts += [*map(_one, found), _KINDS[kind].note, ""]
+    return "\n".join(parts)
 
 
 def _one(profile: Profile) -> str:
@@ -130,7 +183,7 @@ def _one(profile: Profile) -> str:
     seconds, counted = (
         np.vstack([table, table.sum(axis=0)]) for table in (profile.seconds, profile.counts)
     )
-    head = ([f"{name}, us", "madds", "peak"] for name in _DIRECTIONS)
+    head = ([f"{name}, us", "madds", "peak"] for name in _KINDS[profile.kind].directions)
     rows = [["layer", *itertools.chain(*head)]]
     for name, times, numbers in zip(names, seconds, counted, strict=True):
         cells = (_cells(*cell, profile.peak) for cell in zip(times, numbers, strict=True))
@@ -141,7 +194,11 @@ def _one(profile: Profile) -> str:
         peak = f"{profile.peak / 1e9:.0f} Gflop/s"
         peak += ", which moved by more than 15 %" * profile.whole[0].moved
     name = "LeNet-5 of 1998" if profile.network == "1998" else f"The {profile.network} LeNet-5"
-    about = f"The lane engine in training, one thread, batch {BATCH}, float32: {profile.engine}."
+    title = "lane" if profile.kind == "lanes" else profile.kind
+    about = (
+        f"The {title} engine in training, one thread, batch {_KINDS[profile.kind].batch}, "
+        f"float32: {profile.engine}."
+    )
     whole = (f"all layers: {time} us, {count} madds{_of_peak(share)}", *map(_whole, profile.whole))
     lines = [f"## {name}", "", about, f"Peak of the core: {peak}.", "", *_aligned(rows), "", *whole]
     return "\n".join([*lines, ""])

@@ -36,9 +36,10 @@ _NOTES = (
 
 _NETWORK_NOTES = (
     "In float32: LeNet-5 of 1998, and the plain one (all connections, average pooling, softmax, "
-    "cross-entropy). Ours trains on bytes, the others on images that were prepared for them. Of "
-    "the peak: by the multiply-adds of convolutions, dense layers and distances alone, of so many "
-    "cores as there are threads."
+    "cross-entropy). Ours trains on bytes, the others on images that were prepared for them. "
+    "Training at batch 1: who needs a call for each step made 32 of them, scaled. Of the peak: by "
+    "the multiply-adds of convolutions, dense layers and distances alone, of so many cores as "
+    "there are threads."
 )
 
 WAYS = ("original", "SciPy", "modified")
@@ -49,7 +50,7 @@ PEERS = "PyTorch"
 class Row:
     """The median seconds of one contender at one piece of work."""
 
-    kind: str  # "step" or "network"
+    kind: str  # "step", "network" or "latency"
     row: str  # "C1 forward", "training, batch 256"
     dtype: str
     contender: str
@@ -186,7 +187,7 @@ def markdown(run: Run) -> str:
     """Return the whole report."""
     parts = [_heading(run), _published(run)]
     parts += [_steps(run, dtype) for dtype in ("float32", "float64")]
-    parts.append(_networks(run))
+    parts += [_networks(run), latencies(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -314,6 +315,28 @@ def _networks(run: Run) -> str:
         "of the peak",
     ]
     return f"## The whole network\n\n{_NETWORK_NOTES}\n\n{_table(head, body)}"
+
+
+def latencies(run: Run) -> str:
+    """Return the table of single predictions, if there were any."""
+    body, calls = [], 0
+    for line in lines(run, "latency"):
+        for row in sorted(line.rows.values(), key=lambda row: row.seconds):
+            calls = row.info["calls"]
+            body.append(
+                [
+                    _name(line),
+                    row.contender,
+                    f"{1e6 * row.seconds:,.1f}",
+                    f"{1e6 * row.info['p99']:,.1f}",
+                    _times(line.peer.seconds if line.peer else None, row.seconds),
+                ]
+            )
+    if not body:
+        return ""
+    head = ["work", "by", "median, us", "99th percentile, us", "against PyTorch"]
+    text = f"Of {calls:,} calls each, from Python and from array to array; contenders took turns."
+    return f"## The latency of one image\n\n{text}\n\n{_table(head, body)}"
 
 
 def percent(share: float | None) -> str:

@@ -6,11 +6,14 @@ milliseconds each, all meet its good and bad moments, so that their medians can 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from lenet_fast.bench import machine
 from lenet_fast.bench.contenders import Contender
@@ -21,6 +24,13 @@ MOST_ROUNDS = 200
 
 _SHORTEST = 0.001
 """Seconds that a sample lasts at least; work that takes less is repeated within it."""
+
+CALLS = 10_000
+"""Of each contender whose calls are timed one by one."""
+
+_BLOCK, _FIRST = 250, 5
+"""Such calls that a contender has at a turn, and those before them that do not count: what the
+others have left in the caches is not its own."""
 
 
 @dataclass
@@ -81,6 +91,16 @@ class _Turn:
         self.spent += seconds
         self.timing.samples.append(seconds / repeats * self.contender.scale)
 
+    def take_calls(self, calls: int) -> None:
+        run, samples = self.contender.run, self.timing.samples
+        with self.contender.around():
+            for _ in range(_FIRST):
+                run()
+            for _ in range(calls):
+                started = time.perf_counter()
+                run()
+                samples.append(time.perf_counter() - started)
+
     def done(self, seconds: float, rounds: int) -> bool:
         taken = len(self.timing.samples)
         return taken >= rounds and (self.spent >= seconds or taken >= MOST_ROUNDS)
@@ -102,18 +122,44 @@ def measure(
     turns = [_Turn(contender) for contender in contenders]
     right = [turn for turn in turns if turn.check()]
     before = machine.probe()
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
+    with _no_collection():
         waiting = list(right)
         while waiting:
             for turn in waiting:
                 turn.take()
             waiting = [turn for turn in waiting if not turn.done(seconds, rounds)]
             waiting = waiting[1:] + waiting[:1]  # none is always first, or after the same one
+    timings = {turn.contender.name: turn.timing for turn in turns}
+    return Group(timings, before, machine.probe())
+
+
+def measure_calls(contenders: Sequence[Contender], calls: int = CALLS) -> Group:
+    """Check all contenders, and time single calls of those that are right, which take turns.
+
+    Their info says how many ``calls`` there were, and the 99th percentile of their seconds, "p99".
+    """
+    turns = [_Turn(contender) for contender in contenders]
+    right = [turn for turn in turns if turn.check()]
+    before = machine.probe()
+    with _no_collection():
+        for done in range(0, calls, _BLOCK):
+            for turn in right:
+                turn.take_calls(min(_BLOCK, calls - done))
+            right = right[1:] + right[:1]
+    for turn in right:
+        p99 = float(np.quantile(turn.timing.samples, 0.99))
+        turn.timing.info = turn.timing.info | {"calls": calls, "p99": p99}
+    timings = {turn.contender.name: turn.timing for turn in turns}
+    return Group(timings, before, machine.probe())
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    timings = {turn.contender.name: turn.timing for turn in turns}
-    return Group(timings, before, machine.probe())

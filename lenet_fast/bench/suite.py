@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 
 from lenet_fast import __version__, backends
-from lenet_fast.bench import contenders, machine, networks, rounds, steps
+from lenet_fast.bench import contenders, latency, machine, networks, rounds, steps
 from lenet_fast.bench.report import Row, Run
+
+CALLS = 2_000
+"""Single predictions of each contender."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,15 @@ def tasks(only: Sequence[str] = (), threads: int = 1) -> list[_Task]:
         for step in steps.STEPS
         if not only or any(word.lower() in step.name.lower() for word in only)
     ]
-    return found + [
+    found += [
         _network(work, threads)
         for work in networks.WORKS
         if not only or any(word.lower() in work.name.lower() for word in only)
+    ]
+    return found + [
+        _latency(work)
+        for work in latency.LATENCIES
+        if not only or any(word.lower() in f"{work.name}, latency" for word in only)
     ]
 
 
@@ -76,7 +84,10 @@ def measure(
     for task in found:
         name = f"{task.row}, {task.dtype}"
         advance(name)
-        group = rounds.measure(task.make(), seconds, rounds_at_least)
+        if task.kind == "latency":
+            group = rounds.measure_calls(task.make(), CALLS)
+        else:
+            group = rounds.measure(task.make(), seconds, rounds_at_least)
         shared = task.info() | group.info(task.dtype)
         for contender, timing in group.timings.items():
             if timing.error is not None:
@@ -119,12 +130,19 @@ def _step(step: steps.Step, dtype: str) -> _Task:
 
 def _network(work: networks.Work, threads: int) -> _Task:
     def make() -> list[contenders.Contender]:
-        chosen = [name for name in networks.names() if _usual(name)]
+        chosen = [name for name in networks.names(work.batch) if _usual(name)]
         quick = [name for name in chosen if not name.endswith("compile")]  # that takes a minute
         return [networks.make(name, work, threads) for name in quick]
 
     info = {"batch": work.batch, "images": work.images, "threads": threads, "flops": work.flops}
     return _Task("network", work.name, "float32", make, lambda: info)
+
+
+def _latency(work: networks.Work) -> _Task:
+    def make() -> list[contenders.Contender]:
+        return [latency.make(name, work) for name in latency.names() if _usual(name)]
+
+    return _Task("latency", work.name, "float32", make, lambda: {"threads": 1})
 
 
 def _usual(name: str) -> bool:

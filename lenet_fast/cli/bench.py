@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "--profile",
     "profiles",
     is_flag=True,
-    help="Print where the time of the lane engine goes instead.",
+    help="Print where the time of the lane engine and of the online engine goes instead.",
 )
 @click.option(
     "--backend",
@@ -67,15 +67,17 @@ def bench(
     profiles: bool,
     backend: str | None,
 ) -> None:
-    """Measure every step of LeNet-5, and the whole of it, in about two minutes.
+    """Measure every step of LeNet-5, and the whole of it, in about two minutes: training and
+    prediction in batches and one image at a time.
 
     The backends, and PyTorch where it is installed, take turns; each must give the right answer
     first. The machine should have nothing else to do.
 
     With --profile: for each layer of the network of 1998, and of the plain one (all connections,
-    average pooling, softmax), the time that the lane engine takes on one thread, forward, back to
-    the layer's input and to its weights, the multiply-adds in it, and their share of what the core
-    can do; then training and evaluation as a whole.
+    average pooling, softmax), the time that the lane engine, for batches, and the online engine,
+    for one image at a time, take on one thread, forward, back to the layer's input and to its
+    weights, the multiply-adds in it, and their share of what the core can do; then training and
+    prediction as a whole.
     """
     if profiles:
         _profile(context, backend, seconds)
@@ -113,19 +115,23 @@ def bench(
 def _profile(context: click.Context, backend: str | None, seconds: float) -> None:
     from lenet_fast.bench import networks, profile
     from lenet_fast.bench.contenders import WrongAnswerError
-    from lenet_fast.engines import Unsupported
 
     for name in ("only", "threads", "folder"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "out" if name == "folder" else name
             raise click.UsageError(f"--{option}: expected without --profile")
-    try:
-        found = [profile.measure(name, backend, seconds) for name in networks.NETWORKS]
-    except Unsupported as error:
-        wanted = backend or backends.current()
+    wanted = backend or backends.current()
+    here = [engine for engine in profile.ENGINES if networks.has_engine(engine, wanted)]
+    if not here:
         raise click.UsageError(
             f"--profile: expected a --backend with kernels for the lane engine, got {wanted}"
-        ) from error
+        )
+    try:
+        found = [
+            profile.measure(name, wanted, seconds, engine)
+            for engine in here
+            for name in networks.NETWORKS
+        ]
     except WrongAnswerError as error:
         raise click.ClickException(str(error)) from error
     click.echo(profile.markdown(found), nl=False)
