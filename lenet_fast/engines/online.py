@@ -66,7 +66,6 @@ class OnlineEngine(LanesEngine):
         self._run_online, self._new_predictor = backends.get(self.backend).online_kernels()
         self._online = online_plan.make(network, self._lanes)
         self._packed = plan.aligned(self._online.values, network.dtype)
-        self._packed[...] = 0  # the padding stays so
         self._sums = plan.aligned(self._online.trained, network.dtype)
         self._sums[...] = 0  # some rules change the padding, too: by nothing, then
         self._memory = plan.aligned(self._online.size, network.dtype)
@@ -233,6 +232,7 @@ class OnlineEngine(LanesEngine):
         raw = x.dtype == np.uint8
         totals = np.full((len(order), 2), np.nan)
         arrays = self.network.parameters
+        self._packed[...] = 0  # the padding, too: weights that were no numbers have spoilt it
         for place in self._online.parameters:
             place.pack(arrays[place.name], self._packed)
         self._run_online(
