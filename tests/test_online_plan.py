@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,10 +63,10 @@ def test_each_weight_has_one_place(name, lanes):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda place: place._replace(index=np.where(place.index == 1, 0, place.index)),
-        lambda place: place._replace(index=np.where(place.index == 1, -1, place.index)),
-        lambda place: place._replace(first=place.first + 1),
-        lambda place: place._replace(first=0),
+        lambda place: replace(place, index=np.where(place.index == 1, 0, place.index)),
+        lambda place: replace(place, index=np.where(place.index == 1, -1, place.index)),
+        lambda place: replace(place, first=place.first + 1),
+        lambda place: replace(place, first=0),
     ],
     ids=["twice", "lost", "not aligned", "over another"],
 )
@@ -114,13 +115,18 @@ def test_absent_links_and_padding_have_no_weights():
 def regions(net: Network, made: Plan, lanes: int) -> dict[str, tuple[int, int]]:
     """Return what may not overlap: first number, and the first behind."""
     found = {"input": (made.places[0], made.places[0] + math.prod(net.input_shape))}
-    for k, step in enumerate(steps_of(made)):
+    steps = steps_of(made)
+    for k, step in enumerate(steps):
         name = net.layers[k].name
-        if not (step.kind == Kind.SQUASHING and step.y == step.x):  # which may work in place
-            found[f"{name}: y"] = (step.y, step.y + step.count)
-            found[f"{name}: dy"] = (step.dy, step.dy + step.count)
-        else:
+        if step.kind == Kind.SQUASHING and step.y == step.x:  # which may work in place
             assert step.dx == step.dy
+        else:
+            found[f"{name}: y"] = (step.y, step.y + step.numbers)
+            if step.dy != step.y:
+                found[f"{name}: dy"] = (step.dy, step.dy + step.numbers)
+            else:  # planar pooling goes back through the squashing, in the place of its outputs
+                assert (k, steps[2].planar, steps[2].function) == (0, 1, steps[1].function)
+                assert (steps[1].passes, steps[1].dy, steps[2].dx) == (0, step.y, step.y)
         if step.room >= 0:
             size = step.c_in * step.h_in * step.w_in
             found[f"{name}: room"] = (step.room, step.room + size)
@@ -150,7 +156,7 @@ def test_memory_does_not_overlap_and_has_room(name, lanes):
     assert close(found) == []
     steps = steps_of(made)
     for k, step in enumerate(steps):
-        assert step.count >= math.prod(net.shapes[k + 1])
+        assert step.numbers >= math.prod(net.shapes[k + 1])
         assert bool(step.learns) == net.layers[k].trainable
         assert {step.x, step.y} <= {first for first, _ in found.values()}
         if k:
