@@ -295,7 +295,7 @@ def one_after_the_other(function, items):
 def test_a_thread_that_waits_for_long_comes_back_and_goes_on(call):
     engine, jit = part_of_backend("lanes_engine"), part_of_backend("jit")
     arguments, (memory, _) = call
-    run, clock = engine.Run(*map(engine._argument, engine.Run._fields, arguments)), np.zeros(2, int)
+    run, clock = engine.Run(*map(engine._argument, engine.Run._fields, arguments)), np.zeros(4, int)
     blocks = int((run.items[:, 0] != 3).sum())
     kernel, shared = engine._compiled(jit.sources()), np.zeros(24, np.int64)
     shared[engine.TICKET] = blocks  # as if another thread were at work on all blocks

@@ -8,10 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+# Whoever calls from Python holds the arrays. To count references as well would take longer than an
+# inner block does, whose sums would have to leave their registers for it.
+_BORROWING: dict[str, Any] = {"_nrt": False}
+_OWNING: dict[str, Any] = {"_nrt": True}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -20,29 +26,47 @@ def kernel(function: Callable[..., Any]) -> Any:
     No fast-math: sums keep their order, NaN and infinity their meaning. NumPy's error model:
     0 / 0 is NaN, and no branch for it hinders the vectoriser.
     """
+    return _kept(function, _OPTIONS)
+
+
+def borrowing_kernel(function: Callable[..., Any]) -> Any:
+    """Like :func:`kernel`, for a function that makes no arrays."""
+    return _kept(function, _OPTIONS | _BORROWING)
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     try:
-        return njit(cache=True, **_OPTIONS)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:
         # Neither NUMBA_CACHE_DIR, the package's folder nor the user's cache folder can be written:
         # each process compiles for itself.
-        return njit(**_OPTIONS)(function)
+        return njit(**options)(function)
 
 
 def part(function: Callable[..., Any]) -> Any:
     """Compile `function` into the kernel that calls it, which may be in another file; what is kept
     on disk is the kernel alone. Such a kernel must close over :func:`sources`.
+
+    It makes no arrays, and returns none: nobody would let go of them.
     """
-    return njit(**_OPTIONS, **_NOT_FOR_PYTHON)(function)
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING)(function)
+
+
+def array_part(function: Callable[..., Any]) -> Any:
+    """Like :func:`part`, for a function that makes arrays. If it returns them, its caller must be
+    a kernel."""
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_OWNING)(function)
 
 
 def block(function: Callable[..., Any]) -> Any:
     """Like :func:`part`, for an inner block: a call would cost a tenth of its work."""
-    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, forceinline=True)(function)
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING, forceinline=True)(function)
 
 
 def once(function: Callable[..., Any]) -> Any:
-    """Like :func:`part`, for a function with one caller, whose code it becomes before anything is
-    compiled: in a chain of callers all the code below is optimised anew at each link.
+    """Like :func:`part`, for a function whose code becomes the caller's before anything is
+    compiled; it may return arrays. For one with a single caller: in a chain of callers all the code
+    below is optimised anew at each link.
     """
     return njit(inline="always", **_OPTIONS)(function)
 
@@ -58,3 +82,13 @@ def sources() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def read_only(value: Any) -> Any:
+    """Return an argument in the one type that is compiled for: arrays that are not written are read
+    only, whether they were or not."""
+    if not isinstance(value, np.ndarray):
+        return value
+    view = value.view()
+    view.flags.writeable = False
+    return view

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.jit import kernel, once, part, sources
+from lenet_fast.backends.numba_backend.jit import kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.lanes import lane_count_of
 from lenet_fast.backends.numba_backend.lanes_images import fill_tile, finish_tile, set_borders
 from lenet_fast.backends.numba_backend.lanes_links import list_links
@@ -36,7 +36,7 @@ from lenet_fast.backends.numba_backend.lanes_plan import (
 )
 from lenet_fast.backends.numba_backend.lanes_shared import (
     add_shared,
-    find_clock,
+    new_clock,
     read_shared,
     seconds_now,
 )
@@ -180,7 +180,7 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
         return
     run_lanes = _compiled(sources())
     shared = np.zeros(24, np.int64)
-    clock = np.array(find_clock() if len(given.seconds) else (0, 0), np.int64)
+    clock = new_clock(len(given.seconds) > 0)
 
     def work(memory: Any) -> None:
         ticket = -1
@@ -195,10 +195,4 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
 
 
 def _argument(name: str, value: Any) -> Any:
-    """Return an argument in the one type that is compiled for: arrays that are not written are read
-    only, whether they were or not."""
-    if name in _WRITTEN or not isinstance(value, np.ndarray):
-        return value
-    view = value.view()
-    view.flags.writeable = False
-    return view
+    return value if name in _WRITTEN else read_only(value)

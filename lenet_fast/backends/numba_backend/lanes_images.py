@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.jit import array_part, part
 from lenet_fast.backends.numba_backend.lanes import (
     fill,
     get_bytes,
@@ -81,7 +81,7 @@ def unpack(memory, at, count, y):
             y[i * count + p] = tile[p * full + i]
 
 
-@part
+@array_part
 def _fill_from_bytes(run, first, images, memory):
     """The pixels of bytes images, on the network's scale, in the middle of its input.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.jit import array_part, part
 from lenet_fast.backends.numba_backend.lanes import CONV_MAPS, GRADIENT_MAPS
 from lenet_fast.backends.numba_backend.lanes_plan import (
     C_IN,
@@ -101,7 +101,7 @@ def without_gaps(window):
     )
 
 
-@part
+@array_part
 def list_links(run):
     """Return the links of all convolutions."""
     room = 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.jit import once, part
 from lenet_fast.backends.numba_backend.lanes import Maps, Window, lane_count_of
 
 # The columns of the plan's table: the fields of Step in lenet_fast/engines/plan.py.
@@ -93,7 +93,7 @@ def outputs_of(step):
     return step[C_OUT] * step[H_OUT] * step[W_OUT]
 
 
-@part
+@once
 def numbers_of(memory, at, count):
     """Return the numbers of `count` vectors."""
     full = lane_count_of(memory)

@@ -39,10 +39,11 @@ def read_shared(typing: Any, shared: Any, at: Any) -> Any:
 
 @intrinsic
 def _call_clock(typing: Any, address: Any, kind: Any, room: Any) -> Any:
-    """Let clock_gettime, wherever it is, write seconds and nanoseconds."""
+    """Let clock_gettime, wherever it is, write seconds and nanoseconds behind its own address and
+    number."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = Writer(context, builder).address(room, values[2], values[0].type(0), 1)
+        where = Writer(context, builder).address(room, values[2], values[0].type(2), 2)
         number = ir.IntType(32)
         form = ir.FunctionType(number, [number, where.type])
         function = builder.inttoptr(values[0], form.as_pointer())
@@ -53,24 +54,29 @@ def _call_clock(typing: Any, address: Any, kind: Any, room: Any) -> Any:
 
 @part
 def seconds_now(clock):
-    """Return the time, by what :func:`find_clock` returned."""
-    room = np.zeros(2, np.int64)
-    _call_clock(clock[0], clock[1], room)
-    return room[0] + 1e-9 * room[1]
+    """Return the time, by what :func:`new_clock` returned."""
+    _call_clock(clock[0], clock[1], clock)
+    return clock[2] + 1e-9 * clock[3]
 
 
-def find_clock() -> tuple[int, int]:
-    """Return the address of clock_gettime, and the number of its steady clock.
+def new_clock(wanted: bool) -> Any:
+    """Return the address of clock_gettime, the number of its steady clock, and room for the time;
+    all zeros if no clock is wanted.
 
     Raises
     ------
     NotImplementedError
         If the system has none.
     """
-    try:
-        function = ctypes.CDLL(None).clock_gettime
-        return ctypes.cast(function, ctypes.c_void_p).value or 0, time.CLOCK_MONOTONIC
-    except (AttributeError, TypeError, OSError) as error:
-        raise NotImplementedError(
-            f"seconds: the numba backend reads clock_gettime, which is not to be had here ({error})"
-        ) from None
+    clock = np.zeros(4, np.int64)
+    if wanted:
+        try:
+            function = ctypes.CDLL(None).clock_gettime
+            clock[0] = ctypes.cast(function, ctypes.c_void_p).value or 0
+            clock[1] = time.CLOCK_MONOTONIC
+        except (AttributeError, TypeError, OSError) as error:
+            raise NotImplementedError(
+                "seconds: the numba backend reads clock_gettime, which is not to be had here "
+                f"({error})"
+            ) from None
+    return clock

@@ -37,39 +37,40 @@ def update_item(run, item):
     share = real(1.0 / item[IMAGES])
     for i in range(gradient.size):
         gradient[i] *= share
+    w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
     if run.update[RULE] == SGD:
-        _sgd(run, gradient, first)
+        sgd(run.update, gradient, w, state, factors)
     elif run.update[RULE] == ADAMW:
-        _adamw(run, gradient, first, run.updates_done + item[STEP] + 1)
+        number = run.updates_done + item[STEP] + 1
+        adamw(run.update, number, gradient, w, state, run.state[trained + first :], factors)
 
 
 @part
-def _sgd(run, gradient, first):
-    update, size, real = run.update, gradient.size, gradient.dtype.type
+def sgd(update, gradient, w, state, factors):
+    """Change parameters by their gradient; there may be no state, and no factors."""
+    size, real = gradient.size, gradient.dtype.type
     rate, momentum, decay = real(update[RATE]), real(update[MOMENTUM]), real(update[DECAY])
-    w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
     for i in range(size):
         g = gradient[i] + decay * w[i]
-        if len(run.state):
+        if len(state):
             state[i] = momentum * state[i] + g
             g = g + momentum * state[i] if update[NESTEROV] else state[i]
-        w[i] -= rate * (factors[i] * g if len(run.factors) else g)
+        w[i] -= rate * (factors[i] * g if len(factors) else g)
 
 
 @part
-def _adamw(run, gradient, first, number):
-    update, size, real = run.update, gradient.size, gradient.dtype.type
+def adamw(update, number, gradient, w, state, second, factors):
+    """Change parameters by their gradient, in the step of this number, counted from 1."""
+    size, real = gradient.size, gradient.dtype.type
     rate, decay, epsilon = real(update[RATE]), real(update[DECAY]), real(update[EPSILON])
     beta1, beta2 = real(update[BETA1]), real(update[BETA2])
     rest1, rest2 = real(1 - update[BETA1]), real(1 - update[BETA2])
     first_scale = real(1 / (1 - update[BETA1] ** float(number)))
     second_scale = real(1 / (1 - update[BETA2] ** float(number)))
-    w, factors = run.parameters[first:], run.factors[first:]
-    state, second = run.state[first:], run.state[run.trained + first :]
     for i in range(size):
         g = gradient[i]
         state[i] = beta1 * state[i] + rest1 * g
         second[i] = beta2 * second[i] + rest2 * g * g
         step = first_scale * state[i] / (math.sqrt(second_scale * second[i]) + epsilon)
         step += decay * w[i]
-        w[i] -= rate * (factors[i] * step if len(run.factors) else step)
+        w[i] -= rate * (factors[i] * step if len(factors) else step)
