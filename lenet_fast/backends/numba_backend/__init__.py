@@ -62,6 +62,8 @@ from lenet_fast.backends.numba_backend.losses import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_hessian,
 )
+from lenet_fast.backends.numba_backend.online_engine import run_online as _run_online
+from lenet_fast.backends.numba_backend.online_predict import OnlinePredictor as _OnlinePredictor
 from lenet_fast.backends.numba_backend.pool2d import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -148,6 +150,19 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., None]] | None:
     if settings.DISABLE_JIT:
         return None
     return {name: _lane_count(getattr(_numba, name)) for name in ("float32", "float64")}, _run
+
+
+def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:
+    """Return what the online engine runs on.
+
+    Returns
+    -------
+    run : callable
+        See :func:`lenet_fast.backends.numba_backend.online_engine.run_online`.
+    predictor : callable
+        See :class:`lenet_fast.backends.numba_backend.online_predict.OnlinePredictor`.
+    """
+    return _run_online, _OnlinePredictor
 
 
 def describe() -> str:
