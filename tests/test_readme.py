@@ -2,9 +2,9 @@
 
 Python blocks run as they stand. Shell blocks run as they stand too, under ``sh -e``, with four
 commands replaced: ``lenet-fast``, ``python`` and ``pytest`` by ones that add options to make them
-short (SHORT, BENCHMARK and SUITE below), and
-``make`` by its dry run in the checkout: really to run `make test` would run this test again, and
-CI runs both commands. A block that none of these claims is a failure.
+short (SHORT, BENCHMARKS and SUITE below), and ``make`` by its dry run in the checkout: really to
+run `make test` would run this test again, and CI runs both commands. A block that none of these
+claims is a failure.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ short = {SHORT}[arguments[0]]
 main(arguments if "--resume" in arguments else arguments + short)
 """
 
-BENCHMARK = "--dataset sample --images 192 --rounds 1 --batch-size 64"
+BENCHMARKS = {
+    "epochs": "--dataset sample --images 192 --rounds 1 --batch-size 64",
+    "latency": "--calls 20",
+    "lenet1989": "--dataset sample --passes 1 --steps 40",
+}
 
 SUITE = f"""#!{sys.executable}
 import sys
@@ -91,8 +95,9 @@ def _run_shell(text: str, folder: Path) -> None:
             missing("make is not installed")
         _script(tools / "make", f'#!/bin/sh\nexec {make} -n -C "{ROOT}" "$@"\n')
     if "python -m benchmarks" in text:
-        epochs = f'case "$2" in *.epochs) set -- "$@" {BENCHMARK};; esac'
-        _script(tools / "python", f'#!/bin/sh\n{epochs}\nexec "{sys.executable}" "$@"\n')
+        cases = " ".join(f'*.{name}) set -- "$@" {short};;' for name, short in BENCHMARKS.items())
+        script = f'#!/bin/sh\ncase "$2" in {cases} esac\nexec "{sys.executable}" "$@"\n'
+        _script(tools / "python", script)
     if "pytest benchmarks/" in text:
         require("pytest_benchmark")
         _script(tools / "pytest", SUITE)
