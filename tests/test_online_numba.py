@@ -206,3 +206,14 @@ def test_an_image_may_be_read_only_or_not_for_one_compiled_function(rng, dtype):
     jit = part_of_backend("jit")
     _, predict = predictor._compiled(jit.sources(), np.dtype(dtype))
     assert len(predict.signatures) == 1
+
+
+def test_variants_of_a_part_have_names_of_their_own():
+    """By one name, kernels of two processes took each other's: distances became products."""
+    dense, maps = part_of_backend("online_dense"), part_of_backend("online_maps")
+    for parts in (
+        (dense._products, dense.row_distances),
+        (dense._keep, dense._descend, dense._descend_own_rates, dense._roll, dense._roll_own_rates),
+        (maps._column_of_many, maps._column_of_one),
+    ):
+        assert len({part.py_func.__qualname__ for part in parts}) == len(parts)

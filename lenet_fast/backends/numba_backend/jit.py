@@ -49,7 +49,7 @@ def part(function: Callable[..., Any]) -> Any:
 
     It makes no arrays, and returns none: nobody would let go of them.
     """
-    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING)(function)
+    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING)(_named(function))
 
 
 def array_part(function: Callable[..., Any]) -> Any:
@@ -60,7 +60,8 @@ def array_part(function: Callable[..., Any]) -> Any:
 
 def block(function: Callable[..., Any]) -> Any:
     """Like :func:`part`, for an inner block: a call would cost a tenth of its work."""
-    return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING, forceinline=True)(function)
+    options = _OPTIONS | _NOT_FOR_PYTHON | _BORROWING
+    return njit(**options, forceinline=True)(_named(function))
 
 
 def once(function: Callable[..., Any]) -> Any:
@@ -69,6 +70,20 @@ def once(function: Callable[..., Any]) -> Any:
     below is optimised anew at each link.
     """
     return njit(inline="always", **_OPTIONS)(function)
+
+
+def _named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give functions that one factory makes names of their own, by what they close over.
+
+    Numba tells functions of one name apart by a number, and counts anew in each process: a kernel
+    from the disk and one just compiled could take each other's parts.
+    """
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    values = [getattr(value, "py_func", value) for value in cells]
+    if values:
+        names = repr([getattr(value, "__qualname__", value) for value in values])
+        function.__qualname__ += f"_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    return function
 
 
 @functools.cache
