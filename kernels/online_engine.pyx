@@ -398,11 +398,14 @@ cdef void online_back(
 cdef void online_learn(OnlineRun *run, Learner *learner, real *memory, lanes *tag) noexcept nogil:
     """From the gradient at the outputs to new weights."""
     cdef Py_ssize_t k
+    cdef bint both
     cdef const OnlineStep *step
     cdef double since = seconds_now() if run.seconds != NULL else 0
     for k in range(run.count - 1, -1, -1):
         step = run.steps + k
-        if step.passes or (step.learns and step.kind == ROWS):
+        # What these learn from comes on the way back, also where nothing below learns.
+        both = step.kind == ROWS or (step.kind == POOLING and step.planar)
+        if step.passes or (step.learns and both):
             online_back[real, lanes](run, k, learner, memory, tag)
             if run.seconds != NULL:
                 since = lap(run.seconds + 3 * k + 1, since)

@@ -201,7 +201,7 @@ cdef void maps_gradient(
 ) noexcept nogil:
     """Set dw (kh, kw, c_in, maps) to the gradient, zero where the mask (c_in, maps) is."""
     cdef Stretches reads = stretches_of(source, window)
-    cdef Py_ssize_t size = element_size(dw), full = lane_count(dw), u, s, v, t
+    cdef Py_ssize_t size = element_size(dw), full = lane_count(dw), u, s, v, t, c
     cdef Py_ssize_t vectors = (result.count + full - 1) // full, pitch = vectors * sizeof(lanes)
     cdef const char *stretch
     cdef lanes *row = dw
@@ -222,10 +222,12 @@ cdef void maps_gradient(
                         row + v, pitch,
                     )
                     v += 1
+            c = 0
             for t in range(reads.length):
                 for v in range(vectors):
-                    row[v] = row[v] * mask[t % source.count * vectors + v]
+                    row[v] = row[v] * mask[c * vectors + v]
                 row += vectors
+                c = c + 1 if c + 1 < source.count else 0
 
 
 cdef void maps_bias_gradient(
@@ -384,8 +386,8 @@ cdef void maps_back(
     const void *dy, Maps result, Window window, const lanes *w, void *dx, Maps source,
     lanes *turned,
 ) noexcept nogil:
-    """Set dx. Outputs of a column come together: what they hand back does not overlap, and
-    nothing is read soon after a store that overlaps it.
+    """Set dx. Outputs of a column come together: what they hand back does not overlap, but for
+    zeros behind a stretch, and nothing is read soon after a store that overlaps it.
 
     `turned` is scratch, for the weights.
     """

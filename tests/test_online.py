@@ -160,6 +160,22 @@ THOUSAND = {
     ),
 }
 
+@pytest.mark.parametrize("frozen", [("C1",), ("C1", "S2"), ("C1", "S2", "C3")])
+@pytest.mark.parametrize("pooling", ["subsample", "max"])
+def test_layers_that_do_not_learn(pooling, frozen, dtype, online_backend):
+    net = lenet5(dtype, pooling=pooling)
+    expected = copied(net, np.float64)
+    for layer, twin in zip(net.layers, expected.layers, strict=True):
+        layer.trainable = twin.trainable = layer.trainable and layer.name not in frozen
+    before = state_of(net, SGD())
+    found = trained(OnlineEngine(net, losses.MAP(), backend=online_backend), "momentum")
+    judge = LayersEngine(expected, losses.MAP(), backend="numpy", threads=1)
+    assert_trained(found, trained(judge, "momentum"), net)
+    for name, array in state_of(net, SGD()).items():
+        if name.split(".")[0] in frozen:
+            np.testing.assert_array_equal(array, before[name])
+
+
 
 def thousand(title: str, dtype: object, make, changed: float = 0.0) -> Training:
     options, optimiser, rate = THOUSAND[title]
