@@ -30,7 +30,6 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
-from lenet_fast.training import Trainer
 
 TABLE = np.array([[1, 0], [1, 1], [0, 1]], bool)
 
@@ -656,15 +655,6 @@ def test_numpy_has_no_lanes_by_design():
             engines.create(net, losses.MAP(), engine=name)
         engine = engines.create(net, losses.MAP(), batch_size=batch_size, backend="numpy")
         assert (engine.name, engine.backend, engine.note) == ("layers", "numpy", message)
-
-
-def test_online_is_refused_for_batches_at_once():
-    net = models.lenet5()
-    message = "batch_size: expected 1 for the online engine, got 32; use engine='lanes'"
-    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
-        engines.create(net, losses.MAP(), engine="online", batch_size=32)
-    with pytest.raises(engines.Unsupported, match=f"^{re.escape(message)}$"):
-        Trainer(net, engine="online")
 
 
 def test_auto_hides_no_missing_backend(monkeypatch):

@@ -569,6 +569,13 @@ def test_batches_of_one_learn(sets, monkeypatch):
     assert sum(each.loss for each in totals) / 200 == pytest.approx(rows[0].train_loss, rel=1e-4)
 
 
+def test_batches_are_refused_by_the_online_engine_before_anything_is_written(tmp_path):
+    message = "batch_size: expected 1 for the online engine, got 32; use engine='lanes'"
+    with pytest.raises(engines.Unsupported, match=message):
+        new_trainer(engine="online", batch_size=32, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_are_not_finite_replace_no_checkpoint(sets, tmp_path, monkeypatch):
     """A loss may be the last finite one: it is that before the step."""
     trainer = new_trainer(out=tmp_path, checkpoint_every=64)

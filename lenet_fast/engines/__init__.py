@@ -65,15 +65,10 @@ def create(
         go with the network.
     Unsupported
         A ValueError: if the engine is "lanes" or "online", and it has no kernels in this backend,
-        or does not know a layer or the loss, which the message names; or if it is "online", and
-        batches have more than one image.
+        or does not know a layer or the loss, which the message names.
     ImportError
         If the backend is missing here.
     """
-    if engine == "online" and batch_size not in (None, 1):
-        raise Unsupported(
-            f"batch_size: expected 1 for the online engine, got {batch_size}; use engine='lanes'"
-        )
     note = ""
     if checks.choice("engine", engine, NAMES) != "layers":
         online = engine == "online" or (engine == "auto" and batch_size == 1)

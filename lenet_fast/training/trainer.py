@@ -87,6 +87,9 @@ class Trainer:
     ------
     FileExistsError
         If `out` holds a run already. Nothing of it has been touched.
+    lenet_fast.engines.Unsupported
+        A ValueError: as from :func:`lenet_fast.engines.create`; and if the engine is "online" and
+        batches have more than one image.
 
     Examples
     --------
@@ -140,6 +143,11 @@ class Trainer:
             backend=backend,
             threads=threads,
         )
+        if self.engine.name == "online" and self.batch_size != 1:  # before anything is written
+            raise engines.Unsupported(
+                f"batch_size: expected 1 for the online engine, got {self.batch_size}; use "
+                "engine='lanes'"
+            )
         self.callbacks = list(callbacks)
         self.options = dict(options or {})
         self.epochs = EPOCHS
