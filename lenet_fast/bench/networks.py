@@ -229,7 +229,7 @@ def has_engine(engine: str, backend: str) -> bool:
     """Return whether a backend has the kernels for an engine."""
     try:
         create(f"{engine} {backend}", fresh(), threads=1).close()
-    except (Unsupported, ImportError, AttributeError):
+    except (Unsupported, ImportError):
         return False
     return True
 
