@@ -53,10 +53,10 @@ def test_squashing_functions_and_losses_have_the_numbers_of_the_engine():
         (kinds.SQUARED_ERROR, losses.MeanSquaredError()),
         (kinds.MAP, losses.MAP(0.5)),
     ):
-        assert lane_engine._loss_options(loss)[kinds.KIND] == kind
-    options = lane_engine._loss_options(losses.MeanSquaredError(0.9, 0.2, 1.0))
+        assert lane_engine.loss_options(loss)[kinds.KIND] == kind
+    options = lane_engine.loss_options(losses.MeanSquaredError(0.9, 0.2, 1.0))
     assert list(options[[kinds.SCALE, kinds.ON, kinds.OFF]]) == [1.0, 0.9, 0.2]
-    assert lane_engine._loss_options(losses.MAP(0.5))[kinds.FLOOR] == -0.5
+    assert lane_engine.loss_options(losses.MAP(0.5))[kinds.FLOOR] == -0.5
 
 
 def test_arguments_are_those_of_the_compiled_kernel():

@@ -120,7 +120,7 @@ def test_layers(name, title, dtype, online_backend):
         assert (expected[1][parameter] != before.parameters[parameter]).any(), parameter
 
 
-@pytest.mark.parametrize("name", ["table", "wide", "sub-sampled sum, rest"])
+@pytest.mark.parametrize("name", ["table", "sub-sampled sum, rest"])
 @pytest.mark.parametrize("title", OPTIMISERS)
 def test_rules(title, name, dtype, online_backend):
     expected = judged_case(name, title)
