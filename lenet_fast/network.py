@@ -151,8 +151,9 @@ class Network:
         Returns
         -------
         ndarray (k,) or (n, k)
-            For one image, nothing else is allocated, and it takes microseconds. The arrays of
-            the network are read at each call. Calls may come from several threads at once.
+            For one image, nothing else is allocated, and it takes microseconds; its outputs can
+            differ by rounding from those of the same image among several. The arrays of the
+            network are read at each call. Calls may come from several threads at once.
 
         Raises
         ------
