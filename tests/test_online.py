@@ -160,6 +160,7 @@ THOUSAND = {
     ),
 }
 
+
 @pytest.mark.parametrize("frozen", [("C1",), ("C1", "S2"), ("C1", "S2", "C3")])
 @pytest.mark.parametrize("pooling", ["subsample", "max"])
 def test_layers_that_do_not_learn(pooling, frozen, dtype, online_backend):
@@ -174,7 +175,6 @@ def test_layers_that_do_not_learn(pooling, frozen, dtype, online_backend):
     for name, array in state_of(net, SGD()).items():
         if name.split(".")[0] in frozen:
             np.testing.assert_array_equal(array, before[name])
-
 
 
 def thousand(title: str, dtype: object, make, changed: float = 0.0) -> Training:
