@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from lenet_fast import checks
-from lenet_fast.connections import LENET5_C3, LENET1989_H2, Table
+from lenet_fast.connections import LENET1_H3, LENET5_C3, LENET1989_H2, Table
 from lenet_fast.layers import (
     RBF,
     AvgPool2D,
@@ -144,6 +144,59 @@ def default_initialiser(pooling: str | None, output: str, activation: str) -> st
     return _INITIALISERS[activation]
 
 
+def lenet1(
+    *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
+) -> Network:
+    """Return the network of 1990, which the paper of 1998 calls LeNet-1.
+
+    Its layers are H1, H2, H3, H4 and OUTPUT, each followed by its squashing, H1.squash and so on.
+    Images are 28x28 with a background of -0.1 and ink of 1.175. It is trained with
+    :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
+
+    Parameters
+    ----------
+    initialiser : str
+        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
+    seed : int
+        See :meth:`lenet_fast.network.Network.initialise`.
+    dtype : {"float32", "float64"}
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none of those.
+
+    Notes
+    -----
+    LeCun et al. 1990, "Handwritten digit recognition with a back-propagation network", NIPS 2:
+    2,578 free parameters, 98,442 connections, and 4,635 units with one that is constant for the
+    biases, which :meth:`~lenet_fast.network.Network.counts` leaves out. The network of 1989,
+    :func:`lenet1989`, is another one.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> models.lenet1().counts()
+    Counts(units=4634, parameters=2578, connections=98442)
+    """
+    layers: list[Layer] = []
+    for layer in (
+        Conv2D(1, 4, 5, name="H1"),
+        Subsample2D(4, 2, name="H2"),
+        Conv2D(4, 12, 5, connections=LENET1_H3, name="H3"),
+        Subsample2D(12, 2, name="H4"),
+        Dense(192, 10, name="OUTPUT"),
+    ):
+        layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
+    network = Network(layers, input_shape=(1, 28, 28), dtype=dtype)
+    network.initialise(initialiser, seed)
+    return network
+
+
 def lenet1989(
     *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
 ) -> Network:
@@ -181,7 +234,7 @@ def lenet1989(
     of the 12 maps of H1 a map of H2 sees, and that both convolutions see a border of -1, two pixels
     wide, which is the background. All units squash by 1.7159 tanh(2x / 3).
 
-    What the paper of 1998 calls LeNet-1 is another network, of 1990.
+    What the paper of 1998 calls LeNet-1 is another network, of 1990: :func:`lenet1`.
 
     Examples
     --------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import normal
 
-from lenet_fast import bitmaps, connections, engines, losses, models
+from lenet_fast import bitmaps, connections, data, engines, losses, models
 from lenet_fast.layers import (
     MAX_VALUES,
     RBF,
@@ -24,7 +24,7 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
-from lenet_fast.training import SGD
+from lenet_fast.training import SGD, Trainer
 
 # --- tables and bitmaps ---------------------------------------------------------------------
 
@@ -237,6 +237,30 @@ def test_wrong_options(options, error, text):
 
 
 # --- the network of 1989 ------------------------------------------------------------------------
+
+
+def test_lenet1_has_the_papers_counts():
+    net = models.lenet1()
+    assert by_layer(net) == {
+        "H1": (104, 59_904),
+        "H2": (8, 2_880),
+        "H3": (512, 32_768),
+        "H4": (24, 960),
+        "OUTPUT": (1_930, 1_930),
+    }
+    assert net.counts() == (4_634, 2_578, 98_442)
+    assert net.shapes[::2] == [(1, 28, 28), (4, 24, 24), (4, 12, 12), (12, 8, 8), (12, 4, 4), (10,)]
+    assert {type(layer) for layer in net.layers[1::2]} == {ScaledTanh}
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_lenet1_learns(batch_size):
+    sample = data.load("sample")
+    net = models.lenet1()
+    trainer = Trainer(net, batch_size=batch_size, threads=1)
+    assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
+    history = trainer.fit(sample.train, sample.test.subset(500), epochs=4)
+    assert history.rows[-1].test_errors < 100  # chance: 450
 
 
 def test_lenet1989_has_the_papers_counts():
