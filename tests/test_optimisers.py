@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_within, complains, require
 
 from lenet_fast.engines import interface
-from lenet_fast.training import SGD, AdamW, optimisers
+from lenet_fast.training import SDLM, SGD, AdamW, optimisers
 
 SHAPES = {"C1.w": (6, 1, 5, 5), "C1.b": (6,), "F6.w": (7, 11)}
 
@@ -588,7 +588,7 @@ def test_slots_of_another_network_are_refused():
 
 def test_bad_descriptions():
     for wrong in ("adam", None, 3):
-        with pytest.raises(ValueError, match="optimiser: expected a type out of sgd, adamw, got"):
+        with pytest.raises(ValueError, match="optimiser: expected a type out of sgd, adamw, sdlm, got"):
             optimisers.from_config({"type": wrong})
     for config in ({"type": "sgd", "beta1": 0.9}, {"type": "adamw", "momentum": 0.9}):
         with pytest.raises(TypeError):
@@ -605,3 +605,50 @@ def test_descriptions_for_people():
     assert repr(SGD(factors={"C1.w": np.ones(2), "C1.b": np.ones(1)})) == (
         "SGD(momentum=0.0, weight_decay=0.0, nesterov=False, factors of C1.w, C1.b)"
     )
+
+
+# --- rates that follow the curvature  ---
+
+
+def test_sdlm_by_hand():
+    w = {"w": np.array([4.0, 4.0])}
+    sdlm = SDLM(mu=0.5, patterns=3)
+    assert (sdlm.curvature_images, sdlm.rule.name, SGD().curvature_images) == (3, "sgd", 0)
+    sdlm.follow({"w": np.array([0.0, 1.5])})
+    sdlm.step(w, {"w": np.array([1.0, 1.0])}, rate=0.25)
+    assert w["w"].tolist() == [3.5, 3.875]  # 4 - 0.25 / 0.5, 4 - 0.25 / 2
+
+
+def test_sdlm_comes_back_from_its_state():
+    sdlm = SDLM(mu=0.5)
+    w = random_arrays(0, "float32")
+    sdlm.follow({name: np.abs(array) for name, array in w.items()})
+    sdlm.step(w, w, 0.1)
+    twin = optimisers.from_config(json.loads(json.dumps(sdlm.config())))
+    twin.load_state(sdlm.state(), w)
+    assert repr(twin) == repr(sdlm)
+    assert {array.dtype for array in twin.factors.values()} == {np.dtype(np.float32)}
+    for name, array in sdlm.factors.items():
+        np.testing.assert_array_equal(twin.factors[name], array)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument", "error"),
+    [
+        ({"mu": 0.0}, "mu", ValueError),
+        ({"mu": -1}, "mu", ValueError),
+        ({"mu": math.nan}, "mu", ValueError),
+        ({"mu": "much"}, "mu", TypeError),
+        ({"mu": 0.1, "patterns": 0}, "patterns", ValueError),
+        ({"mu": 0.1, "patterns": 1.5}, "patterns", TypeError),
+    ],
+)
+def test_wrong_options_of_sdlm(options, argument, error):
+    with complains(argument, error):
+        SDLM(**options)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+def test_sdlm_refuses_a_curvature_that_cannot_be(wrong):
+    with complains("diagonal['w']", about="not below 0", got=str(wrong)):
+        SDLM(mu=0.1).follow({"w": np.array([1.0, wrong])})

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lenet_fast import data, engines, files, losses, models
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.training import (
+    SDLM,
     SGD,
     Callback,
     Constant,
@@ -552,6 +553,56 @@ def test_a_killed_process_goes_on_with_the_same_bits(sets, tmp_path):
     assert resumed.engine.name == "online"
     resumed.fit(*sets)
     same_bits(resumed, judge)
+
+
+def sdlm_trainer(**options):
+    return new_trainer(
+        optimiser=SDLM(mu=0.5, patterns=70),
+        schedule=Constant(0.0005),
+        **({"batch_size": 1, "threads": 1} | options),
+    )
+
+
+@pytest.mark.parametrize("engine", ["online", "layers"])
+def test_sdlm_follows_the_curvature_of_each_epochs_first_images(sets, engine):
+    train, test = sets
+    trainer = sdlm_trainer(engine=engine)
+    twin = models.lenet5(pooling="max", output="softmax", seed=1)
+    made = engines.create(twin, losses.CrossEntropy(), engine=engine, batch_size=1, threads=1)
+    sgd = SGD()
+    for epoch in (1, 2):
+        trainer.fit(train, test, epoch)
+        order = batches.shuffled(len(train), 1, epoch)
+        first = order[:70]
+        diagonal = made.hessian_diagonal(train.images[first], train.labels[first])
+        sgd.factors = {name: 1 / (0.5 + h) for name, h in diagonal.items()}
+        made.train(train.images, train.labels, order, 1, sgd, 0.0005)
+    for name, array in trainer.network.parameters.items():
+        np.testing.assert_array_equal(array, twin.parameters[name])
+
+
+def test_sdlm_goes_on_within_an_epoch_at_the_rates_it_had(sets, tmp_path):
+    judge = sdlm_trainer()
+    judge.fit(*sets, epochs=2)
+    stopped = sdlm_trainer(out=tmp_path / "run", callbacks=[StopAt(290, Trainer.stop)])
+    assert stopped.fit(*sets, epochs=2).interrupted
+    resumed = Trainer.resume(tmp_path / "run", threads=1)
+    for name, factor in stopped.optimiser.factors.items():
+        np.testing.assert_array_equal(resumed.optimiser.factors[name], factor)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+
+
+def test_sdlm_takes_the_papers_rates():
+    trainer = Trainer(models.lenet5(), optimiser=SDLM(mu=0.5), batch_size=1)
+    assert [trainer.schedule.rate(epoch) for epoch in (1, 3, 20)] == [0.0005, 0.0002, 0.00001]
+
+
+def test_a_curvature_that_is_no_number_is_divergence(sets):
+    trainer = sdlm_trainer()
+    trainer.network.parameters["F6.w"][...] = 1e30
+    with pytest.raises(TrainingDiverged, match="expected a finite curvature, got NaN or infinity"):
+        trainer.fit(*sets, epochs=1)
 
 
 def test_batches_of_one_learn(sets, monkeypatch):

@@ -62,10 +62,14 @@ class Optimiser(Protocol):
     factors : dict of str to ndarray
         By the name of a parameter, what the rate of each of its weights is multiplied by:
         finite, not negative. A parameter that is missing has the factor 1.
+    curvature_images : int
+        From how many images the diagonal of the Hessian is to be estimated before each epoch, for
+        :meth:`follow`; 0: not at all.
     """
 
     steps: int
     factors: dict[str, Array]
+    curvature_images: int
 
     @property
     def rule(self) -> Rule:
@@ -90,6 +94,9 @@ class Optimiser(Protocol):
         self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
     ) -> None:
         """Change, in place, the parameters that have a gradient."""
+
+    def follow(self, diagonal: Mapping[str, Array]) -> None:
+        """Set the factors by the diagonal of the Hessian, given by parameter name."""
 
     def state(self) -> dict[str, Array]:
         """Return, by name, all that :meth:`config` lacks for going on with the same bits."""

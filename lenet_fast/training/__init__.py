@@ -2,7 +2,7 @@
 
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.history import History, Row
-from lenet_fast.training.optimisers import SGD, AdamW
+from lenet_fast.training.optimisers import SDLM, SGD, AdamW
 from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
     Constant,
@@ -13,6 +13,7 @@ from lenet_fast.training.trainer import Trainer, TrainingDiverged, evaluate
 
 __all__ = [
     "LENET5_1998_RATES",
+    "SDLM",
     "SGD",
     "AdamW",
     "Callback",

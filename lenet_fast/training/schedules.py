@@ -154,16 +154,16 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
 def default_for(
     loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Schedule:
-    """Return the schedule of a run of 20 epochs that names none: four levels, falling.
+    """Return the schedule of a run of 20 epochs that names none: four levels, falling; or that of
+    the paper of 1998, where each weight has a rate of its own.
 
     Parameters
     ----------
     loss : Loss
-    optimiser : {"sgd", "adamw"}
-        The name in the optimiser's rule.
+    optimiser : {"sgd", "adamw", "sdlm"}
     batch_size : int
         Images a step. Below 32 the rate is smaller: for SGD in proportion to the batch, for AdamW
-        to its square root.
+        to its square root. The paper's rates are for steps of one image.
 
     Raises
     ------
@@ -179,7 +179,8 @@ def default_for(
     >>> default_for(MAP(), batch_size=1)  # 0.0007 / 32
     StepDecay(2.1875e-05, step=6, decay_rate=0.4)
     """
-    checks.choice("optimiser", optimiser, ("sgd", "adamw"))
+    if checks.choice("optimiser", optimiser, ("sgd", "adamw", "sdlm")) == "sdlm":
+        return RateList(LENET5_1998_RATES)
     if loss.name not in DEFAULT_RATES:
         raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
     rate = ADAMW_RATE if optimiser == "adamw" else DEFAULT_RATES[loss.name]

@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from lenet_fast import checks, data, engines, files, losses
+from lenet_fast.checks import Array
 from lenet_fast.engines import Totals
 from lenet_fast.network import Network
 from lenet_fast.training import checkpoints, runs
@@ -127,7 +128,8 @@ class Trainer:
         self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         if schedule is None:
-            schedule = default_for(self.loss, self.optimiser.rule.name, self.batch_size)
+            rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
+            schedule = default_for(self.loss, rule, self.batch_size)
         self.schedule = schedule
         self.seed = checks.seed(seed)
         self.evaluate_train = bool(evaluate_train)
@@ -331,6 +333,8 @@ class Trainer:
         started = time.perf_counter()
         order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
+        if position.batch == 0 and self.optimiser.curvature_images:
+            self._follow_curvature(train, order[: self.optimiser.curvature_images])
         while position.batch * self.batch_size < len(order):
             if self.stopping:
                 raise _Stopped
@@ -357,6 +361,14 @@ class Trainer:
                 self._save_checkpoint()
             report(min(last, len(order)), len(order), position.loss_sum)
             started = time.perf_counter()
+
+    def _follow_curvature(self, train: data.Dataset, chosen: Array) -> None:
+        """Let the optimiser set its rates by the Hessian's diagonal over some images."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            diagonal = self.engine.hessian_diagonal(train.images[chosen], train.labels[chosen])
+        if not all(np.isfinite(array).all() for array in diagonal.values()):
+            self._diverged("expected a finite curvature, got NaN or infinity")
+        self.optimiser.follow(diagonal)
 
     def _next_pause(self) -> int:
         """Return the batch of this epoch before which the engine comes back."""
