@@ -50,7 +50,7 @@ def test_every_loss_has_a_default():
         assert rates(schedules.default_for(loss, "sgd"), 20) == found
         found = rates(schedules.default_for(loss, "adamw"), 20)
         assert found == pytest.approx([0.001 * 0.4 ** (epoch // 6) for epoch in range(20)])
-        with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, sdlm, got 'adam'"):
+        with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, sdlm"):
             schedules.default_for(loss, "adam")
 
 
