@@ -200,8 +200,9 @@ def assert_thousand(found: Training, expected: Training, title: str, dtype: obje
 
     A step adds rounding errors within :func:`rounding`, of either sign. At a rate at which a
     training converges, later steps do not make them larger, so they add up like a random walk:
-    the bound of a thousand steps is sqrt(1000) times that of one. The largest seen is a fiftieth
-    of it. (At a rate near the largest that converges they grow without bound, in any engine.)
+    the bound of a thousand steps is sqrt(1000) times that of one. The largest seen is 0.4 % of
+    it: gradients' errors reach the weights times the rate. (At a rate near the largest that
+    converges they grow without bound, in any engine.)
     """
     share = math.sqrt(1000) * rounding(models.lenet5(**THOUSAND[title][0]), 1, dtype)
     assert len(found[0]) == len(expected[0]) == 1000

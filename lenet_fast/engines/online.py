@@ -143,11 +143,7 @@ class OnlineEngine(LanesEngine):
         rate: float,
     ) -> list[Totals]:
         """Make one step of the optimiser for each image of `order`, in turn."""
-        if checks.integer("batch_size", batch_size, 1) != 1:
-            raise plan.Unsupported(
-                f"batch_size: expected 1 for the online engine, got {batch_size}; use "
-                "engine='lanes'"
-            )
+        check_batch_size(batch_size)
         return super().train(x, labels, order, batch_size, optimiser, rate)
 
     def _train(
@@ -258,6 +254,14 @@ class OnlineEngine(LanesEngine):
             self._memory,
         )
         return totals
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise Unsupported unless the online engine can train with steps of so many images: one."""
+    if checks.integer("batch_size", batch_size, 1) != 1:
+        raise plan.Unsupported(
+            f"batch_size: expected 1 for the online engine, got {batch_size}; use engine='lanes'"
+        )
 
 
 def _bindings(network: Network, made: online_plan.Plan, lanes: int) -> _Bindings:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lenet_fast import checks, data, engines, files, losses
 from lenet_fast.checks import Array
-from lenet_fast.engines import Totals
+from lenet_fast.engines import Totals, online
 from lenet_fast.network import Network
 from lenet_fast.training import checkpoints, runs
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
@@ -145,11 +145,8 @@ class Trainer:
             backend=backend,
             threads=threads,
         )
-        if self.engine.name == "online" and self.batch_size != 1:  # before anything is written
-            raise engines.Unsupported(
-                f"batch_size: expected 1 for the online engine, got {self.batch_size}; use "
-                "engine='lanes'"
-            )
+        if self.engine.name == "online":  # before anything is written
+            online.check_batch_size(self.batch_size)
         self.callbacks = list(callbacks)
         self.options = dict(options or {})
         self.epochs = EPOCHS
