@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -670,5 +671,5 @@ def test_the_suite_writes_results_that_the_report_reads(tmp_path: Path) -> None:
     run = report.read(results)
     assert {each.row for each in run.rows} == {"F6 backward", "F6 tanh backward"}
     assert math.isfinite(sum(each.seconds for each in run.rows))
-    text = report.markdown(run)
-    assert "| F6 backward |" in text
+    # On a machine with other work the peak may move between the probes; the row is then marked.
+    assert re.search(r"\| F6 backward( ~)? \|", report.markdown(run))
