@@ -150,7 +150,8 @@ def lenet1(
     """Return the network of 1990, which the paper of 1998 calls LeNet-1.
 
     Its layers are H1, H2, H3, H4 and OUTPUT, each followed by its squashing, H1.squash and so on.
-    Images are 28x28 with a background of -0.1 and ink of 1.175. It is trained with
+    Images are 28x28 with a background of -0.1 and ink of 1.175; the paper's digits were reduced to
+    16x16 and put into the middle, see :func:`lenet_fast.data.as_1990`. It is trained with
     :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
@@ -204,9 +205,9 @@ def lenet1989(
 
     Its layers are H1, H2, H3 and OUTPUT, each followed by its squashing, H1.squash and so on. There
     is no pooling: the convolutions take steps of two pixels, and have a bias a unit. Images are
-    16x16 floats from -1 (paper) to 1 (ink); the bytes that LeNet-5 takes, too, would be brought to
-    another scale. It is trained with :class:`lenet_fast.losses.MeanSquaredError`, whose targets are
-    +1 and -1.
+    16x16, from -1 (paper) to 1 (ink), or bytes, which are brought to that scale; see
+    :func:`lenet_fast.data.as_1989`. It is trained with
+    :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
     ----------
@@ -266,6 +267,6 @@ def lenet1989(
         Dense(30, 10, name="OUTPUT"),
     ):
         layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
-    network = Network(layers, input_shape=(1, 16, 16), dtype=dtype)
+    network = Network(layers, input_shape=(1, 16, 16), dtype=dtype, pixel_range=(-1.0, 1.0))
     network.initialise(initialiser, seed)
     return network

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import backends, checks, configs, initialisers
+from lenet_fast import backends, checks, configs, initialisers, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
@@ -43,6 +43,9 @@ class Network:
         the smallest wins.
     dtype : {"float32", "float64"}
         Of parameters and images.
+    pixel_range : (paper, ink)
+        What the bytes 0 and 255 become where the network is given bytes, by default -0.1 and 1.175
+        (LeCun et al. 1998, section II.B).
 
     Attributes
     ----------
@@ -53,6 +56,7 @@ class Network:
         Input shape of each layer, and the output shape of the last.
     output : str
     dtype : numpy.dtype
+    pixel_range : tuple of float
 
     Raises
     ------
@@ -80,11 +84,13 @@ class Network:
         input_shape: tuple[int, int, int] = (1, 32, 32),
         output: str = "linear",
         dtype: npt.DTypeLike = "float32",
+        pixel_range: tuple[float, float] = (pixels.BACKGROUND, pixels.INK),
     ) -> None:
         self.layers = _checked_layers(layers)
         self.input_shape = _checked_input_shape(input_shape)
         self.output = checks.choice("output", output, OUTPUTS)
         self.dtype = _checked_dtype(dtype)
+        self.pixel_range = _checked_pixel_range(pixel_range)
         _name(self.layers)
         self.shapes = _chain(self.layers, self.input_shape)
         self.output_shape = self.shapes[-1]
@@ -252,6 +258,7 @@ class Network:
             "input_shape": list(self.input_shape),
             "output": self.output,
             "dtype": self.dtype.name,
+            "pixel_range": list(self.pixel_range),
         }
 
     @classmethod
@@ -266,7 +273,9 @@ class Network:
         ValueError
             If it is not such a description, or the network would be absurdly large.
         """
-        keys = ("layers", "input_shape", "output", "dtype")
+        keys = ("layers", "input_shape", "output", "dtype", "pixel_range")
+        if isinstance(config, dict):  # files of older versions do not give the range
+            config = {"pixel_range": [pixels.BACKGROUND, pixels.INK]} | config
         arguments = dict(configs.checked("network", config, keys))
         described = arguments.pop("layers")
         if not isinstance(described, list) or len(described) > _MAX_LAYERS:
@@ -302,6 +311,13 @@ def _checked_input_shape(given: object) -> tuple[int, int, int]:
         raise ValueError(f"input_shape: expected three numbers (c, h, w), got {len(given)}")
     c, h, w = (checks.integer("input_shape", number, 1) for number in given)
     return c, h, w
+
+
+def _checked_pixel_range(given: object) -> tuple[float, float]:
+    if not isinstance(given, (list, tuple)) or len(given) != 2:
+        raise TypeError(f"pixel_range: expected (paper, ink), got {checks.kind(given)}")
+    paper, ink = (checks.real("pixel_range", number, np.dtype(np.float32)) for number in given)
+    return paper, ink
 
 
 def _checked_dtype(given: npt.DTypeLike) -> np.dtype[Any]:

@@ -150,7 +150,7 @@ def test_a_dataset_is_checked():
         ((pictures, labels.astype(np.int64)), TypeError, "labels: .* uint8, got int64"),
         ((pictures, [0, 5, 9]), TypeError, "labels: .* got list"),
         ((pictures[0], labels), ValueError, r"images: .* got \(28, 28\)"),
-        ((np.zeros((3, 32, 32), np.uint8), labels), ValueError, r"images: .* got \(3, 32, 32\)"),
+        ((np.zeros((3, 0, 32), np.uint8), labels), ValueError, r"images: .* got \(3, 0, 32\)"),
         ((pictures, labels[:2]), ValueError, r"labels: expected \(3,\), .* got \(2,\)"),
         ((pictures, labels[:, None]), ValueError, r"labels: .* got \(3, 1\)"),
         ((pictures, labels + np.uint8(1)), ValueError, "labels: expected 0 to 9, got 10"),

@@ -100,6 +100,17 @@ def test_bytes_for_other_sizes_of_networks(rng, create_any):
         assert_within(engine.predict(x), expected, bound, np.float32)
 
 
+def test_bytes_for_another_range_of_pixels(rng, create_any):
+    net = Network([Dense(49, 3)], input_shape=(1, 7, 7), pixel_range=(-1.0, 1.0))
+    net.initialise("lecun_sqrt")
+    engine = create_any(net, losses.MeanSquaredError())
+    x, _ = digits(rng, 5, 6, 6)
+    expected = engine.predict(prepare(x, size=7, background=-1, ink=1))
+    bound = rounding(net, 5) * np.abs(expected).max()
+    assert_within(engine.predict(x), expected, bound, np.float32)
+    assert_within(engine.predict_one(x[0]), expected[0], bound, np.float32)
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 

@@ -297,6 +297,16 @@ def test_lenet1989_layers():
     assert (net.parameters["H3.w"] != other.parameters["H3.w"]).any()
 
 
+def test_a_network_from_before_it_had_a_range_of_pixels():
+    config = models.lenet5().config()
+    assert models.lenet1989().config()["pixel_range"] == [-1.0, 1.0]
+    del config["pixel_range"]
+    assert Network.from_config(config).pixel_range == (-0.1, 1.175)
+    for wrong, error in (((0,), TypeError), (1, TypeError), ((0, float("nan")), ValueError)):
+        with pytest.raises(error, match="pixel_range: expected"):
+            Network([Dense(4, 2)], input_shape=(1, 2, 2), pixel_range=wrong)
+
+
 def test_lenet1989_sees_a_border_of_background():
     # On a page of background all units of a map see the same: the border is no edge.
     net = models.lenet1989()

@@ -619,8 +619,18 @@ def test_sdlm_by_hand():
     assert w["w"].tolist() == [3.5, 3.875]  # 4 - 0.25 / 0.5, 4 - 0.25 / 2
 
 
-def test_sdlm_comes_back_from_its_state():
-    sdlm = SDLM(mu=0.5)
+def test_the_moving_average_of_sdlm():
+    sdlm = SDLM(mu=0.5, gamma=0.25)
+    h, mean = [np.array([0.0, 2.0]), np.array([4.0, 0.0]), np.array([0.0, 1.0])], None
+    for each in h:
+        mean = each if mean is None else 0.75 * mean + 0.25 * each
+        sdlm.follow({"w": each})
+        np.testing.assert_allclose(sdlm.factors["w"], 1 / (0.5 + mean), rtol=1e-14)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.1])
+def test_sdlm_comes_back_from_its_state(gamma):
+    sdlm = SDLM(mu=0.5, gamma=gamma)
     w = random_arrays(0, "float32")
     sdlm.follow({name: np.abs(array) for name, array in w.items()})
     sdlm.step(w, w, 0.1)
@@ -630,11 +640,18 @@ def test_sdlm_comes_back_from_its_state():
     assert {array.dtype for array in twin.factors.values()} == {np.dtype(np.float32)}
     for name, array in sdlm.factors.items():
         np.testing.assert_array_equal(twin.factors[name], array)
+    for each in (sdlm, twin):  # what the next estimate meets is part of the state, too
+        each.follow({name: np.abs(array) + 1 for name, array in w.items()})
+    for name, array in sdlm.factors.items():
+        np.testing.assert_array_equal(twin.factors[name], array)
 
 
 @pytest.mark.parametrize(
     ("options", "argument", "error"),
     [
+        ({"mu": 0.1, "gamma": 0}, "gamma", ValueError),
+        ({"mu": 0.1, "gamma": 1.1}, "gamma", ValueError),
+        ({"mu": 0.1, "gamma": "all"}, "gamma", TypeError),
         ({"mu": 0.0}, "mu", ValueError),
         ({"mu": -1}, "mu", ValueError),
         ({"mu": math.nan}, "mu", ValueError),

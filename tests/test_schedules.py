@@ -2,11 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from lenet_fast import losses, models
 from lenet_fast.training import Trainer, schedules
-from lenet_fast.training.schedules import LENET5_1998_RATES, Constant, RateList, StepDecay
+from lenet_fast.training.schedules import (
+    LENET5_1998_RATES,
+    Constant,
+    Cosine,
+    RateList,
+    StepDecay,
+)
 
 
 def rates(schedule, epochs):
@@ -15,6 +22,14 @@ def rates(schedule, epochs):
 
 def test_constant():
     assert rates(Constant(0.25), 3) == [0.25, 0.25, 0.25]
+
+
+def test_cosine_falls_from_the_first_rate_to_the_last():
+    found = rates(Cosine(0.5, epochs=5, last=0.1), 7)
+    expected = [0.1 + 0.4 * (1 + np.cos(np.pi * k / 4)) / 2 for k in (0, 1, 2, 3, 4, 4, 4)]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+    assert rates(Cosine(0.5, epochs=2), 2) == pytest.approx([0.5, 0.005], rel=1e-15)
+    assert rates(Cosine(0.5, epochs=1), 2) == [0.5, 0.5]
 
 
 def test_step_decay_multiplies_every_step_epochs():
@@ -33,7 +48,9 @@ def test_rates_of_the_1998_paper():
 
 
 @pytest.mark.parametrize(
-    "schedule", [Constant(0.1), StepDecay(0.3, 2, 0.7), RateList([0.1, 1e-5 / 3])], ids=repr
+    "schedule",
+    [Constant(0.1), Cosine(0.3, 4, 0.1), StepDecay(0.3, 2, 0.7), RateList([0.1, 1e-5 / 3])],
+    ids=repr,
 )
 def test_a_schedule_comes_back_from_its_config(schedule):
     again = schedules.from_config(json.loads(json.dumps(schedule.config())))
@@ -98,10 +115,10 @@ def test_other_bad_arguments():
         RateList([])
     with pytest.raises(TypeError, match="rates: expected"):
         RateList("0.1")
-    for schedule in (Constant(0.1), StepDecay(0.1, 1, 0.5), RateList([0.1])):
+    for schedule in (Constant(0.1), Cosine(0.1, 2), StepDecay(0.1, 1, 0.5), RateList([0.1])):
         with pytest.raises(ValueError, match="epoch: expected"):
             schedule.rate(0)
     with pytest.raises(ValueError, match="schedule: expected a type out of"):
-        schedules.from_config({"type": "cosine"})
+        schedules.from_config({"type": "sine"})
     with pytest.raises(TypeError):
         schedules.from_config({"type": "constant", "speed": 1})

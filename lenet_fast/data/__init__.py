@@ -1,6 +1,7 @@
 """Data: MNIST and its relatives, the IDX format, and the way from images to network inputs."""
 
 from lenet_fast.data.images import centre, looks_inverted, prepare, read_image
+from lenet_fast.data.reduced import as_1989, as_1990
 from lenet_fast.data.sources import (
     DATASETS,
     DataNotFoundError,
@@ -15,6 +16,8 @@ __all__ = [
     "DataNotFoundError",
     "Dataset",
     "Splits",
+    "as_1989",
+    "as_1990",
     "centre",
     "load",
     "load_mnist",

@@ -51,8 +51,8 @@ class Dataset:
 
     Parameters
     ----------
-    images : ndarray, (n, 28, 28), uint8
-        Grey values, 0 paper to 255 ink.
+    images : ndarray, (n, rows, columns), uint8
+        Grey values, 0 paper to 255 ink; 28x28 as they come, 16x16 for the network of 1989.
     labels : ndarray, (n,), uint8
         Classes, 0 to 9.
     name : str
@@ -75,8 +75,8 @@ class Dataset:
             if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
                 got = getattr(array, "dtype", type(array).__name__)
                 raise TypeError(f"{name}: expected a NumPy array of uint8, got {got}")
-        if self.images.ndim != 3 or self.images.shape[1:] != (images.SIZE, images.SIZE):
-            raise ValueError(f"images: expected (n, 28, 28), got {self.images.shape}")
+        if self.images.ndim != 3 or 0 in self.images.shape[1:]:
+            raise ValueError(f"images: expected (n, rows, columns), got {self.images.shape}")
         if self.labels.shape != (len(self.images),):
             raise ValueError(
                 f"labels: expected ({len(self.images)},), one an image, got {self.labels.shape}"

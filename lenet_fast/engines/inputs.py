@@ -74,7 +74,9 @@ def prepared(network: Network, x: Array) -> Array:
     """Return images as floats in the network's dtype and size."""
     if x.dtype != np.uint8:
         return x
-    return pixels.prepare(x, size=network.input_shape[-1], dtype=network.dtype)
+    paper, ink = network.pixel_range
+    size = network.input_shape[-1]
+    return pixels.prepare(x, size=size, dtype=network.dtype, background=paper, ink=ink)
 
 
 def order(order: Array, count: int) -> Array:

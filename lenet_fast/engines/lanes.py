@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_fast import backends, checks, losses, pixels
+from lenet_fast import backends, checks, losses
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs, plan
 from lenet_fast.engines.interface import Optimiser, Rule, Totals
@@ -275,7 +275,7 @@ class LanesEngine:
                 self._plan.trained,
                 x if raw else np.empty((0, 1, 1), np.uint8),
                 np.empty((0, 1, 1, 1), dtype) if raw else x,
-                np.array([pixels.BACKGROUND, pixels.INK]),
+                np.array(self.network.pixel_range),
                 np.arange(len(x)) if order is None else order,
                 np.empty(0, np.intp) if labels is None else labels,
                 self._loss_options,

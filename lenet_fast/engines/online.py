@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_fast import backends, checks, pixels
+from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs, online_plan, plan
 from lenet_fast.engines.interface import Optimiser, Rule, Totals
@@ -24,7 +24,6 @@ from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 
 _BYTES = np.dtype(np.uint8)
-_SCALE = np.array([pixels.BACKGROUND, pixels.INK])
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class OnlineEngine(LanesEngine):
             self._online.steps,
             self._online.reals,
             self._online.places,
-            _SCALE,
+            np.array(self.network.pixel_range),
             self._online.size + self._bindings.room,
             self._bindings.table,
             self._bindings.index,
@@ -239,7 +238,7 @@ class OnlineEngine(LanesEngine):
             self._packed,
             x if raw else np.empty((0, 1, 1), np.uint8),
             np.empty((0, 1, 1, 1), dtype) if raw else x,
-            _SCALE,
+            np.array(self.network.pixel_range),
             order,
             labels,
             self._loss_options,

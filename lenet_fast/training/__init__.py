@@ -6,6 +6,7 @@ from lenet_fast.training.optimisers import SDLM, SGD, AdamW
 from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
     Constant,
+    Cosine,
     RateList,
     StepDecay,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "AdamW",
     "Callback",
     "Constant",
+    "Cosine",
     "EpochTable",
     "History",
     "Progress",

@@ -348,6 +348,9 @@ class SDLM(SGD):
         diverges with that, and with 0.5 it does not.
     patterns : int, default 500
         Images that h is estimated from.
+    gamma : float, default 1
+        Share of the new estimate in a moving average, above 0: h becomes (1 - gamma) h + gamma
+        times the estimate. With 1, as in the paper of 1998, what was estimated before is forgotten.
     factors : mapping of str to ndarray, optional
         As for :class:`SGD`; until the first estimate.
 
@@ -365,7 +368,8 @@ class SDLM(SGD):
     Notes
     -----
     LeCun et al. 1998, section II.C and appendix C: "stochastic diagonal Levenberg-Marquardt". The
-    paper's steps are those of single images.
+    paper's steps are those of single images. The moving average is that of LeCun, Bottou, Orr and
+    Mueller 1998, "Efficient BackProp".
 
     Examples
     --------
@@ -377,13 +381,20 @@ class SDLM(SGD):
     """
 
     def __init__(
-        self, mu: float, patterns: int = 500, factors: Mapping[str, Array] | None = None
+        self,
+        mu: float,
+        patterns: int = 500,
+        gamma: float = 1.0,
+        factors: Mapping[str, Array] | None = None,
     ) -> None:
         super().__init__(factors=factors)
         self.mu = checks.real("mu", mu)
         if self.mu < states.SMALLEST:
             raise ValueError(f"mu: expected a number of at least {states.SMALLEST:.8g}, got {mu}")
         self.curvature_images = checks.integer("patterns", patterns, 1)
+        self.gamma = checks.real("gamma", gamma)
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma: expected a number above 0, at most 1, got {gamma}")
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
         """Set the rates by the curvature: by name, the diagonal of the Hessian.
@@ -395,14 +406,21 @@ class SDLM(SGD):
         """
         for name, h in diagonal.items():
             states.check_numbers(f"diagonal[{name!r}]", np.asarray(h), negative=False)
-        self.factors = {name: 1 / (self.mu + h) for name, h in diagonal.items()}
+        self.factors = {name: 1 / (self.mu + self._mean(name, h)) for name, h in diagonal.items()}
+
+    def _mean(self, name: str, h: Array) -> Array:
+        """Return the moving average; the one before follows from its factors."""
+        if self.gamma == 1 or name not in self._factors:
+            return h
+        before = np.maximum(1 / self._factors[name] - self.mu, 0)
+        return (1 - self.gamma) * before + self.gamma * h
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description for :func:`from_config`; factors are part of the state."""
         return {"type": "sdlm"} | self._options()
 
     def _options(self) -> dict[str, Any]:
-        return {"mu": self.mu, "patterns": self.curvature_images}
+        return {"mu": self.mu, "patterns": self.curvature_images, "gamma": self.gamma}
 
 
 _TYPES: dict[str, Callable[..., Optimiser]] = {"sgd": SGD, "adamw": AdamW, "sdlm": SDLM}

@@ -132,8 +132,51 @@ class RateList:
         return f"RateList({self._rates})"
 
 
+class Cosine:
+    """Rates that fall along half a period of a cosine, epoch by epoch.
+
+    Parameters
+    ----------
+    rate : float
+        That of the first epoch.
+    epochs : int
+        Length of the fall; from then on the rate stays at the last one.
+    last : float, optional
+        Rate of the last epoch, by default a hundredth of the first.
+
+    Notes
+    -----
+    Loshchilov and Hutter 2017, "SGDR", without restarts.
+
+    Examples
+    --------
+    >>> schedule = Cosine(0.1, epochs=3, last=0.01)
+    >>> [round(schedule.rate(epoch), 3) for epoch in (1, 2, 3, 4)]
+    [0.1, 0.055, 0.01, 0.01]
+    """
+
+    def __init__(self, rate: float, epochs: int, last: float | None = None) -> None:
+        self._rate = _positive("rate", rate)
+        self._epochs = checks.integer("epochs", epochs, 1)
+        self._last = self._rate / 100 if last is None else _positive("last", last)
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+        _check_epoch(epoch)
+        share = min(1, (epoch - 1) / max(1, self._epochs - 1))
+        return self._last + (self._rate - self._last) * (1 + math.cos(math.pi * share)) / 2
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`from_config`."""
+        return {"type": "cosine", "rate": self._rate, "epochs": self._epochs, "last": self._last}
+
+    def __repr__(self) -> str:
+        return f"Cosine({self._rate}, epochs={self._epochs}, last={self._last})"
+
+
 _TYPES: dict[str, Callable[..., Schedule]] = {
     "constant": Constant,
+    "cosine": Cosine,
     "step_decay": StepDecay,
     "rate_list": RateList,
 }
