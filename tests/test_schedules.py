@@ -29,7 +29,7 @@ def test_cosine_falls_from_the_first_rate_to_the_last():
     expected = [0.1 + 0.4 * (1 + np.cos(np.pi * k / 4)) / 2 for k in (0, 1, 2, 3, 4, 4, 4)]
     np.testing.assert_allclose(found, expected, rtol=1e-15)
     assert rates(Cosine(0.5, epochs=2), 2) == pytest.approx([0.5, 0.005], rel=1e-15)
-    assert rates(Cosine(0.5, epochs=1), 2) == [0.5, 0.5]
+    assert rates(Cosine(0.5, epochs=1), 2) == pytest.approx([0.5, 0.005], rel=1e-15)
 
 
 def test_step_decay_multiplies_every_step_epochs():
