@@ -405,6 +405,66 @@ def test_a_resumed_run_has_the_bits_of_one_never_stopped(sets, tmp_path, backend
     assert model == (tmp_path / "uninterrupted" / runs.MODEL).read_bytes()
 
 
+# ------------------------------------------------------------------ the mean of the weights
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 1, "optimiser": SGD()}])
+def test_the_mean_of_the_weights_at_the_ends_of_epochs(sets, tmp_path, options):
+    train, test = sets[0].subset(60), sets[1]
+    ends = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, trainer, row):
+            ends.append({name: w.copy() for name, w in trainer.network.parameters.items()})
+
+    options = {"threads": 1, "average_from": 2} | options
+    trainer = new_trainer(callbacks=[Keep()], out=tmp_path / "run", **options)
+    assert trainer.result is trainer.network
+    trainer.fit(train, test, epochs=4)
+    for name, w in trainer.result.parameters.items():
+        mean = np.mean([end[name] for end in ends[1:]], axis=0, dtype=np.float64)
+        np.testing.assert_array_equal(w, mean.astype(np.float32))
+    assert (ends[-1]["C1.w"] != trainer.result.parameters["C1.w"]).any()
+    outputs = trainer.result.predict(test.images)
+    wrong = (trainer.result.classify(outputs) != test.labels).sum()
+    assert trainer.history.rows[-1].test_errors == wrong
+    model = files.read_model(tmp_path / "run" / runs.MODEL)
+    assert model.extra["epoch"] == trainer.history.best.epoch
+    # Another run without a mean has the same weights, and other figures from epoch 3 on.
+    plain = new_trainer(**(options | {"average_from": None}))
+    plain.fit(train, test, epochs=4)
+    losses_of = [[row.test_loss for row in each.history.rows] for each in (trainer, plain)]
+    assert losses_of[0][:2] == losses_of[1][:2]
+    assert losses_of[0][2:] != losses_of[1][2:]
+    np.testing.assert_array_equal(
+        trainer.network.parameters["F6.w"], plain.network.parameters["F6.w"]
+    )
+
+
+@pytest.mark.parametrize(("batch", "phase"), [(5, "train"), (2, "evaluate"), (3, "evaluate")])
+def test_the_mean_goes_on_with_the_same_bits(sets, tmp_path, batch, phase):
+    judge = new_trainer(average_from=2)
+    judge.fit(*sets, epochs=3)
+    stop = StopAt(batch, Trainer.stop, phase)
+    new_trainer(average_from=2, out=tmp_path, callbacks=[stop]).fit(*sets, epochs=3)
+    resumed = Trainer.resume(tmp_path)
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+    for name, w in judge.result.parameters.items():
+        np.testing.assert_array_equal(resumed.result.parameters[name], w)
+
+
+def test_the_order_of_the_set(sets):
+    trainer = new_trainer(shuffle=False, optimiser=SGD())
+    twin = models.lenet5(pooling="max", output="softmax", seed=1)
+    engine = engines.create(twin, losses.CrossEntropy())
+    for rate in (0.02, 0.01):
+        engine.train(sets[0].images, sets[0].labels, np.arange(200), 64, SGD(), rate)
+    trainer.fit(*sets, epochs=2)
+    for name, w in twin.parameters.items():
+        np.testing.assert_array_equal(trainer.network.parameters[name], w)
+
+
 @pytest.mark.parametrize(
     ("batch", "phase"),
     [

@@ -130,6 +130,12 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     help="Decides the first weights and the order of the images.",
 )
 @click.option(
+    "--average-from",
+    type=click.IntRange(1),
+    metavar="N",
+    help="From epoch N on, test and save the mean of the weights at the ends of epochs.",
+)
+@click.option(
     "--evaluate-train",
     is_flag=True,
     help="Go through the training images again after each epoch, for their errors then. Otherwise "
@@ -199,6 +205,7 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
             batch_size=options["batch_size"],
             seed=options["seed"],
             evaluate_train=options["evaluate_train"],
+            average_from=options["average_from"],
             engine=options["engine"],
             backend=options["backend"],
             threads=options["threads"],

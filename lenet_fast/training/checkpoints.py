@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from lenet_fast import files, losses
+from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.training import optimisers, schedules
@@ -59,11 +60,16 @@ class Checkpoint:
     options: dict[str, Any]
     position: Position
     rows: list[Row]
+    shuffle: bool = True
+    average_from: int = 0  # 0: there is no mean of the weights
+    averaged: int = 0  # epochs in it
+    average: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the checkpoint, atomically."""
         tensors = {f"weights/{name}": w for name, w in self.network.parameters.items()}
         tensors |= {f"optimiser/{name}": array for name, array in self.optimiser.state().items()}
+        tensors |= {f"average/{name}": array for name, array in self.average.items()}
         parts = {
             "network": self.network.config(),
             "loss": self.loss.config(),
@@ -73,7 +79,7 @@ class Checkpoint:
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in parts
+            if field.name not in parts and field.name != "average"
         }
         plain |= {
             "train": dataclasses.asdict(self.train),
@@ -111,6 +117,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             loss=files.build(path, "loss", losses.from_config, metadata.get("loss")),
             optimiser=optimiser,
             schedule=files.build(path, "schedule", schedules.from_config, metadata.get("schedule")),
+            average=_below(tensors, "average/"),
             **run
             | {
                 "train": Fingerprint(**run["train"]),

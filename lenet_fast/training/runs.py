@@ -93,6 +93,8 @@ def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
             "epochs": run.epochs,
             "batch_size": run.batch_size,
             "seed": run.seed,
+            "shuffle": run.shuffle,
+            "average_from": run.average_from,
             "threads": threads,
         },
         "options": run.options,

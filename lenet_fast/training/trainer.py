@@ -15,8 +15,10 @@ import numpy as np
 from lenet_fast import checks, data, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.engines import Totals, online
+from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.training import checkpoints, runs
+from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
 from lenet_fast.training.history import History, Row
@@ -58,6 +60,13 @@ class Trainer:
         Whether to go through the training set again after each epoch, for its loss and errors
         then, as the papers plot them. Otherwise they are those met while learning, and cost
         nothing.
+    shuffle : bool, default True
+        Whether each epoch goes through the images in an order of its own, or all in the order of
+        the set, as in 1989.
+    average_from : int, optional
+        The epoch after which :attr:`result` is no longer the network but the mean of its weights
+        at the ends of epochs, from this one on; see
+        :class:`lenet_fast.training.averages.WeightAverage`. By default there is no mean.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
     out : path, optional
@@ -81,6 +90,8 @@ class Trainer:
         The epochs so far.
     epochs : int
         How many there will be.
+    result : Network
+        What the last row of the history is about: `network`, or with `average_from` the mean.
     stopping : bool
         Whether :meth:`stop` was called since :meth:`fit` began.
 
@@ -114,6 +125,8 @@ class Trainer:
         batch_size: int = 32,
         seed: int = 0,
         evaluate_train: bool = False,
+        shuffle: bool = True,
+        average_from: int | None = None,
         engine: str = "auto",
         backend: str | None = None,
         threads: int | None = None,
@@ -133,18 +146,30 @@ class Trainer:
         self.schedule = schedule
         self.seed = checks.seed(seed)
         self.evaluate_train = bool(evaluate_train)
+        self.shuffle = bool(shuffle)
+        self.average_from: int = 0  # never
+        if average_from is not None:
+            self.average_from = checks.integer("average_from", average_from, 1)
         self._checkpoint_batches = 0  # never within an epoch
         if checkpoint_every is not None:
             images = checks.integer("checkpoint_every", checkpoint_every, 1)
             self._checkpoint_batches = math.ceil(images / self.batch_size)
-        self.engine = engines.create(
-            network,
-            self.loss,
-            engine=engine,
-            batch_size=self.batch_size,
-            backend=backend,
-            threads=threads,
-        )
+
+        def create(network: Network) -> engines.Engine:
+            return engines.create(
+                network,
+                self.loss,
+                engine=engine,
+                batch_size=self.batch_size,
+                backend=backend,
+                threads=threads,
+            )
+
+        self.engine = create(network)
+        self._average: WeightAverage | None = None
+        if self.average_from:
+            self._average = WeightAverage(network)
+            self._average_engine = create(self._average.network)
         if self.engine.name == "online":  # before anything is written
             online.check_batch_size(self.batch_size)
         self.callbacks = list(callbacks)
@@ -209,6 +234,8 @@ class Trainer:
             batch_size=saved.batch_size,
             seed=saved.seed,
             evaluate_train=saved.evaluate_train,
+            shuffle=saved.shuffle,
+            average_from=saved.average_from or None,
             engine=engine or saved.code["engine"],
             backend=backend or saved.code["backend"],
             threads=threads,
@@ -219,6 +246,11 @@ class Trainer:
         trainer.epochs = saved.epochs
         trainer.history.rows = saved.rows
         trainer._position = saved.position
+        if trainer._average is not None and saved.average:
+            try:
+                trainer._average.load_state(saved.average, saved.averaged)
+            except ValueError as error:
+                raise FileFormatError(f"{path}: {error}") from None
         trainer._data = (saved.train, saved.test)
         trainer._out, trainer._begun = path.parent, True
         here = runs.code(trainer.engine)
@@ -287,7 +319,16 @@ class Trainer:
             for callback in self.callbacks:
                 callback.on_train_end(self)
             self.engine.close()
+            if self._average is not None:
+                self._average_engine.close()
         return self.history
+
+    @property
+    def result(self) -> Network:
+        """The network that the last row of the history is about."""
+        if self._average is None or not self._average.count:
+            return self.network
+        return self._average.network
 
     def stop(self) -> None:
         """Ask :meth:`fit` to return after the batches in work; may come from another thread."""
@@ -300,11 +341,17 @@ class Trainer:
         epoch = position.epoch + 1
         rate = self.schedule.rate(epoch)
         self._train(train, epoch, rate)
+        engine = self.engine
+        if self._average is not None and epoch >= self.average_from:
+            # Not again, where a run was stopped while it was evaluated.
+            if self._average.count <= epoch - self.average_from:
+                self._average.add(self.network)
+            engine = self._average_engine
         report = self._report("evaluate", epoch)
         on_train = Totals(position.loss_sum, position.errors, len(train))
         if self.evaluate_train:
-            on_train = evaluate(self.engine, train, on_batch=report)
-        on_test = evaluate(self.engine, test, on_batch=report)
+            on_train = evaluate(engine, train, on_batch=report)
+        on_test = evaluate(engine, test, on_batch=report)
         if not math.isfinite(on_train.loss + on_test.loss):
             self._diverged(f"expected finite losses, got {on_train.loss} and {on_test.loss}")
         self._check_state()
@@ -328,7 +375,9 @@ class Trainer:
     def _train(self, train: data.Dataset, epoch: int, rate: float) -> None:
         position = self._position
         started = time.perf_counter()
-        order = shuffled(len(train.images), self.seed, epoch)
+        order = np.arange(len(train.images))
+        if self.shuffle:
+            order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
         if position.batch == 0 and self.optimiser.curvature_images:
             self._follow_curvature(train, order[: self.optimiser.curvature_images])
@@ -431,7 +480,7 @@ class Trainer:
         # The checkpoint comes last: after a crash between two files, the epoch is done again.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
-            files.save_model(out / runs.MODEL, self.network, self.loss, extra)
+            files.save_model(out / runs.MODEL, self.result, self.loss, extra)
         files.write_atomic(out / runs.HISTORY, self.history.to_csv().encode())
         self._save_checkpoint()
 
@@ -450,6 +499,10 @@ class Trainer:
             batch_size=self.batch_size,
             seed=self.seed,
             evaluate_train=self.evaluate_train,
+            shuffle=self.shuffle,
+            average_from=self.average_from,
+            averaged=0 if self._average is None else self._average.count,
+            average={} if self._average is None else self._average.state(),
             epochs=self.epochs,
             code=runs.code(self.engine),
             train=train,
