@@ -199,7 +199,12 @@ def lenet1(
 
 
 def lenet1989(
-    *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
+    *,
+    activation: str = "scaled_tanh",
+    output_activation: str | None = None,
+    initialiser: str = "lecun1998",
+    seed: int = 0,
+    dtype: npt.DTypeLike = "float32",
 ) -> Network:
     """Return the network of 1989, the first LeNet.
 
@@ -211,6 +216,10 @@ def lenet1989(
 
     Parameters
     ----------
+    activation : {"scaled_tanh", "tanh", "sigmoid", "relu"}
+        Squashing function.
+    output_activation : str, optional
+        That of the outputs, if it is another.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniformly from
         +-2.4 / F, F being the number of inputs of a unit.
@@ -233,7 +242,7 @@ def lenet1989(
     Computation 1(4): 1,256 units, 9,760 free parameters and 64,660 connections. Two choices where
     the paper is silent are those of A. Karpathy's reproduction (karpathy/lecun1989-repro): which 8
     of the 12 maps of H1 a map of H2 sees, and that both convolutions see a border of -1, two pixels
-    wide, which is the background. All units squash by 1.7159 tanh(2x / 3).
+    wide, which is the background. Units squash by 1.7159 tanh(2x / 3); his, by tanh.
 
     What the paper of 1998 calls LeNet-1 is another network, of 1990: :func:`lenet1`.
 
@@ -259,14 +268,18 @@ def lenet1989(
             name=name,
         )
 
+    squash = SQUASHING[checks.choice("activation", activation, tuple(SQUASHING))]
+    if output_activation is None:
+        output_activation = activation
+    last = SQUASHING[checks.choice("output_activation", output_activation, tuple(SQUASHING))]
     layers: list[Layer] = []
     for layer in (
         conv(1, "H1"),
         conv(12, "H2", LENET1989_H2),
         Dense(192, 30, name="H3"),
-        Dense(30, 10, name="OUTPUT"),
     ):
-        layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
+        layers += [layer, squash(name=f"{layer.name}.squash")]
+    layers += [Dense(30, 10, name="OUTPUT"), last(name="OUTPUT.squash")]
     network = Network(layers, input_shape=(1, 16, 16), dtype=dtype, pixel_range=(-1.0, 1.0))
     network.initialise(initialiser, seed)
     return network

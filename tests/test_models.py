@@ -307,6 +307,15 @@ def test_a_network_from_before_it_had_a_range_of_pixels():
             Network([Dense(4, 2)], input_shape=(1, 2, 2), pixel_range=wrong)
 
 
+def test_lenet1989_with_other_squashing():
+    net = models.lenet1989(activation="tanh", output_activation="sigmoid")
+    assert [type(layer) for layer in net.layers[1::2]] == [Tanh, Tanh, Tanh, Sigmoid]
+    assert {type(layer) for layer in models.lenet1989(activation="relu").layers[1::2]} == {ReLU}
+    for argument in ("activation", "output_activation"):
+        with pytest.raises(ValueError, match=f"{argument}: expected"):
+            models.lenet1989(**{argument: "step"})
+
+
 def test_lenet1989_sees_a_border_of_background():
     # On a page of background all units of a map see the same: the border is no edge.
     net = models.lenet1989()

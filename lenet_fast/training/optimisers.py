@@ -351,6 +351,8 @@ class SDLM(SGD):
     gamma : float, default 1
         Share of the new estimate in a moving average, above 0: h becomes (1 - gamma) h + gamma
         times the estimate. With 1, as in the paper of 1998, what was estimated before is forgotten.
+    momentum : float, default 0
+        As for :class:`SGD`, for mini-batches; the paper has none.
     factors : mapping of str to ndarray, optional
         As for :class:`SGD`; until the first estimate.
 
@@ -385,9 +387,10 @@ class SDLM(SGD):
         mu: float,
         patterns: int = 500,
         gamma: float = 1.0,
+        momentum: float = 0.0,
         factors: Mapping[str, Array] | None = None,
     ) -> None:
-        super().__init__(factors=factors)
+        super().__init__(momentum=momentum, factors=factors)
         self.mu = checks.real("mu", mu)
         if self.mu < states.SMALLEST:
             raise ValueError(f"mu: expected a number of at least {states.SMALLEST:.8g}, got {mu}")
@@ -420,7 +423,12 @@ class SDLM(SGD):
         return {"type": "sdlm"} | self._options()
 
     def _options(self) -> dict[str, Any]:
-        return {"mu": self.mu, "patterns": self.curvature_images, "gamma": self.gamma}
+        return {
+            "mu": self.mu,
+            "patterns": self.curvature_images,
+            "gamma": self.gamma,
+            "momentum": self.rule.momentum,
+        }
 
 
 _TYPES: dict[str, Callable[..., Optimiser]] = {"sgd": SGD, "adamw": AdamW, "sdlm": SDLM}
