@@ -252,6 +252,38 @@ def test_the_seed_changes_the_order(sets):
 # ------------------------------------------------------------------ files of a run
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("history.csv", "", "history.csv: history: expected columns epoch,"),
+        ("history.csv", "epoch,errors\n1,2\n", "history.csv: history: expected columns epoch,"),
+        ("history.csv", f"{COLUMNS}\n1,2,3\n", "expected 8 values an epoch, got 3 in row 1"),
+        ("history.csv", f"{COLUMNS}\n1,1,1,1,many,1,1,1\n", "history.csv: .*many"),
+        ("history.csv", None, "there is no .*history.csv"),
+        ("config.toml", None, "there is no .*config.toml"),
+        ("config.toml", "data = 1\n", "config.toml: expected the numbers of images"),
+        (
+            "config.toml",
+            "[data.train]\nname = 'x'\n",
+            "config.toml: expected the numbers of images",
+        ),
+        ("config.toml", "rubbish", "config.toml: expected the numbers of images"),
+    ],
+)
+def test_histories_that_are_none(tmp_path, file, text, words):
+    (tmp_path / "history.csv").write_text(f"{COLUMNS}\n1,1.0,1.0,1.0,1,1.0,1,0.1\n")
+    (tmp_path / "config.toml").write_text("[data.train]\nimages = 2\n[data.test]\nimages = 2\n")
+    assert len(runs.read_history(tmp_path).rows) == 1
+    if text is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(text)
+    with pytest.raises((FileNotFoundError, ValueError), match=words):
+        runs.read_history(tmp_path)
+    with pytest.raises(NotADirectoryError, match="run: expected a run's folder"):
+        runs.read_history(__file__)
+
+
 def test_a_run_writes_its_files(sets, tmp_path):
     out = tmp_path / "runs" / "first"
     trainer = new_trainer(out=out, options={"rate": 0.02, "path": "a\\b", "none": None})
@@ -266,6 +298,12 @@ def test_a_run_writes_its_files(sets, tmp_path):
         for column in ("train_loss", "test_loss", "rate"):
             assert float(line[column]) == getattr(row, column)
         assert float(line["train_seconds"]) == pytest.approx(row.train_seconds, abs=1e-6)
+
+    read = runs.read_history(out)
+    assert (read.train_images, read.test_images) == (200, 60)
+    for row, same in zip(read.rows, history.rows, strict=True):
+        for column in ("epoch", "train_errors", "test_errors", "train_loss", "test_loss", "rate"):
+            assert getattr(row, column) == getattr(same, column)
 
     config = tomllib.loads((out / "config.toml").read_text())
     assert config["run"]["epochs"] == 3

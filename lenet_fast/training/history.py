@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_INTEGERS = ("epoch", "train_errors", "test_errors")
 
 
 @dataclasses.dataclass
@@ -65,3 +69,36 @@ class History:
             )
             lines.append(",".join(map(repr, values)))
         return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_csv(cls, text: str, train_images: int, test_images: int) -> History:
+        """Return the history of which :meth:`to_csv` wrote the rows.
+
+        Parameters
+        ----------
+        text : str
+            Comma-separated values below a line of column names.
+        train_images, test_images : int
+            Which are not among them.
+
+        Raises
+        ------
+        ValueError
+            If the columns are others, or a value is no number.
+        """
+        names, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+        if tuple(names) != COLUMNS:
+            raise ValueError(f"history: expected columns {','.join(COLUMNS)}, got {names}"[:300])
+        rows = []
+        for epoch, values in enumerate(lines, 1):
+            if len(values) != len(COLUMNS):
+                raise ValueError(
+                    f"history: expected {len(COLUMNS)} values an epoch, got {len(values)} in "
+                    f"row {epoch}"
+                )
+            numbers: dict[str, Any] = {
+                name: (int if name in _INTEGERS else float)(value)
+                for name, value in zip(COLUMNS, values, strict=True)
+            }
+            rows.append(Row(**numbers))
+        return cls(rows, train_images, test_images)

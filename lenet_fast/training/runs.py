@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 
 from lenet_fast import backends
 from lenet_fast.engines import Engine
+from lenet_fast.errors import FileFormatError
 from lenet_fast.files import write_atomic
 from lenet_fast.training.checkpoints import Checkpoint
+from lenet_fast.training.history import History
 
 MODEL = "model.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
@@ -110,8 +113,44 @@ def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
         "loss": run.loss.config(),
         "network": run.network.config(),
     }
-    head = "# What this run does. Written when training starts; nothing reads it back.\n\n"
+    head = "# What this run does. Written when training starts; no run goes on from it.\n\n"
     write_atomic(folder / CONFIG, (head + to_toml(tables)).encode())
+
+
+def read_history(folder: str | os.PathLike[str]) -> History:
+    """Return what a run has measured, from the ``history.csv`` and ``config.toml`` in its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    NotADirectoryError
+        If `folder` is a file, such as a model file.
+    FileFormatError
+        If a file is not of the form in which a run writes it.
+    """
+    folder = Path(folder)
+    history, config = folder / HISTORY, folder / CONFIG
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"run: expected a run's folder, with the errors in its {HISTORY}, got the file {folder}"
+        )
+    for path in (history, config):
+        if not path.is_file():
+            raise FileNotFoundError(f"run: expected a run's folder, but there is no {path}")
+    try:
+        sets = tomllib.loads(config.read_text(encoding="utf-8"))["data"]
+        images = {name: int(sets[name]["images"]) for name in ("train", "test")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(
+            f"{config}: expected the numbers of images, as a run writes them "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    try:
+        text = history.read_text(encoding="utf-8")
+        return History.from_csv(text, images["train"], images["test"])
+    except ValueError as error:
+        raise FileFormatError(f"{history}: {error}") from error
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
