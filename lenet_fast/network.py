@@ -182,9 +182,42 @@ class Network:
 
             engine = engines.create(self, losses.default_for(self), batch_size=1, backend=backend)
             self._engines[backend] = engine
-        if isinstance(x, np.ndarray) and x.ndim == (2 if x.dtype == np.uint8 else 3):
-            return engine.predict_one(x)
-        return engine.predict(x)
+        return engine.predict_one(x) if _is_one_image(x) else engine.predict(x)
+
+    def activations(self, x: Array) -> dict[str, Array]:
+        """Return what every layer makes of one image, or of several.
+
+        Parameters
+        ----------
+        x : ndarray
+            As for :meth:`predict`. All layers' outputs for all images are kept: for LeNet-5,
+            about 65,000 bytes an image.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By the names of the layers, in their order: maps (c, h, w) or numbers (k,), for several
+            images with an axis n before them. A squashing function is a layer of its own: what
+            the units of C1 hand on is called ``C1.squash``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the images do not fit the network.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> found = models.lenet5().activations(data.load("sample").test.images[0])
+        >>> found["C1"].shape, found["F6.squash"].shape
+        ((6, 28, 28), (84,))
+        """
+        from lenet_fast import engines, losses  # as in predict
+
+        engine = engines.LayersEngine(self, losses.default_for(self), threads=1)
+        if _is_one_image(x):
+            return {name: y[0] for name, y in engine.activations(x[np.newaxis]).items()}
+        return engine.activations(x)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the engines of :meth:`predict`: their threads cannot be copied."""
@@ -286,6 +319,10 @@ class Network:
             return cls([layer_from_config(layer) for layer in described], **arguments)
         except TypeError as error:
             raise ValueError(f"network: {error}") from error
+
+
+def _is_one_image(x: object) -> bool:
+    return isinstance(x, np.ndarray) and x.ndim == (2 if x.dtype == np.uint8 else 3)
 
 
 def _checked_layers(given: Sequence[Layer]) -> list[Layer]:

@@ -487,6 +487,35 @@ def test_probabilities():
             other.probabilities(np.zeros((1, 10)))
 
 
+def test_activations():
+    net = Network([Conv2D(1, 2, 1, name="C"), Tanh(), Dense(8, 3, name="D")], input_shape=(1, 2, 2))
+    parameters = net.parameters
+    parameters["C.w"][:, 0, 0, 0] = 2, -1
+    parameters["C.b"][:] = 0.5, 0
+    x = np.array([[[[1, 2], [3, 4]]], [[[0, -1], [5, 1]]]], np.float32)
+    found = net.activations(x)
+    assert list(found) == ["C", "squash1", "D"]
+    maps = np.concatenate([2 * x + 0.5, -x], axis=1)
+    np.testing.assert_array_equal(found["C"], maps)
+    np.testing.assert_allclose(found["squash1"], np.tanh(maps), rtol=1e-6)
+    weighted = np.tanh(maps).reshape(2, 8) @ parameters["D.w"].T + parameters["D.b"]
+    np.testing.assert_allclose(found["D"], weighted, rtol=1e-5, atol=1e-6)
+    for name, values in net.activations(x[1]).items():
+        np.testing.assert_array_equal(values, found[name][1])
+
+
+def test_activations_of_bytes():
+    net, images = models.lenet5(), data.load("sample").test.images[:3]
+    found = net.activations(images)
+    assert found["S4.squash"].shape == (3, 16, 5, 5)
+    np.testing.assert_allclose(found["OUTPUT"], net.predict(images), rtol=1e-5)
+    one = net.activations(images[2])
+    assert one["S4.squash"].shape == (16, 5, 5)
+    np.testing.assert_allclose(one["OUTPUT"], found["OUTPUT"][2], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"x: expected bytes .* at most 32 by 32"):
+        net.activations(np.zeros((40, 40), np.uint8))
+
+
 def test_summary():
     lines = models.lenet5().summary().splitlines()
     cells = [line.split() for line in lines]

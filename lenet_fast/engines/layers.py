@@ -85,6 +85,11 @@ class LayersEngine:
         """Return the outputs (k,) for one image."""
         return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
 
+    def activations(self, x: Array) -> dict[str, Array]:
+        """Return the outputs (n, ...) of every layer by its name, of all images at a time."""
+        passed = self._passed(self._prepared(inputs.images(self.network, x)))
+        return {layer.name: y for layer, y in zip(self.network.layers, passed[1:], strict=True)}
+
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""
         x, labels = inputs.examples(self.network, x, labels)
