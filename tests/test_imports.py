@@ -27,8 +27,9 @@ STOREYS = (
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines"},
     {"files", "data", "training"},
+    {"plots"},
     {"bench"},
-    {"cli", "__main__", "sklearn", "torch", "onnx", "drop_in", "plots", "web"},
+    {"cli", "__main__", "sklearn", "torch", "onnx", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
 OPS_MAY_USE = {"ops", "backends", "checks", "shapes"}
@@ -44,7 +45,7 @@ LIBRARIES = {
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
     "torch": ("bench",),
-    "matplotlib": ("bench",),
+    "matplotlib": ("plots", "bench"),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with.
 CIRCLES = {("network", "engines")}

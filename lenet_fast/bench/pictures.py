@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_fast.bench.report import PUBLISHED, WAYS, Line, Run, geometric_mean, lines
+from lenet_fast.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OURS, _OTHER, _GREY = "#1b6ca8", "#e08214", "#777777"
+_OURS, _OTHER, _GREY = style.BLUE, style.ORANGE, style.GREY
 _DIRECTIONS = {"forward": "o", "backward": "s", "hessian": "^"}
 _FAMILIES = {
-    "convolution": ("#1b6ca8", ("C1", "C3", "C3 table", "C5")),
-    "pooling": ("#2a9d5c", ("S2 max", "S2 average", "S2 sub", "S4 max", "S4 average", "S4 sub")),
-    "squashing": ("#e08214", ("C1 tanh", "F6 tanh")),
-    "dense, RBF": ("#8e44ad", ("F6", "RBF")),
-    "losses": ("#777777", ("cross-entropy", "squared error", "MAP")),
+    "convolution": (style.BLUE, ("C1", "C3", "C3 table", "C5")),
+    "pooling": (style.GREEN, ("S2 max", "S2 average", "S2 sub", "S4 max", "S4 average", "S4 sub")),
+    "squashing": (style.ORANGE, ("C1 tanh", "F6 tanh")),
+    "dense, RBF": (style.PURPLE, ("F6", "RBF")),
+    "losses": (style.GREY, ("cross-entropy", "squared error", "MAP")),
 }
 
 
@@ -30,28 +31,24 @@ def draw(run: Run, folder: Path) -> list[Path]:
     ImportError
         If matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install matplotlib") from error
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     compared = {dtype: _compared(run, dtype) for dtype in ("float32", "float64")}
     steps = list(dict.fromkeys(line.name for found in compared.values() for line in found))
     if steps:
-        figure = Figure((8, 1.6 + 0.32 * len(steps)), layout="constrained")
+        figure = style.figure(1.6 + 0.32 * len(steps))
         _speedups(figure.subplots(), compared, steps)
         drawn.append(_save(figure, folder / "pytorch.png"))
     known = [line for line in lines(run, "step", "float64") if line.name in PUBLISHED and line.ours]
     if known:
-        figure = Figure((8, 1.8 + 0.62 * len(known)), layout="constrained")
+        figure = style.figure(1.8 + 0.62 * len(known))
         _published(figure.subplots(), known)
         drawn.append(_save(figure, folder / "published.png"))
     if run.limit("float32") and run.limit("bandwidth"):
         for dtype in compared:
             found = [line for line in lines(run, "step", dtype) if line.speed]
             if found:
-                figure = Figure((9, 6.5), layout="constrained")
+                figure = style.figure(6.5, 9)
                 _roofline(figure.subplots(), run, dtype, found)
                 drawn.append(_save(figure, folder / f"roofline-{dtype}.png"))
     return drawn
@@ -99,7 +96,7 @@ def _speedups(axes: Axes, compared: dict[str, list[Line]], steps: Sequence[str])
 def _published(axes: Axes, known: Sequence[Line]) -> None:
     """Draw, a step, the times of the published ways and of PyTorch as multiples of ours."""
     others = {way: f"{way}, here" for way in WAYS} | {"PyTorch": "PyTorch's best, here"}
-    colours = ("#b2182b", "#ef8a62", _OTHER, _GREY)
+    colours = (_OTHER, style.PURPLE, style.SKY, _GREY)
     for k, ((way, label), colour) in enumerate(zip(others.items(), colours, strict=True)):
         points = []
         for i, line in enumerate(known):
@@ -137,10 +134,7 @@ def _log_axis(axes: Axes, label: str) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} x")
     axes.set_xlabel(label)
     axes.margins(x=0.12)
-    axes.grid(axis="x", which="major", color="#dddddd")
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    style.plain(axes, "x")
 
 
 def _roofline(axes: Axes, run: Run, dtype: str, found: Sequence[Line]) -> None:

@@ -1,0 +1,30 @@
+"""Pictures for lectures and papers: what a run did, what a network holds, what it sees.
+
+Every function returns a :class:`matplotlib.figure.Figure` of 1,200 pixels across, which needs no
+display and knows nothing of pyplot; :func:`save` writes it to a file. matplotlib is imported when
+the first figure is made.
+"""
+
+from lenet_fast.plots.answers import class_distribution, confusion
+from lenet_fast.plots.curves import errors, rates, sweep
+from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
+from lenet_fast.plots.networks import connection_table, features, filters
+from lenet_fast.plots.style import FORMATS, check_out, save
+
+__all__ = [
+    "FORMATS",
+    "bitmaps",
+    "check_out",
+    "class_distribution",
+    "confusion",
+    "connection_table",
+    "distorted",
+    "errors",
+    "features",
+    "filters",
+    "mistakes",
+    "rates",
+    "samples",
+    "save",
+    "sweep",
+]

@@ -1,0 +1,326 @@
+"""Curves and distributions: errors by epoch, rates by layer, errors against a parameter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet_fast import checks
+from lenet_fast.checks import Array
+from lenet_fast.network import Network
+from lenet_fast.plots import style
+from lenet_fast.training import History, runs
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Run = History | str | os.PathLike[str]
+
+_RUN = (History, str, os.PathLike)
+PAPERS_RATES = (7e-5, 0.016)
+"""From the least to the largest effective rate in LeCun et al. 1998, section III.B."""
+
+
+def errors(
+    histories: Run | Sequence[Run | Sequence[Run]],
+    labels: Sequence[str] | None = None,
+    *,
+    log: bool = False,
+) -> Figure:
+    """Draw the error rates of training and test set by epoch.
+
+    Parameters
+    ----------
+    histories : History, path, or sequence
+        One run or several, each a history or the folder of a run. A sequence in place of one of
+        them holds the runs of several seeds: their mean is drawn as a line, and a band reaches
+        from the least to the largest.
+    labels : sequence of str, optional
+        A name for each; by default "run 1" and so on.
+    log : bool
+        Whether the error rate is on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If there is no run, or one without a complete epoch; if seeds have different numbers of
+        epochs; if there are more or fewer labels than runs.
+    FileNotFoundError, FileFormatError
+        If a folder is not that of a run.
+
+    Notes
+    -----
+    As in LeCun et al. 1998, figure 5. What the errors of the training set are is said at
+    :class:`lenet_fast.training.Row`.
+    """
+    given: list[Run | Sequence[Run]] = (
+        [histories] if isinstance(histories, _RUN) else list(histories)
+    )
+    if not given:
+        raise ValueError("histories: expected a run or more, got none")
+    names = [f"run {i + 1}" for i in range(len(given))] if labels is None else list(labels)
+    if len(names) != len(given):
+        raise ValueError(f"labels: expected {len(given)}, one a run, got {len(names)}")
+    found = [_error_rates([one] if isinstance(one, _RUN) else list(one)) for one in given]
+    picture = style.figure(4.5)
+    axes = picture.subplots()
+    for i, (name, (epochs, sets)) in enumerate(zip(names, found, strict=True)):
+        for (what, rates), line in zip(sets.items(), ("--", "-"), strict=True):
+            # One run alone needs no name, and has two colours for its two sets.
+            alone = len(given) == 1 and labels is None
+            colour = style.COLOURS[(i + (alone and what == "training")) % len(style.COLOURS)]
+            mean = rates.mean(axis=0)
+            axes.plot(
+                *(epochs, mean, line),
+                color=colour,
+                linewidth=1.8,
+                marker="o" if len(epochs) <= 30 else None,
+                markersize=3.5,
+                label=what if alone else f"{name}, {what}",
+            )
+            if len(rates) > 1:
+                low, high = rates.min(axis=0), rates.max(axis=0)
+                axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+            if what == "test":
+                axes.annotate(
+                    f"{mean[-1]:.2f} %",
+                    (epochs[-1], mean[-1]),
+                    (6, 0),
+                    textcoords="offset points",
+                    va="center",
+                    color=colour,
+                    fontsize=9,
+                )
+    style.plain(axes)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("error rate (%)")
+    axes.locator_params(axis="x", integer=True)
+    if log:
+        axes.set_yscale("log")
+        style.log_ticks(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return picture
+
+
+def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
+    """Return the epochs of a run, and by set the error rates (seeds, epochs) in per cent."""
+    read = []
+    for one in seeds:
+        if not isinstance(one, _RUN):
+            raise TypeError(f"histories: expected histories or folders, got {checks.kind(one)}")
+        history = one if isinstance(one, History) else runs.read_history(one)
+        if not history.rows or min(history.train_images, history.test_images) < 1:
+            raise ValueError("histories: expected an epoch or more of each run, got none")
+        read.append(history)
+    epochs = [[row.epoch for row in history.rows] for history in read]
+    if not epochs or any(one != epochs[0] for one in epochs):
+        raise ValueError(
+            "histories: expected as many epochs of each seed, got "
+            f"{', '.join(str(len(one)) for one in epochs) or 'no seed'}"
+        )
+    sets = {
+        "training": [[row.train_errors / h.train_images for row in h.rows] for h in read],
+        "test": [[row.test_errors / h.test_images for row in h.rows] for h in read],
+    }
+    return np.array(epochs[0]), {what: 100 * np.array(rates) for what, rates in sets.items()}
+
+
+def rates(
+    factors: Mapping[str, Array], rate: float = 1.0, *, network: Network | None = None
+) -> Figure:
+    """Draw how the effective learning rates of the weights are distributed in each layer.
+
+    Parameters
+    ----------
+    factors : mapping of str to ndarray
+        By the name of a parameter, such as ``C1.w``, what the rate is multiplied by for each
+        weight: :attr:`lenet_fast.training.SDLM.factors`.
+    rate : float
+        The rate that all have in common; 1 if `factors` are the effective rates already.
+    network : Network, optional
+        The network they belong to, to leave out the weights of absent links, which are not
+        learned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Rates on a logarithmic axis, a histogram a layer, all of one height; the range that the
+        paper found is shaded.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If there are no factors, or some are no finite numbers above 0.
+
+    Notes
+    -----
+    LeCun et al. 1998, section III.B: from 7e-5 to 0.016 over the set of parameters.
+    """
+    rate = checks.real("rate", rate)
+    layers = _by_layer(factors, rate, network)
+    edges = np.geomspace(
+        min(values.min() for values in layers.values()) * 0.8,
+        max(values.max() for values in layers.values()) * 1.25,
+        81,
+    )
+    picture = style.figure(1.4 + 0.55 * len(layers))
+    axes = picture.subplots()
+    low, high = PAPERS_RATES
+    words = f"range in the paper: ${low * 1e5:g} \\cdot 10^{{-5}}$ to {high:g}"
+    axes.axvspan(low, high, color="#eeeeee", zorder=0, label=words)
+    for i, values in enumerate(layers.values()):
+        counts, _ = np.histogram(values, edges)
+        base = -float(i)
+        axes.stairs(
+            *(base + 0.8 * counts / counts.max(), edges),
+            baseline=base,
+            fill=True,
+            color=style.BLUE,
+            label="weights of a layer" if i == 0 else None,
+        )
+        axes.plot(
+            *([np.median(values)] * 2, [base, base + 0.8]),
+            color=style.ORANGE,
+            linewidth=2,
+            label="median" if i == 0 else None,
+        )
+    axes.set_xscale("log")
+    axes.set_yticks(
+        [-i + 0.3 for i in range(len(layers))],
+        [f"{name}\n{values.size:,}" for name, values in layers.items()],
+    )
+    style.plain(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("effective learning rate of a weight")
+    axes.set_ylabel("layer, and its number of weights")
+    picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return picture
+
+
+def _by_layer(
+    factors: Mapping[str, Array], rate: float, network: Network | None
+) -> dict[str, Array]:
+    tables = {}
+    if network is not None:
+        tables = {f"{layer.name}.w": getattr(layer, "table", None) for layer in network.layers}
+    layers: dict[str, list[Array]] = {}
+    for name, given in factors.items():
+        array = np.asarray(given)
+        if array.dtype.kind != "f" or not array.size:
+            raise TypeError(f"factors[{name!r}]: expected floats, got {checks.kind(array)}")
+        effective = rate * array
+        if not (np.isfinite(effective) & (effective > 0)).all():
+            raise ValueError(f"factors[{name!r}]: expected rates that are finite and above 0")
+        table = tables.get(name)
+        learned = effective if table is None else effective[table]
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(learned.ravel())
+    if not layers:
+        raise ValueError("factors: expected those of a parameter or more, got none")
+    return {name: np.concatenate(parts) for name, parts in layers.items()}
+
+
+def sweep(
+    x: Sequence[float],
+    means: Sequence[float],
+    spreads: Sequence[float] | Array | None = None,
+    xlabel: str = "parameter",
+    *,
+    ylabel: str = "test error (%)",
+    log: bool = True,
+) -> Figure:
+    """Draw an error against a parameter, with its spread over seeds.
+
+    Parameters
+    ----------
+    x : sequence of float
+        Values of the parameter.
+    means : sequence of float
+        The mean error at each.
+    spreads : sequence of float, or (2, k), optional
+        How far the bars reach to both sides, such as the standard deviation over seeds; or how
+        far down, and how far up.
+    xlabel, ylabel : str
+        What the axes are, with their units.
+    log : bool
+        Whether the parameter is on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The least mean is marked.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the lengths differ or are 0, or a number is not finite, or not above 0 with `log`.
+    """
+    places, heights = np.asarray(x, float), np.asarray(means, float)
+    if places.ndim != 1 or not places.size or heights.shape != places.shape:
+        raise ValueError(
+            "means: expected as many numbers as x, and one or more, got shapes "
+            f"{places.shape} and {heights.shape}"
+        )
+    bars = np.zeros(places.shape) if spreads is None else np.asarray(spreads, float)
+    if bars.shape not in (places.shape, (2, *places.shape)):
+        raise ValueError(
+            f"spreads: expected shape {places.shape} or {(2, *places.shape)}, got {bars.shape}"
+        )
+    for name, values in (("x", places), ("means", heights), ("spreads", bars)):
+        if not np.isfinite(values).all() or (name == "spreads" and values.min() < 0):
+            raise ValueError(f"{name}: expected finite numbers, spreads of 0 or more")
+    if log and places.min() <= 0:
+        raise ValueError(f"x: expected numbers above 0 on a logarithmic axis, got {places.min():g}")
+    order = np.argsort(places, kind="stable")
+    places, heights, bars = places[order], heights[order], bars[..., order]
+    picture = style.figure(4.5)
+    axes = picture.subplots()
+    axes.errorbar(
+        *(places, heights, bars),
+        color=style.BLUE,
+        linewidth=1.8,
+        marker="o",
+        markersize=5,
+        elinewidth=1.4,
+        capsize=4,
+    )
+    _mark_least(axes, places, heights, heights - (bars if bars.ndim == 1 else bars[0]))
+    if log:
+        axes.set_xscale("log")
+        style.log_ticks(axes.xaxis)
+    style.plain(axes)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return picture
+
+
+def _mark_least(axes: Axes, x: Array, y: Array, low: Array) -> None:
+    """Mark the least y, and name it below its bar, which reaches down to `low`."""
+    least = int(y.argmin())
+    axes.plot(x[least], y[least], "o", color=style.ORANGE, markersize=8, zorder=3)
+    axes.annotate(
+        f"{y[least]:.2f} at {x[least]:g}",
+        (x[least], low[least]),
+        (0, -8),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        color=style.ORANGE,
+    )
+    axes.margins(y=0.15)

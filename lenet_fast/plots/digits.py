@@ -1,0 +1,190 @@
+"""Grids of digits: samples, mistakes, distortions, and the bitmaps of the output units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet_fast import bitmaps as characters
+from lenet_fast import checks
+from lenet_fast.checks import Array
+from lenet_fast.data import Dataset
+from lenet_fast.network import Network
+from lenet_fast.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
+    """Draw the first digits of a data set with their labels.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        See :func:`lenet_fast.data.load`.
+    count : int
+        How many, at most.
+    columns : int
+        Digits in a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If a number is no int above 0.
+    """
+    checks.integer("columns", columns, 1)
+    shown = dataset.subset(min(checks.integer("count", count, 1), len(dataset)))
+    title = f"The first {len(shown):,} of {len(dataset):,} images of {dataset.name}"
+    return style.digits_with_words(shown.images, [f"{d}" for d in shown.labels], columns, title)
+
+
+def mistakes(
+    images: Array, labels: Array, predicted: Array, *, columns: int = 14, limit: int = 98
+) -> Figure:
+    """Draw the misclassified digits, each with what it is and what it was taken for below it.
+
+    Parameters
+    ----------
+    images : ndarray (n, rows, columns)
+        Grey values, 0 paper to 255 ink; all of them, not the misclassified alone.
+    labels, predicted : ndarray (n,), integers from 0 to 9
+        What they are, and what they were taken for.
+    columns : int
+        Digits in a row.
+    limit : int
+        Most digits to draw, the first ones.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If the arrays are no images and labels, as many of the one as of the other.
+
+    Notes
+    -----
+    As in LeCun et al. 1998, figure 8.
+    """
+    images = style.grey_images("images", images, "n, rows, columns")
+    labels = checks.labels("labels", labels, len(images), 10)
+    predicted = checks.labels("predicted", predicted, len(images), 10)
+    checks.integer("columns", columns, 1)
+    wrong = np.flatnonzero(labels != predicted)
+    shown = wrong[: checks.integer("limit", limit, 1)]
+    words = [f"{labels[i]}→{predicted[i]}" for i in shown]
+    first = f", the first {len(shown)}" if len(shown) < len(wrong) else ""
+    title = f"{len(wrong):,} of {len(images):,} digits misclassified{first}"
+    return style.digits_with_words(images[shown], words, columns, title)
+
+
+def distorted(images: Array, versions: Array) -> Figure:
+    """Draw digits and distorted versions of them.
+
+    Parameters
+    ----------
+    images : ndarray (n, rows, columns)
+        The originals: grey values on any scale, 0 for paper.
+    versions : ndarray (n, k, rows, columns)
+        k versions of each.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row a digit, the original first.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If the arrays are no images that belong together.
+
+    Notes
+    -----
+    As in LeCun et al. 1998, figure 7.
+    """
+    images = style.grey_images("images", images, "n, rows, columns")
+    versions = style.grey_images("versions", versions, "n, k, rows, columns")
+    n, k, *size = versions.shape
+    if images.shape != (n, *size) or not versions.size:
+        raise ValueError(
+            "versions: expected (n, k, rows, columns) with those of the images, none 0, got "
+            f"{versions.shape} for {images.shape}"
+        )
+    parts = [style.mosaic(images, 1, 3), style.mosaic(versions.reshape(n * k, *size), k, 3)]
+    shares = [part.shape[1] for part in parts]
+    height = style.WIDTH * parts[0].shape[0] / (sum(shares) + size[1] / 2)
+    picture = style.figure(0.4 + height)
+    picture.set_layout_engine("constrained", wspace=0.06)
+    high = max(images.max(), versions.max())
+    for axes, part, title in zip(
+        picture.subplots(1, 2, width_ratios=shares), parts, ("original", "distorted"), strict=True
+    ):
+        style.show(axes, part, "gray_r", 0, high)
+        axes.set_title(title)
+    return picture
+
+
+def bitmaps(network: Network | None = None) -> Figure:
+    """Draw the 7x12 bitmaps that the RBF output units have as centres.
+
+    Parameters
+    ----------
+    network : Network, optional
+        One with ten RBF outputs that see 84 units each, for its own centres; by default those of
+        the paper are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the network has no such outputs.
+
+    Notes
+    -----
+    LeCun et al. 1998, figure 3.
+    """
+    size = (characters.ROWS, characters.COLUMNS)
+    if network is None:
+        centres = characters.centres()
+    else:
+        centres = rbf_centres(network)
+        if centres.shape != (10, 84):
+            raise ValueError(
+                f"network: expected ten RBF outputs that see 84 units each, got {centres.shape}"
+            )
+    picture = style.figure(4.9)
+    for digit, axes in enumerate(picture.subplots(2, 5).flat):
+        axes.pcolormesh(
+            centres[digit].reshape(size), cmap="gray_r", vmin=-1, vmax=1,
+            edgecolors="#dddddd", linewidth=0.5,
+        )  # fmt: skip
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        style.bare(axes)
+        axes.set_title(f"{digit}")
+    return picture
+
+
+def rbf_centres(network: Network) -> Array:
+    """Return the centres (classes, units) of a network's RBF outputs; ValueError if it has none."""
+    if network.output != "rbf":
+        raise ValueError(f"network: expected one with RBF outputs, got {network.output!r} outputs")
+    return network.layers[-1].parameters["w"]

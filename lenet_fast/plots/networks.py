@@ -1,0 +1,277 @@
+"""What a network holds, and what it makes of an image: links, kernels, maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lenet_fast import bitmaps, checks
+from lenet_fast.checks import Array
+from lenet_fast.connections import Table
+from lenet_fast.layers import Conv2D
+from lenet_fast.models import SQUASHING
+from lenet_fast.network import Network
+from lenet_fast.plots import style
+from lenet_fast.plots.digits import rbf_centres
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+_OUTPUTS = {
+    "rbf": "penalty (the smallest wins)",
+    "softmax": "probability",
+    "linear": "score (the largest wins)",
+}
+
+
+def connection_table(table: Table | Network) -> Figure:
+    """Draw which input maps each output map of a convolution sees.
+
+    Parameters
+    ----------
+    table : bool ndarray (c_out, c_in), or Network
+        Such as :data:`lenet_fast.connections.LENET5_C3`; of a network, the table of the first
+        layer that has one.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column for each output map, a row for each input map, an X for each link; their numbers
+        by row and column.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If it is no table, or a network without one.
+
+    Notes
+    -----
+    As in LeCun et al. 1998, table I.
+    """
+    seen, seeing = "input map", "output map"
+    if isinstance(table, Network):
+        layer = _with_table(table)
+        links = _links(layer)
+        seen, seeing = f"map of {_before(table, layer)}", f"map of {layer.name}"
+    else:
+        if not isinstance(table, np.ndarray) or table.dtype != np.bool_ or table.ndim != 2:
+            raise TypeError(f"table: expected a bool array or a network, got {checks.kind(table)}")
+        links = table
+    c_out, c_in = links.shape
+    picture = style.figure(1.5 + 0.42 * c_in)
+    axes = picture.subplots()
+    outputs, inputs = np.nonzero(links)
+    axes.plot(outputs, inputs, "X", color=style.BLUE, markersize=13, linestyle="none")
+    axes.set_xticks(range(c_out))
+    axes.set_yticks(range(c_in))
+    for place, count in enumerate(links.sum(axis=0)):
+        axes.text(c_out - 0.35, place, f"{count}", va="center", color=style.GREY)
+    for place, count in enumerate(links.sum(axis=1)):
+        axes.text(place, c_in - 0.25, f"{count}", ha="center", va="center", color=style.GREY)
+    axes.set_xlim(-0.5, c_out - 0.5)
+    axes.set_ylim(c_in - 0.5, -0.5)
+    axes.hlines(np.arange(c_in - 1) + 0.5, -0.5, c_out - 0.5, color="#dddddd", linewidth=0.8)
+    axes.vlines(np.arange(c_out - 1) + 0.5, -0.5, c_in - 0.5, color="#dddddd", linewidth=0.8)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(length=0)
+    axes.set_xlabel(seeing)
+    axes.set_ylabel(seen)
+    axes.set_title(f"{links.sum()} of {links.size} links", pad=10)
+    return picture
+
+
+def filters(network: Network, layer: str | None = None) -> Figure:
+    """Draw the kernels of convolutions.
+
+    Parameters
+    ----------
+    network : Network
+    layer : str, optional
+        Name of a convolution; by default the first two are drawn, C1 and C3 of LeNet-5.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For each layer a column for each output map and a row for each input map, empty where
+        there is no link. Blue is below zero, red above, on one scale a layer.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If the network has no such layer.
+    """
+    found = [each for each in network.layers if isinstance(each, Conv2D)]
+    chosen = found[:2] if layer is None else [each for each in found if each.name == layer]
+    if not chosen:
+        names = ", ".join(each.name for each in found) or "no convolutions"
+        raise ValueError(f"layer: expected a convolution of the network ({names}), got {layer!r}")
+    wholes = [_kernels(each) for each in chosen]
+    inches = [0.8 * style.WIDTH * np.array(whole.shape) / max(whole.shape) for whole in wholes]
+    heights = [0.8 + size[0] for size in inches]
+    picture = style.figure(sum(heights))
+    rows = picture.subplots(len(chosen), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, each, whole, sides in zip(rows, chosen, wholes, inches, strict=True):
+        image = style.show_signed(axes, whole)
+        for set_ticks, count, size, room in (
+            (axes.set_yticks, each.c_in, each.kernel[0], sides[0] / 0.2),
+            (axes.set_xticks, each.c_out, each.kernel[1], sides[1] / 0.35),
+        ):
+            shown = range(0, count, max(1, math.ceil(count / room)))
+            set_ticks([(size + 1) * place + (size - 1) / 2 for place in shown], [*map(str, shown)])
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"map of {each.name}")
+        axes.set_ylabel(f"map of {_before(network, each)}")
+        axes.set_title(f"{each.name}: {_links(each).sum()} kernels of {_by(each.kernel)}")
+        picture.colorbar(image, ax=axes, label="weight", aspect=14, pad=0.01)
+    return picture
+
+
+def features(network: Network, image: Array) -> Figure:
+    """Draw what every layer of a network makes of an image.
+
+    Parameters
+    ----------
+    network : Network
+    image : ndarray
+        One, as for :meth:`lenet_fast.network.Network.predict`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The input and the maps of the layers; their single numbers as strips; and the outputs as
+        bars, the winner in orange. With the paper's RBF outputs also the 84 units of the last
+        layer but one in the form of a bitmap, beside the bitmap of the winner. All but the input
+        is blue below zero and red above, on one scale a layer.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    TypeError, ValueError
+        If it is not one image, or does not fit the network.
+    """
+    found = network.activations(image)
+    outputs = found[network.layers[-1].name]
+    if outputs.ndim != 1:
+        raise ValueError(f"image: expected one, got {len(outputs)}")
+    winner = int(network.classify(outputs[np.newaxis])[0])
+    stages = {name: found[last] for name, last in _stages(network).items()}
+    del stages[list(stages)[-1]]
+    maps = {name: y for name, y in stages.items() if y.ndim == 3 and y[0].size > 1}
+    strips = {name: y.ravel() for name, y in stages.items() if name not in maps}
+    heights = (2.1, max(0.55 * len(strips), 0.01), 2.3)
+    picture = style.figure(sum(heights))
+    above, middle, below = picture.subfigures(3, squeeze=False, height_ratios=heights)[:, 0]
+    _draw_maps(above, np.asarray(image), maps)
+    if strips:
+        _draw_strips(middle, strips)
+    _draw_outputs(below, network, outputs, winner, stages)
+    return picture
+
+
+def _draw_maps(part: SubFigure, image: Array, maps: dict[str, Array]) -> None:
+    pixels = image if image.ndim == 2 else style.mosaic(image, 1)
+    wholes = {name: style.mosaic(y, _columns(len(y))) for name, y in maps.items()}
+    ratios = [1.0, *(whole.shape[1] / whole.shape[0] for whole in wholes.values())]
+    axes = part.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
+    style.show(axes[0], pixels, "gray_r")
+    axes[0].set_title("input", fontsize=10)
+    for each, (name, whole) in zip(axes[1:], wholes.items(), strict=True):
+        style.show_signed(each, whole)
+        n, *size = maps[name].shape
+        each.set_title(f"{name}: {n} of {_by(size)}", fontsize=10)
+
+
+def _draw_strips(part: SubFigure, strips: dict[str, Array]) -> None:
+    rows = part.subplots(len(strips), squeeze=False)[:, 0]
+    for axes, (name, values) in zip(rows, strips.items(), strict=True):
+        style.show_signed(axes, values[np.newaxis])
+        axes.set_aspect("auto")
+        axes.set_title(f"{name}: {len(values)} units", fontsize=10)
+
+
+def _draw_outputs(
+    part: SubFigure, network: Network, outputs: Array, winner: int, stages: dict[str, Array]
+) -> None:
+    name, units = list(stages.items())[-1] if stages else ("", np.zeros(0))
+    values = outputs
+    if network.output == "softmax":
+        values = network.probabilities(outputs[np.newaxis])[0]
+    bitmap = (bitmaps.ROWS, bitmaps.COLUMNS)
+    as_bitmaps = network.output == "rbf" and units.size == bitmaps.ROWS * bitmaps.COLUMNS
+    ratios = (1, 1, 3) if as_bitmaps else (1,)
+    columns = part.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
+    if as_bitmaps:
+        style.show_signed(columns[0], units.reshape(bitmap))
+        columns[0].set_title(f"{name} as 7 x 12", fontsize=10)
+        style.show_signed(columns[1], rbf_centres(network)[winner].reshape(bitmap))
+        columns[1].set_title(f"bitmap of {winner}", fontsize=10)
+    axes = columns[-1]
+    colours = [style.ORANGE if k == winner else style.BLUE for k in range(len(values))]
+    bars = axes.bar(np.arange(len(values)), values, 0.75, color=colours)
+    words = [f"{value:.3g}" if k == winner else "" for k, value in enumerate(values)]
+    axes.bar_label(bars, words, color=style.ORANGE, fontsize=10, padding=1)
+    style.plain(axes, "y")
+    axes.margins(y=0.12)
+    axes.set_xticks(range(len(values)))
+    axes.set_xlabel("class")
+    axes.set_ylabel(_OUTPUTS[network.output])
+
+
+def _columns(n: int) -> int:
+    """Return how many of n maps to put side by side: about as many as below each other."""
+    return next(k for k in range(int(n**0.5 + 0.5), 0, -1) if n % k == 0 or k == 1)
+
+
+def _stages(network: Network) -> dict[str, str]:
+    """Return, by the name of each layer that does more than squash, that of its last squashing."""
+    stages: dict[str, str] = {}
+    name = ""
+    for layer in network.layers:
+        if not name or not isinstance(layer, tuple(SQUASHING.values())):
+            name = layer.name
+        stages[name] = layer.name
+    return stages
+
+
+def _before(network: Network, layer: Conv2D) -> str:
+    names = ["the input", *_stages(network)]
+    return names[names.index(layer.name) - 1]
+
+
+def _with_table(network: Network) -> Conv2D:
+    for layer in network.layers:
+        if isinstance(layer, Conv2D) and layer.table is not None:
+            return layer
+    raise ValueError("network: expected a layer with a connection table, got none")
+
+
+def _links(layer: Conv2D) -> Table:
+    """Return which output map sees which input map, (c_out, c_in), groups included."""
+    c_out, per_group = layer.c_out, layer.c_in // layer.groups
+    links = np.zeros((c_out, layer.c_in), np.bool_)
+    table = np.ones((c_out, per_group), np.bool_) if layer.table is None else layer.table
+    for o, row in enumerate(table):
+        first = o // (c_out // layer.groups) * per_group
+        links[o, first : first + per_group] = row
+    return links
+
+
+def _kernels(layer: Conv2D) -> Array:
+    """Return all kernels as one image: columns are output maps, rows input maps."""
+    tiles = np.full((layer.c_out, layer.c_in, *layer.kernel), np.nan)
+    w, links = layer.parameters["w"], _links(layer)
+    tiles[links] = w.reshape(-1, *layer.kernel) if layer.table is None else w[layer.table]
+    return style.mosaic(tiles.swapaxes(0, 1).reshape(-1, *layer.kernel), layer.c_out)
+
+
+def _by(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))

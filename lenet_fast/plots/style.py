@@ -1,0 +1,204 @@
+"""What all pictures have in common: size, colours, grids of small images, the way to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+from lenet_fast import checks, files
+from lenet_fast.checks import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+"""Formats that :func:`save` writes, by the end of the file's name."""
+
+WIDTH, DPI = 8.0, 150
+"""Inches, and pixels an inch: text of 10 points is readable on a slide 1,200 pixels wide."""
+
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
+GREY = "#777777"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "black")
+"""Of M. Okabe and K. Ito, whom those see apart, too, who are blind to red or green."""
+
+
+def figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure, width and height in inches.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'lenet_fast[plot]'") from error
+    return Figure((width, height), dpi=DPI, layout="constrained")
+
+
+def check_out(path: str | os.PathLike[str]) -> str:
+    """Return the format of a picture that is yet to be drawn; raise if it could not be written.
+
+    Parameters
+    ----------
+    path : path
+        The file that :func:`save` will write.
+
+    Raises
+    ------
+    ValueError
+        If its name ends in none of :data:`FORMATS`.
+    FileNotFoundError
+        If its folder is missing.
+    ImportError
+        If matplotlib is missing.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        allowed = ", ".join(f".{name}" for name in FORMATS)
+        raise ValueError(f"out: expected a name that ends in one of {allowed}, got {path}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"out: expected a folder that is there, but there is no {path.parent}"
+        )
+    figure(1)
+    return suffix
+
+
+def save(picture: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a file, atomically; one that is there is replaced.
+
+    Parameters
+    ----------
+    picture : matplotlib.figure.Figure
+    path : path
+        Its end, .png, .svg or .pdf, says what is written. Its folder must exist.
+
+    Raises
+    ------
+    ValueError
+        If it ends otherwise.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lenet_fast import plots
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plots.save(plots.bitmaps(), os.path.join(folder, "bitmaps.svg"))
+    ...     os.listdir(folder)
+    ['bitmaps.svg']
+    """
+    suffix = check_out(path)
+
+    def write(file: BinaryIO) -> None:
+        picture.savefig(file, format=suffix, dpi="figure")
+
+    files.write_atomic(path, write)
+
+
+def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
+    """Leave of the frame what carries a scale, and put a light grid behind the data."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(axis=grid, which="major", color="#dddddd")
+    axes.set_axisbelow(True)
+
+
+def log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, 1 and, where there is room, 2 and 5 a decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def bare(axes: Axes) -> None:
+    """Take away frame and scales, which mean nothing around an image."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def mosaic(tiles: Array, columns: int, gap: int = 1, below: int = 0) -> Array:
+    """Return images (n, h, w) side by side, row by row, as one, with NaN between them.
+
+    Parameters
+    ----------
+    tiles : ndarray (n, h, w)
+    columns : int
+        Images in a row.
+    gap : int
+        Pixels between rows and columns of images.
+    below : int
+        Pixels below each image, for a word.
+    """
+    n, h, w = tiles.shape
+    down, across = h + below + gap, w + gap
+    rows = -(-n // columns)
+    whole = np.full((rows * down - gap, columns * across - gap), np.nan)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * down, i % columns * across
+        whole[top : top + h, left : left + w] = tile
+    return whole
+
+
+def digits_with_words(images: Array, words: Sequence[str], columns: int, title: str) -> Figure:
+    """Return a figure of images (n, h, w), dark ink on white, with a word below each."""
+    n, h, w = images.shape
+    gap, below, points = 1, round(0.4 * h), 10 if columns <= 14 else 8
+    columns = min(columns, max(n, 1))
+    whole = mosaic(images, columns, gap, below) if n else np.full((h, w), np.nan)
+    # A few images are not blown up to the whole width.
+    width = min(WIDTH, max(0.6 * columns, 4.0))
+    picture = figure(0.4 + width * whole.shape[0] / whole.shape[1], width)
+    axes = picture.subplots()
+    show(axes, whole, "gray_r", 0, 255 if images.dtype == np.uint8 else None)
+    for i, word in enumerate(words):
+        x = i % columns * (w + gap) + (w - 1) / 2
+        y = i // columns * (h + below + gap) + h + below / 2
+        axes.text(x, y, word, ha="center", va="center", fontsize=points)
+    axes.set_title(title)
+    return picture
+
+
+def show(axes: Axes, image: Array, colours: str, low: Any = None, high: Any = None) -> Any:
+    """Draw an image of square pixels, without scales; NaN stays white."""
+    bare(axes)
+    return axes.imshow(image, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+
+
+def show_signed(axes: Axes, image: Array) -> Any:
+    """Draw values of both signs, blue below zero, white at zero, red above it."""
+    known = np.abs(image[np.isfinite(image)])
+    largest = float(known.max()) if known.size and known.max() else 1.0
+    return show(axes, image, "RdBu_r", -largest, largest)
+
+
+def grey_images(name: str, value: object, axes: str) -> Array:
+    """Return grey images as an array of real numbers with these axes, such as "n, rows, columns".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are something else.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected real numbers, got {checks.kind(array)}")
+    if array.ndim != len(axes.split(", ")):
+        raise ValueError(f"{name}: expected ({axes}), got shape {array.shape}")
+    return array

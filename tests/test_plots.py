@@ -1,0 +1,404 @@
+"""Pictures: that they show the data that they were given, read back from what is drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import new_rng, require
+
+from lenet_fast import bitmaps, connections, data, models, plots
+from lenet_fast.layers import RBF, Conv2D, Dense
+from lenet_fast.network import Network
+from lenet_fast.plots import style
+from lenet_fast.training import History, Row
+
+require("matplotlib")
+
+SAMPLE = data.load("sample")
+
+
+def history(train: list[int], test: list[int]) -> History:
+    errors = enumerate(zip(train, test, strict=True), 1)
+    return History([Row(i, 1.0, 1.0, 0.1, a, 0.1, b, 0.1) for i, (a, b) in errors], 200, 50)
+
+
+def words(axes: object) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+# --- the way to a file ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("b.c.pdf", b"%PDF")]
+)
+def test_save(tmp_path: Path, name: str, head: bytes) -> None:
+    plots.save(style.figure(1), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(head)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_save_keeps_the_old_file_when_drawing_fails(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+    picture = style.figure(1)
+    picture.savefig = None
+    with pytest.raises(TypeError):
+        plots.save(picture, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("a.jpg", ValueError, "out: expected .* .png, .svg, .pdf, got .*a.jpg"),
+        ("png", ValueError, "out: expected .* .png, .svg, .pdf"),
+        ("nowhere/a.png", FileNotFoundError, "out: expected a folder .* nowhere|nowhere"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path: Path, name: str, error: type, text: str) -> None:
+    with pytest.raises(error, match=text):
+        plots.save(style.figure(1), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[plot\]'"):
+        plots.check_out("a.png")
+    with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[plot\]'"):
+        plots.bitmaps()
+
+
+def test_figures_are_1200_pixels_wide_and_unknown_to_pyplot() -> None:
+    pyplot = require("matplotlib.pyplot")
+    before = pyplot.get_fignums()
+    picture = plots.errors(history([1, 2], [3, 4]))
+    assert picture.get_size_inches()[0] * picture.dpi == 1200
+    assert pyplot.get_fignums() == before
+
+
+def test_mosaic() -> None:
+    tiles = np.arange(1, 13).reshape(3, 2, 2)
+    n = np.nan
+    expected = [
+        *([1, 2, n, 5, 6], [3, 4, n, 7, 8], [n] * 5, [n] * 5),
+        *([9, 10, n, n, n], [11, 12, n, n, n], [n] * 5),
+    ]
+    np.testing.assert_array_equal(style.mosaic(tiles, 2, 1, 1), expected)
+
+
+# --- curves -----------------------------------------------------------------------------
+
+
+def test_errors_of_one_run() -> None:
+    [axes] = plots.errors(history([100, 40, 20], [20, 15, 10])).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(lines) == {"training", "test"}
+    np.testing.assert_allclose(lines["training"].get_ydata(), [50, 20, 10])
+    np.testing.assert_allclose(lines["test"].get_ydata(), [40, 30, 20])
+    np.testing.assert_array_equal(lines["test"].get_xdata(), [1, 2, 3])
+    assert lines["training"].get_color() != lines["test"].get_color()
+    assert words(axes) == ["20.00 %"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "error rate (%)")
+
+
+def test_errors_of_seeds_and_runs() -> None:
+    seeds = [history([40, 20], [20, 10]), history([60, 10], [10, 5])]
+    [axes] = plots.errors([seeds, history([2, 1], [1, 1])], ["a", "b"], log=True).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert set(lines) == {"a, training", "a, test", "b, training", "b, test"}
+    np.testing.assert_allclose(lines["a, training"], [25, 7.5])
+    np.testing.assert_allclose(lines["a, test"], [30, 15])
+    np.testing.assert_allclose(lines["b, test"], [2, 2])
+    bands = [set(band.get_paths()[0].vertices[:, 1].round(9)) for band in axes.collections]
+    assert bands == [{20, 30, 5, 10}, {10, 20, 40}]
+    assert axes.get_yscale() == "log"
+
+
+def test_errors_of_a_folder(tmp_path: Path) -> None:
+    one = history([100, 40], [20, 15])
+    (tmp_path / "history.csv").write_text(one.to_csv())
+    (tmp_path / "config.toml").write_text("data.train.images = 400\ndata.test.images = 100\n")
+    [axes] = plots.errors(tmp_path).axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [25, 10])
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [20, 15])
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "error", "text"),
+    [
+        ([], None, ValueError, "histories: expected a run or more"),
+        ([[]], None, ValueError, "histories: expected as many epochs of each seed, got no seed"),
+        (History(), None, ValueError, "histories: expected an epoch or more"),
+        ([[history([1], [1]), history([1, 1], [1, 1])]], None, ValueError, "got 1, 2"),
+        ([history([1], [1])], ["a", "b"], ValueError, "labels: expected 1, .* got 2"),
+        ([[3]], None, TypeError, "histories: expected histories or folders, got int 3"),
+    ],
+)
+def test_errors_of_nothing(given: object, labels: object, error: type, text: str) -> None:
+    with pytest.raises(error, match=text):
+        plots.errors(given, labels)
+
+
+def test_rates() -> None:
+    network = models.lenet5()
+    factors = {name: np.full(network.parameters[name].shape, 2.0) for name in ("C3.w", "C3.b")}
+    factors["C3.w"][~connections.LENET5_C3] = 50
+    factors["F6.b"] = np.array([0.2, 0.2, 0.2, 8.0])
+    [axes] = plots.rates(factors, 0.001, network=network).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["C3\n1,516", "F6\n4"]
+    steps = [patch.get_data() for patch in axes.patches if hasattr(patch, "get_data")]
+    for (values, edges, base), expected in zip(
+        steps, ({0.002: 1.0}, {0.0002: 1.0, 0.008: 1 / 3}), strict=True
+    ):
+        heights = (values - base) / 0.8
+        for rate, height in expected.items():
+            assert heights[np.searchsorted(edges, rate) - 1] == pytest.approx(height)
+        assert np.count_nonzero(heights) == len(expected)
+    medians = [line.get_xdata()[0] for line in axes.lines]
+    np.testing.assert_allclose(medians, [0.002, 0.0002])
+    [span] = [patch for patch in axes.patches if "paper" in (patch.get_label() or "")]
+    assert (span.get_x(), span.get_x() + span.get_width()) == pytest.approx((7e-5, 0.016))
+    assert axes.get_xscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("factors", "error", "text"),
+    [
+        ({}, ValueError, "factors: expected those of a parameter"),
+        ({"C1.w": np.array([1.0, 0.0])}, ValueError, r"factors\['C1.w'\]: expected rates"),
+        ({"C1.w": np.array([np.nan])}, ValueError, r"factors\['C1.w'\]: expected rates"),
+        ({"C1.w": np.array([1])}, TypeError, r"factors\['C1.w'\]: expected floats"),
+    ],
+)
+def test_rates_that_are_none(factors: dict, error: type, text: str) -> None:
+    with pytest.raises(error, match=text):
+        plots.rates(factors)
+
+
+def test_sweep() -> None:
+    picture = plots.sweep([10, 0.1, 1], [3, 2, 1], [0.3, 0.2, 0.1], "j (penalty)")
+    [axes] = picture.axes
+    [bars] = axes.containers
+    np.testing.assert_array_equal(bars[0].get_xdata(), [0.1, 1, 10])
+    np.testing.assert_array_equal(bars[0].get_ydata(), [2, 1, 3])
+    ends = [segment[:, 1] for segment in bars[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [[1.8, 2.2], [0.9, 1.1], [2.7, 3.3]])
+    assert words(axes) == ["1.00 at 1"]
+    assert (axes.get_xlabel(), axes.get_xscale()) == ("j (penalty)", "log")
+
+
+@pytest.mark.parametrize(
+    ("x", "means", "spreads", "text"),
+    [
+        ([1, 2], [1], None, "means: expected as many"),
+        ([], [], None, "means: expected as many numbers as x, and one or more"),
+        ([1, 2], [1, 2], [1], "spreads: expected shape"),
+        ([1, 2], [1, 2], [1, -1], "spreads: expected"),
+        ([1, 2], [1, np.nan], None, "means: expected finite"),
+        ([0, 2], [1, 1], None, "x: expected numbers above 0"),
+    ],
+)
+def test_sweeps_that_are_none(x: list, means: list, spreads: list | None, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        plots.sweep(x, means, spreads)
+
+
+# --- digits -----------------------------------------------------------------------------
+
+
+def test_mistakes() -> None:
+    images, labels = SAMPLE.test.images[:20], SAMPLE.test.labels[:20].astype(int)
+    predicted = labels.copy()
+    predicted[[3, 7, 19]] = (labels[[3, 7, 19]] + 1) % 10
+    [axes] = plots.mistakes(images, labels, predicted, columns=2).axes
+    assert words(axes) == [f"{labels[i]}→{(labels[i] + 1) % 10}" for i in (3, 7, 19)]
+    assert axes.get_title() == "3 of 20 digits misclassified"
+    shown = axes.images[0].get_array()
+    np.testing.assert_array_equal(shown[:28, :28], images[3])
+    np.testing.assert_array_equal(shown[:28, -28:], images[7])
+    np.testing.assert_array_equal(np.nansum(shown), images[[3, 7, 19]].sum(dtype=float))
+    x, y = axes.texts[2].get_position()  # below the digit of the second row
+    assert 0 < x < 28
+    assert y > 28 * 2
+    [axes] = plots.mistakes(images, labels, predicted, limit=2).axes
+    assert len(words(axes)) == 2
+    assert axes.get_title() == "3 of 20 digits misclassified, the first 2"
+    [axes] = plots.mistakes(images, labels, labels).axes
+    assert axes.get_title() == "0 of 20 digits misclassified"
+
+
+def test_samples() -> None:
+    [axes] = plots.samples(SAMPLE.train, 6, columns=3).axes
+    assert words(axes) == [str(label) for label in SAMPLE.train.labels[:6]]
+    np.testing.assert_array_equal(axes.images[0].get_array()[:28, :28], SAMPLE.train.images[0])
+
+
+def test_distorted() -> None:
+    images = SAMPLE.test.images[:3]
+    versions = np.stack([images, images[:, ::-1]], axis=1)
+    first, rest = plots.distorted(images, versions).axes
+    np.testing.assert_array_equal(first.images[0].get_array()[-28:], images[2])
+    np.testing.assert_array_equal(rest.images[0].get_array()[-28:, :28], images[2])
+    np.testing.assert_array_equal(rest.images[0].get_array()[:28, -28:], images[0, ::-1])
+    with pytest.raises(ValueError, match=r"versions: expected .* got \(2, 2, 28, 28\)"):
+        plots.distorted(images, versions[:2])
+    with pytest.raises(ValueError, match=r"versions: expected \(n, k, rows, columns\)"):
+        plots.distorted(images, images)
+    with pytest.raises(TypeError, match="images: expected real numbers"):
+        plots.distorted(np.array([["a"]]), versions)
+
+
+def test_bitmaps() -> None:
+    centres = new_rng().normal(size=(10, 84))
+    own = Network([RBF(84, 10, centres=centres)], input_shape=(1, 12, 7), output="rbf")
+    for network, expected in ((None, bitmaps.centres()), (own, centres.astype(np.float32))):
+        axes = plots.bitmaps(network).axes
+        assert [each.get_title() for each in axes] == list("0123456789")
+        for each, centre in zip(axes, expected, strict=True):
+            np.testing.assert_array_equal(each.collections[0].get_array().ravel(), centre)
+            assert each.yaxis_inverted()
+    with pytest.raises(ValueError, match="network: expected one with RBF outputs, got 'softmax'"):
+        plots.bitmaps(models.lenet5(output="softmax"))
+    small = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
+    with pytest.raises(ValueError, match=r"network: expected ten RBF outputs .* got \(3, 4\)"):
+        plots.bitmaps(small)
+
+
+# --- counts -----------------------------------------------------------------------------
+
+
+def test_class_distribution() -> None:
+    for axes, part in zip(
+        plots.class_distribution(SAMPLE).axes, (SAMPLE.train, SAMPLE.test), strict=True
+    ):
+        counts = [int((part.labels == digit).sum()) for digit in range(10)]
+        assert [bar.get_height() for bar in axes.patches] == counts
+        assert words(axes) == [f"{count:,}" for count in counts]
+        assert axes.get_title().startswith(f"{len(part):,} t")
+
+
+def test_confusion() -> None:
+    rng = new_rng()
+    labels, predicted = rng.integers(0, 10, (2, 300))
+    predicted[:200] = labels[:200]
+    counts = np.zeros((10, 10), int)
+    for label, found in zip(labels, predicted, strict=True):
+        counts[label, found] += 1
+    [axes] = plots.confusion(labels, predicted).axes
+    drawn = np.zeros((10, 10), int)
+    for text in axes.texts:
+        column, row = text.get_position()
+        drawn[row, column] = int(text.get_text())
+    np.testing.assert_array_equal(drawn, counts)
+    off = ~np.eye(10, dtype=bool)
+    np.testing.assert_array_equal(axes.images[0].get_array()[off], counts[off])
+    assert axes.get_title().startswith(f"{counts[off].sum()} of 300 digits")
+    with pytest.raises(ValueError, match=r"predicted: expected shape \(300,\)"):
+        plots.confusion(labels, predicted[:5])
+    with pytest.raises(ValueError, match="labels: expected labels from 0 to 9, got 10"):
+        plots.confusion(labels + 1, predicted)
+    plots.confusion(labels[:0], labels[:0])
+
+
+# --- networks ---------------------------------------------------------------------------
+
+
+def test_connection_table() -> None:
+    for given, seen in ((connections.LENET5_C3, "input map"), (models.lenet5(), "map of S2")):
+        [axes] = plots.connection_table(given).axes
+        marks = {tuple(map(int, mark)) for mark in axes.lines[0].get_xydata()}
+        assert len(marks) == 60
+        for o in range(16):
+            for c in range(6):
+                assert ((o, c) in marks) == connections.LENET5_C3[o, c]
+        assert words(axes) == ["10"] * 6 + ["3"] * 6 + ["4"] * 9 + ["6"]
+        assert axes.get_title() == "60 of 96 links"
+        assert axes.get_ylabel() == seen
+    with pytest.raises(ValueError, match="network: expected a layer with a connection table"):
+        plots.connection_table(models.lenet5(connections="full"))
+    with pytest.raises(TypeError, match="table: expected a bool array or a network"):
+        plots.connection_table(np.ones((2, 2)))
+
+
+def test_filters() -> None:
+    network = models.lenet5()
+    first, second = plots.filters(network).axes[:2]
+    w = network.parameters["C1.w"]
+    shown = first.images[0].get_array()
+    for o in range(6):
+        np.testing.assert_array_equal(shown[:, 6 * o : 6 * o + 5], w[o, 0])
+    w, shown = network.parameters["C3.w"], second.images[0].get_array()
+    for o in range(16):
+        for c in range(6):
+            tile = shown[6 * c : 6 * c + 5, 6 * o : 6 * o + 5]
+            if connections.LENET5_C3[o, c]:
+                np.testing.assert_array_equal(tile, w[o, c])
+            else:
+                assert np.ma.getmaskarray(tile).all()
+    low, high = second.images[0].get_clim()
+    assert -low == high == pytest.approx(np.abs(w).max())
+    assert second.get_title() == "C3: 60 kernels of 5 x 5"
+    assert (second.get_xlabel(), second.get_ylabel()) == ("map of C3", "map of S2")
+    for layer in ("F6", "C9"):
+        with pytest.raises(ValueError, match=rf"layer: .* \(C1, C3, C5\), got '{layer}'"):
+            plots.filters(network, layer)
+
+
+def test_filters_of_groups() -> None:
+    layers = [Conv2D(4, 2, 3, groups=2, name="G"), Dense(2, 3)]
+    network = Network(layers, input_shape=(4, 3, 3))
+    [axes, _] = plots.filters(network, "G").axes
+    shown, w = axes.images[0].get_array(), network.parameters["G.w"]
+    for o in range(2):
+        for c in range(4):
+            tile = shown[4 * c : 4 * c + 3, 4 * o : 4 * o + 3]
+            if c // 2 == o:
+                np.testing.assert_array_equal(tile, w[o, c % 2])
+            else:
+                assert np.ma.getmaskarray(tile).all()
+
+
+def test_features_of_rbf_outputs() -> None:
+    network, image = models.lenet5(), SAMPLE.test.images[0]
+    found = network.activations(image)
+    axes = {each.get_title(): each for each in plots.features(network, image).axes}
+    shown = {name.split(":")[0]: each.images[0].get_array() for name, each in axes.items() if name}
+    np.testing.assert_array_equal(shown["input"], image)
+    np.testing.assert_array_equal(shown["C1"][:28, :28], found["C1.squash"][0])
+    np.testing.assert_array_equal(shown["C1"][-28:, -28:], found["C1.squash"][5])
+    np.testing.assert_array_equal(shown["S2"][:14, -14:], found["S2.squash"][1])
+    np.testing.assert_array_equal(shown["C3"][-10:, :10], found["C3.squash"][12])
+    np.testing.assert_array_equal(shown["S4"][:5, -5:], found["S4.squash"][3])
+    np.testing.assert_array_equal(shown["C5"][0], found["C5.squash"].ravel())
+    np.testing.assert_array_equal(shown["F6"][0], found["F6.squash"])
+    np.testing.assert_array_equal(shown["F6 as 7 x 12"].ravel(), found["F6.squash"])
+    winner = int(found["OUTPUT"].argmin())
+    np.testing.assert_array_equal(
+        shown[f"bitmap of {winner}"].ravel(), bitmaps.centres()[winner].astype(np.float32)
+    )
+    bars = axes[""].patches
+    np.testing.assert_allclose([bar.get_height() for bar in bars], found["OUTPUT"])
+    assert len({bar.get_facecolor() for bar in bars}) == 2
+    assert bars[winner].get_facecolor() != bars[winner - 1].get_facecolor()
+    assert axes[""].get_ylabel() == "penalty (the smallest wins)"
+
+
+def test_features_of_other_networks() -> None:
+    softmax = models.lenet5(output="softmax", pooling=None)
+    picture = plots.features(softmax, SAMPLE.test.images[0])
+    heights = [bar.get_height() for bar in picture.axes[-1].patches]
+    assert sum(heights) == pytest.approx(1)
+    assert picture.axes[-1].get_ylabel() == "probability"
+    dense = Network([Dense(8, 3, name="D")], input_shape=(2, 2, 2))
+    x = new_rng().normal(size=(2, 2, 2)).astype(np.float32)
+    picture = plots.features(dense, x)
+    assert [axes.get_title() for axes in picture.axes] == ["input", ""]
+    heights = [bar.get_height() for bar in picture.axes[-1].patches]
+    np.testing.assert_allclose(heights, dense.predict(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="image: expected one, got 2"):
+        plots.features(softmax, SAMPLE.test.images[:2])
