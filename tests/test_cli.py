@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import require
 from PIL import Image
 
 from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
@@ -27,6 +28,8 @@ from lenet_fast.training import SGD, AdamW, runs, schedules, trainer
 
 SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
+PICTURES = ("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table")
+PICTURES += ("distribution", "samples")
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 
 
@@ -93,11 +96,11 @@ def assert_one_line(result: Result, *words: str, status: int = 1) -> None:
 def test_without_arguments_it_helps(lenet_fast: Any) -> None:
     result = lenet_fast()
     assert result.status == 0
-    for command in ("train", "evaluate", "predict", "info", "data"):
+    for command in ("train", "evaluate", "predict", "plot", "info", "data"):
         assert f"\n  {command} " in result.out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "data"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "plot", "info", "data"])
 def test_help_has_an_example_and_fits_80_columns(lenet_fast: Any, command: str) -> None:
     result = lenet_fast(command, "--help")
     assert result.status == 0
@@ -644,6 +647,71 @@ def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -
         assert_one_line(lenet_fast("predict", rbf_model, name), name, words)
 
 
+# --- plot -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a short run of the paper's network."""
+    from lenet_fast.training import Trainer
+
+    out = tmp_path_factory.mktemp("run") / "run"
+    train, test = SAMPLE.train.subset(64), SAMPLE.test.subset(64)
+    Trainer(models.lenet5(), out=out).fit(train, test, epochs=2)
+    return out
+
+
+@pytest.mark.parametrize("what", PICTURES)
+def test_plot(lenet_fast: Any, run_folder: Path, what: str) -> None:
+    require("matplotlib")
+    words = () if what in ("distribution", "samples") else (run_folder,)
+    result = lenet_fast("plot", *words, "--what", what, "--out", "a.png", "--dataset", "sample")
+    assert result.status == 0, result.err
+    assert result.err == ""
+    assert result.out.endswith("picture   a.png\n")
+    with Image.open("a.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert picture.width == 1200
+
+
+def test_plot_as_its_user_runs_it(run_folder: Path, tmp_path: Path) -> None:
+    require("matplotlib")
+    out = tmp_path / "a.svg"
+    words = ("plot", str(run_folder), "--what", "errors", "--out", str(out))
+    done = run_python("-m", "lenet_fast", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "</svg>" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("errors", "expected a run's folder, with the errors in its history.csv, got the file"),
+        ("bitmaps", "network: expected one with RBF outputs, got 'softmax'"),
+        ("table", "network: expected a layer with a connection table, got none"),
+    ],
+)
+def test_plot_what_a_model_lacks(lenet_fast: Any, what: str, words: str) -> None:
+    require("matplotlib")
+    files.save_model("model", models.lenet5(output="softmax", connections="full"))
+    assert_one_line(lenet_fast("plot", "model", "--what", what, "--out", "a.png"), words)
+    assert os.listdir() == ["model"]
+
+
+def test_plot_an_image_that_is_not_there(lenet_fast: Any, rbf_model: Path) -> None:
+    require("matplotlib")
+    words = ("--what", "features", "--dataset", "sample", "--out", "a.png", "--image", "1000")
+    assert_one_line(lenet_fast("plot", rbf_model, *words), "--image: expected 0 to 999", status=2)
+
+
+def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = lenet_fast("plot", "--what", "samples", "--out", "a.png")
+    assert_one_line(result, "pip install 'lenet_fast[plot]'")
+
+
 # --- wrong input ---------------------------------------------------------------------------------
 
 
@@ -672,6 +740,11 @@ def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -
         (["train", "surplus"], "surplus"),
         (["evaluate"], "RUN_OR_MODEL"),
         (["predict", "model"], "FILES"),
+        (["plot", "run", "--out", "a.png"], "--what"),
+        (["plot", "run", "--what", "errors"], "--out"),
+        (["plot", "run", "--what", "colours", "--out", "a.png"], "colours"),
+        (["plot", "--what", "errors", "--out", "a.png"], "RUN_OR_MODEL"),
+        (["plot", "run", "--what", "errors", "--image", "1", "--out", "a.png"], "--image"),
     ],
 )
 def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
@@ -701,6 +774,13 @@ def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
         (["evaluate", "altered.safetensors"], "altered.safetensors"),
         (["evaluate", "picture.png"], "picture.png"),
         (["predict", "picture.png", "picture.png"], "picture.png"),
+        (["plot", "text", "--what", "errors", "--out", "a.jpg"], ".png, .svg, .pdf, got a.jpg"),
+        (["plot", "text", "--what", "errors", "--out", "a"], ".png, .svg, .pdf, got a"),
+        (["plot", "text", "--what", "errors", "--out", "nowhere/a.png"], "no nowhere"),
+        (["plot", "text", "--what", "errors", "--out", "a.png"], "expected a run's folder"),
+        (["plot", "empty", "--what", "errors", "--out", "a.png"], "history.csv"),
+        (["plot", "nowhere", "--what", "filters", "--out", "a.png"], "nowhere"),
+        (["plot", "text", "--what", "filters", "--out", "a.png"], "text"),
     ],
 )
 def test_wrong_input(lenet_fast: Any, rbf_model: Path, arguments: list[str], words: str) -> None:

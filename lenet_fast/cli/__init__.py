@@ -23,6 +23,7 @@ from lenet_fast.cli.bench import bench
 from lenet_fast.cli.data import data
 from lenet_fast.cli.evaluate import evaluate
 from lenet_fast.cli.info import info
+from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
 from lenet_fast.cli.train import train
 
@@ -45,7 +46,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, info, data, bench):
+for command in (train, evaluate, predict, plot, info, data, bench):
     group.add_command(command)
 
 
@@ -75,7 +76,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return int(status or 0)
     except click.UsageError as error:
         called = error.ctx.command_path if error.ctx else "lenet-fast"
-        common.fail(f"{error.format_message().rstrip('.')}; see {called} --help")
+        message = " ".join(error.format_message().split())  # click lists choices a line each
+        common.fail(f"{message.rstrip('.')}; see {called} --help")
         return 2
     except click.ClickException as error:
         common.fail(error.format_message())

@@ -1,0 +1,143 @@
+"""``lenet-fast plot``: pictures of a run, of a model, and of data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lenet_fast.cli import common
+
+if TYPE_CHECKING:
+    from lenet_fast.checks import Array
+    from lenet_fast.data import Dataset, Splits
+    from lenet_fast.losses import Loss
+    from lenet_fast.network import Network
+
+_DATA_ALONE = ("distribution", "samples")
+WHAT = (
+    *("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table"),
+    *_DATA_ALONE,
+)
+
+
+@click.command(
+    epilog=common.example(
+        "lenet-fast plot runs/lenet5 --what errors --out errors.png",
+        "lenet-fast plot runs/lenet5 --what features --image 7 --out seven.pdf",
+        "lenet-fast plot --what samples --out samples.svg",
+    )
+)
+@click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--what", type=click.Choice(WHAT), metavar="WHAT", required=True, help="One of these words."
+)
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The picture: .png, .svg or .pdf. One that is there is replaced.",
+)
+@click.option(
+    "--image",
+    metavar="INDEX",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the test images, counted from 0; for features.",
+)
+@common.data_options
+@click.pass_context
+def plot(
+    context: click.Context,
+    run_or_model: Path | None,
+    what: str,
+    out: Path,
+    image: int,
+    folder: Path | None,
+    dataset: str,
+) -> None:
+    """Draw a picture of a run, of a model, or of data.
+
+    RUN_OR_MODEL is the folder of a run, or a model file. There is to be seen:
+
+    \b
+    errors        error rates by epoch; of a run only
+    filters       kernels of the first two convolutions
+    features      what every layer makes of a test image
+    bitmaps       centres of the RBF outputs
+    confusion     how often each digit was taken for each
+    mistakes      test images that are misclassified
+    table         which maps see which
+    distribution  how many images there are of each digit; needs no model
+    samples       the first training images; needs no model
+
+    It needs matplotlib: pip install 'lenet_fast[plot]'
+    """
+    from lenet_fast import plots
+
+    if what != "features" and context.get_parameter_source("image") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--image: expected with --what features, got --what {what}")
+    plots.check_out(out)  # first: data and answers may take a while
+    if what in _DATA_ALONE:
+        splits = _data(dataset, folder)
+        picture = (
+            plots.samples(splits.train) if what == "samples" else plots.class_distribution(splits)
+        )
+    elif run_or_model is None:
+        raise click.UsageError(f"RUN_OR_MODEL: expected one for --what {what}, got none")
+    elif what == "errors":
+        picture = plots.errors(run_or_model)
+    else:
+        file, network, loss = common.read_model(run_or_model)
+        common.line("model", file)
+        if what in ("filters", "bitmaps", "table"):
+            picture = _of_network(what, network)
+        else:
+            picture = _of_answers(what, network, loss, _data(dataset, folder).test, image)
+    plots.save(picture, out)
+    common.line("picture", out)
+
+
+def _of_network(what: str, network: Network) -> Any:
+    from lenet_fast import plots
+
+    if what == "filters":
+        return plots.filters(network)
+    return plots.bitmaps(network) if what == "bitmaps" else plots.connection_table(network)
+
+
+def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: int) -> Any:
+    from lenet_fast import plots
+
+    if what == "features":
+        if image >= len(test):
+            raise click.UsageError(f"--image: expected 0 to {len(test) - 1}, got {image}")
+        return plots.features(network, test.images[image])
+    predicted = _predicted(network, loss, test)
+    if what == "confusion":
+        return plots.confusion(test.labels, predicted)
+    return plots.mistakes(test.images, test.labels, predicted)
+
+
+def _data(dataset: str, folder: Path | None) -> Splits:
+    splits = common.load_data(dataset, folder)
+    common.line("data", splits.source)
+    return splits
+
+
+def _predicted(network: Network, loss: Loss, test: Dataset) -> Array:
+    import numpy as np
+
+    from lenet_fast import engines
+
+    runner = engines.create(network, loss)
+    common.engine_lines(runner)
+    predicted = np.empty(len(test), np.intp)
+    for part, outputs in common.outputs(runner, test.images):
+        predicted[part] = network.classify(outputs)
+    runner.close()
+    return predicted
