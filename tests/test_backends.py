@@ -63,6 +63,8 @@ KERNELS = {
     "map_loss": "x, labels, losses, j",
     "map_loss_backward": "x, labels, dx, j",
     "map_loss_hessian": "x, labels, hx, j",
+    "warp": "images, matrices, fields, warped",
+    "smooth_noise": "keys, down, across, factor, fields",
     "conv2d_algorithm": "n, h_out, w_out",
     "describe": "",
 }

@@ -80,6 +80,7 @@ from lenet_fast.backends.numba_backend.subsample2d import (
     subsample2d_backward,
     subsample2d_hessian,
 )
+from lenet_fast.backends.numba_backend.warp import smooth_noise, warp
 
 __all__ = [
     "avg_pool2d",
@@ -115,6 +116,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_hessian",
+    "smooth_noise",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_hessian",
@@ -124,6 +126,7 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "tanh_hessian",
+    "warp",
 ]
 
 

@@ -1,8 +1,8 @@
 """The reference: each operation as a NumPy user would write it, with no tricks for speed.
 
 Functions get checked, C-contiguous inputs and ready outputs, overwrite the outputs and return
-nothing; :mod:`lenet_fast.ops` is their only caller. The other backends answer to the same names
-and parameters.
+nothing; :mod:`lenet_fast.ops` is their only caller, and for images :mod:`lenet_fast.data.distort`.
+The other backends answer to the same names and parameters.
 """
 
 import numpy as _np
@@ -61,6 +61,7 @@ from lenet_fast.backends.numpy_backend.subsample2d import (
     subsample2d_backward,
     subsample2d_hessian,
 )
+from lenet_fast.backends.numpy_backend.warp import smooth_noise, warp
 
 __all__ = [
     "avg_pool2d",
@@ -96,6 +97,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_hessian",
+    "smooth_noise",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_hessian",
@@ -105,6 +107,7 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "tanh_hessian",
+    "warp",
 ]
 
 
