@@ -1,5 +1,6 @@
 """Data: MNIST and its relatives, the IDX format, and the way from images to network inputs."""
 
+from lenet_fast.data.distort import Distortion
 from lenet_fast.data.images import centre, looks_inverted, prepare, read_image
 from lenet_fast.data.reduced import as_1989, as_1990
 from lenet_fast.data.sources import (
@@ -15,6 +16,7 @@ __all__ = [
     "DATASETS",
     "DataNotFoundError",
     "Dataset",
+    "Distortion",
     "Splits",
     "as_1989",
     "as_1990",
