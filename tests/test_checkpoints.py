@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lenet_fast import files, losses, models
+from lenet_fast.data import Distortion
 from lenet_fast.errors import FileFormatError
 from lenet_fast.training import SGD, AdamW, Row, StepDecay, checkpoints
 
@@ -31,6 +32,7 @@ def new_checkpoint(optimiser):
         schedule=StepDecay(0.1, 2, 0.5),
         batch_size=32,
         seed=2**63 - 1,
+        distortion=Distortion(shift=1.5, elastic=20),
         evaluate_train=True,
         epochs=9,
         code={"backend": "numpy", "engine": "layers"},
@@ -146,6 +148,8 @@ def test_damage_is_noticed(tmp_path, checkpoint):
         ("optimiser", None),
         ("schedule", {"type": "constant", "rate": -1.0}),
         ("loss", None),
+        ("distortion", {"shift": 1}),
+        ("distortion", Distortion().config() | {"shift": -1}),
         ("network", {"layers": []}),
     ],
 )

@@ -9,11 +9,12 @@ import tomllib
 
 import numpy as np
 import pytest
-from helpers import require, run_python
+from helpers import complains, require, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lenet_fast import data, engines, files, losses, models
+from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.training import (
     SDLM,
@@ -590,6 +591,78 @@ def test_a_run_killed_within_an_epoch_goes_on_from_its_last_checkpoint(
     resumed = Trainer.resume(out, threads=1)
     resumed.fit(*sets)
     same_bits(resumed, judge)
+
+
+# ------------------------------------------------------------------ distortions
+
+
+def test_an_epoch_trains_on_its_distortions_and_evaluates_without(sets, monkeypatch):
+    train, test = sets
+    trainer = sdlm_trainer(distortion=distort.PAPER, batch_size=64, evaluate_train=True)
+    seen = {"hessian_diagonal": [], "train": [], "evaluate": []}
+    for name, calls in seen.items():
+        run = getattr(trainer.engine, name)
+
+        def noted(images, *rest, run=run, calls=calls):
+            calls.append((images, *rest))
+            return run(images, *rest)
+
+        monkeypatch.setattr(trainer.engine, name, noted)
+    trainer.fit(train, test, epochs=2)
+    for epoch in (1, 2):
+        order = batches.shuffled(200, 1, epoch)
+        right = distort.PAPER(train.images[order], order, epoch, seed=1, size=32)
+        assert (right != distort.PAPER(train.images[order], order, 3, seed=1, size=32)).any()
+        images, labels = seen["hessian_diagonal"][epoch - 1]
+        np.testing.assert_array_equal(images, right[:70])
+        np.testing.assert_array_equal(labels, train.labels[order[:70]])
+        calls = seen["train"][4 * epoch - 4 : 4 * epoch]
+        np.testing.assert_array_equal(
+            np.concatenate([x[turns] for x, _, turns, *_ in calls]), right
+        )
+        found = np.concatenate([labels[turns] for _, labels, turns, *_ in calls])
+        np.testing.assert_array_equal(found, train.labels[order])
+    for k, dataset in enumerate((train, test, train, test)):
+        np.testing.assert_array_equal(seen["evaluate"][k][0], dataset.images)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "every", "stop", "engine"), [(64, 100, 7, "lanes"), (1, 70, 290, "online")]
+)
+def test_a_distorted_run_killed_goes_on_with_the_same_bits(
+    sets, tmp_path, batch_size, every, stop, engine
+):
+    bent = Distortion(shift=1, rotation=10, elastic=30)
+    rates = StepDecay(0.02 if batch_size > 1 else 0.002, step=1, decay_rate=0.5)
+    common = {"batch_size": batch_size, "schedule": rates}
+    judge = new_trainer(**common, threads=1, distortion=bent)
+    assert judge.engine.name == engine
+    judge.fit(*sets, epochs=2)
+    first = new_trainer(
+        **common,
+        threads=2,
+        distortion=bent,
+        out=tmp_path / "run",
+        checkpoint_every=every,
+        callbacks=[StopAt(stop, die)],
+    )
+    with pytest.raises(SystemExit):
+        first.fit(*sets, epochs=2)
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert config["distortion"] == bent.config()
+    assert checkpoints.load(tmp_path / "run" / runs.CHECKPOINT).position.batch > 0
+    resumed = Trainer.resume(tmp_path / "run", threads=1)
+    assert resumed.distortion == bent
+    resumed.fit(*sets)
+    same_bits(resumed, judge)
+    plain = new_trainer(**common, threads=1)
+    plain.fit(*sets, epochs=2)
+    assert plain.history.rows[-1].train_loss < judge.history.rows[-1].train_loss
+
+
+def test_what_is_no_distortion():
+    with complains("distortion", TypeError, got="'paper'"):
+        new_trainer(distortion="paper")
 
 
 def test_a_checkpoint_cuts_no_call_that_it_does_not_have_to(sets, tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
 """The state of a run between two batches, whole enough to go on with the same bits.
 
 A checkpoint holds the weights, the optimiser's arrays, where in which epoch the run stands, the
-rows of its history, and everything that the next batch depends on. The order of the images is
-not in it: it follows from the seed and the epoch.
+rows of its history, and everything that the next batch depends on. The order of the images and
+their distortions are not in it: they follow from the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from lenet_fast import files, losses
 from lenet_fast.checks import Array
+from lenet_fast.data import distort
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.training import optimisers, schedules
@@ -52,6 +53,7 @@ class Checkpoint:
     schedule: schedules.Schedule
     batch_size: int
     seed: int
+    distortion: distort.Distortion | None
     evaluate_train: bool
     epochs: int
     code: dict[str, str]
@@ -75,6 +77,7 @@ class Checkpoint:
             "loss": self.loss.config(),
             "optimiser": self.optimiser.config(),
             "schedule": self.schedule.config(),
+            "distortion": None if self.distortion is None else self.distortion.config(),
         }
         plain = {
             field.name: getattr(self, field.name)
@@ -118,6 +121,13 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             optimiser=optimiser,
             schedule=files.build(path, "schedule", schedules.from_config, metadata.get("schedule")),
             average=_below(tensors, "average/"),
+            distortion=files.build(
+                path,
+                "distortion",
+                distort.from_config,
+                metadata.get("distortion"),
+                optional=True,
+            ),
             **run
             | {
                 "train": Fingerprint(**run["train"]),

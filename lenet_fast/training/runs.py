@@ -111,6 +111,7 @@ def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
         "optimiser": run.optimiser.config(),
         "schedule": run.schedule.config(),
         "loss": run.loss.config(),
+        "distortion": None if run.distortion is None else run.distortion.config(),
         "network": run.network.config(),
     }
     head = "# What this run does. Written when training starts; no run goes on from it.\n\n"

@@ -14,9 +14,11 @@ import numpy as np
 
 from lenet_fast import checks, data, engines, files, losses
 from lenet_fast.checks import Array
+from lenet_fast.data import Distortion
 from lenet_fast.engines import Totals, online
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
+from lenet_fast.threads import Pool
 from lenet_fast.training import checkpoints, runs
 from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
@@ -55,11 +57,14 @@ class Trainer:
     batch_size : int, default 32
         Images a step. The last batch of an epoch may be smaller; every image is seen.
     seed : int, default 0
-        From 0 to 2**63 - 1. With the epoch, it decides the order of the images.
+        From 0 to 2**63 - 1. With the epoch, it decides the order of the images, and their
+        distortions.
+    distortion : Distortion, optional
+        What happens to the images before they are trained on, anew in each epoch.
     evaluate_train : bool, default False
         Whether to go through the training set again after each epoch, for its loss and errors
-        then, as the papers plot them. Otherwise they are those met while learning, and cost
-        nothing.
+        then, as the papers plot them, without distortions. Otherwise they are those met while
+        learning, and cost nothing.
     shuffle : bool, default True
         Whether each epoch goes through the images in an order of its own, or all in the order of
         the set, as in 1989.
@@ -124,6 +129,7 @@ class Trainer:
         schedule: Schedule | None = None,
         batch_size: int = 32,
         seed: int = 0,
+        distortion: Distortion | None = None,
         evaluate_train: bool = False,
         shuffle: bool = True,
         average_from: int | None = None,
@@ -145,6 +151,9 @@ class Trainer:
             schedule = default_for(self.loss, rule, self.batch_size)
         self.schedule = schedule
         self.seed = checks.seed(seed)
+        if not isinstance(distortion, Distortion | None):
+            raise TypeError(f"distortion: expected a Distortion, got {checks.kind(distortion)}")
+        self.distortion = distortion
         self.evaluate_train = bool(evaluate_train)
         self.shuffle = bool(shuffle)
         self.average_from: int = 0  # never
@@ -172,6 +181,7 @@ class Trainer:
             self._average_engine = create(self._average.network)
         if self.engine.name == "online":  # before anything is written
             online.check_batch_size(self.batch_size)
+        self._pool = Pool(self.engine.threads)
         self.callbacks = list(callbacks)
         self.options = dict(options or {})
         self.epochs = EPOCHS
@@ -198,9 +208,9 @@ class Trainer:
     ) -> Trainer:
         """Return a trainer that stands where a run stopped; :meth:`fit` then goes on.
 
-        Network, loss, optimiser, schedule, batch size, seed and options are those of the run,
-        and it goes on in the same folder. With the same data it ends with the bits of a run
-        that was never stopped.
+        Network, loss, optimiser, schedule, batch size, seed, distortion and options are those of
+        the run, and it goes on in the same folder. With the same data it ends with the bits of a
+        run that was never stopped.
 
         Parameters
         ----------
@@ -233,6 +243,7 @@ class Trainer:
             schedule=saved.schedule,
             batch_size=saved.batch_size,
             seed=saved.seed,
+            distortion=saved.distortion,
             evaluate_train=saved.evaluate_train,
             shuffle=saved.shuffle,
             average_from=saved.average_from or None,
@@ -321,6 +332,7 @@ class Trainer:
             self.engine.close()
             if self._average is not None:
                 self._average_engine.close()
+            self._pool.close()
         return self.history
 
     @property
@@ -380,20 +392,19 @@ class Trainer:
             order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
         if position.batch == 0 and self.optimiser.curvature_images:
-            self._follow_curvature(train, order[: self.optimiser.curvature_images])
+            self._follow_curvature(train, order[: self.optimiser.curvature_images], epoch)
         while position.batch * self.batch_size < len(order):
             if self.stopping:
                 raise _Stopped
             first, last = position.batch * self.batch_size, self._next_pause() * self.batch_size
+            images, labels, turns = train.images, train.labels, order[first:last]
+            if self.distortion is not None:
+                images, labels = self._examples(train, turns, epoch)
+                turns = np.arange(len(turns))
             # What overflows here is found in the loss, and said in words.
             with np.errstate(over="ignore", invalid="ignore"):
                 batches = self.engine.train(
-                    train.images,
-                    train.labels,
-                    order[first:last],
-                    self.batch_size,
-                    self.optimiser,
-                    rate,
+                    images, labels, turns, self.batch_size, self.optimiser, rate
                 )
             for totals in batches:
                 if not math.isfinite(totals.loss):
@@ -408,10 +419,26 @@ class Trainer:
             report(min(last, len(order)), len(order), position.loss_sum)
             started = time.perf_counter()
 
-    def _follow_curvature(self, train: data.Dataset, chosen: Array) -> None:
+    def _examples(self, train: data.Dataset, chosen: Array, epoch: int) -> tuple[Array, Array]:
+        """Return some of the images, as they are to be in an epoch, and their labels."""
+        images, labels = train.images[chosen], train.labels[chosen]
+        if self.distortion is not None:
+            images = self.distortion(
+                images,
+                chosen,
+                epoch,
+                self.seed,
+                size=self.network.input_shape[-1],  # not to lose ink that is moved
+                backend=self.engine.backend,
+                pool=self._pool,
+            )
+        return images, labels
+
+    def _follow_curvature(self, train: data.Dataset, chosen: Array, epoch: int) -> None:
         """Let the optimiser set its rates by the Hessian's diagonal over some images."""
+        images, labels = self._examples(train, chosen, epoch)
         with np.errstate(over="ignore", invalid="ignore"):
-            diagonal = self.engine.hessian_diagonal(train.images[chosen], train.labels[chosen])
+            diagonal = self.engine.hessian_diagonal(images, labels)
         if not all(np.isfinite(array).all() for array in diagonal.values()):
             self._diverged("expected a finite curvature, got NaN or infinity")
         self.optimiser.follow(diagonal)
@@ -498,6 +525,7 @@ class Trainer:
             schedule=self.schedule,
             batch_size=self.batch_size,
             seed=self.seed,
+            distortion=self.distortion,
             evaluate_train=self.evaluate_train,
             shuffle=self.shuffle,
             average_from=self.average_from,
