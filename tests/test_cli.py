@@ -23,7 +23,7 @@ from PIL import Image
 
 from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
 from lenet_fast.cli import common, recipes
-from lenet_fast.data import idx
+from lenet_fast.data import distort, idx
 from lenet_fast.training import SGD, AdamW, runs, schedules, trainer
 
 SAMPLE = data.load("sample")
@@ -125,6 +125,7 @@ def test_choices_are_those_of_the_library() -> None:
     options = {option.name: option for option in cli.train.params}
     assert common.DATASETS == data.DATASETS
     assert tuple(options["engine"].type.choices) == engines.NAMES
+    assert tuple(options["distort"].type.choices) == tuple(distort.PRESETS)
     assert tuple(options["activation"].type.choices) == tuple(models.SQUASHING)
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
     defaults = {
@@ -338,6 +339,17 @@ def test_adamw_learns(lenet_fast: Any) -> None:
     assert int(last["test_errors"]) < 120  # of 1000; guessing leaves 900 wrong
 
 
+@pytest.mark.parametrize("name", ["paper", "elastic"])
+def test_train_distorts(lenet_fast: Any, name: str) -> None:
+    result = lenet_fast("train", *SHORT, "--distort", name, "--out", "run")
+    assert result.status == 0, result.err
+    assert f"distorted: {distort.PRESETS[name]}\n" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    assert config["options"]["distort"] == name
+    assert config["distortion"] == distort.PRESETS[name].config()
+
+
 def test_auto_falls_back_to_the_sample_and_cannot_be_missed(lenet_fast: Any) -> None:
     result = lenet_fast("train", *SHORT, "--dataset", "auto", "--out", "run")
     assert result.status == 0
@@ -346,7 +358,11 @@ def test_auto_falls_back_to_the_sample_and_cannot_be_missed(lenet_fast: Any) -> 
     assert config["options"]["dataset"] == "sample"
 
 
-@pytest.mark.parametrize("options", [[], ["--nesterov"], ["--optimiser", "adamw"]], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--nesterov"], ["--optimiser", "adamw"], ["--distort", "elastic"]],
+    ids=str,
+)
 def test_resume_gives_the_bits_of_an_uninterrupted_run(lenet_fast: Any, options: list[str]) -> None:
     command = ("train", *SHORT, *options)
     assert lenet_fast(*command, "--epochs", "2", "--out", "whole").status == 0
@@ -394,6 +410,7 @@ def test_checkpoints_within_an_epoch(lenet_fast: Any, monkeypatch: pytest.Monkey
         (["--output", "rbf"], "--output"),
         (["--batch-size", "7"], "--batch-size"),
         (["--seed", "9"], "--seed"),
+        (["--distort", "paper"], "--distort"),
         (["--rates", "0.1"], "--rates"),
         (["--optimiser", "adamw"], "--optimiser"),
         (["--nesterov"], "--nesterov"),

@@ -14,6 +14,8 @@ RATES = {"rbf": 0.0007, "softmax": 0.01, "linear": 0.0025}
 """The first rate of SGD for each ``--output``."""
 ADAMW_RATE = 0.001
 """That of AdamW for all of them."""
+DISTORTIONS = ("paper", "elastic")
+"""For ``--distort``."""
 STEP, DECAY_RATE = 6, 0.4
 """How it falls, unless a rate is given."""
 

@@ -14,7 +14,7 @@ from lenet_fast.cli import recipes
 from lenet_fast.cli.recipes import DECAY_RATE, MOMENTUM, STEP, WEIGHT_DECAYS
 
 if TYPE_CHECKING:
-    from lenet_fast.data import Splits
+    from lenet_fast.data import Distortion, Splits
     from lenet_fast.losses import Loss
     from lenet_fast.network import Network
     from lenet_fast.training.optimisers import Optimiser
@@ -116,6 +116,13 @@ def optimiser(options: dict[str, Any]) -> Optimiser:
     if options["optimiser"] == "adamw":
         return AdamW(weight_decay=options["weight_decay"])
     return SGD(options["momentum"], options["weight_decay"], options["nesterov"])
+
+
+def distortion(options: dict[str, Any]) -> Distortion | None:
+    """Return the distortions that the options name."""
+    from lenet_fast.data import distort
+
+    return None if options["distort"] is None else distort.PRESETS[options["distort"]]
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:

@@ -16,6 +16,7 @@ from lenet_fast.cli.recipes import (
     ADAMW_RATE,
     BATCH_SIZE,
     DECAY_RATE,
+    DISTORTIONS,
     EPOCHS,
     MOMENTUM,
     RATES,
@@ -41,6 +42,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
         "lenet-fast train --optimiser adamw --rate 0.002",
         "lenet-fast train --batch-size 1 --epochs 5",
+        "lenet-fast train --distort paper --epochs 40",
         "lenet-fast train --resume runs/max --epochs 10",
     )
 )
@@ -127,7 +129,13 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     metavar="N",
     default=0,
     show_default=True,
-    help="Decides the first weights and the order of the images.",
+    help="Decides the first weights, the order of the images and their distortions.",
+)
+@click.option(
+    "--distort",
+    type=click.Choice(DISTORTIONS),
+    help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
+    "as in 1998. elastic: rotate and bend them.",
 )
 @click.option(
     "--average-from",
@@ -204,6 +212,7 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
             schedule=schedule,
             batch_size=options["batch_size"],
             seed=options["seed"],
+            distortion=settings.distortion(options),
             evaluate_train=options["evaluate_train"],
             average_from=options["average_from"],
             engine=options["engine"],
@@ -284,6 +293,8 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("training", trainer.optimiser)
     common.line("", trainer.schedule)
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
+    if trainer.distortion is not None:
+        common.line("", f"distorted: {trainer.distortion}")
     common.line("run", out)
     click.echo()
     if trainer.engine.backend == "numba":
