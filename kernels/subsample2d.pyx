@@ -1,5 +1,6 @@
 # Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
-# Average pooling is the same without them. One image a vector lane, a map at a time.
+# Average pooling is the same without them. One image a vector lane, a map at a time. With more
+# output maps than input maps, `multiplier` in a row see the same one.
 
 from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
@@ -89,6 +90,30 @@ cdef inline lanes coefficient(
     return squared_if(squared, factor)
 
 
+cdef inline Py_ssize_t multiplier_of(Maps source, Maps result) noexcept nogil:
+    return result.count // source.count
+
+
+cdef void spread_maps(
+    const lanes *dy, Maps result, Window window, const void *w, Py_ssize_t c, double scale,
+    bint squared, lanes *mixed, lanes *dx, Maps source,
+) noexcept nogil:
+    """Set map c of dx from the maps of dy that see it, which begin at `dy`; `mixed` is scratch."""
+    cdef Py_ssize_t multiplier = multiplier_of(source, result), j, k
+    cdef Py_ssize_t made = result.rows * result.columns
+    cdef lanes factor = coefficient(dx, w, c * multiplier, scale, squared)
+    if multiplier == 1:
+        spread_map(dy, result, window, factor, dx, source)
+        return
+    for k in range(made):
+        mixed[k] = factor * dy[k]
+    for j in range(1, multiplier):
+        factor = coefficient(dx, w, c * multiplier + j, scale, squared)
+        for k in range(made):
+            mixed[k] = mixed[k] + factor * dy[j * made + k]
+    spread_map(mixed, result, window, splat(dx, 1), dx, source)
+
+
 cdef void subsample_map(
     const lanes *x, Maps source, Window window, const void *w, const void *b, Py_ssize_t c,
     double scale, lanes *y, Maps result,
@@ -126,7 +151,8 @@ cdef void subsample_tiles(
     const void *b, double scale, void *y, Maps result,
 ) noexcept nogil:
     """Sub-sample all images, a map of a tile at a time."""
-    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, o, images
+    cdef Py_ssize_t multiplier = multiplier_of(source, result)
     cdef Py_ssize_t seen = source.rows * source.columns, made = result.rows * result.columns
     cdef lanes *y_map = memory + seen
     while i < n:
@@ -136,11 +162,12 @@ cdef void subsample_tiles(
                 (<const char *> x) + (i * source.count + c) * seen * size, source.count * seen,
                 images, seen, memory,
             )
-            subsample_map(memory, source, window, w, b, c, scale, y_map, result)
-            unpack(
-                y_map, made, images, (<char *> y) + (i * source.count + c) * made * size,
-                source.count * made,
-            )
+            for o in range(c * multiplier, (c + 1) * multiplier):
+                subsample_map(memory, source, window, w, b, o, scale, y_map, result)
+                unpack(
+                    y_map, made, images, (<char *> y) + (i * result.count + o) * made * size,
+                    result.count * made,
+                )
         i += full
 
 
@@ -148,33 +175,36 @@ cdef void subsample_back_tiles(
     lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *x, Maps source,
     Window window, const void *w, double scale, bint squared, void *dx,
 ) noexcept nogil:
-    """Pass all gradients back. With x, the first 2 c vectors of memory are set to the gradients
-    of the coefficients and of the biases, lane by lane."""
-    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
+    """Pass all gradients back. With x, the first 2 c_out vectors of memory are set to the
+    gradients of the coefficients and of the biases, lane by lane."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, j, images
+    cdef Py_ssize_t multiplier = multiplier_of(source, result), o
     cdef Py_ssize_t seen = source.rows * source.columns, made = result.rows * result.columns
     cdef lanes *dw = memory
-    cdef lanes *x_map = memory + 2 * source.count
-    cdef lanes *dy_map = x_map + seen
-    cdef lanes *sums = dy_map + made
-    memset(memory, 0, 2 * source.count * sizeof(lanes))
+    cdef lanes *x_map = memory + 2 * result.count
+    cdef lanes *dy_maps = x_map + seen
+    cdef lanes *sums = dy_maps + multiplier * made
+    memset(memory, 0, 2 * result.count * sizeof(lanes))
     while i < n:
         images = min(n - i, full)
         for c in range(source.count):
+            o = c * multiplier
             pack(
-                (<const char *> dy) + (i * source.count + c) * made * size, source.count * made,
-                images, made, dy_map,
+                (<const char *> dy) + (i * result.count + o) * made * size, result.count * made,
+                images, multiplier * made, dy_maps,
             )
             if x != NULL:
                 pack(
                     (<const char *> x) + (i * source.count + c) * seen * size,
                     source.count * seen, images, seen, x_map,
                 )
-                subsample_gradient_map(
-                    dy_map, result, x_map, source, window, scale, squared, sums, dw + c,
-                    dw + source.count + c,
-                )
-            spread_map(
-                dy_map, result, window, coefficient(memory, w, c, scale, squared), x_map, source
+                for j in range(multiplier):
+                    subsample_gradient_map(
+                        dy_maps + j * made, result, x_map, source, window, scale, squared, sums,
+                        dw + o + j, dw + result.count + o + j,
+                    )
+            spread_maps(
+                dy_maps, result, window, w, c, scale, squared, sums, x_map, source
             )
             unpack(
                 x_map, seen, images, (<char *> dx) + (i * source.count + c) * seen * size,
@@ -192,7 +222,7 @@ cdef int subsample_forward(
     cdef Window window = window_of(kh, kw, stride_v, stride_h, 1, 1)
     cdef real *tag = NULL
     cdef void *memory
-    assert x.shape[0] == y.shape[0] and source.count == result.count
+    assert x.shape[0] == y.shape[0] and (not x.shape[1] or y.shape[1] % x.shape[1] == 0)
     assert source.rows >= (result.rows - 1) * stride_v + kh
     assert source.columns >= (result.columns - 1) * stride_h + kw
     if x.shape[0] == 0 or x.shape[1] == 0:
@@ -229,11 +259,14 @@ cdef int subsample_back(
     cdef real *tag = NULL
     cdef char *memory
     cdef bint some = dx.shape[0] > 0 and dx.shape[1] > 0
-    assert dx.shape[0] == dy.shape[0] and source.count == result.count
+    assert dx.shape[0] == dy.shape[0] and (not dx.shape[1] or dy.shape[1] % dx.shape[1] == 0)
     assert source.rows >= (result.rows - 1) * stride_v + kh
     assert source.columns >= (result.columns - 1) * stride_h + kw
+    if source.count == 0:
+        return 0
     memory = <char *> scratch_new(vector_bytes(tag) * (
-        2 * source.count + source.rows * source.columns + 2 * result.rows * result.columns
+        2 * result.count + source.rows * source.columns
+        + (multiplier_of(source, result) + 1) * result.rows * result.columns
     ))
     if memory == NULL:
         raise MemoryError
@@ -250,8 +283,8 @@ cdef int subsample_back(
                 source, window, w, scale, squared, &dx[0, 0, 0, 0] if some else NULL,
             )
         if dw != NULL:
-            fold(memory, source.count, dw)
-            fold(memory + source.count * vector_bytes(tag), source.count, db)
+            fold(memory, result.count, dw)
+            fold(memory + result.count * vector_bytes(tag), result.count, db)
         scratch_free(memory)
     return 0
 

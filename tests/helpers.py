@@ -388,21 +388,24 @@ def subsample_by_definition(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return y, dx, dw, db of ``y = w s + b`` with s = share * sum of the window.
 
-    Average pooling is the same with w = 1, b = 0. With power 2 it is the Hessian pass
-    (papers: sum of h s^2, sum of h, (c share)^2 h).
+    With m times as many coefficients as maps of x, output map o sees map o // m. Average pooling is
+    the same with w = 1, b = 0. With power 2 it is the Hessian pass (papers: sum of h s^2, sum of h,
+    (c share)^2 h).
     """
-    shape, all_windows = windows(x.shape, kernel, stride)
-    y, dx = np.zeros(shape), np.zeros(x.shape)
+    (n, c_in, h_out, w_out), all_windows = windows(x.shape, kernel, stride)
+    y, dx = np.zeros((n, w.size, h_out, w_out)), np.zeros(x.shape)
     dw, db = np.zeros(w.shape), np.zeros(w.shape)
-    for at_y, seen in all_windows:
-        m = at_y[1]
+    for (i, c, r, k), seen in all_windows:
         s = share * sum(float(x[at]) for at in seen)
-        y[at_y] = float(w[m]) * s + float(b[m])
-        incoming = float(dy[at_y])
-        dw[m] += incoming * s**power
-        db[m] += incoming
-        for at in seen:
-            dx[at] += incoming * (float(w[m]) * share) ** power
+        for o in range(w.size):
+            if o // (w.size // c_in) != c:
+                continue
+            y[i, o, r, k] = float(w[o]) * s + float(b[o])
+            incoming = float(dy[i, o, r, k])
+            dw[o] += incoming * s**power
+            db[o] += incoming
+            for at in seen:
+                dx[at] += incoming * (float(w[o]) * share) ** power
     return y, dx, dw, db
 
 

@@ -406,6 +406,11 @@ def test_wrong_bias():
             ops.subsample2d(X, np.ones(4), wrong)
         with complains("w"):
             ops.subsample2d(X, wrong, np.ones(4))
+    with complains("b"):  # two coefficients a map, one bias a map
+        ops.subsample2d(X, np.ones(8), np.ones(4))
+    for count in (2, 6):
+        with pytest.raises(ValueError, match=rf"^w: expected 4 .* or a multiple, got {count}$"):
+            ops.subsample2d(X, np.ones(count), np.ones(count))
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,15 @@ REDUCTIONS = ("sum", "mean")
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@given(case=cases(), sign=st.sampled_from([-1, 1]))
-def test_all_passes_agree_with_the_definition(case, sign, backend, dtype, reduction):
+@given(case=cases(), sign=st.sampled_from([-1, 1]), multiplier=st.sampled_from([1, 2, 3]))
+def test_all_passes_agree_with_the_definition(case, sign, multiplier, backend, dtype, reduction):
     shape, kernel, stride, seed = case
     rng = np.random.default_rng(seed)
     x = normal(rng, *shape, dtype=dtype)
-    w, b = sign * normal(rng, shape[1], dtype=dtype), normal(rng, shape[1], dtype=dtype)
-    y_shape, _ = windows(shape, kernel, stride)
-    dy = normal(rng, *y_shape, dtype=dtype)
+    maps = shape[1] * multiplier
+    w, b = sign * normal(rng, maps, dtype=dtype), normal(rng, maps, dtype=dtype)
+    (n, _, h_out, w_out), _ = windows(shape, kernel, stride)
+    dy = normal(rng, n, maps, h_out, w_out, dtype=dtype)
     taps = kernel[0] * kernel[1]
     how = {"kernel": kernel, "stride": stride, "reduction": reduction, "backend": backend}
 
@@ -76,12 +77,35 @@ def test_by_hand(backend, dtype):
             assert_within(one, right, 0.0, dtype)
 
 
+@pytest.mark.parametrize("multiplier", [2, 3])
+def test_more_maps_are_those_of_a_repeated_input(backend, dtype, rng, multiplier):
+    x = normal(rng, 3, 4, 28, 28, dtype=dtype)
+    w, b = (normal(rng, 4 * multiplier, dtype=dtype) for _ in range(2))
+    twin = np.repeat(x, multiplier, axis=1)
+    y = ops.subsample2d(x, w, b, backend=backend)
+    assert y.shape == (3, 4 * multiplier, 14, 14)
+    np.testing.assert_array_equal(y, ops.subsample2d(twin, w, b, backend=backend))
+    dy = normal(rng, *y.shape, dtype=dtype)
+    for run in (ops.subsample2d_backward, ops.subsample2d_hessian):
+        dx, *found = run(dy, x, w, backend=backend)
+        to_twin, *expected = run(dy, twin, w, backend=backend)
+        for one, right in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, right)
+        shares = to_twin.reshape(3, 4, multiplier, 28, 28).astype(np.float64)
+        sizes = np.abs(shares).sum(axis=2)
+        assert_summed(dx, shares.sum(axis=2), sizes, 2 * multiplier, dtype, run.__name__)
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize(("kernel", "stride"), [(2, None), ((2, 3), 1), (2, 3)])
-def test_backward_and_hessian_against_differences(backend, rng, reduction, kernel, stride):
+@pytest.mark.parametrize(
+    ("kernel", "stride", "multiplier"), [(2, None, 1), ((2, 3), 1, 2), (2, 3, 1)]
+)
+def test_backward_and_hessian_against_differences(
+    backend, rng, reduction, kernel, stride, multiplier
+):
     """With E = sum q (y - t)^2 / 2 over this linear layer both passes are exact."""
     how = {"kernel": kernel, "stride": stride, "reduction": reduction, "backend": backend}
-    x, w, b = normal(rng, 2, 2, 5, 5), normal(rng, 2), normal(rng, 2)
+    x, w, b = normal(rng, 2, 2, 5, 5), *(normal(rng, 2 * multiplier) for _ in range(2))
     y = ops.subsample2d(x, w, b, **how)
     q, t = rng.random(y.shape) + 0.5, normal(rng, *y.shape)
 

@@ -13,11 +13,14 @@ def _plan(
     x: object, w: object, kernel: object, stride: object, reduction: object
 ) -> tuple[Array, Array, tuple[int, ...], Window, float]:
     images = checks.floats("x", x, "n, c, h_in, w_in")
-    coefficients = checks.floats("w", w, "c", like=images)
-    checks.same_shape("w", coefficients, images.shape[1:2], "one coefficient a map of x")
-    shape, taps = window(images, kernel, stride)
+    coefficients = checks.floats("w", w, "c_out", like=images)
+    maps, count = images.shape[1], coefficients.size
+    if count % maps:
+        raise ValueError(f"w: expected {maps} coefficients (c of x), or a multiple, got {count}")
+    (n, _, h_out, w_out), taps = window(images, kernel, stride)
     mean = checks.choice("reduction", reduction, REDUCTIONS) == "mean"
-    return images, coefficients, shape, taps, 1 / (taps[0] * taps[1]) if mean else 1.0
+    scale = 1 / (taps[0] * taps[1]) if mean else 1.0
+    return images, coefficients, (n, count, h_out, w_out), taps, scale
 
 
 def subsample2d(
@@ -37,8 +40,9 @@ def subsample2d(
     ----------
     x : ndarray (n, c, h_in, w_in)
         Images, float32 or float64.
-    w, b : ndarray (c,)
-        Coefficient and bias of each map.
+    w, b : ndarray (c_out,)
+        Coefficient and bias of each output map. There are as many as maps of x, or m times as many:
+        then output map o sees map ``o // m`` of x, with a coefficient and a bias of its own.
     kernel, stride
         The window, as for :func:`lenet_fast.ops.max_pool2d`.
     reduction : {"sum", "mean"}
@@ -49,7 +53,7 @@ def subsample2d(
 
     Returns
     -------
-    y : ndarray (n, c, h_out, w_out)
+    y : ndarray (n, c_out, h_out, w_out)
         Not squashed yet.
 
     Raises
@@ -59,7 +63,8 @@ def subsample2d(
 
     Notes
     -----
-    LeCun et al. 1998, section II.B, layers S2 and S4.
+    LeCun et al. 1998, section II.B, layers S2 and S4. More output maps than input maps are those
+    of LeNet-4, two of which see the same map.
 
     Examples
     --------
@@ -71,8 +76,8 @@ def subsample2d(
              [22., 26.]]]])
     """
     images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
-    biases = checks.floats("b", b, "c", like=images)
-    checks.same_shape("b", biases, images.shape[1:2], "one bias a map of x")
+    biases = checks.floats("b", b, "c_out", like=images)
+    checks.same_shape("b", biases, coefficients.shape, "one bias a coefficient of w")
     run = backends.get(backend).subsample2d
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
     run(images, coefficients, biases, y, *taps, scale)
@@ -94,10 +99,8 @@ def _gradients(
     images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
     incoming = checks.incoming(*dy, shape, images)
     run = getattr(backends.get(backend), function)
-    a_map = images.shape[1:2]
-    dx, dw, db = checks.outputs(
-        out, names, [images.shape, a_map, a_map], images.dtype, [dy, ("x", x), ("w", w)]
-    )
+    shapes = [images.shape, coefficients.shape, coefficients.shape]
+    dx, dw, db = checks.outputs(out, names, shapes, images.dtype, [dy, ("x", x), ("w", w)])
     assert dx is not None and dw is not None and db is not None
     run(incoming, images, coefficients, dx, dw, db, *taps, scale)
     return dx, dw, db
@@ -118,7 +121,7 @@ def subsample2d_backward(
 
     Parameters
     ----------
-    dy : ndarray (n, c, h_out, w_out)
+    dy : ndarray (n, c_out, h_out, w_out)
         Gradient at the output.
     x, w, kernel, stride, reduction, backend, out
         As for :func:`subsample2d`; `out` is ``(dx, dw, db)``.
@@ -126,7 +129,7 @@ def subsample2d_backward(
     Returns
     -------
     dx : ndarray (n, c, h_in, w_in)
-    dw, db : ndarray (c,)
+    dw, db : ndarray (c_out,)
         Summed over the batch.
 
     Raises

@@ -1,4 +1,7 @@
-"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map."""
+"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
+
+With more output maps than input maps, `multiplier` in a row see the same one.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +51,13 @@ def subsample2d(x, w, b, y, kh, kw, stride_v, stride_h, scale):
     """Set y = w s + b, s = scale times the sum of the window."""
     h_in, w_in = x.shape[2], x.shape[3]
     n, c_out, h_out, w_out = y.shape
-    area = h_out * w_out
+    area, multiplier = h_out * w_out, c_out // x.shape[1]
     pixels, results = x.reshape(-1), y.reshape(-1)
     real_scale = x.dtype.type(scale)
     for m in range(n * c_out):
         s = results[m * area : (m + 1) * area]
-        _window_sums(pixels[m * h_in * w_in :], w_in, h_out, s, kh, kw, stride_v, stride_h)
+        seen = pixels[m // multiplier * h_in * w_in :]
+        _window_sums(seen, w_in, h_out, s, kh, kw, stride_v, stride_h)
         factor, bias = w[m % c_out] * real_scale, b[m % c_out]
         for p in range(area):
             s[p] = factor * s[p] + bias
@@ -64,7 +68,7 @@ def _gradients(dy, x, w, dx, dw, db, kh, kw, stride_v, stride_h, scale, squared)
     """Both passes; `squared` is the Hessian's, where w and s stand squared."""
     h_in, w_in = x.shape[2], x.shape[3]
     n, c_out, h_out, w_out = dy.shape
-    area = h_out * w_out
+    area, multiplier = h_out * w_out, c_out // x.shape[1]
     slopes, pixels, target = dy.reshape(-1), x.reshape(-1), dx.reshape(-1)
     real_scale = x.dtype.type(scale)
     sums = np.empty(area, x.dtype)
@@ -73,16 +77,16 @@ def _gradients(dy, x, w, dx, dw, db, kh, kw, stride_v, stride_h, scale, squared)
     to_bias = np.zeros(c_out * area, x.dtype)
     target[:] = 0
     for m in range(n * c_out):
-        c = m % c_out
+        c, first = m % c_out, m // multiplier * h_in * w_in
         factor = w[c] * real_scale
         factor = factor * factor if squared else factor
         source = slopes[m * area : (m + 1) * area]
         for r in range(h_out):
             _spread_row(
                 source[r * w_out : (r + 1) * w_out],
-                target[(m * h_in + r * stride_v) * w_in :], w_in, kh, kw, stride_h, factor,
+                target[first + r * stride_v * w_in :], w_in, kh, kw, stride_h, factor,
             )  # fmt: skip
-        _window_sums(pixels[m * h_in * w_in :], w_in, h_out, sums, kh, kw, stride_v, stride_h)
+        _window_sums(pixels[first:], w_in, h_out, sums, kh, kw, stride_v, stride_h)
         of_weight = to_weight[c * area : (c + 1) * area]
         of_bias = to_bias[c * area : (c + 1) * area]
         for p in range(area):

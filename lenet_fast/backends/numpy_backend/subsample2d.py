@@ -1,4 +1,7 @@
-"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map."""
+"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
+
+Output map o sees input map o // m, with m times as many output maps as input maps.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,20 @@ from lenet_fast.backends.numpy_backend.pool2d import window_views
 
 
 def _window_sums(x, shape, kh, kw, stride_v, stride_h, scale):
-    s = np.zeros(shape, x.dtype)
+    """Return s as each output map sees it."""
+    c_in, c_out = x.shape[1], shape[1]
+    s = np.zeros((shape[0], c_in, *shape[2:]), x.dtype)
     for view in window_views(x, *shape[2:], kh, kw, stride_v, stride_h):
         s += view
     s *= x.dtype.type(scale)
-    return s
+    return s if c_out == c_in else np.repeat(s, c_out // c_in, axis=1)
 
 
 def _spread(share, dx, kh, kw, stride_v, stride_h):
+    """Set dx from what each output map hands back to each of its inputs."""
+    (n, c_out, h_out, w_out), c_in = share.shape, dx.shape[1]
+    if c_out != c_in:
+        share = share.reshape(n, c_in, c_out // c_in, h_out, w_out).sum(axis=2)
     dx[...] = 0
     for view in window_views(dx, *share.shape[2:], kh, kw, stride_v, stride_h):
         view += share
