@@ -245,7 +245,7 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
     cdef lanes *y = memory + step.y
     cdef Maps source = source_of(step), result = result_of(step)
     cdef Window window = step_window(step)
-    cdef Py_ssize_t c, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         bias_tile(b, step.unit, y, result)
         correlate(
@@ -253,9 +253,11 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
             window.kw, 1, run.lists[k].forward, run.lists[k].forward_count, y, result,
         )
     elif step.kind == SUBSAMPLING:
-        for c in range(step.c_in):
+        multiplier = multiplier_of(source, result)
+        for c in range(step.c_out):
             subsample_map(
-                x + c * wide, source, window, w, b, c, run.reals[k], y + c * narrow, result
+                x + c // multiplier * wide, source, window, w, b, c, run.reals[k], y + c * narrow,
+                result,
             )
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
@@ -308,7 +310,7 @@ cdef void step_weights(
     cdef const lanes *x = memory + step.x
     cdef lanes *work = memory + run.work
     cdef Maps source = source_of(step), result = result_of(step)
-    cdef Py_ssize_t c, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         if step.padded >= 0:
             x = memory + step.padded
@@ -322,12 +324,13 @@ cdef void step_weights(
             bias_gradient_tile(dy, result, step.unit, memory + step.sums_b)
     elif step.kind == SUBSAMPLING:
         if fresh:
-            memset(memory + step.sums_w, 0, step.c_in * sizeof(lanes))
-            memset(memory + step.sums_b, 0, step.c_in * sizeof(lanes))
-        for c in range(step.c_in):
+            memset(memory + step.sums_w, 0, step.c_out * sizeof(lanes))
+            memset(memory + step.sums_b, 0, step.c_out * sizeof(lanes))
+        multiplier = multiplier_of(source, result)
+        for c in range(step.c_out):
             subsample_gradient_map(
-                dy + c * narrow, result, x + c * wide, source, step_window(step), run.reals[k],
-                hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
+                dy + c * narrow, result, x + c // multiplier * wide, source, step_window(step),
+                run.reals[k], hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
             )
     elif step.kind == FULL:
         dense_gradient_tile(
@@ -368,11 +371,9 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
                     )
     elif step.kind == SUBSAMPLING:
         for c in range(step.c_in):
-            spread_map(
-                dy + c * narrow, result, window,
-                coefficient(
-                    dx, numbers_at(memory, run.parameters, step.w), c, run.reals[k], hessian
-                ),
+            spread_maps(
+                dy + c * multiplier_of(source, result) * narrow, result, window,
+                numbers_at(memory, run.parameters, step.w), c, run.reals[k], hessian, work,
                 dx + c * wide, source,
             )
     elif step.kind == MAXIMUM:
@@ -500,7 +501,7 @@ cdef void finish_tile(
 
 cdef inline Py_ssize_t weights_of(const Step *step) noexcept nogil:
     """How many weights are added lane by lane."""
-    return step.c_out * step.width * step.kh * step.kw if step.kind == CONVOLUTION else step.c_in
+    return step.c_out * step.width * step.kh * step.kw if step.kind == CONVOLUTION else step.c_out
 
 
 cdef inline Py_ssize_t biases_of(const Step *step) noexcept nogil:

@@ -49,7 +49,7 @@ cdef struct OnlineStep:
     Py_ssize_t left
     Py_ssize_t h_bare  # the input without padding
     Py_ssize_t w_bare
-    Py_ssize_t room  # the input padded, or map by map
+    Py_ssize_t room  # the input padded, map by map, or with its maps repeated
     Py_ssize_t d_room  # its gradient
     Py_ssize_t mask  # where the mask of the weights' gradient begins
     Py_ssize_t planar  # whether the input is planar
@@ -145,6 +145,30 @@ cdef void online_borders(OnlineRun *run, Py_ssize_t size, real *memory) noexcept
 # --- pooling, of either order ---
 
 
+cdef inline Maps repeated_source(const OnlineStep *step) noexcept nogil:
+    """The input with its maps repeated, as many as output maps."""
+    return maps_of(step.c_out, step.h_in, step.w_in)
+
+
+cdef inline void repeat_maps(
+    const real *x, Py_ssize_t maps, Py_ssize_t times, real *y
+) noexcept nogil:
+    cdef Py_ssize_t k, j
+    for k in range(maps):
+        for j in range(times):
+            y[k * times + j] = x[k]
+
+
+cdef inline void add_repeated(
+    const real *dy, Py_ssize_t maps, Py_ssize_t times, real *dx
+) noexcept nogil:
+    cdef Py_ssize_t k, j
+    for k in range(maps):
+        dx[k] = dy[k * times]
+        for j in range(1, times):
+            dx[k] += dy[k * times + j]
+
+
 cdef inline void online_pool(
     Pooling pooling, const OnlineStep *step, double scale, const void *x, const Weights *weights,
     void *y, lanes *tag,
@@ -156,8 +180,8 @@ cdef inline void online_pool(
         )
     else:
         pixels_forward(
-            pooling, x, online_source(step), online_window(step), scale, weights.w, weights.b, y,
-            online_result(step), tag,
+            pooling, x, repeated_source(step), online_window(step), scale, weights.w, weights.b,
+            y, online_result(step), tag,
         )
 
 
@@ -188,7 +212,7 @@ cdef inline void online_pool_back(
     else:
         pixels_back(
             pooling, dy, online_result(step), online_window(step), scale, w, x, dx,
-            online_source(step), sums,
+            repeated_source(step), sums,
         )
 
 
@@ -201,7 +225,7 @@ cdef inline Py_ssize_t row_inputs(const OnlineStep *step) noexcept nogil:
 
 
 cdef const real *online_input(const OnlineStep *step, real *memory) noexcept nogil:
-    """Return a step's input: padded, or map by map, where it must be."""
+    """Return a step's input: padded, map by map, or with its maps repeated, where it must be."""
     cdef Py_ssize_t r, row = step.w_bare * step.c_in, inputs = row_inputs(step)
     if step.room >= 0 and step.kind == ALONG_MAPS:
         for r in range(step.h_bare):
@@ -212,6 +236,9 @@ cdef const real *online_input(const OnlineStep *step, real *memory) noexcept nog
         return memory + step.room
     if step.room >= 0 and step.kind in (ROWS, ROW_DISTANCES):
         by_pixel(memory + step.x, step.h_bare * step.w_bare, step.c_in, memory + step.room)
+        return memory + step.room
+    if step.room >= 0 and step.kind == POOLING:
+        repeat_maps(memory + step.x, inputs, step.c_out // step.c_in, memory + step.room)
         return memory + step.room
     if step.kind == ROWS:  # vectors of a pooling layer may have reached there
         memset(memory + step.x + inputs, 0, (step.pitch - inputs) * sizeof(real))
@@ -304,7 +331,7 @@ cdef void online_weights(
     """Find the gradients of a step's parameters, and change these; but for a dense layer's."""
     cdef const OnlineStep *step = run.steps + k
     cdef const real *dy = memory + step.dy
-    cdef const real *x = memory + step.x
+    cdef const real *x = memory + (step.room if step.room >= 0 else step.x)
     cdef real *dw = numbers_of(memory, learner.gradients, step.w)
     cdef real *db = numbers_of(memory, learner.gradients, step.b)
     cdef lanes *work = <lanes *> (memory + run.work)
@@ -319,8 +346,6 @@ cdef void online_weights(
             columns_bias_gradient(<const lanes *> dy, result, work, db)
         taps *= step.c_out
     elif step.kind == ALONG_MAPS:
-        if step.room >= 0:
-            x = memory + step.room
         maps_gradient(x, source, online_window(step), dy, result, mask, <lanes *> dw)
         taps *= step.pitch
         if db != NULL and step.unit:
@@ -337,7 +362,8 @@ cdef void online_weights(
             fold_lanes(work + taps, taps, db)
         else:
             pixels_gradient(
-                dy, result, online_window(step), run.reals[k], x, source, dw, db, work
+                dy, result, online_window(step), run.reals[k], x, repeated_source(step), dw, db,
+                work,
             )
     else:
         taps = 0
@@ -371,6 +397,8 @@ cdef void online_back(
             )
     elif step.kind == POOLING:
         online_pool_back(SUMS, step, run.reals[k], w, dy, x, dx, work)
+        if step.d_room >= 0:
+            add_repeated(dx, row_inputs(step), step.c_out // step.c_in, memory + step.dx)
     elif step.kind == POOLED_MAXIMUM:
         online_pool_back(MAXIMA, step, 1, NULL, dy, x, dx, work)
     elif step.kind == SQUASHED:

@@ -2,7 +2,8 @@
 #
 # Pixel by pixel (h, w, c), vectors run along the maps. From planar maps, whose windows are 2 x 2
 # side by side, they run along the columns, and a square of maps and columns is transposed on the
-# way to the other order. As in online_maps.pyx, what is written beyond a pixel's maps is written over.
+# way to the other order. With more output maps than planar ones, `multiplier` in a row see the same;
+# it is at most the lanes of a vector. As in online_maps.pyx, what is written beyond a pixel's maps is written over.
 
 from common cimport Maps, Window
 from lanes cimport (
@@ -173,23 +174,29 @@ cdef inline void planar_forward(
     char *y, Maps result,
 ) noexcept nogil:
     """Set y, pixel by pixel, from planar x: see pixels_forward."""
-    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count
+    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count, repeated
+    cdef Py_ssize_t multiplier = result.count // source.count
     cdef Py_ssize_t vectors = (source.columns + full - 1) // full, plane = source.rows * vectors
     cdef lanes square[16]
     cdef lanes quad[4]
     cdef lanes *tag = <lanes *> y
     cdef const lanes *row
     cdef char *place
-    m = (source.count + full - 1) // full * full
+    m = (result.count + full - 1) // full * full
     while m > 0:  # the last maps first
         m -= full
-        count = min(full, source.count - m)
+        count = min(full, result.count - m)
         for r in range(result.rows):
             k = 0
             while k < result.columns:
-                row = x + m * plane + 2 * r * vectors + 2 * (k // full)
+                row = x + m // multiplier * plane + 2 * r * vectors + 2 * (k // full)
+                repeated = m % multiplier
                 for c in range(count):
-                    quads(row + c * plane, vectors, 2 * (k // full) + 1 < vectors, quad)
+                    quads(row, vectors, 2 * (k // full) + 1 < vectors, quad)
+                    repeated += 1
+                    if repeated == multiplier:
+                        repeated = 0
+                        row += plane
                     if pooling == MAXIMA:
                         square[c] = leader(leader(leader(quad[0], quad[1]), quad[2]), quad[3])
                     else:
@@ -223,19 +230,20 @@ cdef inline void planar_back(
     If x is what a function squashed, dx is the gradient at that function's input. The first two are
     literals where this is called.
     """
-    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count, at, i
+    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count, at, i, o
+    cdef Py_ssize_t multiplier = result.count // source.count, most = full // multiplier
     cdef Py_ssize_t vectors = (source.columns + full - 1) // full, plane = source.rows * vectors
     cdef Py_ssize_t covered = (result.columns + full - 1) // full * 2
     cdef bint second
     cdef lanes square[16]
     cdef lanes quad[4]
     cdef lanes y[4]
-    cdef lanes best, left
+    cdef lanes best, left, seen
     if w != NULL:
-        memset(sums, 0, 2 * source.count * sizeof(lanes))
+        memset(sums, 0, 2 * result.count * sizeof(lanes))
     m = 0
-    while m < source.count:
-        count = min(full, source.count - m)
+    while m < source.count:  # a square has all output maps of a planar one: x may be dx
+        count = min(most, source.count - m)
         for r in range(result.rows):
             k = 0
             while k < result.columns:
@@ -243,13 +251,13 @@ cdef inline void planar_back(
                     square[c] = splat(dx, 0)
                 for c in range(min(full, result.columns - k)):
                     square[c] = (<const lanes *> (
-                        dy + ((r * result.columns + k + c) * result.count + m) * size
+                        dy + ((r * result.columns + k + c) * result.count + m * multiplier) * size
                     ))[0]
                 turn(square)
                 second = 2 * (k // full) + 1 < vectors
                 for c in range(count):
                     at = (m + c) * plane + 2 * r * vectors + 2 * (k // full)
-                    left = square[c]
+                    left = square[c * multiplier]
                     for i in range(2):
                         y[2 * i] = x[at + i * vectors]
                         y[2 * i + 1] = x[at + i * vectors + 1] if second else splat(dx, 0)
@@ -261,11 +269,13 @@ cdef inline void planar_back(
                             quad[i] = handed(quad[i], best, &left)
                     else:
                         if w != NULL:
-                            sums[m + c] = sums[m + c] + left * splat(dx, scale) * (
-                                quad[0] + quad[1] + quad[2] + quad[3]
-                            )
-                            sums[source.count + m + c] = sums[source.count + m + c] + left
-                            left = left * broadcast(dx, w, m + c)
+                            seen = splat(dx, scale) * (quad[0] + quad[1] + quad[2] + quad[3])
+                            left = splat(dx, 0)
+                            for i in range(c * multiplier, (c + 1) * multiplier):
+                                o = m * multiplier + i
+                                sums[o] = sums[o] + square[i] * seen
+                                sums[result.count + o] = sums[result.count + o] + square[i]
+                                left = left + square[i] * broadcast(dx, w, o)
                         for i in range(4):
                             quad[i] = left * splat(dx, scale)
                     for i in range(2):
@@ -277,7 +287,7 @@ cdef inline void planar_back(
                                 function, zipped_high(quad[2 * i], quad[2 * i + 1]), y[2 * i + 1]
                             )
                 k += full
-        m += full
+        m += most
     # What no window sees: columns behind the last one, rows below it.
     for m in range(source.count):
         for r in range(source.rows):

@@ -10,14 +10,20 @@ from lenet_fast import checks
 Kind = TypeVar("Kind")
 
 
-def checked(what: str, config: object, keys: Collection[str]) -> dict[str, Any]:
-    """Return a description with exactly the keys expected; ValueError if it is anything else."""
+def checked(
+    what: str, config: object, keys: Collection[str], added: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a description with exactly the keys expected; ValueError if it is anything else.
+
+    `added` has the values of keys that older files lack.
+    """
     if not isinstance(config, dict):
         raise ValueError(f"{what}: expected a dict, got {checks.kind(config)}")
-    if config.keys() != set(keys):
+    whole: dict[str, Any] = {**(added or {}), **config}
+    if whole.keys() != set(keys):
         found = ", ".join(map(str, config))
         raise ValueError(f"{what}: expected the keys {', '.join(keys)}, got {found[:200]}")
-    return config
+    return whole
 
 
 def kind_of(what: str, config: object, key: str, kinds: Mapping[str, Kind]) -> Kind:

@@ -83,7 +83,7 @@ def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator
 
 def _mean(layer: Subsample2D) -> Array:
     """Return the coefficients with which sub-sampling starts as average pooling."""
-    return np.ones(layer.channels) if layer.reduction == "mean" else 1 / layer.fan_in()
+    return np.ones(layer.c_out) if layer.reduction == "mean" else 1 / layer.fan_in()
 
 
 INITIALISERS: dict[str, Callable[[Layer, str, Shape, np.random.Generator], Array]] = {

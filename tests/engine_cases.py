@@ -348,6 +348,14 @@ CASES: dict[str, Case] = {
         *(_conv(2, 3, 2), Tanh),
     ),
     "sub-sampling first": _ends((2, 6, 6), _layer(Subsample2D, 2), Tanh, _conv(2, 3, 2)),
+    # The first reads planar maps, more than there are lanes comes out; the others do not.
+    "sub-sampling with more maps": _ends(
+        *((1, 11, 10), _conv(1, 7, 3), Tanh, _layer(Subsample2D, 7, 2, multiplier=3), Tanh),
+        _layer(Subsample2D, 21, (1, 2), 1, reduction="mean", multiplier=2),
+    ),
+    "sub-sampling with more maps than lanes": _ends(
+        *((1, 6, 10), _conv(1, 1, 3), ReLU, _layer(Subsample2D, 1, 2, multiplier=17), Tanh),
+    ),
     "dense on images": _ends((2, 5, 7), _layer(Dense, 70, 31), Tanh, _layer(Dense, 31, 17), ReLU),
     "dense alone": _ends((1, 3, 5)),
     "dense, large": _ends((1, 11, 13), _layer(Dense, 143, 90), Tanh, _layer(Dense, 90, 25), Tanh),

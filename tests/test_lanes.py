@@ -102,6 +102,7 @@ def test_cases_reach_what_they_are_for():
     assert seen["Conv2D.pad_value"] == {"0.0", "0.5", "-1.0"}
     assert seen["Conv2D.kernel"] >= {"(1, 1)", "(3, 3)", "(2, 5)", "(7, 3)", "(3, 11)", "(5, 5)"}
     assert seen["Subsample2D.reduction"] == {"sum", "mean"}
+    assert seen["Subsample2D.multiplier"] == {"1", "2", "3", "17"}
     for kind in ("MaxPool2D", "AvgPool2D", "Subsample2D"):
         assert seen[f"{kind}.kernel"] >= {"(3, 3)", "(2, 2)", "(1, 2)", "(3, 1)"}
         assert seen[f"{kind}.stride"] >= {"(2, 2)", "(3, 3)", "(1, 2)", "(2, 1)"}

@@ -48,6 +48,7 @@ LAYERS = {
     "average": (lambda: AvgPool2D((2, 3)), (2, 5, 6)),
     "sub-sampling": (lambda: Subsample2D(3), (3, 4, 6)),
     "sub-sampling, mean": (lambda: Subsample2D(2, 3, 2, reduction="mean"), (2, 5, 6)),
+    "sub-sampling, multiplier": (lambda: Subsample2D(2, (1, 2), multiplier=3), (2, 3, 4)),
     "dense": (lambda: Dense(7, 4), (7,)),
     "dense on images": (lambda: Dense(12, 4), (2, 3, 2)),
     "rbf": (lambda: RBF(5, 3, centres=np.linspace(-1, 1, 15).reshape(3, 5)), (5,)),
@@ -194,6 +195,7 @@ def test_absent_links_have_no_part(rng, backend):
     [
         (Conv2D(1, 6, 5), (1, 32, 32), 4704, 156, 122_304),
         (Subsample2D(6), (6, 28, 28), 1176, 12, 5_880),
+        (Subsample2D(4, multiplier=2), (4, 28, 28), 1568, 16, 7_840),
         (Conv2D(1, 12, 5, stride=2, padding=2, bias="unit"), (1, 16, 16), 768, 1_068, 19_968),
         (Conv2D(4, 3, 3, connections=TABLE), (4, 5, 4), 18, 7 * 9 + 3, 18 // 3 * (7 * 9 + 3)),
         (Conv2D(2, 3, 1, bias=None), (2, 2, 2), 12, 6, 24),
@@ -216,6 +218,8 @@ def test_fan_in_counts_links():
     np.testing.assert_array_equal(Conv2D(4, 3, 3, connections=TABLE).fan_in(), [18, 9, 36])
     np.testing.assert_array_equal(Conv2D(4, 6, 5, groups=2).fan_in(), [50] * 6)
     np.testing.assert_array_equal(Subsample2D(2).fan_in(), [4, 4])
+    np.testing.assert_array_equal(Subsample2D(1, multiplier=3).fan_in(), [4, 4, 4])
+    assert Subsample2D(1, multiplier=3).fan_out() == 3
     np.testing.assert_array_equal(Dense(7, 2).fan_in(), [7, 7])
     assert ReLU().fan_in().size == 0
     assert Conv2D(4, 3, 3, connections=TABLE).fan_out() == 7 * 9 / 4
@@ -268,6 +272,9 @@ def test_inputs_that_do_not_fit(layer, shape, text):
             "connections: expected a link .* none for map 1",
         ),
         (lambda: Subsample2D(2, reduction="max"), ValueError, "reduction: expected one of"),
+        (lambda: Subsample2D(2, multiplier=0), ValueError, "multiplier: expected an int from 1"),
+        (lambda: Subsample2D(2, multiplier=2.0), TypeError, "multiplier: expected an int"),
+        (lambda: Subsample2D(2, multiplier=2**26), ValueError, "channels [*] multiplier: expected"),
         (lambda: MaxPool2D(stride=-1), ValueError, "stride: expected an int from 1"),
         (lambda: RBF(84, 9), ValueError, r"centres: expected shape \(9, 84\)"),
         (lambda: RBF(2, 2, centres=[[1.0, 2.0]]), TypeError, "centres: expected a NumPy array"),
@@ -295,6 +302,13 @@ def test_rbf_centres():
 
 
 # --- descriptions -----------------------------------------------------------------------------
+
+
+def test_older_descriptions_have_no_multiplier():
+    config = Subsample2D(3, reduction="mean", name="S2").config()
+    assert config.pop("multiplier") == 1
+    layer = layers.from_config(config)
+    assert (layer.channels, layer.reduction, layer.multiplier) == (3, "mean", 1)
 
 
 @CASES

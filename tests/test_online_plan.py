@@ -109,6 +109,15 @@ def test_absent_links_and_padding_have_no_weights():
     assert mask.tolist() == [[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 0]]
 
 
+@pytest.mark.parametrize(("lanes", "planar"), [(2, 0), (4, 1), (16, 1)])
+def test_more_maps_come_from_planar_ones_or_from_repeated_ones(lanes, planar):
+    net = NETWORKS["sub-sampling with more maps"](np.float32)  # 3 times as many, then twice
+    steps = steps_of(online_plan.make(net, lanes))
+    first, second = (step for step in steps if step.kind == Kind.SUBSAMPLING)
+    assert (first.planar, first.room >= 0) == (planar, not planar)
+    assert (second.planar, second.room >= 0) == (0, True)
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 
@@ -128,7 +137,8 @@ def regions(net: Network, made: Plan, lanes: int) -> dict[str, tuple[int, int]]:
                 assert (k, steps[2].planar, steps[2].function) == (0, 1, steps[1].function)
                 assert (steps[1].passes, steps[1].dy, steps[2].dx) == (0, step.y, step.y)
         if step.room >= 0:
-            size = step.c_in * step.h_in * step.w_in
+            maps = step.c_out if step.kind == Kind.SUBSAMPLING else step.c_in
+            size = maps * step.h_in * step.w_in
             found[f"{name}: room"] = (step.room, step.room + size)
             found[f"{name}: its gradient"] = (step.d_room, step.d_room + size)
         work = online_plan._work(step, lanes)

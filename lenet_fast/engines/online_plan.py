@@ -6,7 +6,8 @@ numbers lie differs from that of the network's arrays:
 - Activations lie position by position, all maps of a pixel side by side (h, w, c). Only what the
   first convolution makes may be *planar*: map by map (c, h, pitch), its rows padded to whole
   vectors, if there are so few maps that vectors are better filled along the columns. The pooling
-  layer behind it reads planar maps and writes the other order.
+  layer behind it reads planar maps and writes the other order. Any other sub-sampling layer with
+  more output maps than input maps first has each input map repeated.
 - Convolutions along maps have their weights as (kh, kw, c_in, maps), the maps padded to whole
   vectors, those along columns as (c_in, kh, kw, maps), dense and RBF layers by rows, padded
   likewise.
@@ -234,7 +235,8 @@ def _planar(bare: list[plan.Step], links: list[Array | None], lanes: int) -> int
         return 0
     for k, row in enumerate(bare[1:], 1):
         if row.kind in (plan.Kind.SUBSAMPLING, plan.Kind.MAXIMUM):
-            return k if (row.kh, row.kw, row.stride_v, row.stride_h) == (2, 2, 2, 2) else 0
+            by_quads = (row.kh, row.kw, row.stride_v, row.stride_h) == (2, 2, 2, 2)
+            return k if by_quads and row.c_out // row.c_in <= lanes else 0
         if row.kind != plan.Kind.SQUASHING:
             return 0
     return 0
@@ -273,6 +275,8 @@ def _with_activations(
         room = d_room = -1
         if kind == Kind.ALONG_MAPS and row.padded >= 0:
             room, d_room = (memory.take(row.c_in * row.h_in * row.w_in) for _ in range(2))
+        elif kind == Kind.SUBSAMPLING and row.c_out > row.c_in and k != planar:
+            room, d_room = (memory.take(row.c_out * row.h_in * row.w_in) for _ in range(2))
         elif kind in (Kind.FULL, Kind.DISTANCES) and row.c_in > 1 and row.h_bare * row.w_bare > 1:
             room, d_room = memory.take(inputs), memory.take(inputs)
         y, dy = at, d_at
@@ -386,7 +390,7 @@ def _work(row: Step, lanes: int) -> int:
         count, length = runs(row)
         return row.c_out * row.kh * count * whole(length, lanes)
     if row.kind == Kind.SUBSAMPLING:  # the gradients of planar maps' weights, lane by lane
-        return 2 * row.c_in * lanes
+        return 2 * row.c_out * lanes
     if row.kind == Kind.FULL:  # a gradient that nobody wants
         return row.pitch
     return 0

@@ -325,7 +325,7 @@ def _with_rooms(rows: list[Step], memory: _Memory) -> list[Step]:
                 biases = row.h_out * row.w_out if row.unit else 1
                 row = row._replace(sums_b=memory.take(row.c_out * biases))
         elif row.learns and row.kind == Kind.SUBSAMPLING:
-            row = row._replace(sums_w=memory.take(row.c_in), sums_b=memory.take(row.c_in))
+            row = row._replace(sums_w=memory.take(row.c_out), sums_b=memory.take(row.c_out))
         placed.append(row)
     return placed
 

@@ -52,7 +52,8 @@ def from_config(config: object) -> Layer:
         the wrong kind or out of range.
     """
     layer = configs.kind_of("layer", config, "type", _TYPES)
-    options = dict(configs.checked(layer.__name__, config, ("type", "name", *layer.options)))
+    keys = ("type", "name", *layer.options)
+    options = dict(configs.checked(layer.__name__, config, keys, layer.added))
     del options["type"]
     try:
         return layer(**options)

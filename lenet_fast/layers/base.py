@@ -58,6 +58,7 @@ class Layer(ABC):
 
     operations: ClassVar[Operations]
     options: ClassVar[tuple[str, ...]] = ()  # arguments of __init__, kept under the same names
+    added: ClassVar[dict[str, Any]] = {}  # those that older model files lack, and what they were
     label: ClassVar[str]  # what the names that a network gives begin with
     trainable: ClassVar[bool] = False
     curved: ClassVar[bool] = False

@@ -89,18 +89,22 @@ class Subsample2D(Layer):
     Parameters
     ----------
     channels : int
-        Maps; each has a coefficient ``w`` and a bias ``b``.
+        Maps of the input.
     kernel : int or (vertical, horizontal)
         Rows and columns of the window.
     stride : int or (vertical, horizontal), optional
         Pixels between windows, by default those of `kernel`.
     reduction : {"sum", "mean"}
         What the coefficient multiplies.
+    multiplier : int
+        Output maps that see one input map, side by side: output map o sees input map
+        ``o // multiplier``. Each has a coefficient ``w`` and a bias ``b``.
     name : str, optional
     """
 
     operations = Operations(ops.subsample2d, ops.subsample2d_backward, ops.subsample2d_hessian)
-    options: ClassVar[tuple[str, ...]] = ("channels", "kernel", "stride", "reduction")
+    options: ClassVar[tuple[str, ...]] = ("channels", "kernel", "stride", "reduction", "multiplier")
+    added: ClassVar[dict[str, Any]] = {"multiplier": 1}
     label = "subsample"
     trainable = True
 
@@ -111,6 +115,7 @@ class Subsample2D(Layer):
         stride: IntPair | None = None,
         *,
         reduction: str = "sum",
+        multiplier: int = 1,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -118,22 +123,24 @@ class Subsample2D(Layer):
         self.kernel = checks.pair("kernel", kernel)
         self.stride = self.kernel if stride is None else checks.pair("stride", stride)
         self.reduction = checks.choice("reduction", reduction, ("sum", "mean"))
+        self.multiplier = size("multiplier", multiplier)
+        self.c_out = size("channels * multiplier", self.channels * self.multiplier)
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        c, h, w = images(input_shape, self.channels)
-        return c, *windows((h, w), self.kernel, self.stride)
+        _, h, w = images(input_shape, self.channels)
+        return self.c_out, *windows((h, w), self.kernel, self.stride)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        return {"w": (self.channels,), "b": (self.channels,)}
+        return {"w": (self.c_out,), "b": (self.c_out,)}
 
     def connections(self, input_shape: Shape) -> int:
         return self.units(input_shape) * (math.prod(self.kernel) + 1)
 
     def fan_in(self) -> Array:
-        return np.full(self.channels, math.prod(self.kernel))
+        return np.full(self.c_out, math.prod(self.kernel))
 
     def fan_out(self) -> float:
-        return 1.0
+        return float(self.multiplier)
 
     def forward(self, x: Array, backend: str | None = None) -> Array:
         w, b = self.parameters["w"], self.parameters["b"]

@@ -66,10 +66,9 @@ from lenet_fast.backends.numba_backend.lanes_plan import (
 )
 from lenet_fast.backends.numba_backend.lanes_products import total, transposed
 from lenet_fast.backends.numba_backend.lanes_windows import (
-    coefficient,
     max_back_map,
     max_map,
-    spread_map,
+    spread_maps,
     subsample_gradient_map,
     subsample_map,
 )
@@ -108,10 +107,11 @@ def step_forward(run, lists, k, memory):
             result,
         )  # fmt: skip
     elif step[KIND] == SUBSAMPLING:
-        for c in range(source.count):
+        multiplier = result.count // source.count
+        for c in range(result.count):
             subsample_map(
-                memory, x + c * wide, source, window, w, step[W], step[B], c, run.reals[k],
-                y + c * narrow, result,
+                memory, x + c // multiplier * wide, source, window, w, step[W], step[B], c,
+                run.reals[k], y + c * narrow, result,
             )  # fmt: skip
     elif step[KIND] == MAXIMUM:
         for c in range(source.count):
@@ -157,10 +157,11 @@ def step_weights(run, lists, k, memory, hessian, gradient):
         if step[B] >= 0:
             bias_gradient_tile(memory, dy, result, step[UNIT], step[SUMS_B])
     elif step[KIND] == SUBSAMPLING:
-        for c in range(source.count):
+        multiplier = result.count // source.count
+        for c in range(result.count):
             subsample_gradient_map(
-                memory, dy + c * narrow, result, x + c * wide, source, window, run.reals[k],
-                hessian, work, step[SUMS_W] + c, step[SUMS_B] + c,
+                memory, dy + c * narrow, result, x + c // multiplier * wide, source, window,
+                run.reals[k], hessian, work, step[SUMS_W] + c, step[SUMS_B] + c,
             )  # fmt: skip
     elif step[KIND] == FULL:
         n_in = inputs_of(step)
@@ -200,9 +201,12 @@ def step_back(run, lists, k, memory, hessian):
     if step[KIND] == CONVOLUTION:
         _convolution_back(run, lists, k, memory, parameters)
     elif step[KIND] == SUBSAMPLING:
+        multiplier = result.count // source.count
         for c in range(source.count):
-            factor = coefficient(memory, run.parameters, step[W], c, run.reals[k], hessian)
-            spread_map(memory, dy + c * narrow, result, window, factor, dx + c * wide, source)
+            spread_maps(
+                memory, dy + c * multiplier * narrow, result, window, run.parameters, step[W], c,
+                run.reals[k], hessian, run.places[WORK], dx + c * wide, source,
+            )  # fmt: skip
     elif step[KIND] == MAXIMUM:
         for c in range(source.count):
             max_back_map(
@@ -224,7 +228,7 @@ def _weights_of(step):
     """Return how many weights are added lane by lane."""
     if step[KIND] == CONVOLUTION:
         return step[C_OUT] * step[WIDTH] * step[KH] * step[KW]
-    return step[C_IN]
+    return step[C_OUT]
 
 
 @part

@@ -60,7 +60,7 @@ def _covered(source, window, result):
 
 
 @part
-def spread_map(memory, dy, result, window, factor, dx, source):
+def _spread_map(memory, dy, result, window, factor, dx, source):
     """Set one map of dx to factor times the sum of dy over the windows each input is in."""
     apart = _covered(source, window, result)
     if not apart:
@@ -84,6 +84,24 @@ def coefficient(memory, w, w_at, c, scale, squared):
     if w_at >= 0:
         factor = w[w_at + c] * factor
     return factor * factor if squared else factor
+
+
+@part
+def spread_maps(memory, dy, result, window, w, w_at, c, scale, squared, mixed, dx, source):
+    """Set map c of dx from the maps of dy that see it, which begin at `dy`; `mixed` is scratch."""
+    multiplier, made = result.count // source.count, result.rows * result.columns
+    if multiplier == 1:
+        factor = coefficient(memory, w, w_at, c, scale, squared)
+    else:
+        fill(memory, mixed, made, 0.0)
+        for j in range(multiplier):
+            share = coefficient(memory, w, w_at, c * multiplier + j, scale, squared)
+            factors = splat(memory, share, 1)
+            for k in range(made):
+                value = get(memory, mixed + k) + factors * get(memory, dy + j * made + k)
+                put(memory, mixed + k, value)
+        dy, factor = mixed, memory.dtype.type(1)
+    _spread_map(memory, dy, result, window, factor, dx, source)
 
 
 @part

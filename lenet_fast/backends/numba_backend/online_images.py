@@ -31,6 +31,20 @@ def by_pixel(source, at, maps, pixels, target, to):
 
 
 @part
+def repeat_maps(memory, x, maps, times, y):
+    for k in range(maps):
+        memory[y + k * times : y + (k + 1) * times] = memory[x + k]
+
+
+@part
+def add_repeated(memory, dy, maps, times, dx):
+    for k in range(maps):
+        memory[dx + k] = memory[dy + k * times]
+        for j in range(1, times):
+            memory[dx + k] += memory[dy + k * times + j]
+
+
+@part
 def set_borders(steps, reals, memory):
     """Write what stays: zeros, and what the padding is."""
     memory[:] = 0

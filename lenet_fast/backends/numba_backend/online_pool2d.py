@@ -1,5 +1,8 @@
 """Pooling of one image at a time: sums, which is sub-sampling and average pooling, or maxima.
 
+With more output maps than planar ones, `multiplier` in a row see the same; it is at most the lanes
+of a vector.
+
 The twin of kernels/online_pool2d.pyx.
 """
 
@@ -151,14 +154,14 @@ def _quads_maximum(memory, at, below):
 def planar_forward(memory, x, source, maxima, scale, weights, y, result, square):
     """Set y, pixel by pixel, from planar x: see pixels_forward. `square` is scratch for as many
     vectors as each has lanes: of maps and columns, which change places."""
-    full, row, rest = lane_count_of(memory), whole_vectors(memory, source.columns), source.count
-    factor = splat(memory, scale, 1)
+    full, row, rest = lane_count_of(memory), whole_vectors(memory, source.columns), result.count
+    factor, multiplier = splat(memory, scale, 1), result.count // source.count
     while rest > 0:  # the last maps first
         m = (rest - 1) // full * full
         for r in range(result.rows):
             for k in range(0, result.columns, full):
                 for c in range(m, rest):
-                    at = x + (c * source.rows + 2 * r) * row + 2 * k
+                    at = x + (c // multiplier * source.rows + 2 * r) * row + 2 * k
                     if maxima:
                         found = _quads_maximum(memory, at, at + row)
                     else:
@@ -215,26 +218,35 @@ def planar_back(memory, function, dy, result, maxima, scale, w, w_at, x, dx, sou
     """
     full, row = lane_count_of(memory), whole_vectors(memory, source.columns)
     factor, slope = splat(memory, scale, 1), _slope_of(function)
+    multiplier = result.count // source.count
+    most = full // multiplier  # a square has all output maps of a planar one: x may be dx
     if w_at >= 0:
-        memory[sums : sums + 2 * source.count * full] = 0
-    for m in range(0, source.count, full):
+        memory[sums : sums + 2 * result.count * full] = 0
+    for m in range(0, source.count, most):
         for r in range(result.rows):
             for k in range(0, result.columns, full):
                 columns = min(full, result.columns - k)
-                place = dy + (r * result.columns + k) * result.count + m
+                place = dy + (r * result.columns + k) * result.count + m * multiplier
                 turned = transposed(get_first(memory, place, result.count, columns, full))
                 put_row(square, 0, 1, only_lanes(turned, 0, columns))
                 wanted = min(2, (row - 2 * k) // full)
-                for c in range(m, min(source.count, m + full)):
+                for c in range(m, min(source.count, m + most)):
                     at = (c * source.rows + 2 * r) * row + 2 * k
-                    share = get_numbers(square, (c - m) * full, 0, 1)
+                    from_here = (c - m) * multiplier * full
+                    share = get_numbers(square, from_here, 0, 1)
                     if maxima:
                         top, below = _handed(memory, x + at, x + at + row, share)
                     else:
                         if w_at >= 0:
                             seen = _quads_sum(memory, x + at, x + at + row) * factor
-                            _add_gradients(memory, share, seen, sums + c * full, source.count)
-                            share = share * spread(w, w_at + c, 0, 1)
+                            share = splat(memory, 0, 1)
+                            for j in range(multiplier):
+                                o = c * multiplier + j
+                                slope_of_o = get_numbers(square, from_here + j * full, 0, 1)
+                                _add_gradients(
+                                    memory, slope_of_o, seen, sums + o * full, result.count
+                                )
+                                share = share + slope_of_o * spread(w, w_at + o, 0, 1)
                         share = share * factor
                         top = zipped(share, share)
                         below = top

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lenet_fast.backends.numba_backend.activations import squash, squash_back
 from lenet_fast.backends.numba_backend.jit import once, part
+from lenet_fast.backends.numba_backend.lanes import Maps
 from lenet_fast.backends.numba_backend.lanes_plan import (
     C_IN,
     C_OUT,
@@ -14,6 +15,7 @@ from lenet_fast.backends.numba_backend.lanes_plan import (
     DY,
     FUNCTION,
     H_BARE,
+    H_IN,
     KH,
     KIND,
     KW,
@@ -46,7 +48,12 @@ from lenet_fast.backends.numba_backend.online_dense import (
     rows_descend,
     rows_forward,
 )
-from lenet_fast.backends.numba_backend.online_images import by_pixel, copy_numbers
+from lenet_fast.backends.numba_backend.online_images import (
+    add_repeated,
+    by_pixel,
+    copy_numbers,
+    repeat_maps,
+)
 from lenet_fast.backends.numba_backend.online_maps import (
     maps_back,
     maps_bias_gradient,
@@ -80,8 +87,15 @@ from lenet_fast.backends.numba_backend.online_pool2d import (
 
 
 @part
+def _repeated_source(step):
+    """Return the input of a pooling layer with its maps repeated, as many as output maps."""
+    return Maps(step[C_OUT], step[H_IN], step[W_IN])
+
+
+@part
 def _input_of(step, memory):
-    """Return where a step's input is: padded, or map by map, where it must be."""
+    """Return where a step's input is: padded, map by map, or with its maps repeated, where it must
+    be."""
     room, x = step[ROOM], step[X]
     if room < 0:
         if step[KIND] == ROWS:  # vectors of a pooling layer may have reached there
@@ -92,6 +106,8 @@ def _input_of(step, memory):
         for r in range(step[H_BARE]):
             place = room + ((step[TOP] + r) * step[W_IN] + step[LEFT]) * step[C_IN]
             copy_numbers(memory, x + r * row, memory, place, row)
+    elif step[KIND] == POOLING:
+        repeat_maps(memory, x, inputs_of(step), step[C_OUT] // step[C_IN], room)
     else:
         by_pixel(memory, x, step[H_BARE] * step[W_BARE], step[C_IN], memory, room)
     return room
@@ -111,7 +127,8 @@ def step_forward(step, scale, taps, weights, memory, square):
         if step[PLANAR]:
             planar_forward(memory, x, source, maxima, scale, weights, y, result, square)
         else:
-            pixels_forward(memory, x, source, window, maxima, scale, weights, y, result)
+            repeated = _repeated_source(step)
+            pixels_forward(memory, x, repeated, window, maxima, scale, weights, y, result)
     elif kind == SQUASHED:
         if x != y:
             copy_numbers(memory, x, memory, y, step[NUMBERS])
@@ -166,8 +183,9 @@ def _pool_gradient(run, step, scale):
         copy_numbers(memory, work, run.gradients, step[W], maps)
         copy_numbers(memory, work + maps, run.gradients, step[B], maps)
         return
+    x = step[ROOM] if step[ROOM] >= 0 else step[X]
     pixels_gradient(
-        memory, step[DY], result_of(step), window_of(step), scale, step[X], source_of(step),
+        memory, step[DY], result_of(step), window_of(step), scale, x, _repeated_source(step),
         run.gradients, step[W], step[B],
     )  # fmt: skip
 
@@ -213,11 +231,15 @@ def _pool_back(run, step, scale, square):
             memory, step[FUNCTION], dy, result, maxima, scale, run.parameters, step[W], x, dx,
             source, run.places[WORK], square,
         )  # fmt: skip
-    else:
-        pixels_back(
-            memory, dy, result, window_of(step), maxima, scale, run.parameters, step[W], x, dx,
-            source,
-        )  # fmt: skip
+        return
+    if step[ROOM] >= 0:
+        x, dx = step[ROOM], step[D_ROOM]
+    pixels_back(
+        memory, dy, result, window_of(step), maxima, scale, run.parameters, step[W], x, dx,
+        _repeated_source(step),
+    )  # fmt: skip
+    if step[ROOM] >= 0:
+        add_repeated(memory, dx, inputs_of(step), step[C_OUT] // step[C_IN], step[DX])
 
 
 @once
