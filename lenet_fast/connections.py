@@ -37,6 +37,22 @@ LENET1_H3 = _table(
 """LeNet-1, from the 4 maps of H2 to the 12 of H3: 20 links (LeCun et al. 1990)."""
 
 
+LENET4_C3 = _table(
+    [
+        *("013", "124", "235", "346", "457", "056", "167", "027"),
+        *("014", "125", "236", "347", "045", "156", "267", "07"),
+    ],
+    c_in=8,
+)
+"""LeNet-4, from the 8 maps of S2 to the 16 of C3: 47 links. The choice is ours.
+
+LeCun et al. 1998 give no table; with 47 links the network has 259,806 connections, of all numbers
+the one next to the 260,000 that are published. In a ring of the 8 maps, C3's map o sees o, o + 1
+and o + 3, and its map 8 + o sees o, o + 1 and o + 4, but for the last link of the last map. So any
+two maps of S2 meet in one or two maps of C3, and every map of S2 is seen by six, map 3 by five.
+The two maps that sub-sample the same map of C1 are neighbours, 0 and 1, 2 and 3, and so on: half of
+the maps of C3 see such a pair, the others three maps of C1."""
+
 LENET1989_H2 = _table(
     [
         *["01234567"] * 4,

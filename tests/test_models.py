@@ -58,6 +58,22 @@ def test_table_of_lenet1():
     assert (layer.parameter_count(), layer.connections((4, 12, 12))) == (512, 32_768)
 
 
+def test_table_of_lenet4():
+    table = connections.LENET4_C3
+    assert table.shape == (16, 8)
+    assert table.sum() == 47
+    np.testing.assert_array_equal(table.sum(axis=0), [6, 6, 6, 5, 6, 6, 6, 6])
+    np.testing.assert_array_equal(table.sum(axis=1), [3] * 15 + [2])
+    assert len(np.unique(table, axis=0)) == 16
+    # Any two maps of S2 are seen together once or twice.
+    together = table.T.astype(int) @ table
+    assert set(together[np.triu_indices(8, 1)]) == {1, 2}
+    # Maps 2 m and 2 m + 1 come from map m of C1: half of C3 sees such a pair.
+    pairs = table.reshape(16, 4, 2)
+    assert pairs.all(axis=2).any(axis=1).sum() == 8
+    np.testing.assert_array_equal(pairs.any(axis=2).sum(axis=1), [2, 3] * 7 + [2, 2])
+
+
 def test_table_of_the_network_of_1989():
     table = connections.LENET1989_H2
     assert table.shape == (12, 12)
@@ -261,6 +277,61 @@ def test_lenet1_learns(batch_size):
     assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
     history = trainer.fit(sample.train, sample.test.subset(500), epochs=4)
     assert history.rows[-1].test_errors < 100  # chance: 450
+
+
+def test_lenet4_has_our_counts():
+    net = models.lenet4()
+    assert by_layer(net) == {
+        "C1": (104, 81_536),
+        "S2": (16, 7_840),
+        "C3": (1_191, 119_100),
+        "S4": (32, 2_000),
+        "C5": (48_120, 48_120),
+        "OUTPUT": (1_210, 1_210),
+    }
+    assert net.counts() == (7_858, 50_673, 259_806)
+    assert models.lenet4(connections="full").counts() == (7_858, 52_698, 462_306)
+    assert net.shapes[::2] == [
+        *((1, 32, 32), (4, 28, 28), (8, 14, 14), (16, 10, 10), (16, 5, 5), (120, 1, 1), (10,)),
+    ]
+    assert net.output == "linear"
+    assert {type(layer) for layer in net.layers[1::2]} == {ScaledTanh}
+    plain = models.lenet4(output="softmax", initialiser="lecun_sqrt", seed=3, dtype="float64")
+    assert (plain.output, plain.dtype, plain.layers[-1].name) == ("softmax", np.float64, "OUTPUT")
+
+
+def test_two_maps_of_lenet4_sub_sample_the_same_map(rng):
+    net = models.lenet4(dtype="float64")
+    layer = net.layers[2]
+    x = normal(rng, 2, 4, 28, 28)
+    y = layer.forward(x)
+    sums = x.reshape(2, 4, 14, 2, 14, 2).sum(axis=(3, 5))
+    for o, (w, b) in enumerate(zip(layer.parameters["w"], layer.parameters["b"], strict=True)):
+        np.testing.assert_allclose(y[:, o], w * sums[:, o // 2] + b, atol=1e-12)
+
+
+@pytest.mark.parametrize("output", ["linear", "softmax"])
+def test_lenet4_learns(output):
+    sample = data.load("sample")
+    net = models.lenet4(output=output)
+    batch_size = 1 if output == "linear" else 32
+    trainer = Trainer(net, batch_size=batch_size, threads=1)
+    assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
+    history = trainer.fit(sample.train, sample.test.subset(500), epochs=6)
+    assert history.rows[-1].test_errors < 100  # chance: 450
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"connections": "half"}, ValueError, "connections: expected one of table, full"),
+        ({"output": "rbf"}, ValueError, "output: expected one of linear, softmax"),
+        ({"initialiser": "zeros"}, ValueError, "initialiser: expected one of"),
+    ],
+)
+def test_wrong_options_of_lenet4(options, error, text):
+    with pytest.raises(error, match=text):
+        models.lenet4(**options)
 
 
 def test_lenet1989_has_the_papers_counts():
