@@ -168,6 +168,14 @@ def real(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
     return number
 
 
+def below_one(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
+    """Return a float from 0 to below 1."""
+    number = real(name, value, dtype)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name}: expected a number from 0 to below 1, got {value}")
+    return number
+
+
 def largest(dtype: np.dtype[Any]) -> float:
     """Return the largest finite number of a float dtype."""
     return float(np.finfo(dtype).max)

@@ -209,7 +209,7 @@ class SGD(_Common):
         nesterov: bool = False,
         factors: Mapping[str, Array] | None = None,
     ) -> None:
-        momentum = states.below_one("momentum", momentum)
+        momentum = checks.below_one("momentum", momentum)
         if not isinstance(nesterov, (bool, np.bool_)):
             raise TypeError(f"nesterov: expected a bool, got {checks.kind(nesterov)}")
         if nesterov and not momentum:
@@ -296,8 +296,8 @@ class AdamW(_Common):
         rule = Rule(
             "adamw",
             weight_decay=states.not_negative("weight_decay", weight_decay),
-            beta1=states.below_one("beta1", beta1),
-            beta2=states.below_one("beta2", beta2),
+            beta1=checks.below_one("beta1", beta1),
+            beta2=checks.below_one("beta2", beta2),
             epsilon=checks.real("epsilon", epsilon),
         )
         if rule.epsilon < states.SMALLEST:

@@ -13,13 +13,6 @@ SMALLEST = float(np.finfo(np.float32).smallest_normal)
 """The least that a divisor may be."""
 
 
-def below_one(name: str, value: object) -> float:
-    number = checks.real(name, value)
-    if not 0 <= number < 1:
-        raise ValueError(f"{name}: expected a number from 0 to below 1, got {value}")
-    return number
-
-
 def not_negative(name: str, value: object) -> float:
     number = checks.real(name, value)
     if number < 0:
