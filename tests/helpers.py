@@ -204,6 +204,24 @@ def curvatures(f: Callable[[np.ndarray], float], x: np.ndarray, step: float = 1e
     return _differences(f, x, step, weights, 2)
 
 
+def jacobian(f: Callable[[], np.ndarray], array: np.ndarray, step: float = 1e-3) -> np.ndarray:
+    """Return df/d(array), (numbers of f, numbers of the array), by central differences.
+
+    `f` reads the float64 array, which is moved in place, a number at a time. The differences are of
+    the fourth order, as in :func:`slopes`: exact for polynomials up to that degree.
+    """
+    assert array.dtype == np.float64
+    columns = []
+    for at in np.ndindex(array.shape):
+        original, column = array[at], 0.0
+        for steps, weight in ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12)):
+            array[at] = original + steps * step
+            column = column + weight * f().ravel()
+        array[at] = original
+        columns.append(column / step)
+    return np.array(columns).T
+
+
 def _differences(
     f: Callable[[np.ndarray], float],
     x: np.ndarray,

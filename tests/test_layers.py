@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 
 import numpy as np
 import pytest
-from helpers import assert_within, curvatures, normal, slopes
+from helpers import assert_within, curvatures, jacobian, new_rng, normal, require, slopes
 
 from lenet_fast import bitmaps, layers, ops
 from lenet_fast.layers import (
@@ -134,6 +135,75 @@ def test_hessian_is_the_curvature_without_that_of_the_squashing(case, rng, backe
             expected = curvatures(loss, original, step=1e-3)
         array[...] = original
         assert_within(found[name], expected, 1e-7 * (1 + np.abs(expected)), np.float64, name)
+
+
+@functools.cache
+def squared_jacobians(case: str) -> dict[str, np.ndarray]:
+    """Return the squares of dy/dx and dy/dparameter, by differences of the reference's forward."""
+    layer, x = built(case, new_rng())
+    return {
+        name: jacobian(lambda: layer.forward(x, "numpy"), array) ** 2
+        for name, array in arrays(layer, x).items()
+    }
+
+
+def assert_recursion(layer, x, squares, rng, backend) -> None:
+    """LeCun et al. 1998, appendix C: ``(J o J)^T h``, and twice the sum of dy for RBF units."""
+    y = layer.forward(x, backend)
+    dy, hy = normal(rng, *y.shape), np.abs(normal(rng, *y.shape))
+    hx, diagonals = layer.hessian(hy, dy, x, y, backend)
+    for name, found in ({"x": hx} | diagonals).items():
+        expected = (hy.ravel() @ squares[name]).reshape(found.shape)
+        if layer.curved:
+            expected += 2 * dy.sum(axis=1, keepdims=True)
+        assert_within(found, expected, 1e-8 * np.abs(expected).max(), np.float64, name)
+
+
+@CASES
+def test_hessian_is_that_of_the_squared_jacobians(case, rng, backend):
+    layer, x = built(case, new_rng())
+    assert_recursion(layer, x, squared_jacobians(case), rng, backend)
+
+
+def torch_forward(torch, layer):
+    """Return a layer's forward pass as a function of its arrays, in PyTorch's words."""
+    f = torch.nn.functional
+    if isinstance(layer, RBF):
+        centres = torch.tensor(layer.parameters["w"])
+        return lambda x: ((x[:, None, :] - centres) ** 2).sum(2)
+    if isinstance(layer, Subsample2D):
+        window = {"kernel_size": layer.kernel, "stride": layer.stride}
+        return lambda x, w, b: (
+            f.avg_pool2d(x, **window, divisor_override=1 if layer.reduction == "sum" else None)
+            * w[:, None, None]
+            + b[:, None, None]
+        )
+    top, bottom, left, right = layer.padding
+    links = torch.ones(1) if layer.table is None else torch.tensor(layer.table)[:, :, None, None]
+    options = {"stride": layer.stride, "dilation": layer.dilation, "groups": layer.groups}
+
+    def convolve(x, w, b):
+        padded = f.pad(x, (left, right, top, bottom), value=layer.pad_value)
+        return f.conv2d(padded, w * links, **options) + (b if b.ndim == 3 else b[:, None, None])
+
+    return convolve
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["conv, table", "conv, all options", "sub-sampling", "sub-sampling, mean", "rbf"],
+)
+def test_hessian_is_that_of_jacobians_by_pytorch(case, rng, backend):
+    torch = require("torch")
+    layer, x = built(case, new_rng())
+    given = {name: torch.tensor(array) for name, array in arrays(layer, x).items()}
+    every = torch.func.jacrev(torch_forward(torch, layer), tuple(range(len(given))))
+    outputs = layer.forward(x, "numpy").size
+    squares = {
+        name: each.reshape(outputs, -1).numpy() ** 2
+        for name, each in zip(given, every(*given.values()), strict=True)
+    }
+    assert_recursion(layer, x, squares, rng, backend)
 
 
 @CASES
