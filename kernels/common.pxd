@@ -33,3 +33,5 @@ cdef struct LossOptions:
     double scale  # of the squared error
     double on  # and its targets: for the right class,
     double off  # and for the others
+    double smoothing  # of the cross-entropy
+    bint exact  # whether the MAP criterion's Hessian is taken at the inputs of the RBF layer

@@ -459,7 +459,12 @@ cdef void score(
     if back and last.kind == DISTANCES and last.passes:
         n_in = inputs_of(last)
         w = (<const real *> run.parameters) + last.w
-        if hessian:
+        if hessian and run.loss.exact:
+            map_rbf_hessian_rows[real](
+                y, x, w, images, k, n_in, <real> run.loss.floor, hy, x + full * n_in
+            )
+            memset(x + (full + images) * n_in, 0, (full - images) * n_in * sizeof(real))
+        elif hessian:
             rbf_hessian_rows[real](hy, dy, x, w, full, k, n_in, x + full * n_in, NULL)
         else:
             rbf_back_rows[real](dy, x, w, full, k, n_in, x + full * n_in, NULL)
@@ -805,7 +810,7 @@ def run_lanes(
     run.scored = labels.shape[0] > 0
     run.labels = &labels[0] if run.scored else NULL
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
-    run.loss = loss_options(<Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4])
+    run.loss = read_loss(loss)
     run.smallest_wins = smallest_wins
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]

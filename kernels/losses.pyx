@@ -46,15 +46,25 @@ cdef enum LossKind:
     CROSS_ENTROPY
     SQUARED_ERROR
     MAP
+    PENALTY
 
 
 cdef LossOptions loss_options(
-    Py_ssize_t kind, double floor, double scale=0, double on=0, double off=0
+    Py_ssize_t kind, double floor=0, double scale=0, double on=0, double off=0,
+    double smoothing=0, bint exact=False,
 ) noexcept nogil:
     cdef LossOptions options
     options.kind, options.floor, options.scale = kind, floor, scale
     options.on, options.off = on, off
+    options.smoothing, options.exact = smoothing, exact
     return options
+
+
+cdef LossOptions read_loss(const double[::1] loss) noexcept nogil:
+    """What lenet_fast/engines/lanes.py makes of a loss."""
+    return loss_options(
+        <Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4], loss[5], loss[6] != 0
+    )
 
 
 cdef inline real target_of(
@@ -69,10 +79,15 @@ cdef inline real target_of(
 cdef real loss_value(
     LossOptions *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets, real *p
 ) noexcept nogil:
-    """log Z - sign x_label, or scale * sum of (x - t)^2, of one image; p is scratch for k."""
+    """log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label, of one image.
+
+    p is scratch for k.
+    """
     cdef Py_ssize_t i
-    cdef real top, rest, difference, total = 0
+    cdef real top, rest, difference, missed, total = 0
     cdef real sign = -1 if loss.kind == MAP else 1
+    if loss.kind == PENALTY:
+        return x[label]
     if loss.kind == SQUARED_ERROR:
         for i in range(k):
             difference = x[i] - target_of(loss, targets, label, i)
@@ -80,37 +95,75 @@ cdef real loss_value(
         return <real> loss.scale * total
     rest = shares(x, k, sign, <real> loss.floor, &top, p)
     # Both may be in the hundreds: they cancel before the small rest joins.
-    return (top - sign * x[label]) + rest
+    missed = top - sign * x[label]
+    if loss.smoothing > 0:
+        for i in range(k):
+            total += top - sign * x[i]
+        missed = <real> (1 - loss.smoothing) * missed + <real> (loss.smoothing / k) * total
+    return missed + rest
 
 
 cdef void loss_gradient(
     LossOptions *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets,
     real *dx,
 ) noexcept nogil:
-    """sign (p - [label]), or 2 scale (x - t), of one image."""
+    """sign (p - t), or 2 scale (x - t), or [label], of one image."""
     cdef Py_ssize_t i
     cdef real top, sign = -1 if loss.kind == MAP else 1
+    cdef real each = <real> (loss.smoothing / k)
+    if loss.kind == PENALTY:
+        for i in range(k):
+            dx[i] = i == label
+        return
     if loss.kind == SQUARED_ERROR:
         for i in range(k):
             dx[i] = <real> (2 * loss.scale) * (x[i] - target_of(loss, targets, label, i))
         return
     shares(x, k, sign, <real> loss.floor, &top, dx)
-    dx[label] -= 1
+    dx[label] -= <real> (1 - loss.smoothing)
     for i in range(k):
-        dx[i] *= sign
+        dx[i] = sign * (dx[i] - each)
 
 
 cdef void loss_hessian(LossOptions *loss, const real *x, Py_ssize_t k, real *hx) noexcept nogil:
-    """p (1 - p), or 2 scale, of one image."""
+    """p (1 - p), or 2 scale, or 0, of one image."""
     cdef Py_ssize_t i
     cdef real top, sign = -1 if loss.kind == MAP else 1
-    if loss.kind == SQUARED_ERROR:
+    if loss.kind == SQUARED_ERROR or loss.kind == PENALTY:
         for i in range(k):
-            hx[i] = <real> (2 * loss.scale)
+            hx[i] = <real> (2 * loss.scale)  # 0 of a penalty, which is linear
         return
     shares(x, k, sign, <real> loss.floor, &top, hx)
     for i in range(k):
         hx[i] *= 1 - hx[i]
+
+
+cdef void map_rbf_hessian_rows(
+    const real *y, const real *x, const real *w, Py_ssize_t n, Py_ssize_t n_out, Py_ssize_t n_in,
+    real floor, real *p, real *hx,
+) noexcept nogil:
+    """Set hx_j = 2 r + 4 times the variance of x_j - w_ij by the shares p_i, to which that of the
+    rubbish class, r, adds a difference of 0; p is scratch for n_out.
+
+    As sums of squares the terms cannot turn negative.
+    """
+    cdef Py_ssize_t k, i, j
+    cdef real top, rest, rubbish, mean, difference, variance
+    for k in range(n):
+        rest = shares(y, n_out, <real> -1, floor, &top, p)
+        rubbish = exponential((floor - top) - rest)
+        for j in range(n_in):
+            mean = 0
+            for i in range(n_out):
+                mean += p[i] * (x[j] - w[i * n_in + j])
+            variance = rubbish * mean * mean
+            for i in range(n_out):
+                difference = (x[j] - w[i * n_in + j]) - mean
+                variance += p[i] * difference * difference
+            hx[j] = 2 * rubbish + 4 * variance
+        y += n_out
+        x += n_in
+        hx += n_in
 
 
 cdef int values_of_all(
@@ -154,30 +207,34 @@ cdef void hessians_of_all(
 cdef double NO_FLOOR = -float("inf")
 
 
+cdef inline LossOptions entropy_options(double smoothing) noexcept nogil:
+    return loss_options(CROSS_ENTROPY, NO_FLOOR, 0, 0, 0, smoothing)
+
+
 def softmax_cross_entropy(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses
+    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses, double smoothing
 ):
-    """Set losses = log sum exp(x) - x[label]."""
+    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
     if x.shape[0]:  # else there is no first number to point to
-        values_of_all[real](loss_options(CROSS_ENTROPY, NO_FLOOR), x, &labels[0], NULL, losses)
+        values_of_all[real](entropy_options(smoothing), x, &labels[0], NULL, losses)
 
 
 def softmax_cross_entropy_backward(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx
+    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx, double smoothing
 ):
-    """Set dx = p - [label]."""
+    """Set dx = p - t."""
     with nogil:
         gradients_of_all[real](
-            loss_options(CROSS_ENTROPY, NO_FLOOR), x, &labels[0] if x.shape[0] else NULL, NULL, dx
+            entropy_options(smoothing), x, &labels[0] if x.shape[0] else NULL, NULL, dx
         )
 
 
 def softmax_cross_entropy_hessian(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx
+    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx, double smoothing
 ):
-    """Set hx = p (1 - p)."""
+    """Set hx = p (1 - p), whatever the targets."""
     with nogil:
-        hessians_of_all[real](loss_options(CROSS_ENTROPY, NO_FLOOR), x, hx)
+        hessians_of_all[real](entropy_options(smoothing), x, hx)
 
 
 def mean_squared_error(
@@ -231,3 +288,45 @@ def map_loss_hessian(
     """Set hx_i = p_i (1 - p_i)."""
     with nogil:
         hessians_of_all[real](loss_options(MAP, -j), x, hx)
+
+
+def map_rbf_hessian(
+    const real[:, ::1] y, const real[:, ::1] x, const real[:, ::1] w, real[:, ::1] hx, double j
+):
+    """Set hx_j = 2 r + 4 [sum p_i d_ij^2 - (sum p_i d_ij)^2], d_ij = x_j - w_ij, r = 1 - sum p."""
+    cdef real *p
+    if x.shape[0] == 0:
+        return
+    p = <real *> scratch_new(w.shape[0] * sizeof(real))
+    if p == NULL:
+        raise MemoryError
+    with nogil:
+        map_rbf_hessian_rows[real](
+            &y[0, 0], &x[0, 0], &w[0, 0], x.shape[0], w.shape[0], w.shape[1], <real> -j, p,
+            &hx[0, 0],
+        )
+        scratch_free(p)
+
+
+def penalty_loss(const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses):
+    """Set losses = y_D; x holds the penalties y."""
+    if x.shape[0]:
+        values_of_all[real](loss_options(PENALTY), x, &labels[0], NULL, losses)
+
+
+def penalty_loss_backward(
+    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx
+):
+    """Set dx_i = [i = D]."""
+    with nogil:
+        gradients_of_all[real](
+            loss_options(PENALTY), x, &labels[0] if x.shape[0] else NULL, NULL, dx
+        )
+
+
+def penalty_loss_hessian(
+    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx
+):
+    """Set hx = 0."""
+    with nogil:
+        hessians_of_all[real](loss_options(PENALTY), x, hx)

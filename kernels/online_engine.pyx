@@ -516,9 +516,7 @@ def run_online(
     """
     cdef OnlineRun run
     cdef Learner learner
-    cdef LossOptions options = loss_options(
-        <Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4]
-    )
+    cdef LossOptions options = read_loss(loss)
     cdef Py_ssize_t i, k, image, pixels
     cdef const unsigned char *bytes = NULL
     cdef const real *floats = NULL

@@ -37,6 +37,8 @@ class Loss(ABC):
     name: ClassVar[str]
     output: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
+    added: ClassVar[dict[str, Any]] = {}
+    """What options mean that descriptions lack which were written before there were any."""
 
     @abstractmethod
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
@@ -53,10 +55,9 @@ class Loss(ABC):
     def check(self, network: _Network) -> None:
         """Raise ValueError unless the loss goes with what a network puts out."""
         if network.output != self.output:
-            fitting = next(loss for loss in _LOSSES.values() if loss.output == network.output)
             raise ValueError(
-                f"loss: expected {fitting.name} for a network with output {network.output!r}, got "
-                f"{self.name}, which goes with output {self.output!r}"
+                f"loss: expected {' or '.join(all_for(network))} for a network with output "
+                f"{network.output!r}, got {self.name}, which goes with output {self.output!r}"
             )
 
     def config(self) -> dict[str, Any]:
@@ -64,28 +65,47 @@ class Loss(ABC):
         config: dict[str, Any] = {"name": self.name}
         for option in self.options:
             value = getattr(self, option)
-            config[option] = value if math.isfinite(value) else str(value)  # JSON has no infinity
+            config[option] = "inf" if value == math.inf else value  # JSON has no infinity
         return config
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{option}={getattr(self, option)!r}" for option in self.options)
-        return f"{type(self).__name__}({options})"
+        values = {option: getattr(self, option) for option in self.options}
+        told = [
+            f"{option}={value!r}"
+            for option, value in values.items()
+            if option not in self.added or value != self.added[option]
+        ]
+        return f"{type(self).__name__}({', '.join(told)})"
 
 
 class CrossEntropy(Loss):
-    """Cross-entropy of the softmax; see :func:`lenet_fast.ops.softmax_cross_entropy`."""
+    """Cross-entropy of the softmax; see :func:`lenet_fast.ops.softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    smoothing : float
+        Share of label smoothing, from 0 to below 1.
+    """
 
     name = "cross_entropy"
     output = "softmax"
+    options = ("smoothing",)
+    added: ClassVar[dict[str, Any]] = {"smoothing": 0.0}
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = checks.below_one("smoothing", smoothing, _NARROWEST)
 
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        return _own(ops.softmax_cross_entropy(outputs, labels, reduction="none", backend=backend))
+        options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
+        return _own(ops.softmax_cross_entropy(outputs, labels, reduction="none", **options))
 
     def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        return ops.softmax_cross_entropy_backward(outputs, labels, reduction="sum", backend=backend)
+        options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
+        return ops.softmax_cross_entropy_backward(outputs, labels, reduction="sum", **options)
 
     def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        return ops.softmax_cross_entropy_hessian(outputs, labels, reduction="sum", backend=backend)
+        options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
+        return ops.softmax_cross_entropy_hessian(outputs, labels, reduction="sum", **options)
 
 
 class MeanSquaredError(Loss):
@@ -145,17 +165,25 @@ class MAP(Loss):
         (no such class). The paper gives no value. An untrained network has penalties near 84, and
         half-way between the two closest bitmaps, where both are at 12, wrong classes are pushed
         away with 0.0001 of the full force at j = 3, 0.2 at 10, and all of it at 20 and above.
+    curvature : {"paper", "exact"}
+        How an engine passes the diagonal of the Hessian through the RBF layer. "paper" passes on
+        the diagonal at the outputs, as through all other layers, by
+        :func:`lenet_fast.ops.rbf_hessian`; "exact" keeps what two outputs have in common, by
+        :func:`lenet_fast.ops.map_rbf_hessian`. Neither changes loss or gradients, and
+        :meth:`hessian` is that at the outputs with both.
     """
 
     name = "map"
     output = "rbf"
-    options = ("j",)
+    options = ("j", "curvature")
+    added: ClassVar[dict[str, Any]] = {"curvature": "paper"}
 
-    def __init__(self, j: float = 20.0) -> None:
+    def __init__(self, j: float = 20.0, curvature: str = "paper") -> None:
         endless = isinstance(j, float) and j == math.inf
         self.j = math.inf if endless else checks.real("j", j, _NARROWEST)
         if self.j < 0:
             raise ValueError(f"j: expected a number from 0 to infinity, got {j}")
+        self.curvature = checks.choice("curvature", curvature, ("paper", "exact"))
 
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
         return _own(ops.map_loss(outputs, labels, j=self.j, reduction="none", backend=backend))
@@ -167,16 +195,48 @@ class MAP(Loss):
         return ops.map_loss_hessian(outputs, labels, j=self.j, reduction="sum", backend=backend)
 
 
-_LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in (CrossEntropy, MeanSquaredError, MAP)}
+class Penalty(Loss):
+    """The plain criterion of 1998 for RBF outputs; see :func:`lenet_fast.ops.penalty_loss`.
+
+    It pulls towards the right class and pushes no other away, as :class:`MAP` does where two are
+    close. The Hessian at the outputs is 0; that of the RBF units themselves is left.
+    """
+
+    name = "penalty"
+    output = "rbf"
+
+    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+        return _own(ops.penalty_loss(outputs, labels, reduction="none", backend=backend))
+
+    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+        return ops.penalty_loss_backward(outputs, labels, reduction="sum", backend=backend)
+
+    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+        return ops.penalty_loss_hessian(outputs, labels, reduction="sum", backend=backend)
+
+
+_LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss for loss in (CrossEntropy, MeanSquaredError, MAP, Penalty)
+}
+
+
+def all_for(network: _Network) -> dict[str, Loss]:
+    """Return the losses, with their default options, that go with what a network puts out.
+
+    By name, the default first.
+    """
+    return {name: loss() for name, loss in _LOSSES.items() if loss.output == network.output}
 
 
 def default_for(network: _Network) -> Loss:
     """Return the loss, with its default options, that goes with what a network puts out."""
-    return next(loss for loss in _LOSSES.values() if loss.output == network.output)()
+    return next(iter(all_for(network).values()))
 
 
 def from_config(config: object) -> Loss:
     """Return the loss that a :meth:`Loss.config` describes, which may come from any file.
+
+    Options that were added later may be absent.
 
     Raises
     ------
@@ -184,6 +244,8 @@ def from_config(config: object) -> Loss:
         If it is not such a description.
     """
     loss = configs.kind_of("loss", config, "name", _LOSSES)
+    if isinstance(config, dict):
+        config = loss.added | config
     options = dict(configs.checked(loss.name, config, ("name", *loss.options)))
     del options["name"]
     for option, value in options.items():

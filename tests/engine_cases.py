@@ -372,6 +372,7 @@ CASES: dict[str, Case] = {
     "mean squared error, options": _ends(
         (1, 5, 5), _conv(1, 3, 2), Tanh, loss=losses.MeanSquaredError(0.8, -0.3, 1.7)
     ),
+    "label smoothing": _ends((1, 5, 5), _conv(1, 3, 2), Tanh, loss=losses.CrossEntropy(0.2)),
     "RBF on images": Case(
         lambda: [Conv2D(1, 3, 3), ScaledTanh(), RBF(27, CLASSES, centres=_centres(27))],
         (1, 5, 5),
@@ -385,6 +386,14 @@ CASES: dict[str, Case] = {
             losses.MAP(j),
         )
         for j in (0.0, 5.0, 20.0, math.inf)
+    },
+    **{
+        f"RBF, {loss}": Case(
+            lambda: [Dense(20, 7), ScaledTanh(), RBF(7, CLASSES, centres=_centres(7))],
+            (1, 4, 5),
+            loss,
+        )
+        for loss in (losses.MAP(5.0, "exact"), losses.MAP(math.inf, "exact"), losses.Penalty())
     },
     **{
         f"{name}, {title}": _ends(

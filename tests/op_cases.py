@@ -112,6 +112,7 @@ CASES = [
         {},
         ("hx", "hw"),
     ),
+    Case("map_rbf_hessian", {"y": (-1, 5), "x": (-1, 7), "w": (5, 7)}, {"j": 1.5}, ("hx",)),
     *(
         case
         for name in ("scaled_tanh", "tanh", "sigmoid", "relu")
@@ -122,9 +123,10 @@ CASES = [
 LOSSES = [
     case
     for name, answers, options in (
-        ("softmax_cross_entropy", {"labels": (-1,)}, {}),
+        ("softmax_cross_entropy", {"labels": (-1,)}, {"smoothing": 0.2}),
         ("mean_squared_error", {"targets": (-1, 4)}, {"scale": 0.75}),
         ("map_loss", {"labels": (-1,)}, {"j": 1.5}),
+        ("penalty_loss", {"labels": (-1,)}, {}),
     )
     for case in (
         Case(name, {"x": (-1, 4), **answers}, {**options, "reduction": "none"}),

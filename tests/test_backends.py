@@ -54,9 +54,9 @@ KERNELS = {
             ("_hessian", "hy, y, hx"),
         )
     },
-    "softmax_cross_entropy": "x, labels, losses",
-    "softmax_cross_entropy_backward": "x, labels, dx",
-    "softmax_cross_entropy_hessian": "x, labels, hx",
+    "softmax_cross_entropy": "x, labels, losses, smoothing",
+    "softmax_cross_entropy_backward": "x, labels, dx, smoothing",
+    "softmax_cross_entropy_hessian": "x, labels, hx, smoothing",
     "mean_squared_error": "x, targets, losses, scale",
     "mean_squared_error_backward": "x, targets, dx, scale",
     "mean_squared_error_hessian": "x, targets, hx, scale",
@@ -65,6 +65,10 @@ KERNELS = {
     "map_loss_hessian": "x, labels, hx, j",
     "warp": "images, matrices, fields, warped",
     "smooth_noise": "keys, down, across, factor, fields",
+    "map_rbf_hessian": "y, x, w, hx, j",
+    "penalty_loss": "x, labels, losses",
+    "penalty_loss_backward": "x, labels, dx",
+    "penalty_loss_hessian": "x, labels, hx",
     "conv2d_algorithm": "n, h_out, w_out",
     "describe": "",
 }
@@ -122,7 +126,7 @@ class Border:
             dtypes = set()
             for argument, value in zip(names, values, strict=True):
                 where = f"{name}, {argument}"
-                if argument in ("scale", "j"):
+                if argument in ("scale", "j", "smoothing"):
                     assert type(value) is float, where
                 elif argument in INTEGERS:
                     assert type(value) is int, where

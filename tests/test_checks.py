@@ -140,7 +140,7 @@ def _may_vary(case, name, axis):
         return (name, axis) in free
     if operation in ANY_SHAPE:
         return True
-    if operation.startswith(("softmax", "map")):
+    if operation.startswith(("softmax", "map_loss", "penalty")):
         return (name, axis) == ("x", 1)  # more classes than the labels name, or one fewer
     return False
 
@@ -453,6 +453,9 @@ NUMBERS = {
     "pad_value": lambda value, x: ops.conv2d(x, W.astype(x.dtype), padding=1, pad_value=value),
     "scale": lambda value, x: ops.mean_squared_error(x[0, 0], x[0, 0], scale=value),
     "j": lambda value, x: ops.map_loss(x[0, 0], np.zeros(6, np.intp), j=value),
+    "smoothing": lambda value, x: ops.softmax_cross_entropy(
+        x[0, 0], np.zeros(6, np.intp), smoothing=value
+    ),
 }
 
 
@@ -467,7 +470,7 @@ def test_numbers(argument):
             call(wrong, X)
     with complains(argument):
         call(10**400, X)
-    for right in (2, 0.5, np.float32(0.5), np.int8(3)):
+    for right in (0, 0.5, np.float32(0.5), *([2, np.int8(3)] if argument != "smoothing" else [])):
         call(right, X)
 
 
@@ -476,8 +479,12 @@ def test_infinity_and_sign_of_numbers():
         with complains(argument):
             NUMBERS[argument](math.inf, X)
     for wrong in (-1.0, -1e-9):
-        with complains("j"):
-            NUMBERS["j"](wrong, X)
+        for argument in ("j", "smoothing"):
+            with complains(argument):
+                NUMBERS[argument](wrong, X)
+    for wrong in (1, 1.0, 7.0):
+        with complains("smoothing"):
+            NUMBERS["smoothing"](wrong, X)
     for infinite in (math.inf, np.float32(np.inf), np.float64(np.inf), 1e300, np.float64(1e300)):
         for dtype in (np.float32, np.float64):
             NUMBERS["j"](infinite, X.astype(dtype))
@@ -501,6 +508,11 @@ def test_derivatives_check_their_numbers_too():
     for run in (ops.map_loss_backward, ops.map_loss_hessian):
         with complains("j"):
             run(x, labels, j=-1.0)
+    with complains("j"):
+        ops.map_rbf_hessian(x, x, x, j=-1.0)
+    for run in (ops.softmax_cross_entropy_backward, ops.softmax_cross_entropy_hessian):
+        with complains("smoothing"):
+            run(x, labels, smoothing=1.0)
 
 
 def test_j_must_be_given():

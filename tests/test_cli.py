@@ -128,10 +128,8 @@ def test_choices_are_those_of_the_library() -> None:
     assert tuple(options["distort"].type.choices) == tuple(distort.PRESETS)
     assert tuple(options["activation"].type.choices) == tuple(models.SQUASHING)
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
-    defaults = {
-        output: losses.default_for(models.lenet5(output=output)) for output in recipes.RATES
-    }
-    assert set(options["loss"].type.choices) == {loss.name for loss in defaults.values()}
+    fitting = [losses.all_for(models.lenet5(output=output)) for output in recipes.RATES]
+    assert sorted(options["loss"].type.choices) == sorted(itertools.chain(*fitting))
     assert set(options["optimiser"].type.choices) == {SGD().rule.name, AdamW().rule.name}
 
 
@@ -268,7 +266,7 @@ def test_train_leaves_a_run_alone(lenet_fast: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "layers"),
     [
-        (["--output", "rbf", "--loss", "map"], "RBF"),
+        (["--output", "rbf", "--loss", "penalty"], "RBF"),
         (["--output", "linear", "--pooling", "none"], "Dense"),
         (["--pooling", "average", "--connections", "full", "--activation", "relu"], "AvgPool2D"),
         (["--pooling", "max", "--rates", "0.1,0.05", "--weight-decay", "1e-4"], "MaxPool2D"),
@@ -752,7 +750,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
             "--limit: expected at most the 5,000",
         ),
         (["train", "--overwrite"], "--out"),
-        (["train", "--loss", "cross_entropy"], "--loss: expected map"),
+        (["train", "--loss", "cross_entropy"], "--loss: expected map or penalty with"),
         (["train", "--rubbish"], "--rubbish"),
         (["train", "surplus"], "surplus"),
         (["evaluate"], "RUN_OR_MODEL"),

@@ -3,6 +3,7 @@ engine its threads, blocks and memory."""
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 import tracemalloc
@@ -10,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from blas import numpy_blas_threads
-from helpers import assert_within, curvatures, missing, normal, require, slopes
+from helpers import assert_within, curvatures, jacobian, missing, normal, require, slopes
 
 import lenet_fast
 from lenet_fast import engines, losses, models
@@ -210,7 +211,10 @@ def slow_diagonal(net: Network, loss: losses.Loss, x: np.ndarray, labels: np.nda
 
     ``h_in = (J o J)^T h_out`` for each layer, J by difference quotients of its forward pass, one
     image at a time; the RBF's own curvature is added. Nothing of backward or hessian is used.
+    With an exact curvature of MAP the second differences of the loss itself are those at the
+    inputs of the RBF.
     """
+    exact = isinstance(loss, losses.MAP) and loss.curvature == "exact"
     sums = {name: np.zeros_like(net.parameters[name]) for name in net.trainable_names}
     for image, label in zip(x, labels, strict=True):
         inputs = [image[None]]
@@ -223,29 +227,26 @@ def slow_diagonal(net: Network, loss: losses.Loss, x: np.ndarray, labels: np.nda
 
         dy, hy = slopes(value, inputs[-1]).ravel(), curvatures(value, inputs[-1]).ravel()
         for layer, seen in zip(reversed(net.layers), reversed(inputs[:-1]), strict=True):
+
+            def forward(layer=layer, seen=seen):
+                return layer.forward(seen, "numpy")
+
             if layer.trainable:
                 for name, array in layer.parameters.items():
-                    squares = jacobian(layer, seen, array) ** 2
+                    squares = jacobian(forward, array) ** 2
                     sums[f"{layer.name}.{name}"] += (hy @ squares).reshape(array.shape)
-            through = jacobian(layer, seen, seen)
+            through = jacobian(forward, seen)
             hy_below = hy @ through**2
             if isinstance(layer, RBF):
                 hy_below += 2 * dy.sum()
+            if layer is net.layers[-1] and exact:
+
+                def below(moved, layer=layer, value=value):
+                    return value(layer.forward(moved, "numpy"))
+
+                hy_below = curvatures(below, seen).ravel()
             dy, hy = dy @ through, hy_below
     return {name: array / len(x) for name, array in sums.items()}
-
-
-def jacobian(layer, seen, array) -> np.ndarray:
-    """Return d(output) / d(array) by central differences, (outputs, entries of the array)."""
-    columns = []
-    for at in np.ndindex(array.shape):
-        original, step, moved = array[at], 1e-4, []
-        for sign in (1, -1):
-            array[at] = original + sign * step
-            moved.append(layer.forward(seen, "numpy").ravel())
-        array[at] = original
-        columns.append((moved[0] - moved[1]) / (2 * step))
-    return np.array(columns).T
 
 
 @PAIRS
@@ -259,6 +260,43 @@ def test_hessian_is_the_papers_recursion(output, loss, rng, create):
         assert_within(found[name], array, 1e-6 * (1 + np.abs(array)), np.float64, name)
         assert (found[name] >= 0).all()
         assert array.max() > 1e-6
+
+
+def like_lenet5() -> Network:
+    """Return what LeNet-5 of 1998 is made of, as small as it can be."""
+    layers = [
+        *(Conv2D(1, 2, 3), ScaledTanh(), Subsample2D(2), ScaledTanh()),
+        *(Conv2D(2, 3, 2, connections=TABLE), ScaledTanh(), Dense(3, 4), ScaledTanh()),
+        RBF(4, 3, centres=np.array([[1.0, -1, 1, 1], [-1, -1, 1, 1], [1, 1, -1, 1]])),
+    ]
+    net = Network(layers, input_shape=(1, 6, 6), output="rbf", dtype="float64")
+    net.initialise("lecun_sqrt", 5)
+    return net
+
+
+@functools.cache
+def slow_diagonal_like_lenet5(loss: losses.Loss) -> dict:
+    return slow_diagonal(like_lenet5(), loss, *examples(np.random.default_rng(8), n=3))
+
+
+RBF_LOSSES = (losses.MAP(10.0), losses.MAP(10.0, "exact"), losses.Penalty())
+
+
+@pytest.mark.parametrize("loss", RBF_LOSSES, ids=repr)
+def test_hessian_of_a_small_lenet5(loss, create_any):
+    expected = slow_diagonal_like_lenet5(loss)
+    x, labels = examples(np.random.default_rng(8), n=3)
+    found = create_any(like_lenet5(), loss).hessian_diagonal(x, labels)
+    for name, array in expected.items():
+        assert_within(found[name], array, 1e-7 * np.abs(array).max(), np.float64, name)
+        assert (found[name] >= 0).all()
+
+
+def test_curvatures_differ():
+    """Or the test above could not tell them apart."""
+    paper, exact, plain = (slow_diagonal_like_lenet5(loss)["dense1.b"] for loss in RBF_LOSSES)
+    for one, other in ((paper, exact), (paper, plain), (exact, plain)):
+        assert np.abs(one - other).max() > 0.1 * np.abs(other).max()
 
 
 @pytest.mark.parametrize("output", ["linear", "softmax"])
@@ -283,7 +321,10 @@ def test_hessian_of_a_last_layer_is_exact(output, rng, create):
         assert_within(found[name], expected, 1e-7, np.float64, name)
 
 
-def test_hessian_below_the_rbf_of_a_linear_criterion(rng, create):
+@pytest.mark.parametrize(
+    "loss", [losses.MAP(0.0), losses.MAP(0.0, "exact"), losses.Penalty()], ids=repr
+)
+def test_hessian_below_the_rbf_of_a_linear_criterion(loss, rng, create):
     # With j = 0 and all penalties large the loss is y_D, linear: only the RBF's own curvature is
     # left, 2 for every input, and F6 sees 2 f'^2 (papers: twice the rubbish class's probability).
     net = Network(
@@ -292,7 +333,7 @@ def test_hessian_below_the_rbf_of_a_linear_criterion(rng, create):
         output="rbf",
         dtype="float64",
     )
-    engine = create(net, losses.MAP(0.0))
+    engine = create(net, loss)
     x, labels = examples(rng, shape=(1, 3, 3))
     h = engine.hessian_diagonal(x, labels)
     assert_within(h["dense1.b"], np.full(4, 2.0), 1e-9)
@@ -523,7 +564,9 @@ def test_create_checks_its_arguments():
             engines.create(net, losses.MAP(), engine=name, backend="cuda")
         with pytest.raises(ValueError, match="threads: expected an int from 1"):
             engines.create(net, losses.MAP(), engine=name, backend=with_lanes(), threads=0)
-        with pytest.raises(ValueError, match="loss: expected map for a network with output 'rbf'"):
+        with pytest.raises(
+            ValueError, match="loss: expected map or penalty for a network with output 'rbf'"
+        ):
             engines.create(net, losses.CrossEntropy(), engine=name)
 
 

@@ -107,6 +107,8 @@ def test_cases_reach_what_they_are_for():
         assert seen[f"{kind}.kernel"] >= {"(3, 3)", "(2, 2)", "(1, 2)", "(3, 1)"}
         assert seen[f"{kind}.stride"] >= {"(2, 2)", "(3, 3)", "(1, 2)", "(2, 1)"}
     assert {f"MAP(j={j})" for j in (0.0, 5.0, 20.0, math.inf)} <= seen["loss"]
+    assert {"MAP(j=5.0, curvature='exact')", "Penalty()"} <= seen["loss"]
+    assert "CrossEntropy(smoothing=0.2)" in seen["loss"]
 
 
 # --- every option of LeNet-5 --------------------------------------------------------------------

@@ -52,11 +52,14 @@ def test_squashing_functions_and_losses_have_the_numbers_of_the_engine():
         (kinds.CROSS_ENTROPY, losses.CrossEntropy()),
         (kinds.SQUARED_ERROR, losses.MeanSquaredError()),
         (kinds.MAP, losses.MAP(0.5)),
+        (kinds.PENALTY, losses.Penalty()),
     ):
         assert lane_engine.loss_options(loss)[kinds.KIND] == kind
     options = lane_engine.loss_options(losses.MeanSquaredError(0.9, 0.2, 1.0))
     assert list(options[[kinds.SCALE, kinds.ON, kinds.OFF]]) == [1.0, 0.9, 0.2]
-    assert lane_engine.loss_options(losses.MAP(0.5))[kinds.FLOOR] == -0.5
+    assert list(lane_engine.loss_options(losses.MAP(0.5))[[kinds.FLOOR, kinds.EXACT]]) == [-0.5, 0]
+    assert lane_engine.loss_options(losses.MAP(0.5, "exact"))[kinds.EXACT] == 1
+    assert lane_engine.loss_options(losses.CrossEntropy(0.1))[kinds.SMOOTHING] == 0.1
 
 
 def test_arguments_are_those_of_the_compiled_kernel():

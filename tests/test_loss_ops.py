@@ -17,8 +17,11 @@ RUBBISH = (0.0, 0.1, 1.0, 10.0, 42.0, 100.0, math.inf)
 # --- definitions, on Python floats  ---
 
 
-def cross_entropy(x, labels):
-    """Return losses, gradients and Hessian diagonals."""
+def cross_entropy(x, labels, smoothing=0.0):
+    """Return losses, gradients and Hessian diagonals.
+
+    With smoothed labels it is the mean of what each class as the label would give.
+    """
     losses, dx, hx = np.zeros(len(x)), np.zeros(x.shape), np.zeros(x.shape)
     for i, row in enumerate(x.astype(np.float64).tolist()):
         top = max(row)
@@ -31,6 +34,10 @@ def cross_entropy(x, labels):
             rest = math.fsum(terms[:k] + terms[k + 1 :]) / total
             dx[i, k] = -rest if k == labels[i] else p
             hx[i, k] = p * rest
+    if smoothing:
+        every = [cross_entropy(x, np.full(len(x), k))[:2] for k in range(x.shape[1])]
+        losses = (1 - smoothing) * losses + smoothing * np.mean([each for each, _ in every], axis=0)
+        dx = (1 - smoothing) * dx + smoothing * np.mean([each for _, each in every], axis=0)
     return losses, dx, hx
 
 
@@ -50,6 +57,7 @@ SOFTMAX = (
     ops.softmax_cross_entropy_hessian,
 )
 MAP = (ops.map_loss, ops.map_loss_backward, ops.map_loss_hessian)
+PENALTY = (ops.penalty_loss, ops.penalty_loss_backward, ops.penalty_loss_hessian)
 SQUARED = (
     ops.mean_squared_error,
     ops.mean_squared_error_backward,
@@ -80,12 +88,14 @@ def assert_shares(functions, how, x, labels, judged, backend, dtype):
 @given(
     sizes=st.tuples(st.integers(0, 5), st.integers(1, 19)),
     scale=st.sampled_from([0.1, 1.0, 10.0, 100.0]),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
 )
-def test_cross_entropy_agrees_with_the_definition(sizes, scale, backend, dtype):
+def test_cross_entropy_agrees_with_the_definition(sizes, scale, smoothing, backend, dtype):
     rng = np.random.default_rng(sizes)
     x = (scale * normal(rng, *sizes)).astype(dtype)
     labels = rng.integers(0, sizes[1], sizes[0])
-    assert_shares(SOFTMAX, {}, x, labels, cross_entropy(x, labels), backend, dtype)
+    judged = cross_entropy(x, labels, smoothing)
+    assert_shares(SOFTMAX, {"smoothing": smoothing}, x, labels, judged, backend, dtype)
 
 
 def test_cross_entropy_of_extreme_logits(backend, dtype):
@@ -165,6 +175,20 @@ def test_rubbish_penalty_beyond_float32(backend, dtype, rng):
         np.testing.assert_array_equal(one, other)
 
 
+# --- the plain criterion  ---
+
+
+def test_penalty_by_hand(backend, dtype):
+    """papers, 6.2: it is linear in the penalties."""
+    x, labels = np.array([[3, 7, 0.5], [600, 2, 1]], dtype), np.array([2, 0])
+    forward, backward, hessian = PENALTY
+    how = {"backend": backend}
+    assert_within(forward(x, labels, reduction="none", **how), [0.5, 600], 0.0, dtype)
+    dx = backward(x, labels, reduction="sum", **how)
+    assert_within(dx, [[0, 0, 1], [1, 0, 0]], 0.0, dtype)
+    assert_within(hessian(x, labels, reduction="sum", **how), np.zeros((2, 3)), 0.0, dtype)
+
+
 # --- squared error  ---
 
 
@@ -205,6 +229,7 @@ def setups(rng, n=4, k=5):
     """Yield each loss as (functions, x, second argument, options)."""
     labels = rng.integers(0, k, n)
     yield SOFTMAX, normal(rng, n, k), labels, {}
+    yield SOFTMAX, normal(rng, n, k), labels, {"smoothing": 0.2}
     yield SQUARED, normal(rng, n, k), normal(rng, n, k), {"scale": 0.7}
     for j in (0.5, 3.0, math.inf):
         yield MAP, 4 * rng.random((n, k)), labels, {"j": j}
@@ -258,6 +283,7 @@ def test_mean_of_an_empty_batch_is_zero(backend, dtype):
     for (forward, backward, hessian), answers, options in (
         (SOFTMAX, none, {}),
         (MAP, none, {"j": 1.0}),
+        (PENALTY, none, {}),
         (SQUARED, x, {}),
     ):
         for reduction in ("mean", "sum"):
@@ -271,7 +297,7 @@ def test_mean_of_an_empty_batch_is_zero(backend, dtype):
 def test_labels_of_any_integer_dtype(backend, rng, kind):
     x = normal(rng, 6, 10)
     labels = rng.integers(0, 10, 6)
-    for functions, options in ((SOFTMAX, {}), (MAP, {"j": 2.0})):
+    for functions, options in ((SOFTMAX, {}), (MAP, {"j": 2.0}), (PENALTY, {})):
         for run in functions:
             how = {"backend": backend, **options}
             np.testing.assert_array_equal(run(x, labels.astype(kind), **how), run(x, labels, **how))
@@ -301,13 +327,16 @@ def test_agrees_with_pytorch(backend, dtype, rng):
     functional = torch.nn.functional
     for reduction, share in (("mean", 20), ("sum", 1)):
         how = {"reduction": reduction, "backend": backend}
-        tx = torch.tensor(x, requires_grad=True)
-        loss = functional.cross_entropy(tx, torch.tensor(labels), reduction=reduction)
-        loss.backward()
-        value = ops.softmax_cross_entropy(x, labels, **how)
-        assert value == pytest.approx(loss.item(), rel=64 * eps)
-        dx = ops.softmax_cross_entropy_backward(x, labels, **how)
-        assert_within(dx, tx.grad.numpy(), 64 * eps, dtype, "cross-entropy")
+        for smoothing in (0.0, 0.1, 0.7):
+            tx = torch.tensor(x, requires_grad=True)
+            loss = functional.cross_entropy(
+                tx, torch.tensor(labels), reduction=reduction, label_smoothing=smoothing
+            )
+            loss.backward()
+            value = ops.softmax_cross_entropy(x, labels, smoothing=smoothing, **how)
+            assert value == pytest.approx(loss.item(), rel=64 * eps)
+            dx = ops.softmax_cross_entropy_backward(x, labels, smoothing=smoothing, **how)
+            assert_within(dx, tx.grad.numpy(), 64 * eps, dtype, "cross-entropy")
 
         tx = torch.tensor(x, requires_grad=True)
         loss = functional.mse_loss(tx, torch.tensor(t), reduction="sum") / 2 / share

@@ -11,15 +11,18 @@ import pytest
 from helpers import assert_within, curvatures, normal, slopes
 
 from lenet_fast import losses
-from lenet_fast.losses import MAP, CrossEntropy, MeanSquaredError
+from lenet_fast.losses import MAP, CrossEntropy, MeanSquaredError, Penalty
 
 LOSSES = [
     CrossEntropy(),
+    CrossEntropy(smoothing=0.3),
     MeanSquaredError(),
     MeanSquaredError(on=0.9, off=0.1, scale=1.0),
     MAP(),
     MAP(j=0.0),
     MAP(j=math.inf),
+    MAP(curvature="exact"),
+    Penalty(),
 ]
 
 
@@ -60,6 +63,10 @@ def test_values_by_hand(backend):
     )
     powers = math.exp(1) + 1 + math.exp(2)
     assert CrossEntropy().values(outputs, labels, backend)[0] == pytest.approx(math.log(powers) - 1)
+    # A fifth of the target is spread over all three, 1/15 each.
+    smoothed = math.log(powers) - (0.8 * 1 + (1 + 0 + 2) / 15)
+    assert CrossEntropy(0.2).values(outputs, labels, backend)[0] == pytest.approx(smoothed)
+    assert Penalty().values(outputs, labels, backend)[0] == 1
     rubbish = math.exp(-2) + math.exp(-1) + 1 + math.exp(-2)
     assert MAP(j=2).values(outputs, labels, backend)[0] == pytest.approx(1 + math.log(rubbish))
 
@@ -82,6 +89,15 @@ def test_config_survives_json(loss):
     assert type(twin) is type(loss)
     assert vars(twin) == vars(loss)
     assert twin.config() == loss.config()
+    assert repr(twin) == repr(loss)
+
+
+def test_options_added_later_may_be_absent():
+    """Descriptions from before there were any still mean what they meant."""
+    loss = losses.from_config({"name": "map", "j": 3.0})
+    assert (loss.j, loss.curvature, repr(loss)) == (3.0, "paper", "MAP(j=3.0)")
+    loss = losses.from_config({"name": "cross_entropy"})
+    assert (loss.smoothing, repr(loss)) == (0.0, "CrossEntropy()")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +106,10 @@ def test_config_survives_json(loss):
         *(None, [], "map", {}, {"name": "hinge"}, {"name": ["map"]}, {"name": "map"}),
         *({"name": "map", "j": j} for j in (-1, "-inf", "20", None, math.nan, True, [1])),
         {"name": "map", "j": 1.0, "scale": 1.0},
+        {"name": "map", "curvature": "exact"},
+        *({"name": "map", "j": 1.0, "curvature": c} for c in ("inf", "Exact", None, 1, ["paper"])),
+        *({"name": "cross_entropy", "smoothing": s} for s in (1.0, -0.1, "inf", "0.1", None, True)),
+        {"name": "penalty", "j": 1.0},
         {"name": "cross_entropy", "j": 1.0},
         {"name": "mean_squared_error", "on": 1.0, "off": -1.0},
         {"name": "mean_squared_error", "on": "inf", "off": -1.0, "scale": 0.5},
@@ -103,17 +123,19 @@ def test_from_config_trusts_nothing(config):
 
 
 @pytest.mark.parametrize(
-    ("output", "kind"),
-    [("linear", MeanSquaredError), ("softmax", CrossEntropy), ("rbf", MAP)],
+    ("output", "kinds"),
+    [("linear", [MeanSquaredError]), ("softmax", [CrossEntropy]), ("rbf", [MAP, Penalty])],
 )
-def test_each_goes_with_one_output(output, kind):
+def test_each_goes_with_one_output(output, kinds):
     network = SimpleNamespace(output=output)
-    assert type(losses.default_for(network)) is kind
+    assert type(losses.default_for(network)) is kinds[0]
+    assert [type(loss) for loss in losses.all_for(network).values()] == kinds
+    names = " or ".join(kind.name for kind in kinds)
     for loss in LOSSES:
-        if isinstance(loss, kind):
+        if type(loss) in kinds:
             loss.check(network)
         else:
-            with pytest.raises(ValueError, match=f"loss: expected {kind.name} .*, got {loss.name}"):
+            with pytest.raises(ValueError, match=f"loss: expected {names} for .*, got {loss.name}"):
                 loss.check(network)
 
 
@@ -124,6 +146,6 @@ def test_default_targets_are_where_the_squashing_bends_most():
 
 def test_wrong_labels_are_refused():
     outputs = np.zeros((2, 3))
-    for loss in (CrossEntropy(), MeanSquaredError(), MAP()):
+    for loss in (CrossEntropy(), MeanSquaredError(), MAP(), Penalty()):
         with pytest.raises(ValueError, match="labels: expected labels from 0 to 2, got 3"):
             loss.values(outputs, np.array([0, 3]))

@@ -118,7 +118,8 @@ def test_batch_is_its_images_one_by_one(case, backend, dtype, rng):
         bound = 200 * np.finfo(dtype).eps * max(1.0, float(np.abs(parts).max()))
         assert_within(together[at], right, bound, dtype, result)
     # The images do differ, so that a result that repeats one of them is seen.
-    if case.is_batched(case.results[0]) and case.name != "mean_squared_error_hessian":
+    constant = ("mean_squared_error_hessian", "penalty_loss_hessian")
+    if case.is_batched(case.results[0]) and case.name not in constant:
         assert not np.array_equal(together[0][0], together[0][1])
 
 
@@ -139,7 +140,8 @@ def test_dtypes_agree(case, backend, rng):
         bound = 300 * np.finfo(np.float32).eps * max(1.0, float(np.abs(other).max()))
         assert_within(one, other, bound, np.float32, result)
         # What only picks or adds a few numbers, or is one factor, is exact in float32 as well.
-        if not case.name.startswith(("max_pool2d", "relu")) and result != "hx" and result != "hb":
+        exact = case.name.startswith(("max_pool2d", "relu", "penalty_loss"))
+        if not exact and result != "hx" and result != "hb":
             assert not np.array_equal(other, other.astype(np.float32)), result
 
 
@@ -152,7 +154,9 @@ def test_every_backend_agrees_with_the_reference(case, backend, dtype, rng):
     ):
         bound = 300 * np.finfo(dtype).eps * max(1.0, float(np.abs(right).max()))
         assert_within(one, right, bound, dtype, result)
-        assert np.abs(right).max() > 0.01, f"{result}: nothing to compare"
+        assert case.name == "penalty_loss_hessian" or np.abs(right).max() > 0.01, (
+            f"{result}: nothing to compare"
+        )
 
 
 @every_case

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from helpers import assert_summed, assert_within, curvatures, normal, slopes
@@ -135,6 +137,67 @@ def test_map_loss_through_the_units_never_turns_negative(backend, dtype, rng):
     bound = 100 * np.finfo(dtype).eps * (1 + np.abs(plain).max())
     difference = hx.astype(np.float64) - plain
     assert_within(difference, np.repeat(shares[:, None], 84, axis=1), bound)
+
+
+def map_hessian(y, x, w, j):
+    """The whole Hessian at the outputs, diag(p) - p p^T, between explicit slopes, and 2 sum dy."""
+    hx = np.zeros(x.shape)
+    for n in range(len(x)):
+        terms = [*np.exp(y[n].min() - y[n].astype(np.float64)), math.exp(y[n].min() - j)]
+        *p, rubbish = np.array(terms) / math.fsum(terms)
+        for k in range(x.shape[1]):
+            slopes = [2 * (float(x[n, k]) - float(centre)) for centre in w[:, k]]
+            hx[n, k] = 2 * rubbish + math.fsum(
+                slopes[a] * slopes[b] * ((p[a] if a == b else 0.0) - p[a] * p[b])
+                for a in range(len(w))
+                for b in range(len(w))
+            )
+    return hx
+
+
+@pytest.mark.parametrize("j", [0.0, 20.0, math.inf])
+@given(sizes=st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 7)))
+def test_exact_hessian_of_map_agrees_with_the_definition(sizes, backend, dtype, j):
+    n, n_in, n_out = sizes
+    rng = np.random.default_rng(sizes)
+    x, w = normal(rng, n, n_in, dtype=dtype), normal(rng, n_out, n_in, dtype=dtype)
+    y = ops.rbf(x, w, backend="numpy")
+    # A share is off by what its exponent is off by, and so are the squares of the differences.
+    largest = 2 + 16 * max(np.abs(x).max(initial=0), np.abs(w).max()) ** 2
+    exponents = np.abs(y).max(initial=0) + (0 if j == math.inf else j)
+    bound = (exponents + n_out + 8) * np.finfo(dtype).eps * largest
+    found = ops.map_rbf_hessian(y, x, w, j=j, backend=backend)
+    assert_within(found, map_hessian(y, x, w, j), bound, dtype, "hx")
+
+
+def test_exact_hessian_of_map_against_differences(backend, rng):
+    x, w, labels = normal(rng, 3, 4), normal(rng, 5, 4), np.array([4, 0, 0])
+    for j in (1.0, 5.0, math.inf):
+
+        def error(moved, j=j):
+            penalties = ops.rbf(moved, w, backend="numpy")
+            return float(ops.map_loss(penalties, labels, j=j, reduction="sum", backend="numpy"))
+
+        found = ops.map_rbf_hessian(ops.rbf(x, w), x, w, j=j, backend=backend)
+        # papers, 6.2: within 4e-7; here differences of the fourth order.
+        assert_within(found, curvatures(error, x), 2e-7)
+        paper, _ = ops.rbf_hessian(
+            ops.map_loss_hessian(ops.rbf(x, w), labels, j=j, reduction="sum"),
+            *(x, w, ops.map_loss_backward(ops.rbf(x, w), labels, j=j, reduction="sum")),
+        )
+        assert np.abs(found - paper).max() > 0.01
+
+
+def test_exact_hessian_of_map_is_never_negative(backend, dtype, rng):
+    """Where all centres are the same, far away, a mean of squares less the square of the mean would
+    be, by rounding."""
+    x, w = 3 * normal(rng, 200, 9, dtype=dtype), normal(rng, 10, 9, dtype=dtype)
+    for centres in (w, np.repeat(w[:1] + dtype.type(100), 10, axis=0)):
+        y = ops.rbf(x, centres, backend=backend)
+        for j in (0.0, float(y.mean()), math.inf):
+            found = ops.map_rbf_hessian(y, x, centres, j=j, backend=backend)
+            assert (found >= 0).all()
+            assert centres is not w or found.max() > 0.1
 
 
 @pytest.mark.parametrize("sizes", [(5, 84, 10), (3, 37, 17)])

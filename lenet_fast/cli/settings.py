@@ -88,14 +88,15 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
         initialiser=options["initialiser"],
         seed=options["seed"],
     )
-    loss = losses.default_for(net)
+    fitting = losses.all_for(net)
     if options["loss"] is None:
-        options["loss"] = loss.name
-    elif options["loss"] != loss.name:
+        options["loss"] = losses.default_for(net).name
+    elif options["loss"] not in fitting:
         raise click.UsageError(
-            f"--loss: expected {loss.name} with --output {net.output}, got {options['loss']}"
+            f"--loss: expected {' or '.join(fitting)} with --output {net.output}, got "
+            f"{options['loss']}"
         )
-    return net, loss
+    return net, fitting[options["loss"]]
 
 
 def schedule(options: dict[str, Any]) -> Schedule:

@@ -107,9 +107,9 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option(
     "--loss",
-    type=click.Choice(("map", "cross_entropy", "mean_squared_error")),
-    help="Each goes with one output.  [default: rbf map, softmax cross_entropy, linear "
-    "mean_squared_error]",
+    type=click.Choice(("map", "penalty", "cross_entropy", "mean_squared_error")),
+    help="Each goes with one output, penalty with rbf: the distance to the right digit alone.  "
+    "[default: rbf map, softmax cross_entropy, linear mean_squared_error]",
 )
 @click.option(
     "--activation",

@@ -338,13 +338,15 @@ def update_numbers(rule: Rule, rate: float) -> Array:
 
 
 def loss_options(loss: Loss) -> Array:
-    """Return a loss as numbers: its kind, the floor of its exponents, scale and targets."""
+    """Return a loss as numbers, in the order of ``struct LossOptions``."""
     if type(loss) is losses.CrossEntropy:
-        return np.array([0, -math.inf, 0, 0, 0])
+        return np.array([0, -math.inf, 0, 0, 0, loss.smoothing, 0])
     if type(loss) is losses.MeanSquaredError:
-        return np.array([1, 0, loss.scale, loss.on, loss.off])
+        return np.array([1, 0, loss.scale, loss.on, loss.off, 0, 0])
     if type(loss) is losses.MAP:
-        return np.array([2, -loss.j, 0, 0, 0])
+        return np.array([2, -loss.j, 0, 0, 0, 0, loss.curvature == "exact"])
+    if type(loss) is losses.Penalty:
+        return np.array([3, 0, 0, 0, 0, 0, 0], np.float64)
     raise plan.Unsupported(f"loss: only engine='layers' knows {type(loss).__name__}")
 
 

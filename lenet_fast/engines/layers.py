@@ -18,7 +18,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
 from lenet_fast.engines.interface import Optimiser, Totals
-from lenet_fast.losses import Loss
+from lenet_fast.layers import RBF, Gradients
+from lenet_fast.losses import MAP, Loss
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool, alone_with_blas, resolve, with_one_blas_thread
 
@@ -212,13 +213,24 @@ class LayersEngine:
         sums: dict[str, Array] = {}
         for i in reversed(range(self._first, len(self.network.layers))):
             layer, x = self.network.layers[i], passed.pop()
-            hy, diagonal = layer.hessian(hy, dy, x, y, self.backend, i > self._first)
+            hy, diagonal = self._hessian_of(i, hy, dy, x, y)
             # The gradient goes along as far down as a layer's own curvature asks for it.
             below = i > max(self._first, self._lowest_curved)
             dy = layer.backward(dy, x, y, self.backend)[0] if below else None
             sums |= {f"{layer.name}.{name}": array for name, array in diagonal.items()}
             y = x
         return sums
+
+    def _hessian_of(
+        self, i: int, hy: Array, dy: Array | None, x: Array, y: Array
+    ) -> tuple[Array | None, Gradients]:
+        """Pass the diagonal of the Hessian back through a layer."""
+        layer, loss = self.network.layers[i], self.loss
+        is_last = i == len(self.network.layers) - 1
+        if is_last and isinstance(loss, MAP) and loss.curvature == "exact":
+            assert isinstance(layer, RBF)  # the loss goes with no other
+            return layer.map_hessian(x, y, loss.j, self.backend), {}
+        return layer.hessian(hy, dy, x, y, self.backend, i > self._first)
 
 
 def _add(sums: dict[str, Array], parts: dict[str, Array]) -> None:

@@ -166,3 +166,8 @@ class RBF(_Full):
         """Pass the diagonal of the Hessian back; with `dy`, the curvature of the units is kept."""
         operation = functools.partial(ops.rbf_hessian, dy=dy)
         return self._back(operation, hy, x, y, backend, input_hessian)
+
+    def map_hessian(self, x: Array, y: Array, j: float, backend: str | None = None) -> Array:
+        """Return the exact diagonal of the MAP criterion's Hessian at the inputs."""
+        hx = ops.map_rbf_hessian(y, _flat(x), self.parameters["w"], j=j, backend=backend)
+        return hx.reshape(x.shape)

@@ -40,6 +40,9 @@ from lenet_fast.ops._losses import (
     mean_squared_error,
     mean_squared_error_backward,
     mean_squared_error_hessian,
+    penalty_loss,
+    penalty_loss_backward,
+    penalty_loss_hessian,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
     softmax_cross_entropy_hessian,
@@ -52,7 +55,7 @@ from lenet_fast.ops._pool2d import (
     max_pool2d_backward,
     max_pool2d_hessian,
 )
-from lenet_fast.ops._rbf import rbf, rbf_backward, rbf_hessian
+from lenet_fast.ops._rbf import map_rbf_hessian, rbf, rbf_backward, rbf_hessian
 from lenet_fast.ops._subsample2d import (
     subsample2d,
     subsample2d_backward,
@@ -72,12 +75,16 @@ __all__ = [
     "map_loss",
     "map_loss_backward",
     "map_loss_hessian",
+    "map_rbf_hessian",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_hessian",
     "mean_squared_error",
     "mean_squared_error_backward",
     "mean_squared_error_hessian",
+    "penalty_loss",
+    "penalty_loss_backward",
+    "penalty_loss_hessian",
     "rbf",
     "rbf_backward",
     "rbf_hessian",

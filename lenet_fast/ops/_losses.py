@@ -68,6 +68,7 @@ _ANSWERS = {
     "softmax_cross_entropy": "labels",
     "mean_squared_error": "targets",
     "map_loss": "labels",
+    "penalty_loss": "labels",
 }
 
 
@@ -85,11 +86,14 @@ def _numbers(outputs: Array, option: object, name: str) -> tuple[float, ...]:
     if name == "mean_squared_error":
         return (checks.real("scale", option, outputs.dtype),)
     if name == "map_loss":
-        return (_rubbish(option, outputs.dtype),)
+        return (rubbish(option, outputs.dtype),)
+    if name == "softmax_cross_entropy":
+        return (checks.below_one("smoothing", option, outputs.dtype),)
     return ()
 
 
-def _rubbish(j: object, dtype: np.dtype[Any]) -> float:
+def rubbish(j: object, dtype: np.dtype[Any]) -> float:
+    """Return the penalty of the rubbish class, as a kernel takes it: from 0 to infinity."""
     if isinstance(j, float | np.floating) and float(j) > checks.largest(dtype):
         return math.inf  # e^-j is 0 either way
     value = checks.real("j", j, dtype)
@@ -102,6 +106,7 @@ def softmax_cross_entropy(
     x: Array,
     labels: Array,
     *,
+    smoothing: float = 0.0,
     reduction: str = "mean",
     backend: str | None = None,
     out: Array | None = None,
@@ -114,6 +119,9 @@ def softmax_cross_entropy(
         Outputs before the softmax, float32 or float64.
     labels : integer ndarray (n,)
         Classes, 0 to k - 1.
+    smoothing : float
+        Share s of label smoothing, from 0 to below 1: the target t is 1 - s for the right class,
+        and s / k more for each class, the right one included.
     reduction : {"mean", "sum", "none"}
         Over the batch; the mean of an empty one is 0.
     backend, out
@@ -122,12 +130,17 @@ def softmax_cross_entropy(
     Returns
     -------
     float, or ndarray (n,) with ``reduction="none"``
-        ``log sum_i exp(x_i) - x_label``, in nats.
+        ``log sum_i exp(x_i) - sum_i t_i x_i``, in nats: ``- x_label`` without smoothing.
 
     Raises
     ------
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    Label smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture for computer
+    vision", section 7; PyTorch's ``label_smoothing``. The loss of a perfect answer is not 0 then.
 
     Examples
     --------
@@ -136,13 +149,14 @@ def softmax_cross_entropy(
     >>> round(ops.softmax_cross_entropy(np.zeros((1, 10)), np.array([3])), 4)
     2.3026
     """
-    return _value(x, labels, None, "softmax_cross_entropy", reduction, backend, out)
+    return _value(x, labels, smoothing, "softmax_cross_entropy", reduction, backend, out)
 
 
 def softmax_cross_entropy_backward(
     x: Array,
     labels: Array,
     *,
+    smoothing: float = 0.0,
     reduction: str = "mean",
     backend: str | None = None,
     out: Array | None = None,
@@ -154,16 +168,17 @@ def softmax_cross_entropy_backward(
     Returns
     -------
     dx : ndarray (n, k)
-        ``p - [label]``, p the softmax; divided by n for the mean.
+        ``p - t``, p the softmax, t the targets; divided by n for the mean.
     """
     name = "softmax_cross_entropy"
-    return _derivative(x, labels, None, name, "backward", reduction, backend, out)
+    return _derivative(x, labels, smoothing, name, "backward", reduction, backend, out)
 
 
 def softmax_cross_entropy_hessian(
     x: Array,
     labels: Array,
     *,
+    smoothing: float = 0.0,
     reduction: str = "mean",
     backend: str | None = None,
     out: Array | None = None,
@@ -175,9 +190,10 @@ def softmax_cross_entropy_hessian(
     Returns
     -------
     hx : ndarray (n, k)
-        ``p (1 - p)``, exact; divided by n for the mean.
+        ``p (1 - p)``, exact, whatever the targets; divided by n for the mean.
     """
-    return _derivative(x, labels, None, "softmax_cross_entropy", "hessian", reduction, backend, out)
+    name = "softmax_cross_entropy"
+    return _derivative(x, labels, smoothing, name, "hessian", reduction, backend, out)
 
 
 def mean_squared_error(
@@ -354,3 +370,89 @@ def map_loss_hessian(
         ``p_i (1 - p_i)``, exact; divided by n for the mean.
     """
     return _derivative(x, labels, j, "map_loss", "hessian", reduction, backend, out)
+
+
+def penalty_loss(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> float | Array:
+    """Return the plain criterion of 1998: the penalty of the right class.
+
+    Parameters
+    ----------
+    x : ndarray (n, k)
+        Penalties y_i, such as the squared distances of :func:`lenet_fast.ops.rbf`.
+    labels : integer ndarray (n,)
+        Classes D, 0 to k - 1.
+    reduction : {"mean", "sum", "none"}
+        Over the batch; the mean of an empty one is 0.
+    backend, out
+        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
+
+    Returns
+    -------
+    float, or ndarray (n,) with ``reduction="none"``
+        ``y_D``.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    LeCun et al. 1998, eq. 8. Nothing pushes the wrong classes away: see :func:`map_loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.penalty_loss(np.array([[0.5, 12.0], [3.0, 1.0]]), np.array([0, 1]))
+    0.75
+    """
+    return _value(x, labels, None, "penalty_loss", reduction, backend, out)
+
+
+def penalty_loss_backward(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`penalty_loss`.
+
+    Parameters and errors are those of :func:`penalty_loss`, but `reduction` is not "none".
+
+    Returns
+    -------
+    dx : ndarray (n, k)
+        ``[i = D]``; divided by n for the mean.
+    """
+    return _derivative(x, labels, None, "penalty_loss", "backward", reduction, backend, out)
+
+
+def penalty_loss_hessian(
+    x: Array,
+    labels: Array,
+    *,
+    reduction: str = "mean",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the diagonal of the Hessian of :func:`penalty_loss`.
+
+    Parameters and errors are those of :func:`penalty_loss`, but `reduction` is not "none".
+
+    Returns
+    -------
+    hx : ndarray (n, k)
+        Zeros: the loss is linear. What curvature there is below comes from the RBF units, for
+        which :func:`lenet_fast.ops.rbf_hessian` needs the gradient.
+    """
+    return _derivative(x, labels, None, "penalty_loss", "hessian", reduction, backend, out)

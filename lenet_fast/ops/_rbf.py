@@ -6,6 +6,7 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
+from lenet_fast.ops._losses import rubbish
 
 
 def _plan(x: object, w: object) -> tuple[Array, Array]:
@@ -153,3 +154,58 @@ def rbf_hessian(
     assert hx is not None and hw is not None
     run(second, first, images, centres, hx, hw)
     return hx, hw
+
+
+def map_rbf_hessian(
+    y: Array,
+    x: Array,
+    w: Array,
+    *,
+    j: float,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the Hessian's diagonal of :func:`lenet_fast.ops.map_loss` at the inputs of RBF units.
+
+    It is exact: :func:`rbf_hessian`, which passes on the diagonal at the outputs, drops what two
+    outputs have in common.
+
+    Parameters
+    ----------
+    y : ndarray (n, n_out)
+        What :func:`rbf` made of `x`.
+    x, w
+        As for :func:`rbf`.
+    j : float
+        As for :func:`lenet_fast.ops.map_loss`.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    hx : ndarray (n, n_in)
+        ``2 (1 - sum p_i) + 4 [sum p_i d_i^2 - (sum p_i d_i)^2]`` with ``d_i = x_j - w_ij`` and
+        ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``, whatever the labels; each image's own, and
+        never negative.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[0.0]]), np.array([[1.0], [-1.0]])
+    >>> ops.map_rbf_hessian(ops.rbf(x, w), x, w, j=np.inf)
+    array([[4.]])
+    """
+    images, centres = _plan(x, w)
+    penalties = checks.incoming("y", y, (images.shape[0], centres.shape[0]), images)
+    number = rubbish(j, images.dtype)
+    run = backends.get(backend).map_rbf_hessian
+    inputs: list[tuple[str, object]] = [("y", y), ("x", x), ("w", w)]
+    hx = checks.output("out", out, images.shape, images.dtype, inputs)
+    run(penalties, images, centres, hx, number)
+    return hx

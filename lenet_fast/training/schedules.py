@@ -13,7 +13,12 @@ LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) *
 """The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 and their per-weight
 scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
 
-DEFAULT_RATES = {"map": 0.0007, "cross_entropy": 0.01, "mean_squared_error": 0.0025}
+DEFAULT_RATES = {
+    "map": 0.0007,
+    "penalty": 0.0007,
+    "cross_entropy": 0.01,
+    "mean_squared_error": 0.0025,
+}
 """By loss, first rates that train LeNet-5 well on MNIST with batch size 32 and momentum 0.9."""
 
 DEFAULT_BATCH_SIZE = 32

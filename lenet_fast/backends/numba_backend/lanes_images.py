@@ -17,6 +17,8 @@ from lenet_fast.backends.numba_backend.lanes import (
 )
 from lenet_fast.backends.numba_backend.lanes_dense import rbf_back_rows, rbf_hessian_rows
 from lenet_fast.backends.numba_backend.lanes_losses import (
+    EXACT,
+    FLOOR,
     loss_gradient,
     loss_hessian,
     loss_value,
@@ -45,6 +47,7 @@ from lenet_fast.backends.numba_backend.lanes_plan import (
     numbers_of,
 )
 from lenet_fast.backends.numba_backend.lanes_products import transposed
+from lenet_fast.backends.numba_backend.losses import _map_rbf_hessian
 
 
 @part
@@ -150,10 +153,24 @@ def _score(run, rows, full, first, images, back, hessian, totals):
     if back and last[KIND] == DISTANCES and last[PASSES]:
         x, w = rows[3 * size :], run.parameters[last[W] :]
         dy, dx = rows[size:], x[full * n_in :]
-        if hessian:
+        if hessian and run.loss[EXACT]:
+            _map_rbf_hessian_rows(run, rows, x, images, rows[2 * size :], dx)
+            dx[images * n_in : full * n_in] = 0
+        elif hessian:
             rbf_hessian_rows(rows[2 * size :], dy, x, w, full, k, n_in, dx)
         else:
             rbf_back_rows(dy, x, w, full, k, n_in, dx)
+
+
+@part
+def _map_rbf_hessian_rows(run, y, x, images, p, hx):
+    """Set hx, image by image; p is scratch."""
+    last = run.steps[len(run.steps) - 1]
+    k, n_in, at = last[C_OUT], inputs_of(last), last[W]
+    w = run.parameters[at : at + k * n_in].reshape(k, n_in)
+    for i in range(images):
+        one = slice(i * n_in, (i + 1) * n_in)
+        _map_rbf_hessian(y[i * k : (i + 1) * k], x[one], w, run.loss[FLOOR], p[:k], hx[one])
 
 
 @part

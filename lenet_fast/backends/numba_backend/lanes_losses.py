@@ -6,11 +6,17 @@ The twin of what kernels/losses.pyx has for the lane engine.
 from __future__ import annotations
 
 from lenet_fast.backends.numba_backend.jit import part
-from lenet_fast.backends.numba_backend.losses import _shares
+from lenet_fast.backends.numba_backend.losses import _gradient, _loss, _shares
 
-CROSS_ENTROPY, SQUARED_ERROR, MAP = range(3)
-# What `loss` holds: its kind, the floor of the exponents, scale and targets of the squared error.
-KIND, FLOOR, SCALE, ON, OFF = range(5)
+CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY = range(4)
+# What `loss` holds: its kind, the floor of the exponents, scale and targets of the squared error,
+# the smoothing of the cross-entropy, whether the Hessian is taken at the inputs of the RBF layer.
+KIND, FLOOR, SCALE, ON, OFF, SMOOTHING, EXACT = range(7)
+
+
+@part
+def _sign(loss):
+    return -1.0 if loss[KIND] == MAP else 1.0
 
 
 @part
@@ -21,43 +27,41 @@ def _difference(loss, x, label, i):
 
 @part
 def loss_value(loss, x, label, p):
-    """Return log Z - sign x_label, or scale * sum of (x - t)^2; p is scratch."""
+    """Return log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label; p is scratch."""
     real = x.dtype.type
+    if loss[KIND] == PENALTY:
+        return x[label]
     if loss[KIND] == SQUARED_ERROR:
         total = real(0)
         for i in range(x.size):
             difference = _difference(loss, x, label, i)
             total += difference * difference
         return real(loss[SCALE]) * total
-    sign = real(-1 if loss[KIND] == MAP else 1)
-    top, rest = _shares(x, sign, real(loss[FLOOR]), p)
-    # Both may be in the hundreds: they cancel before the small rest joins.
-    return (top - sign * x[label]) + rest
+    return _loss(x, label, p, _sign(loss), loss[FLOOR], loss[SMOOTHING])
 
 
 @part
 def loss_gradient(loss, x, label, dx):
-    """Set dx to sign (p - [label]), or 2 scale (x - t)."""
+    """Set dx to sign (p - t), or 2 scale (x - t), or [label]."""
     real = x.dtype.type
     if loss[KIND] == SQUARED_ERROR:
         for i in range(x.size):
             dx[i] = real(2 * loss[SCALE]) * _difference(loss, x, label, i)
-        return
-    sign = real(-1 if loss[KIND] == MAP else 1)
-    _shares(x, sign, real(loss[FLOOR]), dx)
-    dx[label] -= real(1)
-    for i in range(x.size):
-        dx[i] *= sign
+    elif loss[KIND] == PENALTY:
+        dx[:] = real(0)
+        dx[label] = real(1)
+    else:
+        _gradient(x, label, dx, _sign(loss), loss[FLOOR], loss[SMOOTHING])
 
 
 @part
 def loss_hessian(loss, x, hx):
-    """Set hx to p (1 - p), or 2 scale."""
+    """Set hx to p (1 - p), or 2 scale, or 0."""
     real = x.dtype.type
-    if loss[KIND] == SQUARED_ERROR:
-        hx[:] = real(2 * loss[SCALE])
+    if loss[KIND] in (SQUARED_ERROR, PENALTY):
+        hx[:] = real(2 * loss[SCALE])  # 0 of a penalty, which is linear
         return
-    _shares(x, real(-1 if loss[KIND] == MAP else 1), real(loss[FLOOR]), hx)
+    _shares(x, real(_sign(loss)), real(loss[FLOOR]), hx)
     for i in range(x.size):
         hx[i] *= real(1) - hx[i]
 

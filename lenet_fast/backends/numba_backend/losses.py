@@ -30,25 +30,42 @@ def _shares(x, sign, floor, p):
 
 
 @kernel
-def _losses(x, labels, losses, sign, floor):
-    """Set losses = log Z - sign x_label."""
+def _loss(x, label, p, sign, floor, smoothing):
+    """Return log Z - sum of t sign x; p is scratch."""
     real = x.dtype.type
-    p = np.empty(x.shape[1], x.dtype)
-    for n in range(x.shape[0]):
-        top, rest = _shares(x[n], real(sign), real(floor), p)
-        # Both may be in the hundreds: they cancel before the small rest joins.
-        losses[n] = (top - real(sign) * x[n, labels[n]]) + rest
+    top, rest = _shares(x, real(sign), real(floor), p)
+    # Both may be in the hundreds: they cancel before the small rest joins.
+    missed = top - real(sign) * x[label]
+    if smoothing > 0:
+        total = real(0)
+        for i in range(x.size):
+            total += top - real(sign) * x[i]
+        missed = real(1 - smoothing) * missed + real(smoothing / x.size) * total
+    return missed + rest
 
 
 @kernel
-def _gradients(x, labels, dx, sign, floor):
-    """Set dx = sign (p - [label])."""
+def _gradient(x, label, dx, sign, floor, smoothing):
+    """Set dx = sign (p - t)."""
     real = x.dtype.type
+    each = real(smoothing / x.size)
+    _shares(x, real(sign), real(floor), dx)
+    dx[label] -= real(1 - smoothing)
+    for i in range(x.size):
+        dx[i] = real(sign) * (dx[i] - each)
+
+
+@kernel
+def _losses(x, labels, losses, sign, floor, smoothing):
+    p = np.empty(x.shape[1], x.dtype)
     for n in range(x.shape[0]):
-        _shares(x[n], real(sign), real(floor), dx[n])
-        dx[n, labels[n]] -= real(1)
-        for i in range(x.shape[1]):
-            dx[n, i] *= real(sign)
+        losses[n] = _loss(x[n], labels[n], p, sign, floor, smoothing)
+
+
+@kernel
+def _gradients(x, labels, dx, sign, floor, smoothing):
+    for n in range(x.shape[0]):
+        _gradient(x[n], labels[n], dx[n], sign, floor, smoothing)
 
 
 @kernel
@@ -62,20 +79,20 @@ def _hessians(x, hx, sign, floor):
 
 
 @kernel
-def softmax_cross_entropy(x, labels, losses):
-    """Set losses = log sum exp(x) - x[label]."""
-    _losses(x, labels, losses, 1.0, -np.inf)
+def softmax_cross_entropy(x, labels, losses, smoothing):
+    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
+    _losses(x, labels, losses, 1.0, -np.inf, smoothing)
 
 
 @kernel
-def softmax_cross_entropy_backward(x, labels, dx):
-    """Set dx = p - [label]."""
-    _gradients(x, labels, dx, 1.0, -np.inf)
+def softmax_cross_entropy_backward(x, labels, dx, smoothing):
+    """Set dx = p - t."""
+    _gradients(x, labels, dx, 1.0, -np.inf, smoothing)
 
 
 @kernel
-def softmax_cross_entropy_hessian(x, labels, hx):
-    """Set hx = p (1 - p)."""
+def softmax_cross_entropy_hessian(x, labels, hx, smoothing):
+    """Set hx = p (1 - p), whatever the targets."""
     _hessians(x, hx, 1.0, -np.inf)
 
 
@@ -109,16 +126,67 @@ def mean_squared_error_hessian(x, targets, hx, scale):
 @kernel
 def map_loss(x, labels, losses, j):
     """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
-    _losses(x, labels, losses, -1.0, -j)
+    _losses(x, labels, losses, -1.0, -j, 0.0)
 
 
 @kernel
 def map_loss_backward(x, labels, dx, j):
     """Set dx_i = [i = D] - p_i."""
-    _gradients(x, labels, dx, -1.0, -j)
+    _gradients(x, labels, dx, -1.0, -j, 0.0)
 
 
 @kernel
 def map_loss_hessian(x, labels, hx, j):
     """Set hx_i = p_i (1 - p_i)."""
     _hessians(x, hx, -1.0, -j)
+
+
+@kernel
+def _map_rbf_hessian(y, x, w, floor, p, hx):
+    """Set hx of one image: 2 r + 4 times the variance of x_j - w_ij by the shares p_i, to which
+    that of the rubbish class, r, adds a difference of 0; p is scratch.
+
+    As sums of squares the terms cannot turn negative.
+    """
+    real = x.dtype.type
+    two, four = real(2), real(4)
+    top, rest = _shares(y, real(-1), real(floor), p)
+    rubbish = math.exp((real(floor) - top) - rest)
+    for j in range(x.size):
+        mean = real(0)
+        for i in range(y.size):
+            mean += p[i] * (x[j] - w[i, j])
+        variance = rubbish * mean * mean
+        for i in range(y.size):
+            difference = (x[j] - w[i, j]) - mean
+            variance += p[i] * difference * difference
+        hx[j] = two * rubbish + four * variance
+
+
+@kernel
+def map_rbf_hessian(y, x, w, hx, j):
+    """Set hx_j = 2 r + 4 [sum p_i d_ij^2 - (sum p_i d_ij)^2], d_ij = x_j - w_ij, r = 1 - sum p."""
+    p = np.empty(y.shape[1], y.dtype)
+    for n in range(x.shape[0]):
+        _map_rbf_hessian(y[n], x[n], w, -j, p, hx[n])
+
+
+@kernel
+def penalty_loss(x, labels, losses):
+    """Set losses = y_D; x holds the penalties y."""
+    for n in range(x.shape[0]):
+        losses[n] = x[n, labels[n]]
+
+
+@kernel
+def penalty_loss_backward(x, labels, dx):
+    """Set dx_i = [i = D]."""
+    dx[:] = 0
+    for n in range(x.shape[0]):
+        dx[n, labels[n]] = 1
+
+
+@kernel
+def penalty_loss_hessian(x, labels, hx):
+    """Set hx = 0."""
+    hx[:] = 0
