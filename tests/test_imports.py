@@ -28,7 +28,7 @@ STOREYS = (
     {"network", "models", "initialisers", "engines"},
     {"files", "data", "training"},
     {"plots"},
-    {"bench"},
+    {"bench", "reproduce"},
     {"cli", "__main__", "sklearn", "torch", "onnx", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]

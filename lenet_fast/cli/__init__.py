@@ -25,6 +25,7 @@ from lenet_fast.cli.evaluate import evaluate
 from lenet_fast.cli.info import info
 from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
+from lenet_fast.cli.reproduce import reproduce
 from lenet_fast.cli.train import train
 
 TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
@@ -46,7 +47,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, plot, info, data, bench):
+for command in (train, evaluate, predict, reproduce, plot, info, data, bench):
     group.add_command(command)
 
 

@@ -1,0 +1,168 @@
+"""``lenet-fast reproduce``: train what the papers report, and write a report."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lenet_fast.cli import common
+
+if TYPE_CHECKING:
+    from lenet_fast.reproduce.results import Result
+    from lenet_fast.reproduce.runner import Job
+
+OUT = Path("runs", "reproduce")
+SEEDS = 5
+FEW_SEEDS = 2
+"""Of the sweep over j."""
+
+NAMES = {
+    "1989": "the network of 1989, with A. Karpathy's settings",
+    "lenet1": "LeNet-1, of 1990",
+    "lenet4": "LeNet-4",
+    "boosted-lenet4": "three of them, boosted",
+    "lenet5": "LeNet-5: RBF, MAP criterion, SDLM",
+    "lenet5-distorted": "the same with distortions",
+    "seed0": "softmax outputs, 7 epochs",
+    "seed1": "average pooling, batches of 256; without pooling",
+    "seed2": "the network of 1989 with sigmoid outputs",
+    "seed3": "LeNet-5 with plain gradients, 50 epochs",
+    "best": "LeNet-5 for accuracy, in a minute",
+    "j": "a sweep over the constant j of the MAP criterion",
+    "outputs": "RBF, softmax and plain dense outputs",
+}
+"""Those of :data:`lenet_fast.reproduce.catalogue.RECIPES`, which would make ``--help`` slow."""
+
+
+@click.command(
+    epilog="\b\nNames:\n"
+    + "\n".join(f"  {name:<18}{what}" for name, what in NAMES.items())
+    + "\n  all               all of them: most of an hour on two cores\n\n"
+    + common.example(
+        "lenet-fast reproduce lenet5 --quick", "lenet-fast reproduce all --out runs/reproduce"
+    )
+)
+@click.argument(
+    "names", nargs=-1, required=True, type=click.Choice((*NAMES, "all")), metavar="NAME..."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    default=SEEDS,
+    show_default=True,
+    help=f"Runs of each recipe; of the sweep {FEW_SEEDS} at most.",
+)
+@click.option("--quick", is_flag=True, help="One seed.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Runs at once, each on one thread.  [default: one a physical core]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    default=OUT,
+    show_default=True,
+    help="Folder for runs and report. Runs that are there are not computed again.",
+)
+@common.data_options
+def reproduce(
+    names: tuple[str, ...], seeds: int, quick: bool, jobs: int | None, **options: Any
+) -> None:
+    """Train the networks of the papers as their sources say, and write a report.
+
+    The report has our errors beside the source's, with the spread over seeds, and says what the
+    source leaves open. After Ctrl-C the same command goes on with the runs that are missing.
+    """
+    from lenet_fast import plots, threads
+    from lenet_fast.reproduce import report, runner
+
+    plots.check_out(options["out"] / "picture.png")  # matplotlib first: the runs take a while
+    wanted = report.recipes_of(names)
+    splits = common.load_data(options["dataset"], options["folder"])
+    if quick:
+        seeds = 1
+    todo = list(
+        dict.fromkeys(
+            runner.Job(recipe, seed)
+            for name, recipes in wanted
+            for recipe in recipes
+            for seed in range(min(seeds, FEW_SEEDS) if name == "j" else seeds)
+        )
+    )
+    cores = threads.default_threads()
+    out = options["out"]
+    common.line("data", splits.source)
+    common.line("runs", f"{len(todo)} in {out}", f"{jobs or cores} at once")
+    again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
+    try:
+        with _bars() as (moved, ended):
+            found = runner.run_all(
+                todo,
+                splits,
+                out,
+                at_once=jobs or cores,
+                threads=cores,
+                report=moved,
+                finished=ended,
+            )
+    except KeyboardInterrupt:
+        common.say(f"\nStopped. To go on:\n  {common.command_line(*again, '--out', out)}")
+        raise click.exceptions.Exit(common.STOPPED) from None
+    sections = report.sections(wanted, {(each.recipe, each.seed): each for each in found})
+    path = report.write(sections, splits, out, f"lenet-fast {' '.join(map(str, again))}")
+    click.echo(f"\n{report.table(sections)}\n")
+    common.line("report", path)
+    if splits.notice:
+        common.notice(splits.notice)
+    if any(each.failed for each in found):
+        raise click.ClickException("some runs have failed; the report says which, and why")
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
+    """Show a bar for each run in work, at a terminal, and a line for each that has ended."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskID,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    tasks: dict[Job, TaskID] = {}
+    lock = threading.Lock()
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+
+        def moved(job: Job, done: float) -> None:
+            with lock:
+                if job not in tasks:
+                    tasks[job] = bar.add_task(job.name, total=1.0)
+                bar.update(tasks[job], completed=done)
+
+        def ended(job: Job, result: Result) -> None:
+            with lock:
+                if job in tasks:
+                    bar.remove_task(tasks.pop(job))
+            what = f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
+            console.print(f"{job.name:<32} {result.failed or what}", highlight=False, markup=False)
+
+        yield moved, ended

@@ -1,0 +1,1 @@
+"""The networks of the papers and of other reproductions, trained as their sources say."""

@@ -1,0 +1,369 @@
+"""A report of runs: Markdown, a table as CSV, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lenet_fast import engines, files
+from lenet_fast.checks import Array
+from lenet_fast.connections import LENET5_C3
+from lenet_fast.data import Splits
+from lenet_fast.reproduce.catalogue import RECIPES
+from lenet_fast.reproduce.recipes import Recipe, validation
+from lenet_fast.reproduce.results import Result
+from lenet_fast.training.batches import shuffled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+REPORT, TABLE = "report.md", "results.csv"
+
+PAPERS_RATES = (7e-5, 0.016)
+"""The least and the greatest rate of a weight in the first pass, in LeCun et al. 1998."""
+
+
+_HOW_JUDGED = (
+    "Errors are those of the network at the end of the last epoch, on all test images unless a row "
+    'says otherwise. Rows marked "validation" are trained on the first five sixths of the training '
+    "set and judged by the last: what the sources leave open was chosen there, and the test set "
+    "chose nothing. Deviations are standard deviations over seeds; on 10,000 images an error of "
+    "1 % has one of 0.1 from chance alone. Runs take one thread unless a row says otherwise, and "
+    "several went on at once."
+)
+
+_COLUMNS = (
+    *("name", "recipe", "seed", "judged_by", "test_errors", "test_images", "train_errors"),
+    *("train_images", "seconds", "threads", "failed"),
+)
+"""Of the table, from left to right."""
+
+
+class Section(NamedTuple):
+    """What a name of the command stands for: recipes, each with its results by seed."""
+
+    name: str
+    parts: list[tuple[Recipe, list[Result]]]
+
+
+class Figures(NamedTuple):
+    """What several seeds came to, in per cent and seconds; NaN where none has a figure."""
+
+    mean: float
+    spread: float  # standard deviation
+    least: float
+    greatest: float
+    train: float
+    seconds: float
+    seeds: int
+
+
+def figures(found: Sequence[Result]) -> Figures:
+    """Return the figures of a recipe's results; those that failed have none."""
+    whole = [each for each in found if not each.failed]
+    if not whole:
+        return Figures(*(math.nan,) * 6, seeds=0)
+    test = [each.test_rate for each in whole]
+    return Figures(
+        statistics.fmean(test),
+        statistics.stdev(test) if len(test) > 1 else math.nan,
+        min(test),
+        max(test),
+        statistics.fmean(each.train_rate for each in whole),
+        statistics.median(each.seconds for each in whole),
+        len(whole),
+    )
+
+
+def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) -> Path:
+    """Write the report, its table and its pictures into a folder; return the report's path.
+
+    Parameters
+    ----------
+    sections : sequence of Section
+        At least one result each.
+    splits : Splits
+        What was learned from, for the pictures.
+    out : Path
+    command : str
+        What to type to get it all again.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    """
+    made = _pictures(sections, splits)
+    text = markdown(sections, command, list(made))
+    out.mkdir(parents=True, exist_ok=True)
+    from lenet_fast import plots
+
+    for name, picture in made.items():
+        plots.save(picture, out / f"{name}.png")
+    files.write_atomic(out / TABLE, _csv(sections).encode())
+    files.write_atomic(out / REPORT, text.encode())
+    return out / REPORT
+
+
+def table(sections: Sequence[Section]) -> str:
+    """Return the figures of all recipes as a Markdown table."""
+    lines = [
+        (
+            "| run | what | source says, test error % | ours: mean ± deviation (least to greatest) "
+            "| training error % | seeds | seconds a run |"
+        ),
+        "|---|---|---|---|---:|---:|---:|",
+    ]
+    seen = set()
+    for section in sections:
+        for recipe, found in section.parts:
+            if recipe.name in seen:
+                continue
+            seen.add(recipe.name)
+            numbers = figures(found)
+            where = ", validation" if recipe.validated else ""
+            threads = "" if found[0].threads == 1 else f" ({found[0].threads} threads)"
+            lines.append(
+                f"| {recipe.name} | {recipe.title}{where} | {recipe.published} | {_error(numbers)} "
+                f"| {_number(numbers.train)} | {numbers.seeds} | {_number(numbers.seconds, 0)}"
+                f"{threads} |"
+            )
+    return "\n".join(lines)
+
+
+def markdown(sections: Sequence[Section], command: str, pictures: Sequence[str]) -> str:
+    """Return the report; `pictures` are the names of those that lie beside it."""
+    parts = [
+        "# The papers, run as written",
+        f"Made by `{command}`, with {_code(sections)}. {_HOW_JUDGED}",
+        table(sections),
+    ]
+    for section in sections:
+        parts += _section(section, pictures)
+    if "data-samples" in pictures:
+        parts += ["## The data", _image("data-samples"), _image("data-classes")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, pictures: Sequence[str]) -> list[str]:
+    title = section.parts[0][0].title
+    heading = {"j": "The constant j of the MAP criterion", "outputs": "Three kinds of outputs"}
+    parts = [f"## {section.name}: {heading.get(section.name, title)}"]
+    for recipe, found in section.parts:
+        if section.name not in heading:
+            counts = recipe.network(0).counts()
+            parts.append(
+                f"**{recipe.title}** ({recipe.source}). {counts.parameters:,} free parameters, "
+                f"{counts.connections:,} connections. {_how(recipe)}"
+            )
+            if recipe.chosen:
+                what = "What the source leaves open, or we do otherwise:"
+                parts.append("\n".join([what, "", *(f"- {each}" for each in recipe.chosen)]))
+        parts += _remarks(recipe, found)
+    parts += [_image(name) for name in pictures if name.split("--")[0] == section.name]
+    return parts
+
+
+def _how(recipe: Recipe) -> str:
+    words = [
+        f"{recipe.epochs} epochs",
+        f"batches of {recipe.batch_size}" if recipe.batch_size > 1 else "one pattern at a time",
+        f"`{recipe.loss}`",
+        f"`{recipe.optimiser()}`",
+        f"`{recipe.schedule}`",
+    ]
+    if recipe.distortion is not None:
+        words.append(f"distortions: {recipe.distortion}")
+    return ", ".join(words) + "."
+
+
+def _remarks(recipe: Recipe, found: Sequence[Result]) -> list[str]:
+    lines = [f"{recipe.name}, seed {each.seed}: {each.failed}" for each in found if each.failed]
+    whole = [each for each in found if not each.failed]
+    for name in whole[0].remarks if whole else ():
+        values = [each.remarks[name] for each in whole]
+        mean, least, most = statistics.fmean(values), min(values), max(values)
+        lines.append(f"{name}: {mean:.2f} ({least:.2f} to {most:.2f})")
+    rates = [each.rates for each in whole if each.rates]
+    if rates and not recipe.validated:
+        least, middle, most = (statistics.median(each) for each in zip(*rates, strict=True))
+        text = f"rates of the weights in the first pass: {least:.2g} to {most:.2g}, "
+        text += f"median {middle:.2g}"
+        if recipe.name.startswith("lenet5"):
+            text += "; the paper's: {:.2g} to {:.2g}".format(*PAPERS_RATES)
+        lines.append(text)
+    return ["\n".join(f"- {line}" for line in lines)] if lines else []
+
+
+def _code(sections: Sequence[Section]) -> str:
+    code = next(each.code for section in sections for _, found in section.parts for each in found)
+    version, numpy = code["lenet_fast"], code["numpy"]
+    kernels = f"{code['backend']} kernels" + (f" ({code['isa']})" if "isa" in code else "")
+    return f"lenet_fast {version}, NumPy {numpy}, {kernels}"
+
+
+def _csv(sections: Sequence[Section]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for section in sections:
+        for recipe, found in section.parts:
+            judge = "validation" if recipe.validated else "test"
+            for each in found:
+                values = dataclasses.asdict(each) | {
+                    "name": section.name,
+                    "judged_by": judge,
+                    "seconds": f"{each.seconds:.1f}",
+                }
+                writer.writerow(values[column] for column in _COLUMNS)
+    return text.getvalue()
+
+
+def _error(numbers: Figures) -> str:
+    if not numbers.seeds:
+        return "diverged"
+    if numbers.seeds == 1:
+        return f"**{numbers.mean:.2f}**"
+    return (
+        f"**{numbers.mean:.2f}** ± {numbers.spread:.2f} "
+        f"({numbers.least:.2f} to {numbers.greatest:.2f})"
+    )
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def _image(name: str) -> str:
+    return f"![{name.replace('--', ', ').replace('-', ' ')}]({name}.png)"
+
+
+# ------------------------------------------------------------------ pictures
+
+
+def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
+    """Return the pictures by name; what stands before ``--`` is the section's."""
+    from lenet_fast import plots
+
+    made: dict[str, Figure] = {}
+    for section in sections:
+        name = section.name
+        with_rows = [
+            (recipe, [each.history() for each in found if each.rows])
+            for recipe, found in section.parts
+        ]
+        with_rows = [(recipe, histories) for recipe, histories in with_rows if histories]
+        if name == "j":
+            made["j--sweep"] = _sweep(section)
+        elif len(with_rows) == 1:
+            made[f"{name}--errors"] = plots.errors([with_rows[0][1]], [with_rows[0][0].name])
+        elif with_rows:
+            labels = [recipe.name for recipe, _ in with_rows]
+            made[f"{name}--errors"] = plots.errors([each for _, each in with_rows], labels)
+        recipe, found = section.parts[0]
+        if name not in ("j", "outputs") and not found[0].failed:
+            made[f"{name}--mistakes"] = _mistakes(recipe, found, splits)
+        if recipe.optimiser().curvature_images and name.startswith("lenet5"):
+            made[f"{name}--rates"] = _rates(recipe, splits)
+        if recipe.distortion is not None and not recipe.boosted:
+            made[f"{name}--distorted"] = _distorted(recipe, splits)
+        if name == "lenet5":
+            made["lenet5--bitmaps"] = plots.bitmaps()
+            made["lenet5--table"] = plots.connection_table(LENET5_C3)
+    made["data-samples"] = plots.samples(splits.train)
+    made["data-classes"] = plots.class_distribution(splits)
+    return made
+
+
+def _sweep(section: Section) -> Figure:
+    from lenet_fast import plots
+
+    drawn = [(recipe.loss.config()["j"], figures(found)) for recipe, found in section.parts]
+    drawn = [(j, numbers) for j, numbers in drawn if numbers.seeds]
+    reach = [
+        [numbers.mean - numbers.least for _, numbers in drawn],
+        [numbers.greatest - numbers.mean for _, numbers in drawn],
+    ]
+    return plots.sweep(
+        [j for j, _ in drawn],
+        [numbers.mean for _, numbers in drawn],
+        np.array(reach),
+        "j, in units of squared distance",
+        ylabel="validation error (%)",
+    )
+
+
+def _mistakes(recipe: Recipe, found: Sequence[Result], splits: Splits) -> Figure:
+    """Draw the misclassified test digits of the run in the middle."""
+    from lenet_fast import plots
+
+    middle = sorted(found, key=lambda each: each.test_errors)[len(found) // 2]
+    test = _seen(recipe, splits, middle.seed).test
+    return plots.mistakes(test.images, test.labels, np.array(middle.predicted))
+
+
+def _rates(recipe: Recipe, splits: Splits) -> Figure:
+    """Draw the rates of the first pass, of seed 0: they follow from its first weights."""
+    from lenet_fast import plots
+
+    network, optimiser = recipe.network(0), recipe.optimiser()
+    train = _seen(recipe, splits, 0).train
+    first = shuffled(len(train), 0, 1)[: optimiser.curvature_images]
+    images: Array = train.images[first]
+    if recipe.distortion is not None:
+        size = network.input_shape[-1]
+        images = recipe.distortion(images, first, 1, 0, size=size)
+    engine = engines.create(network, recipe.loss)
+    optimiser.follow(engine.hessian_diagonal(images, train.labels[first]))
+    engine.close()
+    return plots.rates(optimiser.factors, recipe.schedule.rate(1), network=network)
+
+
+def _distorted(recipe: Recipe, splits: Splits) -> Figure:
+    from lenet_fast import plots
+
+    assert recipe.distortion is not None
+    train = splits.train
+    chosen = np.array([np.flatnonzero(train.labels == digit)[0] for digit in range(10)])
+    size = recipe.network(0).input_shape[-1]
+    versions = [
+        recipe.distortion(train.images[chosen], chosen, epoch, 0, size=size)
+        for epoch in range(1, 9)
+    ]
+    margin = (size - train.images.shape[1]) // 2
+    originals = np.pad(train.images[chosen], ((0, 0), (margin, margin), (margin, margin)))
+    return plots.distorted(originals, np.stack(versions, axis=1))
+
+
+def _seen(recipe: Recipe, splits: Splits, seed: int) -> Splits:
+    return recipe.digits(validation(splits) if recipe.validated else splits, seed)
+
+
+def recipes_of(names: Sequence[str]) -> list[tuple[str, tuple[Recipe, ...]]]:
+    """Return the recipes of names of the command, "all" for all of them, in the order given."""
+    wanted = RECIPES if "all" in names else dict.fromkeys(names)
+    return [(name, RECIPES[name]) for name in wanted]
+
+
+def sections(
+    wanted: Sequence[tuple[str, tuple[Recipe, ...]]], found: Mapping[tuple[str, int], Result]
+) -> list[Section]:
+    """Return the sections of a report, from results by recipe and seed."""
+    return [
+        Section(
+            name,
+            [
+                (recipe, [each for (of, _), each in sorted(found.items()) if of == recipe.name])
+                for recipe in recipes
+            ],
+        )
+        for name, recipes in wanted
+    ]

@@ -1,0 +1,186 @@
+"""Runs of recipes: several at once, each on a thread, or one after the other on all threads."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lenet_fast import __version__, backends, engines, files
+from lenet_fast.data import Splits
+from lenet_fast.network import Network
+from lenet_fast.reproduce import boosting, results
+from lenet_fast.reproduce.recipes import Recipe, validation
+from lenet_fast.reproduce.results import Result
+from lenet_fast.reproduce.training import Report, Stopped, Watch, scores, train
+from lenet_fast.training import TrainingDiverged, runs
+from lenet_fast.training.batches import fingerprint
+
+
+class Job(NamedTuple):
+    """A run that is wanted."""
+
+    recipe: Recipe
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The folder of the run."""
+        return f"{self.recipe.name}/seed-{self.seed}"
+
+
+def run_all(
+    jobs: Sequence[Job],
+    splits: Splits,
+    out: Path,
+    *,
+    at_once: int,
+    threads: int,
+    report: Callable[[Job, float], None],
+    finished: Callable[[Job, Result], None],
+) -> list[Result]:
+    """Run all jobs whose results are not there yet; return all results, in the order of the jobs.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    splits : Splits
+        Images of 28x28.
+    out : Path
+        The folder of the runs' folders. What is there, from the same recipe, data and version of
+        this library, is not computed again.
+    at_once : int
+        How many runs go on at once, each on one thread.
+    threads : int
+        Of the runs that want to be alone.
+    report : callable
+        Told a job, and how much of it is done, from 0 to 1; from any thread.
+    finished : callable
+        Told a job and its result; from any thread.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, when the runs in work have stopped.
+    """
+    data = {
+        name: fingerprint(name, dataset).sha256
+        for name, dataset in (("train", splits.train), ("test", splits.test))
+    }
+    stop = threading.Event()
+
+    def one(job: Job, threads: int) -> Result:
+        folder = out / job.name
+        found = results.load(folder)
+        if found is None or not _is_of(found, job, data):
+            found = _run(job, splits, data, threads, lambda done: report(job, done), stop, folder)
+        finished(job, found)
+        return found
+
+    done: dict[Job, Result] = {}
+    crowd = [job for job in jobs if not job.recipe.alone]
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        futures = {pool.submit(one, job, 1): job for job in crowd}
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                done[futures[future]] = future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    for job in jobs:
+        if job.recipe.alone:
+            try:
+                done[job] = one(job, threads)
+            except Stopped:  # by Ctrl-C, which the trainer takes for itself
+                raise KeyboardInterrupt from None
+    return [done[job] for job in jobs]
+
+
+def _is_of(result: Result, job: Job, data: dict[str, str]) -> bool:
+    return (
+        (result.recipe, result.seed) == (job.recipe.name, job.seed)
+        and result.description == results.plain(job.recipe.description())
+        and result.data == data
+        and result.code["lenet_fast"] == __version__
+    )
+
+
+def _run(
+    job: Job,
+    splits: Splits,
+    data: dict[str, str],
+    threads: int,
+    report: Report,
+    stop: threading.Event,
+    folder: Path,
+) -> Result:
+    """Train, test, and write the files of a run."""
+    recipe, seed = job
+    mine = recipe.digits(validation(splits) if recipe.validated else splits, seed)
+    result = Result(recipe.name, seed, results.plain(recipe.description()), {}, data)
+    watch = Watch(report, stop)
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    networks: list[Network] = []
+    try:
+        if recipe.boosted:
+            networks = boosting.train_three(recipe, seed, mine, threads, watch)
+        else:
+            trainer = train(
+                recipe,
+                recipe.network(seed),
+                mine,
+                seed=seed,
+                distortion=recipe.distortion,
+                threads=threads,
+                watch=watch,
+            )
+            networks = [trainer.result]
+            result.rows = [results.plain(vars(row)) for row in trainer.history.rows]
+            files.write_atomic(folder / runs.HISTORY, trainer.history.to_csv().encode())
+    except TrainingDiverged as error:
+        result.failed = str(error)
+    result.seconds = time.perf_counter() - started
+    result.threads = threads
+    result.rates = watch.rates
+    result.code = _code(recipe, threads)
+    if networks:
+        _judge(result, networks, mine, threads)
+        for i, network in enumerate(networks):
+            name = results.MODEL if len(networks) == 1 else f"{i + 1}-{results.MODEL}"
+            files.save_model(folder / name, network, recipe.loss)
+    result.save(folder)
+    return result
+
+
+def _judge(result: Result, networks: list[Network], splits: Splits, threads: int) -> None:
+    """Count the errors of networks at the end of a run."""
+    train, test = splits.train, splits.test
+    said = scores(networks, test.images, threads).argmax(axis=1)
+    result.predicted = said.tolist()
+    result.test_images, result.test_errors = len(test), int((said != test.labels).sum())
+    learned = scores(networks, train.images, threads).argmax(axis=1)
+    result.train_images, result.train_errors = len(train), int((learned != train.labels).sum())
+    if len(networks) > 1:
+        for i, network in enumerate(networks):
+            alone = scores([network], test.images, threads).argmax(axis=1)
+            errors = (alone != test.labels).sum()
+            result.remarks[f"network {i + 1} alone, test error (%)"] = 100 * errors / len(test)
+        unsure = boosting.where_unsure(networks, test.images, threads).argmax(axis=1)
+        name = (
+            f"networks 2 and 3 only where 1 is unsure, {boosting.COST} in the mean, test error (%)"
+        )
+        result.remarks[name] = 100 * (unsure != test.labels).sum() / len(test)
+
+
+def _code(recipe: Recipe, threads: int) -> dict[str, str]:
+    engine = engines.create(
+        recipe.network(0), recipe.loss, batch_size=recipe.batch_size, threads=threads
+    )
+    backend = backends.get(engine.backend)
+    isa = {"isa": backend.isa()} if hasattr(backend, "isa") else {}
+    return runs.code(engine) | isa

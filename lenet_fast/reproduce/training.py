@@ -1,0 +1,106 @@
+"""One training of one network by a recipe, and what networks say together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lenet_fast import engines, losses
+from lenet_fast.checks import Array
+from lenet_fast.data import Distortion, Splits
+from lenet_fast.network import Network
+from lenet_fast.reproduce.recipes import Recipe
+from lenet_fast.training import Callback, Progress, Row, Trainer
+
+Report = Callable[[float], None]
+"""Called with how much is done, from 0 to 1."""
+
+
+class Stopped(Exception):  # noqa: N818  (what happened)
+    """A run was stopped before its end."""
+
+
+class Watch(Callback):
+    """Reports how far a training has come, stops it when asked to, and keeps the first rates.
+
+    Parameters
+    ----------
+    report : callable
+        See :data:`Report`.
+    stop : threading.Event
+        Set when the training is to stop.
+
+    Attributes
+    ----------
+    rates : list of float
+        The least, the median and the greatest rate of a weight that is learned, in the first epoch;
+        empty where all have one.
+    """
+
+    def __init__(self, report: Report, stop: threading.Event) -> None:
+        self.report, self.stop = report, stop
+        self.rates: list[float] = []
+
+    def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
+        """Say so, and stop if asked to."""
+        done = progress.images / progress.total if progress.phase == "train" else 1.0
+        self.report((progress.epoch - 1 + done) / progress.epochs)
+        if self.stop.is_set():
+            trainer.stop()
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        """Keep the rates of the first epoch."""
+        if row.epoch == 1 and trainer.optimiser.factors:
+            factors = [factor.ravel() for factor in trainer.optimiser.factors.values()]
+            rates = row.rate * np.concatenate(factors)
+            self.rates = [float(each) for each in (rates.min(), np.median(rates), rates.max())]
+
+
+def train(
+    recipe: Recipe,
+    network: Network,
+    splits: Splits,
+    *,
+    seed: int,
+    distortion: Distortion | None,
+    threads: int,
+    watch: Watch,
+) -> Trainer:
+    """Train a network as a recipe says, to the end, and return its trainer.
+
+    Raises
+    ------
+    Stopped
+        If it was stopped.
+    TrainingDiverged
+        If it diverged.
+    """
+    trainer = Trainer(
+        network,
+        recipe.loss,
+        optimiser=recipe.optimiser(),
+        schedule=recipe.schedule,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        distortion=distortion,
+        shuffle=recipe.shuffle,
+        average_from=recipe.average_from,
+        threads=threads,
+        callbacks=[watch],
+    )
+    if trainer.fit(splits.train, splits.test, recipe.epochs).interrupted:
+        raise Stopped
+    return trainer
+
+
+def scores(networks: Sequence[Network], images: Array, threads: int) -> Array:
+    """Return the outputs of networks (n, k), added; the largest wins."""
+    total = np.zeros(1)
+    for network in networks:
+        engine = engines.create(network, losses.default_for(network), threads=threads)
+        outputs = engine.predict(images)
+        engine.close()
+        total = total + (-outputs if network.output == "rbf" else outputs)
+    return total

@@ -1,0 +1,294 @@
+"""Recipes, their runs, and the report of them."""
+
+import csv
+import dataclasses
+import json
+import threading
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lenet_fast import data, models
+from lenet_fast.cli import group
+from lenet_fast.cli.reproduce import NAMES
+from lenet_fast.losses import MAP, CrossEntropy
+from lenet_fast.reproduce import boosting, catalogue, recipes, report, results, runner, training
+from lenet_fast.training import SGD, Constant, Trainer
+
+ALL = {recipe.name: recipe for group in catalogue.RECIPES.values() for recipe in group}
+
+TINY = dataclasses.replace(
+    catalogue.SEED0, name="tiny", epochs=2, schedule=Constant(0.05), digits=recipes.as_they_are
+)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    sample = data.load("sample")
+    return dataclasses.replace(sample, train=sample.train.subset(300), test=sample.test.subset(100))
+
+
+def run(jobs, splits, out, *, at_once=1, finished=lambda job, result: None):
+    return runner.run_all(
+        jobs, splits, out, at_once=at_once, threads=1, report=lambda *_: None, finished=finished
+    )
+
+
+# ------------------------------------------------------------------ the catalogue
+
+
+def test_the_command_knows_every_name():
+    assert list(NAMES) == list(catalogue.RECIPES)
+
+
+@pytest.mark.parametrize("recipe", ALL.values(), ids=ALL)
+def test_a_recipe_fits_together(recipe):
+    assert recipe.name in ALL
+    network = recipe.network(3)
+    again, other = recipe.network(3), recipe.network(4)
+    name = network.trainable_names[0]
+    np.testing.assert_array_equal(network.parameters[name], again.parameters[name])
+    assert (network.parameters[name] != other.parameters[name]).any()
+    trainer = Trainer(
+        network,
+        recipe.loss,
+        optimiser=recipe.optimiser(),
+        schedule=recipe.schedule,
+        batch_size=recipe.batch_size,
+        distortion=recipe.distortion,
+        average_from=recipe.average_from,
+    )
+    assert trainer.engine.name == ("online" if recipe.batch_size == 1 else "lanes")
+    assert recipe.schedule.rate(recipe.epochs) > 0
+    json.dumps(recipe.description())
+
+
+def test_recipes_are_what_the_papers_count():
+    counts = {
+        "1989": (9_760, 64_660),
+        "seed2": (9_760, 64_660),
+        "lenet1": (2_578, 98_442),
+        "lenet4": (50_673, 259_806),
+        "lenet5": (60_000, 340_908),
+        "lenet5-distorted": (60_000, 340_908),
+    }
+    for name, expected in counts.items():
+        assert ALL[name].network(0).counts()[1:] == expected
+    assert [recipe.loss.config()["j"] for recipe in catalogue.SWEEP][
+        :: len(catalogue.SWEEP) - 1
+    ] == [
+        1,
+        100,
+    ]
+
+
+def test_karpathys_network():
+    network = ALL["1989"].network(0)
+    assert set(network.parameters["OUTPUT.b"]) == {-1}
+    largest = np.abs(network.parameters["H1.w"]).max()
+    assert 0.9 * 2.4 / 5 < largest <= 2.4 / 5  # F = 25
+    few = ALL["1989"].digits(data.load("sample"), 0)
+    assert (few.train.images.shape, few.test.images.shape) == ((5000, 16, 16), (1000, 16, 16))
+    other = ALL["1989"].digits(data.load("sample"), 1)
+    assert (few.train.labels != other.train.labels).any()
+
+
+def test_validation_keeps_away_from_the_test_set(splits):
+    mine = recipes.validation(splits)
+    np.testing.assert_array_equal(
+        np.concatenate([mine.train.images, mine.test.images]), splits.train.images
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([mine.train.labels, mine.test.labels]), splits.train.labels
+    )
+    assert (len(mine.train), len(mine.test)) == (250, 50)
+
+
+# ------------------------------------------------------------------ runs
+
+
+def test_runs_at_once_are_those_of_one_after_the_other(splits, tmp_path):
+    jobs = [runner.Job(TINY, seed) for seed in (0, 1, 2)]
+    one, two = (run(jobs, splits, tmp_path / str(n), at_once=n) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        assert (a.seed, a.predicted, a.train_errors) == (b.seed, b.predicted, b.train_errors)
+        wrong = np.array(a.predicted) != splits.test.labels
+        assert a.test_errors == wrong.sum()
+        assert len(a.rows) == 2
+        assert a.rows[-1]["test_errors"] == a.test_errors  # the network at the end
+    assert one[0].predicted != one[1].predicted
+    saved = results.load(tmp_path / "1" / jobs[0].name)
+    assert saved == one[0]
+    assert (tmp_path / "1" / jobs[0].name / results.MODEL).exists()
+
+
+def test_what_is_there_is_not_computed_again(splits, tmp_path):
+    (first,) = run([runner.Job(TINY, 0)], splits, tmp_path)
+    file = tmp_path / "tiny" / "seed-0" / results.RESULT
+    before = file.stat().st_mtime_ns
+    assert run([runner.Job(TINY, 0)], splits, tmp_path) == [first]
+    assert file.stat().st_mtime_ns == before
+    # Another recipe under the same name, other data, or a file cut short: anew.
+    changed = dataclasses.replace(TINY, schedule=Constant(0.1))
+    (second,) = run([runner.Job(changed, 0)], splits, tmp_path)
+    assert second.description != first.description
+    fewer = dataclasses.replace(splits, train=splits.train.subset(200))
+    (third,) = run([runner.Job(changed, 0)], fewer, tmp_path)
+    assert third.train_images == 200
+    file.write_text(file.read_text()[:100])
+    (fourth,) = run([runner.Job(changed, 0)], fewer, tmp_path)
+    assert fourth.predicted == third.predicted
+
+
+def test_a_run_that_diverges_says_so(splits, tmp_path):
+    wild = dataclasses.replace(TINY, schedule=Constant(1e30))
+    (found,) = run([runner.Job(wild, 0)], splits, tmp_path)
+    assert "lower" in found.failed
+    section = report.Section("tiny", [(wild, [found])])
+    assert "| diverged |" in report.table([section])
+    assert found.failed in report.markdown([section], "x", [])
+
+
+def test_ctrl_c_stops_all_runs_and_they_go_on_later(splits, tmp_path):
+    interrupted = threading.Event()
+
+    def interrupt(job, result):
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    long = dataclasses.replace(TINY, name="long", epochs=200)
+    jobs = [runner.Job(TINY, 0), runner.Job(long, 0)]
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, splits, tmp_path, at_once=2, finished=interrupt)
+    assert results.load(tmp_path / "tiny/seed-0") is not None
+    assert results.load(tmp_path / "long/seed-0") is None
+
+
+def test_rates_of_the_first_epoch(splits, tmp_path):
+    small = dataclasses.replace(splits, train=splits.train.subset(60))
+    recipe = dataclasses.replace(catalogue.LENET5, epochs=1)
+    (found,) = run([runner.Job(recipe, 0)], small, tmp_path)
+    least, middle, most = found.rates
+    assert 0 < least < middle < most <= 1.0001 * 0.0005 / catalogue.MU
+
+
+def test_scores_add_up_and_turn_penalties_round(splits):
+    nets = [models.lenet5(seed=seed) for seed in (0, 1)]
+    images = splits.test.images[:5]
+    expected = -(nets[0].predict(images) + nets[1].predict(images))
+    np.testing.assert_allclose(training.scores(nets, images, 1), expected, rtol=1e-5)
+    net = models.lenet5(output="softmax")
+    np.testing.assert_allclose(training.scores([net], images, 1), net.predict(images), rtol=1e-5)
+
+
+# ------------------------------------------------------------------ boosting
+
+
+def test_the_sets_of_the_second_and_third_network(splits, monkeypatch):
+    """The label is in the first pixel; the first network is wrong for 3, the second for 4."""
+    y = np.tile(np.arange(10, dtype=np.uint8), 30)
+    x = np.zeros((300, 4, 4), np.uint8)
+    x[:, 0, 0], x[:, 0, 1] = y, np.arange(300) % 256
+
+    def said(networks, images, threads):
+        labels = images[:, 0, 0].copy()
+        labels[labels == networks[0]] = 0
+        return np.eye(10)[labels]
+
+    monkeypatch.setattr(boosting, "scores", said)
+    watch = training.Watch(lambda done: None, threading.Event())
+    hard = boosting._hard(iter([(x, y)] * 5), [3], 100, 1, watch, lambda done: None)
+    assert len(hard) == 100
+    assert (hard.labels == 3).sum() == 50
+    np.testing.assert_array_equal(hard.labels, hard.images[:, 0, 0])
+    assert len(set(hard.labels[hard.labels != 3].tolist())) == 9  # from all over the set
+    hard = boosting._hard(iter([(x, y)] * 5), [3, 4], 100, 1, watch, lambda done: None)
+    assert len(hard) == 100
+    assert set(hard.labels.tolist()) == {3, 4}
+    watch.stop.set()
+    with pytest.raises(training.Stopped):
+        boosting._hard(iter([(x, y)]), [3], 100, 1, watch, lambda done: None)
+
+
+def test_three_networks_and_where_the_first_is_unsure(splits, tmp_path):
+    small = dataclasses.replace(splits, train=splits.train.subset(60))
+    recipe = dataclasses.replace(
+        catalogue.BOOSTED_LENET4, epochs=1, batch_size=20, optimiser=SGD, schedule=Constant(0.01)
+    )
+    (found,) = run([runner.Job(recipe, 0)], small, tmp_path)
+    assert len(found.remarks) == 4
+    names = [f"{i}-{results.MODEL}" for i in (1, 2, 3)]
+    from lenet_fast import files
+
+    nets = [files.read_model(tmp_path / "boosted-lenet4/seed-0" / name).network for name in names]
+    images = small.test.images
+    outputs = [net.predict(images) for net in nets]
+    assert found.predicted == sum(outputs).argmax(axis=1).tolist()
+    unsure = boosting.where_unsure(nets, images, 1)
+    alone = np.isclose(unsure, outputs[0], rtol=1e-4).all(axis=1)
+    assert alone.sum() == pytest.approx(100 * (1 - (boosting.COST - 1) / 2), abs=1)
+    rest = np.isclose(unsure, sum(outputs), rtol=1e-4).all(axis=1)
+    assert (alone | rest).all()
+
+
+# ------------------------------------------------------------------ the report
+
+
+def result(seed, errors, **options):
+    options = {"test_images": 1000, "train_images": 2000, "train_errors": 4, "seconds": 2} | options
+    code = {"lenet_fast": "1", "numpy": "2", "backend": "cython"}
+    return results.Result("tiny", seed, {}, code, {}, test_errors=errors, **options)
+
+
+def test_the_figures_of_seeds():
+    found = [result(0, 10), result(1, 20), result(2, 30), result(3, 0, failed="it diverged")]
+    numbers = report.figures(found)
+    assert numbers[:4] == pytest.approx((2.0, 1.0, 1.0, 3.0))
+    assert numbers[4:] == pytest.approx((0.2, 2, 3))
+    text = report.table([report.Section("tiny", [(TINY, found)])])
+    row = text.splitlines()[-1]
+    assert "**2.00** ± 1.00 (1.00 to 3.00) | 0.20 | 3 | 2 |" in row
+    assert row.startswith(f"| tiny | {TINY.title} | {TINY.published} |")
+    one = report.table([report.Section("tiny", [(TINY, found[:1])])])
+    assert "| **1.00** | 0.20 | 1 |" in one
+
+
+def test_the_command(tmp_path):
+    arguments = ["reproduce", "1989", "--quick", "--dataset", "sample", "--out", str(tmp_path)]
+    done = CliRunner().invoke(group, arguments)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / report.REPORT).read_text()
+    assert "9,760 free parameters, 64,660 connections" in text
+    for name in ("1989--errors", "1989--mistakes", "data-samples", "data-classes"):
+        assert f"({name}.png)" in text
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    with open(tmp_path / report.TABLE) as file:
+        (row,) = csv.DictReader(file)
+    saved = results.load(tmp_path / "1989/seed-0")
+    assert int(row["test_errors"]) == saved.test_errors
+    assert saved.test_rate < 15  # it learned: chance is 90
+    assert f"**{saved.test_rate:.2f}**" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["lenet9"], [], ["1989", "--seeds", "0"]])
+def test_wrong_arguments(arguments):
+    assert CliRunner().invoke(group, ["reproduce", *arguments]).exit_code == 2
+
+
+def test_the_middle_run_is_drawn(splits):
+    """The picture of mistakes is that of the run with the median of the errors."""
+    labels = splits.test.labels
+    found = []
+    for seed, wrong in enumerate((9, 1, 4)):
+        predicted = labels.astype(int).copy()
+        predicted[:wrong] = (predicted[:wrong] + 1) % 10
+        found.append(result(seed, wrong, predicted=predicted.tolist(), test_images=100))
+    picture = report._mistakes(TINY, found, splits)
+    assert [axes.get_title() for axes in picture.axes] == ["4 of 100 digits misclassified"]
+
+
+def test_losses_are_those_of_the_sources():
+    assert isinstance(ALL["lenet5"].loss, MAP)
+    assert isinstance(ALL["seed0"].loss, CrossEntropy)
