@@ -174,9 +174,10 @@ cdef inline void planar_forward(
     char *y, Maps result,
 ) noexcept nogil:
     """Set y, pixel by pixel, from planar x: see pixels_forward."""
-    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count, repeated
+    cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count
     cdef Py_ssize_t multiplier = result.count // source.count
     cdef Py_ssize_t vectors = (source.columns + full - 1) // full, plane = source.rows * vectors
+    cdef Py_ssize_t planes[16]
     cdef lanes square[16]
     cdef lanes quad[4]
     cdef lanes *tag = <lanes *> y
@@ -186,17 +187,14 @@ cdef inline void planar_forward(
     while m > 0:  # the last maps first
         m -= full
         count = min(full, result.count - m)
+        for c in range(count):
+            planes[c] = (m + c) // multiplier * plane
         for r in range(result.rows):
             k = 0
             while k < result.columns:
-                row = x + m // multiplier * plane + 2 * r * vectors + 2 * (k // full)
-                repeated = m % multiplier
+                row = x + 2 * r * vectors + 2 * (k // full)
                 for c in range(count):
-                    quads(row, vectors, 2 * (k // full) + 1 < vectors, quad)
-                    repeated += 1
-                    if repeated == multiplier:
-                        repeated = 0
-                        row += plane
+                    quads(row + planes[c], vectors, 2 * (k // full) + 1 < vectors, quad)
                     if pooling == MAXIMA:
                         square[c] = leader(leader(leader(quad[0], quad[1]), quad[2]), quad[3])
                     else:
