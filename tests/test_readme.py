@@ -33,6 +33,8 @@ SHORT = {
     "data": ["--dataset", "sample"],
     "predict": [],
     "info": [],
+    "plot": ["--dataset", "sample"],
+    "reproduce": ["--dataset", "sample"],
     "bench": ["--only", "F6 forward", "--seconds", "0.001"],
 }
 """What is added to a command; of an option that is given twice, the last one counts."""

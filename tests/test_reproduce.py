@@ -147,7 +147,7 @@ def test_a_run_that_diverges_says_so(splits, tmp_path):
     assert "lower" in found.failed
     section = report.Section("tiny", [(wild, [found])])
     assert "| diverged |" in report.table([section])
-    assert found.failed in report.markdown([section], "x", [])
+    assert found.failed in report.markdown([section], "x", "digits", [])
 
 
 def test_ctrl_c_stops_all_runs_and_they_go_on_later(splits, tmp_path):
@@ -256,6 +256,7 @@ def test_the_figures_of_seeds():
 
 
 def test_the_command(tmp_path):
+    tmp_path /= "new/folder"
     arguments = ["reproduce", "1989", "--quick", "--dataset", "sample", "--out", str(tmp_path)]
     done = CliRunner().invoke(group, arguments)
     assert done.exit_code == 0, done.output

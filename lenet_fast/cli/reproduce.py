@@ -85,7 +85,9 @@ def reproduce(
     from lenet_fast import plots, threads
     from lenet_fast.reproduce import report, runner
 
-    plots.check_out(options["out"] / "picture.png")  # matplotlib first: the runs take a while
+    out = options["out"]
+    out.mkdir(parents=True, exist_ok=True)
+    plots.check_out(out / "picture.png")  # first: the runs take a while
     wanted = report.recipes_of(names)
     splits = common.load_data(options["dataset"], options["folder"])
     if quick:
@@ -99,7 +101,6 @@ def reproduce(
         )
     )
     cores = threads.default_threads()
-    out = options["out"]
     common.line("data", splits.source)
     common.line("runs", f"{len(todo)} in {out}", f"{jobs or cores} at once")
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]

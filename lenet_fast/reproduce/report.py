@@ -37,7 +37,7 @@ _HOW_JUDGED = (
     "set and judged by the last: what the sources leave open was chosen there, and the test set "
     "chose nothing. Deviations are standard deviations over seeds; on 10,000 images an error of "
     "1 % has one of 0.1 from chance alone. Runs take one thread unless a row says otherwise, and "
-    "several went on at once."
+    "several went on at once. In the curves, training errors are those met while learning."
 )
 
 _COLUMNS = (
@@ -102,7 +102,7 @@ def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) 
         If matplotlib is missing.
     """
     made = _pictures(sections, splits)
-    text = markdown(sections, command, list(made))
+    text = markdown(sections, command, _names(splits), list(made))
     out.mkdir(parents=True, exist_ok=True)
     from lenet_fast import plots
 
@@ -139,11 +139,13 @@ def table(sections: Sequence[Section]) -> str:
     return "\n".join(lines)
 
 
-def markdown(sections: Sequence[Section], command: str, pictures: Sequence[str]) -> str:
+def markdown(
+    sections: Sequence[Section], command: str, source: str, pictures: Sequence[str]
+) -> str:
     """Return the report; `pictures` are the names of those that lie beside it."""
     parts = [
         "# The papers, run as written",
-        f"Made by `{command}`, with {_code(sections)}. {_HOW_JUDGED}",
+        f"Made by `{command}` on {source}, with {_code(sections)}. {_HOW_JUDGED}",
         table(sections),
     ]
     for section in sections:
@@ -161,7 +163,7 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
         if section.name not in heading:
             counts = recipe.network(0).counts()
             parts.append(
-                f"**{recipe.title}** ({recipe.source}). {counts.parameters:,} free parameters, "
+                f"{_capital(recipe.title)} ({recipe.source}). {counts.parameters:,} free parameters, "
                 f"{counts.connections:,} connections. {_how(recipe)}"
             )
             if recipe.chosen:
@@ -170,6 +172,16 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
         parts += _remarks(recipe, found)
     parts += [_image(name) for name in pictures if name.split("--")[0] == section.name]
     return parts
+
+
+def _names(splits: Splits) -> str:
+    return " and ".join(
+        f"{each.name} ({len(each):,} images)" for each in (splits.train, splits.test)
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _how(recipe: Recipe) -> str:
@@ -264,10 +276,14 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
         if name == "j":
             made["j--sweep"] = _sweep(section)
         elif len(with_rows) == 1:
-            made[f"{name}--errors"] = plots.errors([with_rows[0][1]], [with_rows[0][0].name])
+            made[f"{name}--errors"] = plots.errors(
+                [with_rows[0][1]], [with_rows[0][0].name], log=True
+            )
         elif with_rows:
             labels = [recipe.name for recipe, _ in with_rows]
-            made[f"{name}--errors"] = plots.errors([each for _, each in with_rows], labels)
+            made[f"{name}--errors"] = plots.errors(
+                [each for _, each in with_rows], labels, log=True
+            )
         recipe, found = section.parts[0]
         if name not in ("j", "outputs") and not found[0].failed:
             made[f"{name}--mistakes"] = _mistakes(recipe, found, splits)

@@ -343,9 +343,9 @@ class SDLM(SGD):
     Parameters
     ----------
     mu : float
-        Above 0: where there is no curvature, the rate is divided by it. The paper takes 0.02;
-        with LeNet-5 and the MAP criterion as they are here, at the paper's rates, the second epoch
-        diverges with that, and with 0.5 it does not.
+        Above 0: where there is no curvature, the rate is divided by it. The paper takes 0.02. With
+        that LeNet-4 and squared errors learn well at the paper's rates; LeNet-5 and the MAP
+        criterion, as they are here, diverge in the second epoch, and learn well with 1.
     patterns : int, default 500
         Images that h is estimated from.
     gamma : float, default 1
