@@ -20,7 +20,7 @@ import pytest
 from helpers import missing
 
 import benchmarks.latency
-from benchmarks import baselines, epochs, lenet1989, peers
+from benchmarks import baselines, distortions, epochs, lenet1989, peers
 from lenet_fast import backends, cli, models
 from lenet_fast.bench import (
     contenders,
@@ -639,6 +639,33 @@ def test_the_run_of_1989(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     x, labels = lenet1989.digits(networks.data.load("sample").train, 40, 0)
     with pytest.raises(SystemExit, match="planted: expected the losses"):
         lenet1989.verify("planted", [1.0] * 40, x, labels)
+
+
+def test_distortions_are_verified_and_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [
+        "x",
+        "--dataset",
+        "sample",
+        "--images",
+        "64",
+        "--rounds",
+        "1",
+        "--batch-size",
+        "32",
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    distortions.main()
+    out = capsys.readouterr().out
+    assert ("| SciPy |" in out) == contenders.installed("scipy")
+    assert {"| none |", "| paper |", "| elastic |"} <= set(
+        re.findall(r"^\| \w+ \|", out, re.MULTILINE)
+    )
+    images = networks.data.load("sample").train.images[:8]
+    runs = distortions.contenders(images, "paper")
+    with pytest.raises(SystemExit, match="planted: expected the bytes of numpy, got others by"):
+        distortions.verify(runs | {"planted": lambda: runs["numpy"]() // 2})
 
 
 def test_the_table_of_1989() -> None:

@@ -295,6 +295,8 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
     if trainer.distortion is not None:
         common.line("", f"distorted: {trainer.distortion}")
+    if trainer.average_from:
+        common.line("", f"mean of the weights from epoch {trainer.average_from} on")
     common.line("run", out)
     click.echo()
     if trainer.engine.backend == "numba":

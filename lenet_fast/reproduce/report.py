@@ -163,8 +163,9 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
         if section.name not in heading:
             counts = recipe.network(0).counts()
             parts.append(
-                f"{_capital(recipe.title)} ({recipe.source}). {counts.parameters:,} free parameters, "
-                f"{counts.connections:,} connections. {_how(recipe)}"
+                f"{recipe.title[:1].upper()}{recipe.title[1:]} ({recipe.source}). "
+                f"{counts.parameters:,} free parameters, {counts.connections:,} connections. "
+                f"{_how(recipe)}"
             )
             if recipe.chosen:
                 what = "What the source leaves open, or we do otherwise:"
@@ -178,10 +179,6 @@ def _names(splits: Splits) -> str:
     return " and ".join(
         f"{each.name} ({len(each):,} images)" for each in (splits.train, splits.test)
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _how(recipe: Recipe) -> str:
