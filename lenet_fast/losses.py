@@ -244,9 +244,7 @@ def from_config(config: object) -> Loss:
         If it is not such a description.
     """
     loss = configs.kind_of("loss", config, "name", _LOSSES)
-    if isinstance(config, dict):
-        config = loss.added | config
-    options = dict(configs.checked(loss.name, config, ("name", *loss.options)))
+    options = configs.checked(loss.name, config, ("name", *loss.options), loss.added)
     del options["name"]
     for option, value in options.items():
         if value == "inf":

@@ -307,9 +307,8 @@ class Network:
             If it is not such a description, or the network would be absurdly large.
         """
         keys = ("layers", "input_shape", "output", "dtype", "pixel_range")
-        if isinstance(config, dict):  # files of older versions do not give the range
-            config = {"pixel_range": [pixels.BACKGROUND, pixels.INK]} | config
-        arguments = dict(configs.checked("network", config, keys))
+        added = {"pixel_range": [pixels.BACKGROUND, pixels.INK]}
+        arguments = configs.checked("network", config, keys, added)
         described = arguments.pop("layers")
         if not isinstance(described, list) or len(described) > _MAX_LAYERS:
             raise ValueError(
