@@ -356,6 +356,9 @@ CASES: dict[str, Case] = {
     "sub-sampling with more maps than lanes": _ends(
         *((1, 6, 10), _conv(1, 1, 3), ReLU, _layer(Subsample2D, 1, 2, multiplier=17), Tanh),
     ),
+    "sub-sampling with more maps first": _ends(
+        (2, 6, 6), _layer(Subsample2D, 2, 2, multiplier=3), Tanh, _conv(6, 3, 2)
+    ),
     "dense on images": _ends((2, 5, 7), _layer(Dense, 70, 31), Tanh, _layer(Dense, 31, 17), ReLU),
     "dense alone": _ends((1, 3, 5)),
     "dense, large": _ends((1, 11, 13), _layer(Dense, 143, 90), Tanh, _layer(Dense, 90, 25), Tanh),

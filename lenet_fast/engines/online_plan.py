@@ -275,7 +275,7 @@ def _with_activations(
         room = d_room = -1
         if kind == Kind.ALONG_MAPS and row.padded >= 0:
             room, d_room = (memory.take(row.c_in * row.h_in * row.w_in) for _ in range(2))
-        elif kind == Kind.SUBSAMPLING and row.c_out > row.c_in and k != planar:
+        elif kind == Kind.SUBSAMPLING and row.c_out > row.c_in and not k == planar > 0:
             room, d_room = (memory.take(row.c_out * row.h_in * row.w_in) for _ in range(2))
         elif kind in (Kind.FULL, Kind.DISTANCES) and row.c_in > 1 and row.h_bare * row.w_bare > 1:
             room, d_room = memory.take(inputs), memory.take(inputs)
