@@ -52,6 +52,7 @@ BENCHMARKS = {
     "epochs": "--dataset sample --images 192 --rounds 1 --batch-size 64",
     "latency": "--calls 20",
     "lenet1989": "--dataset sample --passes 1 --steps 40",
+    "distortions": "--dataset sample --images 64 --rounds 1 --batch-size 32",
 }
 
 SUITE = f"""#!{sys.executable}

@@ -211,12 +211,12 @@ _SEED1 = Recipe(
     network=lambda seed: models.lenet5(pooling="average", initialiser="eblearn", seed=seed),
     loss=MAP(J),
     optimiser=functools.partial(SDLM, MU, momentum=0.9),
-    schedule=RateList([20 * rate for rate in LENET5_1998_RATES]),
+    schedule=RateList([10 * rate for rate in LENET5_1998_RATES]),
     epochs=20,
     batch_size=256,
     chosen=(
         (
-            "20 times the paper's rates, for a gradient that is the mean of 256 and a rate of its "
+            "Ten times the paper's rates, for a gradient that is the mean of 256 and a rate of its "
             "own for each weight; the source has 100 times, and rates of whole layers, where it "
             "suspects a bug."
         ),
