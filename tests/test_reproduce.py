@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shlex
 import threading
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lenet_fast import data, models
-from lenet_fast.cli import group
+from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
 from lenet_fast.losses import MAP, CrossEntropy
 from lenet_fast.reproduce import boosting, catalogue, recipes, report, results, runner, training
@@ -141,12 +142,33 @@ def test_what_is_there_is_not_computed_again(splits, tmp_path):
     assert fourth.predicted == third.predicted
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda saved: [saved],
+        lambda saved: saved | {"code": []},
+        lambda saved: saved | {"seconds": "1"},
+        lambda saved: saved | {"rows": [{"epoch": 1}]},
+        lambda saved: saved | {"predicted": saved["predicted"][1:]},
+        lambda saved: saved | {"train_images": 0},
+        lambda saved: {"recipe": "tiny"},
+    ],
+)
+def test_a_damaged_result_is_none(damage, tmp_path):
+    saved = result(0, 1, test_images=3, predicted=[1, 2, 3], seconds=2.0)
+    saved.save(tmp_path)
+    assert results.load(tmp_path) == saved
+    file = tmp_path / results.RESULT
+    file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+    assert results.load(tmp_path) is None
+
+
 def test_a_run_that_diverges_says_so(splits, tmp_path):
     wild = dataclasses.replace(TINY, schedule=Constant(1e30))
     (found,) = run([runner.Job(wild, 0)], splits, tmp_path)
     assert "lower" in found.failed
     section = report.Section("tiny", [(wild, [found])])
-    assert "| diverged |" in report.table([section])
+    assert "| failed |" in report.table([section])
     assert found.failed in report.markdown([section], "x", "digits", [])
 
 
@@ -207,6 +229,8 @@ def test_the_sets_of_the_second_and_third_network(splits, monkeypatch):
     hard = boosting._hard(iter([(x, y)] * 5), [3, 4], 100, 1, watch, lambda done: None)
     assert len(hard) == 100
     assert set(hard.labels.tolist()) == {3, 4}
+    with pytest.raises(training.NothingToLearn, match="network 2 has nothing to learn from"):
+        boosting._hard(iter([(x, y)]), [11], 100, 1, watch, lambda done: None)
     watch.stop.set()
     with pytest.raises(training.Stopped):
         boosting._hard(iter([(x, y)]), [3], 100, 1, watch, lambda done: None)
@@ -273,6 +297,34 @@ def test_the_command(tmp_path):
     assert f"**{saved.test_rate:.2f}**" in done.output
 
 
+def test_the_command_says_which_runs_failed(tmp_path, monkeypatch):
+    def few(splits, seed):
+        return dataclasses.replace(splits, train=splits.train.subset(64))
+
+    wild = dataclasses.replace(TINY, name="wild", schedule=Constant(1e30), digits=few)
+    monkeypatch.setattr(report, "RECIPES", {"seed0": (wild,)})
+    out = tmp_path / "new" / "folder"
+    arguments = ["reproduce", "seed0", "--quick", "--dataset", "sample", "--out", str(out)]
+    done = CliRunner().invoke(group, arguments)
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit), done.output
+    assert "some runs have failed" in done.output
+    text = (out / report.REPORT).read_text()
+    assert "wild, seed 0: epoch 1, after" in text
+    assert "reproduce seed0 --quick --dataset sample`" in text
+
+
+def test_what_to_type_after_ctrl_c(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_all", stopped)
+    options = ["--seeds", "2", "--dataset", "sample"]
+    arguments = ["reproduce", "1989", *options, "--jobs", "3", "--out", str(tmp_path / "a b")]
+    done = CliRunner().invoke(group, arguments)
+    assert done.exit_code == common.STOPPED
+    assert shlex.join(arguments) in done.output
+
+
 @pytest.mark.parametrize("arguments", [["lenet9"], [], ["1989", "--seeds", "0"]])
 def test_wrong_arguments(arguments):
     assert CliRunner().invoke(group, ["reproduce", *arguments]).exit_code == 2
@@ -288,6 +340,16 @@ def test_the_middle_run_is_drawn(splits):
         found.append(result(seed, wrong, predicted=predicted.tolist(), test_images=100))
     picture = report._mistakes(TINY, found, splits)
     assert [axes.get_title() for axes in picture.axes] == ["4 of 100 digits misclassified"]
+
+
+def test_pictures_leave_failed_runs_out(splits):
+    predicted = splits.test.labels.tolist()
+    failed = [result(seed, 0, failed="it diverged") for seed in (0, 2)]
+    found = [failed[0], result(1, 0, predicted=predicted, test_images=100), failed[1]]
+    alone = [report.Section("tiny", [(TINY, failed)]), report.Section("j", [(TINY, failed)])]
+    assert list(report._pictures(alone, splits)) == ["data-samples", "data-classes"]
+    made = report._pictures([report.Section("tiny", [(TINY, found)])], splits)
+    assert next(iter(made)) == "tiny--mistakes"
 
 
 def test_losses_are_those_of_the_sources():

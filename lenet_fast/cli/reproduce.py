@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,9 @@ def reproduce(
     common.line("data", splits.source)
     common.line("runs", f"{len(todo)} in {out}", f"{jobs or cores} at once")
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
+    again += ["--dataset", options["dataset"]]
+    if options["folder"] is not None:
+        again += ["--data", options["folder"]]
     try:
         with _bars() as (moved, ended):
             found = runner.run_all(
@@ -116,10 +120,11 @@ def reproduce(
                 finished=ended,
             )
     except KeyboardInterrupt:
-        common.say(f"\nStopped. To go on:\n  {common.command_line(*again, '--out', out)}")
+        more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
+        common.say(f"\nStopped. To go on:\n  {common.command_line(*again, *more)}")
         raise click.exceptions.Exit(common.STOPPED) from None
     sections = report.sections(wanted, {(each.recipe, each.seed): each for each in found})
-    path = report.write(sections, splits, out, f"lenet-fast {' '.join(map(str, again))}")
+    path = report.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
     click.echo(f"\n{report.table(sections)}\n")
     common.line("report", path)
     if splits.notice:
@@ -163,7 +168,7 @@ def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Resul
             with lock:
                 if job in tasks:
                     bar.remove_task(tasks.pop(job))
-            what = f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
-            console.print(f"{job.name:<32} {result.failed or what}", highlight=False, markup=False)
+            what = result.failed or f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
+            console.print(f"{job.name:<32} {what}", highlight=False, markup=False)
 
         yield moved, ended

@@ -18,7 +18,7 @@ from lenet_fast.checks import Array
 from lenet_fast.data import Dataset, Distortion, Splits
 from lenet_fast.network import Network
 from lenet_fast.reproduce.recipes import Recipe
-from lenet_fast.reproduce.training import Report, Stopped, Watch, scores, train
+from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
 
 COST = 1.75
 """Networks that run for an image in the mean, in the paper: the second and third only where the
@@ -41,6 +41,8 @@ def train_three(
 
     Raises
     ------
+    NothingToLearn
+        If the stream has nothing for the second or the third.
     Stopped, TrainingDiverged
         As from :func:`lenet_fast.reproduce.training.train`.
     """
@@ -113,7 +115,10 @@ def _hard(
     watch: Watch,
     part: Report,
 ) -> Dataset:
-    """Return so many images: one network has half of them wrong; of two, one has each wrong."""
+    """Return so many images: one network has half of them wrong; of two, one has each wrong.
+
+    Fewer, if the stream does not give as much; NothingToLearn, if it gives none.
+    """
     images, labels, found = [], [], 0
     for x, y in itertools.islice(stream, MOST_ROUNDS):
         if watch.stop.is_set():
@@ -133,4 +138,9 @@ def _hard(
         part(_SEARCH * found / wanted)
         if found >= wanted:
             break
+    if not found:
+        raise NothingToLearn(
+            f"network {len(networks) + 1} has nothing to learn from: those before it make no "
+            f"mistakes, even where the training images are distorted {MOST_ROUNDS} times"
+        )
     return Dataset(np.concatenate(images), np.concatenate(labels), f"hard-{len(networks)}")

@@ -238,7 +238,7 @@ def _csv(sections: Sequence[Section]) -> str:
 
 def _error(numbers: Figures) -> str:
     if not numbers.seeds:
-        return "diverged"
+        return "failed"
     if numbers.seeds == 1:
         return f"**{numbers.mean:.2f}**"
     return (
@@ -271,7 +271,8 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
         ]
         with_rows = [(recipe, histories) for recipe, histories in with_rows if histories]
         if name == "j":
-            made["j--sweep"] = _sweep(section)
+            if any(figures(found).seeds for _, found in section.parts):
+                made["j--sweep"] = _sweep(section)
         elif len(with_rows) == 1:
             made[f"{name}--errors"] = plots.errors(
                 [with_rows[0][1]], [with_rows[0][0].name], log=True
@@ -282,8 +283,9 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
                 [each for _, each in with_rows], labels, log=True
             )
         recipe, found = section.parts[0]
-        if name not in ("j", "outputs") and not found[0].failed:
-            made[f"{name}--mistakes"] = _mistakes(recipe, found, splits)
+        whole = [each for each in found if not each.failed]
+        if name not in ("j", "outputs") and whole:
+            made[f"{name}--mistakes"] = _mistakes(recipe, whole, splits)
         if recipe.optimiser().curvature_images and name.startswith("lenet5"):
             made[f"{name}--rates"] = _rates(recipe, splits)
         if recipe.distortion is not None and not recipe.boosted:

@@ -89,6 +89,12 @@ def plain(value: Any) -> Any:
 def load(folder: Path) -> Result | None:
     """Return the result in a run's folder, if there is one, and a whole one."""
     try:
-        return Result(**json.loads((folder / RESULT).read_text()))
+        found = Result(**json.loads((folder / RESULT).read_text()))
+        found.history()
     except (FileNotFoundError, TypeError, ValueError):
         return None
+    empty = Result("", 0, {}, {}, {})
+    if any(type(value) is not type(getattr(empty, name)) for name, value in vars(found).items()):
+        return None
+    whole = found.train_images > 0 and 0 < found.test_images == len(found.predicted)
+    return found if whole or found.failed else None

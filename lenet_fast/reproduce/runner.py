@@ -15,7 +15,7 @@ from lenet_fast.network import Network
 from lenet_fast.reproduce import boosting, results
 from lenet_fast.reproduce.recipes import Recipe, validation
 from lenet_fast.reproduce.results import Result
-from lenet_fast.reproduce.training import Report, Stopped, Watch, scores, train
+from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
 from lenet_fast.training import TrainingDiverged, runs
 from lenet_fast.training.batches import fingerprint
 
@@ -105,7 +105,7 @@ def _is_of(result: Result, job: Job, data: dict[str, str]) -> bool:
         (result.recipe, result.seed) == (job.recipe.name, job.seed)
         and result.description == results.plain(job.recipe.description())
         and result.data == data
-        and result.code["lenet_fast"] == __version__
+        and result.code.get("lenet_fast") == __version__
     )
 
 
@@ -142,7 +142,7 @@ def _run(
             networks = [trainer.result]
             result.rows = [results.plain(vars(row)) for row in trainer.history.rows]
             files.write_atomic(folder / runs.HISTORY, trainer.history.to_csv().encode())
-    except TrainingDiverged as error:
+    except (TrainingDiverged, NothingToLearn) as error:
         result.failed = str(error)
     result.seconds = time.perf_counter() - started
     result.threads = threads

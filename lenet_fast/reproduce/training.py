@@ -22,6 +22,10 @@ class Stopped(Exception):  # noqa: N818  (what happened)
     """A run was stopped before its end."""
 
 
+class NothingToLearn(Exception):  # noqa: N818  (what happened)
+    """There are no images that a network could be trained on."""
+
+
 class Watch(Callback):
     """Reports how far a training has come, stops it when asked to, and keeps the first rates.
 
