@@ -45,7 +45,7 @@ LIBRARIES = {
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
     "torch": ("bench",),
-    "matplotlib": ("plots", "bench"),
+    "matplotlib": ("plots", "bench", "reproduce"),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with.
 CIRCLES = {("network", "engines")}

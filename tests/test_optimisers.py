@@ -650,6 +650,7 @@ def test_sdlm_comes_back_from_its_state(gamma):
     ("options", "argument", "error"),
     [
         ({"mu": 0.1, "gamma": 0}, "gamma", ValueError),
+        ({"mu": 0.1, "gamma": 0.5, "factors": {"w": np.ones(1)}}, "factors", ValueError),
         ({"mu": 0.1, "gamma": 1.1}, "gamma", ValueError),
         ({"mu": 0.1, "gamma": "all"}, "gamma", TypeError),
         ({"mu": 0.0}, "mu", ValueError),

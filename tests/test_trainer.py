@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lenet_fast import data, engines, files, losses, models
 from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
+from lenet_fast.errors import FileFormatError
 from lenet_fast.training import (
     SDLM,
     SGD,
@@ -491,6 +492,16 @@ def test_the_mean_goes_on_with_the_same_bits(sets, tmp_path, batch, phase):
     same_bits(resumed, judge)
     for name, w in judge.result.parameters.items():
         np.testing.assert_array_equal(resumed.result.parameters[name], w)
+
+
+def test_a_mean_that_a_checkpoint_lacks(sets, tmp_path):
+    new_trainer(average_from=1, out=tmp_path).fit(*sets, epochs=1)
+    file = tmp_path / runs.CHECKPOINT
+    tensors, metadata = files.read_tensors(file, "checkpoint")
+    left = {name: array for name, array in tensors.items() if not name.startswith("average/")}
+    files.write_tensors(file, "checkpoint", left, metadata)
+    with pytest.raises(FileFormatError, match="average: expected the shapes"):
+        Trainer.resume(tmp_path)
 
 
 def test_the_order_of_the_set(sets):

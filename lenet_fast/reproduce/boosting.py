@@ -127,9 +127,8 @@ def _hard(
         if len(networks) == 1:
             wrong = np.flatnonzero(said[0] != y)[: (wanted - found + 1) // 2]
             right = np.flatnonzero(said[0] == y)
-            # As many, from all over the set.
-            chosen = np.concatenate([wrong, right[:: max(1, len(right) // max(1, len(wrong)))]])
-            chosen = chosen[: 2 * len(wrong)]
+            step = max(1, len(right) // max(1, len(wrong)))  # as many, from all over the set
+            chosen = np.concatenate([wrong, right[::step][: len(wrong)]])
         else:
             chosen = np.flatnonzero(said[0] != said[1])[: wanted - found]
         images.append(x[chosen])

@@ -17,6 +17,7 @@ from lenet_fast import engines, files
 from lenet_fast.checks import Array
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.data import Splits
+from lenet_fast.plots.curves import PAPERS_RATES
 from lenet_fast.reproduce.catalogue import RECIPES
 from lenet_fast.reproduce.recipes import Recipe, validation
 from lenet_fast.reproduce.results import Result
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REPORT, TABLE = "report.md", "results.csv"
-
-PAPERS_RATES = (7e-5, 0.016)
-"""The least and the greatest rate of a weight in the first pass, in LeCun et al. 1998."""
 
 
 _HOW_JUDGED = (

@@ -39,8 +39,8 @@ class Watch(Callback):
     Attributes
     ----------
     rates : list of float
-        The least, the median and the greatest rate of a weight that is learned, in the first epoch;
-        empty where all have one.
+        The least, the median and the greatest rate of a weight that is learned, in the first epoch
+        of the first training; empty where all have one.
     """
 
     def __init__(self, report: Report, stop: threading.Event) -> None:
@@ -56,7 +56,7 @@ class Watch(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Keep the rates of the first epoch."""
-        if row.epoch == 1 and trainer.optimiser.factors:
+        if row.epoch == 1 and trainer.optimiser.factors and not self.rates:
             factors = [factor.ravel() for factor in trainer.optimiser.factors.values()]
             rates = row.rate * np.concatenate(factors)
             self.rates = [float(each) for each in (rates.min(), np.median(rates), rates.max())]

@@ -398,6 +398,8 @@ class SDLM(SGD):
         self.gamma = checks.real("gamma", gamma)
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma: expected a number above 0, at most 1, got {gamma}")
+        if factors and self.gamma < 1:  # they are no estimate to be averaged with others
+            raise ValueError(f"factors: expected none with gamma below 1, got {gamma} and factors")
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
         """Set the rates by the curvature: by name, the diagonal of the Hessian.

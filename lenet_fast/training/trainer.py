@@ -257,7 +257,7 @@ class Trainer:
         trainer.epochs = saved.epochs
         trainer.history.rows = saved.rows
         trainer._position = saved.position
-        if trainer._average is not None and saved.average:
+        if trainer._average is not None and (saved.average or saved.averaged):
             try:
                 trainer._average.load_state(saved.average, saved.averaged)
             except ValueError as error:
