@@ -1,0 +1,228 @@
+"""Padding and convolution, by the names that notebooks give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lenet_fast import checks, ops
+from lenet_fast.checks import Array
+from lenet_fast.drop_in._shared import (
+    arrays,
+    axes,
+    cached,
+    in_blocks,
+    interleaved,
+    planar,
+    planar_like,
+    settings,
+    windows,
+)
+
+Cache = tuple[Array, Array, Array, Mapping[str, Any]]
+
+
+def zero_pad(X: Array, pad: int) -> Array:
+    """Put rows and columns of zeros around images.
+
+    Parameters
+    ----------
+    X : ndarray (m, n_H, n_W, n_C)
+    pad : int
+        How many on each of the four sides.
+
+    Returns
+    -------
+    X_pad : ndarray (m, n_H + 2 pad, n_W + 2 pad, n_C)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `X` is no array of four axes, or `pad` no int from 0 on.
+    """
+    (images,) = arrays(X=X)
+    axes("X", images, "m, n_H, n_W, n_C")
+    sides = (checks.integer("pad", pad, 0),) * 2
+    return np.pad(images, ((0, 0), sides, sides, (0, 0)))
+
+
+def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> float:
+    """Apply one filter at one place.
+
+    Parameters
+    ----------
+    a_slice_prev, W : ndarray (f, f, n_C_prev)
+        What the filter sees, and its weights.
+    b : ndarray (1, 1, 1) or float
+        Its bias.
+
+    Returns
+    -------
+    Z : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no arrays, or not of these shapes.
+    """
+    seen, weights, bias = arrays(a_slice_prev=a_slice_prev, W=W, b=np.asarray(b))
+    checks.same_shape("W", weights, seen.shape, "that of a_slice_prev")
+    if bias.size != 1:
+        raise ValueError(f"b: expected one number, got {checks.shape(bias)}")
+    return float(np.sum(seen * weights)) + float(bias.item())
+
+
+def conv_forward(
+    A_prev: Array,
+    W: Array,
+    b: Array,
+    hparameters: Mapping[str, Any],
+) -> tuple[Array, Cache]:
+    """Convolve a batch of images with a set of filters.
+
+    Parameters
+    ----------
+    A_prev : ndarray (m, n_H_prev, n_W_prev, n_C_prev)
+        Images.
+    W : ndarray (f, f, n_C_prev, n_C)
+        Filters; they are not flipped.
+    b : ndarray (1, 1, 1, n_C)
+        A bias each.
+    hparameters : dict
+        "stride", pixels between windows, and "pad", pixels of zeros on each side.
+
+    Returns
+    -------
+    Z : ndarray (m, n_H, n_W, n_C)
+        ``n_H = (n_H_prev - f + 2 pad) // stride + 1``, and so n_W.
+    cache : tuple
+        ``(A_prev, W, b, hparameters)``, for :func:`conv_backward` and :func:`conv_SDLM`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+    """
+    plan = _plan(A_prev, W, b, hparameters)
+    z = np.empty(plan.shape, plan.x.dtype)
+
+    def one(block: slice) -> tuple[()]:
+        ops.conv2d(plan.x[block], plan.w, plan.b, **plan.options, out=z[block])
+        return ()
+
+    in_blocks(one, z, plan.x)
+    return interleaved(z), (A_prev, W, b, hparameters)
+
+
+def conv_backward(dZ: Array, cache: Cache) -> tuple[Array, Array, Array]:
+    """Return the gradients of :func:`conv_forward`.
+
+    Parameters
+    ----------
+    dZ : ndarray (m, n_H, n_W, n_C)
+        Gradient at the output.
+    cache : tuple
+        What :func:`conv_forward` returned.
+
+    Returns
+    -------
+    dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C_prev)
+    dW : ndarray (f, f, n_C_prev, n_C)
+        Summed over the batch.
+    db : ndarray (1, 1, 1, n_C)
+        Summed over the batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+    """
+    return _back("dZ", dZ, cache, ops.conv2d_backward)
+
+
+def conv_SDLM(
+    d2Z: Array,
+    cache: Cache,
+    bias: bool = False,
+) -> tuple[Array, ...]:
+    """Pass the diagonal of the Hessian back through :func:`conv_forward`.
+
+    Parameters
+    ----------
+    d2Z : ndarray (m, n_H, n_W, n_C)
+        Second derivatives at the output.
+    cache : tuple
+        What :func:`conv_forward` returned.
+    bias : bool
+        Whether those of the biases are wanted, too. The published function has two results.
+
+    Returns
+    -------
+    d2A_prev, d2W : ndarray
+        `d2Z` with the squared filters, and with the squared images, summed over the batch.
+    d2b : ndarray (1, 1, 1, n_C)
+        Only with `bias`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+
+    Notes
+    -----
+    LeCun et al. 1998, appendix C, has a rate for each weight, from its own entry of ``d2W / m``.
+    LeNet-from-Scratch adds them all up and gives the layer one rate, too small by about the number
+    of its weights. That happens in its layers, so a notebook that does it goes on doing it.
+    """
+    found = _back("d2Z", d2Z, cache, ops.conv2d_hessian)
+    return found if bias else found[:2]
+
+
+class _Plan(NamedTuple):
+    """A convolution whose arguments have been checked, in the order of the kernels."""
+
+    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view
+    w: Array  # (n_C, n_C_prev, f, f)
+    b: Array  # (n_C,)
+    shape: tuple[int, int, int, int]  # of Z: (m, n_C, n_H, n_W)
+    options: dict[str, Any]
+
+
+def _plan(
+    A_prev: object,
+    W: object,
+    b: object,
+    hparameters: object,
+) -> _Plan:
+    images, filters, bias = arrays(A_prev=A_prev, W=W, b=b)
+    axes("A_prev", images, "m, n_H_prev, n_W_prev, n_C_prev")
+    axes("W", filters, "f, f, n_C_prev, n_C")
+    stride, pad = settings(hparameters, "stride", "pad")
+    m, *size, maps = images.shape
+    *kernel, seen, count = filters.shape
+    if seen != maps:
+        raise ValueError(f"W: expected {maps} maps (n_C_prev of A_prev), got {seen}")
+    checks.same_shape("b", bias, (1, 1, 1, count), "one for each of the n_C filters of W")
+    shape = (m, count, *windows("W", size, kernel, stride, pad))
+    w = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
+    return _Plan(planar(images), w, bias.reshape(-1), shape, {"stride": stride, "padding": pad})
+
+
+def _back(
+    name: str, value: object, cache: object, run: Callable[..., tuple[Any, ...]]
+) -> tuple[Array, Array, Array]:
+    A_prev, W, b, hparameters = cached(cache, "conv_forward", "A_prev", "W", "b", "hparameters")
+    # All in one dtype, so that a float64 gradient is not rounded to the float32 of the images.
+    A_prev, W, b, incoming = arrays(A_prev=A_prev, W=W, b=b, **{name: value})
+    plan = _plan(A_prev, W, b, hparameters)
+    dz = planar_like(name, incoming, plan.shape)
+    dx = np.empty(plan.x.shape, plan.x.dtype)
+
+    def one(block: slice) -> tuple[Array, ...]:
+        out = (dx[block], None, None)
+        return run(dz[block], plan.x[block], plan.w, **plan.options, out=out)[1:]
+
+    dw, db = in_blocks(one, dx, dz)
+    return interleaved(dx), dw.transpose(2, 3, 1, 0), db.reshape(1, 1, 1, -1)

@@ -1,0 +1,280 @@
+"""Pooling and sub-sampling, by the names that notebooks give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lenet_fast import checks, ops
+from lenet_fast.checks import Array
+from lenet_fast.drop_in._shared import (
+    arrays,
+    axes,
+    cached,
+    in_blocks,
+    interleaved,
+    planar,
+    planar_like,
+    settings,
+    windows,
+)
+
+MODES = ("max", "average")
+TIES = ("all", "first")
+
+PoolCache = tuple[Array, Mapping[str, Any]]
+SubsamplingCache = tuple[Array, Array, Array, Mapping[str, Any]]
+
+
+def pool_forward(
+    A_prev: Array,
+    hparameters: Mapping[str, Any],
+    mode: str = "max",
+) -> tuple[Array, PoolCache]:
+    """Return the largest value of each window, or the mean.
+
+    Parameters
+    ----------
+    A_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
+        Images.
+    hparameters : dict
+        "f", rows and columns of the window, and "stride", pixels between windows.
+    mode : {"max", "average"}
+
+    Returns
+    -------
+    A : ndarray (m, n_H, n_W, n_C)
+        ``n_H = (n_H_prev - f) // stride + 1``, and so n_W.
+    cache : tuple
+        ``(A_prev, hparameters)``, for :func:`pool_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+    """
+    (images,) = arrays(A_prev=A_prev)
+    plan = _plan(images, hparameters)
+    run = ops.max_pool2d if checks.choice("mode", mode, MODES) == "max" else ops.avg_pool2d
+    a = np.empty(plan.shape, plan.x.dtype)
+
+    def one(block: slice) -> tuple[()]:
+        run(plan.x[block], **plan.window, out=a[block])
+        return ()
+
+    in_blocks(one, a, plan.x)
+    return interleaved(a), (A_prev, hparameters)
+
+
+def pool_backward(
+    dA: Array,
+    cache: PoolCache,
+    mode: str = "max",
+    *,
+    ties: str = "all",
+    curvature: bool = False,
+) -> Array:
+    """Return the gradient of :func:`pool_forward`.
+
+    Parameters
+    ----------
+    dA : ndarray (m, n_H, n_W, n_C)
+        Gradient at the output.
+    cache : tuple
+        What :func:`pool_forward` returned.
+    mode : {"max", "average"}
+        As it was there.
+    ties : {"all", "first"}
+        Which of several maxima gets the gradient of its window. In the notebooks each of them gets
+        the whole of it, more than there is. (Behind a ReLU that goes unseen in windows of zeros:
+        its slope there is zero.) The first in scan order alone gives a subgradient, that of
+        :func:`lenet_fast.ops.max_pool2d_backward`, in a fraction of the time.
+    curvature : bool
+        Whether `dA` holds second derivatives: then the inputs of a mean get its squared share, 1/16
+        of it from a window of 2 x 2. LeNet-from-Scratch passes them back as if they were gradients,
+        with 1/4. For maxima it makes no difference.
+
+    Returns
+    -------
+    dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+    """
+    A_prev, hparameters = cached(cache, "pool_forward", "A_prev", "hparameters")
+    images, incoming = arrays(A_prev=A_prev, dA=dA)
+    plan = _plan(images, hparameters)
+    da = planar_like("dA", incoming, plan.shape)
+    every = checks.choice("ties", ties, TIES) == "all"
+    run: Callable[..., object]
+    x = plan.x
+    if checks.choice("mode", mode, MODES) == "average":
+        run = ops.avg_pool2d_hessian if curvature else ops.avg_pool2d_backward
+        x = np.empty(x.shape, x.dtype)  # only its shape is read: spare the images their new order
+    else:
+        run = _to_all_maxima if every else ops.max_pool2d_backward
+    dx = np.empty(x.shape, x.dtype)
+
+    def one(block: slice) -> tuple[()]:
+        run(da[block], x[block], **plan.window, out=dx[block])
+        return ()
+
+    in_blocks(one, dx)
+    return interleaved(dx)
+
+
+def _to_all_maxima(dy: Array, x: Array, *, kernel: int, stride: int, out: Array) -> None:
+    """Set out to the gradient of max pooling in which every maximum of a window gets its dy."""
+    x = np.ascontiguousarray(x)
+    y = ops.max_pool2d(x, kernel=kernel, stride=stride)
+    area = kernel * kernel
+    if kernel <= stride and area & (area - 1) == 0:
+        # Each input is in one window at most. The mean's gradient spreads what is given to it over
+        # the window in shares of 1 / area: a power of two, so that area times as much comes back
+        # to the bit. This takes half the time of the loop below.
+        spread = ops.avg_pool2d_backward(area * y, x, kernel=kernel, stride=stride)
+        ops.avg_pool2d_backward(area * dy, x, kernel=kernel, stride=stride, out=out)
+        np.multiply(out, x == spread, out=out)
+        return
+    out[...] = 0
+    rows, columns = (stride * (length - 1) + 1 for length in y.shape[2:])
+    for u in range(kernel):
+        for v in range(kernel):
+            taps = (..., slice(u, u + rows, stride), slice(v, v + columns, stride))
+            out[taps] += (x[taps] == y) * dy
+
+
+def subsampling_forward(
+    A_prev: Array,
+    weight: Array,
+    b: Array,
+    hparameters: Mapping[str, Any],
+) -> tuple[Array, SubsamplingCache]:
+    """Multiply the mean of each window by a coefficient, and add a bias.
+
+    Parameters
+    ----------
+    A_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
+        Images.
+    weight, b : ndarray (1, 1, 1, n_C)
+        Coefficient and bias of each map.
+    hparameters : dict
+        "f" and "stride" as for :func:`pool_forward`; and, if wanted, "reduction": "mean", as in
+        LeNet-from-Scratch, or "sum", as in LeCun et al. 1998, who add the inputs of a window.
+
+    Returns
+    -------
+    A : ndarray (m, n_H, n_W, n_C)
+    cache : tuple
+        ``(A_prev, weight, b, hparameters)``, for :func:`subsampling_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+    """
+    plan, w, bias, reduction, _ = _subsampling(A_prev, weight, b, hparameters)
+    a = np.empty(plan.shape, plan.x.dtype)
+
+    def one(block: slice) -> tuple[()]:
+        ops.subsample2d(plan.x[block], w, bias, **plan.window, reduction=reduction, out=a[block])
+        return ()
+
+    in_blocks(one, a, plan.x)
+    return interleaved(a), (A_prev, weight, b, hparameters)
+
+
+def subsampling_backward(
+    dA: Array,
+    *cache: Any,
+    curvature: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of :func:`subsampling_forward`.
+
+    Parameters
+    ----------
+    dA : ndarray (m, n_H, n_W, n_C)
+        Gradient at the output.
+    *cache
+        What :func:`subsampling_forward` returned; or, as LeNet-from-Scratch has it, ``weight, b,
+        cache``.
+    curvature : bool
+        Whether `dA` holds second derivatives, and so do the results: `dA_prev` by the squared
+        coefficient and share, `dweight` by the squared means.
+
+    Returns
+    -------
+    dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
+    dweight, db : ndarray (1, 1, 1, n_C)
+        Summed over the batch, map by map.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See :mod:`lenet_fast.drop_in`.
+
+    Notes
+    -----
+    The functions published in LeNet-from-Scratch cannot run: the forward returns an undefined name.
+    If that is mended, the backward adds `dweight` up over all maps, and `db` not at all. There
+    are no numbers of theirs to reproduce; these are those of the definition.
+    """
+    if len(cache) not in (1, 3):
+        raise TypeError(f"cache: expected the cache, or weight, b, cache, got {len(cache)} values")
+    A_prev, weight, b, hparameters = cached(
+        cache[-1], "subsampling_forward", "A_prev", "weight", "b", "hparameters"
+    )
+    if len(cache) == 3:
+        weight, b = cache[:2]
+    plan, w, _, reduction, incoming = _subsampling(A_prev, weight, b, hparameters, dA=dA)
+    da = planar_like("dA", incoming, plan.shape)
+    run: Callable[..., tuple[Array, ...]] = (
+        ops.subsample2d_hessian if curvature else ops.subsample2d_backward
+    )
+    dx = np.empty(plan.x.shape, plan.x.dtype)
+
+    def one(block: slice) -> tuple[Array, ...]:
+        out = (dx[block], None, None)
+        return run(da[block], plan.x[block], w, **plan.window, reduction=reduction, out=out)[1:]
+
+    dw, db = in_blocks(one, dx)
+    return interleaved(dx), dw.reshape(1, 1, 1, -1), db.reshape(1, 1, 1, -1)
+
+
+class _Plan(NamedTuple):
+    """A pooling whose arguments have been checked."""
+
+    x: Array  # (m, n_C, n_H_prev, n_W_prev), a view
+    shape: tuple[int, int, int, int]  # of A: (m, n_C, n_H, n_W)
+    window: dict[str, Any]
+
+
+def _plan(images: Array, hparameters: object) -> _Plan:
+    axes("A_prev", images, "m, n_H_prev, n_W_prev, n_C")
+    f, stride = settings(hparameters, "f", "stride")
+    m, *size, maps = images.shape
+    shape = (m, maps, *windows('hparameters["f"]', size, (f, f), stride))
+    return _Plan(planar(images), shape, {"kernel": f, "stride": stride})
+
+
+def _subsampling(
+    A_prev: object,
+    weight: object,
+    b: object,
+    hparameters: Any,
+    **incoming: object,
+) -> tuple[_Plan, Array, Array, str, Array]:
+    """Return a plan, coefficients, biases, the reduction, and the incoming gradient if any."""
+    found = arrays(A_prev=A_prev, weight=weight, b=b, **incoming)
+    images, w, bias = found[:3]
+    plan = _plan(images, hparameters)
+    for name, array in (("weight", w), ("b", bias)):
+        checks.same_shape(name, array, (1, 1, 1, plan.shape[1]), "one for each of the n_C maps")
+    reduction = checks.choice(
+        'hparameters["reduction"]', hparameters.get("reduction", "mean"), ("mean", "sum")
+    )
+    return plan, w.reshape(-1), bias.reshape(-1), reduction, found[-1]

@@ -1,0 +1,125 @@
+"""What the drop-in functions share: their checks, the way to the kernels and back, the threads."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import backends, checks, threads
+from lenet_fast.checks import Array
+from lenet_fast.shapes import output_size
+
+BLOCK_IMAGES, BLOCK_BYTES = 32, 2**19
+"""What a block has at least: of less, the calls would cost as much as the work. Blocks hold a whole
+number of the former, so that the kernels' vectors of images are full."""
+
+
+def arrays(**named: Any) -> list[Array]:
+    """Return arrays as they are, but in one dtype: float32 if all have it, else float64."""
+    found = []
+    for name, value in named.items():
+        # Subclasses such as masked arrays carry meaning that a kernel would silently drop.
+        if type(value) not in (np.ndarray, np.memmap) or not np.can_cast(value.dtype, np.float64):
+            raise TypeError(f"{name}: expected an array of real numbers, got {checks.kind(value)}")
+        found.append(value)
+    single = all(array.dtype == np.float32 for array in found)
+    return [array.astype(np.float32 if single else np.float64, copy=False) for array in found]
+
+
+def axes(name: str, array: Array, names: str) -> None:
+    """Raise ValueError unless an array has these axes, all but the first, m or N, with entries."""
+    if array.ndim != names.count(",") + 1:
+        raise ValueError(f"{name}: expected axes ({names}), got {checks.shape(array)}")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"{name}: expected at least 1 along ({names}), got {checks.shape(array)}")
+
+
+def settings(value: object, *keys: str) -> list[int]:
+    """Return ints out of hparameters; all are at least 1, but "pad" may be 0."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"hparameters: expected a dict, got {checks.kind(value)}")
+    for key in keys:
+        if key not in value:
+            raise ValueError(f'hparameters: expected the key "{key}", got {list(value)}')
+    return [
+        checks.integer(f'hparameters["{key}"]', value[key], 0 if key == "pad" else 1)
+        for key in keys
+    ]
+
+
+def cached(value: object, function: str, *names: str) -> tuple[Any, ...]:
+    """Return the parts of a cache."""
+    if not isinstance(value, tuple) or len(value) != len(names):
+        raise TypeError(
+            f"cache: expected ({', '.join(names)}), as {function} returns it, "
+            f"got {checks.kind(value)}"
+        )
+    return value
+
+
+def windows(
+    name: str, size: Sequence[int], kernel: Sequence[int], stride: int, pad: int = 0
+) -> tuple[int, int]:
+    """Return how many windows fit into rows and columns; `name` is who says how large they are."""
+    rows, columns = (
+        output_size(length, taps, stride, padding=2 * pad)
+        for length, taps in zip(size, kernel, strict=True)
+    )
+    if not (rows and columns):
+        raise ValueError(
+            f"{name}: expected a window that fits into {size[0]} x {size[1]} pixels with a "
+            f"padding of {pad}, got {kernel[0]} x {kernel[1]}"
+        )
+    return rows, columns
+
+
+def planar(array: Array) -> Array:
+    """Return a view (m, n_C, n_H, n_W) of images (m, n_H, n_W, n_C)."""
+    return array.transpose(0, 3, 1, 2)
+
+
+def planar_like(name: str, array: Array, shape: tuple[int, int, int, int]) -> Array:
+    """Return a gradient (m, n_H, n_W, n_C) as such a view, if that has the output's shape."""
+    m, n_c, n_h, n_w = shape
+    checks.same_shape(name, array, (m, n_h, n_w, n_c), "that of the output")
+    return planar(array)
+
+
+def interleaved(array: Array) -> Array:
+    """Return a view (m, n_H, n_W, n_C) of images (m, n_C, n_H, n_W)."""
+    return array.transpose(0, 2, 3, 1)
+
+
+def in_blocks(function: Callable[[slice], tuple[Array, ...]], *images: Array) -> list[Array]:
+    """Call a function with each block of a batch, and add up what it returns, in order.
+
+    Blocks depend on the sizes of `images`, what goes in or comes out, and not on the number of
+    threads, which so changes no bit of a result. Their other memory order, where they have one, is
+    made by the kernels' checks, a block at a time.
+    """
+    m, largest = len(images[0]), max(array.nbytes for array in images)
+    # NumPy's matrix products have threads of their own.
+    most = 1 if backends.current() == "numpy" else largest // BLOCK_BYTES
+    size = BLOCK_IMAGES * max(1, -(-m // (BLOCK_IMAGES * max(most, 1))))
+    if m <= size:
+        return list(function(slice(0, m)))
+    pool = _pool(os.environ.get(threads.ENVIRONMENT_VARIABLE))
+    found = [slice(first, min(first + size, m)) for first in range(0, m, size)]
+    sums: list[Array] = []
+    with contextlib.closing(pool.run(function, found)) as results:
+        for parts in results:
+            for one, part in zip(sums, parts, strict=False):  # at first there are no sums
+                one += part
+            sums = sums or list(parts)
+    return sums
+
+
+@functools.cache
+def _pool(setting: str | None) -> threads.Pool:
+    """Return the threads for a value of LENET_FAST_THREADS, which :func:`resolve` reads."""
+    return threads.Pool(threads.resolve(None))
