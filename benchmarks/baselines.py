@@ -197,18 +197,20 @@ def make(name: str, case: Case) -> Contender:
     """Return one of the ways as a contender, on its own, smaller batch."""
     batch = min(BATCHES[name], case.batch)
     part = steps.case(case.step.name, case.dtype, batch)
-    forward = case.step.direction == "forward"
-    arrays = [
-        _to_nhwc(array, kernel=i == (1 if forward else 2)) for i, array in enumerate(part.arrays)
-    ]
     return Contender(
         name,
-        partial(_WAYS[name][case.step.function], *arrays),
-        checker(name, part, _to_nchw),
+        partial(_WAYS[name][case.step.function], *in_notebooks(part.arrays, case.step)),
+        checker(name, part, in_kernels),
         threads.alone_with_blas,
         scale=case.batch / batch,
         info={"measured_batch": batch},
     )
+
+
+def in_notebooks(arrays: tuple[Array, ...], step: Step) -> list[Array]:
+    """Return a step's arrays in the order of notebooks: NHWC, kernels (rows, columns, in, out)."""
+    kernels = 1 if step.direction == "forward" else 2
+    return [_to_nhwc(array, kernel=i == kernels) for i, array in enumerate(arrays)]
 
 
 def _to_nhwc(array: Array, kernel: bool) -> Array:
@@ -217,7 +219,8 @@ def _to_nhwc(array: Array, kernel: bool) -> Array:
     return np.ascontiguousarray(array.transpose((2, 3, 1, 0) if kernel else (0, 2, 3, 1)))
 
 
-def _to_nchw(value: Any) -> tuple[Array, ...]:
+def in_kernels(value: Any) -> tuple[Array, ...]:
+    """Return results of that order in the order of the reference."""
     found = []
     for i, array in enumerate(steps.results(value)):
         if array.ndim == 4:  # of the gradients, the second is that of the kernels
