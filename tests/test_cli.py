@@ -341,7 +341,7 @@ def test_adamw_learns(lenet_fast: Any) -> None:
 def test_train_distorts(lenet_fast: Any, name: str) -> None:
     result = lenet_fast("train", *SHORT, "--distort", name, "--out", "run")
     assert result.status == 0, result.err
-    assert f"distorted: {distort.PRESETS[name]}\n" in result.out
+    assert f"\ndistorted {distort.PRESETS[name]}\n" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert config["options"]["distort"] == name

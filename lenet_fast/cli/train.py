@@ -294,7 +294,7 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("", trainer.schedule)
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
     if trainer.distortion is not None:
-        common.line("", f"distorted: {trainer.distortion}")
+        common.line("distorted", trainer.distortion)
     if trainer.average_from:
         common.line("", f"mean of the weights from epoch {trainer.average_from} on")
     common.line("run", out)
