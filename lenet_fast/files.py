@@ -121,15 +121,20 @@ def save_model(
     ...     files.load_model(path).counts().parameters
     60000
     """
-    for name, array in network.parameters.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"network: expected finite parameters, got NaN or infinity in {name}")
+    check_finite(network)
     metadata = {
         "network": network.config(),
         "loss": None if loss is None else loss.config(),
         "extra": dict(extra or {}),
     }
     write_tensors(path, "model", network.parameters, metadata)
+
+
+def check_finite(network: Network) -> None:
+    """Raise ValueError if a parameter is NaN or infinite: no such file would be accepted back."""
+    for name, array in network.parameters.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"network: expected finite parameters, got NaN or infinity in {name}")
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
@@ -198,7 +203,7 @@ def read_tensors(
     import safetensors
     import safetensors.numpy
 
-    raw = _read(path)
+    raw = read_bytes(path, MAX_BYTES)
     try:
         tensors = safetensors.numpy.load(raw)
     except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype NumPy lacks
@@ -291,18 +296,19 @@ def check_arrays(
             raise FileFormatError(f"{path}: {name}: expected finite values, got NaN or infinity")
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return what is in a file; FileFormatError if it is no regular file, or empty or too large."""
     info = os.stat(path)  # first: opening a pipe would wait for its other end
     if stat.S_ISDIR(info.st_mode):
         raise FileFormatError(f"{path}: expected a file, got a folder")
     if not stat.S_ISREG(info.st_mode):
         raise FileFormatError(f"{path}: expected a regular file, got a device or a pipe")
-    if not 0 < info.st_size <= MAX_BYTES:
+    if not 0 < info.st_size <= limit:
         raise FileFormatError(
-            f"{path}: expected a file of 1 to {MAX_BYTES} bytes, got {info.st_size} bytes"
+            f"{path}: expected a file of 1 to {limit} bytes, got {info.st_size} bytes"
         )
     with open(path, "rb") as file:
-        return file.read(MAX_BYTES + 1)
+        return file.read(limit + 1)
 
 
 def _digest(tensors: Mapping[str, Array], content: Mapping[str, Any]) -> str:

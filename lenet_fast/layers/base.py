@@ -24,7 +24,8 @@ MAX_VALUES = 2**26
 """Most numbers that the parameters of a network, or the units of one, may be. A model file that
 asks for more is broken or hostile, and must not make us allocate."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""What a layer may be called."""
 
 
 class Operations(NamedTuple):
@@ -164,7 +165,7 @@ class Layer(ABC):
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, got {checks.kind(name)}")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"name: expected 1 to 64 of A-Z a-z 0-9 _ . -, got {name[:80]!r}")
     return name
 
