@@ -27,9 +27,9 @@ STOREYS = (
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines"},
     {"files", "data", "training"},
-    {"plots"},
+    {"plots", "onnx"},
     {"bench", "reproduce"},
-    {"cli", "__main__", "sklearn", "torch", "onnx", "drop_in", "web"},
+    {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
 OPS_MAY_USE = {"ops", "backends", "checks", "shapes"}
@@ -46,6 +46,9 @@ LIBRARIES = {
     "click": ("cli",),
     "torch": ("bench",),
     "matplotlib": ("plots", "bench", "reproduce"),
+    "onnx": ("onnx",),
+    "onnxruntime": ("onnx",),
+    "google": ("onnx",),  # protobuf, which comes with onnx
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with.
 CIRCLES = {("network", "engines")}
@@ -304,7 +307,7 @@ def test_nothing_imports_the_kernels_folder():
 
 HEAVY = (
     *("numba", "llvmlite", "click", "rich", "pooch", "safetensors", "matplotlib", "threadpoolctl"),
-    *("torch", "sklearn", "scipy", "PIL", "pandas", "requests"),
+    *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
 )
 LOADED = f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
 

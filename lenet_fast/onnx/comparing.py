@@ -1,0 +1,83 @@
+"""Whether an ONNX model answers as the network does that it was made of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lenet_fast.checks import Array
+from lenet_fast.network import Network
+from lenet_fast.onnx import form
+
+
+class Comparison(NamedTuple):
+    """How far a model's outputs are from the network's."""
+
+    runtime: str  # that has run the model, with its version
+    largest: float  # difference of two outputs
+    relative: float  # the same, divided by the largest output of the network
+
+
+def compare(model: bytes, network: Network, x: Array) -> Comparison:
+    """Run an ONNX model and compare its outputs with a network's.
+
+    Parameters
+    ----------
+    model : bytes
+        As :func:`to_bytes` returns it, or an ONNX file holds it. It is trusted: onnxruntime reads
+        it.
+    network : Network
+    x : ndarray (n, c, h, w)
+        Images in the network's dtype and on its scale; at least one.
+
+    Returns
+    -------
+    Comparison
+        The model is run by onnxruntime where it is installed and the network is one of float32, in
+        which alone it has convolutions; or else by onnx itself, which is slow.
+
+    Raises
+    ------
+    ImportError
+        If onnx is missing.
+    TypeError, ValueError
+        If the images do not fit the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import models, onnx
+    >>> network = models.lenet1()
+    >>> x = np.ones((2, 1, 28, 28), np.float32)
+    >>> onnx.compare(onnx.to_bytes(network), network, x).relative < 1e-5
+    True
+    """
+    if x.ndim != 4 or not len(x):
+        raise ValueError(f"x: expected images (n, c, h, w), one at least, got shape {x.shape}")
+    ours = network.predict(x)
+    runtime, theirs = _run(model, x)
+    largest = float(np.abs(theirs - ours).max())
+    scale = float(np.abs(ours).max())
+    return Comparison(runtime, largest, largest / scale if scale else largest)
+
+
+def _run(model: bytes, x: Array) -> tuple[str, Array]:
+    onnx = form.library()
+    if x.dtype == np.float32:
+        try:
+            import onnxruntime
+        except ImportError:
+            pass
+        else:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3  # errors
+            session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+            name = f"onnxruntime {onnxruntime.__version__}"
+            return name, session.run(["outputs"], {"images": x})[0]
+    from onnx.reference import ReferenceEvaluator
+
+    outputs: Any = ReferenceEvaluator(model).run(["outputs"], {"images": x})
+    return f"the reference of onnx {onnx.__version__}", np.asarray(outputs[0])

@@ -1,0 +1,436 @@
+"""From an ONNX file to a network, where its nodes are a row of layers that we have."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import bitmaps, files
+from lenet_fast.checks import Array
+from lenet_fast.errors import FileFormatError
+from lenet_fast.layers import (
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Shape,
+    Sigmoid,
+    Subsample2D,
+    Tanh,
+)
+from lenet_fast.layers.base import NAME
+from lenet_fast.network import Network
+from lenet_fast.onnx import form
+from lenet_fast.onnx.graphs import Row, Step, quoted, row_of
+from lenet_fast.pixels import BACKGROUND, INK
+
+_SCALE = (BACKGROUND, INK)
+_SUBSAMPLINGS = (
+    ("Mul", "Add"),
+    ("Gather", "Mul", "Add"),
+    ("Mul", "Mul", "Add"),
+    ("Mul", "Gather", "Mul", "Add"),
+)
+"""What follows the means: times the area for sums, which map, coefficient, bias."""
+
+
+def load(
+    path: str | os.PathLike[str], *, pixel_range: tuple[float, float] | None = None
+) -> Network:
+    """Load a network from an ONNX file: one of :func:`export`, or a plain LeNet of another program.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    pixel_range : (paper, ink), optional
+        What the bytes 0 and 255 become where the network is given bytes; by default what the file
+        says, if :func:`export` wrote it, or else that of :class:`lenet_fast.network.Network`.
+
+    Returns
+    -------
+    Network
+        Its outputs are those of the graph, but for a last Softmax or LogSoftmax: that is left out,
+        and the network's output "softmax". Layers have the names of their nodes, where such a name
+        is one for a layer.
+
+    Raises
+    ------
+    ImportError
+        If onnx is missing.
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If it is no ONNX model, or too large (:data:`MAX_BYTES`), or cut or damaged; if its opset
+        is none of :data:`OPSETS`; or if the graph is anything but a row of the layers that we have,
+        from one input (n, c, h, w) of float or double to one output. The message names the node
+        and says what is allowed there.
+
+    Notes
+    -----
+    Besides what :func:`export` writes, these are understood: Conv, MaxPool and AveragePool without
+    padding, Relu, Tanh, Sigmoid, Flatten or a Reshape that does the same, Gemm, MatMul with or
+    without Add, Softmax and LogSoftmax at the end, and Constant and Identity. PyTorch writes
+    such files with ``torch.onnx.export``, of a model without dropout or set not to train. Nothing
+    in a file is run, and no other file is read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lenet_fast import models, onnx
+    >>> network = models.lenet4(output="softmax")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "lenet4.onnx")
+    ...     onnx.export(network, path)
+    ...     onnx.load(path).config() == network.config()
+    True
+    """
+    onnx = form.library()
+    from google.protobuf.message import DecodeError
+
+    raw = files.read_bytes(path, form.MAX_BYTES)
+    try:
+        reader = _Reader(row_of(onnx, onnx.load_model_from_string(raw)))
+        network = reader.network(pixel_range)
+    except DecodeError as error:
+        raise FileFormatError(
+            f"{path}: expected an ONNX model, got a file that is cut short, or none"
+        ) from error
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    tensors = {
+        f"{layer.name}.{name}": array
+        for layer, arrays in zip(network.layers, reader.arrays, strict=True)
+        for name, array in arrays.items()
+    }
+    files.check_arrays(path, tensors, network.parameters)
+    for name, array in network.parameters.items():
+        array[...] = tensors[name]
+    return network
+
+
+class _Reader:
+    """Makes layers of steps, of the next one or the next few at a time."""
+
+    def __init__(self, row: Row) -> None:
+        self.arrays: list[dict[str, Array]] = []  # of each layer, by the parameters' names
+        self._row = row
+        self._layers: list[Layer] = []
+        self._shape: Shape = row.input_shape
+        self._steps = deque(row.steps)
+        self._tables = _tables(row.metadata)
+        self._taken: set[str] = set()
+        self._output = row.metadata.get(form.OUTPUT)
+
+    def network(self, pixel_range: tuple[float, float] | None) -> Network:
+        """Return the network, whose parameters are yet to be set."""
+        while self._steps:
+            step = self._steps.popleft()
+            try:
+                reader = _READERS.get(step.operator)
+                if reader is None:
+                    raise ValueError(_HINTS.get(step.operator, "expected it as part of a layer"))
+                reader(self, step)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{step.where}: {error}") from error
+        if self._tables:
+            names = ", ".join(map(quoted, list(self._tables)[:3]))
+            raise ValueError(f"{form.CONNECTIONS}: expected names of Conv nodes, got {names}")
+        if self._output is None:
+            is_rbf = bool(self._layers) and isinstance(self._layers[-1], RBF)
+            self._output = "rbf" if is_rbf else "linear"
+        if pixel_range is None:
+            pixel_range = _pixel_range(self._row.metadata)
+        c, h, w = self._row.input_shape
+        return Network(
+            self._layers,
+            input_shape=(c, h, w),
+            output=self._output,
+            dtype=self._row.dtype,
+            pixel_range=pixel_range,
+        )
+
+    def conv2d(self, step: Step) -> None:
+        """Read [Pad], Conv, [Add]."""
+        top, left, bottom, right, value = 0, 0, 0, 0, 0.0
+        if step.operator == "Pad":
+            (top, left, bottom, right), value = self._border(step)
+            (step,) = self._follow("Conv")
+        options = step.options
+        w, b = self._floats(step, 0, 4), None
+        if options["kernel_shape"] not in ([0, 0], list(w.shape[2:])):
+            raise ValueError(
+                f"kernel_shape: expected {list(w.shape[2:])}, that of the weights, got "
+                f"{options['kernel_shape']}"
+            )
+        if any(options["pads"]):
+            if any((top, left, bottom, right)):
+                raise ValueError("pads: expected 0 on all sides after a Pad")
+            top, left, bottom, right = options["pads"]
+        if step.constants[1] is not None:
+            b = self._floats(step, 1, 1)
+        name = self._name(step)
+        layer = Conv2D(
+            w.shape[1] * options["group"],
+            w.shape[0],
+            tuple(w.shape[2:]),
+            stride=tuple(options["strides"]),
+            padding=(top, bottom, left, right),
+            dilation=tuple(options["dilations"]),
+            groups=options["group"],
+            connections=self._tables.pop(step.name, None),
+            pad_value=value,
+            bias=None if b is None else "map",
+            name=name,
+        )
+        if layer.table is not None and w[~layer.table].any():
+            raise ValueError("weights: expected zeros where the table has no link, got others")
+        if b is None and self._upcoming(1) == ("Add",):
+            (add,) = self._follow("Add")
+            b = self._floats(add, 0)
+            unit = layer.output_shape(self._shape)
+            if b.shape in (unit, (1, *unit)):
+                layer.bias, b = "unit", b.reshape(unit)
+            else:
+                layer.bias, b = "map", _by_map(b, layer.c_out)
+        self._append(layer, w=w, **({} if b is None else {"b": b}))
+
+    def _border(self, step: Step) -> tuple[list[int], float]:
+        """Return top, left, bottom, right of a Pad, and its value."""
+        pads = self._integers(step, 0)
+        if len(pads) != 8 or any(pads[side] for side in (0, 1, 4, 5)):
+            raise ValueError(f"pads: expected 8, of rows and columns alone, got {pads[:8]}")
+        value = 0.0 if step.constants[1] is None else self._scalar(step, 1)
+        return [pads[side] for side in (2, 3, 6, 7)], value
+
+    def max_pool2d(self, step: Step) -> None:
+        """Read MaxPool."""
+        kernel, stride = step.options["kernel_shape"], step.options["strides"]
+        self._append(MaxPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+
+    def avg_pool2d(self, step: Step) -> None:
+        """Read AveragePool, alone or as the beginning of trainable sub-sampling."""
+        upcoming = self._upcoming(4)
+        for sequence in _SUBSAMPLINGS:
+            if upcoming[: len(sequence)] == sequence:
+                self._subsample2d(step, self._follow(*sequence))
+                return
+        kernel, stride = step.options["kernel_shape"], step.options["strides"]
+        self._append(AvgPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+
+    def _subsample2d(self, step: Step, rest: list[Step]) -> None:
+        kernel, channels, reduction = step.options["kernel_shape"], self._shape[0], "mean"
+        *before, times, plus = rest
+        if before and before[0].operator == "Mul":
+            area, found = math.prod(kernel), self._scalar(before[0], 0)
+            if found != area:
+                raise ValueError(f"expected a Mul by its {area} pixels after it, got {found}")
+            reduction = "sum"
+        multiplier = 1
+        if before and before[-1].operator == "Gather":
+            seen = self._integers(before[-1], 0)
+            multiplier = len(seen) // channels
+            whole = multiplier * channels == len(seen)
+            axis = before[-1].options["axis"]
+            if axis != 1 or not whole or seen != [o // multiplier for o in range(len(seen))]:
+                raise ValueError(
+                    "expected a Gather after it that repeats each map as often as the others"
+                )
+        layer = Subsample2D(
+            channels,
+            tuple(kernel),
+            tuple(step.options["strides"]),
+            reduction=reduction,
+            multiplier=multiplier,
+            name=self._name(step),
+        )
+        w, b = (_by_map(self._floats(each, 0), layer.c_out) for each in (times, plus))
+        self._append(layer, w=w, b=b)
+
+    def flatten(self, step: Step) -> None:
+        """Read Flatten, or a Reshape that does the same; no layer of ours: Dense does it itself."""
+        size = math.prod(self._shape)
+        if step.operator == "Reshape":
+            shape = self._integers(step, 0)
+            n = {0, -1, self._row.batch}
+            if (
+                len(shape) != 2
+                or shape[0] not in n
+                or shape[1] not in (-1, size)
+                or sum(shape) == -2
+            ):
+                raise ValueError(f"expected a shape (-1, {size}) or (0, -1), got {shape[:8]}")
+        self._shape = (size,)
+
+    def gemm(self, step: Step) -> None:
+        """Read Gemm."""
+        w = self._floats(step, 0, 2)
+        bias = None if step.constants[1] is None else self._floats(step, 1)
+        self._dense(step, w if step.options["transB"] else w.T, bias)
+
+    def matmul(self, step: Step) -> None:
+        """Read MatMul, [Add]."""
+        w = self._floats(step, 0, 2).T
+        bias = self._floats(self._follow("Add")[0], 0) if self._upcoming(1) == ("Add",) else None
+        self._dense(step, w, bias)
+
+    def _dense(self, step: Step, w: Array, bias: Array | None) -> None:
+        self._check_flat()
+        n_out, n_in = w.shape
+        if bias is None:
+            bias = np.zeros(n_out, w.dtype)
+        if bias.size != n_out or bias.shape[-1] != n_out:
+            raise ValueError(f"expected a bias of shape ({n_out},), got {bias.shape}")
+        self._append(Dense(n_in, n_out, name=self._name(step)), w=w, b=bias.reshape(n_out))
+
+    def rbf(self, step: Step) -> None:
+        """Read Unsqueeze, Sub, Pow, ReduceSum: squared distances."""
+        minus, power, total = self._follow("Sub", "Pow", "ReduceSum")
+        self._check_flat()
+        w = self._floats(minus, 0, 2)
+        if (
+            self._integers(step, 0) != [1]
+            or self._scalar(power, 0) != 2
+            or self._integers(total, 0) not in ([2], [-1])
+            or total.options["keepdims"]
+        ):
+            raise ValueError("expected squared distances, as lenet_fast writes its RBF")
+        n_out, n_in = w.shape
+        is_ours = w.shape == (10, bitmaps.ROWS * bitmaps.COLUMNS)
+        digits = is_ours and np.array_equal(w, bitmaps.centres())
+        centres = "digits" if digits else "given"
+        self._append(RBF(n_in, n_out, centres=centres, name=self._name(minus)), w=w)
+
+    def scaled_tanh(self, step: Step) -> None:
+        """Read Mul, Tanh, Mul with the constants of 1998."""
+        if self._upcoming(2) != ("Tanh", "Mul"):
+            raise ValueError(_HINTS["Mul"])
+        tanh, after = self._follow("Tanh", "Mul")
+        found = [self._scalar(step, 0), self._scalar(after, 0)]
+        if not np.allclose(found, [form.SLOPE, form.AMPLITUDE], rtol=1e-6, atol=0):
+            raise ValueError(f"expected 1.7159 tanh(2 x / 3), got {found[1]} tanh({found[0]} x)")
+        self._append(ScaledTanh(name=self._name(tanh)))
+
+    def squashing(self, step: Step) -> None:
+        """Read Tanh, Sigmoid, Relu."""
+        self._append(_SQUASHING[step.operator](name=self._name(step)))
+
+    def softmax(self, step: Step) -> None:
+        """Read Softmax or LogSoftmax, which our networks leave to whoever reads their outputs."""
+        self._check_flat()
+        if self._steps:
+            raise ValueError("expected it as the last node, got others after it")
+        self._output = "softmax"
+
+    def _append(self, layer: Layer, **arrays: Array) -> None:
+        self._shape = layer.output_shape(self._shape)
+        self._layers.append(layer)
+        self.arrays.append(arrays)
+
+    def _name(self, step: Step) -> str | None:
+        """Return a node's name if a layer may have it, or else None, for one that is made up."""
+        if not NAME.fullmatch(step.name) or step.name in self._taken:
+            return None
+        self._taken.add(step.name)
+        return step.name
+
+    def _upcoming(self, count: int) -> tuple[str, ...]:
+        return tuple(step.operator for step in islice(self._steps, count))
+
+    def _follow(self, *operators: str) -> list[Step]:
+        """Take the next steps; ValueError if they are others."""
+        found = self._upcoming(len(operators))
+        if found != operators:
+            raise ValueError(
+                f"expected {', '.join(operators)} after it, got {', '.join(found) or 'nothing'}"
+            )
+        return [self._steps.popleft() for _ in operators]
+
+    def _check_flat(self) -> None:
+        if len(self._shape) != 1:
+            raise ValueError(f"expected a Flatten before it, got images of shape {self._shape}")
+
+    def _floats(self, step: Step, index: int, axes: int | None = None) -> Array:
+        """Return an array that a step reads, in the network's dtype and of so many axes."""
+        array = step.constants[index]
+        if array is None:
+            raise ValueError("expected an array to read besides the data, got none")
+        if array.dtype != self._row.dtype:
+            raise ValueError(f"expected an array of {self._row.dtype}, got {array.dtype}")
+        if axes is not None and array.ndim != axes:
+            raise ValueError(f"expected an array of {axes} axes, got shape {array.shape}")
+        return array
+
+    def _scalar(self, step: Step, index: int) -> float:
+        array = self._floats(step, index)
+        if array.size != 1 or array.ndim > 1:
+            raise ValueError(f"expected a single number in {step.where}, got shape {array.shape}")
+        # By its shortest text: 0.1 in float32 is 0.1 again, and not 0.10000000149.
+        return float(str(array.item(0) if array.dtype == np.float64 else array.reshape(())[()]))
+
+    def _integers(self, step: Step, index: int) -> list[int]:
+        array = step.constants[index]
+        if array is None or array.dtype != np.int64 or array.ndim != 1:
+            raise ValueError(f"expected a constant list of int64 in {step.where}")
+        return [int(number) for number in array]
+
+
+def _by_map(array: Array, maps: int) -> Array:
+    if array.shape not in ((maps, 1, 1), (1, maps, 1, 1)):
+        raise ValueError(f"expected a number a map, ({maps}, 1, 1), got shape {array.shape}")
+    return array.reshape(maps)
+
+
+def _tables(metadata: dict[str, str]) -> dict[str, Any]:
+    tables = _json(metadata, form.CONNECTIONS) if form.CONNECTIONS in metadata else {}
+    if not isinstance(tables, dict):
+        raise ValueError(f"{form.CONNECTIONS}: expected tables by names of layers, got none")
+    return tables
+
+
+def _pixel_range(metadata: dict[str, str]) -> Any:
+    return _json(metadata, form.PIXEL_RANGE) if form.PIXEL_RANGE in metadata else _SCALE
+
+
+def _json(metadata: dict[str, str], key: str) -> Any:
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, RecursionError):
+        raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
+
+
+_SQUASHING: dict[str, type[Layer]] = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU}
+
+_HINTS = {
+    "Mul": "expected it in 1.7159 tanh(2 x / 3), Mul, Tanh, Mul, or after an AveragePool, with Add",
+    "Add": "expected it after a MatMul or a Conv without a bias, or after AveragePool, Mul",
+}
+
+_READERS: dict[str, Callable[[_Reader, Step], None]] = {
+    "Pad": _Reader.conv2d,
+    "Conv": _Reader.conv2d,
+    "MaxPool": _Reader.max_pool2d,
+    "AveragePool": _Reader.avg_pool2d,
+    "Flatten": _Reader.flatten,
+    "Reshape": _Reader.flatten,
+    "Gemm": _Reader.gemm,
+    "MatMul": _Reader.matmul,
+    "Unsqueeze": _Reader.rbf,
+    "Mul": _Reader.scaled_tanh,
+    "Tanh": _Reader.squashing,
+    "Sigmoid": _Reader.squashing,
+    "Relu": _Reader.squashing,
+    "Softmax": _Reader.softmax,
+    "LogSoftmax": _Reader.softmax,
+}

@@ -1,0 +1,276 @@
+"""From a network to an ONNX model: for each layer one node or a few, in a row."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import checks, files
+from lenet_fast.checks import Array
+from lenet_fast.layers import (
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Shape,
+    Sigmoid,
+    Subsample2D,
+    Tanh,
+)
+from lenet_fast.network import Network
+from lenet_fast.onnx import form
+
+_MEANINGS = {
+    "linear": "scores, of which the largest wins",
+    "softmax": "logits, of which the largest wins; their softmax are probabilities",
+    "rbf": "penalties, of which the smallest wins",
+}
+
+
+def export(network: Network, path: str | os.PathLike[str]) -> None:
+    """Write a network as an ONNX file.
+
+    Parameters
+    ----------
+    network : Network
+        Of any of the layers of :mod:`lenet_fast.layers`.
+    path : path
+        The file; one that is there is replaced. Its folder must exist.
+
+    Raises
+    ------
+    ImportError
+        If onnx is missing.
+    TypeError, ValueError
+        If it is no network, or has other layers, parameters that are not finite, or more of them
+        than :func:`load` would take back.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and on its scale of
+    pixels, and gives ``outputs``, (n, k), those of :meth:`Network.predict`: a softmax is not part
+    of it. The model's metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, and
+    ``lenet_fast.connections``, the connection tables; absent links are weights of zero. What is
+    written has passed the checker of onnx. Which algorithm a convolution takes here is left out.
+
+    onnxruntime runs networks in float32; it has no convolution in float64.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lenet_fast import models, onnx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "lenet5.onnx")
+    ...     onnx.export(models.lenet5(), path)
+    ...     onnx.load(path).counts().parameters
+    60000
+    """
+    files.write_atomic(path, to_bytes(network))
+
+
+def to_bytes(network: Network) -> bytes:
+    """Return the ONNX model that :func:`export` writes; it raises likewise."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
+    onnx = form.library()
+    files.check_finite(network)
+    size = sum(array.nbytes for array in network.parameters.values())
+    if size > form.MAX_BYTES - 2**20:  # room for all that is no parameter
+        raise ValueError(
+            f"network: expected parameters of at most {form.MAX_BYTES - 2**20} bytes, got {size}"
+        )
+    model = _model(onnx, network)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _model(onnx: Any, network: Network) -> Any:
+    from lenet_fast import __version__
+
+    chain = _Chain(onnx, network.dtype)
+    for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
+        writer = _WRITERS.get(type(layer))
+        if writer is None:
+            raise TypeError(
+                f"network: expected layers of lenet_fast.layers, got {type(layer).__name__} "
+                f"({layer.name})"
+            )
+        writer(chain, layer, shape)
+    chain.nodes[-1].output[0] = "outputs"
+    kind = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
+    describe = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        chain.nodes,
+        "network",
+        [describe("images", kind, ["n", *network.input_shape])],
+        [describe("outputs", kind, ["n", *network.output_shape])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in chain.constants.items()],
+    )
+    paper, ink = network.pixel_range
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid("", form.OPSET)],
+        ir_version=form.IR_VERSION,
+        producer_name="lenet_fast",
+        producer_version=__version__,
+        doc_string=f"images: {paper} paper to {ink} ink. outputs: {_MEANINGS[network.output]}.",
+    )
+    onnx.helper.set_model_props(model, _metadata(network))
+    return model
+
+
+def _metadata(network: Network) -> dict[str, str]:
+    metadata = {
+        form.OUTPUT: network.output,
+        form.PIXEL_RANGE: json.dumps(network.pixel_range),
+    }
+    tables = {
+        layer.name: layer.table.astype(int).tolist()
+        for layer in network.layers
+        if isinstance(layer, Conv2D) and layer.table is not None
+    }
+    return metadata | ({form.CONNECTIONS: json.dumps(tables)} if tables else {})
+
+
+class _Chain:
+    """Nodes of which each reads what the one before it made, and the constants they read.
+
+    The node that a layer is mainly made of has its name. All other names have a slash in them,
+    which those of layers and parameters have not, or no dot, which those of parameters have.
+    """
+
+    def __init__(self, onnx: Any, dtype: np.dtype[Any]) -> None:
+        self._make_node = onnx.helper.make_node
+        self.dtype = dtype
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Array] = {}
+        self._value = "images"
+
+    def add(self, operator: str, name: str, *constants: str, **attributes: Any) -> None:
+        output = f"{name}/y"
+        inputs = [self._value, *constants]
+        self.nodes.append(self._make_node(operator, inputs, [output], name, **attributes))
+        self._value = output
+
+    def floats(self, name: str, value: Any) -> str:
+        # A copy, since a parameter may lie in memory in any order.
+        self.constants[name] = np.array(value, self.dtype, order="C")
+        return name
+
+    def integers(self, name: str, *values: int) -> str:
+        self.constants[name] = np.array(values, np.int64)
+        return name
+
+    def flatten(self, layer: Layer, shape: Shape) -> None:
+        if len(shape) > 1:
+            self.add("Flatten", f"{layer.name}/flat", axis=1)
+
+
+def _conv2d(chain: _Chain, layer: Conv2D, shape: Shape) -> None:
+    name, w = layer.name, layer.parameters["w"]
+    if layer.table is not None:
+        w = np.where(layer.table[:, :, np.newaxis, np.newaxis], w, 0)
+    top, bottom, left, right = layer.padding
+    pads = [top, left, bottom, right]
+    if layer.pad_value and any(pads):  # Conv itself pads with zeros alone
+        around = chain.integers(f"{name}/pads", 0, 0, top, left, 0, 0, bottom, right)
+        chain.add("Pad", f"{name}/pad", around, chain.floats(f"{name}/paper", layer.pad_value))
+        pads = [0, 0, 0, 0]
+    constants = [chain.floats(f"{name}.w", w)]
+    if layer.bias:
+        b = chain.floats(f"{name}.b", layer.parameters["b"])
+    if layer.bias == "map":
+        constants.append(b)
+    chain.add(
+        "Conv",
+        name,
+        *constants,
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=pads,
+        dilations=layer.dilation,
+        group=layer.groups,
+    )
+    if layer.bias == "unit":
+        chain.add("Add", f"{name}/bias", b)
+
+
+def _max_pool2d(chain: _Chain, layer: MaxPool2D, shape: Shape) -> None:
+    chain.add("MaxPool", layer.name, kernel_shape=layer.kernel, strides=layer.stride)
+
+
+def _avg_pool2d(chain: _Chain, layer: AvgPool2D | Subsample2D, shape: Shape) -> None:
+    chain.add("AveragePool", layer.name, kernel_shape=layer.kernel, strides=layer.stride)
+
+
+def _subsample2d(chain: _Chain, layer: Subsample2D, shape: Shape) -> None:
+    name = layer.name
+    _avg_pool2d(chain, layer, shape)
+    if layer.reduction == "sum":
+        area = chain.floats(f"{name}/area", math.prod(layer.kernel))
+        chain.add("Mul", f"{name}/sum", area)
+    if layer.multiplier > 1:
+        seen = np.repeat(np.arange(layer.channels), layer.multiplier)
+        chain.add("Gather", f"{name}/maps", chain.integers(f"{name}/seen", *seen), axis=1)
+    w, b = (layer.parameters[key][:, np.newaxis, np.newaxis] for key in ("w", "b"))
+    chain.add("Mul", f"{name}/times", chain.floats(f"{name}.w", w))
+    chain.add("Add", f"{name}/bias", chain.floats(f"{name}.b", b))
+
+
+def _dense(chain: _Chain, layer: Dense, shape: Shape) -> None:
+    chain.flatten(layer, shape)
+    constants = [chain.floats(f"{layer.name}.{key}", layer.parameters[key]) for key in ("w", "b")]
+    chain.add("Gemm", layer.name, *constants, transB=1)
+
+
+def _rbf(chain: _Chain, layer: RBF, shape: Shape) -> None:
+    # Not |x|^2 - 2 w.x + |w|^2, in which the terms cancel.
+    name = layer.name
+    chain.flatten(layer, shape)
+    chain.add("Unsqueeze", f"{name}/row", chain.integers("axis1", 1))  # (n, 1, n_in)
+    chain.add("Sub", name, chain.floats(f"{name}.w", layer.parameters["w"]))  # (n, n_out, n_in)
+    chain.add("Pow", f"{name}/square", chain.floats("two", 2))
+    chain.add("ReduceSum", f"{name}/sum", chain.integers("axis2", 2), keepdims=0)
+
+
+def _scaled_tanh(chain: _Chain, layer: ScaledTanh, shape: Shape) -> None:
+    chain.add("Mul", f"{layer.name}/in", chain.floats("slope", form.SLOPE))
+    chain.add("Tanh", layer.name)
+    chain.add("Mul", f"{layer.name}/out", chain.floats("amplitude", form.AMPLITUDE))
+
+
+def _tanh(chain: _Chain, layer: Tanh, shape: Shape) -> None:
+    chain.add("Tanh", layer.name)
+
+
+def _sigmoid(chain: _Chain, layer: Sigmoid, shape: Shape) -> None:
+    chain.add("Sigmoid", layer.name)
+
+
+def _relu(chain: _Chain, layer: ReLU, shape: Shape) -> None:
+    chain.add("Relu", layer.name)
+
+
+_WRITERS: dict[type[Layer], Callable[[_Chain, Any, Shape], None]] = {
+    Conv2D: _conv2d,
+    MaxPool2D: _max_pool2d,
+    AvgPool2D: _avg_pool2d,
+    Subsample2D: _subsample2d,
+    Dense: _dense,
+    RBF: _rbf,
+    ScaledTanh: _scaled_tanh,
+    Tanh: _tanh,
+    Sigmoid: _sigmoid,
+    ReLU: _relu,
+}

@@ -1,0 +1,472 @@
+"""ONNX files: judged by onnx's checker and reference, by onnxruntime, and by PyTorch's exporter."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import new_rng, require
+
+from lenet_fast import models, onnx
+from lenet_fast.errors import FileFormatError
+from lenet_fast.layers import (
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Sigmoid,
+    Subsample2D,
+    Tanh,
+)
+from lenet_fast.network import Network
+from lenet_fast.onnx import form
+
+library = require("onnx")
+runtime = require("onnxruntime")
+helper = library.helper
+
+TOLERANCE = 1e-5  # of the largest output
+
+
+def everything(dtype: str) -> Network:
+    """Return a network with every option that those of the papers leave alone."""
+    links = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], bool)
+    layers = [
+        Conv2D(2, 4, (3, 2), stride=(1, 2), padding=(1, 2, 0, 3), pad_value=0.3, groups=2),
+        Tanh(),
+        Subsample2D(4, (3, 1), (1, 2), reduction="mean", multiplier=2),
+        ReLU(name="a.b"),
+        Conv2D(8, 4, 2, dilation=(2, 1), groups=4, connections=links, bias="unit", padding=1),
+        AvgPool2D((2, 3), 1),
+        ScaledTanh(),
+        Conv2D(4, 3, 1, bias=None, pad_value=-1.0, padding=(0, 0, 1, 0)),
+        MaxPool2D((2, 1), (3, 1)),
+        Subsample2D(3, 2, 1, multiplier=3),
+        Dense(81, 5),
+        Sigmoid(),
+        RBF(5, 3, centres=np.arange(15.0).reshape(3, 5) / 7),
+    ]
+    return Network(
+        layers, input_shape=(2, 14, 13), output="rbf", dtype=dtype, pixel_range=(0.0, 1 / 3)
+    )
+
+
+NETWORKS: dict[str, Callable[[str], Network]] = {
+    "lenet5": lambda dtype: models.lenet5(dtype=dtype),
+    "average": lambda dtype: models.lenet5(
+        pooling="average", connections="full", output="softmax", activation="relu", dtype=dtype
+    ),
+    "max": lambda dtype: models.lenet5(
+        pooling="max", output="linear", activation="sigmoid", extra_dense=20, dtype=dtype
+    ),
+    "none": lambda dtype: models.lenet5(pooling=None, activation="tanh", dtype=dtype),
+    "lenet4": lambda dtype: models.lenet4(dtype=dtype),
+    "lenet4-softmax": lambda dtype: models.lenet4(
+        connections="full", output="softmax", dtype=dtype
+    ),
+    "lenet1": lambda dtype: models.lenet1(dtype=dtype),
+    "lenet1989": lambda dtype: models.lenet1989(dtype=dtype),
+    "everything": everything,
+}
+
+
+def small() -> Network:
+    """Return a network whose file is small, with a table, a bias a unit, a border and an RBF."""
+    table = np.array([[1, 0], [1, 1]], bool)
+    layers = [
+        Conv2D(1, 2, 3, padding=1, pad_value=-1.0, bias="unit", name="C1"),
+        ScaledTanh(name="C1.squash"),
+        Subsample2D(2, 2, name="S2"),
+        Conv2D(2, 2, 2, connections=table, name="C3"),
+        MaxPool2D(3, name="S4"),
+        Dense(2, 3, name="F6"),
+        RBF(3, 2, centres=np.ones((2, 3)), name="OUTPUT"),
+    ]
+    return Network(layers, input_shape=(1, 8, 8), output="rbf")
+
+
+def filled(network: Network, gain: float) -> Network:
+    """Return a network whose outputs tell images apart, with weights where there are no links."""
+    rng = new_rng()
+    for layer in network.layers:
+        if layer.trainable:
+            for array in layer.parameters.values():
+                array[...] = gain * rng.normal(size=array.shape) / np.sqrt(layer.fan_in().mean())
+        if isinstance(layer, Conv2D) and layer.table is not None:
+            layer.parameters["w"][~layer.table] = 7
+    return network
+
+
+def images(network: Network, n: int = 3) -> np.ndarray:
+    return new_rng().uniform(-1, 1.2, (n, *network.input_shape)).astype(network.dtype)
+
+
+def distance(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def reference(model: bytes, x: np.ndarray) -> np.ndarray:
+    from onnx.reference import ReferenceEvaluator
+
+    return np.asarray(ReferenceEvaluator(model).run(["outputs"], {"images": x})[0])
+
+
+# --- written, and read again -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_judge_finds_our_outputs_and_the_same_network_comes_back(
+    name: str, dtype: np.dtype, tmp_path: Path
+) -> None:
+    # So many squashing functions in a row would saturate, or else fade out.
+    network = filled(NETWORKS[name](dtype.name), 1 if name == "everything" else 3)
+    x = images(network)
+    ours = network.predict(x)
+    assert distance(ours[:1], ours[1:2]) > 1e-2
+    path = tmp_path / "a.onnx"
+    onnx.export(network, path)
+    raw = path.read_bytes()
+    assert distance(reference(raw, x), ours) < TOLERANCE
+    if dtype == np.float32:
+        session = runtime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+        assert distance(session.run(["outputs"], {"images": x})[0], ours) < TOLERANCE
+    found = onnx.load(path)
+    assert found.config() == network.config()
+    assert found.counts() == network.counts()
+    np.testing.assert_array_equal(found.predict(x), ours)
+    assert onnx.to_bytes(found) == raw
+
+
+def test_the_file_says_what_it_is() -> None:
+    model = library.load_model_from_string(onnx.to_bytes(models.lenet5(output="softmax")))
+    (given,), (made,) = model.graph.input, model.graph.output
+    sizes = [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim]
+    assert (given.name, sizes) == ("images", ["n", 1, 32, 32])
+    sizes = [each.dim_param or each.dim_value for each in made.type.tensor_type.shape.dim]
+    assert (made.name, sizes) == ("outputs", ["n", 10])
+    metadata = {each.key: each.value for each in model.metadata_props}
+    assert metadata["lenet_fast.output"] == "softmax"
+    assert json.loads(metadata["lenet_fast.pixel_range"]) == [-0.1, 1.175]
+    assert np.array(json.loads(metadata["lenet_fast.connections"])["C3"]).sum() == 60
+    assert "-0.1 paper to 1.175 ink" in model.doc_string
+    assert [(each.domain, each.version) for each in model.opset_import] == [("", onnx.OPSET)]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert {"C1", "S2", "C3.squash", "OUTPUT"} <= {node.name for node in model.graph.node}
+
+
+def test_compare_sees_a_difference() -> None:
+    network, x = small(), images(small())
+    model = onnx.to_bytes(network)
+    same = onnx.compare(model, network, x)
+    assert same.runtime == f"onnxruntime {runtime.__version__}"
+    assert same.relative < TOLERANCE
+    network.parameters["F6.b"][1] += 0.01
+    other = onnx.compare(model, network, x)
+    assert other.relative > 1e-4
+    assert other.largest == pytest.approx(other.relative * np.abs(network.predict(x)).max())
+    with pytest.raises(ValueError, match="x: expected images"):
+        onnx.compare(model, network, x[:0])
+
+
+def test_compare_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = onnx.compare(onnx.to_bytes(small()), small(), images(small()))
+    assert found.runtime == f"the reference of onnx {library.__version__}"
+    assert found.relative < TOLERANCE
+
+
+def test_what_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError, match="network: expected a Network, got str"):
+        onnx.export("a.onnx", path)
+    network = small()
+    network.parameters["F6.w"][0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"finite parameters, .* in F6.w"):
+        onnx.export(network, path)
+
+    class Cube(ReLU):
+        pass
+
+    with pytest.raises(TypeError, match=r"layers of lenet_fast.layers, got Cube \(squash1\)"):
+        onnx.export(Network([Dense(1024, 2), Cube()]), path)
+    monkeypatch.setattr(form, "MAX_BYTES", 2**20 + 100)
+    with pytest.raises(ValueError, match="at most 100 bytes"):
+        onnx.export(small(), path)
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_without_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for run in (lambda: onnx.export(small(), tmp_path / "a"), lambda: onnx.load(tmp_path / "a")):
+        with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[onnx\]'"):
+            run()
+
+
+# --- of other programs -------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("way", ["size", "minus", "flatten"])
+def test_pytorch(way: str, fixed: bool, tmp_path: Path) -> None:
+    """Three ways to flatten, with their ends, activations and poolings."""
+    torch = require("torch")
+    nn = torch.nn
+
+    class LeNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c1, self.c3 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5, bias=False)
+            self.pool = nn.AvgPool2d(2) if way == "size" else nn.MaxPool2d(2, 2)
+            self.f5, self.f6 = nn.Linear(400, 30), nn.Linear(30, 20, bias=False)
+            self.out = nn.Linear(20, 10)
+
+        def forward(self, x: Any) -> Any:
+            squash = {
+                "size": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+                "minus": torch.relu,
+                "flatten": torch.sigmoid,
+            }[way]
+            x = self.pool(squash(self.c3(self.pool(squash(self.c1(x))))))
+            if way == "size":
+                return torch.log_softmax(self.ends(x.view(x.size(0), -1), squash), dim=1)
+            if way == "minus":
+                return torch.softmax(self.ends(x.view(-1, 400), squash), dim=-1)
+            return self.ends(torch.flatten(x, 1), squash)
+
+        def ends(self, x: Any, squash: Any) -> Any:
+            return self.out(squash(self.f6(squash(self.f5(x)))))
+
+    torch.manual_seed(1)
+    network, path = LeNet().eval(), tmp_path / "a.onnx"
+    x = torch.rand(3, 1, 28, 28)
+    axes = None if fixed else {"x": {0: "batch"}}
+    torch.onnx.export(network, (x[:1],), path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    found = onnx.load(path, pixel_range=(0.0, 1.0))
+    assert found.pixel_range == (0.0, 1.0)
+    assert found.output == ("linear" if way == "flatten" else "softmax")
+    outputs = found.predict(x.numpy())
+    if found.output == "softmax":
+        outputs = found.probabilities(outputs)
+    with torch.no_grad():
+        expected = network(x).numpy()
+    assert distance(outputs, np.exp(expected) if way == "size" else expected) < TOLERANCE
+
+
+def from_nodes(nodes: list[Any], arrays: dict[str, np.ndarray], sizes: list[Any]) -> Any:
+    """Return a model of given nodes from x to y."""
+    tensors = [library.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    describe = helper.make_tensor_value_info
+    values = [describe("x", 1, sizes)], [describe("y", 1, None)]
+    graph = helper.make_graph(nodes, "g", *values, tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_plain_file(tmp_path: Path) -> None:
+    """A convolution's bias that is added, Identity, MatMul with Add, no names; by hand: ones."""
+    node = helper.make_node
+    nodes = [
+        node("Identity", ["b"], ["same"]),
+        node("Conv", ["x", "w"], ["1"]),
+        node("Add", ["same", "1"], ["2"]),
+        node("Identity", ["2"], ["3"]),
+        node("Reshape", ["3", "flat"], ["4"]),
+        node("MatMul", ["4", "m"], ["5"]),
+        node("Add", ["5", "a"], ["y"]),
+    ]
+    arrays = {
+        "w": np.ones((2, 1, 1, 2), np.float32),
+        "b": np.array([[[1]], [[2]]], np.float32),
+        "flat": np.array([7, -1]),
+        "m": np.arange(12, dtype=np.float32).reshape(4, 3),
+        "a": np.array([[0, 0, 10]], np.float32),
+    }
+    path = tmp_path / "a.onnx"
+    path.write_bytes(from_nodes(nodes, arrays, [7, 1, 2, 2]).SerializeToString())
+    network = onnx.load(path)
+    assert network.layers[0].bias == "map"
+    assert network.pixel_range == (-0.1, 1.175)
+    # Sums of two pixels, plus 1 and 2: 4, 8 and 5, 9.
+    found = network.predict(np.array([[[[1, 2], [3, 4]]]], np.float32))
+    np.testing.assert_array_equal(found, [[8 * 3 + 5 * 6 + 9 * 9, 135 + 26, 161 + 26 + 10]])
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def refused(model: Any, path: Path, text: str) -> None:
+    path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
+    with pytest.raises(FileFormatError, match=text) as info:
+        onnx.load(path)
+    assert str(info.value).startswith(f"{path}: ")
+
+
+def node_of(model: Any, name: str) -> Any:
+    return next(node for node in model.graph.node if node.name == name)
+
+
+def array_of(model: Any, name: str) -> Any:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == name)
+
+
+def put(model: Any, name: str, key: str, value: Any) -> None:
+    """Set an attribute of a node."""
+    node = node_of(model, name)
+    others = [each for each in node.attribute if each.name != key]
+    del node.attribute[:]
+    node.attribute.extend([*others, helper.make_attribute(key, value)])
+
+
+def set_array(model: Any, name: str, array: np.ndarray) -> None:
+    array_of(model, name).CopyFrom(library.numpy_helper.from_array(array, name))
+
+
+def external(model: Any) -> None:
+    tensor = array_of(model, "F6.w")
+    tensor.data_location = library.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def two_inputs(model: Any) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
+
+
+def dim(model: Any, index: int) -> Any:
+    return model.graph.input[0].type.tensor_type.shape.dim[index]
+
+
+def metadata(model: Any, key: str, value: str) -> None:
+    next(each for each in model.metadata_props if each.key.endswith(key)).value = value
+
+
+def half(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = library.TensorProto.FLOAT16
+
+
+def branch(model: Any) -> None:
+    node_of(model, "S4").input[0] = "S2/bias/y"
+
+
+CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
+    "external": (external, "array 'F6.w': expected values within the file, got external data"),
+    "two inputs": (two_inputs, r"one input and one output, got 2 \('images', 'more'\)"),
+    "no output": (lambda m: m.graph.output.pop(), "one input and one output, .* and none"),
+    "other output": (lambda m: setattr(m.graph.output[0], "name", "S4/y"), "output 'S4/y'"),
+    "a branch": (branch, r"node 'S4' \(MaxPool\): expected nodes in a row, .* reads 'S2/bias/y'"),
+    "operator": (
+        lambda m: setattr(node_of(m, "S4"), "op_type", "LpPool"),
+        r"node 'S4' \(LpPool\): expected one of the operators Add, .*, got LpPool",
+    ),
+    "domain": (lambda m: setattr(node_of(m, "S4"), "domain", "com.x"), "got MaxPool of com.x"),
+    "auto_pad": (
+        lambda m: put(m, "C3", "auto_pad", "SAME_UPPER"),
+        "'C3' .* auto_pad: expected NOT",
+    ),
+    "ceil_mode": (lambda m: put(m, "S4", "ceil_mode", 1), "'S4' .* ceil_mode: expected 0, got 1"),
+    "padding": (
+        lambda m: (put(m, "S2", "pads", [1, 1, 1, 1]), put(m, "S2", "count_include_pad", 1)),
+        "'S2' .* pads: expected .0, 0, 0, 0., got .1, 1, 1, 1.",
+    ),
+    "storage_order": (lambda m: put(m, "S4", "storage_order", 1), "storage_order: expected 0"),
+    "attribute": (lambda m: put(m, "S4", "colour", 1), "attribute: expected one of auto_pad, .*'c"),
+    "kind": (lambda m: put(m, "C3", "strides", 1), "'C3' .* strides: expected 2 ints, got 1"),
+    "pads below 0": (lambda m: put(m, "C3", "pads", [-1, 0, 0, 0]), "'C3' .* padding: expected"),
+    "group": (lambda m: put(m, "C3", "group", 2**40), "'C3' .* c_in: expected"),
+    "kernel": (lambda m: put(m, "C3", "kernel_shape", [3, 2]), "'C3' .* kernel_shape: expected"),
+    "alpha": (lambda m: put(m, "F6", "alpha", 0.5), "'F6' .* alpha: expected 1.0, got 0.5"),
+    "mode": (lambda m: put(m, "C1/pad", "mode", "edge"), "'C1/pad' .* mode: expected constant"),
+    "keepdims": (lambda m: put(m, "OUTPUT/sum", "keepdims", 1), "expected squared distances"),
+    "size": (lambda m: dim(m, 2).ClearField("dim_value"), "of a fixed size, .* got .*1, ., 8"),
+    "axes": (lambda m: m.graph.input[0].type.tensor_type.shape.dim.pop(), "images .n, c, h, w."),
+    "maps": (lambda m: setattr(dim(m, 1), "dim_value", 2), "'C1/pad' .* input: expected 1 maps"),
+    "half": (half, "input 'images': expected float or double, got float16"),
+    "dtypes": (lambda m: set_array(m, "F6.w", np.ones((3, 2))), "'F6' .* of float32, got float64"),
+    "integers": (
+        lambda m: set_array(m, "F6.w", np.ones((3, 2), np.int8)),
+        "array 'F6.w': expected float, double or int64, got int8",
+    ),
+    "shape": (lambda m: array_of(m, "F6.w").dims.append(2), "'F6.w': expected as many values"),
+    "huge": (lambda m: array_of(m, "F6.w").dims.extend([2**62] * 3), "shape that fits into the"),
+    "nan": (
+        lambda m: set_array(m, "F6.w", np.full((3, 2), np.nan, np.float32)),
+        "F6.w: expected finite values",
+    ),
+    "old": (lambda m: setattr(m.opset_import[0], "version", 12), "opset: .* 13 to 28, got 12"),
+    "new": (lambda m: setattr(m.opset_import[0], "version", 29), "opset: .* 13 to 28, got 29"),
+    "format": (lambda m: setattr(m, "ir_version", 99), "ir_version: expected 3 to .*, got 99"),
+    "functions": (lambda m: m.functions.add(), "functions: expected none, got 1"),
+    "no graph": (lambda m: m.ClearField("graph"), "got a file without a graph"),
+    "area": (lambda m: set_array(m, "S2/area", np.float32(3.0)), "'S2' .* Mul by its 4 pixels"),
+    "slope": (lambda m: set_array(m, "slope", np.float32(0.5)), r"1.7159 tanh\(2 x / 3\), got"),
+    "table": (lambda m: metadata(m, "connections", '{"C3": [[1, 0]]}'), "'C3' .* connections:"),
+    "links": (lambda m: metadata(m, "connections", '{"C3": [[1,0],[0,1]]}'), "'C3' .* zeros where"),
+    "whose": (lambda m: metadata(m, "connections", '{"C9": [[1]]}'), "names of Conv .*'C9'"),
+    "json": (lambda m: metadata(m, "connections", "[" * 9999), "connections: expected JSON"),
+    "range": (lambda m: metadata(m, "pixel_range", "[0, 1, 2]"), "pixel_range: expected"),
+    "output": (lambda m: metadata(m, "output", "linear"), "output: expected 'rbf'"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_refused(change: str, tmp_path: Path) -> None:
+    model = library.load_model_from_string(onnx.to_bytes(small()))
+    make, text = CHANGES[change]
+    make(model)
+    refused(model, tmp_path / "a.onnx", text)
+
+
+def test_refused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.onnx"
+    raw = onnx.to_bytes(small())
+    refused(b"", path, "expected a file of 1 to")
+    refused(b"a text", path, "cut short, or none|without a graph")
+    refused(raw[:-3], path, "cut short, or none")
+    with pytest.raises(FileNotFoundError):
+        onnx.load(tmp_path / "b.onnx")
+    with pytest.raises(FileFormatError, match="got a folder"):
+        onnx.load(tmp_path)
+    monkeypatch.setattr(form, "MAX_NODES", 3)
+    refused(raw, path, "expected at most 3 nodes, got")
+    monkeypatch.setattr(form, "MAX_BYTES", len(raw) - 1)
+    refused(raw, path, f"expected a file of 1 to {len(raw) - 1} bytes, got {len(raw)}")
+
+
+def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
+    """Each is refused in words, or is a network that predicts."""
+    path, rng = tmp_path / "a.onnx", new_rng()
+    raw = onnx.to_bytes(small())
+    loaded, refusals = 0, []
+    for turn in range(400):
+        damaged = bytearray(raw)
+        if turn % 4 == 0:
+            del damaged[rng.integers(1, len(raw)) :]
+        elif turn % 4 == 1:
+            first, other, count = rng.integers(len(raw)), rng.integers(len(raw)), rng.integers(60)
+            damaged[first : first + count] = raw[other : other + rng.integers(60)]
+        else:
+            for place in rng.integers(len(raw), size=turn % 5 + 1):
+                damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            network = onnx.load(path)
+        except FileFormatError as error:
+            refusals.append(str(error))
+            continue
+        loaded += 1
+        with np.errstate(all="ignore"):  # an exponent may have been hit
+            assert len(network.predict(images(network))) == 3
+    assert loaded > 10
+    assert len(set(refusals)) > 50
+    assert all(text.startswith(f"{path}: ") for text in refusals)
