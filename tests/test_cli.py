@@ -30,6 +30,7 @@ SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
 PICTURES = ("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table")
 PICTURES += ("distribution", "samples")
+COMMANDS = ("train", "evaluate", "predict", "export", "plot", "info", "data")
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 
 
@@ -96,11 +97,11 @@ def assert_one_line(result: Result, *words: str, status: int = 1) -> None:
 def test_without_arguments_it_helps(lenet_fast: Any) -> None:
     result = lenet_fast()
     assert result.status == 0
-    for command in ("train", "evaluate", "predict", "plot", "info", "data"):
+    for command in COMMANDS:
         assert f"\n  {command} " in result.out
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "plot", "info", "data"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_and_fits_80_columns(lenet_fast: Any, command: str) -> None:
     result = lenet_fast(command, "--help")
     assert result.status == 0
@@ -662,6 +663,53 @@ def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -
         assert_one_line(lenet_fast("predict", rbf_model, name), name, words)
 
 
+# --- export ----------------------------------------------------------------------------------
+
+
+def test_export(lenet_fast: Any, rbf_model: Path) -> None:
+    require("onnx")
+    require("onnxruntime")
+    Path("out.onnx").write_bytes(b"old")
+    result = lenet_fast("export", rbf_model, "out.onnx")
+    assert result.status == 0, result.err
+    assert os.listdir() == ["out.onnx"]
+    lines = dict(line.split(maxsplit=1) for line in result.out.splitlines())
+    assert lines["output"] == "outputs, n x 10, rbf"
+    assert "-0.1 paper to 1.175 ink" in lines["input"]
+    assert lines["compared"].startswith("with onnxruntime")
+    assert float(lines["largest"].split()[1].rstrip(",")) < 1e-3
+    assert lines["written"] == f"out.onnx, {os.path.getsize('out.onnx'):,} bytes"
+
+
+def test_export_of_a_network_that_sees_16_pixels(lenet_fast: Any, tmp_path: Path) -> None:
+    require("onnx")
+    files.save_model(tmp_path / "1989", models.lenet1989(dtype="float64"))
+    result = lenet_fast("export", "1989", "1989.onnx")
+    assert result.status == 0, result.err
+    assert "-1.0 paper to 1.0 ink" in result.out
+    assert "with the reference of onnx" in result.out
+
+
+def test_export_writes_nothing_that_answers_otherwise(
+    lenet_fast: Any, rbf_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("onnx")
+    from lenet_fast import onnx
+
+    other = onnx.to_bytes(models.lenet5(seed=1))
+    monkeypatch.setattr(onnx, "to_bytes", lambda network: other)
+    assert_one_line(lenet_fast("export", rbf_model, "a.onnx"), "gives others", "nothing is written")
+    assert not os.path.exists("a.onnx")
+
+
+def test_export_without_onnx(
+    lenet_fast: Any, rbf_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = lenet_fast("export", rbf_model, "a.onnx")
+    assert_one_line(result, "pip install 'lenet_fast[onnx]'")
+
+
 # --- plot -----------------------------------------------------------------------------------
 
 
@@ -755,6 +803,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["train", "surplus"], "surplus"),
         (["evaluate"], "RUN_OR_MODEL"),
         (["predict", "model"], "FILES"),
+        (["export", "run"], "OUT.onnx"),
         (["plot", "run", "--out", "a.png"], "--what"),
         (["plot", "run", "--what", "errors"], "--out"),
         (["plot", "run", "--what", "colours", "--out", "a.png"], "colours"),
@@ -789,6 +838,10 @@ def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
         (["evaluate", "altered.safetensors"], "altered.safetensors"),
         (["evaluate", "picture.png"], "picture.png"),
         (["predict", "picture.png", "picture.png"], "picture.png"),
+        (["export", "text", "a.safetensors"], "ends in .onnx, got a.safetensors"),
+        (["export", "text", "nowhere/a.onnx"], "no nowhere"),
+        (["export", "text", "a.onnx"], "text"),
+        (["export", "nowhere", "a.onnx"], "nowhere"),
         (["plot", "text", "--what", "errors", "--out", "a.jpg"], ".png, .svg, .pdf, got a.jpg"),
         (["plot", "text", "--what", "errors", "--out", "a"], ".png, .svg, .pdf, got a"),
         (["plot", "text", "--what", "errors", "--out", "nowhere/a.png"], "no nowhere"),

@@ -22,6 +22,7 @@ from lenet_fast.cli import common
 from lenet_fast.cli.bench import bench
 from lenet_fast.cli.data import data
 from lenet_fast.cli.evaluate import evaluate
+from lenet_fast.cli.export import export
 from lenet_fast.cli.info import info
 from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
@@ -47,7 +48,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, reproduce, plot, info, data, bench):
+for command in (train, evaluate, predict, export, reproduce, plot, info, data, bench):
     group.add_command(command)
 
 

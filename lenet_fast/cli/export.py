@@ -1,0 +1,79 @@
+"""``lenet-fast export``: a model as an ONNX file, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lenet_fast.cli import common
+
+if TYPE_CHECKING:
+    from lenet_fast.checks import Array
+    from lenet_fast.network import Network
+
+_IMAGES = 10
+_LARGEST = 1e-4
+"""Largest difference that may come from rounding, as a share of the largest output; as a rule it is
+below 1e-6."""
+
+
+@click.command(epilog=common.example("lenet-fast export runs/lenet5 lenet5.onnx"))
+@click.argument("run_or_model", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT.onnx", type=click.Path(path_type=Path))
+def export(run_or_model: Path, out: Path) -> None:
+    """Write a model as an ONNX file, which other programs can run.
+
+    RUN_OR_MODEL is the folder of a run, or a model file. OUT.onnx is replaced if it is there. It
+    is written after onnx's checker has passed it, and its outputs for some images of the bundled
+    sample have been compared with ours.
+
+    The file reads floats (n, 1, rows, columns) on the scale of pixels that is printed. It has no
+    softmax at its end.
+
+    It needs onnx: pip install 'lenet_fast[onnx]'. onnxruntime, if installed, runs the comparison.
+    """
+    from lenet_fast import files, onnx
+
+    _check_out(out)
+    file, network, _ = common.read_model(run_or_model)
+    common.line("model", file)
+    paper, ink = network.pixel_range
+    size = " x ".join(map(str, network.input_shape))
+    common.line("input", f"images, n x {size}", network.dtype, f"{paper} paper to {ink} ink")
+    common.line("output", f"outputs, n x {network.output_shape[0]}", network.output)
+    model = onnx.to_bytes(network)
+    common.line("checked", f"by onnx's checker, opset {onnx.OPSET}")
+    found = onnx.compare(model, network, _images(network))
+    difference = f"{found.largest:.1e}, {found.relative:.1e} of the largest output"
+    if not found.relative <= _LARGEST:
+        raise ArithmeticError(
+            f"{out}: expected outputs that differ from ours by rounding alone, but {found.runtime} "
+            f"gives others, by up to {difference}; nothing is written"
+        )
+    common.line("compared", f"with {found.runtime}", f"{_IMAGES} images of the sample")
+    common.line("", f"largest difference {difference}")
+    files.write_atomic(out, model)
+    common.line("written", out, f"{len(model):,} bytes")
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() != ".onnx":
+        raise ValueError(f"out: expected a name that ends in .onnx, got {out}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(
+            f"out: expected a folder that is there, but there is no {out.parent}"
+        )
+
+
+def _images(network: Network) -> Array:
+    """Return the first test images of the sample, as the network reads them."""
+    from lenet_fast import data
+
+    size = network.input_shape[-1]
+    images = data.load("sample").test.images[:_IMAGES]
+    cut = max(0, images.shape[1] - size) // 2  # a smaller network sees the middle
+    images = images[:, cut : cut + size, cut : cut + size]
+    paper, ink = network.pixel_range
+    return data.prepare(images, size=size, dtype=network.dtype, background=paper, ink=ink)
