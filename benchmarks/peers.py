@@ -10,12 +10,11 @@ import numpy as np
 
 from benchmarks import tensorflow_network
 from benchmarks.modified_network import ModifiedNetwork
-from lenet_fast import threads
+from lenet_fast import onnx, threads
 from lenet_fast.bench import networks
 from lenet_fast.bench.contenders import Contender, installed
 from lenet_fast.bench.networks import MOMENTUM, Work
 from lenet_fast.losses import MAP
-from lenet_fast.network import Network
 
 Array = np.ndarray[Any, Any]
 
@@ -48,63 +47,13 @@ def _onnxruntime(work: Work, count: int) -> Contender:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = count, 1
-    model = onnx_model(networks.fresh(work.network).network)
+    model = onnx.to_bytes(networks.fresh(work.network).network)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(x: Array) -> Any:
-        return session.run(None, {"x": x})[0]
+        return session.run(None, {"images": x})[0]
 
     return networks.contender("onnxruntime", work, predict)
-
-
-def onnx_model(network: Network) -> bytes:
-    """Return a network, that of 1998 or the plain one, as an ONNX file, from its operators."""
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    weights: dict[str, Array] = dict(network.parameters)
-    links = networks.table(network)
-    if links is not None:
-        weights["C3.w"] = weights["C3.w"] * links
-    for name in ("S2", "S4"):  # ONNX has means, the network of 1998 sums over 2x2
-        if f"{name}.w" in weights:
-            weights[f"{name}.w"] = 4 * weights[f"{name}.w"].reshape(1, -1, 1, 1)
-            weights[f"{name}.b"] = weights[f"{name}.b"].reshape(1, -1, 1, 1)
-    weights |= {"A": np.array(1.7159, np.float32), "S": np.array(2 / 3, np.float32)}
-    nodes: list[Any] = []
-
-    def node(kind: str, *inputs: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(kind, inputs, [f"v{len(nodes)}"], **attributes))
-        return f"v{len(nodes) - 1}"
-
-    def squash(name: str) -> str:
-        return node("Mul", node("Tanh", node("Mul", name, "S")), "A")
-
-    def pool(name: str, layer: str) -> str:
-        means = node("AveragePool", name, kernel_shape=[2, 2], strides=[2, 2])
-        if f"{layer}.w" not in weights:
-            return means
-        return squash(node("Add", node("Mul", means, f"{layer}.w"), f"{layer}.b"))
-
-    value = pool(squash(node("Conv", "x", "C1.w", "C1.b")), "S2")
-    value = pool(squash(node("Conv", value, "C3.w", "C3.b")), "S4")
-    value = node("Flatten", squash(node("Conv", value, "C5.w", "C5.b")))
-    value = squash(node("Gemm", value, "F6.w", "F6.b", transB=1))
-    if network.output == "rbf":
-        weights |= {"axis1": np.array([1], np.int64), "axis2": np.array([2], np.int64)}
-        away = node("Sub", node("Unsqueeze", value, "axis1"), "OUTPUT.w")
-        last = node("ReduceSum", node("Mul", away, away), "axis2", keepdims=0)
-    else:
-        last = node("Gemm", value, "OUTPUT.w", "OUTPUT.b", transB=1)
-    graph = helper.make_graph(
-        nodes,
-        "lenet5",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 32, 32])],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", 10])],
-        [numpy_helper.from_array(np.asarray(w), name) for name, w in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def _jax(work: Work, count: int) -> Contender:
