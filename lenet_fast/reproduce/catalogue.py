@@ -54,7 +54,8 @@ _OUTPUTS = "Ten outputs with targets +1 and -1, and half the squared error."
 _SAME_RATES = "The rates of LeNet-5, and its mu of 0.02; the paper gives none for this network."
 _OTHER_RATES = (
     "mu = 0.05, and 60 passes at rates from 0.005 down along a cosine; the paper gives none for "
-    "this network, and with LeNet-5's 20 passes it learns its training set less well."
+    "this network. A first recipe, of 20 passes, learned its training set less well, and was "
+    "tested (1.94 %) before this one was chosen, by validation."
 )
 _RANGES = (
     "Ranges of the distortions, which the paper does not give: {}. They are drawn anew for each "
@@ -218,7 +219,8 @@ _SEED1 = Recipe(
         (
             "Ten times the paper's rates, for a gradient that is the mean of 256 and a rate of its "
             "own for each weight; the source has 100 times, and rates of whole layers, where it "
-            "suspects a bug."
+            "suspects a bug. At 20 times, tested before, one seed of five did not learn its "
+            "training set."
         ),
         _J_CHOSEN,
         _MU_CHOSEN,

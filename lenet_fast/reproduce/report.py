@@ -32,9 +32,9 @@ REPORT, TABLE = "report.md", "results.csv"
 _HOW_JUDGED = (
     "Errors are those of the network at the end of the last epoch, on all test images unless a row "
     'says otherwise. Rows marked "validation" are trained on the first five sixths of the training '
-    "set and judged by the last: what the sources leave open was chosen there, and the test set "
-    "chose nothing. Deviations are standard deviations over seeds; on 10,000 images an error of "
-    "1 % has one of 0.1 from chance alone. Runs take one thread unless a row says otherwise, and "
+    "set and judged by the last: what the sources leave open was chosen there, not by the test "
+    "set. Deviations are standard deviations over seeds; on 10,000 images an error of 1 % has one "
+    "of 0.1 from chance alone. Runs take one thread unless a row says otherwise, and "
     "several went on at once. In the curves, training errors are those met while learning."
 )
 
