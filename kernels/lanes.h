@@ -144,6 +144,14 @@ static inline lanes_f64 handed_f64(lanes_f64 x, lanes_f64 leader, lanes_f64 *lef
     return (lanes_f64)(all & wins);
 }
 
+/* `all`, in the lanes where x equals the leader of its window; NaN equals nothing. */
+static inline lanes_f32 handed_equal_f32(lanes_f32 x, lanes_f32 leader, lanes_f32 all) {
+    return (lanes_f32)((lanes_i32)all & (x == leader));
+}
+static inline lanes_f64 handed_equal_f64(lanes_f64 x, lanes_f64 leader, lanes_f64 all) {
+    return (lanes_f64)((lanes_i64)all & (x == leader));
+}
+
 #if defined(__clang__)
 #define SHUFFLE(a, b, INT, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -273,7 +281,7 @@ PAIR_SHUFFLE(zipped_high_f32, lanes_f32, lanes_i32, ZIP_HIGH_F32)
 PAIR_SHUFFLE(zipped_high_f64, lanes_f64, lanes_i64, ZIP_HIGH_F64)
 
 /* Max pooling's way back through windows of 2 x 2 side by side: every value of dy goes to the
-   leader of its window, and the others get zero. It takes a vector of each row of two pairs of
+   leader of its window, or to all pixels equal to it, and the others get zero. It takes a vector of each row of two pairs of
    rows, which lie one behind the other, and sorts their pixels by their places in a window. A lane
    is then a window, of the upper and the lower pair by turns. The vectors have no more than 32
    bytes: 64 fit short rows badly, and cross a cache line wherever a row does not begin with one. */
@@ -304,7 +312,8 @@ typedef double pairs_f64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), ma
 typedef int32_t pairs_i32 __attribute__((vector_size(PAIRS_BYTES), aligned(4), may_alias));
 typedef int64_t pairs_i64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), may_alias));
 #define HAND_PAIRS(NAME, NUMBER, REAL, INT, LEFT, RIGHT, UPPER, LOWER)                           \
-    static inline void NAME(const NUMBER *dy, const NUMBER *x, NUMBER *dx, ptrdiff_t columns) {  \
+    static inline void NAME(                                                                     \
+        const NUMBER *dy, const NUMBER *x, NUMBER *dx, ptrdiff_t columns, int every) {           \
         REAL row[4], share[2];                                                                   \
         for (int r = 0; r < 4; r++) row[r] = *(const REAL *)(x + r * columns);                   \
         for (int k = 0; k < 2; k++) share[k] = *(const REAL *)(dy + k * (columns / 2));          \
@@ -318,12 +327,20 @@ typedef int64_t pairs_i64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), m
         INT low = TAKES((REAL)top, (REAL)bottom);                                                \
         INT all = (INT)SHUFFLE((pairs_i64)share[0], (pairs_i64)share[1], pairs_i64, BY_TURNS);   \
         INT above = all & ~low, below = all & low;                                               \
+        INT given[4] = {                                                                         \
+            above & ~right, above & right, below & ~right_below, below & right_below};           \
+        if (every) {                                                                             \
+            REAL best = (REAL)((bottom & low) | (top & ~low));                                   \
+            given[0] = all & (top_left == best);                                                 \
+            given[1] = all & (top_right == best);                                                \
+            given[2] = all & (bottom_left == best);                                              \
+            given[3] = all & (bottom_right == best);                                             \
+        }                                                                                        \
         /* Row after row: what a vector writes beyond a short row, the next ones write over. */  \
-        *(INT *)dx = SHUFFLE(above & ~right, above & right, INT, UPPER);                         \
-        *(INT *)(dx + columns) = SHUFFLE(below & ~right_below, below & right_below, INT, UPPER); \
-        *(INT *)(dx + 2 * columns) = SHUFFLE(above & ~right, above & right, INT, LOWER);         \
-        *(INT *)(dx + 3 * columns) =                                                             \
-            SHUFFLE(below & ~right_below, below & right_below, INT, LOWER);                      \
+        *(INT *)dx = SHUFFLE(given[0], given[1], INT, UPPER);                                    \
+        *(INT *)(dx + columns) = SHUFFLE(given[2], given[3], INT, UPPER);                        \
+        *(INT *)(dx + 2 * columns) = SHUFFLE(given[0], given[1], INT, LOWER);                    \
+        *(INT *)(dx + 3 * columns) = SHUFFLE(given[2], given[3], INT, LOWER);                    \
     }
 HAND_PAIRS(
     hand_pairs_f32, float, pairs_f32, pairs_i32, LEFT_F32, RIGHT_F32, UPPER_F32, LOWER_F32)

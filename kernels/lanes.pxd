@@ -48,6 +48,8 @@ cdef extern from "lanes.h":
     lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
     lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
     lanes_f64 handed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
+    lanes_f32 handed_equal_f32(lanes_f32 x, lanes_f32 best, lanes_f32 all) nogil
+    lanes_f64 handed_equal_f64(lanes_f64 x, lanes_f64 best, lanes_f64 all) nogil
     lanes_f32 evens_f32(lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 evens_f64(lanes_f64 a, lanes_f64 b) nogil
     lanes_f32 odds_f32(lanes_f32 a, lanes_f32 b) nogil
@@ -57,10 +59,10 @@ cdef extern from "lanes.h":
     lanes_f32 zipped_high_f32(lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 zipped_high_f64(lanes_f64 a, lanes_f64 b) nogil
     void hand_pairs_f32(
-        const float *dy, const float *x, float *dx, Py_ssize_t columns
+        const float *dy, const float *x, float *dx, Py_ssize_t columns, bint every
     ) nogil
     void hand_pairs_f64(
-        const double *dy, const double *x, double *dx, Py_ssize_t columns
+        const double *dy, const double *x, double *dx, Py_ssize_t columns, bint every
     ) nogil
     ctypedef struct bytes_16:
         pass
@@ -132,6 +134,14 @@ cdef inline lanes handed(lanes x, lanes best, lanes *left) noexcept nogil:
         return handed_f32(x, best, left)
     else:
         return handed_f64(x, best, left)
+
+
+cdef inline lanes handed_equal(lanes x, lanes best, lanes all) noexcept nogil:
+    """`all`, where x equals the best of its window."""
+    if lanes is lanes_f32:
+        return handed_equal_f32(x, best, all)
+    else:
+        return handed_equal_f64(x, best, all)
 
 
 cdef inline lanes evens(lanes a, lanes b) noexcept nogil:

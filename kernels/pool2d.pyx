@@ -2,8 +2,8 @@
 
 from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
-    PAIRS_F32, PAIRS_F64, hand_pairs_f32, hand_pairs_f64, handed, lane_count, lanes, lanes_f32,
-    lanes_f64, leader, pack, unpack,
+    PAIRS_F32, PAIRS_F64, hand_pairs_f32, hand_pairs_f64, handed, handed_equal, lane_count, lanes,
+    lanes_f32, lanes_f64, leader, pack, unpack,
 )
 
 
@@ -45,7 +45,7 @@ cdef void max_map(
 
 cdef inline void hand_windows(
     const lanes *dy, Maps result, const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw,
-    Window window, bint apart, lanes *dx,
+    Window window, bint apart, bint every, lanes *dx,
 ) noexcept nogil:
     """Store in each input what its window hands it, or add it where windows meet."""
     cdef Py_ssize_t r, k, u, v, corner, last, tap
@@ -59,29 +59,49 @@ cdef inline void hand_windows(
             for u in range(kh):
                 for v in range(kw):
                     tap = corner + u * source.columns + v
-                    share = handed(x[tap], best, &left) if tap != last else left
+                    if every:
+                        share = handed_equal(x[tap], best, left)
+                    else:
+                        share = handed(x[tap], best, &left) if tap != last else left
                     if apart:
                         dx[tap] = share
                     else:
                         dx[tap] = dx[tap] + share
 
 
+cdef inline void back_through_map(
+    const lanes *dy, Maps result, const lanes *x, Maps source, Window window, bint every,
+    lanes *dx,
+) noexcept nogil:
+    """Set one map of dx. `every` is a literal, as it is in all that this calls."""
+    if covered(source, window, result):
+        if window.kh == 2 and window.kw == 2:
+            hand_windows(dy, result, x, source, 2, 2, window, True, every, dx)
+        else:
+            hand_windows(
+                dy, result, x, source, window.kh, window.kw, window, True, every, dx
+            )
+    else:
+        memset(dx, 0, source.rows * source.columns * sizeof(lanes))
+        hand_windows(dy, result, x, source, window.kh, window.kw, window, False, every, dx)
+
+
 cdef void max_back_map(
     const lanes *dy, Maps result, const lanes *x, Maps source, Window window, lanes *dx
 ) noexcept nogil:
     """Set one map of dx: each window hands its dy to its first maximum in scan order."""
-    if covered(source, window, result):
-        if window.kh == 2 and window.kw == 2:
-            hand_windows(dy, result, x, source, 2, 2, window, True, dx)
-        else:
-            hand_windows(dy, result, x, source, window.kh, window.kw, window, True, dx)
-    else:
-        memset(dx, 0, source.rows * source.columns * sizeof(lanes))
-        hand_windows(dy, result, x, source, window.kh, window.kw, window, False, dx)
+    back_through_map(dy, result, x, source, window, False, dx)
+
+
+cdef void max_back_map_to_all(
+    const lanes *dy, Maps result, const lanes *x, Maps source, Window window, lanes *dx
+) noexcept nogil:
+    """Set one map of dx: each window hands its dy to every one of its maxima."""
+    back_through_map(dy, result, x, source, window, True, dx)
 
 
 cdef inline void hand_row_pairs(
-    const real *dy, const real *x, real *dx, Py_ssize_t columns
+    const real *dy, const real *x, real *dx, Py_ssize_t columns, bint every
 ) noexcept nogil:
     """Two pairs of rows of windows of 2 x 2, side by side. The last vector of a row lies over the
     one before it; or over the columns behind, where a row is shorter than a vector."""
@@ -92,16 +112,17 @@ cdef inline void hand_row_pairs(
         full = PAIRS_F64
     while True:
         if real is float:
-            hand_pairs_f32(dy + s // 2, x + s, dx + s, columns)
+            hand_pairs_f32(dy + s // 2, x + s, dx + s, columns, every)
         else:
-            hand_pairs_f64(dy + s // 2, x + s, dx + s, columns)
+            hand_pairs_f64(dy + s // 2, x + s, dx + s, columns, every)
         if s + full >= columns:
             return
         s = min(s + full, columns - full)
 
 
-cdef void hand_pairs_through(
-    const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
+cdef inline void hand_pairs_through(
+    const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, bint every,
+    real *scratch,
 ) noexcept nogil:
     """All pairs of rows of all maps, which lie one after the other. What a vector reads or writes
     beyond a pair belongs to the next; the last pairs, with too few behind them, go by `scratch`,
@@ -118,21 +139,33 @@ cdef void hand_pairs_through(
     dy_copy = dx_copy + 4 * columns + full
     for k in range(0, pairs, 2):
         if (pairs - k - 2) * half >= full:
-            hand_row_pairs(dy, x, dx, columns)
+            hand_row_pairs(dy, x, dx, columns, every)
         else:
             taken = min(pairs - k, 2)
             memcpy(x_copy, x, taken * 2 * columns * sizeof(real))
             memcpy(dy_copy, dy, taken * half * sizeof(real))
-            hand_row_pairs(dy_copy, x_copy, dx_copy, columns)
+            hand_row_pairs(dy_copy, x_copy, dx_copy, columns, every)
             memcpy(dx, dx_copy, taken * 2 * columns * sizeof(real))
         dy += 2 * half
         x += 4 * columns
         dx += 4 * columns
 
 
+cdef void hand_pairs_to_first(
+    const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
+) noexcept nogil:
+    hand_pairs_through(dy, x, dx, pairs, columns, False, scratch)
+
+
+cdef void hand_pairs_to_all(
+    const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
+) noexcept nogil:
+    hand_pairs_through(dy, x, dx, pairs, columns, True, scratch)
+
+
 cdef void max_tiles(
     lanes *memory, const void *dy, const void *x, Py_ssize_t n, Maps source, Window window,
-    void *made, Maps result,
+    bint every, void *made, Maps result,
 ) noexcept nogil:
     """Pool all images, a map of a tile at a time; with dy, pass it back."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
@@ -158,7 +191,10 @@ cdef void max_tiles(
                     (<const char *> dy) + (i * source.count + c) * narrow * size,
                     source.count * narrow, images, narrow, small,
                 )
-                max_back_map(small, result, memory, source, window, dx_map)
+                if every:
+                    max_back_map_to_all(small, result, memory, source, window, dx_map)
+                else:
+                    max_back_map(small, result, memory, source, window, dx_map)
                 unpack(
                     dx_map, wide, images, (<char *> made) + (i * source.count + c) * wide * size,
                     source.count * wide,
@@ -168,7 +204,7 @@ cdef void max_tiles(
 
 cdef int max_pool(
     const real *dy, const real[:, :, :, ::1] x, real[:, :, :, ::1] made, Maps result,
-    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
+    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h, bint every,
 ) except -1:
     cdef Maps source = maps_of(x.shape[1], x.shape[2], x.shape[3])
     cdef Window window = window_of(kh, kw, stride_v, stride_h, 1, 1)
@@ -188,20 +224,25 @@ cdef int max_pool(
     if memory == NULL:
         raise MemoryError
     with nogil:
-        if pairs:
-            hand_pairs_through(
+        if pairs and every:
+            hand_pairs_to_all(
+                dy, &x[0, 0, 0, 0], &made[0, 0, 0, 0],
+                x.shape[0] * source.count * result.rows, source.columns, <real *> memory,
+            )
+        elif pairs:
+            hand_pairs_to_first(
                 dy, &x[0, 0, 0, 0], &made[0, 0, 0, 0],
                 x.shape[0] * source.count * result.rows, source.columns, <real *> memory,
             )
         elif real is float:
             max_tiles[lanes_f32](
                 <lanes_f32 *> memory, dy, &x[0, 0, 0, 0], x.shape[0], source, window,
-                &made[0, 0, 0, 0], result,
+                every, &made[0, 0, 0, 0], result,
             )
         else:
             max_tiles[lanes_f64](
                 <lanes_f64 *> memory, dy, &x[0, 0, 0, 0], x.shape[0], source, window,
-                &made[0, 0, 0, 0], result,
+                every, &made[0, 0, 0, 0], result,
             )
         scratch_free(memory)
     return 0
@@ -213,15 +254,15 @@ def max_pool2d(
 ):
     """Set y to the maximum of each window."""
     cdef Maps result = maps_of(y.shape[1], y.shape[2], y.shape[3])
-    max_pool[real](NULL, x, y, result, kh, kw, stride_v, stride_h)
+    max_pool[real](NULL, x, y, result, kh, kw, stride_v, stride_h, False)
 
 
 def max_pool2d_backward(
     const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, real[:, :, :, ::1] dx, Py_ssize_t kh,
-    Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
+    Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h, bint every,
 ):
-    """Set dx: each window hands its dy to its first maximum in scan order."""
+    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
     cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
     assert x.shape[0] == dy.shape[0]
     if dy.shape[0] and dy.shape[1]:
-        max_pool(&dy[0, 0, 0, 0], x, dx, result, kh, kw, stride_v, stride_h)
+        max_pool(&dy[0, 0, 0, 0], x, dx, result, kh, kw, stride_v, stride_h, every)

@@ -381,7 +381,7 @@ def winner(x: np.ndarray, seen: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def max_pool_by_definition(
-    x: np.ndarray, dy: np.ndarray | None, kernel: object, stride: object
+    x: np.ndarray, dy: np.ndarray | None, kernel: object, stride: object, ties: str = "first"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return y, and dx for a dy."""
     shape, all_windows = windows(x.shape, kernel, stride)
@@ -390,7 +390,9 @@ def max_pool_by_definition(
         best = winner(x, seen)
         y[at_y] = x[best]
         if dy is not None:
-            dx[best] += float(dy[at_y])
+            winners = [best] if ties == "first" else [at for at in seen if x[at] == x[best]]
+            for at in winners:
+                dx[at] += float(dy[at_y])
     return y, dx
 
 

@@ -33,7 +33,7 @@ KERNELS = {
         for a in ("direct", "im2col")
     },
     "max_pool2d": f"x, y, {POOL}",
-    "max_pool2d_backward": f"dy, x, dx, {POOL}",
+    "max_pool2d_backward": f"dy, x, dx, {POOL}, every",
     "avg_pool2d": f"x, y, {POOL}",
     "avg_pool2d_backward": f"dy, dx, {POOL}, scale",
     "subsample2d": f"x, w, b, y, {POOL}, scale",
@@ -128,6 +128,8 @@ class Border:
                 where = f"{name}, {argument}"
                 if argument in ("scale", "j", "smoothing"):
                     assert type(value) is float, where
+                elif argument == "every":
+                    assert type(value) is bool, where
                 elif argument in INTEGERS:
                     assert type(value) is int, where
                     assert value >= 1, where

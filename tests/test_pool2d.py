@@ -7,6 +7,7 @@ import pytest
 from helpers import (
     assert_summed,
     assert_within,
+    complains,
     curvatures,
     max_pool_by_definition,
     normal,
@@ -46,11 +47,12 @@ def test_max_agrees_with_the_definition(case, backend, dtype):
     x = rng.integers(-2, 3, shape).astype(dtype)
     y_shape, _ = windows(shape, kernel, stride)
     dy = rng.integers(-9, 10, y_shape).astype(dtype)
-    y, dx = max_pool_by_definition(x, dy, kernel, stride)
     how = {"kernel": kernel, "stride": stride, "backend": backend}
-    assert_within(ops.max_pool2d(x, **how), y, 0.0, dtype, "y")
-    assert_within(ops.max_pool2d_backward(dy, x, **how), dx, 0.0, dtype, "dx")
-    assert_within(ops.max_pool2d_hessian(dy, x, **how), dx, 0.0, dtype, "hx")
+    for ties in ("first", "all"):
+        y, dx = max_pool_by_definition(x, dy, kernel, stride, ties)
+        assert_within(ops.max_pool2d(x, **how), y, 0.0, dtype, "y")
+        assert_within(ops.max_pool2d_backward(dy, x, ties=ties, **how), dx, 0.0, dtype, "dx")
+        assert_within(ops.max_pool2d_hessian(dy, x, ties=ties, **how), dx, 0.0, dtype, "hx")
 
 
 def test_first_of_equal_maxima_in_scan_order_wins(backend, dtype):
@@ -60,6 +62,19 @@ def test_first_of_equal_maxima_in_scan_order_wins(backend, dtype):
     assert_within(ops.max_pool2d(x, backend=backend), [[[[7]], [[0]], [[9]]]], 0.0, dtype)
     assert_within(ops.max_pool2d_backward(dy, x, backend=backend), expected, 0.0, dtype)
     assert_within(ops.max_pool2d_hessian(dy, x, backend=backend), expected, 0.0, dtype)
+
+
+def test_all_equal_maxima_win_if_asked(backend, dtype):
+    nan = np.nan
+    x = np.array(
+        [[[[1, 7], [7, 7]], [[0, -0.0], [-1, 0]], [[2, 3], [9, 9]], [[nan, 1]] * 2]], dtype
+    )
+    dy = np.array([[[[5]], [[6]], [[4]], [[3]]]], dtype)
+    expected = [[[[0, 5], [5, 5]], [[6, 6], [0, 6]], [[0, 0], [4, 4]], [[0, 0], [0, 0]]]]
+    dx = ops.max_pool2d_backward(dy, x, ties="all", backend=backend)
+    assert_within(dx, expected, 0.0, dtype)
+    with complains("ties", about="first, all", got="last"):
+        ops.max_pool2d_backward(dy, x, ties="last", backend=backend)
 
 
 def test_winner_of_several_windows_gets_all_of_them(backend, dtype):
@@ -109,8 +124,10 @@ def test_max_of_images_agrees_with_the_reference(backend, dtype, rng):
         dy = rng.integers(-99, 100, y.shape).astype(dtype)
         assert_within(ops.max_pool2d(x, backend=backend, **how), y, 0.0, dtype, "y")
         for run in (ops.max_pool2d_backward, ops.max_pool2d_hessian):
-            dx = run(dy, x, backend="numpy", **how)
-            assert_within(run(dy, x, backend=backend, **how), dx, 0.0, dtype, run.__name__)
+            for ties in ("first", "all"):
+                dx = run(dy, x, ties=ties, backend="numpy", **how)
+                found = run(dy, x, ties=ties, backend=backend, **how)
+                assert_within(found, dx, 0.0, dtype, run.__name__)
 
 
 # --- average  ---

@@ -183,7 +183,7 @@ def conv_SDLM(
 class _Plan(NamedTuple):
     """A convolution whose arguments have been checked, in the order of the kernels."""
 
-    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view
+    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view if it can be one
     w: Array  # (n_C, n_C_prev, f, f)
     b: Array  # (n_C,)
     shape: tuple[int, int, int, int]  # of Z: (m, n_C, n_H, n_W)
@@ -206,6 +206,10 @@ def _plan(
         raise ValueError(f"W: expected {maps} maps (n_C_prev of A_prev), got {seen}")
     checks.same_shape("b", bias, (1, 1, 1, count), "one for each of the n_C filters of W")
     shape = (m, count, *windows("W", size, kernel, stride, pad))
+    if kernel == size and not pad:
+        # One window sees the whole image: its pixels may as well be the maps of a single one, whose
+        # order in memory is the kernels' already.
+        images, filters = images.reshape(m, 1, 1, -1), filters.reshape(1, 1, -1, count)
     w = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
     return _Plan(planar(images), w, bias.reshape(-1), shape, {"stride": stride, "padding": pad})
 
@@ -225,4 +229,5 @@ def _back(
         return run(dz[block], plan.x[block], plan.w, **plan.options, out=out)[1:]
 
     dw, db = in_blocks(one, dx, dz)
-    return interleaved(dx), dw.transpose(2, 3, 1, 0), db.reshape(1, 1, 1, -1)
+    dW = dw.transpose(2, 3, 1, 0).reshape(W.shape)
+    return interleaved(dx).reshape(A_prev.shape), dW, db.reshape(1, 1, 1, -1)

@@ -90,7 +90,7 @@ def pool_backward(
         Which of several maxima gets the gradient of its window. In the notebooks each of them gets
         the whole of it, more than there is. (Behind a ReLU that goes unseen in windows of zeros:
         its slope there is zero.) The first in scan order alone gives a subgradient, that of
-        :func:`lenet_fast.ops.max_pool2d_backward`, in a fraction of the time.
+        :func:`lenet_fast.ops.max_pool2d_backward`.
     curvature : bool
         Whether `dA` holds second derivatives: then the inputs of a mean get its squared share, 1/16
         of it from a window of 2 x 2. LeNet-from-Scratch passes them back as if they were gradients,
@@ -109,43 +109,21 @@ def pool_backward(
     images, incoming = arrays(A_prev=A_prev, dA=dA)
     plan = _plan(images, hparameters)
     da = planar_like("dA", incoming, plan.shape)
-    every = checks.choice("ties", ties, TIES) == "all"
-    run: Callable[..., object]
-    x = plan.x
-    if checks.choice("mode", mode, MODES) == "average":
-        run = ops.avg_pool2d_hessian if curvature else ops.avg_pool2d_backward
-        x = np.empty(x.shape, x.dtype)  # only its shape is read: spare the images their new order
-    else:
-        run = _to_all_maxima if every else ops.max_pool2d_backward
-    dx = np.empty(x.shape, x.dtype)
+    checks.choice("ties", ties, TIES)
+    run = ops.avg_pool2d_hessian if curvature else ops.avg_pool2d_backward
+    largest = checks.choice("mode", mode, MODES) == "max"
+    dx = np.empty(plan.x.shape, plan.x.dtype)
 
     def one(block: slice) -> tuple[()]:
-        run(da[block], x[block], **plan.window, out=dx[block])
+        out = dx[block]
+        if largest:
+            ops.max_pool2d_backward(da[block], plan.x[block], **plan.window, ties=ties, out=out)
+        else:  # only the shape of the images is read: spare them their new order
+            run(da[block], np.empty_like(out), **plan.window, out=out)
         return ()
 
     in_blocks(one, dx)
     return interleaved(dx)
-
-
-def _to_all_maxima(dy: Array, x: Array, *, kernel: int, stride: int, out: Array) -> None:
-    """Set out to the gradient of max pooling in which every maximum of a window gets its dy."""
-    x = np.ascontiguousarray(x)
-    y = ops.max_pool2d(x, kernel=kernel, stride=stride)
-    area = kernel * kernel
-    if kernel <= stride and area & (area - 1) == 0:
-        # Each input is in one window at most. The mean's gradient spreads what is given to it over
-        # the window in shares of 1 / area: a power of two, so that area times as much comes back
-        # to the bit. This takes half the time of the loop below.
-        spread = ops.avg_pool2d_backward(area * y, x, kernel=kernel, stride=stride)
-        ops.avg_pool2d_backward(area * dy, x, kernel=kernel, stride=stride, out=out)
-        np.multiply(out, x == spread, out=out)
-        return
-    out[...] = 0
-    rows, columns = (stride * (length - 1) + 1 for length in y.shape[2:])
-    for u in range(kernel):
-        for v in range(kernel):
-            taps = (..., slice(u, u + rows, stride), slice(v, v + columns, stride))
-            out[taps] += (x[taps] == y) * dy
 
 
 def subsampling_forward(

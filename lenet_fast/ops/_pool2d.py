@@ -6,6 +6,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.shapes import output_size
 
+TIES = ("first", "all")
+
 IntPair = int | tuple[int, int]
 Window = tuple[int, int, int, int]  # kernel rows and columns, strides
 
@@ -39,15 +41,17 @@ def _max_backward(
     x: object,
     kernel: object,
     stride: object,
+    ties: object,
     backend: str | None,
     out: object,
 ) -> Array:
     images = checks.floats("x", x, "n, c, h_in, w_in")
     shape, taps = window(images, kernel, stride)
     incoming = checks.incoming(*dy, shape, images)
+    every = checks.choice("ties", ties, TIES) == "all"
     run = backends.get(backend).max_pool2d_backward
     dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
-    run(incoming, images, dx, *taps)
+    run(incoming, images, dx, *taps, every)
     return dx
 
 
@@ -118,6 +122,7 @@ def max_pool2d_backward(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
+    ties: str = "first",
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
@@ -129,18 +134,22 @@ def max_pool2d_backward(
         Gradient at the output.
     x, kernel, stride, backend, out
         As for :func:`max_pool2d`.
+    ties : {"first", "all"}
+        Which of several maxima gets the `dy` of its window: the first in scan order, a
+        subgradient; or each of them the whole, as in many a notebook's own code, which gives away
+        more than there is. Of a window with NaN, that is the first NaN, or none.
 
     Returns
     -------
     dx : ndarray (n, c, h_in, w_in)
-        Each window hands its `dy` to its maximum; of several, to the first in scan order.
+        Each window hands its `dy` to its maximum, and zero to the others.
 
     Raises
     ------
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
     """
-    return _max_backward(("dy", dy), x, kernel, stride, backend, out)
+    return _max_backward(("dy", dy), x, kernel, stride, ties, backend, out)
 
 
 def max_pool2d_hessian(
@@ -149,6 +158,7 @@ def max_pool2d_hessian(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
+    ties: str = "first",
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
@@ -156,7 +166,7 @@ def max_pool2d_hessian(
 
     Parameters, result and errors are those of :func:`max_pool2d_backward`.
     """
-    return _max_backward(("hy", hy), x, kernel, stride, backend, out)
+    return _max_backward(("hy", hy), x, kernel, stride, ties, backend, out)
 
 
 def avg_pool2d(

@@ -45,6 +45,23 @@ def max_pool2d(x, y, kh, kw, stride_v, stride_h):
 
 
 @kernel
+def _hand_row_to_all(dy, x, dx, pitch, kh, kw, stride_h):
+    """Add one row of dy to every maximum of its windows."""
+    zero = dx.dtype.type(0)
+    for s in range(dy.size):
+        first = s * stride_h
+        best = x[first]
+        for u in range(kh):
+            for v in range(kw):
+                value = x[first + u * pitch + v]
+                best = value if _larger(value, best) else best
+        for u in range(kh):
+            for v in range(kw):
+                place = first + u * pitch + v
+                dx[place] += dy[s] if x[place] == best else zero
+
+
+@kernel
 def _hand_row(dy, x, dx, pitch, kh, kw, stride_h):
     """Add one row of dy to the first maxima of its windows."""
     if kh == 2 and kw == 2 and stride_h == 2:
@@ -72,8 +89,8 @@ def _hand_row(dy, x, dx, pitch, kh, kw, stride_h):
 
 
 @kernel
-def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h):
-    """Set dx: each window hands its dy to its first maximum in scan order."""
+def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h, every):
+    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
     h_in, w_in = x.shape[2], x.shape[3]
     n, c, h_out, w_out = dy.shape
     slopes, pixels, target = dy.reshape(-1), x.reshape(-1), dx.reshape(-1)
@@ -82,7 +99,10 @@ def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h):
         for r in range(h_out):
             row = slopes[(m * h_out + r) * w_out : (m * h_out + r + 1) * w_out]
             top = (m * h_in + r * stride_v) * w_in
-            _hand_row(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
+            if every:
+                _hand_row_to_all(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
+            else:
+                _hand_row(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
 
 
 @kernel

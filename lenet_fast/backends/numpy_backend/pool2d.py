@@ -24,15 +24,21 @@ def max_pool2d(x, y, kh, kw, stride_v, stride_h):
     np.max(windows[:, :, ::stride_v, ::stride_h], axis=(4, 5), out=y)
 
 
-def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h):
-    """Set dx: each window hands its dy to its first maximum in scan order."""
+def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h, every):
+    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
     n, c, h_out, w_out = dy.shape
     windows = sliding_window_view(x, (kh, kw), axis=(2, 3))[:, :, ::stride_v, ::stride_h]
-    winner = windows.reshape(n, c, h_out, w_out, kh * kw).argmax(axis=4) if dy.size else None
+    windows = windows.reshape(n, c, h_out, w_out, kh * kw)
     dx[...] = 0
+    if not dy.size:
+        return
+    if every:
+        wins = windows == windows.max(axis=4, keepdims=True)
+    else:
+        wins = np.arange(kh * kw) == windows.argmax(axis=4)[..., np.newaxis]
     taps = window_views(dx, h_out, w_out, kh, kw, stride_v, stride_h)
     for tap, view in enumerate(taps):
-        view += np.where(winner == tap, dy, dy.dtype.type(0))
+        view += np.where(wins[..., tap], dy, dy.dtype.type(0))
 
 
 def avg_pool2d(x, y, kh, kw, stride_v, stride_h):
