@@ -1,15 +1,17 @@
-"""The three ways of a published comparison, written anew: loops, SciPy, and tensordot.
+"""The three ways of a published comparison, written anew, and a fourth.
 
 The comparison timed convolution and pooling at LeNet-5's layers, in float64 and NHWC order: nested
 Python loops over every output ("original"), ``scipy.signal.convolve2d`` for each pair of maps
-("SciPy"), and NumPy's ``tensordot`` at each output position ("modified"). They are benchmarks only.
+("SciPy"), and the whole batch at one output position after the other ("modified": mattwang44's
+LeNet-from-Scratch). The fourth has fewer products and copies in the convolution's way back, and no
+loops in pooling ("vectorised"): what else NumPy can do. They are benchmarks only.
 Kernels are (rows, columns, maps in, maps out), the stride of a convolution is 1, and of a pooling
 its window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -22,7 +24,7 @@ from lenet_fast.bench.steps import Case, Step
 
 Array = np.ndarray[Any, Any]
 
-BATCHES = {"original": 2, "SciPy": 8, "modified": steps.BATCH}
+BATCHES = {"original": 2, "SciPy": 8, "modified": steps.BATCH, "vectorised": steps.BATCH}
 """Images each works on; the time of a smaller batch is scaled, and marked so in the results."""
 
 
@@ -126,6 +128,56 @@ def modified_conv(x: Array, w: Array, b: Array) -> Array:
 
 def modified_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
     kh, kw = w.shape[:2]
+    dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(w.shape[3], w.dtype)
+    for r in range(dy.shape[1]):
+        for s in range(dy.shape[2]):
+            g = dy[:, r, s]
+            seen = (slice(None), slice(r, r + kh), slice(s, s + kw))
+            dx[seen] += np.moveaxis(np.dot(w, g.T), 3, 0)
+            dw += np.dot(np.moveaxis(x[seen], 0, 3), g)
+            db += g.sum(axis=0)
+    return dx, dw, db
+
+
+def _positions(y: Array) -> Iterator[tuple[tuple[slice | int, ...], tuple[slice | int, ...]]]:
+    """Yield each position of a pooling's output, and where its windows are in the input."""
+    every = slice(None)
+    for r in range(y.shape[1]):
+        for s in range(y.shape[2]):
+            window = (every, slice(2 * r, 2 * r + 2), slice(2 * s, 2 * s + 2))
+            yield (every, r, s), window
+
+
+def modified_pool(x: Array, reduce: Callable[..., Array]) -> Array:
+    n, h_in, w_in, c = x.shape
+    y = np.zeros((n, h_in // 2, w_in // 2, c), x.dtype)
+    for at, window in _positions(y):
+        y[at] = reduce(x[window], axis=(1, 2))
+    return y
+
+
+def modified_max_backward(dy: Array, x: Array) -> Array:
+    dx = np.zeros_like(x)
+    for at, window in _positions(dy):
+        seen = np.moveaxis(x[window], 0, 3)
+        wins = np.moveaxis(seen == seen.max(axis=(0, 1)), 3, 0)
+        dx[window] += wins * dy[at][:, np.newaxis, np.newaxis]
+    return dx
+
+
+def modified_average_backward(dy: Array, x: Array) -> Array:
+    dx = np.zeros_like(x)
+    for at, window in _positions(dy):
+        share = dy[at][:, np.newaxis, np.newaxis]
+        dx[window] += np.repeat(np.repeat(share, 2, axis=1), 2, axis=2) / 4
+    return dx
+
+
+# --- vectorised: what NumPy can do beyond that ---
+
+
+def vectorised_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
+    kh, kw = w.shape[:2]
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     swapped = w.transpose(3, 0, 1, 2)
     for r in range(dy.shape[1]):
@@ -142,20 +194,20 @@ def _windows(x: Array) -> Array:
     return x.reshape(n, h_in // 2, 2, w_in // 2, 2, c)
 
 
-def modified_max(x: Array) -> Array:
+def vectorised_max(x: Array) -> Array:
     return _windows(x).max(axis=(2, 4))
 
 
-def modified_max_backward(dy: Array, x: Array) -> Array:
-    largest = modified_max(x)[:, :, None, :, None]
+def vectorised_max_backward(dy: Array, x: Array) -> Array:
+    largest = vectorised_max(x)[:, :, None, :, None]
     return np.where(_windows(x) == largest, dy[:, :, None, :, None], 0).reshape(x.shape)
 
 
-def modified_average(x: Array) -> Array:
+def vectorised_average(x: Array) -> Array:
     return _windows(x).mean(axis=(2, 4))
 
 
-def modified_average_backward(dy: Array, x: Array) -> Array:
+def vectorised_average_backward(dy: Array, x: Array) -> Array:
     spread = np.empty_like(x)
     _windows(spread)[...] = (dy / 4)[:, :, None, :, None]
     return spread
@@ -176,19 +228,26 @@ _WAYS: dict[str, dict[str, Callable[..., Any]]] = {
     "modified": {
         "conv2d": modified_conv,
         "conv2d_backward": modified_conv_backward,
-        "max_pool2d": modified_max,
+        "max_pool2d": partial(modified_pool, reduce=np.max),
         "max_pool2d_backward": modified_max_backward,
-        "avg_pool2d": modified_average,
+        "avg_pool2d": partial(modified_pool, reduce=np.average),
         "avg_pool2d_backward": modified_average_backward,
+    },
+    "vectorised": {
+        "conv2d_backward": vectorised_conv_backward,
+        "max_pool2d": vectorised_max,
+        "max_pool2d_backward": vectorised_max_backward,
+        "avg_pool2d": vectorised_average,
+        "avg_pool2d_backward": vectorised_average_backward,
     },
 }
 
 
 def names(step: Step, dtype: str) -> list[str]:
-    """Return the ways that were published for a step; in float32 the fastest alone."""
+    """Return the ways that there are for a step; in float32 those that work on whole batches."""
     if step.options:  # there was no connection table
         return []
-    wanted = list(_WAYS) if dtype == "float64" else ["modified"]
+    wanted = list(_WAYS) if dtype == "float64" else ["modified", "vectorised"]
     found = [name for name in wanted if step.function in _WAYS[name]]
     return [name for name in found if name != "SciPy" or installed("scipy")]
 

@@ -1,6 +1,7 @@
 """The notebooks' functions of :mod:`lenet_fast.drop_in` beside the published "modified" ones.
 
-All take images (n, rows, columns, maps), in C order unless said otherwise.
+All take images (n, rows, columns, maps), in C order unless said otherwise. The functions are
+compared one by one, and in a notebook's training loop.
 """
 
 from __future__ import annotations
@@ -17,26 +18,31 @@ import numpy as np
 from benchmarks import baselines
 from lenet_fast import drop_in, threads
 from lenet_fast.bench import steps
-from lenet_fast.bench.contenders import Contender, checker
-from lenet_fast.bench.steps import Case, Step
+from lenet_fast.bench.contenders import Contender, checker, compare
+from lenet_fast.bench.steps import BATCH, Case, Step
 
-NAMES = ("modified", "drop_in", "drop_in chained")
-"""The last gets images in the memory order in which the functions of drop_in hand them on."""
+NAMES = ("modified", "vectorised", "drop_in", "drop_in chained")
+"""The first two are those of :mod:`benchmarks.baselines`. The last gets images in the memory order
+in which the functions of drop_in hand them on."""
+
+TRAINING = "training step"
+"""A row of its own: LeNet-5 with average pooling, forward, backward, and new weights."""
 
 CONV, POOL = {"stride": 1, "pad": 0}, {"f": 2, "stride": 2}
 
 Array = np.ndarray[Any, Any]
 
 
-def known(step: Step) -> bool:
-    """Return whether notebooks have a function for a step."""
-    return "modified" in baselines.names(step, "float32")
+def names(step: Step) -> list[str]:
+    """Return those of NAMES that have a function for a step."""
+    ways = baselines.names(step, "float32")
+    return [name for name in NAMES if ways and (name in ways or name.startswith("drop_in"))]
 
 
 def make(name: str, case: Case, count: int) -> Contender:
     """Return one of NAMES, on `count` threads; 1, or what BLAS takes by itself."""
     around = partial(_threads, count)
-    if name == "modified":
+    if name in ("modified", "vectorised"):
         made = baselines.make(name, case)
         return Contender(name, made.run, made.check, around)
     arrays = baselines.in_notebooks(case.arrays, case.step)
@@ -88,3 +94,72 @@ def _in_kernels(value: Any) -> tuple[Array, ...]:
     if len(found) == 3:  # a bias's gradient has four axes here
         found = (*found[:2], found[2].reshape(-1))
     return baselines.in_kernels(found)
+
+
+# --- a training loop ---
+
+
+class Modified:
+    """The published functions, as far as LeNet-5 needs them, with their notebooks' signatures."""
+
+    @staticmethod
+    def conv_forward(A_prev: Array, W: Array, b: Array, hparameters: Any) -> tuple[Array, Any]:
+        return baselines.modified_conv(A_prev, W, b[0, 0, 0]), (A_prev, W, b, hparameters)
+
+    @staticmethod
+    def conv_backward(dZ: Array, cache: Any) -> tuple[Array, Array, Array]:
+        dA, dW, db = baselines.modified_conv_backward(dZ, *cache[:2])
+        return dA, dW, db.reshape(cache[2].shape)
+
+    @staticmethod
+    def pool_forward(A_prev: Array, hparameters: Any, mode: str) -> tuple[Array, Any]:
+        assert mode == "average"
+        return baselines.modified_pool(A_prev, np.average), (A_prev, hparameters)
+
+    @staticmethod
+    def pool_backward(dA: Array, cache: Any, mode: str) -> Array:
+        assert mode == "average"
+        return baselines.modified_average_backward(dA, cache[0])
+
+
+def training(name: str, dtype: str, count: int) -> Contender:
+    """Return "modified" or "drop_in" as a contender at a notebook's training step."""
+    functions: dict[str, Any] = {"modified": Modified, "drop_in": drop_in}
+    (other,) = functions.keys() - {name}
+    rng = np.random.default_rng(steps.SEED)
+    x = rng.normal(size=(BATCH, 32, 32, 1)).astype(dtype)
+    right = np.eye(10, dtype=dtype)[rng.integers(0, 10, BATCH)]
+    shapes = [(5, 5, 1, 6), (5, 5, 6, 16), (5, 5, 16, 120), (120, 84), (84, 10)]
+    w = [rng.normal(0, 1 / np.prod(s[:-1]) ** 0.5, s).astype(dtype) for s in shapes]
+    run = partial(_step, functions[name], w, x, right)
+
+    def check(value: tuple[Array, ...]) -> None:
+        compare(name, value, _step(functions[other], w, x, right), dtype)
+
+    return Contender(name, run, check, partial(_threads, count))
+
+
+def _step(functions: Any, w: list[Array], x: Array, right: Array) -> tuple[Array, ...]:
+    """Return the weights after a step of gradient descent: the notebook, but for its imports."""
+    a, caches = x, []
+    for k, weights in enumerate(w[:3]):
+        bias = np.zeros((1, 1, 1, weights.shape[3]), x.dtype)
+        z, conv_cache = functions.conv_forward(a, weights, bias, CONV)
+        z = np.tanh(z)
+        a, pool_cache = functions.pool_forward(z, POOL, "average") if k < 2 else (z, None)
+        caches.append((conv_cache, z, pool_cache))
+    c5 = a.reshape(len(x), -1)
+    f6 = np.tanh(c5 @ w[3])
+    scores = f6 @ w[4]
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    d = (powers / powers.sum(axis=1, keepdims=True) - right) / len(x)
+    dw = [f6.T @ d]
+    d = (d @ w[4].T) * (1 - f6**2)
+    dw.append(c5.T @ d)
+    d = (d @ w[3].T).reshape(a.shape)
+    for conv_cache, z, pool_cache in reversed(caches):
+        if pool_cache:
+            d = functions.pool_backward(d, pool_cache, "average")
+        d, gradient, _ = functions.conv_backward(d * (1 - z**2), conv_cache)
+        dw.append(gradient)
+    return tuple(one - x.dtype.type(0.1) * g for one, g in zip(w, reversed(dw), strict=True))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from benchmarks import notebooks
+from benchmarks.notebooks import TRAINING
 from benchmarks.scheduler import Scheduler, clock
 from lenet_fast.bench import steps
+from lenet_fast.bench.contenders import Contender
 from lenet_fast.bench.steps import BATCH, DTYPES, STEPS
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
@@ -18,9 +22,13 @@ THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 CASES = [
     pytest.param((step.name, dtype), name, id=f"{step.name}-{dtype}-{name}")
     for step in STEPS
-    if notebooks.known(step)
     for dtype in DTYPES
-    for name in notebooks.NAMES
+    for name in notebooks.names(step)
+]
+CASES += [
+    pytest.param((TRAINING, dtype), name, id=f"{TRAINING}-{dtype}-{name}")
+    for dtype in DTYPES
+    for name in ("modified", "drop_in")
 ]
 
 
@@ -36,10 +44,15 @@ def test_drop_in(
 ) -> None:
     step, dtype = group
     benchmark.group = f"drop_in: {step}, {dtype}"
-    case = steps.case(step, dtype)
-    timing, timings = scheduler.timing(
-        request, group, contender, lambda name: notebooks.make(name, case, THREADS)
-    )
+    info: dict[str, Any] = {}
+    make: Callable[[str], Contender]
+    if step == TRAINING:
+        make = partial(notebooks.training, dtype=dtype, count=THREADS)
+    else:
+        case = steps.case(step, dtype)
+        make = partial(notebooks.make, case=case, count=THREADS)
+        info = {"shape": list(case.shape), "flops": case.flops}
+    timing, timings = scheduler.timing(request, group, contender, make)
     report(
         timing,
         timings,
@@ -48,7 +61,6 @@ def test_drop_in(
         row=step,
         contender=contender,
         batch=BATCH,
-        shape=list(case.shape),
         threads=THREADS,
-        flops=case.flops,
+        **info,
     )
