@@ -7,6 +7,7 @@ LENET_FAST_REQUIRE_CYTHON=1  fail where the extensions do not compile, instead o
 LENET_FAST_BUILD_ISA         comma-separated instruction sets to build, all by default
 """
 
+import multiprocessing
 import os
 import platform
 import sysconfig
@@ -15,6 +16,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+CORES = os.cpu_count() or 1
 PACKAGE = "lenet_fast.backends.cython_backend"
 KERNELS = Path("kernels")
 
@@ -120,10 +122,12 @@ def extensions() -> list[Extension]:
         modules,
         include_path=[str(KERNELS)],
         compiler_directives=DIRECTIVES,
+        # Other ways to start a process would run the file again that has started this one.
+        nthreads=CORES if multiprocessing.get_start_method() == "fork" else 0,
     )
     for module in built:  # cythonize makes new Extensions and drops this flag
         module.optional = not required
     return built
 
 
-setup(ext_modules=extensions(), options={"build_ext": {"parallel": os.cpu_count() or 1}})
+setup(ext_modules=extensions(), options={"build_ext": {"parallel": CORES}})
