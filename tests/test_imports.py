@@ -41,6 +41,7 @@ LIBRARIES = {
     "pooch": ("data",),
     "PIL": ("data", "cli"),
     "sklearn": ("data", "sklearn"),
+    "joblib": ("sklearn",),  # which comes with scikit-learn
     "threadpoolctl": ("threads",),
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
@@ -53,7 +54,11 @@ LIBRARIES = {
 # Who may reach itself, through a function: a network makes the engines that it predicts with.
 CIRCLES = {("network", "engines")}
 # Everything else is imported late, inside the function that needs it.
-EARLY = {"numba": "backends.numba_backend", "click": "cli"}
+EARLY = {
+    "numba": "backends.numba_backend",
+    "click": "cli",
+    **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
+}
 
 
 class Import(NamedTuple):
