@@ -1,0 +1,75 @@
+"""Cross-validation in five folds: LeNetClassifier, and scikit-learn's own network as long."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from benchmarks.scheduler import Scheduler, clock
+from lenet_fast import data, threads
+from lenet_fast.bench.contenders import Contender, WrongAnswerError, installed
+
+THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
+"""Of ours; with more than one, NumPy's matrix products take as many as they like."""
+
+DIGITS, FOLDS, EPOCHS = 1000, 5, 10
+GROUP = f"{FOLDS}-fold cross-validation, {DIGITS:,} digits, {EPOCHS} epochs"
+LEAST = {"LeNetClassifier": 0.9, "MLPClassifier": 0.8}
+"""Of accuracy: who does not learn may not be timed."""
+
+
+def make(name: str) -> Contender:
+    """Return one of LEAST; the second has its default layer of 100 units, on pixels from 0 to 1."""
+    from sklearn.model_selection import cross_val_score
+    from sklearn.neural_network import MLPClassifier
+
+    from lenet_fast.sklearn import LeNetClassifier
+
+    sample = data.load("sample").train.subset(DIGITS)
+    rows = (sample.images.reshape(DIGITS, -1) / 255).astype("float32")
+    estimators: dict[str, Callable[[], Any]] = {
+        "LeNetClassifier": partial(LeNetClassifier, epochs=EPOCHS, n_jobs=THREADS),
+        # Without a pause of improvement it never stops early.
+        "MLPClassifier": partial(MLPClassifier, max_iter=EPOCHS, n_iter_no_change=EPOCHS),
+    }
+    estimator = estimators[name](random_state=0)
+
+    def check(scores: Any) -> None:
+        if not scores.mean() > LEAST[name]:
+            raise WrongAnswerError(f"{name}: {scores.mean():.3f} right, expected {LEAST[name]}")
+
+    around = threads.alone_with_blas if THREADS == 1 else contextlib.nullcontext
+    run = partial(cross_val_score, estimator, rows, sample.labels, cv=FOLDS)
+    return Contender(name, run, check, around)
+
+
+@pytest.mark.skipif(not installed("sklearn"), reason="scikit-learn is not installed")
+@pytest.mark.parametrize(("group", "contender"), [(GROUP, name) for name in LEAST], ids=list(LEAST))
+@pytest.mark.benchmark(timer=clock)
+def test_sklearn(
+    group: str,
+    contender: str,
+    benchmark: Any,
+    report: Any,
+    scheduler: Scheduler,
+    request: pytest.FixtureRequest,
+) -> None:
+    benchmark.group = f"sklearn: {group}"
+    timing, timings = scheduler.timing(request, group, contender, make)
+    report(
+        timing,
+        timings,
+        "float32",
+        kind="sklearn",
+        row=group,
+        contender=contender,
+        batch=32,
+        images=DIGITS * (FOLDS - 1) * EPOCHS,
+        shape=[DIGITS, 784],
+        threads=THREADS,
+    )
