@@ -305,6 +305,15 @@ def test_bitmaps_are_for_the_ten_digits_only():
         quick(output="rbf").fit(X[Y < 9], Y[Y < 9])
 
 
+def test_a_refit_that_fails_leaves_the_last_fit():
+    classifier = quick().fit(X, Y)
+    expected = classifier.predict(X[:50])
+    classifier.set_params(output="rbf")
+    with pytest.raises(ValueError, match="bitmaps"):
+        classifier.fit(X, Y + 100)
+    np.testing.assert_array_equal(classifier.predict(X[:50]), expected)
+
+
 def test_without_scikit_learn_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['sklearn'] = None\n"

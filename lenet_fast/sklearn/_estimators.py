@@ -161,18 +161,20 @@ class _LeNet(BaseEstimator):
         """Make a new network, and settle all that stays as it is from here on."""
         checks.integer("batch_size", self.batch_size, 1)
         checks.choice("output", self.output, ("softmax", "rbf"))
-        self.classes_ = classes
-        self.image_shape_ = _rows.image_shape(X.shape[1], self.image_shape)
-        self.pixel_range_ = float(X.min()), float(X.max())
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         decay = self.weight_decay
         sgd = checks.choice("optimiser", self.optimiser, ("adamw", "sgd")) == "sgd"
-        self._optimiser = SGD(self.momentum, decay) if sgd else AdamW(weight_decay=decay)
-        self.network_ = self._new_network()
+        optimiser = SGD(self.momentum, decay) if sgd else AdamW(weight_decay=decay)
+        shape = _rows.image_shape(X.shape[1], self.image_shape)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        # Whatever a parameter's error has cut off above left an older fit as it was.
+        self.network_ = self._new_network(classes, seed)
+        self.classes_, self.image_shape_ = classes, shape
+        self.pixel_range_ = float(X.min()), float(X.max())
+        self._seed, self._optimiser = seed, optimiser
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
-    def _new_network(self) -> Network:
+    def _new_network(self, classes: Array, seed: int) -> Network:
         initialiser = "lecun_sqrt"
         if checks.choice("model", self.model, ("lenet5", "lenet4", "lenet1")) == "lenet5":
             options: dict[str, Any] = {"pooling": self.pooling, "output": self.output}
@@ -183,13 +185,13 @@ class _LeNet(BaseEstimator):
         else:
             network = models.lenet1(dtype=self.dtype)
         if network.output != "rbf":
-            network = _with_last(network, "OUTPUT", len(self.classes_), "softmax")
-        elif [str(label) for label in self.classes_] != [str(digit) for digit in range(10)]:
+            network = _with_last(network, "OUTPUT", len(classes), "softmax")
+        elif [str(label) for label in classes] != [str(digit) for digit in range(10)]:
             raise ValueError(
                 "output: expected 'softmax' unless the classes are the ten digits, which 'rbf' "
-                f"has bitmaps of, got 'rbf' for the classes {self.classes_}"
+                f"has bitmaps of, got 'rbf' for the classes {classes}"
             )
-        network.initialise(initialiser, self._seed)
+        network.initialise(initialiser, seed)
         return network
 
     def _rate(self) -> float:
