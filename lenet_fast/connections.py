@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from lenet_fast import checks
 
+__all__ = ["LENET1_H3", "LENET4_C3", "LENET5_C3", "LENET1989_H2", "full"]
+
 Table = npt.NDArray[np.bool_]
 
 

@@ -24,6 +24,8 @@ from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 
+__all__ = ["MAX_BYTES", "SavedModel", "load_model", "read_model", "save_model"]
+
 FORMAT_VERSION = 1
 _KEY = "lenet_fast"
 MAX_BYTES = 2**30

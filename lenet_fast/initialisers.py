@@ -17,6 +17,16 @@ from lenet_fast import checks
 from lenet_fast.checks import Array
 from lenet_fast.layers import Conv2D, Layer, Shape, Subsample2D
 
+__all__ = [
+    "INITIALISERS",
+    "eblearn",
+    "glorot_uniform",
+    "he_normal",
+    "initialise",
+    "lecun1998",
+    "lecun_sqrt",
+]
+
 _PURPOSE = 1  # keeps these streams apart from others that grow from the same seed
 
 
@@ -93,6 +103,7 @@ INITIALISERS: dict[str, Callable[[Layer, str, Shape, np.random.Generator], Array
     "glorot_uniform": glorot_uniform,
     "he_normal": he_normal,
 }
+"""By name, the functions that draw one array of a layer."""
 
 
 def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: int = 0) -> None:

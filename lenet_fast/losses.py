@@ -15,6 +15,17 @@ import numpy as np
 from lenet_fast import checks, configs, ops
 from lenet_fast.checks import Array
 
+__all__ = [
+    "MAP",
+    "CrossEntropy",
+    "Loss",
+    "MeanSquaredError",
+    "Penalty",
+    "all_for",
+    "default_for",
+    "from_config",
+]
+
 _NARROWEST = np.dtype(np.float32)  # a number that fits it suits networks of both dtypes
 
 

@@ -21,12 +21,15 @@ from lenet_fast.layers import (
 )
 from lenet_fast.network import OUTPUTS, Network
 
+__all__ = ["SQUASHING", "default_initialiser", "lenet1", "lenet4", "lenet5", "lenet1989"]
+
 SQUASHING: dict[str, type[Layer]] = {
     "scaled_tanh": ScaledTanh,
     "tanh": Tanh,
     "sigmoid": Sigmoid,
     "relu": ReLU,
 }
+"""Squashing functions by their names for ``activation``."""
 
 _INITIALISERS = {
     "scaled_tanh": "lecun_sqrt",

@@ -14,8 +14,14 @@ from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
 
+__all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
+
 OUTPUTS = ("linear", "softmax", "rbf")
+"""What the outputs of a network may be; see :class:`Network`."""
+
 DTYPES = ("float32", "float64")
+"""Of parameters and images."""
+
 _MAX_LAYERS = 1000
 
 

@@ -34,7 +34,7 @@ def prepare(
         Rows and columns of the result. The images are put into the middle; where an odd number
         of rows or columns is missing, one more is added below or on the right.
     dtype : dtype
-        float32 or float64.
+        Float32 or float64.
     background, ink : float
         What 0 and 255 become; the values between lie on a straight line.
 

@@ -18,8 +18,13 @@ from typing import Any, TypeVar
 
 from lenet_fast import checks
 
+__all__ = ["ENVIRONMENT_VARIABLE", "MAX_THREADS", "default_threads", "resolve", "usable_cores"]
+
 ENVIRONMENT_VARIABLE = "LENET_FAST_THREADS"
+"""Says the default number of threads, where it is set."""
+
 MAX_THREADS = 1024
+"""More are refused."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple
 
+__all__ = ["ENVIRONMENT_VARIABLE", "NAMES", "Status", "available", "current", "get", "use_backend"]
+
 NAMES = ("cython", "numba", "numpy")
 """The backends, in the order in which the default is looked for."""
 
 ENVIRONMENT_VARIABLE = "LENET_FAST_BACKEND"
+"""Names the default backend, where it is set."""
 
 _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
 
@@ -113,7 +116,7 @@ def use_backend(name: str) -> Iterator[None]:
     Raises
     ------
     TypeError, ValueError, ImportError
-        As :func:`get`, on entering.
+        As :func:`.backends.get`, on entering.
 
     Examples
     --------

@@ -22,6 +22,8 @@ from lenet_fast.backends.numpy_backend.warp import POSITION_BITS, splitmix64, st
 from lenet_fast.checks import Array
 from lenet_fast.threads import Pool
 
+__all__ = ["ELASTIC", "MAX_SIZE", "PAPER", "PRESETS", "Distortion", "from_config"]
+
 MAX_SIZE = 256
 """Most rows and columns of an image: positions in it are 32-bit numbers."""
 
@@ -75,7 +77,7 @@ class Distortion:
     -----
     LeCun et al. 1998, section III.B, distort the training images by shifts along both axes,
     scaling, squeezing (narrower and taller at once, or the reverse) and horizontal shearing. The
-    ranges are not in the paper; those of :data:`PAPER` are ours.
+    ranges are not in the paper; those of :data:`lenet_fast.data.distort.PAPER` are ours.
 
     Elastic distortions are those of Simard, Steinkraus and Platt 2003: the displacements of all
     pixels along one axis are noise, evenly spread from -1 to 1, under a Gaussian whose weights add
@@ -214,7 +216,7 @@ class Distortion:
         return dict(zip(self.DRAWN, (shares * ranges).T.copy(), strict=True))
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.distort.from_config`."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -229,10 +231,11 @@ ELASTIC = Distortion(shift=1, scale=0.1, shear=0.1, rotation=8, elastic=20, smoo
 """Rotation and elastic distortions; the ranges, and alpha, are ours: digits stay easy to read."""
 
 PRESETS: Mapping[str, Distortion] = {"paper": PAPER, "elastic": ELASTIC}
+"""By the names of the command line."""
 
 
 def from_config(config: object) -> Distortion:
-    """Return the distortion that a :meth:`Distortion.config` describes, which may come from any
+    """Return the distortion that a :meth:`.Distortion.config` describes, which may come from any
     file.
 
     Raises

@@ -24,6 +24,19 @@ import numpy.typing as npt
 
 from lenet_fast.errors import FileFormatError
 
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DIMENSIONS",
+    "TYPES",
+    "digest",
+    "encode",
+    "loads",
+    "read",
+    "read_images",
+    "read_labels",
+    "write",
+]
+
 Array = npt.NDArray[Any]
 
 TYPES: dict[int, np.dtype[Any]] = {
@@ -40,6 +53,7 @@ MAX_BYTES = 2**30
 """Elements of a larger file are not read unless the caller allows it."""
 
 MAX_DIMENSIONS = 8
+"""Files of more are not read."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE_RATIO = 1032  # deflate never packs tighter than this, so a gzip file bounds its content

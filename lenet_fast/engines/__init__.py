@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 NAMES = ("auto", "lanes", "online", "layers")
+"""What :func:`create` knows."""
 
 
 def create(

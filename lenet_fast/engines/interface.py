@@ -51,8 +51,8 @@ class Optimiser(Protocol):
     """What the trainer and the engines need of an optimiser.
 
     An engine calls :meth:`step` with the gradients of a batch. Or it updates the weights on its
-    own: it does what :attr:`rule` says with :attr:`factors`, changes the arrays of :meth:`slots`
-    in place, and counts on in :attr:`steps`; the optimiser is then as if it had made the steps
+    own: it does what :attr:`rule` says with ``factors``, changes the arrays of :meth:`slots`
+    in place, and counts on in ``steps``; the optimiser is then as if it had made the steps
     itself, within rounding.
 
     Attributes

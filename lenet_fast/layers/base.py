@@ -16,7 +16,11 @@ from lenet_fast.checks import Array
 from lenet_fast.shapes import output_size, window_extent
 
 Shape = tuple[int, ...]
+"""Sizes of what one image is, or has become, without an axis for the batch."""
+
 Gradients = dict[str, Array]
+"""Those of a layer's parameters, by their names."""
+
 IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
 
@@ -154,7 +158,10 @@ class Layer(ABC):
         return 0.0
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description, without the arrays, for :func:`layers.from_config`."""
+        """Return a JSON-able description for :func:`lenet_fast.layers.from_config`.
+
+        The arrays are not in it.
+        """
         config: dict[str, Any] = {"type": type(self).__name__, "name": self.name}
         for option in self.options:
             value = getattr(self, option)

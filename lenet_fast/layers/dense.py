@@ -90,7 +90,7 @@ class RBF(_Full):
         Inputs and units.
     centres : "digits", "given" or ndarray (n_out, n_in)
         The bitmaps of the ten digits, which are 84 numbers each; or those of an array. "given" is
-        what :meth:`config` says of an array: the centres, which a model file holds among the
+        what :meth:`~Layer.config` says of an array: the centres, which a model file holds among the
         parameters, are zero until they are put there.
     name : str, optional
 

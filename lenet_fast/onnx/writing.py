@@ -59,7 +59,7 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     Notes
     -----
     The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and on its scale of
-    pixels, and gives ``outputs``, (n, k), those of :meth:`Network.predict`: a softmax is not part
+    pixels, and gives ``outputs``, (n, k), those of :meth:`.Network.predict`: a softmax is not part
     of it. The model's metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, and
     ``lenet_fast.connections``, the connection tables; absent links are weights of zero. What is
     written has passed the checker of onnx. Which algorithm a convolution takes here is left out.

@@ -1,6 +1,6 @@
 """Pictures for lectures and papers: what a run did, what a network holds, what it sees.
 
-Every function returns a :class:`matplotlib.figure.Figure` of 1,200 pixels across, which needs no
+Every function returns a ``matplotlib.figure.Figure`` of 1,200 pixels across, which needs no
 display and knows nothing of pyplot; :func:`save` writes it to a file. matplotlib is imported when
 the first figure is made.
 """

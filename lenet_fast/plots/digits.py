@@ -97,7 +97,7 @@ def distorted(images: Array, versions: Array) -> Figure:
     images : ndarray (n, rows, columns)
         The originals: grey values on any scale, 0 for paper.
     versions : ndarray (n, k, rows, columns)
-        k versions of each.
+        There are k of each.
 
     Returns
     -------

@@ -10,6 +10,8 @@ from lenet_fast import checks
 from lenet_fast.checks import Array
 from lenet_fast.network import Network
 
+__all__ = ["WeightAverage"]
+
 
 class WeightAverage:
     """The mean of a network's weights, at the times when it is added.

@@ -4,7 +4,7 @@ An optimiser keeps its own arrays (velocities, for instance), one or more a para
 hands them out by name, so that a checkpoint can hold them and a resumed run goes on with the
 same bits. The rate comes with each step, from a schedule. What is written here in NumPy is the
 reference for engines that update the weights on their own; see
-:class:`lenet_fast.engines.interface.Optimiser`.
+:class:`lenet_fast.engines.Optimiser`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from lenet_fast import checks, configs
 from lenet_fast.checks import Array
 from lenet_fast.engines.interface import Optimiser, Rule
 from lenet_fast.training import states
+
+__all__ = ["SDLM", "SGD", "AdamW", "from_config"]
 
 _STEPS, _FACTORS = "steps", "factors"
 _MOST_STEPS = 2**63 - 1
@@ -65,7 +67,7 @@ class _Common:
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
         """Return the optimiser's own arrays, live, for these parameters.
 
-        See :meth:`lenet_fast.engines.interface.Optimiser.slots`.
+        See :meth:`lenet_fast.engines.Optimiser.slots`.
         """
         for name, array in self._factors.items():
             if name not in parameters:
@@ -136,7 +138,10 @@ class _Common:
         self._steps, self._slots, self._factors = steps, kinds, factors
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`; factors are part of the state."""
+        """Return a JSON-able description for :func:`.optimisers.from_config`.
+
+        The factors are not in it, but in the state.
+        """
         return {"type": self._rule.name} | self._options()
 
     def __repr__(self) -> str:
@@ -421,7 +426,10 @@ class SDLM(SGD):
         return (1 - self.gamma) * before + self.gamma * h
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`; factors are part of the state."""
+        """Return a JSON-able description for :func:`.optimisers.from_config`.
+
+        The factors are not in it, but in the state.
+        """
         return {"type": "sdlm"} | self._options()
 
     def _options(self) -> dict[str, Any]:
@@ -437,7 +445,7 @@ _TYPES: dict[str, Callable[..., Optimiser]] = {"sgd": SGD, "adamw": AdamW, "sdlm
 
 
 def from_config(config: Mapping[str, Any]) -> Optimiser:
-    """Return the optimiser that a :meth:`~Optimiser.config` describes.
+    """Return the optimiser that a :meth:`~lenet_fast.engines.Optimiser.config` describes.
 
     Raises
     ------

@@ -21,11 +21,22 @@ from lenet_fast.files import write_atomic
 from lenet_fast.training.checkpoints import Checkpoint
 from lenet_fast.training.history import History
 
+__all__ = ["CHECKPOINT", "CONFIG", "FILES", "HISTORY", "MODEL", "read_history"]
+
 MODEL = "model.safetensors"
+"""The network after the epoch with the fewest test errors."""
+
 CHECKPOINT = "checkpoint.safetensors"
+"""All that a run needs to go on."""
+
 HISTORY = "history.csv"
+"""A row an epoch; see :func:`read_history`."""
+
 CONFIG = "config.toml"
+"""What was trained, how, on which data, with which code."""
+
 FILES = (MODEL, CHECKPOINT, HISTORY, CONFIG)
+"""All of these: no run is written over one of them unless told to."""
 
 
 def check_free(folder: Path) -> None:

@@ -9,6 +9,20 @@ from typing import Any, Protocol
 from lenet_fast import checks, configs
 from lenet_fast.losses import Loss
 
+__all__ = [
+    "ADAMW_RATE",
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_RATES",
+    "LENET5_1998_RATES",
+    "Constant",
+    "Cosine",
+    "RateList",
+    "Schedule",
+    "StepDecay",
+    "default_for",
+    "from_config",
+]
+
 LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) * 4 + (0.00001,) * 8
 """The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 and their per-weight
 scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
@@ -35,7 +49,7 @@ class Schedule(Protocol):
         """Return the rate of an epoch, the first being 1."""
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.schedules.from_config`."""
 
 
 class Constant:
@@ -56,7 +70,7 @@ class Constant:
         return self._rate
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.schedules.from_config`."""
         return {"type": "constant", "rate": self._rate}
 
     def __repr__(self) -> str:
@@ -93,7 +107,7 @@ class StepDecay:
         return self._rate * self._decay_rate ** ((epoch - 1) // self._step)
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.schedules.from_config`."""
         return {
             "type": "step_decay",
             "rate": self._rate,
@@ -130,7 +144,7 @@ class RateList:
         return self._rates[min(epoch, len(self._rates)) - 1]
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.schedules.from_config`."""
         return {"type": "rate_list", "rates": list(self._rates)}
 
     def __repr__(self) -> str:
@@ -172,7 +186,7 @@ class Cosine:
         return self._last + (self._rate - self._last) * (1 + math.cos(math.pi * share)) / 2
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a JSON-able description for :func:`.schedules.from_config`."""
         return {"type": "cosine", "rate": self._rate, "epochs": self._epochs, "last": self._last}
 
     def __repr__(self) -> str:
