@@ -1,4 +1,6 @@
-# The README's commands, nothing hidden.   make train | make test | make bench | make clean
+# The README's commands, nothing hidden.
+#
+#   make train | make test | make bench | make docs | make clean
 #
 #   PYTHON=python3.12   the interpreter the environment is made with (3.11 or newer)
 #   ARGS="--epochs 2"   passed on to `lenet-fast train` or to `pytest`
@@ -15,7 +17,7 @@ BENCH ?= runs/bench
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.pxi kernels/*.h)
 
-.PHONY: train test bench clean
+.PHONY: train test bench docs clean
 
 train: $(VENV)/installed
 	$(VENV)/bin/lenet-fast train $(ARGS)
@@ -28,6 +30,10 @@ bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m pytest benchmarks/ --benchmark-only \
 	    --benchmark-json=$(BENCH)/results.json $(ARGS)
 	$(VENV)/bin/python -m benchmarks.report $(BENCH)/results.json --out $(BENCH)
+
+docs: $(VENV)/installed-docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -n -q -b html docs docs/_build
+	@echo 'Open docs/_build/index.html'
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,9 +55,13 @@ $(VENV)/installed-bench: $(VENV)/installed
 	$(PIP) 'lenet_fast[bench]'
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) 'lenet_fast[docs]'
+	@touch $@
+
 # Leaves runs/ alone, and removes only an environment that this file has made.
 clean:
 	@test ! -f $(VENV)/created || rm -rf $(VENV)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build docs/api/lenet_fast*.rst docs/api/modules.txt *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find lenet_fast \( -name '*.so' -o -name '*.nbi' -o -name '*.nbc' \) -delete
 	find lenet_fast tests $(wildcard benchmarks) -name __pycache__ -type d -exec rm -rf {} +

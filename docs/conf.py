@@ -1,0 +1,261 @@
+"""Settings of the documentation: ``make docs`` builds it in docs/_build.
+
+The API pages and the help texts are made of the package at each build, so they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from pathlib import Path
+from types import FunctionType, GenericAlias, ModuleType
+from typing import Any
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+# Without a terminal, the help texts are as wide as this says.
+os.environ["COLUMNS"] = "80"
+
+from docutils import nodes  # noqa: E402
+from numpydoc.xref import DEFAULT_LINKS  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
+from sphinx.environment import BuildEnvironment  # noqa: E402
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
+from sphinx.util import logging  # noqa: E402
+from sphinx.util.docutils import SphinxDirective  # noqa: E402
+
+import lenet_fast  # noqa: E402
+from lenet_fast.cli import group  # noqa: E402
+from lenet_fast.layers import Layer  # noqa: E402
+from lenet_fast.losses import Loss  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+# --- the API pages  ---
+
+
+SHARED = (Layer, Loss)
+KINDS = {"class": "Classes", "exception": "Exceptions", "function": "Functions", "data": "Data"}
+
+
+def kind(value: Any) -> str:
+    """Return which of the KINDS an object is."""
+    if isinstance(value, type) and not isinstance(value, GenericAlias):
+        return "exception" if issubclass(value, BaseException) else "class"
+    return "function" if inspect.isroutine(value) else "data"
+
+
+def public_modules() -> list[ModuleType]:
+    """Return the modules whose ``__all__`` says what is public of them.
+
+    The kernels of the backends are no part: who wants them calls :mod:`lenet_fast.ops`.
+    """
+    package = Path(lenet_fast.__file__).parent
+    found = []
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        kernels = len(parts) > 2 and parts[1] == "backends"
+        if not kernels and "\n__all__ = " in path.read_text(encoding="utf-8"):
+            found.append(importlib.import_module(".".join(parts)))
+    return sorted(found, key=lambda module: module.__name__)
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """Return what the page of a module describes, in its order.
+
+    Modules have pages of their own, and what a package hands on from one of its modules stands on
+    the page of the package alone.
+    """
+    parent = sys.modules.get(module.__name__.rpartition(".")[0])
+    handed_on = () if parent in (None, lenet_fast) else getattr(parent, "__all__", ())
+    names = [
+        name
+        for name in module.__all__
+        if name not in handed_on and not isinstance(getattr(module, name), ModuleType)
+    ]
+    order = list(KINDS)
+    return sorted(names, key=lambda name: (order.index(kind(getattr(module, name))), name.lower()))
+
+
+PUBLIC = public_modules()
+
+
+def members(value: type) -> list[str]:
+    """Return what the entry of a class describes: its public methods and properties, and those
+    attributes that have a text below them.
+
+    What it has of other classes of ours is part of that, but for what is the same with all layers
+    or losses; what it has of other libraries is not.
+    """
+    found: dict[str, None] = {}
+    for base in value.__mro__:
+        if base.__module__.startswith("lenet_fast.") and (base is value or base not in SHARED):
+            own = [
+                name
+                for name, member in vars(base).items()
+                if isinstance(member, (FunctionType, classmethod, staticmethod, property))
+            ]
+            documented = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
+            own += [name for scope, name in documented if scope == base.__qualname__]
+            found |= dict.fromkeys(name for name in own if not name.startswith("_"))
+    return list(found)
+
+
+def api_page(module: ModuleType) -> str:
+    """Return the text of a page about one module."""
+    full = module.__name__
+    title = full.removeprefix("lenet_fast.")
+    lines = [title, "=" * len(title), "", f".. automodule:: {full}", ""]
+    names = public_names(module)
+    if len(names) > 3:
+        lines += [".. autosummary::", "   :nosignatures:", ""]
+        lines += [*(f"   {name}" for name in names), ""]
+    for one, heading in KINDS.items():
+        entries = [name for name in names if kind(getattr(module, name)) == one]
+        if entries:
+            lines += [heading, "-" * len(heading), ""]
+        for name in entries:
+            lines += [f".. auto{one}:: {full}.{name}"]
+            if one == "class" and (described := members(getattr(module, name))):
+                lines += [f"   :members: {', '.join(described)}"]
+            if one == "data" and len(repr(getattr(module, name))) > 100:
+                lines += ["   :no-value:"]
+            lines += [""]
+    return "\n".join(lines)
+
+
+def write_api_pages(app: Sphinx) -> None:
+    """Write a page for each public module, and their list."""
+    rows = [".. list-table::", "   :widths: 38 62", ""]
+    for module in PUBLIC:
+        summary = (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
+        rows += [f"   * - :mod:`{module.__name__}`", f"     - {summary}"]
+    pages = {f"{module.__name__}.rst": api_page(module) for module in PUBLIC}
+    pages["modules.txt"] = "\n".join(rows) + "\n"
+    for path in (DOCS / "api").glob("lenet_fast*.rst"):
+        if path.name not in pages:
+            path.unlink()
+    for name, text in pages.items():
+        path = DOCS / "api" / name
+        if not path.exists() or path.read_text() != text:  # or Sphinx reads all pages again
+            path.write_text(text)
+
+
+def warn_of_missing(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn of every public name, and every public method of a class, without an entry."""
+    entries = env.get_domain("py").objects
+    for module in PUBLIC:
+        for name in public_names(module):
+            full = f"{module.__name__}.{name}"
+            wanted = [full]
+            if kind(getattr(module, name)) == "class":
+                wanted += [f"{full}.{member}" for member in members(getattr(module, name))]
+            for each in wanted:
+                if each not in entries:
+                    logger.warning("%s is public, but not documented", each)
+
+
+def describe_constant(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Give a constant that a package hands on the text below it in the module that defines it."""
+    if what != "data":
+        return
+    package, _, name = name.rpartition(".")
+    lines[:] = lines if _own_text(package, name) else []  # else it is that of its type
+    for module in sorted(sys.modules):
+        if not any(lines) and module.startswith(f"{package}."):
+            lines += _own_text(module, name)
+    if not any(lines):
+        logger.warning("%s.%s has no text below it", package, name)
+
+
+def leave_unsigned(app: Sphinx, what: str, *rest: Any) -> tuple[None, None] | None:
+    """Keep numpydoc from looking for the arguments of a constant in the text of its type."""
+    return (None, None) if what == "data" else None
+
+
+def _own_text(module: str, name: str) -> list[str]:
+    return ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
+
+
+# --- the command line  ---
+
+
+class Help(SphinxDirective):
+    """``.. help:: train``: what ``lenet-fast train --help`` prints; without a name, that of all."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return a literal block."""
+        context = group.make_context("lenet-fast", [], resilient_parsing=True)
+        for name in self.arguments:
+            command = group.commands[name]
+            context = command.make_context(name, [], parent=context, resilient_parsing=True)
+        text = context.get_help()
+        return [nodes.literal_block(text, text, language="none")]
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx of all that."""
+    app.add_directive("help", Help)
+    app.connect("builder-inited", write_api_pages)
+    app.connect("env-check-consistency", warn_of_missing)
+    app.connect("autodoc-process-docstring", describe_constant, priority=400)
+    app.connect("autodoc-process-signature", leave_unsigned, priority=400)
+
+
+# --- settings  ---
+
+project = "lenet_fast"
+author = copyright = "The lenet_fast developers"
+version = release = lenet_fast.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_parser",
+]
+exclude_patterns = ["_build", "front_ends_speed.rst"]
+default_role = "literal"
+# What Sphinx itself says of an alias of a type; there are no pages of NumPy's to lead to.
+nitpick_ignore = [("py:class", "numpy.ndarray"), ("py:class", "numpy.dtype")]
+
+html_theme = "furo"
+html_title = f"lenet_fast {release}"
+html_show_copyright = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+templates_path: list[str] = []
+
+autodoc_typehints = "none"  # the docstrings say it
+autodoc_member_order = "bysource"
+autosummary_generate = False
+toc_object_entries_show_parents = "hide"
+myst_heading_anchors = 2
+
+numpydoc_show_class_members = False  # autodoc shows them
+numpydoc_attributes_as_param_list = True
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but for these, and none that lead away from these pages:
+DEFAULT_LINKS.clear()
+numpydoc_xref_aliases = {
+    name: f"{module.__name__}.{name}"
+    for module in PUBLIC
+    for name in public_names(module)
+    if kind(getattr(module, name)) in ("class", "exception")
+}
+# Form, and that what is documented exists. The others ask for sections that most methods here do
+# without, such as "See Also", or for texts to begin on the line after the quotes.
+numpydoc_validation_checks = {
+    *("GL03", "GL05", "GL06", "GL07", "GL09", "GL10", "SS03", "SS04", "SS05"),
+    *("PR02", "PR05", "PR08", "PR10"),
+}
