@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 from types import FunctionType, GenericAlias, ModuleType
@@ -133,6 +134,7 @@ def write_api_pages(app: Sphinx) -> None:
     rows = [".. list-table::", "   :widths: 38 62", ""]
     for module in PUBLIC:
         summary = (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
+        summary = re.sub(r":\w+:`[~.]?([^`]*)`", r"`\1`", summary)  # no names by their module here
         rows += [f"   * - :mod:`{module.__name__}`", f"     - {summary}"]
     pages = {f"{module.__name__}.rst": api_page(module) for module in PUBLIC}
     pages["modules.txt"] = "\n".join(rows) + "\n"
