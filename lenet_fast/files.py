@@ -33,7 +33,18 @@ MAX_BYTES = 2**30
 
 
 class SavedModel(NamedTuple):
-    """What a model file holds."""
+    """What a model file holds.
+
+    Attributes
+    ----------
+    network : Network
+    loss : Loss or None
+        What it was trained with.
+    extra : dict
+        What :func:`save_model` was given.
+    library_version : str
+        That of lenet_fast, which wrote the file.
+    """
 
     network: Network
     loss: losses.Loss | None

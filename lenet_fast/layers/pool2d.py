@@ -23,16 +23,7 @@ from lenet_fast.layers.base import (
 
 
 class _Pool(Layer):
-    """A pooling layer without parameters.
-
-    Parameters
-    ----------
-    kernel : int or (vertical, horizontal)
-        Rows and columns of the window.
-    stride : int or (vertical, horizontal), optional
-        Pixels between windows, by default those of `kernel`.
-    name : str, optional
-    """
+    """A pooling layer without parameters."""
 
     options: ClassVar[tuple[str, ...]] = ("kernel", "stride")
     label = "pool"
@@ -72,13 +63,31 @@ class _Pool(Layer):
 
 
 class MaxPool2D(_Pool):
-    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
+    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows, by default those of `kernel`.
+    name : str, optional
+    """
 
     operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
 
 
 class AvgPool2D(_Pool):
-    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
+    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows, by default those of `kernel`.
+    name : str, optional
+    """
 
     operations = Operations(ops.avg_pool2d, ops.avg_pool2d_backward, ops.avg_pool2d_hessian)
 

@@ -12,11 +12,21 @@ from lenet_fast.onnx import form
 
 
 class Comparison(NamedTuple):
-    """How far a model's outputs are from the network's."""
+    """How far a model's outputs are from the network's.
 
-    runtime: str  # that has run the model, with its version
-    largest: float  # difference of two outputs
-    relative: float  # the same, divided by the largest output of the network
+    Attributes
+    ----------
+    runtime : str
+        What has run the model, with its version.
+    largest : float
+        Difference of two outputs.
+    relative : float
+        The same, divided by the largest output of the network.
+    """
+
+    runtime: str
+    largest: float
+    relative: float
 
 
 def compare(model: bytes, network: Network, x: Array) -> Comparison:

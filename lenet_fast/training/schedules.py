@@ -55,6 +55,11 @@ class Schedule(Protocol):
 class Constant:
     """The same rate in every epoch.
 
+    Parameters
+    ----------
+    rate : float
+        Above 0.
+
     Examples
     --------
     >>> Constant(0.1).rate(20)
@@ -121,6 +126,11 @@ class StepDecay:
 
 class RateList:
     """One rate an epoch; after the end of the list its last rate stays.
+
+    Parameters
+    ----------
+    rates : sequence of float
+        Each above 0; one at least.
 
     Examples
     --------
