@@ -33,7 +33,7 @@ def missing(reason: str) -> None:
     """Leave a test out for want of something: skipped on a laptop, failed where all is required."""
     if os.environ.get("LENET_FAST_REQUIRE_ALL") == "1":
         pytest.fail(f"LENET_FAST_REQUIRE_ALL=1, but {reason}", pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def require(module: str) -> ModuleType:

@@ -45,7 +45,7 @@ LIBRARIES = {
     "threadpoolctl": ("threads",),
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
-    "torch": ("bench",),
+    "torch": ("bench", "torch"),
     "matplotlib": ("plots", "bench", "reproduce"),
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
@@ -59,6 +59,7 @@ EARLY = {
     "click": "cli",
     **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
 }
+EARLY = {"numba": "backends.numba_backend", "click": "cli", "torch": "torch"}
 
 
 class Import(NamedTuple):

@@ -1,0 +1,232 @@
+"""The operations of :mod:`lenet_fast.ops` on tensors, with gradients.
+
+Names, options, results and errors are those of :mod:`lenet_fast.ops`, with tensors in the place of
+arrays and without ``out``: see there for what each computes. Tensors are dense, on the CPU, float32
+or float64, one dtype a call. ``torch.autocast`` casts nothing here; tensors of half precision
+that other modules made under it raise TypeError as all others do. There are first derivatives only;
+a backward pass through a gradient (``create_graph=True``) raises RuntimeError.
+
+Examples
+--------
+>>> import torch
+>>> from lenet_fast.torch import functional
+>>> x = torch.ones(1, 1, 4, 4, requires_grad=True)
+>>> functional.avg_pool2d(functional.scaled_tanh(x)).sum().backward()
+>>> x.grad[0, 0, 0]  # (2 / 3) (1.7159 - 1 / 1.7159) / 4
+tensor([0.1889, 0.1889, 0.1889, 0.1889])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lenet_fast import backends
+from lenet_fast.checks import Array
+from lenet_fast.torch import gradients, tensors
+
+Tensor = torch.Tensor
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | tuple[int, int, int, int]
+
+__all__ = [
+    "avg_pool2d",
+    "conv2d",
+    "dense",
+    "map_loss",
+    "max_pool2d",
+    "mean_squared_error",
+    "penalty_loss",
+    "rbf",
+    "relu",
+    "scaled_tanh",
+    "sigmoid",
+    "softmax_cross_entropy",
+    "subsample2d",
+    "tanh",
+]
+
+
+def _settled(backend: str | None) -> str:
+    """Return the name of a backend, so that the backward pass runs on that of the forward pass."""
+    return backends.current() if backend is None else backend
+
+
+def conv2d(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    connections: Tensor | Array | None = None,
+    pad_value: float = 0.0,
+    algorithm: str = "auto",
+    backend: str | None = None,
+) -> Tensor:
+    """Convolve a batch of images with a set of kernels; see :func:`lenet_fast.ops.conv2d`.
+
+    `connections` may be a bool tensor or a bool array.
+    """
+    options = {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "connections": tensors.table("connections", connections),
+        "pad_value": pad_value,
+        "algorithm": algorithm,
+        "backend": _settled(backend),
+    }
+    return gradients.Conv2d.apply(x, w, b, options)
+
+
+def max_pool2d(
+    x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
+) -> Tensor:
+    """Return the largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
+    return _pool("max_pool2d", x, kernel, stride, backend)
+
+
+def avg_pool2d(
+    x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
+) -> Tensor:
+    """Return the mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
+    return _pool("avg_pool2d", x, kernel, stride, backend)
+
+
+def _pool(
+    name: str, x: Tensor, kernel: IntPair, stride: IntPair | None, backend: str | None
+) -> Tensor:
+    options = {"kernel": kernel, "stride": stride, "backend": _settled(backend)}
+    return gradients.Pool2d.apply(x, name, options)
+
+
+def subsample2d(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    reduction: str = "sum",
+    backend: str | None = None,
+) -> Tensor:
+    """Add up each window, times a coefficient, plus a bias a map, as the paper of 1998 does.
+
+    See :func:`lenet_fast.ops.subsample2d`.
+    """
+    options = {
+        "kernel": kernel,
+        "stride": stride,
+        "reduction": reduction,
+        "backend": _settled(backend),
+    }
+    return gradients.Subsample2d.apply(x, w, b, options)
+
+
+def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None = None) -> Tensor:
+    """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`."""
+    return gradients.Dense.apply(x, w, b, _settled(backend))
+
+
+def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
+    """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`."""
+    return gradients.RBF.apply(x, w, _settled(backend))
+
+
+def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
+    """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`."""
+    return gradients.Squashing.apply(x, "scaled_tanh", _settled(backend))
+
+
+def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
+    """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
+    return gradients.Squashing.apply(x, "tanh", _settled(backend))
+
+
+def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
+    """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
+    return gradients.Squashing.apply(x, "sigmoid", _settled(backend))
+
+
+def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
+    """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
+    return gradients.Squashing.apply(x, "relu", _settled(backend))
+
+
+def softmax_cross_entropy(
+    x: Tensor,
+    labels: Tensor,
+    *,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+    backend: str | None = None,
+) -> Tensor:
+    """Return the cross-entropy of softmax(x) against classes.
+
+    `labels` are integers; the result is a tensor of the dtype of `x`, without axes unless
+    `reduction` is "none". The mean over no images is 0. See
+    :func:`lenet_fast.ops.softmax_cross_entropy`.
+    """
+    options = {"smoothing": smoothing}
+    return _by_labels("softmax_cross_entropy", x, labels, reduction, backend, options)
+
+
+def mean_squared_error(
+    x: Tensor,
+    targets: Tensor,
+    *,
+    scale: float = 0.5,
+    reduction: str = "mean",
+    backend: str | None = None,
+) -> Tensor:
+    """Return the squared error, summed over the outputs, times `scale`.
+
+    The mean is that over the images: ``nn.MSELoss`` is ``scale=1 / k``. `targets` get no gradient,
+    and may not ask for one. See :func:`lenet_fast.ops.mean_squared_error`.
+    """
+    given = tensors.without_gradient("targets", targets, tensors.FLOATS)
+    options = {"scale": scale}
+    return _loss("mean_squared_error", x, given, reduction, backend, options)
+
+
+def map_loss(
+    x: Tensor, labels: Tensor, *, j: float, reduction: str = "mean", backend: str | None = None
+) -> Tensor:
+    """Return the maximum a posteriori criterion of 1998; see :func:`lenet_fast.ops.map_loss`."""
+    return _by_labels("map_loss", x, labels, reduction, backend, {"j": j})
+
+
+def penalty_loss(
+    x: Tensor, labels: Tensor, *, reduction: str = "mean", backend: str | None = None
+) -> Tensor:
+    """Return the penalty of the right class; see :func:`lenet_fast.ops.penalty_loss`."""
+    return _by_labels("penalty_loss", x, labels, reduction, backend, {})
+
+
+def _by_labels(
+    name: str,
+    x: Tensor,
+    labels: Tensor,
+    reduction: str,
+    backend: str | None,
+    options: dict[str, Any],
+) -> Tensor:
+    given = tensors.without_gradient("labels", labels, tensors.INTEGERS)
+    return _loss(name, x, given, reduction, backend, options)
+
+
+def _loss(
+    name: str,
+    x: Tensor,
+    answers: Array,
+    reduction: str,
+    backend: str | None,
+    options: dict[str, Any],
+) -> Tensor:
+    options |= {"backend": _settled(backend)}
+    return gradients.Loss.apply(x, answers, name, reduction, options)
