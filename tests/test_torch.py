@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import io
+import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,14 @@ import pytest
 from helpers import assert_within, complains, new_rng, normal, require
 from op_cases import ALL, Case
 
-from lenet_fast import backends, ops
+from lenet_fast import backends, bitmaps, ops
+from lenet_fast.connections import LENET5_C3
+from lenet_fast.initialisers import INITIALISERS
 
 torch = require("torch")
 from torch import nn  # noqa: E402
 
+from lenet_fast import torch as front  # noqa: E402
 from lenet_fast.torch import functional  # noqa: E402
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-13}  # of the largest number
@@ -288,3 +294,78 @@ def test_other_shapes_dtypes_and_labels_are_refused() -> None:
     ):
         with complains(name, error):
             run()
+
+
+# --- modules ---
+
+TABLE = np.array([[1, 0], [1, 1], [0, 1]], bool)
+MODULES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
+    "conv2d": (
+        lambda: front.Conv2d(2, 3, (3, 2), stride=2, connections=TABLE, padding=(0, 1, 2, 0)),
+        (2, 6, 5),
+    ),
+    "unit": (
+        lambda: front.Conv2d(1, 2, 3, bias="unit", pad_value=-1, padding=1, input_size=(4, 5)),
+        (1, 4, 5),
+    ),
+    "no bias": (lambda: front.Conv2d(1, 2, 3, bias=None), (1, 4, 5)),
+    "subsample2d": (lambda: front.SubSampling2d(2, 2, reduction="mean", multiplier=2), (2, 4, 6)),
+    "rbf": (lambda: front.RBF(4, 3, centres=torch.rand(3, 4)), (4,)),
+    "digits": (front.RBF, (84,)),
+    "scaled_tanh": (front.ScaledTanh, (3,)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_a_layer_and_its_state_comes_back(name: str) -> None:
+    make, shape = MODULES[name]
+    module, other = make(), make()
+    x = torch.rand(2, *shape)
+    y = module(x)
+    if name not in ("digits", "scaled_tanh"):
+        assert not torch.equal(other(x), y)
+    file = io.BytesIO()
+    torch.save(module.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file))
+    for twin in (other, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(twin(x), y)
+        assert repr(twin) == repr(module)
+    assert module.double()(x.double()).dtype == torch.float64
+
+
+def test_modules_begin_as_layers_do_and_as_the_seed_says() -> None:
+    module = front.Conv2d(6, 16, 5, connections=LENET5_C3)
+    assert not module.weight[torch.tensor(~LENET5_C3)].any()
+    bounds = 2.4 / (25 * LENET5_C3.sum(axis=1))
+    largest = module.weight.abs().amax((1, 2, 3)).detach().numpy()
+    assert (largest <= bounds).all()
+    assert (largest > 0.8 * bounds).all()
+    before = module.weight.detach().clone()
+    for seed, same in ((1, False), (1998, True)):
+        torch.manual_seed(seed)
+        module.reset_parameters()
+        assert torch.equal(module.weight, before) == same
+    torch.manual_seed(1)
+    ones = front.SubSampling2d(3, initialiser="glorot_uniform")
+    assert torch.equal(ones.weight, torch.full((3,), 0.25))
+    assert not ones.bias.any()
+    assert "connections=60 of 96" in repr(module)
+    assert np.array_equal(front.RBF().weight.numpy(), bitmaps.centres())
+    assert list(front.RBF().parameters()) == []
+
+
+def test_modules_refuse_what_layers_refuse() -> None:
+    for name, error, make in (
+        ("groups", ValueError, lambda: front.Conv2d(3, 4, groups=2)),
+        ("connections", ValueError, lambda: front.Conv2d(2, 2, connections=TABLE)),
+        ("input_size", ValueError, lambda: front.Conv2d(1, 1, bias="unit")),
+        ("input_size", ValueError, lambda: front.Conv2d(1, 1, input_size=(4, 4))),
+        ("initialiser", ValueError, lambda: front.SubSampling2d(1, initialiser="zeros")),
+        ("reduction", ValueError, lambda: front.SubSampling2d(1, reduction="max")),
+        ("centres", TypeError, lambda: front.RBF(2, 1, centres=torch.ones(1, 2).half())),
+        ("j", ValueError, lambda: front.MAPLoss(-1.0)),
+    ):
+        with complains(name, error):
+            make()
+    assert "lecun1998" in INITIALISERS

@@ -1,7 +1,9 @@
-"""PyTorch's front end: our kernels as differentiable functions.
+"""PyTorch's front end: our kernels as differentiable functions, our layers as modules.
 
 - The functions of :mod:`lenet_fast.torch.functional` are those of :mod:`lenet_fast.ops`, on tensors
   and with gradients.
+- :class:`Conv2d`, :class:`SubSampling2d`, :class:`RBF`, :class:`ScaledTanh`, :class:`MAPLoss` and
+  :class:`PenaltyLoss` are modules that PyTorch itself lacks.
 
 Tensors are dense, on the CPU, float32 or float64. They share their memory with the arrays that the
 kernels read; only tensors that are not contiguous are copied. Nothing is converted to another dtype
@@ -14,5 +16,21 @@ except ImportError as error:
     raise ImportError("lenet_fast.torch needs PyTorch: pip install 'lenet_fast[torch]'") from error
 
 from lenet_fast.torch import functional
+from lenet_fast.torch.modules import (
+    RBF,
+    Conv2d,
+    MAPLoss,
+    PenaltyLoss,
+    ScaledTanh,
+    SubSampling2d,
+)
 
-__all__ = ["functional"]
+__all__ = [
+    "RBF",
+    "Conv2d",
+    "MAPLoss",
+    "PenaltyLoss",
+    "ScaledTanh",
+    "SubSampling2d",
+    "functional",
+]
