@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_within, complains, new_rng, normal, require
+from network_cases import NETWORKS, distance, filled, images
 from op_cases import ALL, Case
 
-from lenet_fast import backends, bitmaps, ops
+from lenet_fast import backends, bitmaps, layers, models, ops
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.initialisers import INITIALISERS
+from lenet_fast.network import Network
 
 torch = require("torch")
 from torch import nn  # noqa: E402
@@ -369,3 +371,147 @@ def test_modules_refuse_what_layers_refuse() -> None:
         with complains(name, error):
             make()
     assert "lecun1998" in INITIALISERS
+
+
+# --- networks ---
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_go_there_and_back(name: str, dtype: np.dtype) -> None:
+    network = filled(NETWORKS[name](dtype.name), 1 if name == "everything" else 3)
+    x = images(network)
+    ours = network.predict(x)
+    assert distance(ours[:1], ours[1:2]) > 1e-2
+    state = torch.random.get_rng_state()
+    module = front.to_torch(network)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert isinstance(module, nn.Sequential)
+    with torch.inference_mode():
+        found = module(torch.from_numpy(x)).numpy()
+    assert distance(found, ours) < ROUNDING[dtype.name]
+    again = front.from_torch(
+        module, network.input_shape, output=network.output, pixel_range=network.pixel_range
+    )
+    assert distance(again.predict(x), ours) < ROUNDING[dtype.name]
+    for (key, before), after in zip(
+        network.parameters.items(), again.parameters.values(), strict=True
+    ):
+        assert np.array_equal(before, after), key
+        assert not np.shares_memory(before, after)
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor.zero_()
+    assert distance(again.predict(x), ours) < ROUNDING[dtype.name]
+    assert np.array_equal(network.predict(x), ours)
+
+
+def test_plain_networks_become_plain_modules() -> None:
+    network = models.lenet5(pooling="max", connections="full", activation="relu", output="softmax")
+    module = front.to_torch(network)
+    kinds = {type(child) for child in module}
+    assert kinds == {nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear}
+    assert list(module._modules)[:3] == ["C1", "C1_squash", "S2"]
+    assert front.from_torch(module).output == "linear"
+    module.append(nn.LogSoftmax(1))
+    again = front.from_torch(module)
+    assert again.output == "softmax"
+    assert [layer.name for layer in again.layers][:3] == ["C1", "C1_squash", "S2"]
+
+
+class Usual(nn.Sequential):
+    """As many write it: blocks, one squashing module for all, padding by name."""
+
+    def __init__(self, size: int = 400) -> None:
+        squash = nn.Tanh()
+        super().__init__(
+            nn.Sequential(nn.Conv2d(1, 6, 5, padding="same", bias=False), squash),
+            nn.AvgPool2d(2),
+            nn.Sequential(nn.Conv2d(6, 16, 5, padding="valid"), squash, nn.MaxPool2d(2)),
+            nn.Identity(),
+            nn.Flatten(),
+            nn.Linear(size, 20, bias=False),
+            squash,
+            nn.Linear(20, 10),
+        )
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even:UserWarning")
+def test_modules_as_they_are_usually_written() -> None:
+    for size, sides in ((400, 28), (576, 32), (64, 16)):
+        module = Usual(size)
+        network = front.from_torch(module)
+        assert network.input_shape == (1, sides, sides)
+        x = torch.rand(3, 1, sides, sides)
+        close(torch.from_numpy(network.predict(x.numpy())), module(x), np.float32)
+    x = torch.rand(2, 2, 9, 8)
+    even = nn.Conv2d(2, 4, (2, 4), dilation=(3, 1), padding="same", groups=2)
+    network = front.from_torch(nn.Sequential(even, nn.Flatten(), nn.Linear(288, 2)), (2, 9, 8))
+    close(torch.from_numpy(network.layers[0].forward(x.numpy())), even(x), np.float32)
+
+
+def ends(*modules: Any) -> Any:
+    return nn.Sequential(*modules, nn.Flatten(), nn.Linear(144, 2))
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x: Any) -> Any:
+        return 2 * super().forward(x)
+
+
+def hooked() -> Any:
+    module = ends(nn.Conv2d(1, 1, 1))
+    module[0].register_forward_hook(lambda module, x, y: 2 * y)
+    return module
+
+
+def tied() -> Any:
+    module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(144, 2))
+    module[1].weight = module[0].weight
+    return module
+
+
+REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
+    "no module": ("module", lambda: [nn.ReLU()]),
+    "no sequence": ("module", lambda: nn.Linear(144, 2)),
+    "dropout": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout())),
+    "dropout, eval": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).eval()),
+    "subclass": ("0", lambda: ends(Doubled(1, 1, 1))),
+    "hook": ("0", hooked),
+    "tied": ("module", tied),
+    "norm": ("0.0", lambda: ends(nn.Sequential(nn.BatchNorm2d(1)))),
+    "reflect": ("0", lambda: ends(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))),
+    "pool padding": ("0", lambda: ends(nn.MaxPool2d(3, 1, padding=1))),
+    "pool dilation": ("0", lambda: ends(nn.MaxPool2d(2, 1, dilation=2))),
+    "ceil": ("0", lambda: ends(nn.AvgPool2d(2, ceil_mode=True))),
+    "divisor": ("0", lambda: ends(nn.AvgPool2d(2, divisor_override=3))),
+    "flatten": ("0", lambda: nn.Sequential(nn.Flatten(0), nn.Linear(144, 2))),
+    "no flatten": ("0", lambda: nn.Sequential(nn.Linear(12, 2))),
+    "after softmax": ("1", lambda: ends(nn.Softmax(1), nn.ReLU())),
+    "softmax": ("2", lambda: ends().append(nn.Softmax(0))),
+    "size": ("1: input", lambda: nn.Sequential(nn.Flatten(), nn.Linear(143, 2))),
+    "dtypes": ("2.weight", lambda: ends(nn.Conv2d(1, 1, 1).double())),
+    "half": ("1.weight", lambda: ends().half()),
+    "meta": ("1.weight", lambda: ends().to("meta")),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_modules_are_refused_by_their_names(name: str) -> None:
+    where, make = REFUSED[name]
+    with complains(where, TypeError, ValueError):
+        front.from_torch(make(), (1, 12, 12))
+
+
+def test_sizes_that_cannot_be_guessed_are_asked_for() -> None:
+    with complains("input_shape", about="none fits"):
+        front.from_torch(Usual(401))
+    with complains("input_shape"):
+        front.from_torch(ends())
+    with complains("network", TypeError):
+        front.to_torch(nn.ReLU())
+
+    class Odd(layers.ReLU):
+        pass
+
+    with complains("network", TypeError, got="Odd"):
+        front.to_torch(Network([Odd(), layers.Dense(16, 2)], input_shape=(1, 4, 4)))

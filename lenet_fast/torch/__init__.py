@@ -4,6 +4,7 @@
   and with gradients.
 - :class:`Conv2d`, :class:`SubSampling2d`, :class:`RBF`, :class:`ScaledTanh`, :class:`MAPLoss` and
   :class:`PenaltyLoss` are modules that PyTorch itself lacks.
+- :func:`from_torch` and :func:`to_torch` convert networks.
 
 Tensors are dense, on the CPU, float32 or float64. They share their memory with the arrays that the
 kernels read; only tensors that are not contiguous are copied. Nothing is converted to another dtype
@@ -16,6 +17,7 @@ except ImportError as error:
     raise ImportError("lenet_fast.torch needs PyTorch: pip install 'lenet_fast[torch]'") from error
 
 from lenet_fast.torch import functional
+from lenet_fast.torch.converting import from_torch, to_torch
 from lenet_fast.torch.modules import (
     RBF,
     Conv2d,
@@ -32,5 +34,7 @@ __all__ = [
     "PenaltyLoss",
     "ScaledTanh",
     "SubSampling2d",
+    "from_torch",
     "functional",
+    "to_torch",
 ]
