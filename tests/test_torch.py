@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import math
+import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,11 +19,14 @@ from op_cases import ALL, Case
 
 from lenet_fast import backends, bitmaps, layers, models, ops
 from lenet_fast.connections import LENET5_C3
+from lenet_fast.engines import LanesEngine
 from lenet_fast.initialisers import INITIALISERS
 from lenet_fast.network import Network
+from lenet_fast.training import TrainingDiverged
 
 torch = require("torch")
 from torch import nn  # noqa: E402
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset  # noqa: E402
 
 from lenet_fast import torch as front  # noqa: E402
 from lenet_fast.torch import functional  # noqa: E402
@@ -515,3 +521,371 @@ def test_sizes_that_cannot_be_guessed_are_asked_for() -> None:
 
     with complains("network", TypeError, got="Odd"):
         front.to_torch(Network([Odd(), layers.Dense(16, 2)], input_shape=(1, 4, 4)))
+
+
+# --- training ---
+
+
+def lenet(squash: type = nn.ReLU, pool: type = nn.MaxPool2d, outputs: int = 10) -> Any:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 3, 3, padding=1), squash(), pool(2)),
+        *(nn.Conv2d(3, 4, 3), squash(), pool(2)),
+        *(nn.Flatten(), nn.Linear(16, 12), squash(), nn.Linear(12, outputs)),
+    )
+
+
+def loader(n: int = 50, dtype: Any = torch.float64, targets: Any = None, **options: Any) -> Any:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.rand(n, 1, 12, 12, generator=generator, dtype=dtype)
+    if targets is None:
+        targets = torch.randint(10, (n,), generator=generator)
+    return DataLoader(TensorDataset(x, targets), **{"batch_size": 8, "shuffle": True, **options})
+
+
+def one_hot(n: int, on: float = 0.8, off: float = -0.8) -> Any:
+    labels = torch.arange(n) % 10
+    return off + (on - off) * nn.functional.one_hot(labels, 10).double()
+
+
+def loop(module: Any, data: Any, criterion: Any, optimizer: Any, epochs: int) -> list[float]:
+    """Train as everyone does; return the mean losses of the epochs."""
+    found = []
+    for _ in range(epochs):
+        losses, images = 0.0, 0
+        for x, targets in data:
+            optimizer.zero_grad()
+            loss = criterion(module(x), targets)
+            loss.backward()
+            optimizer.step()
+            losses, images = losses + loss.item() * len(x), images + len(x)
+        found.append(losses / images)
+    return found
+
+
+def assert_same(ours: Any, theirs: Any, bound: float = 1e-10) -> None:
+    for (name, found), expected in zip(
+        ours.state_dict().items(), theirs.state_dict().values(), strict=True
+    ):
+        assert_within(found.numpy(), expected.numpy(), bound, what=name)
+
+
+OPTIMISERS: dict[str, Callable[[Any], Any]] = {
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "Nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8, nesterov=True),
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.8, 0.99), eps=1e-6),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+KINDS = {"max": (nn.ReLU, nn.MaxPool2d), "average": (nn.Tanh, nn.AvgPool2d)}
+
+
+def twins(make: Callable[[], Any], optimiser: str = "momentum") -> Iterator[tuple[Any, Any]]:
+    """Yield a module and its optimizer, and the same once more."""
+    first = make()
+    for module in (first, copy.deepcopy(first)):
+        yield module, OPTIMISERS[optimiser](module.parameters())
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_fit_does_what_a_loop_does(kind: str, optimiser: str) -> None:
+    """28 steps, then 14 in a loop, which need the state of the optimizer; then 14 of each again."""
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+    (ours, optimizer), (theirs, other) = twins(lambda: lenet(*KINDS[kind]).double(), optimiser)
+    places = [tensor.data_ptr() for tensor in ours.parameters()]
+    start = [tensor.detach().clone() for tensor in ours.parameters()]
+    data = loader()
+    torch.manual_seed(3)
+    expected = loop(theirs, data, criterion, other, 8)
+    last = torch.rand(1)
+    torch.manual_seed(3)
+    history = front.fit(ours, data, criterion=criterion, optimizer=optimizer, epochs=4)
+    found = [row.train_loss for row in history.rows]
+    found += loop(ours, data, criterion, optimizer, 2)
+    rest = front.fit(ours, data, criterion=criterion, optimizer=optimizer, epochs=2)
+    assert found + [row.train_loss for row in rest.rows] == pytest.approx(expected, rel=1e-10)
+    assert torch.equal(torch.rand(1), last)
+    assert_same(ours, theirs)
+    assert [tensor.data_ptr() for tensor in ours.parameters()] == places
+    for before, after in zip(start, ours.parameters(), strict=True):
+        assert (before - after).abs().max() > 1e-3
+    mine, right = optimizer.state_dict(), other.state_dict()
+    assert mine["param_groups"] == right["param_groups"]
+    for key, state in right["state"].items():
+        for name, value in state.items():
+            if value is not None:
+                assert (mine["state"][key][name] - value).abs().max() < 1e-10, name
+
+
+def test_fit_on_every_backend(lane_backend: str) -> None:
+    (ours, optimizer), (theirs, other) = twins(lambda: lenet().double())
+    data = loader(shuffle=False)
+    loop(theirs, data, nn.CrossEntropyLoss(), other, 3)
+    front.fit(
+        *(ours, data),
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        epochs=3,
+        engine="lanes",
+        backend=lane_backend,
+    )
+    assert_same(ours, theirs)
+
+
+def ours_of_1998() -> Any:
+    table = np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1], [1, 1, 1]], bool)
+    return nn.Sequential(
+        *(front.Conv2d(1, 3, 3, bias="unit", input_size=(12, 12), padding=1, pad_value=-1.0),),
+        *(front.ScaledTanh(), front.SubSampling2d(3), front.ScaledTanh()),
+        *(front.Conv2d(3, 4, 3, connections=table), front.ScaledTanh(), nn.Flatten()),
+        *(nn.Linear(64, 6), front.ScaledTanh(), front.RBF(6, 10, centres=torch.rand(10, 6))),
+    ).double()
+
+
+CASES: dict[str, tuple[Callable[[], Any], Any, dict[str, Any]]] = {
+    "squared": (lambda: lenet().double(), nn.MSELoss(), {"targets": one_hot(50)}),
+    "squared, 3": (
+        lambda: lenet(outputs=3).double(),
+        nn.MSELoss(),
+        {"targets": nn.functional.one_hot(torch.arange(50) % 3).double()},
+    ),
+    "MAP": (ours_of_1998, front.MAPLoss(5.0), {}),
+    "penalty": (ours_of_1998, front.PenaltyLoss(), {}),
+    "log": (lambda: lenet().append(nn.LogSoftmax(1)).double(), nn.NLLLoss(), {}),
+    "dropped": (lambda: lenet().double(), nn.CrossEntropyLoss(), {"drop_last": True}),
+    "generator": (
+        lambda: lenet().double(),
+        nn.CrossEntropyLoss(),
+        {"generator": torch.Generator().manual_seed(4)},
+    ),
+    "single": (lambda: lenet().double(), nn.CrossEntropyLoss(), {"batch_size": 1}),
+    "larger": (lambda: lenet().double(), nn.CrossEntropyLoss(), {"batch_size": 100}),
+    "many": (lambda: lenet().double(), nn.CrossEntropyLoss(), {"n": 1100, "batch_size": 90}),
+    "no bias": (lambda: Usual(16).double(), nn.CrossEntropyLoss(), {}),
+    "layout": (
+        lambda: lenet().double().to(memory_format=torch.channels_last),
+        nn.CrossEntropyLoss(),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fit_with_other_losses_and_loaders(name: str) -> None:
+    make, criterion, options = CASES[name]
+    (ours, optimizer), (theirs, other) = twins(make, "Adam" if name == "MAP" else "SGD")
+    for found in (optimizer, other):
+        found.param_groups[0]["lr"] = 0.005
+    data = loader(**options)
+    epochs, state = 3, torch.random.get_rng_state()
+    if options.get("generator") is not None:
+        options["generator"].manual_seed(4)
+    expected = loop(theirs, data, criterion, other, epochs)
+    if options.get("generator") is not None:
+        options["generator"].manual_seed(4)
+    torch.random.set_rng_state(state)
+    test = TensorDataset(*(tensor[:30] for tensor in data.dataset.tensors))
+    history = front.fit(
+        ours, data, criterion=criterion, optimizer=optimizer, epochs=epochs, test=test
+    )
+    assert [row.train_loss for row in history.rows] == pytest.approx(expected, rel=1e-10)
+    assert_same(ours, theirs)
+    x, targets = test.tensors
+    with torch.no_grad():
+        outputs = ours(x)
+    right = targets.argmax(1) if targets.dim() > 1 else targets
+    found = outputs.argmin(1) if isinstance(ours[-1], front.RBF) else outputs.argmax(1)
+    row = history.rows[-1]
+    assert row.test_loss == pytest.approx(criterion(outputs, targets).item(), rel=1e-10)
+    assert row.test_errors == (found != right).sum()
+    assert history.test_images == 30
+
+
+def test_fit_in_float32_with_frozen_parameters_and_a_scheduler() -> None:
+    criterion, data = nn.CrossEntropyLoss(), loader(dtype=torch.float32)
+    trained = []
+    for run in ("loop", "fit"):
+        torch.manual_seed(2)
+        module = lenet()
+        module[0].weight.requires_grad_(False)
+        module[7].bias.requires_grad_(False)
+        frozen = [module[0].weight.clone(), module[7].bias.clone()]
+        optimizer = OPTIMISERS["AdamW"](module.parameters())
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        for _ in range(3):
+            if run == "loop":
+                loop(module, data, criterion, optimizer, 1)
+            else:
+                history = front.fit(module, data, criterion=criterion, optimizer=optimizer)
+            scheduler.step()
+        assert torch.equal(frozen[0], module[0].weight)
+        assert torch.equal(frozen[1], module[7].bias)
+        trained.append(module)
+    assert_same(trained[1], trained[0], 2e-4)
+    assert history.rows[0].rate == 0.0025
+    assert math.isnan(history.rows[0].test_loss)
+
+
+def test_autograd_notices_that_parameters_have_changed() -> None:
+    module, data = lenet().double(), loader()
+    loss = module(data.dataset.tensors[0]).sum()
+    optimizer = OPTIMISERS["SGD"](module.parameters())
+    front.fit(module, data, criterion=nn.CrossEntropyLoss(), optimizer=optimizer)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "error", "NaN"])
+def test_what_ends_a_fit_leaves_whole_batches(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,024 images a call, the first 512 are learned from."""
+    (ours, optimizer), (theirs, other) = twins(lambda: lenet().double())
+    data = loader(1024, batch_size=64, shuffle=False)
+    x, labels = data.dataset.tensors
+    calls = []
+    train = LanesEngine.train
+
+    def interrupted(self: Any, *given: Any) -> Any:
+        calls.append(1)
+        if how == "error" and len(calls) == 2:
+            raise MemoryError
+        found = train(self, *given)
+        if how == "Ctrl-C":
+            os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(LanesEngine, "train", interrupted)
+    if how == "NaN":
+        x[512 + 64] = math.nan
+    error = {"Ctrl-C": KeyboardInterrupt, "error": MemoryError, "NaN": TrainingDiverged}[how]
+    with pytest.raises(error):
+        front.fit(ours, data, criterion=nn.CrossEntropyLoss(), optimizer=optimizer, epochs=9)
+    batches = 9 if how == "NaN" else 8
+    learned = DataLoader(TensorDataset(x[: 64 * batches], labels[: 64 * batches]), batch_size=64)
+    loop(theirs, learned, nn.CrossEntropyLoss(), other, 1)
+    assert_same(ours, theirs)
+    for found, expected in zip(optimizer.state.values(), other.state.values(), strict=True):
+        found, expected = found["momentum_buffer"], expected["momentum_buffer"]
+        assert_within(found.numpy(), expected.numpy(), 1e-10)
+
+
+def bad(**changes: Any) -> dict[str, Any]:
+    """Return the arguments of a fit, some of them changed by functions of the module."""
+    module = changes.pop("module", lambda: lenet().double())()
+    given = {
+        "module": module,
+        "loader": loader(),
+        "criterion": nn.CrossEntropyLoss(),
+        "optimizer": torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5),
+    }
+    return given | {name: make(module) for name, make in changes.items()}
+
+
+def halves(module: Any) -> list[dict[str, Any]]:
+    first, *rest = module.parameters()
+    return [{"params": [first]}, {"params": rest, "lr": 0.2}]
+
+
+def stepped(module: Any) -> Any:
+    """Return an optimizer that has made a step with one parameter more than another."""
+    optimizer = torch.optim.Adam(module.parameters())
+    module[0].weight.grad = torch.ones_like(module[0].weight)
+    optimizer.step()
+    return optimizer
+
+
+def other_state(module: Any) -> Any:
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.5)
+    for tensor in module.parameters():
+        optimizer.state[tensor]["momentum_buffer"] = torch.zeros(3)
+    return optimizer
+
+
+SGD, Adam = torch.optim.SGD, torch.optim.Adam
+BAD: dict[str, tuple[str, dict[str, Any]]] = {
+    "dropout": ("1", {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).double()}),
+    "dtype": ("loader: x", {"module": lenet}),
+    "softmax": ("module", {"module": lambda: lenet().append(nn.LogSoftmax(1)).double()}),
+    "no log": ("module", {"criterion": lambda m: nn.NLLLoss()}),
+    "rbf": ("output", {"criterion": lambda m: front.MAPLoss()}),
+    "loss": ("criterion", {"criterion": lambda m: nn.L1Loss()}),
+    "sum": ("criterion", {"criterion": lambda m: nn.CrossEntropyLoss(reduction="sum")}),
+    "mse sum": ("criterion", {"criterion": lambda m: nn.MSELoss(reduction="sum")}),
+    "ignored": ("criterion", {"criterion": lambda m: nn.CrossEntropyLoss(ignore_index=3)}),
+    "class weights": ("criterion", {"criterion": lambda m: nn.CrossEntropyLoss(torch.ones(10))}),
+    "labels": ("targets", {"criterion": lambda m: nn.MSELoss()}),
+    "soft": (
+        "targets",
+        {
+            "criterion": lambda m: nn.MSELoss(),
+            "loader": lambda m: loader(targets=torch.rand(50, 10).double()),
+        },
+    ),
+    "probabilities": ("targets", {"loader": lambda m: loader(targets=torch.rand(50, 10))}),
+    "classes": ("loader: labels", {"loader": lambda m: loader(targets=torch.full((50,), 10))}),
+    "flat": (
+        "images",
+        {"loader": lambda m: DataLoader(TensorDataset(torch.ones(3, 4), torch.ones(3).long()))},
+    ),
+    "no loader": ("loader", {"loader": lambda m: loader().dataset}),
+    "no tensors": ("loader", {"loader": lambda m: DataLoader([(torch.ones(1), 1)])}),
+    "collate": ("loader", {"loader": lambda m: loader(collate_fn=list)}),
+    "workers": ("loader", {"loader": lambda m: loader(num_workers=1)}),
+    "no batches": ("loader", {"loader": lambda m: loader(batch_size=99, drop_last=True)}),
+    "batches": (
+        "loader",
+        {"loader": lambda m: DataLoader(loader().dataset, batch_sampler=[[0, 1], [2, 3]])},
+    ),
+    "no optimizer": ("optimizer", {"optimizer": lambda m: "SGD"}),
+    "optimizer": ("optimizer", {"optimizer": lambda m: torch.optim.RMSprop(m.parameters())}),
+    "dampening": (
+        "optimizer",
+        {"optimizer": lambda m: SGD(m.parameters(), 0.1, momentum=0.5, dampening=0.5)},
+    ),
+    "maximize": ("optimizer", {"optimizer": lambda m: SGD(m.parameters(), 0.1, maximize=True)}),
+    "amsgrad": ("optimizer", {"optimizer": lambda m: Adam(m.parameters(), amsgrad=True)}),
+    "decay": ("optimizer", {"optimizer": lambda m: Adam(m.parameters(), weight_decay=0.1)}),
+    "groups": ("optimizer", {"optimizer": lambda m: SGD(halves(m), lr=0.1)}),
+    "fewer": ("optimizer", {"optimizer": lambda m: SGD([m[0].weight], lr=0.1)}),
+    "more": (
+        "optimizer",
+        {"optimizer": lambda m: SGD([*m.parameters(), nn.Parameter(torch.ones(1))], lr=0.1)},
+    ),
+    "steps": ("optimizer", {"optimizer": stepped}),
+    "state": ("optimizer", {"optimizer": other_state}),
+    "epochs": ("epochs", {"epochs": lambda m: 0}),
+    "test": ("test", {"test": lambda m: loader()}),
+    "test targets": (
+        "test",
+        {
+            "criterion": lambda m: nn.MSELoss(),
+            "loader": lambda m: loader(targets=one_hot(50)),
+            "test": lambda m: loader(targets=one_hot(50, 0.9)).dataset,
+        },
+    ),
+    "test size": (
+        "test: x",
+        {"test": lambda m: TensorDataset(torch.ones(2, 1, 13, 12).double(), torch.ones(2).long())},
+    ),
+    "engine": ("engine", {"engine": lambda m: "fast"}),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_fit_refuses_and_changes_nothing(name: str) -> None:
+    argument, changes = BAD[name]
+    given = bad(**changes)
+    before = copy.deepcopy(given["module"].state_dict())
+    with complains(argument, TypeError, ValueError):
+        front.fit(**given)
+    for key, tensor in given["module"].state_dict().items():
+        assert torch.equal(tensor, before[key])
+
+
+def test_a_batch_sampler_of_pytorch_is_a_batch_size() -> None:
+    """What the loader makes of `batch_size` itself; given by hand it is the same."""
+    data = loader()
+    by_hand = DataLoader(data.dataset, batch_sampler=BatchSampler(range(50), 8, False))
+    (ours, optimizer), (theirs, other) = twins(lambda: lenet().double())
+    loop(theirs, by_hand, nn.CrossEntropyLoss(), other, 3)
+    front.fit(ours, by_hand, criterion=nn.CrossEntropyLoss(), optimizer=optimizer, epochs=3)
+    assert_same(ours, theirs)

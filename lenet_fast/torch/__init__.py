@@ -1,10 +1,12 @@
-"""PyTorch's front end: our kernels as differentiable functions, our layers as modules.
+"""PyTorch's front end: our kernels as differentiable functions, our layers as modules, and the
+training of an existing ``nn.Sequential`` by our engines.
 
 - The functions of :mod:`lenet_fast.torch.functional` are those of :mod:`lenet_fast.ops`, on tensors
   and with gradients.
 - :class:`Conv2d`, :class:`SubSampling2d`, :class:`RBF`, :class:`ScaledTanh`, :class:`MAPLoss` and
   :class:`PenaltyLoss` are modules that PyTorch itself lacks.
 - :func:`from_torch` and :func:`to_torch` convert networks.
+- :func:`fit` trains a module in place, by the fast engines instead of PyTorch's own loops.
 
 Tensors are dense, on the CPU, float32 or float64. They share their memory with the arrays that the
 kernels read; only tensors that are not contiguous are copied. Nothing is converted to another dtype
@@ -18,6 +20,7 @@ except ImportError as error:
 
 from lenet_fast.torch import functional
 from lenet_fast.torch.converting import from_torch, to_torch
+from lenet_fast.torch.fitting import fit
 from lenet_fast.torch.modules import (
     RBF,
     Conv2d,
@@ -34,6 +37,7 @@ __all__ = [
     "PenaltyLoss",
     "ScaledTanh",
     "SubSampling2d",
+    "fit",
     "from_torch",
     "functional",
     "to_torch",

@@ -1,0 +1,88 @@
+"""What a loader goes through, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, TensorDataset, default_collate
+
+from lenet_fast import checks
+from lenet_fast.checks import Array
+from lenet_fast.engines import inputs
+from lenet_fast.network import Network
+from lenet_fast.torch import tensors
+
+
+def sampler_of(loader: object) -> BatchSampler:
+    """Return what the batches of a loader are drawn by, if nothing else decides what they are."""
+    if type(loader) is not DataLoader:
+        raise TypeError(f"loader: expected a DataLoader, got {checks.kind(loader)}")
+    sampler = loader.batch_sampler
+    if type(sampler) is not BatchSampler:
+        raise ValueError(
+            f"loader: expected a batch_size and no batch_sampler, got {checks.kind(sampler)}"
+        )
+    if loader.collate_fn is not default_collate:
+        raise ValueError(f"loader: expected no collate_fn, got {loader.collate_fn}")
+    if loader.num_workers:
+        raise ValueError(f"loader: expected num_workers=0, got {loader.num_workers}")
+    return sampler
+
+
+def tensors_of(name: str, dataset: object) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images and targets."""
+    if type(dataset) is not TensorDataset or len(dataset.tensors) != 2:
+        raise TypeError(
+            f"{name}: expected a TensorDataset of images and targets, got {checks.kind(dataset)}"
+        )
+    images, targets = dataset.tensors
+    return images, targets
+
+
+def examples(
+    name: str, network: Network, images: torch.Tensor, labels: Array
+) -> tuple[Array, Array]:
+    """Return images and labels as an engine may read them."""
+    try:
+        return inputs.examples(network, tensors.array("images", images), labels)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+class _Numbers(Dataset[Any]):
+    """A data set of which each image is its own number."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError  # the samplers know
+
+    def __getitems__(self, numbers: list[int]) -> list[int]:
+        return numbers
+
+
+def parts(loader: DataLoader[Any], images: int) -> Iterator[Array]:
+    """Yield the numbers of the images in the loader's order, in whole batches of at least so many
+    images together.
+
+    Another loader with the same samplers draws the same random numbers as the loader itself.
+    """
+    numbers: DataLoader[Any] = DataLoader(
+        _Numbers(),
+        batch_sampler=loader.batch_sampler,
+        collate_fn=np.array,
+        generator=loader.generator,
+    )
+    part: list[Array] = []
+    none = True
+    for batch in numbers:
+        none = False
+        part.append(batch)
+        if sum(map(len, part)) >= images:
+            yield np.concatenate(part)
+            part = []
+    if part:
+        yield np.concatenate(part)
+    if none:
+        raise ValueError("loader: expected at least one batch, got none")

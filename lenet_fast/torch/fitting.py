@@ -1,0 +1,241 @@
+"""Training of a module in place, by our engines."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lenet_fast import checks, engines, pixels
+from lenet_fast.checks import Array
+from lenet_fast.engines import Engine, Totals
+from lenet_fast.losses import Loss
+from lenet_fast.network import Network
+from lenet_fast.torch import batches, criteria, optimisers, reading, tensors
+from lenet_fast.training import History, Row, TrainingDiverged
+from lenet_fast.training.interrupts import stop_on_sigint
+
+_EVALUATED = 4096  # images at a time, so that Ctrl-C is heard
+
+
+def fit(
+    module: nn.Module,
+    loader: DataLoader[Any],
+    *,
+    criterion: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epochs: int = 1,
+    test: TensorDataset | None = None,
+    engine: str = "auto",
+    backend: str | None = None,
+    threads: int | None = None,
+) -> History:
+    """Train an ``nn.Sequential`` as a loop over the loader would, several times faster.
+
+    The loop is the usual one: outputs, criterion, ``zero_grad``, ``backward``, ``step``. The
+    module's parameters and the state of the optimizer end as that loop leaves them, within
+    rounding, and so do PyTorch's random generators; training can go on in either way.
+
+    Parameters
+    ----------
+    module : nn.Sequential
+        Of what :func:`from_torch` knows, float32 or float64. Its parameters are changed where they
+        are; those with ``requires_grad=False`` stay as they are, and ``grad`` is left alone.
+    loader : DataLoader
+        Over a TensorDataset of images (n, c, h, w), in the dtype of the module, and targets: labels
+        (n,) or, for MSELoss, the numbers (n, k) that the outputs should be, two different ones.
+        Its batches are taken in its order. It has no workers, and no ``collate_fn`` or
+        ``batch_sampler`` of its own; samplers and ``drop_last`` may be any.
+    criterion : nn.Module
+        CrossEntropyLoss (with ``label_smoothing``), NLLLoss behind a LogSoftmax, or MSELoss, in the
+        mean; or for a last RBF :class:`MAPLoss` or :class:`PenaltyLoss`.
+    optimizer : torch.optim.SGD, Adam or AdamW
+        Over all parameters of the module. Options without a counterpart are refused: dampening,
+        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ.
+    epochs : int
+        A learning rate holds for all of them: a scheduler is stepped between calls with one epoch.
+    test : TensorDataset, optional
+        Images and targets to evaluate on after each epoch.
+    engine, backend, threads : optional
+        As in :func:`lenet_fast.engines.create`.
+
+    Returns
+    -------
+    lenet_fast.training.History
+        Losses are those of the criterion. Without `test`, its columns hold NaN and 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something cannot be done in the same way here. Nothing has been changed.
+    lenet_fast.training.TrainingDiverged
+        If a loss is not finite. The batch has changed nothing, those before it have.
+    KeyboardInterrupt
+        After Ctrl-C. The batches in work, of up to 512 images together or 4,096 one by one, have
+        been finished, and module and optimizer are as after a step; after a second Ctrl-C, that
+        is not sure.
+
+    Notes
+    -----
+    Whatever ends the call, module and optimizer hold the batches that are finished.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> from lenet_fast.torch import fit
+    >>> module = nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(2304, 10))
+    >>> images, labels = torch.rand(64, 1, 28, 28), torch.arange(64) % 10
+    >>> history = fit(
+    ...     module,
+    ...     DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=True),
+    ...     criterion=nn.CrossEntropyLoss(),
+    ...     optimizer=torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9),
+    ...     epochs=2,
+    ... )
+    >>> [row.epoch for row in history.rows]
+    [1, 2]
+    """
+    batch_size = batches.sampler_of(loader).batch_size
+    images, targets = batches.tensors_of("loader", loader.dataset)
+    loss, labels = criteria.read(criterion, targets)
+    run = _Run(module, images, criterion, optimizer, loss.output)
+    epochs = checks.integer("epochs", epochs, 1)
+    x, labels = batches.examples("loader", run.network, images, labels)
+    shown = None if test is None else _shown(test, criterion, loss, run.network)
+    made = engines.create(
+        run.network,
+        loss,
+        engine=engine,
+        batch_size=batch_size,
+        backend=backend,
+        threads=threads,
+    )
+    history = History(train_images=len(x), test_images=0 if shown is None else len(shown[0]))
+    stop = _Stop()
+    try:
+        with stop_on_sigint(stop):
+            for epoch in range(1, epochs + 1):
+                started = time.perf_counter()
+                totals = Totals()
+                for part in batches.parts(loader, made.images_a_call):
+                    totals += run.train(made, x, labels, part, batch_size)
+                    stop.check()
+                seconds = time.perf_counter() - started
+                on_test = _evaluated(made, shown, stop)
+                history.rows.append(_row(epoch, seconds, totals, on_test, run.bridge.rate))
+                stop.check()
+    finally:
+        made.close()
+        run.give_back()
+    return history
+
+
+class _Stop:
+    """What the first Ctrl-C sets."""
+
+    stopping = False
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C came."""
+        if self.stopping:
+            raise KeyboardInterrupt
+
+
+class _Run:
+    """A network in the memory of a module, and our optimiser in the place of PyTorch's."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        images: torch.Tensor,
+        criterion: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        output: str,
+    ) -> None:
+        if images.dim() != 4:
+            raise ValueError(f"images: expected shape (n, c, h, w), got {tuple(images.shape)}")
+        c, h, w = images.shape[1:]
+        row = reading.read(module, (c, h, w))
+        criteria.check_end(criterion, row.softmax)
+        self.network: Network = row.network(output, (pixels.BACKGROUND, pixels.INK))
+        given = row.tensors(self.network)
+        for layer in self.network.layers:
+            for name in layer.parameters:
+                if (tensor := given.get(f"{layer.name}.{name}")) is not None:
+                    layer.parameters[name] = tensors.array(name, tensor)
+        names = set(self.network.trainable_names)
+        self._trained = {
+            name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
+        }
+        self.bridge = optimisers.Bridge(optimizer, self._trained)
+        still = names - set(self._trained)  # frozen ones, and biases that the module has not
+        self.bridge.ours.factors = optimisers.without(self.network.parameters, still)
+
+    def train(
+        self, engine: Engine, x: Array, labels: Array, order: Array, batch_size: int
+    ) -> Totals:
+        """Train on some batches."""
+        bridge = self.bridge
+        # What overflows here is found in the loss, and said in words.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = engine.train(x, labels, order, batch_size, bridge.ours, bridge.rate)
+        if not math.isfinite(found[-1].loss):
+            raise TrainingDiverged(
+                f"after {bridge.ours.steps} steps at rate {bridge.rate:g}: expected a finite loss, "
+                f"got {found[-1].loss}. The module is as before that batch; start again with a "
+                "lower rate"
+            )
+        return sum(found, Totals())
+
+    def give_back(self) -> None:
+        """Bring the optimizer up to date, and let autograd know that parameters have changed."""
+        self.bridge.give_back()
+        for tensor in self._trained.values():
+            torch.autograd.graph.increment_version(tensor)
+
+
+def _shown(
+    test: TensorDataset, criterion: nn.Module, loss: Loss, network: Network
+) -> tuple[Array, Array]:
+    """Return images and labels to evaluate on."""
+    images, targets = batches.tensors_of("test", test)
+    found, labels = criteria.read(criterion, targets)
+    if found.config() != loss.config():
+        raise ValueError(f"test: expected targets as those of the loader, {loss}, got {found}")
+    if not len(images):
+        raise ValueError("test: expected at least one image, got none")
+    return batches.examples("test", network, images, labels)
+
+
+def _evaluated(engine: Engine, shown: tuple[Array, Array] | None, stop: _Stop) -> Totals:
+    totals = Totals()
+    if shown is not None:
+        x, labels = shown
+        for first in range(0, len(x), _EVALUATED):
+            block = slice(first, first + _EVALUATED)
+            totals += engine.evaluate(x[block], labels[block])
+            stop.check()
+    return totals
+
+
+def _row(epoch: int, seconds: float, train: Totals, test: Totals, rate: float) -> Row:
+    return Row(
+        epoch=epoch,
+        train_seconds=seconds,
+        images_per_second=train.images / max(seconds, 1e-9),
+        train_loss=train.loss / train.images,
+        train_errors=train.errors,
+        test_loss=test.loss / test.images if test.images else math.nan,
+        test_errors=test.errors,
+        rate=rate,
+    )

@@ -1,0 +1,160 @@
+"""An optimiser of PyTorch as one of ours, its state taken over and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from lenet_fast import checks
+from lenet_fast.engines import Optimiser
+from lenet_fast.torch import tensors
+from lenet_fast.training import SGD, AdamW
+
+_SLOTS: dict[type, tuple[str, ...]] = {torch.optim.SGD: ("momentum_buffer",)} | dict.fromkeys(
+    (torch.optim.Adam, torch.optim.AdamW), ("exp_avg", "exp_avg_sq")
+)
+"""Of the optimisers we have, what the arrays of ours are called in the state of theirs."""
+
+_REFUSED: dict[str, Any] = {
+    "dampening": 0,
+    "maximize": False,
+    "amsgrad": False,
+    "differentiable": False,
+}
+"""Options without a counterpart, and what they must be; what is left says how, and not what."""
+
+
+class Bridge:
+    """An optimiser of PyTorch, and one of ours that goes on where it stands.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.SGD, Adam or AdamW
+    trained : dict of str to tensor
+        The parameters that it trains, by the names of the network's.
+
+    Attributes
+    ----------
+    ours : Optimiser
+    rate : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is of another kind, has options or a state without counterpart, or other parameters.
+    """
+
+    def __init__(self, optimizer: Any, trained: Mapping[str, torch.Tensor]) -> None:
+        if type(optimizer) not in _SLOTS:
+            names = ", ".join(kind.__name__ for kind in _SLOTS)
+            raise TypeError(
+                f"optimizer: expected an instance of torch.optim's {names}, got "
+                f"{checks.kind(optimizer)}"
+            )
+        self._optimizer = optimizer
+        self._trained = dict(trained)
+        self._check_parameters()
+        options = _options(optimizer)
+        self.rate = float(options["lr"])
+        self.ours = _optimiser(optimizer, options)
+        self._names = _SLOTS[type(optimizer)]
+        if isinstance(self.ours, SGD) and not self.ours.rule.momentum:
+            self._names = ()
+        self._take_state()
+
+    def give_back(self) -> None:
+        """Write our state into that of the optimizer, so that it could go on itself."""
+        if not self.ours.steps:
+            return
+        for name, tensor in self._trained.items():
+            state = self._optimizer.state[tensor]
+            for kind, slot in self._slots.items():
+                value = torch.from_numpy(slot[name])
+                if isinstance(state.get(kind), torch.Tensor):
+                    state[kind].copy_(value)
+                else:
+                    state[kind] = value.clone(memory_format=torch.contiguous_format)
+            if isinstance(self.ours, AdamW):
+                state["step"] = torch.tensor(float(self.ours.steps), dtype=torch.float32)
+        self._optimizer._opt_called = True  # for schedulers, which else would warn
+
+    def _check_parameters(self) -> None:
+        expected = {id(tensor) for tensor in self._trained.values()}
+        for group in self._optimizer.param_groups:
+            for tensor in group["params"]:
+                if tensor.requires_grad and id(tensor) not in expected:
+                    raise ValueError(
+                        "optimizer: expected parameters of the module alone, got another of shape "
+                        f"{tuple(tensor.shape)}"
+                    )
+                expected.discard(id(tensor))
+        lacking = [name for name, tensor in self._trained.items() if id(tensor) in expected]
+        if lacking:
+            raise ValueError(
+                f"optimizer: expected all of the module's parameters, got none of {lacking}"
+            )
+
+    def _take_state(self) -> None:
+        steps = set()
+        arrays = {name: tensors.array(name, tensor) for name, tensor in self._trained.items()}
+        # Live: what an engine changes in them is seen in give_back.
+        self._slots = dict(zip(self._names, self.ours.slots(arrays), strict=True))
+        for name, tensor in self._trained.items():
+            state = self._optimizer.state.get(tensor, {})
+            found = [kind for kind in self._names if state.get(kind) is not None]
+            steps.add(float(state.get("step", 1)) if found else 0.0)
+            for kind in found:
+                value = tensors.array(f"optimizer: {kind} of {name}", state[kind])
+                if value.shape != arrays[name].shape or value.dtype != arrays[name].dtype:
+                    raise ValueError(
+                        f"optimizer: expected {kind} of {arrays[name].shape} "
+                        f"{arrays[name].dtype} for {name}, got {value.shape} {value.dtype}"
+                    )
+                self._slots[kind][name][...] = value
+        if len(steps) > 1:
+            raise ValueError(
+                "optimizer: expected as many steps of every parameter, got "
+                f"{', '.join(f'{count:g}' for count in sorted(steps))}"
+            )
+        self.ours.steps = int(steps.pop()) if steps else 0
+
+
+def _options(optimizer: Any) -> dict[str, Any]:
+    """Return the options of all groups of parameters, which must agree."""
+    first, *others = (
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    )
+    for group in others:
+        for name, value in first.items():
+            if name != "initial_lr" and group.get(name) != value:
+                raise ValueError(
+                    f"optimizer: expected one {name} for all parameters, got {value} and "
+                    f"{group.get(name)}"
+                )
+    for name, only in _REFUSED.items():
+        if first.get(name, only) != only:
+            raise ValueError(f"optimizer: expected {name}={only}, got {first[name]}")
+    return first
+
+
+def _optimiser(optimizer: Any, options: dict[str, Any]) -> Optimiser:
+    decay = options["weight_decay"]
+    if type(optimizer) is torch.optim.SGD:
+        momentum = options["momentum"]
+        return SGD(momentum=momentum, weight_decay=decay, nesterov=options["nesterov"])
+    decoupled = type(optimizer) is torch.optim.AdamW or options.get("decoupled_weight_decay")
+    if decay and not decoupled:
+        raise ValueError(
+            f"optimizer: expected weight_decay=0 with Adam, or AdamW, got {decay} with Adam"
+        )
+    beta1, beta2 = (float(beta) for beta in options["betas"])
+    return AdamW(beta1=beta1, beta2=beta2, epsilon=options["eps"], weight_decay=decay)
+
+
+def without(parameters: Mapping[str, checks.Array], names: set[str]) -> dict[str, checks.Array]:
+    """Return the factors by which the parameters of these names stay what they are."""
+    return {name: np.zeros_like(parameters[name], order="C") for name in sorted(names)}
