@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_within, complains, new_rng, normal, require
+from helpers import assert_within, complains, new_rng, normal, printed_by, require
 from network_cases import NETWORKS, distance, filled, images
 from op_cases import ALL, Case
 
@@ -61,6 +61,15 @@ def close(found: Any, expected: Any, dtype: object) -> None:
     expected = expected.detach().numpy()
     bound = ROUNDING[np.dtype(dtype).name] * max(np.abs(expected).max(initial=0), 1)
     assert_within(found.detach().numpy(), expected, bound, dtype)
+
+
+def test_without_pytorch_the_cure_is_told() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "try:\n    import lenet_fast.torch\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    assert printed_by(code).endswith("needs PyTorch: pip install 'lenet_fast[torch]'")
 
 
 # --- functions: gradients ---
