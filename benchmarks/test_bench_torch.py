@@ -1,0 +1,147 @@
+"""PyTorch's front end on one thread at batch 256: what it trains, against PyTorch's own training.
+
+``fit`` trains an ``nn.Sequential`` of PyTorch's modules by the lane engine; ``modules`` are ours in
+an ordinary loop, the network of 1998, against the same written with PyTorch's operations.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from benchmarks.scheduler import Scheduler, clock
+from lenet_fast import models
+from lenet_fast.bench import contenders, counts, networks
+from lenet_fast.bench.contenders import Contender
+
+BATCH, RATE = 256, 0.02
+WORK = networks.BY_NAME["training, batch 256"]
+
+CASES = [
+    pytest.param(group, name, id=f"{group}-{name}")
+    for group, names in {
+        "fit": ("lenet_fast.torch.fit", "PyTorch eager"),
+        "modules": ("lenet_fast.torch", "PyTorch eager"),
+    }.items()
+    for name in names
+    if contenders.installed("torch")
+]
+
+
+def plain() -> Any:
+    """Return LeNet-5 as it is usually written today."""
+    return models.lenet5(pooling="max", connections="full", activation="relu", output="softmax")
+
+
+class Trained:
+    """A module of PyTorch's own, its data and its optimizer."""
+
+    def __init__(self) -> None:
+        import torch
+        from torch.utils.data import DataLoader, TensorDataset
+
+        from lenet_fast.torch import to_torch
+
+        torch.set_num_threads(1)
+        _, x, labels = networks.examples(WORK.images)
+        data = TensorDataset(torch.from_numpy(x), torch.from_numpy(labels))
+        self.loader = DataLoader(data, batch_size=BATCH)
+        self.module = to_torch(plain())
+        self.criterion = torch.nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(
+            self.module.parameters(), lr=RATE, momentum=networks.MOMENTUM
+        )
+
+    def weights(self) -> tuple[Any, ...]:
+        return tuple(tensor.numpy().copy() for tensor in self.module.state_dict().values())
+
+    def loop(self) -> tuple[Any, ...]:
+        """Train as everyone does; return the weights."""
+        for x, labels in self.loader:
+            self.optimizer.zero_grad()
+            self.criterion(self.module(x), labels).backward()
+            self.optimizer.step()
+        return self.weights()
+
+    def fit(self) -> tuple[Any, ...]:
+        """Train by our engine; return the weights."""
+        from lenet_fast.torch import fit
+
+        fit(
+            *(self.module, self.loader),
+            criterion=self.criterion,
+            optimizer=self.optimizer,
+            threads=1,
+        )
+        return self.weights()
+
+
+@functools.cache
+def expected() -> tuple[Any, ...]:
+    """Return the weights after the first epoch of PyTorch's loop."""
+    return Trained().loop()
+
+
+def make_fit(name: str) -> Contender:
+    trained = Trained()
+    run = trained.loop if name == "PyTorch eager" else trained.fit
+
+    def check(found: tuple[Any, ...]) -> None:
+        contenders.compare(name, found, expected(), "float32")
+
+    return Contender(name, run, check)
+
+
+def make_modules(name: str) -> Contender:
+    if name == "PyTorch eager":
+        return networks.pytorch(name, WORK, 1)
+    import torch
+
+    from lenet_fast.torch import MAPLoss, to_torch
+
+    torch.set_num_threads(1)
+    network, loss, rate = networks.fresh(WORK.network, BATCH)
+    module, criterion = to_torch(network), MAPLoss(loss.config()["j"])
+    optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=networks.MOMENTUM)
+
+    def step(x: Any, labels: Any) -> float:
+        optimizer.zero_grad()
+        value = criterion(module(torch.from_numpy(x)), torch.from_numpy(labels))
+        value.backward()
+        optimizer.step()
+        return float(value.detach())
+
+    return networks.contender(name, WORK, step)
+
+
+MAKERS = {"fit": make_fit, "modules": make_modules}
+
+
+@pytest.mark.parametrize(("group", "contender"), CASES)
+@pytest.mark.benchmark(timer=clock)
+def test_torch(
+    group: str,
+    contender: str,
+    benchmark: Any,
+    report: Any,
+    scheduler: Scheduler,
+    request: pytest.FixtureRequest,
+) -> None:
+    benchmark.group = f"torch: {group}, float32"
+    timing, timings = scheduler.timing(request, group, contender, MAKERS[group])
+    network = plain() if group == "fit" else networks.fresh(WORK.network).network
+    report(
+        timing,
+        timings,
+        "float32",
+        kind="torch",
+        row=group,
+        contender=contender,
+        batch=BATCH,
+        images=WORK.images,
+        shape=[BATCH, 1, 32, 32],
+        threads=1,
+        flops=2 * counts.of(network, True) * WORK.images,
+    )
