@@ -55,6 +55,7 @@ $(VENV)/installed-bench: $(VENV)/installed
 	$(PIP) 'lenet_fast[bench]'
 	@touch $@
 
+# PyTorch, whose front end the pages describe too, is left to you: its default build is gigabytes.
 $(VENV)/installed-docs: $(VENV)/installed
 	$(PIP) 'lenet_fast[docs]'
 	@touch $@

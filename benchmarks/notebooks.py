@@ -25,7 +25,7 @@ NAMES = ("modified", "vectorised", "drop_in", "drop_in chained")
 """The first two are those of :mod:`benchmarks.baselines`. The last gets images in the memory order
 in which the functions of drop_in hand them on."""
 
-TRAINING = "training step"
+TRAINING = "drop_in: a training step of a notebook, batch 256"
 """A row of its own: LeNet-5 with average pooling, forward, backward, and new weights."""
 
 CONV, POOL = {"stride": 1, "pad": 0}, {"f": 2, "stride": 2}

@@ -44,20 +44,20 @@ def test_drop_in(
 ) -> None:
     step, dtype = group
     benchmark.group = f"drop_in: {step}, {dtype}"
-    info: dict[str, Any] = {}
     make: Callable[[str], Contender]
     if step == TRAINING:
         make = partial(notebooks.training, dtype=dtype, count=THREADS)
+        info: dict[str, Any] = {"kind": "front end", "ours": contender == "drop_in"}
+        info["images"] = BATCH
     else:
         case = steps.case(step, dtype)
         make = partial(notebooks.make, case=case, count=THREADS)
-        info = {"shape": list(case.shape), "flops": case.flops}
+        info = {"kind": "drop_in", "shape": list(case.shape), "flops": case.flops}
     timing, timings = scheduler.timing(request, group, contender, make)
     report(
         timing,
         timings,
         dtype,
-        kind="drop_in",
         row=step,
         contender=contender,
         batch=BATCH,

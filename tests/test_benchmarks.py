@@ -406,6 +406,21 @@ def test_the_notebooks_functions_are_compared_with_the_published_ones() -> None:
     assert "8.7 times in the geometric mean" in text
 
 
+def test_front_ends_are_compared_with_what_they_stand_for() -> None:
+    rows = [
+        dataclasses.replace(
+            row("torch: fit", name, 100 * k, ours=k == 1, images=500), kind="front end"
+        )
+        for k, name in ((2, "PyTorch eager"), (1, "lenet_fast.torch.fit"), (4, "JAX"))
+    ]
+    alone = row("sklearn: folds", "MLPClassifier", 5, ours=False, images=1)
+    text = report.markdown(run_of(*rows, dataclasses.replace(alone, kind="front end")))
+    for other, speed, times in (("PyTorch eager", "2,500", "2.0"), ("JAX", "1,250", "4.0")):
+        cells = f"lenet_fast.torch.fit | {other} | 5,000 | {speed} | {times} x |"
+        assert f"| torch: fit | float64 | {cells}" in text
+    assert "sklearn" not in text
+
+
 def test_latencies_are_microseconds() -> None:
     rows = [
         Row("latency", "one image", "float32", name, took, {"calls": 10_000, "p99": 3 * took})

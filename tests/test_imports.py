@@ -57,9 +57,9 @@ CIRCLES = {("network", "engines")}
 EARLY = {
     "numba": "backends.numba_backend",
     "click": "cli",
+    "torch": "torch",
     **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
 }
-EARLY = {"numba": "backends.numba_backend", "click": "cli", "torch": "torch"}
 
 
 class Import(NamedTuple):

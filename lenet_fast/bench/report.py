@@ -188,7 +188,7 @@ def markdown(run: Run) -> str:
     """Return the whole report."""
     parts = [_heading(run), _published(run)]
     parts += [_steps(run, dtype) for dtype in ("float32", "float64")]
-    parts += [_drop_in(run), _networks(run), latencies(run)]
+    parts += [_drop_in(run), _front_ends(run), _networks(run), latencies(run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -281,6 +281,29 @@ def _drop_in(run: Run) -> str:
             "times in the geometric mean."
         )
     return f"## The notebooks' functions\n\n{text}\n\n{_table(head, body)}"
+
+
+def _front_ends(run: Run) -> str:
+    """Return the table of what front ends do with a whole network, and others in their place."""
+    body = []
+    for line in lines(run, "front end"):
+        ours = next((row for row in line.rows.values() if row.info["ours"]), None)
+        for other in line.rows.values():
+            if ours is None or other is ours:
+                continue
+            body.append(
+                [
+                    _name(line),
+                    line.dtype,
+                    *(row.contender for row in (ours, other)),
+                    *(f"{row.info['images'] / row.seconds:,.0f}" for row in (ours, other)),
+                    _times(other.seconds, ours.seconds),
+                ]
+            )
+    if not body:
+        return ""
+    head = ["work", "dtype", "by", "beside", "images/s", "beside, images/s", "times"]
+    return f"## Front ends\n\n{_table(head, body)}"
 
 
 def _steps(run: Run, dtype: str) -> str:
