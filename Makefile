@@ -1,9 +1,9 @@
 # The README's commands, nothing hidden.
 #
-#   make train | make test | make bench | make docs | make clean
+#   make train | make serve | make test | make bench | make docs | make clean
 #
 #   PYTHON=python3.12   the interpreter the environment is made with (3.11 or newer)
-#   ARGS="--epochs 2"   passed on to `lenet-fast train` or to `pytest`
+#   ARGS="--epochs 2"   passed on to `lenet-fast train`, `lenet-fast serve` or to `pytest`
 #   BENCH=runs/bench    where `make bench` writes its results, report and pictures
 #
 # The package is installed editable, so a changed Python file counts at once; a changed kernel or
@@ -17,10 +17,13 @@ BENCH ?= runs/bench
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.pxi kernels/*.h)
 
-.PHONY: train test bench docs clean
+.PHONY: train serve test bench docs clean
 
 train: $(VENV)/installed
 	$(VENV)/bin/lenet-fast train $(ARGS)
+
+serve: $(VENV)/installed-web
+	$(VENV)/bin/lenet-fast serve $(ARGS)
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)
@@ -49,6 +52,10 @@ $(VENV)/installed: $(VENV)/created $(BUILD_FILES)
 # By its name, the package that is installed already, so that nothing is compiled again.
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) 'lenet_fast[test]'
+	@touch $@
+
+$(VENV)/installed-web: $(VENV)/installed
+	$(PIP) 'lenet_fast[web]'
 	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
