@@ -258,18 +258,12 @@ def _resume(options: dict[str, Any], given: set[str]) -> None:
 @contextlib.contextmanager
 def _folder(out: Path | None) -> Iterator[Path]:
     """Yield the folder to use; take back a new one if the run does not come about."""
+    from lenet_fast.training import runs
+
     if out is not None:
         yield out
         return
-    OUT.parent.mkdir(exist_ok=True)
-    out, number = OUT, 1
-    while True:
-        try:
-            out.mkdir()  # fails if it is there, so two runs started at once have two folders
-            break
-        except FileExistsError:
-            number += 1
-            out = OUT.with_name(f"{OUT.name}-{number}")
+    out = runs.new_folder(OUT)
     try:
         yield out
     except BaseException:

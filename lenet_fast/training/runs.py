@@ -59,6 +59,25 @@ def check_free(folder: Path) -> None:
         )
 
 
+def new_folder(folder: Path) -> Path:
+    """Make a folder that was not there, with -2, -3 and so on behind its name if it is taken.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made, number = folder, 1
+    while True:
+        try:
+            made.mkdir()  # fails if it is there, so two runs started at once have two folders
+            return made
+        except FileExistsError:
+            number += 1
+            made = folder.with_name(f"{folder.name}-{number}")
+
+
 def clear(folder: Path) -> None:
     """Remove the files of an earlier run, and nothing else."""
     for name in FILES:
