@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from helpers import BACKENDS, LANE_BACKENDS, new_rng, using, using_lanes, using_online
+from helpers import (
+    BACKENDS,
+    LANE_BACKENDS,
+    new_rng,
+    require,
+    using,
+    using_lanes,
+    using_online,
+)
 from hypothesis import HealthCheck, settings
 
-from lenet_fast import engines
+from lenet_fast import data, engines
 from lenet_fast.engines import Engine
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -91,3 +100,18 @@ def dtype(request: pytest.FixtureRequest) -> np.dtype:
 def rng() -> np.random.Generator:
     """Return a fresh generator from the tests' seed."""
     return new_rng()
+
+
+@pytest.fixture(scope="session")
+def page_network() -> Network:
+    """Return what the page trains for itself unless told otherwise, on MNIST where it is at hand,
+    else on the bundled sample."""
+    for library in ("flask", "waitress"):
+        require(library)
+    from lenet_fast.web.lessons import Lesson
+
+    splits = data.load("mnist" if os.environ.get("LENET_FAST_DATA") else "sample")
+    lesson = Lesson.from_json({}, len(splits.train))
+    trainer = lesson.trainer()
+    trainer.fit(splits.train, splits.test, lesson.epochs)
+    return trainer.network

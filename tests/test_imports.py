@@ -50,6 +50,9 @@ LIBRARIES = {
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
     "google": ("onnx",),  # protobuf, which comes with onnx
+    "flask": ("web",),
+    "werkzeug": ("web",),  # which comes with Flask
+    "waitress": ("web",),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with.
 CIRCLES = {("network", "engines")}
@@ -59,7 +62,10 @@ EARLY = {
     "click": "cli",
     "torch": "torch",
     **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
+    **dict.fromkeys(("flask", "werkzeug", "waitress"), "web"),
 }
+# The one front end that starts another.
+STARTS = {("cli", "web")}
 
 
 class Import(NamedTuple):
@@ -150,7 +156,8 @@ def judge(found: list[tuple[Import, str]]) -> list[str]:
         room, other = one.module.split(".")[0], target.split(".")[0]
         if storey(target) > storey(one.module):
             wrong.append(f"{one}: upwards")
-        if {room, other} <= FRONT_ENDS and room not in (other, "__main__"):
+        started = room in (other, "__main__") or (one.late and (room, other) in STARTS)
+        if {room, other} <= FRONT_ENDS and not started:
             wrong.append(f"{one}: one front end from another")
         if room == "ops" and other not in OPS_MAY_USE:
             wrong.append(f"{one}: not for the ops")
@@ -176,6 +183,8 @@ def test_the_judge_sees_wrong_imports():
         ("ops._conv2d", "def f():\n    from lenet_fast.layers import base"),
         ("ops._conv2d", "import lenet_fast.connections"),
         ("web", "if x:\n    try:\n        from lenet_fast.cli import common\n    except E: pass"),
+        ("cli.serve", "from lenet_fast.web import server"),
+        ("cli.serve", "def f():\n    from lenet_fast import drop_in"),
         ("backends.numpy_backend", "import lenet_fast.training.trainer as t"),
     ):
         found = imports_of(module, source)
@@ -314,6 +323,7 @@ def test_nothing_imports_the_kernels_folder():
 HEAVY = (
     *("numba", "llvmlite", "click", "rich", "pooch", "safetensors", "matplotlib", "threadpoolctl"),
     *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
+    *("flask", "werkzeug", "waitress"),
 )
 LOADED = f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
 

@@ -27,6 +27,7 @@ from lenet_fast.cli.info import info
 from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
 from lenet_fast.cli.reproduce import reproduce
+from lenet_fast.cli.serve import serve
 from lenet_fast.cli.train import train
 
 TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
@@ -48,7 +49,7 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, export, reproduce, plot, info, data, bench):
+for command in (train, evaluate, predict, serve, export, reproduce, plot, info, data, bench):
     group.add_command(command)
 
 

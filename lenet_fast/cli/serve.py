@@ -1,0 +1,88 @@
+"""``lenet-fast serve``: the page on which to draw a digit, and to watch the network learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lenet_fast.cli import common
+
+OUT = Path("runs", "page")
+"""The folder that the page saves to; the next ones are called page-2, page-3, ..."""
+
+
+@click.command(
+    epilog=common.example(
+        "lenet-fast serve",
+        "lenet-fast serve runs/lenet5",
+        "lenet-fast serve --port 8080 --no-browser",
+    )
+)
+@click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
+@common.data_options
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. With another than this, all who reach it may draw and train.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="0: any that is free.  [default: 8000, or any that is free if that is taken]",
+)
+@click.option(
+    "--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default=OUT,
+    show_default=True,
+    help="Folder for what is saved on the page; DIR-2 and so on if that is taken.",
+)
+def serve(
+    run_or_model: Path | None,
+    folder: Path | None,
+    dataset: str,
+    host: str,
+    port: int | None,
+    browser: bool,
+    out: Path,
+) -> None:
+    """Show a page: draw a digit, watch the network think, watch it learn.
+
+    RUN_OR_MODEL is the folder of a run, or a model file. Without it, the page begins to train a
+    network, which takes seconds, and all can be seen on it.
+
+    The page needs no network but the one inside this machine. Ctrl-C ends it. It needs Flask and
+    waitress: pip install 'lenet_fast[web]'
+    """
+    try:
+        from lenet_fast.web import server
+        from lenet_fast.web.learning import Learning
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"serve needs Flask and waitress, and {error.name} is missing: "
+            "pip install 'lenet_fast[web]'"
+        ) from error
+
+    network = None
+    if run_or_model is not None:
+        file, network, _ = common.read_model(run_or_model)
+        common.line("model", file)
+    splits = common.load_data(dataset, folder)
+    common.line("data", splits.source)
+    learning = Learning(splits, out.expanduser().absolute(), network, str(run_or_model or ""))
+    try:
+        served = server.create(learning, host, port)
+    except OSError as error:
+        learning.close()
+        raise OSError(f"--host, --port: {host}, {port or 'any'}: {error.strerror}") from error
+    url = server.address(served, host)
+    common.line("page", url)
+    common.line("", "Ctrl-C ends it")
+    server.run(served, learning, url, browser=browser)

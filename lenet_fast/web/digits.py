@@ -1,0 +1,92 @@
+"""From a drawing to an image like those of MNIST."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.checks import Array
+from lenet_fast.data import centre
+
+MIN_SIDE, MAX_SIDE = 8, 160
+"""Fewest and most rows and columns of a drawing."""
+
+_FAINT = 16
+"""A drawing without anything darker than this, of 255, is blank."""
+
+_THIN = 0.03
+"""A line is thin where fewer of its pixels than this share have ink on all four sides: as in one
+of 25 images of MNIST."""
+
+
+def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
+    """Return a drawing as an image like those of MNIST.
+
+    Parameters
+    ----------
+    pixels : list of lists of numbers
+        Rows of grey values, 0 paper to 255 ink, from 8x8 to 160x160, as JSON has brought them.
+
+    Returns
+    -------
+    ndarray (28, 28) uint8, or None
+        The ink fitted into 20x20 pixels, its centre of mass in the middle, as
+        :func:`lenet_fast.data.centre` does it. Lines thinner than MNIST's become thicker: a pen
+        may be as thin as a hair, and the network has not seen such digits. None if the drawing is
+        blank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `pixels` is anything else.
+    """
+    grey = _checked(pixels)
+    if grey.max() < _FAINT:
+        return None
+    # With a margin, what is paper is known, however close to the border the ink comes.
+    image = centre(np.pad(grey, 1), invert=False)
+    if _is_thin(image):
+        image = centre(np.pad(_fattened(image), 1), invert=False)
+    return image
+
+
+def _checked(pixels: object) -> Array:
+    if not isinstance(pixels, list) or not all(isinstance(row, list) for row in pixels):
+        raise TypeError("pixels: expected a list of rows, each a list of numbers")
+    sides = {len(pixels), *map(len, pixels)}
+    if not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE or len(set(map(len, pixels))) > 1:
+        raise ValueError(
+            f"pixels: expected rows of one length, {MIN_SIDE} to {MAX_SIDE} rows and columns, got "
+            f"{len(pixels)} rows of {min(map(len, pixels), default=0)} to "
+            f"{max(map(len, pixels), default=0)}"
+        )
+    if not {type(value) for row in pixels for value in row} <= {int, float}:
+        raise TypeError("pixels: expected numbers only")
+    try:
+        grey: Array = np.array(pixels, np.float64)
+    except OverflowError:
+        grey = np.array([[np.inf]])
+    if not np.isfinite(grey).all():
+        raise ValueError("pixels: expected finite numbers, got NaN or infinity")
+    if grey.min() < 0 or grey.max() > 255:
+        raise ValueError(
+            f"pixels: expected 0 paper to 255 ink, got {grey.min():g} to {grey.max():g}"
+        )
+    return grey
+
+
+def _sides(image: Array) -> list[Array]:
+    """Return what is above, below, left and right of each pixel."""
+    wide: Array = np.pad(image, 1)
+    return [wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]]
+
+
+def _is_thin(image: Array) -> bool:
+    ink = image >= 128
+    inner = np.logical_and.reduce([ink, *_sides(ink)])
+    return bool(inner.sum() < _THIN * ink.sum())
+
+
+def _fattened(image: Array) -> Array:
+    fat: Array = np.maximum.reduce([image, *_sides(image)])
+    return fat

@@ -1,0 +1,378 @@
+"""Trainings that the page starts: one at a time, in a thread, with something to see meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lenet_fast import __version__, files, losses
+from lenet_fast.data import Dataset, Splits
+from lenet_fast.network import Network
+from lenet_fast.training import Callback, History, Progress, Row, Trainer, TrainingDiverged, runs
+from lenet_fast.web.lessons import Lesson
+from lenet_fast.web.thinking import Mind
+
+KEPT_RUNS = 8
+"""Runs whose networks and curves stay in memory; the page itself keeps the first network, too."""
+
+_SHOW_SECONDS = 0.1
+"""The page sees the network in training ten times a second, at most."""
+
+_PROBE_IMAGES, _PROBE_SECONDS = 1000, 0.1
+"""Test images that a point of the error curve is from, and the time between two points at first."""
+
+_MOST_POINTS = 150
+
+_log = logging.getLogger(__name__)
+
+
+class BusyError(Exception):
+    """There is a training already, or nothing to be done."""
+
+
+class Point(NamedTuple):
+    """A point of the error curve: images and seconds of training so far, share of errors."""
+
+    images: int
+    seconds: float
+    error: float
+
+
+@dataclass
+class Run:
+    """A training that the page has started, as far as it has come."""
+
+    number: int
+    lesson: Lesson
+    data: str
+    train_images: int
+    test_images: int
+    mind: Mind
+    loss: losses.Loss
+    state: str = "running"  # then "done", "stopped" or "failed"
+    reason: str = ""
+    epoch: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    every: float = _PROBE_SECONDS
+    points: list[Point] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    folder: str = ""
+
+    def add(self, point: Point) -> None:
+        """Add a point to the curve; of too many, every other one is left out from now on."""
+        self.points.append(point)
+        if len(self.points) > _MOST_POINTS:
+            self.points = [*self.points[:-1:2], point]
+            self.every *= 2
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the page shows of it."""
+        return {
+            "number": self.number,
+            "lesson": self.lesson.to_json(),
+            "data": self.data,
+            "state": self.state,
+            "reason": self.reason,
+            "epoch": self.epoch,
+            "images": self.images,
+            "total": self.train_images * self.lesson.epochs,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second),
+            "points": [(n, round(t, 3), round(e, 5)) for n, t, e in self.points],
+            "epochs": [
+                {
+                    "images": row.epoch * self.train_images,
+                    "train": row.train_errors / self.train_images,
+                    "test": row.test_errors / self.test_images,
+                }
+                for row in self.rows
+            ],
+            "folder": self.folder,
+        }
+
+
+class _Watch(Callback):
+    """Takes the network's weights between two batches, and measures its error now and then."""
+
+    def __init__(self, learning: Learning, run: Run, test: Dataset) -> None:
+        self._learning, self._run = learning, run
+        step = max(1, len(test) // _PROBE_IMAGES)
+        self._images, self._labels = test.images[::step].copy(), test.labels[::step].copy()
+        self._shown = self._probed = 0.0  # when
+        self._before = 0.0  # seconds of the epochs before this one
+        self._last = 0, 0, 0.0  # epoch, images, seconds
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._probe(trainer)
+
+    def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
+        if progress.phase != "train":
+            return
+        seconds = self._before + progress.images / progress.images_per_second
+        images = (progress.epoch - 1) * progress.total + progress.images
+        self._last = progress.epoch, images, seconds
+        now = time.perf_counter()
+        if now - self._probed >= self._run.every:
+            self._probed = now
+            self._probe(trainer)
+        if now - self._shown >= _SHOW_SECONDS:
+            self._shown = now
+            self._show(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
+        self._before += row.train_seconds
+        with self._learning.changing():
+            self._run.rows.append(row)
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._show(trainer)
+
+    def _probe(self, trainer: Trainer) -> None:
+        _, images, seconds = self._last
+        found = trainer.engine.evaluate(self._images, self._labels)
+        with self._learning.changing():
+            self._run.add(Point(images, seconds, found.errors / found.images))
+
+    def _show(self, trainer: Trainer) -> None:
+        run = self._run
+        arrays = trainer.network.parameters.values()
+        if not all(np.isfinite(array).all() for array in arrays):
+            return  # diverged: the last good weights stay
+        mind = Mind(trainer.network, run.number, run.mind.name)
+        with self._learning.changing():
+            run.epoch, run.images, run.seconds = self._last
+            run.images_per_second = run.images / max(run.seconds, 1e-9)
+            self._learning.put(run, mind)
+
+
+class Learning:
+    """The networks of the page, and the training in progress; for any number of threads.
+
+    Parameters
+    ----------
+    splits : Splits
+        What is learned, and tested on.
+    folder : Path
+        Where runs are saved: there, or with -2, -3 and so on behind its name.
+    network : Network, optional
+        What the page begins with. By default a training begins at once.
+    name : str
+        For the visitor, where that network is from.
+    """
+
+    def __init__(
+        self, splits: Splits, folder: Path, network: Network | None = None, name: str = ""
+    ) -> None:
+        self.splits = splits
+        self.folder = folder
+        self._changed = threading.Condition()
+        self._version = 0
+        self._runs: dict[int, Run] = {}
+        self._count = 0
+        self._trainer: Trainer | None = None
+        self._thread: threading.Thread | None = None
+        self.closed = False
+        self._given = None if network is None else Mind(network, 0, name)
+        self._mind = self._given
+        if self._given is None:
+            self.start({})
+
+    # ------------------------------------------------------------------ what there is to see
+
+    @property
+    def mind(self) -> Mind:
+        """The network that reads, as it is at this moment."""
+        assert self._mind is not None  # the first training has put one there
+        return self._mind
+
+    def current(self) -> dict[str, Any]:
+        """Return the run that began last, and which network reads."""
+        with self._changed:
+            last = self._runs.get(self._count)
+            return {
+                "version": self._version,
+                "reading": self.mind.number,
+                "run": None if last is None else last.to_json(),
+            }
+
+    def everything(self) -> dict[str, Any]:
+        """Return all runs, and the networks that may be chosen."""
+        with self._changed:
+            minds = [self._given, *(run.mind for run in self._runs.values())]
+            return self.current() | {
+                "runs": [run.to_json() for run in self._runs.values()],
+                "networks": [
+                    {"number": mind.number, "name": mind.name} for mind in minds if mind is not None
+                ],
+            }
+
+    def wait(self, version: int, seconds: float) -> bool:
+        """Wait for a later version than one; return whether there is one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._version > version, seconds)
+
+    # ------------------------------------------------------------------ what can be done
+
+    def start(self, given: object) -> None:
+        """Begin to train a new network.
+
+        Raises
+        ------
+        BusyError
+            If there is a training already.
+        TypeError, ValueError, ImportError
+            If the settings are none, or nothing here can run them.
+        """
+        train, test = self.splits.train, self.splits.test
+        lesson = Lesson.from_json(given, len(train))
+        with self._changed:
+            if self._thread is not None:
+                raise BusyError("a training is in progress; stop it first")
+            trainer = lesson.trainer()
+            number = self._count + 1
+            run = Run(
+                number=number,
+                lesson=lesson,
+                data=self.splits.source,
+                train_images=len(train),
+                test_images=len(test),
+                mind=Mind(trainer.network, number, f"run {number}"),
+                loss=trainer.loss,
+            )
+            trainer.callbacks.append(_Watch(self, run, test))
+            self._count = number
+            self._runs[number] = run
+            for old in list(self._runs)[:-KEPT_RUNS]:
+                del self._runs[old]
+            self._trainer = trainer
+            with self.changing():
+                self._mind = run.mind
+            self._thread = threading.Thread(
+                target=self._train, args=(trainer, run), name="training", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the training to stop; nothing happens if there is none."""
+        with self._changed:
+            if self._trainer is not None:
+                self._trainer.stop()
+
+    def use(self, number: object) -> None:
+        """Let another network read.
+
+        Parameters
+        ----------
+        number : int
+            Of a run; 0 for the network that the page began with.
+
+        Raises
+        ------
+        BusyError
+            If there is a training: its network reads.
+        ValueError
+            If there is no network of that number.
+        """
+        with self._changed:
+            if self._thread is not None:
+                raise BusyError("the network in training reads; stop it first")
+            mind = self._given
+            if number != 0:
+                run = self._runs.get(number) if type(number) is int else None
+                mind = run.mind if run is not None else None
+            if mind is None:
+                raise ValueError("network: expected the number of one that is here")
+            with self.changing():
+                self._mind = mind
+
+    def save(self) -> Path:
+        """Write the network that reads, and its history, to a new folder; return the folder.
+
+        Raises
+        ------
+        BusyError
+            If it is none that was trained here.
+        OSError
+            If the folder cannot be written.
+        """
+        with self._changed:
+            run = self._runs.get(self.mind.number)
+            if run is None:
+                raise BusyError("this network is from a file already")
+            network, config = run.mind.network, _config(run, self.splits)
+            history = History(list(run.rows), run.train_images, run.test_images)
+            extra = {"images": run.images, "lesson": run.lesson.to_json()}
+        folder = runs.new_folder(self.folder)
+        files.save_model(folder / runs.MODEL, network, run.loss, extra)
+        files.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
+        files.write_atomic(folder / runs.CONFIG, config.encode())
+        with self.changing():
+            run.folder = str(folder)
+        return folder
+
+    def leave(self) -> None:
+        """Stop the training, and tell the listeners to go; returns at once."""
+        with self.changing():
+            self.closed = True
+            self.stop()
+
+    def close(self) -> None:
+        """Likewise, and wait until the training has ended."""
+        self.leave()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    # ------------------------------------------------------------------ for the training
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Within the block, what there is to see may be changed; whoever waits is told after it."""
+        with self._changed:
+            yield
+            self._version += 1
+            self._changed.notify_all()
+
+    def put(self, run: Run, mind: Mind) -> None:
+        """Take a run's network as it is now; within :meth:`changing`."""
+        if self._mind is run.mind:
+            self._mind = mind
+        run.mind = mind
+
+    def _train(self, trainer: Trainer, run: Run) -> None:
+        state, reason = "failed", ""
+        try:
+            history = trainer.fit(self.splits.train, self.splits.test, run.lesson.epochs)
+            state = "stopped" if history.interrupted else "done"
+        except TrainingDiverged:
+            reason = f"The rate {run.lesson.rate:g} is too high: the loss is no longer finite."
+        except Exception as error:  # the page must live on, whatever it was
+            _log.exception("training")
+            reason = f"{type(error).__name__}: {error}"[:300]
+        finally:
+            with self.changing():
+                run.state, run.reason = state, reason
+                self._trainer = self._thread = None
+
+
+def _config(run: Run, splits: Splits) -> str:
+    """Return what ``config.toml`` says of a run, for people, and for who reads its history."""
+    sets = {"train": splits.train, "test": splits.test}
+    tables = {
+        "run": {"images": run.images, "seconds": round(run.seconds, 3), "state": run.state},
+        "lesson": run.lesson.to_json(),
+        "code": {"lenet_fast": __version__},
+        "data": {key: {"name": each.name, "images": len(each)} for key, each in sets.items()},
+        "network": run.mind.network.config(),
+    }
+    return "# What was trained on the page, and how far.\n\n" + runs.to_toml(tables)

@@ -1,0 +1,144 @@
+"""What can be asked of a training, checked: which network, which engine, how fast, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lenet_fast import checks, models
+from lenet_fast.data import distort
+from lenet_fast.network import Network
+from lenet_fast.training import Cosine, Trainer
+from lenet_fast.training.schedules import DEFAULT_BATCH_SIZE, DEFAULT_RATES
+
+MAX_EPOCHS = 100
+MAX_RATE = 10.0
+
+_IMAGES = 100_000
+"""How many images the page trains on unless told otherwise: a few seconds."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    title: str
+    outputs: tuple[str, ...]
+    build: Callable[[str], Network]
+
+
+_ALL = ("rbf", "softmax", "linear")
+KINDS = {
+    "lenet5": _Kind("LeNet-5 (1998)", _ALL, lambda output: models.lenet5(output=output)),
+    "lenet5-max": _Kind(
+        "LeNet-5, max pooling", _ALL, lambda output: models.lenet5(pooling="max", output=output)
+    ),
+    "lenet5-average": _Kind(
+        "LeNet-5, average pooling",
+        _ALL,
+        lambda output: models.lenet5(pooling="average", output=output),
+    ),
+    "lenet4": _Kind("LeNet-4", ("linear", "softmax"), lambda output: models.lenet4(output=output)),
+    "lenet1": _Kind("LeNet-1 (1990)", ("linear",), lambda output: models.lenet1()),
+}
+"""The networks to choose from, and the outputs that each can have."""
+
+ENGINES = {
+    "auto": DEFAULT_BATCH_SIZE,
+    "lanes": DEFAULT_BATCH_SIZE,
+    "online": 1,
+    "layers": DEFAULT_BATCH_SIZE,
+}
+"""The engines to choose from, and the batch size with each."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a network is to be trained.
+
+    Parameters
+    ----------
+    model : str
+        One of :data:`KINDS`.
+    output : {"rbf", "softmax", "linear"}
+    engine : {"auto", "lanes", "online", "layers"}
+        "online" trains one image at a time, the others in batches.
+    distort : {"none", "paper", "elastic"}
+    epochs : int
+    rate : float
+        That of the first epoch; it falls along a cosine.
+    """
+
+    model: str
+    output: str
+    engine: str
+    distort: str
+    epochs: int
+    rate: float
+
+    @classmethod
+    def from_json(cls, given: object, images: int) -> Lesson:
+        """Return the lesson that a visitor has asked for; what is missing is as usual.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none.
+        """
+        if not isinstance(given, dict):
+            raise TypeError("training: expected an object with the settings")
+        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"training: expected no setting {unknown[0][:40]!r}")
+        model = checks.choice("model", given.get("model", "lenet5"), tuple(KINDS))
+        outputs = KINDS[model].outputs
+        output = checks.choice("output", given.get("output", outputs[0]), outputs)
+        engine = checks.choice("engine", given.get("engine", "auto"), tuple(ENGINES))
+        name = checks.choice("distort", given.get("distort", "elastic"), ("none", *distort.PRESETS))
+        epochs = checks.integer("epochs", given.get("epochs", usual_epochs(images)), 1, MAX_EPOCHS)
+        rate = checks.real("rate", given.get("rate", usual_rate(output, engine)))
+        if not 0 < rate <= MAX_RATE:
+            raise ValueError(f"rate: expected more than 0, at most {MAX_RATE:g}, got {rate:g}")
+        return cls(model, output, engine, name, epochs, rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings, and the name of the network."""
+        return asdict(self) | {"title": KINDS[self.model].title}
+
+    def trainer(self, **options: Any) -> Trainer:
+        """Return a trainer with a new network; raises as :class:`Trainer` does."""
+        return Trainer(
+            KINDS[self.model].build(self.output),
+            schedule=Cosine(self.rate, self.epochs),
+            batch_size=ENGINES[self.engine],
+            distortion=distort.PRESETS.get(self.distort),
+            engine=self.engine,
+            **options,
+        )
+
+
+def usual_epochs(images: int) -> int:
+    """Return how often a training set of so many images is gone through by default."""
+    return max(3, min(20, round(_IMAGES / images)))
+
+
+def usual_rate(output: str, engine: str) -> float:
+    """Return the rate by default: that of the library, in proportion to the batch."""
+    loss = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}[output]
+    return DEFAULT_RATES[loss] * ENGINES[engine] / DEFAULT_BATCH_SIZE
+
+
+def choices(images: int) -> dict[str, Any]:
+    """Return what the page offers, with the values that it begins with."""
+    return {
+        "models": [
+            {"value": key, "title": kind.title, "outputs": kind.outputs}
+            for key, kind in KINDS.items()
+        ],
+        "engines": list(ENGINES),
+        "rates": {
+            output: {engine: usual_rate(output, engine) for engine in ENGINES} for output in _ALL
+        },
+        "epochs": usual_epochs(images),
+        "max_epochs": MAX_EPOCHS,
+        "max_rate": MAX_RATE,
+    }

@@ -1,0 +1,70 @@
+// The answer: a large digit, the runner-up, ten bars, the image that the network gets.
+
+const byId = (id) => document.getElementById(id);
+const rows = [];
+let quiet = 0;
+
+for (let digit = 0; digit < 10; digit++) {
+  const row = document.createElement("li");
+  row.innerHTML = "<span></span><span class=bar aria-hidden=true><span></span></span><span class=value></span>";
+  row.firstChild.textContent = digit;
+  byId("bars").append(row);
+  rows.push(row);
+}
+
+export function format(value, network) {
+  if (network.output === "softmax") return `${(100 * value).toFixed(1)} %`;
+  return value.toFixed(network.output === "rbf" ? 1 : 2);
+}
+
+// Say it aloud when nothing has changed for a while, not at every move of the pen.
+function say(text) {
+  clearTimeout(quiet);
+  quiet = setTimeout(() => {
+    if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
+  }, 700);
+}
+
+export function showAnswer(result, network) {
+  byId("value-name").textContent = network.one +
+    (network.smallest_wins ? ", the shortest bar wins" : ", the longest bar wins");
+  paintGrey(byId("prepared"), result.image);
+  if (result.blank) {
+    byId("digit").textContent = "–";
+    byId("second").textContent = "Nothing is drawn yet.";
+    say("The paper is blank.");
+    rows.forEach((row) => showRow(row, 0, "", false));
+    return;
+  }
+  const { digit, second, values } = result;
+  const values_ = values.map((value) => format(value, network));
+  byId("digit").textContent = digit;
+  byId("second").textContent =
+    `${network.one} ${values_[digit]}; then ${second}, with ${values_[second]}`;
+  say(`It reads ${digit}, then ${second}.`);
+  const low = Math.min(0, ...values);
+  const high = network.output === "softmax" ? 1 : Math.max(...values);
+  rows.forEach((row, k) =>
+    showRow(row, (values[k] - low) / (high - low || 1), values_[k], k === digit));
+}
+
+function showRow(row, share, text, first) {
+  row.children[1].firstChild.style.width = `${100 * share}%`;
+  row.children[2].textContent = text;
+  row.classList.toggle("first", first);
+}
+
+// Dark ink on white, whatever the theme: it is what is in the files.
+export function paintGrey(canvas, image) {
+  const context = canvas.getContext("2d");
+  if (!image) {
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    return;
+  }
+  const picture = context.createImageData(canvas.width, canvas.height);
+  image.flat().forEach((grey, k) => {
+    picture.data.fill(255 - grey, 4 * k, 4 * k + 3);
+    picture.data[4 * k + 3] = 255;
+  });
+  context.putImageData(picture, 0, 0);
+}

@@ -1,0 +1,170 @@
+// Learning: what to train, how far it has come, and two runs side by side.
+
+import { get, post } from "./api.js";
+import { draw, thousands } from "./chart.js";
+
+const byId = (id) => document.getElementById(id);
+const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 2 : 1)} %`;
+const OUTPUTS = { rbf: "RBF, bitmaps", softmax: "softmax", linear: "linear" };
+const ENGINES = {
+  auto: "the fastest",
+  lanes: "lanes: batches of 32",
+  online: "online: one by one",
+  layers: "layers: the reference",
+};
+
+export class Lessons {
+  // chosen(number) is called when another network is to read.
+  constructor(about) {
+    this.about = about;
+    this.runs = new Map();
+    this.form = byId("lesson").elements;
+    this.state = null;
+    fill(this.form.model, about.models.map(({ value, title }) => [value, title]));
+    fill(this.form.engine, about.engines.map((name) => [name, ENGINES[name]]));
+    this.form.epochs.max = about.max_epochs;
+    this.form.rate.max = about.max_rate;
+    this.form.epochs.value = about.epochs;
+    this.form.model.addEventListener("change", () => this.offerOutputs());
+    for (const name of ["output", "engine"]) {
+      this.form[name].addEventListener("change", () => this.offerRate());
+    }
+    this.offerOutputs();
+    byId("lesson").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
+    byId("stop").addEventListener("click", () => this.act(() => post("/api/stop")));
+    byId("save").addEventListener("click", () => this.act(async () => {
+      byId("told").textContent = `Saved to ${(await post("/api/save")).folder}`;
+    }));
+    byId("network").addEventListener("change", (event) => this.act(async () => {
+      this.everything(await post("/api/use", { number: Number(event.target.value) }));
+    }));
+    for (const id of ["run-a", "run-b"]) byId(id).addEventListener("change", () => this.compare());
+    new ResizeObserver(() => this.compare()).observe(byId("chart"));
+  }
+
+  offerOutputs() {
+    const { outputs } = this.about.models.find(({ value }) => value === this.form.model.value);
+    fill(this.form.output, outputs.map((name) => [name, OUTPUTS[name]]));
+    this.offerRate();
+  }
+
+  offerRate() {
+    const rate = this.about.rates[this.form.output.value][this.form.engine.value];
+    this.form.rate.value = Number(rate.toPrecision(3));
+  }
+
+  async act(what) {
+    try {
+      await what();
+    } catch (error) {
+      byId("told").textContent = error.message;
+    }
+  }
+
+  start() {
+    const { model, output, engine, distort, rate, epochs } = this.form;
+    const lesson = {
+      model: model.value, output: output.value, engine: engine.value, distort: distort.value,
+      rate: Number(rate.value), epochs: Number(epochs.value),
+    };
+    byId("told").textContent = "\u00a0";
+    return this.act(async () => this.everything(await post("/api/training", lesson)));
+  }
+
+  // Take all runs, as after a start.
+  everything(state) {
+    this.runs = new Map(state.runs.map((run) => [run.number, run]));
+    this.networks = state.networks;
+    fill(byId("network"), state.networks.map(({ number, name }) => [number, name]));
+    const names = state.runs.map(({ number }) => [number, `${number}`]).reverse();
+    fill(byId("run-a"), names);
+    fill(byId("run-b"), [["", "none"], ...names]);
+    if (names.length && names[0][0] !== this.newest) {
+      this.newest = names[0][0];
+      byId("run-a").value = this.newest;
+      byId("run-b").value = names.length > 1 ? names[1][0] : "";
+    }
+    this.update(state);
+  }
+
+  // Take the state of the run that began last; resolves when all is shown.
+  async update(state) {
+    const { run } = state;
+    if (run && !this.runs.has(run.number)) {
+      this.everything(await get("/api/training"));
+      return;
+    }
+    this.state = state;
+    if (run) this.runs.set(run.number, run);
+    const running = run?.state === "running";
+    byId("start").disabled = running;
+    byId("stop").disabled = !running;
+    byId("save").disabled = state.reading === 0;
+    byId("network").disabled = running || byId("network").length < 2;
+    byId("network").value = state.reading;
+    if (run) this.progress(run);
+    this.compare();
+  }
+
+  progress(run) {
+    const last = run.points.at(-1);
+    const epoch = run.state === "running" ? null : run.epochs.at(-1);
+    // In the middle of an epoch, of some of the test digits only.
+    byId("error").textContent = epoch ? percent(epoch.test) : `${(100 * (last?.[2] ?? 1)).toFixed(1)} %`;
+    byId("speed").textContent = run.images_per_second ? run.images_per_second.toLocaleString("en") : "–";
+    byId("images").textContent = thousands(run.images);
+    byId("seconds").textContent = run.seconds.toFixed(1);
+    byId("done").value = run.images / run.total;
+    if (run.state !== this.told) {
+      this.told = run.state;
+      byId("told").textContent = {
+        running: `Run ${run.number} is learning from ${run.data}.`,
+        done: `Run ${run.number} is done.`,
+        stopped: `Run ${run.number} was stopped.`,
+        failed: run.reason,
+      }[run.state];
+    }
+  }
+
+  compare() {
+    const pair = ["run-a", "run-b"].map((id) => this.runs.get(Number(byId(id).value)));
+    draw(byId("chart"), pair);
+    ["head-a", "head-b"].forEach((id, k) => {
+      byId(id).textContent = pair[k] ? `Run ${pair[k].number}` : "–";
+    });
+    byId("facts").replaceChildren(...FACTS.map(([name, of]) => {
+      const row = document.createElement("tr");
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = name;
+      row.append(head, ...pair.map((run) => {
+        const cell = document.createElement("td");
+        cell.textContent = run ? of(run) : "–";
+        return cell;
+      }));
+      return row;
+    }));
+  }
+}
+
+const FACTS = [
+  ["Network", (run) => run.lesson.title],
+  ["Outputs", (run) => OUTPUTS[run.lesson.output]],
+  ["Engine", (run) => ENGINES[run.lesson.engine].split(":")[0]],
+  ["Distortions", (run) => run.lesson.distort],
+  ["Rate, epochs", (run) => `${Number(run.lesson.rate.toPrecision(3))}, ${run.lesson.epochs}`],
+  ["Test error", (run) => (run.epochs.length ? percent(run.epochs.at(-1).test) : "–")],
+  ["To 10 % error", (run) => reached(run, 0.1)],
+  ["Images/s", (run) => run.images_per_second.toLocaleString("en")],
+];
+
+function reached(run, error) {
+  const point = run.points.find((each) => each[2] <= error);
+  return point ? `${point[1].toFixed(2)} s` : "–";
+}
+
+function fill(select, choices) {
+  const before = select.value;
+  select.replaceChildren(...choices.map(([value, title]) => new Option(title, value)));
+  if (choices.some(([value]) => `${value}` === before)) select.value = before;
+}

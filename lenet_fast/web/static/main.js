@@ -1,0 +1,123 @@
+// The page: draw, read, think, learn.
+
+import { showAnswer } from "./answer.js";
+import { get, listen, post } from "./api.js";
+import { Lessons } from "./learn.js";
+import { Layers } from "./maps.js";
+import { Pad } from "./pad.js";
+
+const byId = (id) => document.getElementById(id);
+
+const layers = new Layers();
+const pad = new Pad(byId("pad"), byId("pen"), changed);
+const lessons = new Lessons(await get("/api/about").then(introduce));
+let network = await get("/api/network");
+let digit = null; // the number of a test digit, if one is shown
+let wanted = null; // what is to be read next: [body, time of the event]
+let reading = false;
+
+function introduce(about) {
+  byId("index").max = about.test_images - 1;
+  if (about.notice) {
+    byId("notice").textContent = about.notice;
+    byId("notice").hidden = false;
+  }
+  byId("save").title = `Saves to ${about.folder}`;
+  return about;
+}
+
+function changed(start) {
+  byId("hint").hidden = !pad.empty;
+  byId("undo").disabled = byId("clear").disabled = pad.empty;
+  if (!pad.image && digit !== null) {
+    digit = null;
+    byId("source").textContent = "";
+  }
+  read(start);
+}
+
+// Have what is on the paper read, if only as it is when the last answer has come.
+function read(start) {
+  if (pad.image && digit !== null) wanted = [{ digit }, start];
+  else wanted = [pad.empty ? null : { pixels: pad.pixels() }, start];
+  if (!reading) readOn();
+}
+
+async function readOn() {
+  reading = true;
+  while (wanted) {
+    const [body, start] = wanted;
+    wanted = null;
+    try {
+      const result = body ? await post("/api/read", body) : { blank: true, number: network.number };
+      if (result.number !== network.number) await meet();
+      if (result.number === network.number) show(result, start);
+      else wanted ??= [body, start];
+    } catch (error) {
+      byId("second").textContent = error.message;
+    }
+  }
+  reading = false;
+}
+
+function show(result, start) {
+  showAnswer(result, network);
+  layers.show(result);
+  // From the event to the picture, for whoever looks at the timeline. The message arrives when
+  // the frame has been painted.
+  if (start === null || result.blank) return;
+  requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      performance.clearMeasures("answer");
+      performance.measure("answer", { start, end: performance.now() });
+    };
+    port2.postMessage(null);
+  });
+}
+
+// Get to know another network.
+async function meet() {
+  network = await get("/api/network");
+  layers.describe(network);
+}
+
+async function take(path) {
+  const { index } = await get(path);
+  if (index === null) byId("source").textContent = "It misreads none of them.";
+  else await takeDigit(index);
+}
+
+async function takeDigit(index) {
+  const result = await post("/api/read", { digit: index });
+  pad.put(result.image);
+  digit = index;
+  byId("index").value = index;
+  byId("source").textContent = `Test digit ${index}, a ${result.label}`;
+  changed(null);
+}
+
+function act(what) {
+  return () => what().catch((error) => { byId("source").textContent = error.message; });
+}
+
+byId("undo").addEventListener("click", () => pad.undo());
+byId("clear").addEventListener("click", () => pad.clear());
+byId("random").addEventListener("click", act(() => take("/api/digit?which=random")));
+byId("wrong").addEventListener("click", act(() => take("/api/digit?which=wrong")));
+byId("show").addEventListener("click", act(() => takeDigit(byId("index").valueAsNumber)));
+byId("index").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") byId("show").click();
+});
+
+layers.describe(network);
+pad.clear();
+lessons.everything(await get("/api/training"));
+listen(
+  async (state) => {
+    await lessons.update(state);
+    if (state.reading !== network.number) await meet();
+    read(null);
+  },
+  () => { byId("told").textContent = "The server does not answer."; },
+);

@@ -1,0 +1,171 @@
+// The paper: strokes by mouse, pen, finger or keyboard, and the grey values that they make.
+
+const SIDE = 112; // pixels a side of what is sent
+const STEP = 0.02; // of the side, for a key
+
+export class Pad {
+  // changed(start) is called after every change, with the time of the event that made it.
+  constructor(canvas, pen, changed) {
+    this.canvas = canvas;
+    this.pen = pen;
+    this.changed = changed;
+    this.strokes = [];
+    this.image = null; // a test digit, instead of strokes
+    this.cursor = null; // of the keyboard: [x, y]
+    this.keyStroke = null;
+    this.ink = canvas.getContext("2d");
+    const small = document.createElement("canvas");
+    small.width = small.height = SIDE;
+    this.small = small.getContext("2d", { willReadFrequently: true });
+    this.listen();
+  }
+
+  listen() {
+    const canvas = this.canvas;
+    let stroke = null;
+    canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      canvas.setPointerCapture(event.pointerId);
+      this.hideCursor();
+      stroke = this.begin(this.place(event));
+      this.changed(event.timeStamp);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (stroke === null) return;
+      const events = event.getCoalescedEvents?.() ?? [];
+      for (const each of events.length ? events : [event]) this.extend(stroke, this.place(each));
+      this.changed(event.timeStamp);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, () => { stroke = null; });
+    }
+    canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("blur", () => this.hideCursor());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
+  }
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  }
+
+  key(event) {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.ctrlKey || event.metaKey) {
+      if (event.key === "z") this.undo();
+      else return;
+    } else if (event.key in moves) {
+      const step = event.shiftKey ? 3 * STEP : STEP;
+      const at = this.cursor ?? [0.5, 0.2];
+      const clip = (value) => Math.min(0.98, Math.max(0.02, value));
+      this.cursor = at.map((value, axis) => clip(value + step * moves[event.key][axis]));
+      if (this.keyStroke) this.extend(this.keyStroke, this.cursor);
+    } else if (event.key === " ") {
+      this.cursor ??= [0.5, 0.2];
+      this.keyStroke = this.keyStroke ? null : this.begin(this.cursor);
+    } else if (event.key === "Backspace") {
+      this.undo();
+    } else if (event.key === "Delete") {
+      this.clear();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.redraw();
+    this.changed(event.timeStamp);
+  }
+
+  hideCursor() {
+    if (this.cursor === null) return;
+    this.cursor = this.keyStroke = null;
+    this.redraw();
+  }
+
+  begin(point) {
+    if (this.image) this.clear();
+    const stroke = { width: this.pen.value / 100, points: [point] };
+    this.strokes.push(stroke);
+    this.draw(stroke, 0);
+    return stroke;
+  }
+
+  extend(stroke, point) {
+    stroke.points.push(point);
+    this.draw(stroke, stroke.points.length - 2);
+  }
+
+  undo() {
+    if (this.image) this.image = null;
+    else this.strokes.pop();
+    this.keyStroke = null;
+    this.redraw();
+    this.changed(performance.now());
+  }
+
+  clear() {
+    this.strokes = [];
+    this.image = null;
+    this.keyStroke = null;
+    this.redraw();
+    this.changed(performance.now());
+  }
+
+  // Show a test digit, rows of grey values.
+  put(image) {
+    this.clear();
+    this.image = image;
+    this.redraw();
+  }
+
+  get empty() {
+    return this.strokes.length === 0 && this.image === null;
+  }
+
+  // Rows of grey values, 0 paper to 255 ink.
+  pixels() {
+    const { data } = this.small.getImageData(0, 0, SIDE, SIDE);
+    return Array.from({ length: SIDE }, (_, row) =>
+      Array.from({ length: SIDE }, (_, column) => data[4 * (row * SIDE + column)]));
+  }
+
+  // Draw a stroke, from one of its points on.
+  draw(stroke, first) {
+    const colour = getComputedStyle(this.canvas).color;
+    for (const [context, side, style] of [[this.ink, this.canvas.width, colour], [this.small, SIDE, "#fff"]]) {
+      context.lineCap = context.lineJoin = "round";
+      context.strokeStyle = style;
+      context.lineWidth = stroke.width * side;
+      context.beginPath();
+      const [start, ...rest] = stroke.points.slice(first);
+      context.moveTo(start[0] * side, start[1] * side);
+      for (const [x, y] of rest.length ? rest : [start]) context.lineTo(x * side, y * side);
+      context.stroke();
+    }
+  }
+
+  redraw() {
+    const side = this.canvas.width;
+    this.ink.clearRect(0, 0, side, side);
+    this.small.fillStyle = "#000";
+    this.small.fillRect(0, 0, SIDE, SIDE);
+    if (this.image) this.drawImage(side);
+    for (const stroke of this.strokes) this.draw(stroke, 0);
+    if (this.cursor) {
+      this.ink.lineWidth = 4;
+      this.ink.strokeStyle = getComputedStyle(this.canvas).getPropertyValue("--accent");
+      this.ink.beginPath();
+      this.ink.arc(this.cursor[0] * side, this.cursor[1] * side, 14, 0, 2 * Math.PI);
+      this.ink.stroke();
+    }
+  }
+
+  drawImage(side) {
+    const cell = side / this.image.length;
+    this.ink.fillStyle = getComputedStyle(this.canvas).color;
+    this.image.forEach((row, r) => row.forEach((grey, c) => {
+      this.ink.globalAlpha = grey / 255;
+      this.ink.fillRect(c * cell, r * cell, cell, cell);
+    }));
+    this.ink.globalAlpha = 1;
+  }
+}

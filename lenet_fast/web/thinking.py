@@ -1,0 +1,176 @@
+"""What a network makes of an image, for the page: maps of every layer, a value for each class."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import functools
+import threading
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import bitmaps, engines, losses
+from lenet_fast.checks import Array
+from lenet_fast.data import Dataset
+from lenet_fast.layers import (
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Layer,
+    MaxPool2D,
+    ScaledTanh,
+    Sigmoid,
+    Subsample2D,
+    Tanh,
+)
+from lenet_fast.network import Network
+from lenet_fast.plots.digits import rbf_centres
+from lenet_fast.plots.networks import links_of, stages_of
+
+VALUES = {
+    "softmax": {"one": "probability", "smallest_wins": False},
+    "rbf": {"one": "penalty", "smallest_wins": True},
+    "linear": {"one": "score", "smallest_wins": False},
+}
+"""What the numbers are that a network of each output gives to the classes."""
+
+_KINDS: dict[type[Layer], str] = {
+    Conv2D: "convolution",
+    Subsample2D: "sub-sampling",
+    AvgPool2D: "average pooling",
+    MaxPool2D: "max pooling",
+    Dense: "dense",
+}
+
+_BOUNDS: dict[type[Layer], float] = {ScaledTanh: 1.7159, Tanh: 1.0, Sigmoid: 1.0}
+"""What the values of a squashing function lie within; those of others are open."""
+
+
+class Mind:
+    """A network as it was at one moment; nothing changes it, so any number of threads may ask.
+
+    Parameters
+    ----------
+    network : Network
+        Copied.
+    number : int
+        Of the run that it is from; 0 for the one that the page began with.
+    name : str
+        For the visitor.
+
+    Raises
+    ------
+    ValueError
+        If the network does not read digits of 28x28 pixels.
+    """
+
+    def __init__(self, network: Network, number: int, name: str) -> None:
+        maps, rows, columns = network.input_shape
+        if maps != 1 or min(rows, columns) < 28 or network.output_shape != (10,):
+            raise ValueError(
+                f"{name}: expected a network for images of 28x28 or larger and ten digits, got one "
+                f"for {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
+            )
+        self.network = copy.deepcopy(network)
+        self.number = number
+        self.name = name
+        self._lock = threading.Lock()
+        self._answers: tuple[Dataset, Array] | None = None
+
+    @functools.cached_property
+    def _stages(self) -> dict[str, str]:
+        """The layers but the last, which gives the answer; see :func:`stages_of`."""
+        stages = stages_of(self.network)
+        stages.popitem()
+        return stages
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the page must know of the network, whatever the weights."""
+        network = self.network
+        layers = {layer.name: layer for layer in network.layers}
+        shapes = {
+            layer.name: shape
+            for layer, shape in zip(network.layers, network.shapes[1:], strict=True)
+        }
+        before = 1
+        stages = []
+        for name, last in self._stages.items():
+            shape = shapes[last]
+            stages.append(
+                {
+                    "name": name,
+                    "kind": _KINDS.get(type(layers[name]), ""),
+                    "shape": list(shape),
+                    "links": _links(layers[name], before, shape[0]),
+                }
+            )
+            before = shape[0]
+        units = bitmaps.ROWS * bitmaps.COLUMNS
+        centres = rbf_centres(network) if network.output == "rbf" else np.zeros((0, 0))
+        return {
+            "number": self.number,
+            "name": self.name,
+            "output": network.output,
+            **VALUES[network.output],
+            "parameters": network.counts().parameters,
+            "connections": network.counts().connections,
+            "stages": stages,
+            "bitmaps": centres.tolist() if centres.shape == (10, units) else None,
+        }
+
+    def think(self, image: Array) -> dict[str, Any]:
+        """Return what the network makes of one image, (28, 28) uint8.
+
+        The outputs of a layer are bytes in base64, int8: 127 is the layer's limit.
+        """
+        network = self.network
+        found = network.activations(image)
+        outputs = found[network.layers[-1].name][np.newaxis]
+        values = network.probabilities(outputs) if network.output == "softmax" else outputs
+        order = np.argsort(outputs if network.output == "rbf" else -outputs, kind="stable")[0]
+        stages = {}
+        for name, last in self._stages.items():
+            limit = self._limits[name] or float(np.abs(found[last]).max()) or 1.0
+            bytes_ = np.rint(found[last] * (127 / limit)).clip(-127, 127).astype(np.int8).tobytes()
+            stages[name] = {"limit": limit, "values": base64.b64encode(bytes_).decode()}
+        return {
+            "number": self.number,
+            "digit": int(order[0]),
+            "second": int(order[1]),
+            "values": np.nan_to_num(values[0]).tolist(),
+            "stages": stages,
+        }
+
+    @functools.cached_property
+    def _limits(self) -> dict[str, float]:
+        """What the values of each stage lie within, where that is known; else 0."""
+        limits: dict[str, float] = {}
+        bound = 0.0
+        ends = {last: name for name, last in self._stages.items()}
+        for layer in self.network.layers:
+            if not isinstance(layer, AvgPool2D | MaxPool2D):  # these leave the range as it is
+                bound = _BOUNDS.get(type(layer), 0.0)
+            if layer.name in ends:
+                limits[ends[layer.name]] = bound
+        return limits
+
+    def mistakes(self, test: Dataset) -> Array:
+        """Return the indices of the test images that the network misreads."""
+        with self._lock:  # the second who asks waits for the first
+            if self._answers is None or self._answers[0] is not test:
+                engine = engines.create(self.network, losses.default_for(self.network))
+                found = self.network.classify(engine.predict(test.images))
+                engine.close()
+                self._answers = test, np.flatnonzero(found != test.labels)
+            return self._answers[1]
+
+
+def _links(layer: Layer, before: int, maps: int) -> list[list[int]] | None:
+    """Return which maps of the stage before each map sees; None if all see all."""
+    if isinstance(layer, Conv2D):
+        table = links_of(layer)
+        return None if table.all() else [np.flatnonzero(row).tolist() for row in table]
+    if isinstance(layer, Dense):
+        return None
+    return [[each * before // maps] for each in range(maps)]

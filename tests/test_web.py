@@ -1,0 +1,607 @@
+"""The page's server, asked over HTTP: what it answers, what it refuses, what it survives."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_digits import DIGITS, PLACES, painted, placed
+from helpers import require
+
+from lenet_fast import data, files, models
+from lenet_fast.network import Network
+from lenet_fast.training import runs
+
+for library in ("flask", "waitress"):
+    require(library)
+
+from lenet_fast.web import app, digits, learning, server, thinking  # noqa: E402
+from lenet_fast.web.learning import Learning  # noqa: E402
+
+SAMPLE = data.load("sample")
+JSON = {"Content-Type": "application/json"}
+QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
+
+
+class Page:
+    """A server on a free port, and the ways to ask it."""
+
+    def __init__(self, taught: Learning, timeout: int = 20) -> None:
+        self.learning = taught
+        self.server = server.create(taught, "127.0.0.1", 0, timeout)
+        self.port = self.server.effective_port
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+        self.thread.start()
+
+    def ask(
+        self,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        method: str | None = None,
+    ) -> tuple[int, Any, http.client.HTTPMessage]:
+        """Return status, body and headers of an answer; a body that is no bytes is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        given = (JSON if body is not None else {}) | (headers or {})
+        connection.request(method or ("GET" if body is None else "POST"), path, body, given)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        kind = answer.headers.get_content_type()
+        return answer.status, json.loads(text) if kind == "application/json" else text, answer.msg
+
+    def read(self, drawing: np.ndarray) -> dict[str, Any]:
+        """Return what the page reads on a canvas."""
+        status, answer, _ = self.ask("/api/read", {"pixels": drawing.tolist()})
+        assert status == 200, answer
+        return answer
+
+    def raw(self, text: bytes) -> socket.socket:
+        """Return a connection on which these bytes were sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(text)
+        return connection
+
+    def wait_for(self, state: str) -> dict[str, Any]:
+        """Wait until the training is in a state; return its run."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            run = self.ask("/api/training")[1]["run"]
+            if run["state"] == state:
+                return run
+            time.sleep(0.02)
+        raise AssertionError(run)
+
+    def close(self) -> None:
+        self.learning.leave()
+        self.server.close()
+        self.learning.close()
+
+
+@contextlib.contextmanager
+def serving(*given: Any, timeout: int = 20) -> Iterator[Page]:
+    page = Page(Learning(*given), timeout)
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def page(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Yield a page with a network that can read."""
+    folder = tmp_path_factory.mktemp("saved") / "page"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "_BEAT_SECONDS", 0.1)
+        with serving(SAMPLE, folder, page_network, "a model") as made:
+            yield made
+
+
+@pytest.fixture
+def fresh(page: Page) -> Page:
+    """Return the page with the network that it began with."""
+    page.learning.stop()
+    thread = page.learning._thread
+    if thread is not None:
+        thread.join()
+    page.learning.use(0)
+    return page
+
+
+# --- reading  ---
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_drawn_digits_are_read_wherever_and_however_they_are_drawn(fresh: Page, place: str) -> None:
+    read = {digit: fresh.read(painted(*placed(digit, place)))["digit"] for digit in DIGITS}
+    assert read == {digit: digit for digit in DIGITS}
+
+
+def test_the_answer_is_what_the_network_makes_of_the_image(
+    fresh: Page, page_network: Network
+) -> None:
+    drawing = painted(*placed(4, "corner"))
+    answer = fresh.read(drawing)
+    image = np.array(answer["image"], np.uint8)
+    np.testing.assert_array_equal(image, data.centre(drawing, invert=False))
+    penalties = page_network.predict(image)
+    np.testing.assert_allclose(answer["values"], penalties, rtol=1e-4, atol=1e-3)
+    assert [answer["digit"], answer["second"]] == penalties.argsort()[:2].tolist()
+    found = page_network.activations(image)
+    for name in ("C1", "S2", "C3", "S4", "C5", "F6"):
+        stage = answer["stages"][name]
+        values = np.frombuffer(base64.b64decode(stage["values"]), np.int8) * (stage["limit"] / 127)
+        expected = found[f"{name}.squash"].ravel()
+        np.testing.assert_allclose(values, expected, rtol=0, atol=0.51 * 1.7159 / 127)
+        assert np.ptp(expected) > 0.1  # or any picture would do
+
+
+def test_a_test_digit_is_not_fitted_again(fresh: Page) -> None:
+    status, answer, _ = fresh.ask("/api/read", {"digit": 7})
+    assert (status, answer["index"], answer["label"]) == (200, 7, SAMPLE.test.labels[7])
+    np.testing.assert_array_equal(answer["image"], SAMPLE.test.images[7])
+
+
+def test_blank_paper_is_not_read(fresh: Page) -> None:
+    for drawing in (np.zeros((112, 112), int), np.full((28, 28), 5)):
+        answer = fresh.read(drawing)
+        assert answer == {"blank": True, "number": 0}
+
+
+def test_misread_digits_are_those_that_the_network_misreads(
+    fresh: Page, page_network: Network
+) -> None:
+    found = page_network.classify(page_network.predict(SAMPLE.test.images))
+    wrong = np.flatnonzero(found != SAMPLE.test.labels)
+    assert 0 < len(wrong) < 100
+    seen = set()
+    for _ in range(5):
+        _, answer, _ = fresh.ask("/api/digit?which=wrong")
+        assert answer["of"] == len(wrong)
+        seen.add(answer["index"])
+    assert seen <= set(wrong.tolist())
+    assert fresh.ask("/api/digit?which=random")[1]["of"] == len(SAMPLE.test)
+
+
+def test_thin_lines_become_as_thick_as_those_of_mnist_and_others_stay() -> None:
+    def inner(image: np.ndarray) -> float:
+        ink = image >= 128
+        core = ink[1:-1, 1:-1] & ink[:-2, 1:-1] & ink[2:, 1:-1] & ink[1:-1, :-2] & ink[1:-1, 2:]
+        return core.sum() / ink.sum()
+
+    for digit in DIGITS:
+        thin, thick = (painted(*placed(digit, place)) for place in ("thin", "thick"))
+        prepared = digits.from_canvas(thin.tolist())
+        assert inner(prepared) > 0.1 > 0.03 > inner(data.centre(thin, invert=False))
+        assert [np.ptp(np.flatnonzero((prepared > 0).any(axis=k))) + 1 for k in (0, 1)] <= [20, 20]
+        again = digits.from_canvas(thick.tolist())
+        np.testing.assert_array_equal(again, data.centre(thick, invert=False))
+
+
+def test_links_are_those_of_the_papers_table(fresh: Page) -> None:
+    stages = {stage["name"]: stage for stage in fresh.ask("/api/network")[1]["stages"]}
+    assert stages["C3"]["links"][:7] == [
+        *([0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [0, 4, 5], [0, 1, 5]),
+        [0, 1, 2, 3],
+    ]
+    assert stages["S2"]["links"] == [[k] for k in range(6)]
+    assert stages["C1"]["links"] is stages["F6"]["links"] is None
+    lenet4 = thinking.Mind(models.lenet4(), 1, "").describe()["stages"]
+    assert lenet4[1]["links"] == [[k // 2] for k in range(8)]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        models.lenet5(pooling=None, activation="relu", output="softmax"),
+        models.lenet4(),
+        models.lenet1(),
+    ],
+    ids=["relu", "lenet4", "lenet1"],
+)
+def test_other_networks_can_be_looked_at_too(network: Network) -> None:
+    mind = thinking.Mind(network, 3, "other")
+    described, seen = mind.describe(), mind.think(SAMPLE.test.images[0])
+    assert json.loads(json.dumps(described, allow_nan=False))["bitmaps"] is None
+    for stage in described["stages"]:
+        values = base64.b64decode(seen["stages"][stage["name"]]["values"])
+        assert len(values) == np.prod(stage["shape"])
+    assert seen["digit"] == network.classify(network.predict(SAMPLE.test.images[:1]))[0]
+
+
+def test_a_network_for_other_images_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"28x28 .* got one for 1 x 16 x 16"):
+        thinking.Mind(models.lenet1989(), 0, "small")
+
+
+# --- limits  ---
+
+ROWS = [[0] * 28] * 27
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"", "JSON"),
+        (b"{", "JSON"),
+        (b"\xff\xfe", "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b"[1]", "object"),
+        (b"{}", "either"),
+        (b'{"pixels": [[0]], "digit": 1}', "either"),
+        (b'{"path": "/etc/passwd"}', "either"),
+        ({"pixels": None}, "list of rows"),
+        ({"pixels": [1, 2]}, "list of rows"),
+        ({"pixels": []}, "0 rows"),
+        ({"pixels": [[]]}, "rows of one length"),
+        ({"pixels": [[0] * 7] * 7}, "7 rows of 7"),
+        ({"pixels": [[0] * 161] * 161}, "161 rows"),
+        ({"pixels": [*ROWS, [0] * 27]}, "one length"),
+        ({"pixels": [*ROWS, [0] * 27 + ["1"]]}, "numbers only"),
+        ({"pixels": [*ROWS, [0] * 27 + [None]]}, "numbers only"),
+        ({"pixels": [*ROWS, [0] * 27 + [True]]}, "numbers only"),
+        ({"pixels": [*ROWS, [0] * 27 + [[1]]]}, "numbers only"),
+        ({"pixels": [*ROWS, [0] * 27 + [float("nan")]]}, "finite"),
+        ({"pixels": [*ROWS, [0] * 27 + [float("inf")]]}, "finite"),
+        ({"pixels": [*ROWS, [0] * 27 + [-1]]}, "-1 to 0"),
+        ({"pixels": [*ROWS, [0] * 27 + [255.1]]}, "255.1"),
+        ({"pixels": [*ROWS, [0] * 27 + [10**400]]}, "finite"),
+        ({"digit": -1}, "digit"),
+        ({"digit": 1000}, "digit"),
+        ({"digit": 1.0}, "digit"),
+        ({"digit": "../model"}, "digit"),
+    ],
+)
+def test_what_is_no_drawing_gets_400_and_a_reason(page: Page, body: Any, word: str) -> None:
+    status, answer, _ = page.ask("/api/read", body)
+    assert status == 400
+    assert word in answer["error"]
+    assert len(answer["error"]) <= 300
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"model": "resnet"}, "model"),
+        ({"model": ["lenet5"]}, "model"),
+        ({"model": "lenet1", "output": "rbf"}, "output"),
+        ({"engine": "gpu"}, "engine"),
+        ({"distort": "paper "}, "distort"),
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": 101}, "epochs"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"rate": 0}, "rate"),
+        ({"rate": 11}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"rate": "1"}, "rate"),
+        ({"out": "/tmp/elsewhere"}, "out"),
+    ],
+)
+def test_what_is_no_lesson_gets_400_and_a_reason(page: Page, settings: Any, word: str) -> None:
+    status, answer, _ = page.ask("/api/training", settings)
+    assert status == 400
+    assert word in answer["error"]
+
+
+def test_a_body_has_at_most_256_kilobytes(page: Page) -> None:
+    most = 256 * 1024
+    text = json.dumps({"digit": 1}).encode()
+    assert page.ask("/api/read", text.ljust(most))[0] == 200
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # before all was sent
+        assert page.ask("/api/read", text.ljust(most + 1))[0] == 413
+    # With no length given, and with one that is a threat.
+    chunk = b"%x\r\n" % most + bytes(most) + b"\r\n"
+    head = b"POST /api/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for rest in (
+        b"Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk + b"0\r\n\r\n",
+        b"Content-Length: 99999999999\r\n\r\n" + b"x" * 4096,
+    ):
+        with contextlib.suppress(ConnectionResetError), page.raw(head + rest) as connection:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
+    assert page.ask("/api/about")[0] == 200
+
+
+def test_only_json_is_taken(page: Page) -> None:
+    """A form of another site can send other types without being asked first."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert page.ask("/api/training", b"{}", {"Content-Type": kind})[0] == 415
+        assert page.ask("/api/stop", b"{}", {"Content-Type": kind})[0] == 415
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80@localhost", "", "0.0.0.0"]
+)
+def test_other_hosts_are_refused(page: Page, host: str) -> None:
+    for path, body in (("/", None), ("/api/about", None), ("/api/read", {"digit": 1})):
+        status, answer, _ = page.ask(path, body, {"Host": host})
+        assert (status, "host" in answer["error"]) == (403, True)
+    with page.raw(b"GET / HTTP/1.0\r\n\r\n") as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.0 403 ")
+
+
+def test_this_host_by_any_of_its_names_is_not(page: Page) -> None:
+    for host in ("localhost", f"127.0.0.1:{page.port}", "LOCALHOST:1", "[::1]:8000"):
+        assert page.ask("/", headers={"Host": host})[0] == 200
+    assert app.is_ours("192.168.1.5:8000", "0.0.0.0")
+    assert app.is_ours("board.example:8000", "board.example")
+    assert not app.is_ours("evil.example", "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "https://127.0.0.1"]
+)
+def test_other_origins_may_change_nothing(page: Page, origin: str) -> None:
+    for path in ("/api/training", "/api/stop", "/api/save", "/api/use", "/api/read"):
+        status, answer, _ = page.ask(path, {}, {"Origin": origin})
+        assert (status, "origin" in answer["error"]) == (403, True)
+    own = {"Origin": f"http://127.0.0.1:{page.port}"}
+    assert page.ask("/api/read", {"digit": 1}, own)[0] == 200
+
+
+def test_every_answer_has_the_headers_that_keep_it_safe(page: Page) -> None:
+    for path, status in (
+        ("/", 200),
+        ("/static/main.js", 200),
+        ("/static/style.css", 200),
+        ("/api/about", 200),
+        ("/api/nothing", 404),
+        ("/api/read", 405),
+        ("/api/digit?which=all", 400),
+    ):
+        found, _, headers = page.ask(path)
+        assert found == status
+        assert headers["Content-Security-Policy"].startswith("default-src 'self'; ")
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "Server" not in headers
+    assert page.ask("/static/main.js")[2].get_content_type() == "text/javascript"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "//etc/passwd"),
+        *("/static/", "/static/..\\app.py", "/static/%00"),
+    ],
+)
+def test_nothing_but_the_pages_own_files_is_handed_out(page: Page, path: str) -> None:
+    status, answer, _ = page.ask(path)
+    assert status in (400, 404)
+    assert "import" not in str(answer)
+
+
+def test_the_page_asks_no_other_address() -> None:
+    for path in Path(app.__file__).parent.joinpath("static").iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, path.name
+
+
+# --- many at once, and slow ones  ---
+
+
+def test_200_at_once_get_the_answers_that_they_get_one_after_the_other(fresh: Page) -> None:
+    def ask(index: int) -> dict[str, Any]:
+        return fresh.ask("/api/read", {"digit": index})[1]
+
+    alone = [ask(index) for index in range(200)]
+    with ThreadPoolExecutor(200) as pool:
+        together = list(pool.map(ask, range(200)))
+    assert together == alone
+    assert len({answer["digit"] for answer in alone}) == 10
+
+
+def test_listeners_are_few_and_the_rest_is_answered_meanwhile(page: Page) -> None:
+    text = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(page.raw(text)) for _ in range(app.MAX_LISTENERS)]
+        for listener in listeners:
+            heard = b""
+            while b"data: {" not in heard:
+                heard += listener.recv(4096)
+            assert heard.startswith(b"HTTP/1.1 200 ")
+            assert b"text/event-stream" in heard
+        status, answer, _ = page.ask("/api/events")
+        assert (status, "listeners" in answer["error"]) == (503, True)
+        assert page.ask("/api/read", {"digit": 1})[0] == 200
+    # All have gone: their places are free again.
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with page.raw(text) as listener:
+            if listener.recv(4096).startswith(b"HTTP/1.1 200 "):
+                return
+        time.sleep(0.05)
+    raise AssertionError("a listener that has gone keeps its place")
+
+
+def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> None:
+    """Half a head, half a body, and a listener that never reads."""
+    head = b"POST /api/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with (
+        serving(SAMPLE, tmp_path, page_network, timeout=1) as page,
+        contextlib.ExitStack() as stack,
+    ):
+        half = [
+            stack.enter_context(page.raw(text))
+            for text in (b"GET / HT", head, head + b"Content-Length: 1000\r\n\r\n{")
+            for _ in range(20)
+        ]
+        stack.enter_context(page.raw(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        assert page.ask("/api/read", {"digit": 1})[0] == 200
+        for connection in half:
+            connection.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        assert page.ask("/api/read", {"digit": 1})[0] == 200
+
+
+# --- learning  ---
+
+
+def test_a_training_from_start_to_file(fresh: Page) -> None:
+    status, state, _ = fresh.ask("/api/training", QUICK)
+    assert (status, state["run"]["state"], state["reading"]) == (200, "running", 1)
+    number = state["run"]["number"]
+    run = fresh.wait_for("done")
+    assert run["images"] == run["total"] == len(SAMPLE.train)
+    assert run["points"][0][2] > 0.8
+    assert run["epochs"][-1]["test"] < 0.12
+    status, answer, _ = fresh.ask("/api/save", {"folder": "/tmp/mine"})
+    assert status == 200
+    folder = Path(answer["folder"])
+    assert folder.parent == fresh.learning.folder.parent
+    saved = files.load_model(folder / runs.MODEL)
+    found = saved.classify(saved.predict(SAMPLE.test.images))
+    wrong = (found != SAMPLE.test.labels).mean()
+    assert (
+        wrong == run["epochs"][-1]["test"] == runs.read_history(folder).rows[-1].test_errors / 1000
+    )
+    assert Path(fresh.ask("/api/save", {})[1]["folder"]) != folder
+    # The network that was there before can read again, and this one after it.
+    assert fresh.ask("/api/use", {"number": 0})[1]["reading"] == 0
+    assert fresh.ask("/api/save", {})[0] == 409
+    assert fresh.ask("/api/use", {"number": number})[1]["reading"] == number
+    for other in (99, "1", None, True, -1):
+        assert fresh.ask("/api/use", {"number": other})[0] == 400
+
+
+def test_one_training_at_a_time_which_can_be_watched_and_stopped(fresh: Page) -> None:
+    assert fresh.ask("/api/training", {"epochs": 100})[0] == 200
+    status, answer, _ = fresh.ask("/api/training", QUICK)
+    assert (status, "in progress" in answer["error"]) == (409, True)
+    assert fresh.ask("/api/use", {"number": 0})[0] == 409
+    seen: list[dict[str, Any]] = []
+    with (
+        fresh.raw(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n") as listener,
+        listener.makefile("rb") as lines,
+    ):
+        for line in lines:
+            if line.startswith(b"data: "):
+                seen.append(json.loads(line[6:]))
+                fresh.ask("/api/read", {"digit": 3})
+            if len(seen) == 8:
+                break
+    counts = [state["run"]["images"] for state in seen]
+    assert counts == sorted(counts)
+    assert counts[-1] > 0
+    assert fresh.ask("/api/stop", {})[0] == 200
+    run = fresh.wait_for("stopped")
+    assert 0 < run["images"] < run["total"]
+    assert fresh.ask("/api/read", {"digit": 3})[1]["number"] == run["number"]
+
+
+def test_a_network_that_reads_is_never_half_written(fresh: Page) -> None:
+    """What is handed out in training is a copy of one moment, which no batch changes."""
+    fresh.learning.start({"epochs": 100})
+    try:
+        seen = set()
+        for _ in range(5):
+            mind = fresh.learning.mind
+            before = {name: array.copy() for name, array in mind.network.parameters.items()}
+            time.sleep(0.15)
+            for name, array in mind.network.parameters.items():
+                np.testing.assert_array_equal(array, before[name])
+            seen.add(before["C1.w"].tobytes())
+        assert len(seen) > 1  # it does learn meanwhile
+    finally:
+        fresh.learning.stop()
+
+
+def test_a_training_that_diverges_leaves_a_network_that_reads(fresh: Page) -> None:
+    fresh.ask("/api/training", QUICK | {"rate": 10.0, "output": "linear"})
+    run = fresh.wait_for("failed")
+    assert "rate 10 is too high" in run["reason"]
+    status, answer, _ = fresh.ask("/api/read", {"digit": 3})
+    assert status == 200
+    assert np.isfinite(answer["values"]).all()
+
+
+def test_an_engine_that_cannot_be_had_is_said_so(
+    fresh: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENET_FAST_BACKEND", "numpy")
+    status, answer, _ = fresh.ask("/api/training", QUICK | {"engine": "lanes"})
+    assert (status, "numpy" in answer["error"]) == (400, True)
+    assert fresh.learning._thread is None
+
+
+def test_where_nothing_can_be_saved_it_says_so(fresh: Page, tmp_path: Path) -> None:
+    fresh.ask("/api/training", QUICK)
+    fresh.wait_for("done")
+    (tmp_path / "file").write_text("")
+    before, fresh.learning.folder = fresh.learning.folder, tmp_path / "file" / "page"
+    status, answer, _ = fresh.ask("/api/save", {})
+    fresh.learning.folder = before
+    assert (status, "file" in answer["error"]) == (500, True)
+
+
+def test_old_runs_and_points_are_forgotten() -> None:
+    run = learning.Run.__new__(learning.Run)
+    run.points, run.every = [], 0.1
+    for k in range(10_000):
+        run.add(learning.Point(k, k / 10, 0.5))
+    assert 50 <= len(run.points) <= 151
+    assert [point.images for point in run.points] == sorted(point.images for point in run.points)
+    assert run.points[0].images == 0
+    assert run.points[-1].images > 9_900
+
+
+# --- the command  ---
+
+
+def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lenet_fast", "serve", "--dataset", "sample", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_told_to_end(number: int, tmp_path: Path) -> None:
+    """With a training in progress, and a listener."""
+    with command("--port", "0", "--no-browser", "--out", str(tmp_path / "page")) as process:
+        assert process.stdout is not None
+        url = next(line.split()[-1] for line in process.stdout if line.startswith("page "))
+        host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as listener:
+            listener.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert listener.recv(100).startswith(b"HTTP/1.1 200 ")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, ""), out
+    assert not (tmp_path / "page").exists()
+
+
+def test_without_the_libraries_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lenet_fast import cli
+
+    for name in [name for name in sys.modules if name.startswith("lenet_fast.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "waitress", None)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["serve", "--no-browser"])
+    error = capsys.readouterr().err
+    assert "waitress is missing: pip install 'lenet_fast[web]'" in error
+    assert error.count("\n") == 1

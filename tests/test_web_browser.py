@@ -1,0 +1,362 @@
+"""The page in a real browser: Chromium, without a window."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawn_digits import DIGITS, placed
+from helpers import missing, require
+
+from lenet_fast import data
+from lenet_fast.network import Network
+
+for library in ("flask", "waitress", "playwright"):
+    require(library)
+
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect  # noqa: E402
+from playwright.sync_api import sync_playwright as start_playwright  # noqa: E402
+
+from lenet_fast.web import server  # noqa: E402
+from lenet_fast.web.learning import Learning  # noqa: E402
+
+SAMPLE = data.load("sample")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+NOTHING = "\N{EN DASH}"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Yield Debian's Chromium; Playwright's own is never fetched."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        missing(f"none of {', '.join(NAMES)} is installed")
+    with start_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS])
+        except Error as error:
+            missing(f"{path} does not start: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def learning(
+    page_network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Learning, str]]:
+    """Yield what the page shows, and its address."""
+    folder = tmp_path_factory.mktemp("saved") / "page"
+    taught = Learning(SAMPLE, folder, page_network, "a model")
+    served = server.create(taught, "127.0.0.1", 0)
+    threading.Thread(target=served.run, daemon=True).start()
+    yield taught, server.address(served, "127.0.0.1")
+    taught.leave()
+    served.close()
+    taught.close()
+
+
+class Visit:
+    """A page as it is open in a browser, and what has happened to it."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(url)
+        expect(self.page.locator("#layer-names button").first).to_be_visible()
+
+    def draw(self, digit: int, place: str = "centre") -> None:
+        """Draw a digit with the mouse."""
+        page = self.page
+        strokes, pen = placed(digit, place)
+        page.locator("#pen").fill(f"{max(1, round(100 * pen))}")
+        box = page.locator("#pad").bounding_box()
+        assert box is not None
+        for stroke in strokes:
+            points = [
+                (box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in stroke
+            ]
+            page.mouse.move(*points[0])
+            page.mouse.down()
+            for point in [*points[1:-1:2], points[-1]]:
+                page.mouse.move(*point)
+            page.mouse.up()
+
+    def reads(self, what: object) -> None:
+        """Check what it reads, once it has come to rest."""
+        expect(self.page.locator("#digit")).to_have_text(f"{what}")
+
+    def overflows(self) -> bool:
+        return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.fixture
+def visit(browser: Browser, learning: tuple[Learning, str]) -> Iterator[Any]:
+    """Yield a function that opens the page in a window of its own; afterwards, check that nothing
+    went wrong there and that no request left the machine."""
+    taught, url = learning
+    taught.stop()
+    thread = taught._thread
+    if thread is not None:
+        thread.join()
+    taught.use(0)
+    contexts: list[BrowserContext] = []
+    visits: list[Visit] = []
+
+    def go(**options: Any) -> Visit:
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, **options))
+        contexts[-1].set_default_timeout(15_000)
+        visits.append(Visit(contexts[-1], url))
+        return visits[-1]
+
+    yield go
+    for context in contexts:
+        context.close()
+    for each in visits:
+        assert each.said == []
+        assert len(each.asked) > 5
+        assert [asked for asked in each.asked if not asked.startswith(url)] == []
+
+
+@pytest.mark.parametrize("place", ["centre", "corner"])
+def test_ten_drawn_digits_are_read(visit: Any, place: str) -> None:
+    opened = visit()
+    for digit in DIGITS:
+        opened.draw(digit, place)
+        opened.reads(digit)
+        opened.page.locator("#clear").click()
+        opened.reads(NOTHING)
+
+
+def test_blank_paper_undo_and_clear(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    opened.reads(NOTHING)
+    expect(page.locator("#hint")).to_be_visible()
+    expect(page.locator("#undo")).to_be_disabled()
+    opened.draw(1)
+    opened.reads(1)
+    expect(page.locator("#hint")).to_be_hidden()
+    opened.draw(0, "large")  # a ring around it
+    expect(page.locator("#digit")).not_to_have_text("1")
+    page.locator("#undo").click()
+    opened.reads(1)
+    page.locator("#undo").click()
+    opened.reads(NOTHING)
+    expect(page.locator("#second")).to_have_text("Nothing is drawn yet.")
+    opened.draw(7)
+    opened.reads(7)
+    page.locator("#clear").click()
+    opened.reads(NOTHING)
+
+
+def test_a_finger_draws_too(visit: Any) -> None:
+    opened = visit(has_touch=True)
+    opened.page.locator("#pad").evaluate(
+        """(pad, points) => {
+            const box = pad.getBoundingClientRect();
+            pad.setPointerCapture = () => {};  // there is no such finger
+            points.forEach(([x, y], k) => pad.dispatchEvent(new PointerEvent(
+                k === 0 ? "pointerdown" : k === points.length - 1 ? "pointerup" : "pointermove",
+                { pointerId: 7, pointerType: "touch", button: 0, bubbles: true,
+                  clientX: box.left + x * box.width, clientY: box.top + y * box.height })));
+        }""",
+        placed(2, "centre")[0][0] + [(0.5, 0.5)],
+    )
+    opened.reads(2)
+
+
+def test_by_keyboard_alone(visit: Any) -> None:
+    """From the first control to the last; draw a 1; through the layers; see what feeds a map."""
+    opened = visit()
+    page = opened.page
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                "[document.activeElement.id || document.activeElement.name || "
+                "document.activeElement.className, "
+                "getComputedStyle(document.activeElement).outlineStyle]"
+            )
+        )
+    names = [name for name, _ in reached]
+    for name in ("pad", "pen", "random", "wrong", "index", "show", "layer", "tile", "model"):
+        assert name in names, names
+    for name in ("output", "engine", "distort", "rate", "epochs", "start", "run-a", "run-b"):
+        assert name in names, names
+    assert {style for name, style in reached if name and name != "tile"} == {"solid"}  # the ring
+    page.locator("#pad").focus()
+    page.keyboard.press("Space")
+    for _ in range(28):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    opened.reads(1)
+    page.keyboard.press("Backspace")
+    opened.reads(NOTHING)
+    page.locator("#layer").focus()
+    for name in ("S4", "C5", "F6"):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#layer-names .chosen")).to_have_text(name)
+        assert name in page.locator("#layer").get_attribute("aria-valuetext")
+
+
+def test_which_maps_feed_a_map(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    opened.draw(3)
+    opened.reads(3)
+    expect(page.locator("#stage button")).to_have_count(16)
+    page.locator("#stage button").nth(3).hover()
+    lit = page.locator("#from .tile").evaluate_all("tiles => tiles.map(t => t.className)")
+    assert [("lit" in name, "dim" in name) for name in lit] == [
+        *[(False, True)] * 3,
+        *[(True, False)] * 3,
+    ]
+    expect(page.locator("#seen")).to_have_text("C3, map 3 sees maps 3, 4, 5 of S2.")
+    page.locator("#stage button").nth(3).press("ArrowRight")
+    expect(page.locator("#seen")).to_have_text("C3, map 4 sees maps 0, 4, 5 of S2.")
+    # The pictures are there, and they differ.
+    pictures = page.locator("#stage canvas").evaluate_all("all => all.map(c => c.toDataURL())")
+    assert len(set(pictures)) > 12
+    page.locator("#layer").fill("5")
+    expect(page.locator(".bitmaps figure")).to_have_count(10)
+    expect(page.locator(".bitmaps .best figcaption")).to_have_text(re.compile(r"^3: "))
+
+
+def test_test_digits(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    page.locator("#index").fill("7")
+    page.locator("#show").click()
+    label = SAMPLE.test.labels[7]
+    expect(page.locator("#source")).to_have_text(f"Test digit 7, a {label}")
+    opened.reads(label)
+    page.locator("#wrong").click()
+    expect(page.locator("#source")).not_to_have_text(f"Test digit 7, a {label}")
+    label = page.locator("#source").inner_text()[-1]
+    expect(page.locator("#digit")).not_to_have_text(label)
+    opened.draw(4)  # instead of it
+    opened.reads(4)
+    expect(page.locator("#source")).to_have_text("")
+
+
+def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    opened.draw(5)
+    opened.reads(5)
+    for name, value in (("model", "lenet5-max"), ("output", "softmax"), ("distort", "none")):
+        page.locator(f"[name={name}]").select_option(value)
+    assert page.locator("[name=rate]").input_value() == "0.01"
+    page.locator("[name=epochs]").fill("3")
+    maps = "[...document.querySelectorAll('#stage canvas')].map(c => c.toDataURL()).join()"
+    page.evaluate(
+        "() => { window.seen = new Set(); new MutationObserver(() => "
+        f"window.seen.add({maps})).observe(document.getElementById('images'), "
+        "{ childList: true }); }"
+    )
+    page.locator("#start").click()
+    expect(page.locator("#told")).to_contain_text("is done", timeout=30_000)
+    assert page.evaluate("window.seen.size") >= 2, "the maps have not changed meanwhile"
+    opened.reads(5)
+    expect(page.locator("#value-name")).to_contain_text("probability")
+    assert float(page.locator("#error").inner_text().rstrip(" %")) < 10
+    assert float(page.locator("#speed").inner_text().replace(",", "")) > 100
+    expect(page.locator("#chart path.a")).to_have_count(1)
+    expect(page.locator("#chart circle.a")).to_have_count(3)
+    expect(page.locator("#done")).to_have_js_property("value", 1)
+    page.locator("#save").click()
+    expect(page.locator("#told")).to_contain_text("Saved to /")
+    assert Path(page.locator("#told").inner_text().removeprefix("Saved to ")).is_dir()
+    # Another one beside it.
+    page.locator("[name=distort]").select_option("paper")
+    page.locator("[name=epochs]").fill("100")
+    page.locator("#start").click()
+    expect(page.locator("#stop")).to_be_enabled()
+    page.locator("#stop").click()
+    expect(page.locator("#told")).to_contain_text("was stopped")
+    expect(page.locator("#chart path")).to_have_count(2)
+    expect(page.locator("#facts tr").nth(3)).to_have_text("Distortionspapernone")
+    # Back to the network that was there first.
+    page.locator("#network").select_option("0")
+    expect(page.locator("#value-name")).to_contain_text("penalty")
+    opened.reads(5)
+
+
+def test_a_narrow_screen(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    page.set_viewport_size({"width": 360, "height": 740})
+    for layer in range(6):
+        page.locator("#layer").fill(f"{layer}")
+        assert not opened.overflows(), f"layer {layer}"
+    opened.draw(2)
+    opened.reads(2)
+    assert not opened.overflows()
+
+
+def test_a_dark_screen(visit: Any) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        opened = visit(color_scheme=scheme)
+        ground, text = opened.page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, "
+            "getComputedStyle(document.body).color]"
+        )
+        grounds[scheme] = [sum(map(int, re.findall(r"\d+", colour))) for colour in (ground, text)]
+    assert grounds["light"][0] > 600 > 150 > grounds["light"][1]
+    assert grounds["dark"][1] > 600 > 150 > grounds["dark"][0]
+
+
+def test_nothing_jumps(visit: Any) -> None:
+    """Where things are does not depend on what is drawn, said or chosen."""
+    opened = visit()
+    page = opened.page
+    where = (
+        "[...document.querySelectorAll('section, #bars, #stage, #chart, button.main, #second')]"
+        ".map(e => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"
+    )
+    before = json.dumps(page.evaluate(where))
+    opened.draw(8)
+    opened.reads(8)
+    assert json.dumps(page.evaluate(where)) == before
+    for layer in range(6):
+        page.locator("#layer").fill(f"{layer}")
+        assert json.dumps(page.evaluate(where)) == before, f"layer {layer}"
+    page.locator("#random").click()
+    expect(page.locator("#source")).to_contain_text("Test digit")
+    assert json.dumps(page.evaluate(where)) == before
+
+
+def test_every_control_has_a_name(visit: Any) -> None:
+    page = visit().page
+    for control in page.locator("input, select, button, canvas#pad, progress, svg#chart").all():
+        name = control.evaluate(
+            "e => e.getAttribute('aria-label') || [...(e.labels ?? [])].map(l => l.innerText)"
+            ".join(' ') || e.innerText"
+        )
+        assert (name or "").strip(), control.evaluate("e => e.outerHTML")
+
+
+def test_an_answer_is_timed_from_the_pen_to_the_picture(visit: Any) -> None:
+    """What a developer's timeline shows; how long it is, no test judges."""
+    opened = visit()
+    opened.draw(6)
+    opened.reads(6)
+    opened.page.wait_for_function("performance.getEntriesByName('answer').length > 0")
+    assert opened.page.evaluate("performance.getEntriesByName('answer')[0].duration") > 0
