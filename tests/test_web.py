@@ -30,7 +30,7 @@ from lenet_fast.training import runs
 for library in ("flask", "waitress"):
     require(library)
 
-from lenet_fast.web import app, digits, learning, server, thinking  # noqa: E402
+from lenet_fast.web import app, digits, records, server, thinking  # noqa: E402
 from lenet_fast.web.learning import Learning  # noqa: E402
 
 SAMPLE = data.load("sample")
@@ -421,14 +421,17 @@ def test_listeners_are_few_and_the_rest_is_answered_meanwhile(page: Page) -> Non
         status, answer, _ = page.ask("/api/events")
         assert (status, "listeners" in answer["error"]) == (503, True)
         assert page.ask("/api/read", {"digit": 1})[0] == 200
-    # All have gone: their places are free again.
+    # All have gone: their places are free again. Who asks for the head alone has none.
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with page.raw(text) as listener:
             if listener.recv(4096).startswith(b"HTTP/1.1 200 "):
-                return
+                break
         time.sleep(0.05)
-    raise AssertionError("a listener that has gone keeps its place")
+    else:
+        raise AssertionError("a listener that has gone keeps its place")
+    heads = [page.ask("/api/events", method="HEAD")[0] for _ in range(2 * app.MAX_LISTENERS)]
+    assert heads == [200] * len(heads)
 
 
 def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> None:
@@ -552,11 +555,11 @@ def test_where_nothing_can_be_saved_it_says_so(fresh: Page, tmp_path: Path) -> N
     assert (status, "file" in answer["error"]) == (500, True)
 
 
-def test_old_runs_and_points_are_forgotten() -> None:
-    run = learning.Run.__new__(learning.Run)
+def test_of_too_many_points_some_are_forgotten() -> None:
+    run = records.Run.__new__(records.Run)
     run.points, run.every = [], 0.1
     for k in range(10_000):
-        run.add(learning.Point(k, k / 10, 0.5))
+        run.add(records.Point(k, k / 10, 0.5))
     assert 50 <= len(run.points) <= 151
     assert [point.images for point in run.points] == sorted(point.images for point in run.points)
     assert run.points[0].images == 0

@@ -58,7 +58,6 @@ def create(learning: Learning, host: str = "127.0.0.1") -> flask.Flask:
     app = flask.Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # ask again: a new version may have come
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     _guard(app, host)
     _errors(app)
     _reading(app, learning)
@@ -96,7 +95,7 @@ def is_ours(header: str, host: str) -> bool:
     if name is None or any(sign in header for sign in "/?#@\\"):
         return False
     numeric = ":" in name or name.replace(".", "").isdigit()
-    return name in ("localhost", "127.0.0.1", "::1", host) or (
+    return name in ("localhost", "127.0.0.1", "::1", host.lower()) or (
         numeric and host in ("0.0.0.0", "::")
     )
 
@@ -150,7 +149,6 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
         splits = learning.splits
         return {
             "version": __version__,
-            "data": splits.source,
             "notice": splits.notice,
             "train_images": len(splits.train),
             "test_images": len(test),
@@ -235,7 +233,7 @@ def _events(app: flask.Flask, learning: Learning) -> None:
                 state = learning.current()
                 version = state["version"]
                 yield f"data: {json.dumps(state)}\n\n"
-                time.sleep(0.05)  # what changes in the meantime is told at once
+                time.sleep(0.1)  # what changes in the meantime is told at once
             else:
                 yield ":\n\n"  # finds out whether the listener is still there
 

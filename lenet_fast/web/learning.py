@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lenet_fast import __version__, files, losses
 from lenet_fast.data import Dataset, Splits
 from lenet_fast.network import Network
-from lenet_fast.training import Callback, History, Progress, Row, Trainer, TrainingDiverged, runs
+from lenet_fast.training import Callback, Progress, Row, Trainer, TrainingDiverged, runs
 from lenet_fast.web.lessons import Lesson
+from lenet_fast.web.records import Point, Run
 from lenet_fast.web.thinking import Mind
 
 KEPT_RUNS = 8
@@ -26,79 +26,14 @@ KEPT_RUNS = 8
 _SHOW_SECONDS = 0.1
 """The page sees the network in training ten times a second, at most."""
 
-_PROBE_IMAGES, _PROBE_SECONDS = 1000, 0.1
-"""Test images that a point of the error curve is from, and the time between two points at first."""
-
-_MOST_POINTS = 150
+_PROBE_IMAGES = 1000
+"""How many test images a point of the error curve is from, about."""
 
 _log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
     """There is a training already, or nothing to be done."""
-
-
-class Point(NamedTuple):
-    """A point of the error curve: images and seconds of training so far, share of errors."""
-
-    images: int
-    seconds: float
-    error: float
-
-
-@dataclass
-class Run:
-    """A training that the page has started, as far as it has come."""
-
-    number: int
-    lesson: Lesson
-    data: str
-    train_images: int
-    test_images: int
-    mind: Mind
-    loss: losses.Loss
-    state: str = "running"  # then "done", "stopped" or "failed"
-    reason: str = ""
-    epoch: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    every: float = _PROBE_SECONDS
-    points: list[Point] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    folder: str = ""
-
-    def add(self, point: Point) -> None:
-        """Add a point to the curve; of too many, every other one is left out from now on."""
-        self.points.append(point)
-        if len(self.points) > _MOST_POINTS:
-            self.points = [*self.points[:-1:2], point]
-            self.every *= 2
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the page shows of it."""
-        return {
-            "number": self.number,
-            "lesson": self.lesson.to_json(),
-            "data": self.data,
-            "state": self.state,
-            "reason": self.reason,
-            "epoch": self.epoch,
-            "images": self.images,
-            "total": self.train_images * self.lesson.epochs,
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.images_per_second),
-            "points": [(n, round(t, 3), round(e, 5)) for n, t, e in self.points],
-            "epochs": [
-                {
-                    "images": row.epoch * self.train_images,
-                    "train": row.train_errors / self.train_images,
-                    "test": row.test_errors / self.test_images,
-                }
-                for row in self.rows
-            ],
-            "folder": self.folder,
-        }
 
 
 class _Watch(Callback):
@@ -243,7 +178,7 @@ class Learning:
             run = Run(
                 number=number,
                 lesson=lesson,
-                data=self.splits.source,
+                data=self.splits.source.partition(",")[0],  # without the folder
                 train_images=len(train),
                 test_images=len(test),
                 mind=Mind(trainer.network, number, f"run {number}"),
@@ -309,13 +244,9 @@ class Learning:
             run = self._runs.get(self.mind.number)
             if run is None:
                 raise BusyError("this network is from a file already")
-            network, config = run.mind.network, _config(run, self.splits)
-            history = History(list(run.rows), run.train_images, run.test_images)
-            extra = {"images": run.images, "lesson": run.lesson.to_json()}
+            kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
         folder = runs.new_folder(self.folder)
-        files.save_model(folder / runs.MODEL, network, run.loss, extra)
-        files.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
-        files.write_atomic(folder / runs.CONFIG, config.encode())
+        kept.save(folder, self.splits)
         with self.changing():
             run.folder = str(folder)
         return folder
@@ -363,16 +294,3 @@ class Learning:
             with self.changing():
                 run.state, run.reason = state, reason
                 self._trainer = self._thread = None
-
-
-def _config(run: Run, splits: Splits) -> str:
-    """Return what ``config.toml`` says of a run, for people, and for who reads its history."""
-    sets = {"train": splits.train, "test": splits.test}
-    tables = {
-        "run": {"images": run.images, "seconds": round(run.seconds, 3), "state": run.state},
-        "lesson": run.lesson.to_json(),
-        "code": {"lenet_fast": __version__},
-        "data": {key: {"name": each.name, "images": len(each)} for key, each in sets.items()},
-        "network": run.mind.network.config(),
-    }
-    return "# What was trained on the page, and how far.\n\n" + runs.to_toml(tables)

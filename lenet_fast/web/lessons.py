@@ -30,10 +30,10 @@ _ALL = ("rbf", "softmax", "linear")
 KINDS = {
     "lenet5": _Kind("LeNet-5 (1998)", _ALL, lambda output: models.lenet5(output=output)),
     "lenet5-max": _Kind(
-        "LeNet-5, max pooling", _ALL, lambda output: models.lenet5(pooling="max", output=output)
+        "LeNet-5, max pool", _ALL, lambda output: models.lenet5(pooling="max", output=output)
     ),
     "lenet5-average": _Kind(
-        "LeNet-5, average pooling",
+        "LeNet-5, mean pool",
         _ALL,
         lambda output: models.lenet5(pooling="average", output=output),
     ),

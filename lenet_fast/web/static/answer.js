@@ -37,15 +37,14 @@ export function showAnswer(result, network) {
     return;
   }
   const { digit, second, values } = result;
-  const values_ = values.map((value) => format(value, network));
+  const words = values.map((value) => format(value, network));
   byId("digit").textContent = digit;
-  byId("second").textContent =
-    `${network.one} ${values_[digit]}; then ${second}, with ${values_[second]}`;
+  byId("second").textContent = `Runner-up: ${second}, with ${words[second]}`;
   say(`It reads ${digit}, then ${second}.`);
   const low = Math.min(0, ...values);
   const high = network.output === "softmax" ? 1 : Math.max(...values);
   rows.forEach((row, k) =>
-    showRow(row, (values[k] - low) / (high - low || 1), values_[k], k === digit));
+    showRow(row, (values[k] - low) / (high - low || 1), words[k], k === digit));
 }
 
 function showRow(row, share, text, first) {

@@ -152,9 +152,9 @@ const FACTS = [
   ["Outputs", (run) => OUTPUTS[run.lesson.output]],
   ["Engine", (run) => ENGINES[run.lesson.engine].split(":")[0]],
   ["Distortions", (run) => run.lesson.distort],
-  ["Rate, epochs", (run) => `${Number(run.lesson.rate.toPrecision(3))}, ${run.lesson.epochs}`],
+  ["Rate", (run) => `${Number(run.lesson.rate.toPrecision(3))}, ${run.lesson.epochs} epochs`],
   ["Test error", (run) => (run.epochs.length ? percent(run.epochs.at(-1).test) : "–")],
-  ["To 10 % error", (run) => reached(run, 0.1)],
+  ["10 % after", (run) => reached(run, 0.1)],
   ["Images/s", (run) => run.images_per_second.toLocaleString("en")],
 ];
 

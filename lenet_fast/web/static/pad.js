@@ -23,21 +23,25 @@ export class Pad {
   listen() {
     const canvas = this.canvas;
     let stroke = null;
+    let pointer = null; // of several fingers, the first draws
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || stroke !== null) return;
+      pointer = event.pointerId;
       canvas.setPointerCapture(event.pointerId);
       this.hideCursor();
       stroke = this.begin(this.place(event));
       this.changed(event.timeStamp);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (stroke === null) return;
+      if (stroke === null || event.pointerId !== pointer) return;
       const events = event.getCoalescedEvents?.() ?? [];
       for (const each of events.length ? events : [event]) this.extend(stroke, this.place(each));
       this.changed(event.timeStamp);
     });
     for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => { stroke = null; });
+      canvas.addEventListener(end, (event) => {
+        if (event.pointerId === pointer) stroke = null;
+      });
     }
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("blur", () => this.hideCursor());
