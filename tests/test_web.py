@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,17 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_digits import DIGITS, PLACES, painted, placed
-from helpers import require
+from page_cases import serving
 
 from lenet_fast import data, files, models
 from lenet_fast.network import Network
 from lenet_fast.training import runs
-
-for library in ("flask", "waitress"):
-    require(library)
-
-from lenet_fast.web import app, digits, records, server, thinking  # noqa: E402
-from lenet_fast.web.learning import Learning  # noqa: E402
+from lenet_fast.web import app, digits, records, thinking
+from lenet_fast.web.learning import Learning
 
 SAMPLE = data.load("sample")
 JSON = {"Content-Type": "application/json"}
@@ -41,12 +36,8 @@ QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs"
 class Page:
     """A server on a free port, and the ways to ask it."""
 
-    def __init__(self, taught: Learning, timeout: int = 20) -> None:
-        self.learning = taught
-        self.server = server.create(taught, "127.0.0.1", 0, timeout)
-        self.port = self.server.effective_port
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-        self.thread.start()
+    def __init__(self, taught: Learning, port: int) -> None:
+        self.learning, self.port = taught, port
 
     def ask(
         self,
@@ -89,29 +80,14 @@ class Page:
             time.sleep(0.02)
         raise AssertionError(run)
 
-    def close(self) -> None:
-        self.learning.leave()
-        self.server.close()
-        self.learning.close()
-
-
-@contextlib.contextmanager
-def serving(*given: Any, timeout: int = 20) -> Iterator[Page]:
-    page = Page(Learning(*given), timeout)
-    try:
-        yield page
-    finally:
-        page.close()
-
 
 @pytest.fixture(scope="module")
 def page(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """Yield a page with a network that can read."""
-    folder = tmp_path_factory.mktemp("saved") / "page"
-    with pytest.MonkeyPatch.context() as patch:
+    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    with pytest.MonkeyPatch.context() as patch, serving(taught) as served:
         patch.setattr(app, "_BEAT_SECONDS", 0.1)
-        with serving(SAMPLE, folder, page_network, "a model") as made:
-            yield made
+        yield Page(taught, served.effective_port)
 
 
 @pytest.fixture
@@ -437,10 +413,9 @@ def test_listeners_are_few_and_the_rest_is_answered_meanwhile(page: Page) -> Non
 def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> None:
     """Half a head, half a body, and a listener that never reads."""
     head = b"POST /api/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    with (
-        serving(SAMPLE, tmp_path, page_network, timeout=1) as page,
-        contextlib.ExitStack() as stack,
-    ):
+    taught = Learning(SAMPLE, tmp_path, page_network)
+    with serving(taught, timeout=1) as served, contextlib.ExitStack() as stack:
+        page = Page(taught, served.effective_port)
         half = [
             stack.enter_context(page.raw(text))
             for text in (b"GET / HT", head, head + b"Content-Length: 1000\r\n\r\n{")
@@ -508,6 +483,13 @@ def test_one_training_at_a_time_which_can_be_watched_and_stopped(fresh: Page) ->
     run = fresh.wait_for("stopped")
     assert 0 < run["images"] < run["total"]
     assert fresh.ask("/api/read", {"digit": 3})[1]["number"] == run["number"]
+
+
+def test_a_stop_in_the_first_moment_counts(fresh: Page) -> None:
+    """Before the training has so much as looked at its data."""
+    fresh.learning.start({"epochs": 100})
+    fresh.learning.stop()
+    assert fresh.wait_for("stopped")["images"] < len(SAMPLE.train)
 
 
 def test_a_network_that_reads_is_never_half_written(fresh: Page) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 import pytest
 from drawn_digits import DIGITS, placed
 from helpers import missing, require
+from page_cases import serving
 
 from lenet_fast import data
 from lenet_fast.network import Network
 
-for library in ("flask", "waitress", "playwright"):
-    require(library)
+require("playwright")
 
 from playwright.sync_api import Browser, BrowserContext, Error, Page, expect  # noqa: E402
 from playwright.sync_api import sync_playwright as start_playwright  # noqa: E402
@@ -56,14 +55,9 @@ def learning(
     page_network: Network, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Learning, str]]:
     """Yield what the page shows, and its address."""
-    folder = tmp_path_factory.mktemp("saved") / "page"
-    taught = Learning(SAMPLE, folder, page_network, "a model")
-    served = server.create(taught, "127.0.0.1", 0)
-    threading.Thread(target=served.run, daemon=True).start()
-    yield taught, server.address(served, "127.0.0.1")
-    taught.leave()
-    served.close()
-    taught.close()
+    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    with serving(taught) as served:
+        yield taught, server.address(served, "127.0.0.1")
 
 
 class Visit:

@@ -48,6 +48,8 @@ class _Watch(Callback):
         self._last = 0, 0, 0.0  # epoch, images, seconds
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        if self._run.stopping:  # from before the trainer began to listen
+            trainer.stop()
         self._probe(trainer)
 
     def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
@@ -201,6 +203,7 @@ class Learning:
         """Ask the training to stop; nothing happens if there is none."""
         with self._changed:
             if self._trainer is not None:
+                self._runs[self._count].stopping = True
                 self._trainer.stop()
 
     def use(self, number: object) -> None:

@@ -47,6 +47,7 @@ class Run:
     points: list[Point] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     folder: str = ""
+    stopping: bool = False
 
     def add(self, point: Point) -> None:
         """Add a point to the curve; of too many, every other one is left out from now on."""

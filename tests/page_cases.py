@@ -1,0 +1,36 @@
+"""A page that is served while a test asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from helpers import require
+
+for library in ("flask", "waitress"):
+    require(library)
+
+from waitress import wasyncore  # noqa: E402
+
+from lenet_fast.web import server  # noqa: E402
+from lenet_fast.web.learning import Learning  # noqa: E402
+
+
+@contextlib.contextmanager
+def serving(taught: Learning, timeout: int = 20) -> Iterator[Any]:
+    """Yield a waitress server on a free port, which answers as long as the block lasts."""
+    made = server.create(taught, "127.0.0.1", 0, timeout)
+    thread = threading.Thread(target=made.run, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        taught.leave()
+        made.task_dispatcher.shutdown()
+        # In the server's own thread: it must not find its sockets closed.
+        made.trigger.pull_trigger(lambda: wasyncore.close_all(made._map))
+        thread.join(10)
+        assert not thread.is_alive()
+        taught.close()
