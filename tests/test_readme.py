@@ -32,6 +32,7 @@ SHORT = {
     "evaluate": ["--dataset", "sample"],
     "data": ["--dataset", "sample"],
     "predict": [],
+    "export": [],
     "info": [],
     "plot": ["--dataset", "sample"],
     "reproduce": ["--dataset", "sample"],
