@@ -866,6 +866,24 @@ def test_wrong_input(lenet_fast: Any, rbf_model: Path, arguments: list[str], wor
     assert sorted(os.listdir()) == before
 
 
+def test_a_network_that_sees_16_pixels_gets_digits_shrunk(lenet_fast: Any, tmp_path: Path) -> None:
+    model = models.lenet1989()
+    files.save_model("1989", model)
+    sample = data.load("sample").test
+    found = model.classify(model.predict(data.as_1989(sample).images))
+    result = lenet_fast("evaluate", "1989", "--dataset", "sample", "--json")
+    assert json.loads(result.out)["errors"] == np.count_nonzero(found != sample.labels)
+    np.save("digits.npy", sample.images[:20])
+    result = lenet_fast("predict", "1989", "digits.npy", "--json")
+    assert [each["class"] for each in json.loads(result.out)] == found[:20].tolist()
+    require("matplotlib")
+    for what in ("features", "confusion"):
+        result = lenet_fast(
+            "plot", "1989", "--what", what, "--out", f"{what}.png", "--dataset", "sample"
+        )
+        assert result.status == 0, result.err
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 @pytest.mark.parametrize(
     ("shape", "outputs"), [((1, 32, 32), 12), ((1, 32, 30), 10), ((3, 8, 8), 10)]

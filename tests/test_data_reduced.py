@@ -48,6 +48,14 @@ def test_reduced_digits_fit_their_networks(digits):
         np.testing.assert_allclose(network.predict(found.images), network.predict(x), atol=1e-5)
 
 
+def test_digits_are_fitted_to_what_a_network_sees(digits):
+    np.testing.assert_array_equal(data.fitted(digits.images, 16), data.as_1989(digits).images)
+    for size in (28, 32):
+        assert data.fitted(digits.images, size) is digits.images
+    small = data.as_1989(digits).images
+    assert data.fitted(small, 16) is small
+
+
 def test_digits_of_another_size_are_refused(digits):
     with pytest.raises(ValueError, match=r"dataset: expected images of 28x28, got \(200, 16, 16\)"):
         data.as_1990(data.as_1989(digits))

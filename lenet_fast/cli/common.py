@@ -175,12 +175,17 @@ def engine_lines(engine: Engine) -> None:
         line("", f"not a faster engine: {engine.note}")
 
 
-def outputs(engine: Engine, images: Array) -> Iterator[tuple[slice, Array]]:
-    """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar."""
+def outputs(engine: Engine, network: Network, images: Array) -> Iterator[tuple[slice, Array]]:
+    """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar.
+
+    `engine` is one of `network`.
+    """
+    from lenet_fast import data
+
     with _progress(len(images)) as advance:
         for first in range(0, len(images), _BATCH):
             part = slice(first, min(first + _BATCH, len(images)))
-            yield part, engine.predict(images[part])
+            yield part, engine.predict(data.fitted(images[part], network.input_shape[-1]))
             advance(part.stop - part.start)
 
 

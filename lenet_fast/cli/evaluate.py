@@ -52,7 +52,7 @@ def evaluate(
     confusion = np.zeros((10, 10), np.intp)
     loss_sum = 0.0
     started = time.perf_counter()
-    for part, outputs in common.outputs(runner, images):
+    for part, outputs in common.outputs(runner, network, images):
         found = network.classify(outputs)
         np.add.at(confusion, (labels[part], found), 1)
         values = loss.values(outputs, labels[part], runner.backend)

@@ -72,8 +72,6 @@ def _images(network: Network) -> Array:
     from lenet_fast import data
 
     size = network.input_shape[-1]
-    images = data.load("sample").test.images[:_IMAGES]
-    cut = max(0, images.shape[1] - size) // 2  # a smaller network sees the middle
-    images = images[:, cut : cut + size, cut : cut + size]
+    images = data.fitted(data.load("sample").test.images[:_IMAGES], size)
     paper, ink = network.pixel_range
     return data.prepare(images, size=size, dtype=network.dtype, background=paper, ink=ink)

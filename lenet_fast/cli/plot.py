@@ -111,12 +111,13 @@ def _of_network(what: str, network: Network) -> Any:
 
 
 def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: int) -> Any:
-    from lenet_fast import plots
+    from lenet_fast import data, plots
 
     if what == "features":
         if image >= len(test):
             raise click.UsageError(f"--image: expected 0 to {len(test) - 1}, got {image}")
-        return plots.features(network, test.images[image])
+        chosen = test.images[image : image + 1]
+        return plots.features(network, data.fitted(chosen, network.input_shape[-1])[0])
     predicted = _predicted(network, loss, test)
     if what == "confusion":
         return plots.confusion(test.labels, predicted)
@@ -137,7 +138,7 @@ def _predicted(network: Network, loss: Loss, test: Dataset) -> Array:
     runner = engines.create(network, loss)
     common.engine_lines(runner)
     predicted = np.empty(len(test), np.intp)
-    for part, outputs in common.outputs(runner, test.images):
+    for part, outputs in common.outputs(runner, network, test.images):
         predicted[part] = network.classify(outputs)
     runner.close()
     return predicted

@@ -73,7 +73,7 @@ def predict(
             images, several = _read(path, centre)
             found = [
                 result
-                for _, outputs in common.outputs(runner, images)
+                for _, outputs in common.outputs(runner, network, images)
                 for result in _results(network, outputs)
             ]
         except (ValueError, TypeError, OSError) as error:

@@ -2,7 +2,7 @@
 
 from lenet_fast.data.distort import Distortion
 from lenet_fast.data.images import centre, looks_inverted, prepare, read_image
-from lenet_fast.data.reduced import as_1989, as_1990
+from lenet_fast.data.reduced import as_1989, as_1990, fitted
 from lenet_fast.data.sources import (
     DATASETS,
     DataNotFoundError,
@@ -21,6 +21,7 @@ __all__ = [
     "as_1989",
     "as_1990",
     "centre",
+    "fitted",
     "load",
     "load_mnist",
     "looks_inverted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lenet_fast.checks import Array
 from lenet_fast.data.images import SIZE, resize
 from lenet_fast.data.sources import Dataset
 
@@ -75,16 +76,47 @@ def as_1990(dataset: Dataset) -> Dataset:
     return _resized(dataset, 1, 24, 2)  # 0.8 of 28 is no whole number, of 30 it is
 
 
+def fitted(images: Array, size: int) -> Array:
+    """Return images like MNIST's as a network takes them that sees `size` by `size` pixels.
+
+    Parameters
+    ----------
+    images : ndarray (n, rows, columns) uint8
+    size : int
+        Of the network's input.
+
+    Returns
+    -------
+    ndarray (n, rows, columns) uint8
+        Images of 28x28 that are larger than the input, that of the network of 1989, shrunk as by
+        :func:`as_1989`. Others are returned as they are: engines put smaller ones into the middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fitted(np.zeros((1, 28, 28), np.uint8), 16).shape
+    (1, 16, 16)
+    >>> fitted(np.zeros((1, 28, 28), np.uint8), 32).shape
+    (1, 28, 28)
+    """
+    too_large = images.shape[1:] == (SIZE, SIZE) and size < SIZE
+    return _shrunk(images, 0, size, 0) if too_large else images
+
+
 def _resized(dataset: Dataset, margin: int, size: int, paper: int) -> Dataset:
-    """Return images with a margin added, resized, and with paper put around them."""
     if dataset.images.shape[1:] != (SIZE, SIZE):
         raise ValueError(f"dataset: expected images of 28x28, got {dataset.images.shape}")
-    side = size + 2 * paper
-    images: npt.NDArray[np.uint8] = np.zeros((len(dataset), side, side), np.uint8)
-    inner = slice(paper, paper + size)
-    for first in range(0, len(dataset), _PIECE):
-        piece = slice(first, first + _PIECE)
-        wide = np.pad(dataset.images[piece], ((0, 0), (margin, margin), (margin, margin)))
-        small = resize(wide.astype(np.float32), size, size)
-        images[piece, inner, inner] = np.rint(small)
+    images = _shrunk(dataset.images, margin, size, paper)
     return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}")
+
+
+def _shrunk(images: Array, margin: int, size: int, paper: int) -> npt.NDArray[np.uint8]:
+    """Return images with a margin added, resized, and with paper put around them."""
+    side = size + 2 * paper
+    made: npt.NDArray[np.uint8] = np.zeros((len(images), side, side), np.uint8)
+    inner = slice(paper, paper + size)
+    for first in range(0, len(images), _PIECE):
+        piece = slice(first, first + _PIECE)
+        wide = np.pad(images[piece], ((0, 0), (margin, margin), (margin, margin)))
+        made[piece, inner, inner] = np.rint(resize(wide.astype(np.float32), size, size))
+    return made
