@@ -23,6 +23,7 @@ from drawn_digits import DIGITS, PLACES, painted, placed
 from page_cases import serving
 
 from lenet_fast import data, files, models
+from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
 from lenet_fast.web import app, digits, records, thinking
@@ -189,8 +190,9 @@ def test_links_are_those_of_the_papers_table(fresh: Page) -> None:
         models.lenet5(pooling=None, activation="relu", output="softmax"),
         models.lenet4(),
         models.lenet1(),
+        models.lenet1989(),
     ],
-    ids=["relu", "lenet4", "lenet1"],
+    ids=["relu", "lenet4", "lenet1", "lenet1989"],
 )
 def test_other_networks_can_be_looked_at_too(network: Network) -> None:
     mind = thinking.Mind(network, 3, "other")
@@ -199,12 +201,17 @@ def test_other_networks_can_be_looked_at_too(network: Network) -> None:
     for stage in described["stages"]:
         values = base64.b64decode(seen["stages"][stage["name"]]["values"])
         assert len(values) == np.prod(stage["shape"])
-    assert seen["digit"] == network.classify(network.predict(SAMPLE.test.images[:1]))[0]
+    images = data.fitted(SAMPLE.test.images, network.input_shape[1])
+    found = network.classify(network.predict(images))
+    assert seen["digit"] == found[0]
+    wrong = np.flatnonzero(found != SAMPLE.test.labels)
+    np.testing.assert_array_equal(mind.mistakes(SAMPLE.test), wrong)
 
 
 def test_a_network_for_other_images_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"28x28 .* got one for 1 x 16 x 16"):
-        thinking.Mind(models.lenet1989(), 0, "small")
+    network = Network([Dense(64 * 3, 10)], input_shape=(3, 8, 8))
+    with pytest.raises(ValueError, match=r"one map and ten digits, got one for 3 x 8 x 8"):
+        thinking.Mind(network, 0, "of colours")
 
 
 # --- limits  ---

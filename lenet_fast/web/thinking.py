@@ -12,7 +12,7 @@ import numpy as np
 
 from lenet_fast import bitmaps, engines, losses
 from lenet_fast.checks import Array
-from lenet_fast.data import Dataset
+from lenet_fast.data import Dataset, fitted
 from lenet_fast.layers import (
     AvgPool2D,
     Conv2D,
@@ -62,16 +62,17 @@ class Mind:
     Raises
     ------
     ValueError
-        If the network does not read digits of 28x28 pixels.
+        If the network does not read digits: square images of one map, ten outputs.
     """
 
     def __init__(self, network: Network, number: int, name: str) -> None:
         maps, rows, columns = network.input_shape
-        if maps != 1 or min(rows, columns) < 28 or network.output_shape != (10,):
+        if maps != 1 or rows != columns or network.output_shape != (10,):
             raise ValueError(
-                f"{name}: expected a network for images of 28x28 or larger and ten digits, got one "
+                f"{name}: expected a network for square images of one map and ten digits, got one "
                 f"for {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
             )
+        self._size = rows
         self.network = copy.deepcopy(network)
         self.number = number
         self.name = name
@@ -120,12 +121,12 @@ class Mind:
         }
 
     def think(self, image: Array) -> dict[str, Any]:
-        """Return what the network makes of one image, (28, 28) uint8.
+        """Return what the network makes of one image, (28, 28) uint8, which it gets fitted.
 
         The outputs of a layer are bytes in base64, int8: 127 is the layer's limit.
         """
         network = self.network
-        found = network.activations(image)
+        found = network.activations(fitted(image[np.newaxis], self._size)[0])
         outputs = found[network.layers[-1].name][np.newaxis]
         values = network.probabilities(outputs) if network.output == "softmax" else outputs
         order = np.argsort(outputs if network.output == "rbf" else -outputs, kind="stable")[0]
@@ -160,7 +161,7 @@ class Mind:
         with self._lock:  # the second who asks waits for the first
             if self._answers is None or self._answers[0] is not test:
                 engine = engines.create(self.network, losses.default_for(self.network))
-                found = self.network.classify(engine.predict(test.images))
+                found = self.network.classify(engine.predict(fitted(test.images, self._size)))
                 engine.close()
                 self._answers = test, np.flatnonzero(found != test.labels)
             return self._answers[1]
