@@ -8,6 +8,7 @@ array, so that a file that was cut, altered or made by another program is told f
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -68,9 +69,12 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[Binary
     Raises
     ------
     OSError
-        If the folder is missing, full or not writable, or `path` is a folder.
+        If the folder is missing, full or not writable, or `path` is a folder, a device or a pipe.
     """
     target = Path(os.path.realpath(path))
+    # A rename would put a file in the place of /dev/null, for all other programs too.
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise FileExistsError(errno.EEXIST, "expected a regular file, got a device or a pipe", path)
     temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:

@@ -77,6 +77,15 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_fails(tmp_path, monkeypat
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_write_atomic_replaces_no_device_and_no_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # stands for /dev/null, which the superuser could replace
+    with pytest.raises(FileExistsError, match="expected a regular file, got a device or a pipe"):
+        files.write_atomic(pipe, b"new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
 def test_write_atomic_gives_the_permissions_of_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
