@@ -335,10 +335,11 @@ def test_numbers_that_are_not_all_float32_are_float64(rng):
     assert_within(dW, judge[1], 1e-8)
 
 
-def test_an_empty_batch_has_no_gradient():
-    x, w, b = np.zeros((0, 4, 4, 1)), np.ones((3, 3, 1, 2)), np.ones((1, 1, 1, 2))
+@pytest.mark.parametrize("f", [3, 4])  # the latter sees the whole image
+def test_an_empty_batch_has_no_gradient(f):
+    x, w, b = np.zeros((0, 4, 4, 1)), np.ones((f, f, 1, 2)), np.ones((1, 1, 1, 2))
     z, cache = drop_in.conv_forward(x, w, b, HPARAMETERS[0])
-    assert z.shape == (0, 2, 2, 2)
+    assert z.shape == (0, 5 - f, 5 - f, 2)
     dx, dw, db = drop_in.conv_backward(z, cache)
     assert (dx.shape, dw.any(), db.any()) == (x.shape, False, False)
     assert drop_in.pool_forward(x, {"f": 2, "stride": 2})[0].shape == (0, 2, 2, 1)

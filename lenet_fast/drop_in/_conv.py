@@ -209,7 +209,10 @@ def _plan(
     if kernel == size and not pad:
         # One window sees the whole image: its pixels may as well be the maps of a single one, whose
         # order in memory is the kernels' already.
-        images, filters = images.reshape(m, 1, 1, -1), filters.reshape(1, 1, -1, count)
+        images, filters = (
+            images.reshape(m, 1, 1, filters[..., 0].size),
+            filters.reshape(1, 1, -1, count),
+        )
     w = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
     return _Plan(planar(images), w, bias.reshape(-1), shape, {"stride": stride, "padding": pad})
 
