@@ -237,6 +237,25 @@ def test_a_plain_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [[8 * 3 + 5 * 6 + 9 * 9, 135 + 26, 161 + 26 + 10]])
 
 
+@pytest.mark.parametrize("operators", [("Gemm",), ("MatMul", "Add")])
+def test_a_single_output_may_have_a_bias_without_axes(
+    operators: tuple[str, ...], tmp_path: Path
+) -> None:
+    w, b = np.array([[2], [3]], np.float32), np.array(5, np.float32)
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"])]
+    if operators == ("Gemm",):
+        nodes += [helper.make_node("Gemm", ["flat", "w", "b"], ["y"])]
+    else:
+        nodes += [
+            helper.make_node("MatMul", ["flat", "w"], ["sum"]),
+            helper.make_node("Add", ["sum", "b"], ["y"]),
+        ]
+    path = tmp_path / "a.onnx"
+    path.write_bytes(from_nodes(nodes, {"w": w, "b": b}, [7, 1, 1, 2]).SerializeToString())
+    found = onnx.load(path).predict(np.array([[[[10, 100]]]], np.float32))
+    np.testing.assert_array_equal(found, [[325]])
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 

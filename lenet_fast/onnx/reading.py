@@ -290,7 +290,7 @@ class _Reader:
         n_out, n_in = w.shape
         if bias is None:
             bias = np.zeros(n_out, w.dtype)
-        if bias.size != n_out or bias.shape[-1] != n_out:
+        if bias.size != n_out or bias.shape[-1:] not in ((), (n_out,)):
             raise ValueError(f"expected a bias of shape ({n_out},), got {bias.shape}")
         self._append(Dense(n_in, n_out, name=self._name(step)), w=w, b=bias.reshape(n_out))
 
