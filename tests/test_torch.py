@@ -240,11 +240,14 @@ def test_no_gradients_no_images_and_changed_tensors() -> None:
     empty.backward()
     assert empty == 0
     assert not w.grad.any()
-    x = torch.rand(2, 4)
+    x, labels, targets = torch.rand(2, 4), torch.tensor([0, 1]), torch.zeros(2, 3)
     y = functional.dense(x, w)
-    x += 1
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
+    by_labels = functional.softmax_cross_entropy(y, labels)
+    by_targets = functional.mean_squared_error(y, targets)
+    for changed, result in ((labels, by_labels), (targets, by_targets), (x, y.sum())):
+        changed += 1
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            result.backward()
 
 
 def test_autocast_casts_nothing_and_half_precision_is_refused() -> None:

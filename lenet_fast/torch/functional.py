@@ -189,9 +189,9 @@ def mean_squared_error(
     The mean is that over the images: ``nn.MSELoss`` is ``scale=1 / k``. `targets` get no gradient,
     and may not ask for one. See :func:`lenet_fast.ops.mean_squared_error`.
     """
-    given = tensors.without_gradient("targets", targets, tensors.FLOATS)
+    tensors.without_gradient("targets", targets, tensors.FLOATS)
     options = {"scale": scale}
-    return _loss("mean_squared_error", x, given, reduction, backend, options)
+    return _loss("mean_squared_error", x, targets, reduction, backend, options)
 
 
 def map_loss(
@@ -216,14 +216,14 @@ def _by_labels(
     backend: str | None,
     options: dict[str, Any],
 ) -> Tensor:
-    given = tensors.without_gradient("labels", labels, tensors.INTEGERS)
-    return _loss(name, x, given, reduction, backend, options)
+    tensors.without_gradient("labels", labels, tensors.INTEGERS)
+    return _loss(name, x, labels, reduction, backend, options)
 
 
 def _loss(
     name: str,
     x: Tensor,
-    answers: Array,
+    answers: Tensor,
     reduction: str,
     backend: str | None,
     options: dict[str, Any],

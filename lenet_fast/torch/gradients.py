@@ -24,6 +24,11 @@ def _tensor(array: Array | None, needed: bool = True) -> torch.Tensor | None:
     return None if array is None or not needed else torch.from_numpy(array)
 
 
+def _answers(tensor: torch.Tensor) -> Array:
+    """Return labels or targets, which have been checked."""
+    return tensors.array("answers", tensor, (tensor.dtype,))
+
+
 class Conv2d(Function):
     """The convolution."""
 
@@ -147,22 +152,21 @@ class Loss(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Any, answers: Array, name: str, reduction: str, options: Options
+        ctx: Any, x: Any, answers: torch.Tensor, name: str, reduction: str, options: Options
     ) -> torch.Tensor:
-        outputs = tensors.array("x", x)
-        value = getattr(ops, name)(outputs, answers, reduction=reduction, **options)
-        ctx.save_for_backward(x)
-        ctx.answers, ctx.name, ctx.reduction, ctx.options = answers, name, reduction, options
+        arrays = tensors.array("x", x), _answers(answers)
+        value = getattr(ops, name)(*arrays, reduction=reduction, **options)
+        ctx.save_for_backward(x, answers)  # autograd sees to it that neither is changed
+        ctx.name, ctx.reduction, ctx.options = name, reduction, options
         return torch.as_tensor(value, dtype=x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
+        x, answers = ctx.saved_tensors
+        arrays = tensors.array("saved", x), _answers(answers)
         run = getattr(ops, f"{ctx.name}_backward")
-        dx = torch.from_numpy(
-            run(tensors.array("saved", x), ctx.answers, reduction="sum", **ctx.options)
-        )
+        dx = torch.from_numpy(run(*arrays, reduction="sum", **ctx.options))
         if ctx.reduction == "none":
             dy = dy[:, None]
         elif ctx.reduction == "mean":
