@@ -388,6 +388,8 @@ def test_modules_refuse_what_layers_refuse() -> None:
     ):
         with complains(name, error):
             make()
+    with torch.device("meta"), complains("weight", TypeError, got="meta"):
+        front.Conv2d(1, 1)
     assert "lecun1998" in INITIALISERS
 
 
@@ -488,6 +490,19 @@ def tied() -> Any:
     return module
 
 
+def rewritten() -> Any:
+    module = ends(nn.ReLU())
+    module[0].forward = lambda x: 2 * x
+    return module
+
+
+def overlapping() -> Any:
+    """Other parameters than `tied`, in the same memory."""
+    module = tied()
+    module[1].weight = nn.Parameter(module[0].weight.data)
+    return module
+
+
 REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "no module": ("module", lambda: [nn.ReLU()]),
     "no sequence": ("module", lambda: nn.Linear(144, 2)),
@@ -495,7 +510,9 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "dropout, eval": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).eval()),
     "subclass": ("0", lambda: ends(Doubled(1, 1, 1))),
     "hook": ("0", hooked),
+    "forward": ("0", rewritten),
     "tied": ("module", tied),
+    "overlapping": ("module", overlapping),
     "norm": ("0.0", lambda: ends(nn.Sequential(nn.BatchNorm2d(1)))),
     "reflect": ("0", lambda: ends(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))),
     "pool padding": ("0", lambda: ends(nn.MaxPool2d(3, 1, padding=1))),
@@ -812,6 +829,33 @@ def other_state(module: Any) -> Any:
     return optimizer
 
 
+class HalfMAP(front.MAPLoss):
+    def forward(self, x: Any, labels: Any) -> Any:
+        return super().forward(x, labels) / 2
+
+
+def with_hook(register: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """Return a maker of optimizers that lets a function register a hook with one, or its module."""
+
+    def make(module: Any) -> Any:
+        optimizer = SGD(module.parameters(), lr=0.1, momentum=0.5)
+        register(module, optimizer)
+        return optimizer
+
+    return make
+
+
+def criterion_with_hook() -> Any:
+    criterion = nn.CrossEntropyLoss()
+    criterion.register_forward_hook(lambda module, x, y: y / 2)
+    return criterion
+
+
+def needing_gradients() -> Any:
+    images, labels = loader().dataset.tensors
+    return DataLoader(TensorDataset(images.requires_grad_(), labels), batch_size=8)
+
+
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "dropout": ("1", {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).double()}),
@@ -833,6 +877,17 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "probabilities": ("targets", {"loader": lambda m: loader(targets=torch.rand(50, 10))}),
+    "twelve targets": (
+        "targets",
+        {
+            "criterion": lambda m: nn.MSELoss(),
+            "loader": lambda m: loader(targets=nn.functional.pad(one_hot(50), (0, 2), value=-0.8)),
+        },
+    ),
+    "loss of its own": ("criterion", {"criterion": lambda m: HalfMAP()}),
+    "hook of the loss": ("criterion", {"criterion": lambda m: criterion_with_hook()}),
+    "gradients of images": ("loader: images", {"loader": lambda m: needing_gradients()}),
+    "numbers": ("loader: order", {"loader": lambda m: loader(shuffle=False, sampler=[1, 50])}),
     "classes": ("loader: labels", {"loader": lambda m: loader(targets=torch.full((50,), 10))}),
     "flat": (
         "images",
@@ -849,6 +904,22 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no optimizer": ("optimizer", {"optimizer": lambda m: "SGD"}),
     "optimizer": ("optimizer", {"optimizer": lambda m: torch.optim.RMSprop(m.parameters())}),
+    "hook of a gradient": (
+        "conv1.w",
+        {"optimizer": with_hook(lambda m, o: m[0].weight.register_hook(torch.sign))},
+    ),
+    "hook after a gradient": (
+        "conv1.w",
+        {
+            "optimizer": with_hook(
+                lambda m, o: m[0].weight.register_post_accumulate_grad_hook(print)
+            )
+        },
+    ),
+    "hook of a step": (
+        "optimizer",
+        {"optimizer": with_hook(lambda m, o: o.register_step_post_hook(print))},
+    ),
     "dampening": (
         "optimizer",
         {"optimizer": lambda m: SGD(m.parameters(), 0.1, momentum=0.5, dampening=0.5)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,8 +47,16 @@ def examples(
     name: str, network: Network, images: torch.Tensor, labels: Array
 ) -> tuple[Array, Array]:
     """Return images and labels as an engine may read them."""
+    with _named(name):
+        x = tensors.without_gradient("images", images, tensors.FLOATS)
+        return inputs.examples(network, x, labels)
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say in an error whose part it is about."""
     try:
-        return inputs.examples(network, tensors.array("images", images), labels)
+        yield
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: {error}") from None
 
@@ -80,9 +89,14 @@ def parts(loader: DataLoader[Any], images: int) -> Iterator[Array]:
         none = False
         part.append(batch)
         if sum(map(len, part)) >= images:
-            yield np.concatenate(part)
+            yield _joined(part, loader)
             part = []
     if part:
-        yield np.concatenate(part)
+        yield _joined(part, loader)
     if none:
         raise ValueError("loader: expected at least one batch, got none")
+
+
+def _joined(part: list[Array], loader: DataLoader[Any]) -> Array:
+    with _named("loader"):
+        return inputs.order(np.concatenate(part), len(loader.dataset))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from torch import nn
 from lenet_fast import checks, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
-from lenet_fast.torch import modules, tensors
+from lenet_fast.torch import modules, reading, tensors
 
 
 def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
@@ -21,6 +21,8 @@ def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
         If there is no such loss, or the targets are not of its kind.
     """
     kind = type(criterion)
+    if isinstance(criterion, nn.Module):
+        reading.check_plain("criterion", criterion)
     if kind is nn.MSELoss:
         _mean(criterion)
         on, off, labels = _one_hot(tensors.without_gradient("targets", targets, tensors.FLOATS))
@@ -35,9 +37,10 @@ def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
                 f"criterion: expected no class to ignore, got ignore_index={criterion.ignore_index}"
             )
         loss: Loss = losses.CrossEntropy(getattr(criterion, "label_smoothing", 0.0))
-    elif isinstance(criterion, modules.MAPLoss):
+    elif kind is modules.MAPLoss:
+        assert isinstance(criterion, modules.MAPLoss)
         loss = losses.MAP(criterion.j)
-    elif isinstance(criterion, modules.PenaltyLoss):
+    elif kind is modules.PenaltyLoss:
         loss = losses.Penalty()
     else:
         raise TypeError(
@@ -55,6 +58,15 @@ def check_end(criterion: object, softmax: nn.Module | None) -> None:
     elif softmax is not None:
         raise ValueError(
             f"module: expected no last softmax for {type(criterion).__name__}, got {softmax}"
+        )
+
+
+def check_width(criterion: object, targets: torch.Tensor, outputs: int) -> None:
+    """Raise ValueError unless there is a target for each output, where targets are numbers."""
+    if isinstance(criterion, nn.MSELoss) and targets.shape[1] != outputs:
+        raise ValueError(
+            f"targets: expected {outputs} numbers an image, as the module has outputs, got "
+            f"{targets.shape[1]}"
         )
 
 

@@ -56,7 +56,8 @@ def fit(
         mean; or for a last RBF :class:`MAPLoss` or :class:`PenaltyLoss`.
     optimizer : torch.optim.SGD, Adam or AdamW
         Over all parameters of the module. Options without a counterpart are refused: dampening,
-        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ.
+        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ; and
+        so are hooks, here and on the module, its parameters and the criterion.
     epochs : int
         A learning rate holds for all of them: a scheduler is stepped between calls with one epoch.
     test : TensorDataset, optional
@@ -106,6 +107,7 @@ def fit(
     images, targets = batches.tensors_of("loader", loader.dataset)
     loss, labels = criteria.read(criterion, targets)
     run = _Run(module, images, criterion, optimizer, loss.output)
+    criteria.check_width(criterion, targets, run.network.output_shape[0])
     epochs = checks.integer("epochs", epochs, 1)
     x, labels = batches.examples("loader", run.network, images, labels)
     shown = None if test is None else _shown(test, criterion, loss, run.network)

@@ -63,7 +63,7 @@ class _Trained(FromLayer):
 
     def reset_parameters(self) -> None:
         """Set the parameters anew, by the initialiser; PyTorch's generator gives the seed."""
-        seed = int(torch.randint(2**63 - 1, ()))
+        seed = int(torch.randint(2**63 - 1, (), device="cpu"))  # under any default device
         parameters = {name: getattr(self, called) for name, called in NAMES.items()}
         self.layer.parameters = {
             name: tensors.array(NAMES[name], parameter)

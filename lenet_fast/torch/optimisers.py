@@ -57,6 +57,7 @@ class Bridge:
         self._optimizer = optimizer
         self._trained = dict(trained)
         self._check_parameters()
+        self._check_hooks()
         options = _options(optimizer)
         self.rate = float(options["lr"])
         self.ours = _optimiser(optimizer, options)
@@ -96,6 +97,15 @@ class Bridge:
             raise ValueError(
                 f"optimizer: expected all of the module's parameters, got none of {lacking}"
             )
+
+    def _check_hooks(self) -> None:
+        """Raise ValueError if something else has a hand in gradients or steps."""
+        for name, tensor in self._trained.items():
+            if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
+                raise ValueError(f"{name}: expected a parameter without hooks, got some")
+        hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+        if any(getattr(self._optimizer, kind) for kind in hooks):
+            raise ValueError("optimizer: expected one without hooks, got some")
 
     def _take_state(self) -> None:
         steps = set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -61,14 +63,14 @@ class Row:
             for name, tensor in place.parameters.items()
             if tensor is not None
         ]
+        arrays = [tensors.array(path, tensor) for path, tensor in given]
         for path, tensor in given:
-            tensors.array(path, tensor)
             if tensor.dtype != given[0][1].dtype:
                 raise TypeError(
                     f"{path}: expected {given[0][1].dtype}, as {given[0][0]} has, got "
                     f"{tensor.dtype}"
                 )
-        if len({id(tensor) for _, tensor in given}) < len(given):
+        if any(itertools.starmap(np.shares_memory, itertools.combinations(arrays, 2))):
             raise ValueError("module: expected parameters of its own in each module, got shared")
         dtype = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
         network = Network(
@@ -132,8 +134,7 @@ def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     where = path or "module"
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Sequential, got {checks.kind(module)}")
-    if any(getattr(module, hooks) for hooks in _HOOKS):
-        raise ValueError(f"{where}: expected a module without hooks, got {type(module).__name__}")
+    check_plain(where, module)
     # A subclass may compute something else.
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for name, child in module._modules.items():  # named_children() leaves repeated ones out
@@ -143,6 +144,15 @@ def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         raise TypeError(f"module: expected an nn.Sequential, got {type(module).__name__}")
     else:
         yield path, module
+
+
+def check_plain(name: str, module: nn.Module) -> None:
+    """Raise ValueError if an instance does something else than its class."""
+    if any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in vars(module):
+        raise ValueError(
+            f"{name}: expected a module without hooks or a forward of its own, got "
+            f"{type(module).__name__}"
+        )
 
 
 def _read(leaves: list[tuple[str, nn.Module]], input_shape: tuple[int, int, int]) -> Row:
