@@ -19,6 +19,7 @@ pytest.importorskip("sklearn")  # CI has it: other tests fail there without
 
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -303,15 +304,47 @@ def test_wrong_parameters_are_named(parameters, error, message):
 def test_bitmaps_are_for_the_ten_digits_only():
     with pytest.raises(ValueError, match=r"output: expected 'softmax' unless .* ten digits"):
         quick(output="rbf").fit(X[Y < 9], Y[Y < 9])
+    for labels in (Y.astype(float), Y.astype(str)):
+        network = quick(output="rbf", epochs=1).fit(X[:60], labels[:60]).network_
+        assert network.output == "rbf"
 
 
-def test_a_refit_that_fails_leaves_the_last_fit():
-    classifier = quick().fit(X, Y)
-    expected = classifier.predict(X[:50])
-    classifier.set_params(output="rbf")
-    with pytest.raises(ValueError, match="bitmaps"):
-        classifier.fit(X, Y + 100)
-    np.testing.assert_array_equal(classifier.predict(X[:50]), expected)
+DIVERGING = {"optimiser": "sgd", "momentum": 0.0, "learning_rate": 1e30}
+FAILING = [
+    ({"output": "rbf"}, "output"),
+    ({"engine": "fast"}, "engine"),
+    ({"learning_rate": -1.0}, "learning_rate"),
+    ({"schedule": "linear"}, "schedule"),
+    ({"n_jobs": 0}, "n_jobs"),
+    (DIVERGING, "learning_rate: expected one with which"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "message"), FAILING)
+def test_a_fit_that_fails_leaves_the_last_fit_or_none(parameters, message):
+    classifier = quick(epochs=1).fit(X[:60], Y[:60])
+    expected = classifier.predict_proba(X[:9])
+    untouched = LeNetClassifier(**parameters)
+    for estimator in (classifier.set_params(**parameters), untouched):
+        with pytest.raises((ValueError, TrainingDiverged), match=message):
+            estimator.fit(X[:60, :700], Y[:60] + 100)
+    classifier.set_params(engine="auto", n_jobs=None)
+    np.testing.assert_array_equal(classifier.predict_proba(X[:9]), expected)
+    with pytest.raises(NotFittedError):
+        untouched.predict(X[:9, :700])
+
+
+def test_a_partial_fit_that_fails_leaves_the_last_one():
+    classifier = quick().partial_fit(X[:60], Y[:60], classes=range(10))
+    expected = classifier.predict_proba(X[:9])
+    with pytest.raises(TrainingDiverged):
+        classifier.set_params(learning_rate=1e30).partial_fit(X[:60], Y[:60])
+    np.testing.assert_array_equal(classifier.predict_proba(X[:9]), expected)
+    untouched = quick()
+    with pytest.raises(ValueError, match="classes out of"):
+        untouched.partial_fit(X[:60], Y[:60], classes=[0, 1])
+    with pytest.raises(NotFittedError):
+        untouched.predict(X[:9])
 
 
 def test_without_scikit_learn_the_error_says_what_to_install():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from lenet_fast import checks, engines, losses, models, threads
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
-from lenet_fast.engines import Totals
+from lenet_fast.engines import Optimiser, Totals
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.sklearn import _rows
@@ -35,6 +37,9 @@ EPOCHS, LEAST_STEPS = 20, 300
 
 class _LeNet(BaseEstimator):
     """What both estimators share: the parameters, and how they learn."""
+
+    network_: Network
+    _optimiser: Optimiser
 
     def __init__(
         self,
@@ -104,18 +109,20 @@ class _LeNet(BaseEstimator):
         TypeError, ValueError
             If the rows, the classes or a parameter are not as described.
         lenet_fast.training.TrainingDiverged
-            If the loss or a weight is no longer finite.
+            If the loss or a weight is no longer finite. After this error as after the others, the
+            estimator is as it was, not fitted or as the last fit left it.
         """
-        X, y = validate_data(self, X, y)
-        check_classification_targets(y)
-        self._begin(X, np.unique(y))
-        steps = math.ceil(len(X) / self.batch_size)
-        epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
-        if self.epochs is not None:
-            epochs = checks.integer("epochs", self.epochs, 1)
-        falls = checks.choice("schedule", self.schedule, ("cosine", "constant")) == "cosine"
-        rate = self._rate()
-        self._learn(X, y, Cosine(rate, epochs) if falls else Constant(rate), epochs)
+        with self._unchanged_by_errors():
+            X, y = validate_data(self, X, y)
+            check_classification_targets(y)
+            self._begin(X, np.unique(y))
+            steps = math.ceil(len(X) / self.batch_size)
+            epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
+            if self.epochs is not None:
+                epochs = checks.integer("epochs", self.epochs, 1)
+            falls = checks.choice("schedule", self.schedule, ("cosine", "constant")) == "cosine"
+            rate = self._rate()
+            self._learn(X, y, Cosine(rate, epochs) if falls else Constant(rate), epochs)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
@@ -140,22 +147,36 @@ class _LeNet(BaseEstimator):
             As for :meth:`fit`; and if the classes change, or lack one of `y`.
         """
         first = not hasattr(self, "network_")
-        X, y = validate_data(self, X, y, reset=first)
-        check_classification_targets(y)
-        if first:
-            known = np.unique(y if classes is None else classes)
-        elif classes is None or np.array_equal(np.unique(classes), self.classes_):
-            known = self.classes_
-        else:
-            raise ValueError(
-                f"classes: expected those of the first call, {self.classes_}, got {classes}"
-            )
-        if not np.isin(y, known).all():
-            raise ValueError(f"y: expected classes out of {known}, got {np.setdiff1d(y, known)}")
-        if first:
-            self._begin(X, known)
-        self._learn(X, y, Constant(self._rate()), 1)
+        with self._unchanged_by_errors():
+            X, y = validate_data(self, X, y, reset=first)
+            check_classification_targets(y)
+            if first:
+                known = np.unique(y if classes is None else classes)
+            elif classes is None or np.array_equal(np.unique(classes), self.classes_):
+                known = self.classes_
+            else:
+                raise ValueError(
+                    f"classes: expected those of the first call, {self.classes_}, got {classes}"
+                )
+            if not np.isin(y, known).all():
+                wrong = np.setdiff1d(y, known)
+                raise ValueError(f"y: expected classes out of {known}, got {wrong}")
+            if first:
+                self._begin(X, known)
+            else:  # what an error leaves is the one that has not learned from these rows
+                self.network_, self._optimiser = copy.deepcopy((self.network_, self._optimiser))
+            self._learn(X, y, Constant(self._rate()), 1)
         return self
+
+    @contextlib.contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Go back to what was learned before, or to nothing, if learning fails."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__ = before
+            raise
 
     def _begin(self, X: Array, classes: Array) -> None:
         """Make a new network, and settle all that stays as it is from here on."""
@@ -166,7 +187,6 @@ class _LeNet(BaseEstimator):
         optimiser = SGD(self.momentum, decay) if sgd else AdamW(weight_decay=decay)
         shape = _rows.image_shape(X.shape[1], self.image_shape)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        # Whatever a parameter's error has cut off above left an older fit as it was.
         self.network_ = self._new_network(classes, seed)
         self.classes_, self.image_shape_ = classes, shape
         self.pixel_range_ = float(X.min()), float(X.max())
@@ -186,7 +206,10 @@ class _LeNet(BaseEstimator):
             network = models.lenet1(dtype=self.dtype)
         if network.output != "rbf":
             network = _with_last(network, "OUTPUT", len(classes), "softmax")
-        elif [str(label) for label in classes] != [str(digit) for digit in range(10)]:
+        elif not (
+            np.array_equal(classes, np.arange(10))
+            or [str(label) for label in classes] == [str(digit) for digit in range(10)]
+        ):
             raise ValueError(
                 "output: expected 'softmax' unless the classes are the ten digits, which 'rbf' "
                 f"has bitmaps of, got 'rbf' for the classes {classes}"
