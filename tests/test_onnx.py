@@ -108,8 +108,9 @@ def test_compare_sees_a_difference() -> None:
     other = onnx.compare(model, network, x)
     assert other.relative > 1e-4
     assert other.largest == pytest.approx(other.relative * np.abs(network.predict(x)).max())
-    with pytest.raises(ValueError, match="x: expected images"):
-        onnx.compare(model, network, x[:0])
+    for wrong in (x[:0], x[0].tolist()):
+        with pytest.raises(ValueError, match="x: expected images"):
+            onnx.compare(model, network, wrong)
 
 
 def test_compare_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,6 +339,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "pads below 0": (lambda m: put(m, "C3", "pads", [-1, 0, 0, 0]), "'C3' .* padding: expected"),
     "group": (lambda m: put(m, "C3", "group", 2**40), "'C3' .* c_in: expected"),
     "kernel": (lambda m: put(m, "C3", "kernel_shape", [3, 2]), "'C3' .* kernel_shape: expected"),
+    "no kernel": (lambda m: node_of(m, "S4").ClearField("attribute"), "'S4' .* kernel: expected"),
     "alpha": (lambda m: put(m, "F6", "alpha", 0.5), "'F6' .* alpha: expected 1.0, got 0.5"),
     "mode": (lambda m: put(m, "C1/pad", "mode", "edge"), "'C1/pad' .* mode: expected constant"),
     "keepdims": (lambda m: put(m, "OUTPUT/sum", "keepdims", 1), "expected squared distances"),

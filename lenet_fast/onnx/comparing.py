@@ -63,8 +63,8 @@ def compare(model: bytes, network: Network, x: Array) -> Comparison:
     >>> onnx.compare(onnx.to_bytes(network), network, x).relative < 1e-5
     True
     """
-    if x.ndim != 4 or not len(x):
-        raise ValueError(f"x: expected images (n, c, h, w), one at least, got shape {x.shape}")
+    if np.ndim(x) != 4 or not len(x):
+        raise ValueError(f"x: expected images (n, c, h, w), one at least, got shape {np.shape(x)}")
     ours = network.predict(x)
     runtime, theirs = _run(model, x)
     largest = float(np.abs(theirs - ours).max())

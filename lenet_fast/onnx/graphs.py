@@ -39,7 +39,7 @@ _POOL: dict[str, Any] = {
     "auto_pad": ("NOTSET",),
     "ceil_mode": (0,),
     "dilations": ([1, 1],),
-    "kernel_shape": [1, 1],
+    "kernel_shape": [0, 0],  # there is no default: layers refuse this one
     "pads": ([0, 0, 0, 0],),
     "strides": [1, 1],
 }
