@@ -144,6 +144,16 @@ def pair(name: str, value: object, minimum: int = 1) -> tuple[int, int]:
     return numbers[0], numbers[-1]
 
 
+def image_shape(name: str, value: object) -> tuple[int, int, int]:
+    """Return (c, h, w), the shape of one image."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{name}: expected (c, h, w), got {kind(value)}")
+    if len(value) != 3:
+        raise ValueError(f"{name}: expected three numbers (c, h, w), got {len(value)}")
+    c, h, w = (integer(name, number, 1) for number in value)
+    return c, h, w
+
+
 def four_sides(name: str, value: object) -> tuple[int, int, int, int]:
     """Return (top, bottom, left, right) from an int, a pair (vertical, horizontal), or all four."""
     numbers = _integers(name, value, 0, (2, 4))

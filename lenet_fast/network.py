@@ -93,7 +93,7 @@ class Network:
         pixel_range: tuple[float, float] = (pixels.BACKGROUND, pixels.INK),
     ) -> None:
         self.layers = _checked_layers(layers)
-        self.input_shape = _checked_input_shape(input_shape)
+        self.input_shape = checks.image_shape("input_shape", input_shape)
         self.output = checks.choice("output", output, OUTPUTS)
         self.dtype = _checked_dtype(dtype)
         self.pixel_range = _checked_pixel_range(pixel_range)
@@ -344,15 +344,6 @@ def _checked_layers(given: Sequence[Layer]) -> list[Layer]:
                 f"{index}, which is part of a network already"
             )
     return list(given)
-
-
-def _checked_input_shape(given: object) -> tuple[int, int, int]:
-    if not isinstance(given, (list, tuple)):
-        raise TypeError(f"input_shape: expected (c, h, w), got {checks.kind(given)}")
-    if len(given) != 3:
-        raise ValueError(f"input_shape: expected three numbers (c, h, w), got {len(given)}")
-    c, h, w = (checks.integer("input_shape", number, 1) for number in given)
-    return c, h, w
 
 
 def _checked_pixel_range(given: object) -> tuple[float, float]:

@@ -537,6 +537,12 @@ def test_other_modules_are_refused_by_their_names(name: str) -> None:
         front.from_torch(make(), (1, 12, 12))
 
 
+@pytest.mark.parametrize("wrong", [5, "abc", (1, 12), (1, -12, 12)])
+def test_shapes_that_no_image_has_are_refused(wrong: Any) -> None:
+    with complains("input_shape", TypeError, ValueError):
+        front.from_torch(ends(nn.ReLU()), wrong)
+
+
 def test_sizes_that_cannot_be_guessed_are_asked_for() -> None:
     with complains("input_shape", about="none fits"):
         front.from_torch(Usual(401))

@@ -116,7 +116,7 @@ def read(module: nn.Module, input_shape: tuple[int, int, int] | None) -> Row:
     """
     leaves = list(_leaves("", module))
     if input_shape is not None:
-        return _read(leaves, input_shape)
+        return _read(leaves, checks.image_shape("input_shape", input_shape))
     c_in = next((maps for _, leaf in leaves if (maps := _maps(leaf)) is not None), None)
     if c_in is None:
         raise ValueError("input_shape: expected (c, h, w) for a module without Conv2d, got None")
@@ -131,10 +131,10 @@ def read(module: nn.Module, input_shape: tuple[int, int, int] | None) -> Row:
 
 def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules in a sequence of sequences, with their paths."""
-    where = path or "module"
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Sequential, got {checks.kind(module)}")
-    check_plain(where, module)
+    if path or isinstance(module, nn.Sequential):
+        check_plain(path or "module", module)
     # A subclass may compute something else.
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         for name, child in module._modules.items():  # named_children() leaves repeated ones out
