@@ -382,6 +382,12 @@ def test_refused(change: str, tmp_path: Path) -> None:
     refused(model, tmp_path / "a.onnx", text)
 
 
+def test_of_a_shape_the_number_of_images_alone_is_read(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "i"], ["y"])]
+    model = from_nodes(nodes, {"i": np.array(1)}, [7, 1, 2, 2])
+    refused(model, tmp_path / "a.onnx", r"node 1 .*indices below 1, since a Shape .*, got \[1\]")
+
+
 def test_refused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.onnx"
     raw = onnx.to_bytes(small())

@@ -330,5 +330,10 @@ def _folded(operator: str, options: Mapping[str, Any], arrays: list[Array | None
         return joined
     first, second = given
     if operator == "Gather":
+        if second.size and not -len(first) <= second.min() <= second.max() < len(first):
+            raise ValueError(
+                f"expected indices below {len(first)}, since a Shape is read as that of n alone, "
+                f"got {second.ravel().tolist()}"
+            )
         return np.asarray(np.take(first, second, axis=0))
     return np.expand_dims(first, tuple(map(int, second.flat)))
