@@ -835,6 +835,12 @@ def other_state(module: Any) -> Any:
     return optimizer
 
 
+def expanded() -> Any:
+    module = lenet().double()
+    module[-1].bias = nn.Parameter(torch.zeros(1).double().expand(10))
+    return module
+
+
 class HalfMAP(front.MAPLoss):
     def forward(self, x: Any, labels: Any) -> Any:
         return super().forward(x, labels) / 2
@@ -866,6 +872,7 @@ SGD, Adam = torch.optim.SGD, torch.optim.Adam
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "dropout": ("1", {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).double()}),
     "dtype": ("loader: x", {"module": lenet}),
+    "expanded": ("module", {"module": expanded}),
     "softmax": ("module", {"module": lambda: lenet().append(nn.LogSoftmax(1)).double()}),
     "no log": ("module", {"criterion": lambda m: nn.NLLLoss()}),
     "rbf": ("output", {"criterion": lambda m: front.MAPLoss()}),
@@ -911,11 +918,11 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "no optimizer": ("optimizer", {"optimizer": lambda m: "SGD"}),
     "optimizer": ("optimizer", {"optimizer": lambda m: torch.optim.RMSprop(m.parameters())}),
     "hook of a gradient": (
-        "conv1.w",
+        "module",
         {"optimizer": with_hook(lambda m, o: m[0].weight.register_hook(torch.sign))},
     ),
     "hook after a gradient": (
-        "conv1.w",
+        "module",
         {
             "optimizer": with_hook(
                 lambda m, o: m[0].weight.register_post_accumulate_grad_hook(print)

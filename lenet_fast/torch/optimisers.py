@@ -57,7 +57,7 @@ class Bridge:
         self._optimizer = optimizer
         self._trained = dict(trained)
         self._check_parameters()
-        self._check_hooks()
+        self._check_tensors()
         options = _options(optimizer)
         self.rate = float(options["lr"])
         self.ours = _optimiser(optimizer, options)
@@ -98,11 +98,14 @@ class Bridge:
                 f"optimizer: expected all of the module's parameters, got none of {lacking}"
             )
 
-    def _check_hooks(self) -> None:
-        """Raise ValueError if something else has a hand in gradients or steps."""
+    def _check_tensors(self) -> None:
+        """Raise ValueError if numbers share memory, or hooks have a hand in gradients or steps."""
         for name, tensor in self._trained.items():
+            sides = zip(tensor.shape, tensor.stride(), strict=True)
+            if any(length > 1 and not step for length, step in sides):
+                raise ValueError(f"module: expected numbers of their own, got {name} expanded")
             if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
-                raise ValueError(f"{name}: expected a parameter without hooks, got some")
+                raise ValueError(f"module: expected parameters without hooks, got some of {name}")
         hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
         if any(getattr(self._optimizer, kind) for kind in hooks):
             raise ValueError("optimizer: expected one without hooks, got some")
