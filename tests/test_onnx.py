@@ -152,12 +152,15 @@ def test_without_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 # --- of other programs -------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # PyTorch's exporters warn of themselves, and of each other
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("way", ["size", "minus", "flatten"])
-def test_pytorch(way: str, fixed: bool, tmp_path: Path) -> None:
-    """Three ways to flatten, with their ends, activations and poolings."""
+@pytest.mark.parametrize("exporter", ["TorchScript", "torch.export"])
+def test_pytorch(exporter: str, way: str, fixed: bool, tmp_path: Path) -> None:
+    """Three ways to flatten, with their ends, activations and poolings, by both exporters."""
     torch = require("torch")
+    if exporter == "torch.export":
+        require("onnxscript")
     nn = torch.nn
 
     class LeNet(nn.Module):
@@ -187,8 +190,13 @@ def test_pytorch(way: str, fixed: bool, tmp_path: Path) -> None:
     torch.manual_seed(1)
     network, path = LeNet().eval(), tmp_path / "a.onnx"
     x = torch.rand(3, 1, 28, 28)
-    axes = None if fixed else {"x": {0: "batch"}}
-    torch.onnx.export(network, (x[:1],), path, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    if exporter == "TorchScript":
+        axes = {"dynamic_axes": None if fixed else {"x": {0: "batch"}}}
+        torch.onnx.export(network, (x[:1],), path, dynamo=False, input_names=["x"], **axes)
+    else:
+        shapes = None if fixed else ({0: torch.export.Dim("batch")},)
+        options = {"dynamic_shapes": shapes, "external_data": False, "verbose": False}
+        torch.onnx.export(network, (x[: 1 if fixed else 2],), path, **options)
     found = onnx.load(path, pixel_range=(0.0, 1.0))
     assert found.pixel_range == (0.0, 1.0)
     assert found.output == ("linear" if way == "flatten" else "softmax")

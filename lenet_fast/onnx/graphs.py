@@ -71,7 +71,7 @@ OPERATORS = {
     "Pow": _Operator(1),
     "ReduceSum": _Operator(1, {"keepdims": (1, 0), "noop_with_empty_axes": (0,)}),
     "Relu": _Operator(0),
-    "Reshape": _Operator(1, {"allowzero": (0,)}),
+    "Reshape": _Operator(1, {"allowzero": (0, 1)}),
     "Shape": _Operator(0),
     "Sigmoid": _Operator(0),
     "Softmax": _Operator(0, {"axis": (-1, 1)}),
@@ -162,7 +162,10 @@ def _define(constants: dict[str, Array], name: str, array: Array) -> None:
 def _array(onnx: Any, what: str, tensor: Any) -> Array:
     kinds = onnx.TensorProto
     if tensor.data_location == kinds.EXTERNAL or len(tensor.external_data):
-        raise ValueError(f"{what}: expected values within the file, got external data")
+        raise ValueError(
+            f"{what}: expected values within the file, got external data; with "
+            "external_data=False PyTorch's exporter leaves them there"
+        )
     if tensor.data_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.INT64):
         raise ValueError(
             f"{what}: expected float, double or int64, got {_kind(onnx, tensor.data_type)}"

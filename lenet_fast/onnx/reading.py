@@ -82,8 +82,8 @@ def load(
     Besides what :func:`export` writes, these are understood: Conv, MaxPool and AveragePool without
     padding, Relu, Tanh, Sigmoid, Flatten or a Reshape that does the same, Gemm, MatMul with or
     without Add, Softmax and LogSoftmax at the end, and Constant and Identity. PyTorch writes
-    such files with ``torch.onnx.export``, of a model without dropout or set not to train. Nothing
-    in a file is run, and no other file is read.
+    such files with ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``, of a model
+    without dropout or set not to train. Nothing in a file is run, and no other file is read.
 
     Examples
     --------
@@ -263,7 +263,8 @@ class _Reader:
         size = math.prod(self._shape)
         if step.operator == "Reshape":
             shape = self._integers(step, 0)
-            n = {0, -1, self._row.batch}
+            # A zero copies the size that is there, unless it is allowed to be one itself.
+            n = {-1, self._row.batch} | ({0} if not step.options["allowzero"] else set())
             if (
                 len(shape) != 2
                 or shape[0] not in n
