@@ -73,7 +73,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If something cannot be done in the same way here. Nothing has been changed.
+        If something cannot be done in the same way here. Nothing has been changed; but where a
+        sampler gives a wrong number late, the batches before it have been trained on.
     lenet_fast.training.TrainingDiverged
         If a loss is not finite. The batch has changed nothing, those before it have.
     KeyboardInterrupt
