@@ -159,6 +159,45 @@ def test_blank_paper_undo_and_clear(visit: Any) -> None:
     opened.reads(NOTHING)
 
 
+def test_a_drawing_from_before_the_page_knows_its_network_is_read(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    held: list[Any] = []
+    page.route("**/api/about", lambda route: held.append(route))
+    page.reload(wait_until="commit")
+    while not held:
+        page.wait_for_timeout(20)
+    opened.draw(3)
+    opened.reads(NOTHING)
+    held[0].continue_()
+    opened.reads(3)
+
+
+@pytest.mark.parametrize("end", ["Backspace", "Delete", "random"])
+def test_what_ends_a_stroke_under_the_pen_leaves_no_ink_of_it(visit: Any, end: str) -> None:
+    """The rest of the stroke would be on the paper, but not in the drawing."""
+    opened = visit()
+    page = opened.page
+    painted = "document.getElementById('pad').toDataURL()"
+    blank = page.evaluate(painted)
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 20)
+    assert page.evaluate(painted) != blank
+    if end == "random":
+        page.locator("#random").press("Enter")
+        expect(page.locator("#source")).to_contain_text("Test digit")
+    else:
+        page.locator("#pad").press(end)
+    before = page.evaluate(painted)
+    assert (before == blank) == (end != "random")
+    page.mouse.move(box["x"] + 20, box["y"] + 150)
+    page.mouse.up()
+    assert page.evaluate(painted) == before
+
+
 def test_a_finger_draws_too(visit: Any) -> None:
     opened = visit(has_touch=True)
     opened.page.locator("#pad").evaluate(
@@ -202,6 +241,19 @@ def test_by_keyboard_alone(visit: Any) -> None:
     page.keyboard.press("Space")
     opened.reads(1)
     page.keyboard.press("Backspace")
+    opened.reads(NOTHING)
+    # To hold the space bar is to press it once; with Alt, the keys are the browser's.
+    page.locator("#pad").focus()
+    page.keyboard.down("Space")
+    page.keyboard.down("Space")
+    for _ in range(28):
+        page.keyboard.press("ArrowDown")
+    opened.reads(1)
+    assert page.locator("#pad").evaluate(
+        """pad => pad.dispatchEvent(new KeyboardEvent(
+            "keydown", { key: "ArrowLeft", altKey: true, cancelable: true }))"""
+    )
+    page.keyboard.press("Delete")
     opened.reads(NOTHING)
     page.locator("#layer").focus()
     for name in ("S4", "C5", "F6"):

@@ -8,13 +8,13 @@ import { Pad } from "./pad.js";
 
 const byId = (id) => document.getElementById(id);
 
-const layers = new Layers();
-const pad = new Pad(byId("pad"), byId("pen"), changed);
-const lessons = new Lessons(await get("/api/about").then(introduce));
-let network = await get("/api/network");
+let network = null; // as long as nothing is known of it, there is nobody to read
 let digit = null; // the number of a test digit, if one is shown
 let wanted = null; // what is to be read next: [body, time of the event]
 let reading = false;
+const layers = new Layers();
+const pad = new Pad(byId("pad"), byId("pen"), changed);
+const lessons = new Lessons(await get("/api/about").then(introduce));
 
 function introduce(about) {
   byId("index").max = about.test_images - 1;
@@ -40,7 +40,7 @@ function changed(start) {
 function read(start) {
   if (pad.image && digit !== null) wanted = [{ digit }, start];
   else wanted = [pad.empty ? null : { pixels: pad.pixels() }, start];
-  if (!reading) readOn();
+  if (!reading && network) readOn();
 }
 
 async function readOn() {
@@ -110,8 +110,8 @@ byId("index").addEventListener("keydown", (event) => {
   if (event.key === "Enter") byId("show").click();
 });
 
-layers.describe(network);
-pad.clear();
+await meet();
+read(null);
 lessons.everything(await get("/api/training"));
 listen(
   async (state) => {

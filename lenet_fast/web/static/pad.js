@@ -13,34 +13,35 @@ export class Pad {
     this.image = null; // a test digit, instead of strokes
     this.cursor = null; // of the keyboard: [x, y]
     this.keyStroke = null;
+    this.stroke = null; // of the pointer, as long as it is down
     this.ink = canvas.getContext("2d");
     const small = document.createElement("canvas");
     small.width = small.height = SIDE;
     this.small = small.getContext("2d", { willReadFrequently: true });
     this.listen();
+    this.redraw();
   }
 
   listen() {
     const canvas = this.canvas;
-    let stroke = null;
     let pointer = null; // of several fingers, the first draws
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || stroke !== null) return;
+      if (event.button !== 0 || this.stroke) return;
       pointer = event.pointerId;
       canvas.setPointerCapture(event.pointerId);
       this.hideCursor();
-      stroke = this.begin(this.place(event));
+      this.stroke = this.begin(this.place(event));
       this.changed(event.timeStamp);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (stroke === null || event.pointerId !== pointer) return;
+      if (!this.stroke || event.pointerId !== pointer) return;
       const events = event.getCoalescedEvents?.() ?? [];
-      for (const each of events.length ? events : [event]) this.extend(stroke, this.place(each));
+      for (const each of events.length ? events : [event]) this.extend(this.stroke, this.place(each));
       this.changed(event.timeStamp);
     });
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, (event) => {
-        if (event.pointerId === pointer) stroke = null;
+        if (event.pointerId === pointer) this.stroke = null;
       });
     }
     canvas.addEventListener("keydown", (event) => this.key(event));
@@ -55,8 +56,8 @@ export class Pad {
 
   key(event) {
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (event.ctrlKey || event.metaKey) {
-      if (event.key === "z") this.undo();
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      if (event.key === "z" && !event.altKey) this.undo();
       else return;
     } else if (event.key in moves) {
       const step = event.shiftKey ? 3 * STEP : STEP;
@@ -66,7 +67,7 @@ export class Pad {
       if (this.keyStroke) this.extend(this.keyStroke, this.cursor);
     } else if (event.key === " ") {
       this.cursor ??= [0.5, 0.2];
-      this.keyStroke = this.keyStroke ? null : this.begin(this.cursor);
+      if (!event.repeat) this.keyStroke = this.keyStroke ? null : this.begin(this.cursor);
     } else if (event.key === "Backspace") {
       this.undo();
     } else if (event.key === "Delete") {
@@ -101,7 +102,7 @@ export class Pad {
   undo() {
     if (this.image) this.image = null;
     else this.strokes.pop();
-    this.keyStroke = null;
+    this.keyStroke = this.stroke = null;
     this.redraw();
     this.changed(performance.now());
   }
@@ -109,7 +110,7 @@ export class Pad {
   clear() {
     this.strokes = [];
     this.image = null;
-    this.keyStroke = null;
+    this.keyStroke = this.stroke = null;
     this.redraw();
     this.changed(performance.now());
   }
