@@ -19,9 +19,10 @@ from lenet_fast.web.learning import Learning  # noqa: E402
 
 
 @contextlib.contextmanager
-def serving(taught: Learning, timeout: int = 20) -> Iterator[Any]:
-    """Yield a waitress server on a free port, which answers as long as the block lasts."""
-    made = server.create(taught, "127.0.0.1", 0, timeout)
+def serving(taught: Learning, timeout: int = 20, port: int = 0) -> Iterator[Any]:
+    """Yield a waitress server, by default on a free port, which answers as long as the block
+    lasts."""
+    made = server.create(taught, "127.0.0.1", port, timeout)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
     try:

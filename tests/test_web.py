@@ -463,7 +463,7 @@ def test_a_training_from_start_to_file(fresh: Page) -> None:
     assert fresh.ask("/api/use", {"number": 0})[1]["reading"] == 0
     assert fresh.ask("/api/save", {})[0] == 409
     assert fresh.ask("/api/use", {"number": number})[1]["reading"] == number
-    for other in (99, "1", None, True, -1):
+    for other in (99, "1", None, True, False, 0.0, -1):
         assert fresh.ask("/api/use", {"number": other})[0] == 400
 
 

@@ -345,6 +345,78 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     opened.reads(5)
 
 
+def test_an_answer_that_was_overtaken_changes_nothing(visit: Any) -> None:
+    """That a training has begun may be heard after that it is over."""
+    opened = visit()
+    page = opened.page
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if route.request.method == "POST":
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    page.route("**/api/training", hold)
+    page.locator("[name=distort]").select_option("none")
+    page.locator("[name=epochs]").fill("1")
+    page.locator("#start").click()
+    expect(page.locator("#told")).to_contain_text("is done")
+    route, answer = held[0]
+    assert answer.json()["run"]["state"] == "running"
+    with page.expect_response("**/api/training"):
+        route.fulfill(response=answer)
+    page.locator("#random").click()
+    expect(page.locator("#source")).to_contain_text("Test digit")
+    expect(page.locator("#told")).to_contain_text("is done")
+    expect(page.locator("#start")).to_be_enabled()
+
+
+def test_a_tab_in_the_background_takes_no_connection(
+    visit: Any, learning: tuple[Learning, str]
+) -> None:
+    """A browser has six to a server, for all of its tabs: with six that listen, none reads."""
+    opened = visit()
+    page = opened.page
+    told = page.locator("#told")
+
+    def hide(hidden: bool) -> None:
+        page.evaluate(
+            "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, "
+            "configurable: true }); document.dispatchEvent(new Event('visibilitychange')); }",
+            hidden,
+        )
+
+    for _ in range(2):  # the second ends like the first, and is to be told of, too
+        hide(True)
+        learning[0].start({"distort": "none", "epochs": 1, "output": "softmax"})
+        while (run := learning[0].current()["run"])["state"] == "running":
+            page.wait_for_timeout(20)
+        assert f"Run {run['number']} " not in told.inner_text()
+        before = len(opened.asked)
+        hide(False)
+        expect(told).to_have_text(f"Run {run['number']} is done.")
+        assert f"{opened.url}api/events" in opened.asked[before:]
+
+
+def test_a_server_that_goes_and_another_that_comes(
+    browser: Browser, page_network: Network, tmp_path: Path
+) -> None:
+    context = browser.new_context()
+    with serving(Learning(SAMPLE, tmp_path / "page", page_network, "one")) as served:
+        port = int(served.effective_port)
+        opened = Visit(context, server.address(served, "127.0.0.1"))
+        told, network = opened.page.locator("#told"), opened.page.locator("#network option")
+        expect(network).to_have_text("one")
+    expect(told).to_have_text("The server does not answer.")
+    with serving(Learning(SAMPLE, tmp_path / "page", page_network, "another"), port=port):
+        expect(network).to_have_text("another")
+        expect(told).not_to_contain_text("answer")
+        opened.draw(2)
+        opened.reads(2)
+        context.close()
+
+
 def test_a_narrow_screen(visit: Any) -> None:
     opened = visit()
     page = opened.page

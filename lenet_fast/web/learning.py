@@ -114,6 +114,7 @@ class Learning:
         self.folder = folder
         self._changed = threading.Condition()
         self._version = 0
+        self._begun = time.time()
         self._runs: dict[int, Run] = {}
         self._count = 0
         self._trainer: Trainer | None = None
@@ -137,6 +138,7 @@ class Learning:
         with self._changed:
             last = self._runs.get(self._count)
             return {
+                "begun": self._begun,  # tells this server from one that was here before
                 "version": self._version,
                 "reading": self.mind.number,
                 "run": None if last is None else last.to_json(),
@@ -145,13 +147,15 @@ class Learning:
     def everything(self) -> dict[str, Any]:
         """Return all runs, and the networks that may be chosen."""
         with self._changed:
-            minds = [self._given, *(run.mind for run in self._runs.values())]
             return self.current() | {
                 "runs": [run.to_json() for run in self._runs.values()],
-                "networks": [
-                    {"number": mind.number, "name": mind.name} for mind in minds if mind is not None
-                ],
+                "networks": [{"number": mind.number, "name": mind.name} for mind in self._minds()],
             }
+
+    def _minds(self) -> list[Mind]:
+        """Return the networks that may be chosen."""
+        given = [] if self._given is None else [self._given]
+        return given + [run.mind for run in self._runs.values()]
 
     def wait(self, version: int, seconds: float) -> bool:
         """Wait for a later version than one; return whether there is one."""
@@ -224,14 +228,11 @@ class Learning:
         with self._changed:
             if self._thread is not None:
                 raise BusyError("the network in training reads; stop it first")
-            mind = self._given
-            if number != 0:
-                run = self._runs.get(number) if type(number) is int else None
-                mind = run.mind if run is not None else None
-            if mind is None:
+            chosen = {mind.number: mind for mind in self._minds()}
+            if type(number) is not int or number not in chosen:
                 raise ValueError("network: expected the number of one that is here")
             with self.changing():
-                self._mind = mind
+                self._mind = chosen[number]
 
     def save(self) -> Path:
         """Write the network that reads, and its history, to a new folder; return the folder.

@@ -18,17 +18,26 @@ export async function post(path, body = {}) {
 }
 
 // Tell of every change of the training. There is room for so many listeners only: who finds none
-// asks once, and tries again.
+// asks once, and tries again. A browser has six connections to a server, for all of its tabs, so
+// those that nobody sees keep none.
 export function listen(tell, lost) {
-  const source = new EventSource("/api/events");
-  source.onmessage = (event) => tell(JSON.parse(event.data));
-  source.onerror = async () => {
-    if (source.readyState !== EventSource.CLOSED) return;
-    try {
-      tell(await get("/api/training"));
-    } catch (error) {
-      lost(error);
-    }
-    setTimeout(() => listen(tell, lost), 1000);
+  let source = null;
+  const open = () => {
+    source?.close();
+    source = document.hidden ? null : new EventSource("/api/events");
+    if (!source) return;
+    source.onmessage = (event) => tell(JSON.parse(event.data));
+    // Either the stream has had its time, or there was no room, or nobody is there any more.
+    source.onerror = async ({ target }) => {
+      const refused = target.readyState === EventSource.CLOSED;
+      try {
+        tell(await get("/api/training"));
+      } catch (error) {
+        lost(error);
+      }
+      if (refused) setTimeout(() => { if (target === source) open(); }, 1000);
+    };
   };
+  document.addEventListener("visibilitychange", open);
+  open();
 }

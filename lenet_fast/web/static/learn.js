@@ -19,7 +19,8 @@ export class Lessons {
     this.about = about;
     this.runs = new Map();
     this.form = byId("lesson").elements;
-    this.state = null;
+    this.version = -1;
+    this.told = null;
     fill(this.form.model, about.models.map(({ value, title }) => [value, title]));
     fill(this.form.engine, about.engines.map((name) => [name, ENGINES[name]]));
     this.form.epochs.max = about.max_epochs;
@@ -73,6 +74,8 @@ export class Lessons {
 
   // Take all runs, as after a start.
   everything(state) {
+    if (state.version < this.version) return; // overtaken by a later one
+    this.begun = state.begun;
     this.runs = new Map(state.runs.map((run) => [run.number, run]));
     this.networks = state.networks;
     fill(byId("network"), state.networks.map(({ number, name }) => [number, name]));
@@ -90,11 +93,12 @@ export class Lessons {
   // Take the state of the run that began last; resolves when all is shown.
   async update(state) {
     const { run } = state;
+    if (state.version < this.version) return;
     if (run && !this.runs.has(run.number)) {
       this.everything(await get("/api/training"));
       return;
     }
-    this.state = state;
+    this.version = state.version;
     if (run) this.runs.set(run.number, run);
     const running = run?.state === "running";
     byId("start").disabled = running;
@@ -103,7 +107,20 @@ export class Lessons {
     byId("network").disabled = running || byId("network").length < 2;
     byId("network").value = state.reading;
     if (run) this.progress(run);
+    this.tell(run ? {
+      running: `Run ${run.number} is learning from ${run.data}.`,
+      done: `Run ${run.number} is done.`,
+      stopped: `Run ${run.number} was stopped.`,
+      failed: `Run ${run.number} has failed. ${run.reason}`,
+    }[run.state] : "\u00a0");
     this.compare();
+  }
+
+  // Say what has become of the training, once: it must not wipe away what was answered since.
+  tell(words) {
+    if (words === this.told) return;
+    this.told = words;
+    byId("told").textContent = words;
   }
 
   progress(run) {
@@ -115,15 +132,6 @@ export class Lessons {
     byId("images").textContent = thousands(run.images);
     byId("seconds").textContent = run.seconds.toFixed(1);
     byId("done").value = run.images / run.total;
-    if (run.state !== this.told) {
-      this.told = run.state;
-      byId("told").textContent = {
-        running: `Run ${run.number} is learning from ${run.data}.`,
-        done: `Run ${run.number} is done.`,
-        stopped: `Run ${run.number} was stopped.`,
-        failed: run.reason,
-      }[run.state];
-    }
   }
 
   compare() {

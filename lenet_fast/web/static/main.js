@@ -115,9 +115,11 @@ read(null);
 lessons.everything(await get("/api/training"));
 listen(
   async (state) => {
+    // Another server than before: nothing here is of it.
+    if (state.begun !== lessons.begun) location.reload();
     await lessons.update(state);
     if (state.reading !== network.number) await meet();
     read(null);
   },
-  () => { byId("told").textContent = "The server does not answer."; },
+  () => lessons.tell("The server does not answer."),
 );
