@@ -327,6 +327,8 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     expect(page.locator("#chart path.a")).to_have_count(1)
     expect(page.locator("#chart circle.a")).to_have_count(3)
     expect(page.locator("#done")).to_have_js_property("value", 1)
+    ticks = page.locator("#chart text").all_text_contents()
+    assert ticks[-6:-1] == ["0", "3.75 k", "7.5 k", "11.3 k", "15 k"]
     page.locator("#save").click()
     expect(page.locator("#told")).to_contain_text("Saved to /")
     assert Path(page.locator("#told").inner_text().removeprefix("Saved to ")).is_dir()
@@ -440,6 +442,22 @@ def test_a_dark_screen(visit: Any) -> None:
         grounds[scheme] = [sum(map(int, re.findall(r"\d+", colour))) for colour in (ground, text)]
     assert grounds["light"][0] > 600 > 150 > grounds["light"][1]
     assert grounds["dark"][1] > 600 > 150 > grounds["dark"][0]
+
+
+def test_a_screen_with_the_systems_own_colours(visit: Any) -> None:
+    """The bars and the scale stay visible there."""
+    opened = visit(forced_colors="active")
+    opened.draw(7)
+    opened.reads(7)
+    bars = opened.page.locator("#bars .bar, #bars .bar span").evaluate_all(
+        "bars => bars.map(bar => getComputedStyle(bar).backgroundColor)"
+    )
+    track, rest, first = bars[0], bars[1], bars[15]
+    assert len({track, rest, first}) == 3, bars
+    scale = opened.page.locator(".scale").evaluate("e => getComputedStyle(e).backgroundImage")
+    assert scale.startswith("linear-gradient")
+    # A line is drawn in many grey values, which pixels of another size than the canvas's lose.
+    assert opened.page.locator("#pad").evaluate("e => getComputedStyle(e).imageRendering") == "auto"
 
 
 def test_nothing_jumps(visit: Any) -> None:

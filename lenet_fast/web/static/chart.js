@@ -4,7 +4,7 @@ const TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
 const EDGE = { left: 52, right: 16, top: 10, bottom: 40 };
 
 export function thousands(number) {
-  return number >= 1000 ? `${Math.round(number / 1000)} k` : `${number}`;
+  return number >= 1000 ? `${Number((number / 1000).toPrecision(3))} k` : `${number}`;
 }
 
 // runs: [one, another], each a run or undefined.
