@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -206,6 +207,21 @@ def test_other_networks_can_be_looked_at_too(network: Network) -> None:
     assert seen["digit"] == found[0]
     wrong = np.flatnonzero(found != SAMPLE.test.labels)
     np.testing.assert_array_equal(mind.mistakes(SAMPLE.test), wrong)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+@pytest.mark.parametrize("weight", [np.nan, np.inf, 1e30, 1e-45])
+@pytest.mark.parametrize("activation", ["relu", "scaled_tanh"])
+def test_a_network_that_overflows_gives_numbers_that_json_has(
+    weight: float, activation: str
+) -> None:
+    """Where nothing bounds the maps, too."""
+    network = models.lenet5(pooling=None, activation=activation)
+    for array in network.parameters.values():
+        array[...] = weight
+    mind = thinking.Mind(network, 0, "wild")
+    for answer in (mind.think(SAMPLE.test.images[0]), mind.describe()):
+        json.dumps(answer, allow_nan=False)
 
 
 def test_a_network_for_other_images_is_refused() -> None:
@@ -542,6 +558,24 @@ def test_where_nothing_can_be_saved_it_says_so(fresh: Page, tmp_path: Path) -> N
     status, answer, _ = fresh.ask("/api/save", {})
     fresh.learning.folder = before
     assert (status, "file" in answer["error"]) == (500, True)
+
+
+def test_of_what_cannot_be_saved_whole_nothing_stays(
+    fresh: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.ask("/api/training", QUICK)
+    fresh.wait_for("done")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    before = sorted(fresh.learning.folder.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", full)
+        status, answer, _ = fresh.ask("/api/save", {})
+    assert (status, "No space left" in answer["error"]) == (500, True)
+    assert sorted(fresh.learning.folder.parent.iterdir()) == before
+    assert fresh.ask("/api/save", {})[0] == 200
 
 
 def test_of_too_many_points_some_are_forgotten() -> None:

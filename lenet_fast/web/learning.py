@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -250,7 +251,11 @@ class Learning:
                 raise BusyError("this network is from a file already")
             kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
         folder = runs.new_folder(self.folder)
-        kept.save(folder, self.splits)
+        try:
+            kept.save(folder, self.splits)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)  # half a run is none
+            raise
         with self.changing():
             run.folder = str(folder)
         return folder

@@ -117,7 +117,7 @@ class Mind:
             "parameters": network.counts().parameters,
             "connections": network.counts().connections,
             "stages": stages,
-            "bitmaps": centres.tolist() if centres.shape == (10, units) else None,
+            "bitmaps": np.nan_to_num(centres).tolist() if centres.shape == (10, units) else None,
         }
 
     def think(self, image: Array) -> dict[str, Any]:
@@ -132,8 +132,9 @@ class Mind:
         order = np.argsort(outputs if network.output == "rbf" else -outputs, kind="stable")[0]
         stages = {}
         for name, last in self._stages.items():
-            limit = self._limits[name] or float(np.abs(found[last]).max()) or 1.0
-            bytes_ = np.rint(found[last] * (127 / limit)).clip(-127, 127).astype(np.int8).tobytes()
+            maps = np.nan_to_num(found[last])  # JSON has neither NaN nor infinity
+            limit = self._limits[name] or float(np.abs(maps).max()) or 1.0
+            bytes_ = np.rint(maps / limit * 127).clip(-127, 127).astype(np.int8).tobytes()
             stages[name] = {"limit": limit, "values": base64.b64encode(bytes_).decode()}
         return {
             "number": self.number,
