@@ -434,7 +434,7 @@ def test_listeners_are_few_and_the_rest_is_answered_meanwhile(page: Page) -> Non
 
 
 def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> None:
-    """Half a head, half a body, and a listener that never reads."""
+    """Half a head, half a body, either by drips, and a listener that never reads."""
     head = b"POST /api/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     taught = Learning(SAMPLE, tmp_path, page_network)
     with serving(taught, timeout=1) as served, contextlib.ExitStack() as stack:
@@ -446,6 +446,16 @@ def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> No
         ]
         stack.enter_context(page.raw(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         assert page.ask("/api/read", {"digit": 1})[0] == 200
+        dripping = half[::10]
+        end = time.monotonic() + 8
+        while dripping and time.monotonic() < end:
+            time.sleep(0.1)
+            for connection in tuple(dripping):
+                try:
+                    connection.send(b"a")
+                except OSError:
+                    dripping.remove(connection)
+        assert dripping == []
         for connection in half:
             connection.settimeout(10)
             with contextlib.suppress(ConnectionResetError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import waitress
+from waitress.channel import HTTPChannel
 
 from lenet_fast.web import app
 from lenet_fast.web.learning import Learning
@@ -22,7 +23,20 @@ THREADS = 24
 PORT = 8000
 
 _TIMEOUT_SECONDS = 20
-"""A connection on which nothing has come or gone for so long is closed."""
+"""A connection on which nothing has come or gone for so long is closed, and one whose request is
+still not there in full."""
+
+
+class _Channel(HTTPChannel):
+    """A connection on which the bytes of a request that drips in are no activity."""
+
+    last_activity: float  # when; waitress does not say
+
+    def handle_read(self) -> None:
+        before, halfway = self.last_activity, self.request is not None
+        super().handle_read()
+        if halfway and self.request is not None:
+            self.last_activity = before
 
 
 def create(
@@ -39,14 +53,15 @@ def create(
     port : int, optional
         0 for any that is free. By default 8000, or any that is free if that is taken.
     timeout : int
-        Seconds after which a connection without any traffic is closed.
+        Seconds after which a connection without any traffic is closed, and what a request may
+        take to arrive.
 
     Raises
     ------
     OSError
         If that address is not to be had.
     """
-    return waitress.create_server(
+    server = waitress.create_server(
         app.create(learning, host),
         sockets=[_listening(host, port)],
         threads=THREADS,
@@ -57,6 +72,8 @@ def create(
         cleanup_interval=max(1, timeout // 4),
         connection_limit=200,
     )
+    server.channel_class = _Channel
+    return server
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
