@@ -411,6 +411,8 @@ def test_a_server_that_goes_and_another_that_comes(
         told, network = opened.page.locator("#told"), opened.page.locator("#network option")
         expect(network).to_have_text("one")
     expect(told).to_have_text("The server does not answer.")
+    opened.draw(2)
+    expect(opened.page.locator("#second")).to_have_text("The server does not answer.")
     with serving(Learning(SAMPLE, tmp_path / "page", page_network, "another"), port=port):
         expect(network).to_have_text("another")
         expect(told).not_to_contain_text("answer")

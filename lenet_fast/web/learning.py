@@ -73,6 +73,8 @@ class _Watch(Callback):
             self._run.rows.append(row)
 
     def on_train_end(self, trainer: Trainer) -> None:
+        if _is_finite(trainer):  # the curve goes on to the end
+            self._probe(trainer)
         self._show(trainer)
 
     def _probe(self, trainer: Trainer) -> None:
@@ -83,14 +85,17 @@ class _Watch(Callback):
 
     def _show(self, trainer: Trainer) -> None:
         run = self._run
-        arrays = trainer.network.parameters.values()
-        if not all(np.isfinite(array).all() for array in arrays):
+        if not _is_finite(trainer):
             return  # diverged: the last good weights stay
         mind = Mind(trainer.network, run.number, run.mind.name)
         with self._learning.changing():
             run.epoch, run.images, run.seconds = self._last
             run.images_per_second = run.images / max(run.seconds, 1e-9)
             self._learning.put(run, mind)
+
+
+def _is_finite(trainer: Trainer) -> bool:
+    return all(np.isfinite(array).all() for array in trainer.network.parameters.values())
 
 
 class Learning:

@@ -2,19 +2,22 @@
 
 export class Refused extends Error {}
 
-async function answer(response) {
+async function answer(path, options) {
+  const response = await fetch(path, options).catch(() => {
+    throw new Refused("The server does not answer."); // browsers have words of their own for it
+  });
   const body = await response.json().catch(() => ({ error: response.statusText }));
   if (!response.ok) throw new Refused(body.error);
   return body;
 }
 
 export async function get(path) {
-  return answer(await fetch(path));
+  return answer(path);
 }
 
 export async function post(path, body = {}) {
   const headers = { "Content-Type": "application/json" };
-  return answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
+  return answer(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
 // Tell of every change of the training. There is room for so many listeners only: who finds none

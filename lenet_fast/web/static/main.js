@@ -121,5 +121,5 @@ listen(
     if (state.reading !== network.number) await meet();
     read(null);
   },
-  () => lessons.tell("The server does not answer."),
+  (error) => lessons.tell(error.message),
 );
