@@ -275,6 +275,10 @@ def test_which_maps_feed_a_map(visit: Any) -> None:
         *[(True, False)] * 3,
     ]
     expect(page.locator("#seen")).to_have_text("C3, map 3 sees maps 3, 4, 5 of S2.")
+    # A screen reader says it as the button's name, and not a second time.
+    name = page.locator("#stage button").nth(3).get_attribute("aria-label")
+    assert name == "map 3 of C3; it sees maps 3, 4, 5 of S2"
+    expect(page.locator("#seen[role=status], #seen[aria-live]")).to_have_count(0)
     page.locator("#stage button").nth(3).press("ArrowRight")
     expect(page.locator("#seen")).to_have_text("C3, map 4 sees maps 0, 4, 5 of S2.")
     # The pictures are there, and they differ.
