@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -73,9 +72,8 @@ class _Watch(Callback):
             self._run.rows.append(row)
 
     def on_train_end(self, trainer: Trainer) -> None:
-        if _is_finite(trainer):  # the curve goes on to the end
-            self._probe(trainer)
-        self._show(trainer)
+        if self._show(trainer):
+            self._probe(trainer)  # the curve goes on to the end
 
     def _probe(self, trainer: Trainer) -> None:
         _, images, seconds = self._last
@@ -83,19 +81,19 @@ class _Watch(Callback):
         with self._learning.changing():
             self._run.add(Point(images, seconds, found.errors / found.images))
 
-    def _show(self, trainer: Trainer) -> None:
+    def _show(self, trainer: Trainer) -> bool:
+        """Show the network; return whether it can be: of one that diverges, the last good weights
+        stay."""
         run = self._run
-        if not _is_finite(trainer):
-            return  # diverged: the last good weights stay
+        arrays = trainer.network.parameters.values()
+        if not all(np.isfinite(array).all() for array in arrays):
+            return False
         mind = Mind(trainer.network, run.number, run.mind.name)
         with self._learning.changing():
             run.epoch, run.images, run.seconds = self._last
             run.images_per_second = run.images / max(run.seconds, 1e-9)
             self._learning.put(run, mind)
-
-
-def _is_finite(trainer: Trainer) -> bool:
-    return all(np.isfinite(array).all() for array in trainer.network.parameters.values())
+        return True
 
 
 class Learning:
@@ -256,11 +254,7 @@ class Learning:
                 raise BusyError("this network is from a file already")
             kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
         folder = runs.new_folder(self.folder)
-        try:
-            kept.save(folder, self.splits)
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)  # half a run is none
-            raise
+        kept.save(folder, self.splits)
         with self.changing():
             run.folder = str(folder)
         return folder

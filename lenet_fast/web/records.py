@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +83,17 @@ class Run:
         }
 
     def save(self, folder: Path, splits: Splits) -> None:
-        """Write what other commands read of a run: the network, the errors, and what was done."""
+        """Write what other commands read of a run: the network, the errors, and what was done.
+
+        The folder is removed if that fails: half a run is none.
+        """
+        try:
+            self._write(folder, splits)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _write(self, folder: Path, splits: Splits) -> None:
         network = self.mind.network
         extra = {"images": self.images, "lesson": self.lesson.to_json()}
         files.save_model(folder / runs.MODEL, network, self.loss, extra)
