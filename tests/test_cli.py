@@ -809,6 +809,8 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["plot", "run", "--what", "colours", "--out", "a.png"], "colours"),
         (["plot", "--what", "errors", "--out", "a.png"], "RUN_OR_MODEL"),
         (["plot", "run", "--what", "errors", "--image", "1", "--out", "a.png"], "--image"),
+        (["serve", "--host", ""], "--host: expected an address"),
+        (["serve", "--port", "65536"], "--port"),
     ],
 )
 def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:

@@ -27,7 +27,7 @@ from lenet_fast import data, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
-from lenet_fast.web import app, digits, records, thinking
+from lenet_fast.web import app, digits, lessons, records, thinking
 from lenet_fast.web.learning import Learning
 
 SAMPLE = data.load("sample")
@@ -560,6 +560,14 @@ def test_an_engine_that_cannot_be_had_is_said_so(
     monkeypatch.setenv("LENET_FAST_BACKEND", "numpy")
     status, answer, _ = fresh.ask("/api/training", QUICK | {"engine": "lanes"})
     assert (status, "numpy" in answer["error"]) == (400, True)
+
+    def missing(lesson: object) -> None:
+        raise ImportError("backend: expected Numba")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lessons.Lesson, "trainer", missing)
+        status, answer, _ = fresh.ask("/api/training", QUICK)
+    assert (status, answer["error"]) == (400, "backend: expected Numba")
     assert fresh.learning._thread is None
 
 

@@ -61,6 +61,8 @@ def serve(
     The page needs no network but the one inside this machine. Ctrl-C ends it. It needs Flask and
     waitress: pip install 'lenet_fast[web]'
     """
+    if not host:  # sockets take it for all addresses
+        raise click.UsageError("--host: expected an address such as 127.0.0.1, got nothing")
     try:
         from lenet_fast.web import server
         from lenet_fast.web.learning import Learning

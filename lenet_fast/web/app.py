@@ -113,6 +113,7 @@ def _errors(app: flask.Flask) -> None:
         _log.error("the page", exc_info=error)
         return answer(500, "something went wrong here; the server's terminal says what")
 
+    @app.errorhandler(ImportError)  # an engine that is not to be had here
     @app.errorhandler(TypeError)
     @app.errorhandler(ValueError)
     def wrong(error: Exception) -> tuple[flask.Response, int]:
