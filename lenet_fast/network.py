@@ -13,6 +13,7 @@ from lenet_fast import backends, checks, configs, initialisers, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
+from lenet_fast.layers.squashing import Squashing
 
 __all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
 
@@ -137,6 +138,17 @@ class Network:
             if layer.trainable
             for name in layer.parameters
         ]
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """By the name of each layer that does more than squash, that of its last squashing."""
+        stages: dict[str, str] = {}
+        name = ""
+        for layer in self.layers:
+            if not name or not isinstance(layer, Squashing):
+                name = layer.name
+            stages[name] = layer.name
+        return stages
 
     def initialise(self, initialiser: str = "lecun1998", seed: int = 0) -> None:
         """Set all trainable parameters anew.

@@ -93,6 +93,15 @@ class Conv2D(Layer):
         if connections is not None:
             self.table = tables.checked("connections", connections, (self.c_out, self._width))
 
+    @property
+    def links(self) -> tables.Table:
+        """Which output map sees which input map: bool (c_out, c_in), groups included."""
+        links = np.zeros((self.c_out, self.c_in), np.bool_)
+        for o in range(self.c_out):
+            first = o // (self.c_out // self.groups) * self._width
+            links[o, first : first + self._width] = True if self.table is None else self.table[o]
+        return links
+
     def output_shape(self, input_shape: Shape) -> Shape:
         c, h, w = images(input_shape, self.c_in)
         top, bottom, left, right = self.padding

@@ -11,7 +11,9 @@ from lenet_fast.checks import Array
 from lenet_fast.layers.base import Gradients, Layer, Operations, Shape
 
 
-class _Squashing(Layer):
+class Squashing(Layer):
+    """What all of them share."""
+
     label = "squash"
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -36,25 +38,25 @@ class _Squashing(Layer):
         return operation(dy, y, backend=backend) if to_input else None, {}
 
 
-class ScaledTanh(_Squashing):
+class ScaledTanh(Squashing):
     """``1.7159 tanh(2 x / 3)``, the squashing of 1998; see :func:`lenet_fast.ops.scaled_tanh`."""
 
     operations = Operations(ops.scaled_tanh, ops.scaled_tanh_backward, ops.scaled_tanh_hessian)
 
 
-class Tanh(_Squashing):
+class Tanh(Squashing):
     """``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
 
     operations = Operations(ops.tanh, ops.tanh_backward, ops.tanh_hessian)
 
 
-class Sigmoid(_Squashing):
+class Sigmoid(Squashing):
     """``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
 
     operations = Operations(ops.sigmoid, ops.sigmoid_backward, ops.sigmoid_hessian)
 
 
-class ReLU(_Squashing):
+class ReLU(Squashing):
     """``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
 
     operations = Operations(ops.relu, ops.relu_backward, ops.relu_hessian)

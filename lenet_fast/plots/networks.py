@@ -12,7 +12,6 @@ from lenet_fast import bitmaps, checks
 from lenet_fast.checks import Array
 from lenet_fast.connections import Table
 from lenet_fast.layers import Conv2D
-from lenet_fast.models import SQUASHING
 from lenet_fast.network import Network
 from lenet_fast.plots import style
 from lenet_fast.plots.digits import rbf_centres
@@ -56,7 +55,7 @@ def connection_table(table: Table | Network) -> Figure:
     seen, seeing = "input map", "output map"
     if isinstance(table, Network):
         layer = _with_table(table)
-        links = links_of(layer)
+        links = layer.links
         seen, seeing = f"map of {_before(table, layer)}", f"map of {layer.name}"
     else:
         if not isinstance(table, np.ndarray) or table.dtype != np.bool_ or table.ndim != 2:
@@ -129,7 +128,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
         axes.tick_params(length=0)
         axes.set_xlabel(f"map of {each.name}")
         axes.set_ylabel(f"map of {_before(network, each)}")
-        axes.set_title(f"{each.name}: {links_of(each).sum()} kernels of {_by(each.kernel)}")
+        axes.set_title(f"{each.name}: {each.links.sum()} kernels of {_by(each.kernel)}")
         picture.colorbar(image, ax=axes, label="weight", aspect=14, pad=0.01)
     return picture
 
@@ -163,7 +162,7 @@ def features(network: Network, image: Array) -> Figure:
     if outputs.ndim != 1:
         raise ValueError(f"image: expected one, got {len(outputs)}")
     winner = int(network.classify(outputs[np.newaxis])[0])
-    stages = {name: found[last] for name, last in stages_of(network).items()}
+    stages = {name: found[last] for name, last in network.stages.items()}
     del stages[list(stages)[-1]]
     maps = {name: y for name, y in stages.items() if y.ndim == 3 and y[0].size > 1}
     strips = {name: y.ravel() for name, y in stages.items() if name not in maps}
@@ -231,19 +230,8 @@ def _columns(n: int) -> int:
     return next(k for k in range(int(n**0.5 + 0.5), 0, -1) if n % k == 0 or k == 1)
 
 
-def stages_of(network: Network) -> dict[str, str]:
-    """Return, by the name of each layer that does more than squash, that of its last squashing."""
-    stages: dict[str, str] = {}
-    name = ""
-    for layer in network.layers:
-        if not name or not isinstance(layer, tuple(SQUASHING.values())):
-            name = layer.name
-        stages[name] = layer.name
-    return stages
-
-
 def _before(network: Network, layer: Conv2D) -> str:
-    names = ["the input", *stages_of(network)]
+    names = ["the input", *network.stages]
     return names[names.index(layer.name) - 1]
 
 
@@ -254,21 +242,10 @@ def _with_table(network: Network) -> Conv2D:
     raise ValueError("network: expected a layer with a connection table, got none")
 
 
-def links_of(layer: Conv2D) -> Table:
-    """Return which output map sees which input map, (c_out, c_in), groups included."""
-    c_out, per_group = layer.c_out, layer.c_in // layer.groups
-    links = np.zeros((c_out, layer.c_in), np.bool_)
-    table = np.ones((c_out, per_group), np.bool_) if layer.table is None else layer.table
-    for o, row in enumerate(table):
-        first = o // (c_out // layer.groups) * per_group
-        links[o, first : first + per_group] = row
-    return links
-
-
 def _kernels(layer: Conv2D) -> Array:
     """Return all kernels as one image: columns are output maps, rows input maps."""
     tiles = np.full((layer.c_out, layer.c_in, *layer.kernel), np.nan)
-    w, links = layer.parameters["w"], links_of(layer)
+    w, links = layer.parameters["w"], layer.links
     tiles[links] = w.reshape(-1, *layer.kernel) if layer.table is None else w[layer.table]
     return style.mosaic(tiles.swapaxes(0, 1).reshape(-1, *layer.kernel), layer.c_out)
 

@@ -25,8 +25,6 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
-from lenet_fast.plots.digits import rbf_centres
-from lenet_fast.plots.networks import links_of, stages_of
 
 VALUES = {
     "softmax": {"one": "probability", "smallest_wins": False},
@@ -81,8 +79,8 @@ class Mind:
 
     @functools.cached_property
     def _stages(self) -> dict[str, str]:
-        """The layers but the last, which gives the answer; see :func:`stages_of`."""
-        stages = stages_of(self.network)
+        """The network's stages but the last, which gives the answer."""
+        stages = self.network.stages
         stages.popitem()
         return stages
 
@@ -108,7 +106,7 @@ class Mind:
             )
             before = shape[0]
         units = bitmaps.ROWS * bitmaps.COLUMNS
-        centres = rbf_centres(network) if network.output == "rbf" else np.zeros((0, 0))
+        centres = network.layers[-1].parameters["w"] if network.output == "rbf" else np.zeros(0)
         return {
             "number": self.number,
             "name": self.name,
@@ -171,7 +169,7 @@ class Mind:
 def _links(layer: Layer, before: int, maps: int) -> list[list[int]] | None:
     """Return which maps of the stage before each map sees; None if all see all."""
     if isinstance(layer, Conv2D):
-        table = links_of(layer)
+        table = layer.links
         return None if table.all() else [np.flatnonzero(row).tolist() for row in table]
     if isinstance(layer, Dense):
         return None
