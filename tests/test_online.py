@@ -135,17 +135,20 @@ def lenet5(dtype: object = np.float32, **options: object) -> Network:
 
 
 @functools.cache
-def judged_lenet5(pooling: str | None, output: str, connections: str) -> Training:
-    net = lenet5(np.float64, pooling=pooling, output=output, connections=connections)
+def judged_lenet5(**options: object) -> Training:
+    net = lenet5(np.float64, **options)
     return judged(net, losses.default_for(net), "momentum", 1e-3)
 
 
+@pytest.mark.parametrize("activation", models.SQUASHING)
 @pytest.mark.parametrize("connections", ["table", "full"])
 @pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
 @pytest.mark.parametrize("pooling", ["subsample", "average", "max", None])
-def test_lenet5(pooling, output, connections, dtype, online_backend):
-    net = lenet5(dtype, pooling=pooling, output=output, connections=connections)
-    expected = judged_lenet5(pooling, output, connections)
+def test_lenet5(pooling, output, connections, activation, dtype, online_backend):
+    options = {"pooling": pooling, "output": output, "activation": activation}
+    options |= {"connections": connections}
+    net = lenet5(dtype, **options)
+    expected = judged_lenet5(**options)
     check(net, losses.default_for(net), "momentum", expected, online_backend, 1e-3)
 
 
