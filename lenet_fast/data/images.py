@@ -6,19 +6,17 @@ Grey values are bytes, 0 paper to 255 ink. Networks read floats on the scale of 
 
 from __future__ import annotations
 
-import os
-import struct
-import warnings
-import zlib
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast.errors import FileFormatError
+from lenet_fast.data.pictures import MAX_PIXELS, read_image
+from lenet_fast.data.resizing import resize
 from lenet_fast.pixels import prepare
 
 __all__ = ["BOX", "MAX_PIXELS", "SIZE", "centre", "looks_inverted", "prepare", "read_image"]
+__all__ += ["resize"]
 
 Array = npt.NDArray[Any]
 
@@ -27,25 +25,6 @@ SIZE = 28
 
 BOX = 20
 """Rows or columns, the larger, of the ink in an MNIST image."""
-
-MAX_PIXELS = 2**26
-"""No image file with more pixels is unpacked: enough for any camera, too few for a bomb."""
-
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP")
-
-# What Pillow is known to raise on damaged files; it has no error class of its own for them.
-_DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDArray[np.uint8]:
@@ -135,79 +114,6 @@ def looks_inverted(image: Array) -> bool:
     return bool(np.median(_border(grey)) > (grey.min() + grey.max()) / 2)
 
 
-def resize(images: Array, rows: int, columns: int) -> Array:
-    """Resize images, with linear interpolation upwards and anti-aliasing downwards.
-
-    Parameters
-    ----------
-    images : ndarray, (..., rows, columns), float
-        Grey values on any scale; neither side is 0.
-    rows, columns : int
-        New size, at least 1 by 1.
-
-    Returns
-    -------
-    ndarray, (..., rows, columns), float
-        Each pixel is a weighted mean of old ones, so no value leaves the old range.
-    """
-    down, across = images.shape[-2:]
-    return _resize_weights(down, rows) @ images @ _resize_weights(across, columns).T
-
-
-def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read an image file as grey values.
-
-    Parameters
-    ----------
-    path : path
-        A PNG, JPEG, BMP, GIF (first picture), PBM, PGM, PPM or WebP file.
-
-    Returns
-    -------
-    ndarray, (rows, columns), uint8
-        0 black to 255 white, upright as the camera says. Transparent parts lie on white.
-        Pass it to :func:`centre`, which also finds out whether ink is dark or bright.
-
-    Raises
-    ------
-    FileFormatError
-        If the file is none of these, damaged, or has more than 2**26 pixels.
-    OSError
-        If the file cannot be opened.
-    """
-    from PIL import Image, ImageOps  # late: it takes a while to import
-
-    name = os.fspath(path)
-    with open(path, "rb") as file, warnings.catch_warnings():
-        # Pillow warns of damaged metadata and of large pictures; neither is the caller's concern.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(file, formats=_FORMATS) as image:
-                columns, rows = image.size
-                if columns * rows > MAX_PIXELS:
-                    raise FileFormatError(f"{columns} x {rows} pixels, more than {MAX_PIXELS:,}")
-                return _flat_grey(ImageOps.exif_transpose(image))
-        except (Image.DecompressionBombError, *_DAMAGED) as error:
-            raise FileFormatError(
-                f"{name}: expected a sound image file ({', '.join(_FORMATS)}), got: {error}"
-            ) from error
-
-
-def _flat_grey(image: Any) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as bytes, on white where it is transparent."""
-    from PIL import Image
-
-    if image.mode == "F":
-        raise FileFormatError("floating-point pixels, whose scale is unknown")
-    if image.mode.startswith("I"):  # 16 bits a pixel; convert("L") would clip at 255
-        return (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-    if "transparency" in image.info or "A" in image.getbands():
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image)
-    return np.array(image.convert("L"))
-
-
 def _grey(image: Array) -> Array:
     """Return an image as floats from -1 to 1, so that no difference of them overflows."""
     image = np.asarray(image)
@@ -244,17 +150,3 @@ def _offset(mass: Array) -> int:
     """Return where a side with this profile goes, so that its centre of mass lies on SIZE / 2."""
     middle = mass @ np.arange(len(mass)) / mass.sum()
     return int(np.clip(round(SIZE / 2 - middle), 0, SIZE - len(mass)))
-
-
-def _resize_weights(n_in: int, n_out: int) -> Array:
-    """Return the matrix (n_out, n_in) that resizes one axis.
-
-    Each output is a weighted mean under a triangle as wide as two of its pixels, or two input
-    pixels if those are larger: linear interpolation upwards, anti-aliased downwards, and
-    nothing at all if the size stays.
-    """
-    step = n_in / n_out
-    at = (np.arange(n_out) + 0.5) * step - 0.5
-    distance = np.abs(np.arange(n_in) - at[:, None]) / max(step, 1.0)
-    weights: Array = np.maximum(1 - distance, 0.0)
-    return weights / weights.sum(axis=1, keepdims=True)

@@ -1,0 +1,78 @@
+"""Make images larger or smaller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_PIECE = 2**18
+"""About so many pixels are turned into floats at a time."""
+
+
+def resize(images: Array, rows: int, columns: int) -> Array:
+    """Resize images, with linear interpolation upwards and anti-aliasing downwards.
+
+    Parameters
+    ----------
+    images : ndarray, (..., rows, columns), float
+        Grey values on any scale; neither side is 0.
+    rows, columns : int
+        New size, at least 1 by 1.
+
+    Returns
+    -------
+    ndarray, (..., rows, columns), float
+        Each pixel is a weighted mean of old ones, so no value leaves the old range.
+    """
+    down, across = images.shape[-2:]
+    return _weights(down, rows) @ images @ _weights(across, columns).T
+
+
+def reduced(image: Array, factor: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
+    """Return the means of blocks of `factor` by `factor` pixels, times `scale`.
+
+    Parameters
+    ----------
+    image : ndarray, (rows, columns), bool, integer or float
+    factor : int
+        At least 1. Where it does not divide a side, the last blocks are smaller.
+    scale : float
+        Numbers whose sum would overflow are first multiplied by this.
+
+    Returns
+    -------
+    ndarray, (ceil(rows / factor), ceil(columns / factor)), float32
+        It is made in pieces, so that a large image takes little memory beyond its own.
+    """
+    rows, columns = image.shape
+    result = np.empty((-(-rows // factor), -(-columns // factor)), np.float32)
+    across = np.arange(0, columns, factor)
+    counts = np.diff(np.append(across, columns))
+    step = max(_PIECE // columns // factor, 1)
+    for first in range(0, len(result), step):
+        piece = image[first * factor : (first + step) * factor].astype(np.float64) * scale
+        if factor > 1:
+            down = np.arange(0, len(piece), factor)
+            heights = np.diff(np.append(down, len(piece)))
+            piece = np.add.reduceat(np.add.reduceat(piece, down, axis=0), across, axis=1)
+            piece /= heights[:, None] * counts
+        result[first : first + step] = piece
+    return result
+
+
+def _weights(n_in: int, n_out: int) -> Array:
+    """Return the matrix (n_out, n_in) that resizes one axis.
+
+    Each output is a weighted mean under a triangle as wide as two of its pixels, or two input
+    pixels if those are larger: linear interpolation upwards, anti-aliased downwards, and
+    nothing at all if the size stays.
+    """
+    step = n_in / n_out
+    at = (np.arange(n_out) + 0.5) * step - 0.5
+    distance = np.abs(np.arange(n_in) - at[:, None]) / max(step, 1.0)
+    weights: Array = np.maximum(1 - distance, 0.0)
+    return weights / weights.sum(axis=1, keepdims=True)
