@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from helpers import require
@@ -19,10 +19,16 @@ from lenet_fast.web.learning import Learning  # noqa: E402
 
 
 @contextlib.contextmanager
-def serving(taught: Learning, timeout: int = 20, port: int = 0) -> Iterator[Any]:
+def serving(
+    taught: Learning,
+    timeout: int = 20,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    allowed: Collection[str] = (),
+) -> Iterator[Any]:
     """Yield a waitress server, by default on a free port, which answers as long as the block
     lasts."""
-    made = server.create(taught, "127.0.0.1", port, timeout)
+    made = server.create(taught, host, port, timeout, allowed)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
     try:

@@ -12,11 +12,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ from lenet_fast import data, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
-from lenet_fast.web import app, digits, lessons, records, thinking
+from lenet_fast.web import app, digits, learning, lessons, records, server, thinking
 from lenet_fast.web.learning import Learning
 
 SAMPLE = data.load("sample")
@@ -38,8 +41,8 @@ QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs"
 class Page:
     """A server on a free port, and the ways to ask it."""
 
-    def __init__(self, taught: Learning, port: int) -> None:
-        self.learning, self.port = taught, port
+    def __init__(self, taught: Learning, port: int, host: str = "127.0.0.1") -> None:
+        self.learning, self.port, self.host = taught, port, host
 
     def ask(
         self,
@@ -49,7 +52,7 @@ class Page:
         method: str | None = None,
     ) -> tuple[int, Any, http.client.HTTPMessage]:
         """Return status, body and headers of an answer; a body that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         given = (JSON if body is not None else {}) | (headers or {})
@@ -336,11 +339,116 @@ def test_other_hosts_are_refused(page: Page, host: str) -> None:
 
 
 def test_this_host_by_any_of_its_names_is_not(page: Page) -> None:
-    for host in ("localhost", f"127.0.0.1:{page.port}", "LOCALHOST:1", "[::1]:8000"):
+    hosts = ("localhost", f"127.0.0.1:{page.port}", "LOCALHOST:1", "[::1]:8000", "localhost.:1")
+    for host in hosts:
         assert page.ask("/", headers={"Host": host})[0] == 200
     assert app.is_ours("192.168.1.5:8000", "0.0.0.0")
+    assert app.is_ours("[fe80::1]:8000", "0.0.0.0")
     assert app.is_ours("board.example:8000", "board.example")
+    assert app.is_ours("board.example.:8000", "Board.example")
     assert not app.is_ours("evil.example", "0.0.0.0")
+    assert not app.is_ours("localhost:99999", "0.0.0.0")
+
+
+@pytest.fixture(scope="module")
+def named(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Yield a page that may be opened by two more names."""
+    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    names = ("LabPC", "xyz-8790.app.github.dev.", "bücher.local", "[fd00::5]")
+    with serving(taught, allowed=names) as served:
+        yield Page(taught, served.effective_port)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("labpc", "labpc:8790", "LABPC:1", "labpc.:8790", "xyz-8790.app.github.dev"),
+        *("xn--bcher-kva.local", "[fd00::5]:8000", "localhost:4321"),
+    ],
+)
+def test_an_allowed_name_opens_the_page_at_any_port(named: Page, host: str) -> None:
+    for path, body in (("/", None), ("/api/about", None), ("/api/read", {"digit": 1})):
+        own = {"Host": host, "Origin": f"http://{host}"} if body else {"Host": host}
+        assert named.ask(path, body, own)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["vm.local", "labpc.evil.example", "app.github.dev", "a.labpc", "labpc@evil", "labpc/"]
+)
+def test_a_name_that_is_not_allowed_is_told_the_option(named: Page, host: str) -> None:
+    status, answer, _ = named.ask("/", headers={"Host": host})
+    assert status == 403
+    assert "lenet-fast serve --allow-host " in answer["error"]
+    name = answer["error"].split()[-1]
+    assert name == (host if "@" not in host and "/" not in host else "NAME")
+
+
+@pytest.mark.parametrize("host", ["labpc", "labpc:8443", "127.0.0.1:8790"])
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://labpc", 200),
+        ("https://labpc:8443", 200),
+        ("https://xyz-8790.app.github.dev", 200),
+        ("http://labpc", 200),
+        ("http://labpc:9999", 403),  # another program of that machine
+        ("https://labpc.evil.example", 403),
+        ("https://vm.local", 403),
+        ("ftp://labpc", 403),
+        ("https://me@labpc", 403),
+        ("https://labpc/", 403),
+        ("https://", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+def test_a_tls_proxy_of_an_allowed_name_may_stand_before_the_page(
+    named: Page, host: str, origin: str, status: int
+) -> None:
+    """Whether or not it passes on the Host header."""
+    found, answer, _ = named.ask("/api/read", {"digit": 1}, {"Host": host, "Origin": origin})
+    assert found == status
+    assert status == 200 or "--allow-host" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("", "one host name"),
+        (" ", "one host name"),
+        ("lab pc", "one host name"),
+        ("http://labpc", "without scheme"),
+        ("labpc:8790", "port"),
+        ("labpc/page", "path"),
+        ("a,b", "one host name"),
+        ("me@labpc", "one host name"),
+        ("a..b", "one host name"),
+        ("-a", "one host name"),
+        ("a" * 64, "one host name"),
+        ("a." * 127 + "a", "one host name"),
+        ("*", "wildcards"),
+        ("*.local", "wildcards"),
+        (".local", "wildcards"),
+        ("0.0.0.0", "no browser"),
+        ("::", "no browser"),
+        ("127.1", "one host name"),
+        ("0x7f000001", "one host name"),
+        ("straße.example", "punycode"),
+    ],
+)
+def test_what_is_no_name_cannot_be_allowed(
+    name: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lenet_fast import cli
+
+    with pytest.raises(ValueError, match=word):
+        app.names.checked(name)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["serve", "--no-browser", "--allow-host", "labpc", "--allow-host", name])
+    error = capsys.readouterr().err
+    assert "'--allow-host'" in error
+    assert word in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -352,6 +460,40 @@ def test_other_origins_may_change_nothing(page: Page, origin: str) -> None:
         assert (status, "origin" in answer["error"]) == (403, True)
     own = {"Origin": f"http://127.0.0.1:{page.port}"}
     assert page.ask("/api/read", {"digit": 1}, own)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "anything"},
+        {"Sec-Fetch-Site": ""},
+        {"Origin": "http://evil.example"},  # of a browser that knows no Sec-Fetch-Site
+        {"Origin": "null"},
+    ],
+)
+def test_another_site_can_ask_nothing_and_takes_no_listeners_place(
+    page: Page, header: dict[str, str]
+) -> None:
+    paths = ["/api/about", "/api/network", "/api/training", "/api/digit?which=wrong"]
+    for path in paths + ["/api/events"] * (app.MAX_LISTENERS + 1):
+        status, answer, _ = page.ask(path, headers=header)
+        assert (status, "of this page's own" in answer["error"]) == (403, True)
+    with page.raw(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n") as listener:
+        assert listener.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_page_itself_asks_and_a_link_elsewhere_leads_to_it(page: Page) -> None:
+    for site in ("same-origin", "none"):
+        for path in ("/", "/static/main.js", "/api/about", "/api/training"):
+            assert page.ask(path, headers={"Sec-Fetch-Site": site})[0] == 200
+        assert page.ask("/api/read", {"digit": 1}, {"Sec-Fetch-Site": site})[0] == 200
+    for site in ("same-site", "cross-site"):
+        link = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        assert page.ask("/", headers=link)[0] == 200
 
 
 def test_every_answer_has_the_headers_that_keep_it_safe(page: Page) -> None:
@@ -571,6 +713,38 @@ def test_an_engine_that_cannot_be_had_is_said_so(
     assert fresh.learning._thread is None
 
 
+def test_without_a_thread_to_be_had_nothing_is_begun(
+    fresh: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fresh.learning.current()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            learning, "threading", SimpleNamespace(**vars(threading) | {"Thread": NoThread})
+        )
+        with pytest.raises(learning.BusyError, match="no room for the training: can't start new"):
+            fresh.learning.start(QUICK)
+    assert fresh.learning.current() == before
+    fresh.learning.start(QUICK)
+    assert fresh.wait_for("done")["number"] > 0
+
+
+def test_only_so_many_runs_are_saved(fresh: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh.ask("/api/training", QUICK)
+    fresh.wait_for("done")
+    parent = fresh.learning.folder.parent
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "MAX_SAVES", fresh.learning._saved + 2)
+        with ThreadPoolExecutor(8) as pool:
+            before = len([*parent.iterdir()])
+            answers = list(pool.map(lambda _: fresh.ask("/api/save", {}), range(8)))
+        assert sorted(status for status, *_ in answers) == [200] * 2 + [409] * 6
+        reasons = {answer["error"] for status, answer, _ in answers if status == 409}
+        assert len(reasons) == 1
+        assert f"{learning.MAX_SAVES} networks have been saved" in reasons.pop()
+        assert len([*parent.iterdir()]) == before + 2
+    assert fresh.ask("/api/save", {})[0] == 200
+
+
 def test_where_nothing_can_be_saved_it_says_so(fresh: Page, tmp_path: Path) -> None:
     fresh.ask("/api/training", QUICK)
     fresh.wait_for("done")
@@ -634,9 +808,105 @@ def test_the_command_serves_until_it_is_told_to_end(number: int, tmp_path: Path)
             listener.sendall(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert listener.recv(100).startswith(b"HTTP/1.1 200 ")
             process.send_signal(number)
+            time.sleep(0.05)
+            process.send_signal(number)  # as `timeout` does, and a finger that is in a hurry
             out, err = process.communicate(timeout=30)
         assert (process.returncode, err) == (0, ""), out
     assert not (tmp_path / "page").exists()
+
+
+class NoThread(threading.Thread):
+    """What the system's limit makes of a thread."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the one line of a command that fails, without the program's name."""
+    from lenet_fast import cli
+
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["serve", "--no-browser", "--dataset", "sample", *arguments])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error.removeprefix("lenet-fast: error: ")
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("nosuch.invalid", "expected a name or an address of this machine"),
+        ("[::1]", "expected a name or an address of this machine"),
+        ("http://127.0.0.1", "expected a name or an address of this machine"),
+        ("ä..b", "expected a host name or an address"),
+        ("203.0.113.1", "expected an address of this machine, or 0.0.0.0"),
+    ],
+)
+def test_where_the_command_cannot_listen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: str, reason: str
+) -> None:
+    error = failing(capsys, "--host", host, "--port", "0", "--out", str(tmp_path / "page"))
+    assert error.startswith(f"--host, --port: {host}, 0: ")
+    assert reason in error
+
+
+def test_a_port_that_is_taken_or_privileged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = failing(capsys, "--port", f"{port}")
+        assert error.startswith(f"--host, --port: 127.0.0.1, {port}: Address already in use; ")
+        assert "take another --port" in error
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", denied)  # root may, in CI
+    error = failing(capsys, "--port", "80")
+    assert (
+        error == "--host, --port: 127.0.0.1, 80: Permission denied; take a --port of 1024 or more\n"
+    )
+
+
+@pytest.mark.parametrize("module", ["waitress.task", "lenet_fast.web.learning"])
+def test_no_threads_for_the_command(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    page_network: Network,
+    tmp_path: Path,
+    module: str,
+) -> None:
+    """For the answers, and for the first training."""
+    without = SimpleNamespace(**vars(threading) | {"Thread": NoThread})
+    monkeypatch.setattr(sys.modules[module], "threading", without)
+    model = []
+    if module == "waitress.task":
+        model = [str(tmp_path / "model.safetensors")]
+        files.save_model(tmp_path / "model.safetensors", page_network)
+    assert "can't start new thread" in failing(capsys, "--port", "0", *model)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("127.2", "127.0.0.2"),
+        ("LOCALHOST", "LOCALHOST"),
+    ],
+)
+def test_the_address_to_type_is_one_that_is_answered(
+    page_network: Network, tmp_path: Path, host: str, url: str
+) -> None:
+    taught = Learning(SAMPLE, tmp_path, page_network)
+    with serving(taught, host=host) as served:
+        found = server.address(served, host)
+        assert found == f"http://{url}:{served.effective_port}/"
+        name = urlsplit(found).hostname
+        page = Page(taught, served.effective_port, str(name))
+        assert page.ask("/")[0] == 200
 
 
 def test_without_the_libraries_it_says_what_to_install(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 
 import click
@@ -11,12 +13,29 @@ from lenet_fast.cli import common
 OUT = Path("runs", "page")
 """The folder that the page saves to; the next ones are called page-2, page-3, ..."""
 
+_WAYS_OUT = {
+    errno.EADDRINUSE: "another program listens there; take another --port",
+    errno.EACCES: "take a --port of 1024 or more",
+    errno.EADDRNOTAVAIL: "expected an address of this machine, or 0.0.0.0 for all it has",
+    socket.EAI_NONAME: "expected a name or an address of this machine",
+}
+
+
+def _checked_names(context: click.Context, option: click.Option, given: tuple[str, ...]) -> object:
+    try:
+        from lenet_fast.web import names
+
+        return tuple(map(names.checked, given))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
 
 @click.command(
     epilog=common.example(
         "lenet-fast serve",
         "lenet-fast serve runs/lenet5",
         "lenet-fast serve --port 8080 --no-browser",
+        "lenet-fast serve --host 0.0.0.0 --allow-host labpc.local",
     )
 )
 @click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
@@ -26,6 +45,15 @@ OUT = Path("runs", "page")
     default="127.0.0.1",
     show_default=True,
     help="Address to listen on. With another than this, all who reach it may draw and train.",
+)
+@click.option(
+    "--allow-host",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    callback=_checked_names,
+    help="A name by which the page may be opened, besides localhost and numeric addresses: that of "
+    "this machine in the network, or of a proxy. May be given several times.",
 )
 @click.option(
     "--port",
@@ -49,6 +77,7 @@ def serve(
     folder: Path | None,
     dataset: str,
     host: str,
+    allowed: tuple[str, ...],
     port: int | None,
     browser: bool,
     out: Path,
@@ -65,7 +94,7 @@ def serve(
         raise click.UsageError("--host: expected an address such as 127.0.0.1, got nothing")
     try:
         from lenet_fast.web import server
-        from lenet_fast.web.learning import Learning
+        from lenet_fast.web.learning import BusyError, Learning
     except ModuleNotFoundError as error:
         raise ImportError(
             f"serve needs Flask and waitress, and {error.name} is missing: "
@@ -78,12 +107,18 @@ def serve(
         common.line("model", file)
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)
-    learning = Learning(splits, out.expanduser().absolute(), network, str(run_or_model or ""))
     try:
-        served = server.create(learning, host, port)
+        learning = Learning(splits, out.expanduser().absolute(), network, str(run_or_model or ""))
+    except BusyError as error:  # no thread for the first training
+        raise OSError(str(error)) from error
+    try:
+        served = server.create(learning, host, port, allowed=allowed)
     except OSError as error:
         learning.close()
-        raise OSError(f"--host, --port: {host}, {port or 'any'}: {error.strerror}") from error
+        way_out = _WAYS_OUT.get(error.errno or 0)
+        where = f"{host}, {'any' if port is None else port}"
+        reason = f"{error.strerror}; {way_out}" if way_out else error.strerror
+        raise OSError(f"--host, --port: {where}: {reason}") from error
     url = server.address(served, host)
     common.line("page", url)
     common.line("", "Ctrl-C ends it")

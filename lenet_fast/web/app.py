@@ -7,17 +7,17 @@ import logging
 import mimetypes
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import flask
 import numpy as np
 from werkzeug.exceptions import HTTPException, abort
 
 from lenet_fast import __version__, checks
-from lenet_fast.web import digits, lessons
+from lenet_fast.web import digits, lessons, names
 from lenet_fast.web.learning import BusyError, Learning
+from lenet_fast.web.names import is_ours
 
 MAX_BYTES = 256 * 1024
 """No request's body may be larger."""
@@ -41,7 +41,9 @@ HEADERS = {
 _log = logging.getLogger(__name__)
 
 
-def create(learning: Learning, host: str = "127.0.0.1") -> flask.Flask:
+def create(
+    learning: Learning, host: str = "127.0.0.1", allowed: Collection[str] = ()
+) -> flask.Flask:
     """Return the page as a WSGI application.
 
     Parameters
@@ -52,13 +54,20 @@ def create(learning: Learning, host: str = "127.0.0.1") -> flask.Flask:
         What the server listens on. Requests must be for it, or for this machine: a page from
         elsewhere whose name leads here (DNS rebinding) is refused. Where the server listens on all
         addresses, any numeric address will do.
+    allowed : collection of str
+        Further names by which the page may be opened, and whose TLS proxy may stand before it.
+
+    Raises
+    ------
+    ValueError
+        If one of `allowed` is no host name.
     """
     # Some systems take the type from a registry in which programs leave nonsense.
     mimetypes.add_type("text/javascript", ".js")
     app = flask.Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # ask again: a new version may have come
-    _guard(app, host)
+    _guard(app, host, frozenset(map(names.checked, allowed)))
     _errors(app)
     _reading(app, learning)
     _training(app, learning)
@@ -66,17 +75,26 @@ def create(learning: Learning, host: str = "127.0.0.1") -> flask.Flask:
     return app
 
 
-def _guard(app: flask.Flask, host: str) -> None:
+def _guard(app: flask.Flask, host: str, allowed: Collection[str]) -> None:
     @app.before_request
     def refuse_strangers() -> None:
         request = flask.request
-        if not is_ours(request.headers.get("Host", ""), host):
-            abort(403, "host: expected the address of this server")
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            origin = request.headers.get("Origin")
-            # Programs send none; browsers always do.
-            if origin is not None and origin != f"{request.scheme}://{request.headers['Host']}":
-                abort(403, "origin: expected a request of this page's own")
+        header = request.headers.get("Host", "")
+        if not is_ours(header, host, allowed):
+            abort(403, f"host: expected the address of this server; {_way_in(header)}")
+        if request.path == "/" and request.method in ("GET", "HEAD"):
+            return  # a link on another site may lead here, and shows nobody what is here
+        # Browsers send this where they trust the connection: to this machine, or with TLS.
+        site = request.headers.get("Sec-Fetch-Site", "same-origin")
+        if site not in ("same-origin", "none"):
+            abort(403, "sec-fetch-site: expected a request of this page's own, not another site's")
+        origin = request.headers.get("Origin")  # programs send none
+        if origin is not None and not names.is_own_origin(origin, header, allowed):
+            abort(
+                403,
+                "origin: expected a request of this page's own; behind a proxy, start the server "
+                "with --allow-host and the proxy's name, and let the proxy pass on the Host header",
+            )
 
     @app.after_request
     def add_headers(response: flask.Response) -> flask.Response:
@@ -86,18 +104,13 @@ def _guard(app: flask.Flask, host: str) -> None:
         return response
 
 
-def is_ours(header: str, host: str) -> bool:
-    """Tell whether a Host header names this server, which listens on `host`; any port will do."""
+def _way_in(header: str) -> str:
+    """Return what to do, so that the page may be opened by the name in a Host header."""
     try:
-        name = urlsplit(f"//{header}").hostname
+        name = names.checked(names.given(header))
     except ValueError:
-        return False
-    if name is None or any(sign in header for sign in "/?#@\\"):
-        return False
-    numeric = ":" in name or name.replace(".", "").isdigit()
-    return name in ("localhost", "127.0.0.1", "::1", host.lower()) or (
-        numeric and host in ("0.0.0.0", "::")
-    )
+        name = "NAME"
+    return f"to open it by another name, start it with: lenet-fast serve --allow-host {name}"
 
 
 def _errors(app: flask.Flask) -> None:

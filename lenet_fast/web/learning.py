@@ -23,6 +23,9 @@ from lenet_fast.web.thinking import Mind
 KEPT_RUNS = 8
 """Runs whose networks and curves stay in memory; the page itself keeps the first network, too."""
 
+MAX_SAVES = 100
+"""How many runs can be saved until the server ends: a visitor must not fill the disk."""
+
 _SHOW_SECONDS = 0.1
 """The page sees the network in training ten times a second, at most."""
 
@@ -33,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """There is a training already, or nothing to be done."""
+    """There is a training already, or nothing to be done, or no room for it."""
 
 
 class _Watch(Callback):
@@ -121,6 +124,7 @@ class Learning:
         self._begun = time.time()
         self._runs: dict[int, Run] = {}
         self._count = 0
+        self._saved = 0
         self._trainer: Trainer | None = None
         self._thread: threading.Thread | None = None
         self.closed = False
@@ -195,17 +199,20 @@ class Learning:
                 loss=trainer.loss,
             )
             trainer.callbacks.append(_Watch(self, run, test))
+            thread = threading.Thread(
+                target=self._train, args=(trainer, run), name="training", daemon=True
+            )
+            try:
+                thread.start()  # it waits at its first change, until this one is done
+            except RuntimeError as error:  # Python's, where the system has no thread left
+                raise BusyError(f"the system has no room for the training: {error}") from error
             self._count = number
             self._runs[number] = run
             for old in list(self._runs)[:-KEPT_RUNS]:
                 del self._runs[old]
-            self._trainer = trainer
+            self._trainer, self._thread = trainer, thread
             with self.changing():
                 self._mind = run.mind
-            self._thread = threading.Thread(
-                target=self._train, args=(trainer, run), name="training", daemon=True
-            )
-            self._thread.start()
 
     def stop(self) -> None:
         """Ask the training to stop; nothing happens if there is none."""
@@ -244,7 +251,7 @@ class Learning:
         Raises
         ------
         BusyError
-            If it is none that was trained here.
+            If it is none that was trained here, or :data:`MAX_SAVES` were saved before.
         OSError
             If the folder cannot be written.
         """
@@ -252,9 +259,20 @@ class Learning:
             run = self._runs.get(self.mind.number)
             if run is None:
                 raise BusyError("this network is from a file already")
+            if self._saved == MAX_SAVES:
+                raise BusyError(
+                    f"{MAX_SAVES} networks have been saved since the server started, which is its "
+                    "limit; start it again to save more"
+                )
+            self._saved += 1
             kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
-        folder = runs.new_folder(self.folder)
-        kept.save(folder, self.splits)
+        try:
+            folder = runs.new_folder(self.folder)
+            kept.save(folder, self.splits)
+        except BaseException:
+            with self._changed:
+                self._saved -= 1
+            raise
         with self.changing():
             run.folder = str(folder)
         return folder

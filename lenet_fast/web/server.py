@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import waitress
 from waitress.channel import HTTPChannel
 
-from lenet_fast.web import app
+from lenet_fast.web import app, names
 from lenet_fast.web.learning import Learning
 
 THREADS = 24
@@ -40,7 +42,11 @@ class _Channel(HTTPChannel):
 
 
 def create(
-    learning: Learning, host: str, port: int | None = None, timeout: int = _TIMEOUT_SECONDS
+    learning: Learning,
+    host: str,
+    port: int | None = None,
+    timeout: int = _TIMEOUT_SECONDS,
+    allowed: Collection[str] = (),
 ) -> Any:
     """Return a waitress server of the page, which listens already; its ``run`` serves.
 
@@ -55,15 +61,34 @@ def create(
     timeout : int
         Seconds after which a connection without any traffic is closed, and what a request may
         take to arrive.
+    allowed : collection of str
+        Further names by which the page may be opened.
 
     Raises
     ------
     OSError
-        If that address is not to be had.
+        If that address is not to be had, or the threads are not.
+    ValueError
+        If one of `allowed` is no host name.
     """
-    server = waitress.create_server(
-        app.create(learning, host),
-        sockets=[_listening(host, port)],
+    listening = _listening(host, port)
+    try:
+        page = app.create(learning, _as_browsers_write(host, listening), allowed)
+        server = _created(page, listening, timeout)
+    except ValueError:
+        listening.close()
+        raise
+    except RuntimeError as error:  # Python's, where the system has no thread left
+        listening.close()
+        raise OSError(errno.EAGAIN, f"expected room for {THREADS} threads, got: {error}") from error
+    server.channel_class = _Channel
+    return server
+
+
+def _created(page: Callable[..., Any], listening: socket.socket, timeout: int) -> Any:
+    return waitress.create_server(
+        page,
+        sockets=[listening],
         threads=THREADS,
         ident=None,
         max_request_body_size=app.MAX_BYTES + 1,  # waitress takes less than that
@@ -72,24 +97,45 @@ def create(
         cleanup_interval=max(1, timeout // 4),
         connection_limit=200,
     )
-    server.channel_class = _Channel
-    return server
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, PORT if port is None else port), family=family)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:  # Python's, of a name that no network can have
+        raise OSError(errno.EINVAL, "expected a host name or an address") from error
+    # A name may have several addresses: IPv4 is what other programs expect of "localhost".
+    family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+
+    def listening(port: int) -> socket.socket:
+        try:
+            return socket.create_server((address[0], port, *address[2:]), family=family)
+        except OSError as error:  # whose text repeats the address
+            raise OSError(error.errno, os.strerror(error.errno or 0)) from error
+
+    try:
+        return listening(PORT if port is None else port)
     except OSError:
         if port is not None:
             raise
-    return socket.create_server((host, 0), family=family)
+    return listening(0)
+
+
+def _as_browsers_write(host: str, listening: socket.socket) -> str:
+    """Return a host; in full if it is a short form of an address, such as 127.1 or 0."""
+    try:
+        names.checked(host)
+    except ValueError:
+        return str(listening.getsockname()[0])
+    return host
 
 
 def address(server: Any, host: str) -> str:
     """Return what to type into a browser on this machine."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{server.effective_port}/"
+    name = _as_browsers_write(host, server.socket)
+    if names.is_unspecified(name):
+        name = "::1" if ":" in name else "127.0.0.1"
+    return f"http://{f'[{name}]' if ':' in name else name}:{server.effective_port}/"
 
 
 def run(server: Any, learning: Learning, url: str, *, browser: bool) -> None:
@@ -103,16 +149,20 @@ def run(server: Any, learning: Learning, url: str, *, browser: bool) -> None:
     # 200 at once are quite possible, and nothing to warn of.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     if browser:
-        # In a thread: a browser in the terminal returns when it is closed.
-        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+        # In a thread: a browser in the terminal returns when it is closed. Without a thread to be
+        # had, the visitor has the address to type.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     def end(number: int, frame: object) -> None:
-        learning.leave()
-        raise KeyboardInterrupt
+        if not learning.closed:  # once is enough: some send the signal twice
+            learning.leave()
+            raise KeyboardInterrupt
 
     with _on_signals(end):
         try:
-            server.run()
+            with contextlib.suppress(KeyboardInterrupt):  # in the first moment
+                server.run()
         finally:
             server.close()
             learning.close()

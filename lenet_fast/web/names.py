@@ -1,0 +1,133 @@
+"""The names under which the page may be opened, and the sites that may ask it.
+
+A browser tells sites apart by their names alone. Another site can point its name at this machine
+(DNS rebinding); its scripts would then count as the page's own. So a request must give a name that
+belongs to this server. A number cannot be rebound, a name can: each name is allowed one by one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_AMBIGUOUS = "ßς\u200c\u200d"
+"""Letters that Python and the browsers translate differently."""
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def checked(name: str) -> str:
+    """Return a name that a visitor may open the page by, as a browser sends it.
+
+    Parameters
+    ----------
+    name : str
+        A host name or a numeric address, without scheme, port and path. Case does not matter, nor
+        does a dot at the end; letters beyond ASCII become punycode.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or stands for more than one name.
+    """
+    what = "expected one host name such as labpc.local"
+    if "*" in name or name.startswith("."):
+        raise ValueError(
+            f"{what}, got {name!r}; wildcards are not allowed: whoever has a name under it could "
+            "take over the page. Give each name in full"
+        )
+    if any(letter in name for letter in _AMBIGUOUS):
+        raise ValueError(f"{what}, got {name!r}; give it in punycode (xn--...)")
+    found = plain(name)
+    address = _address(found)
+    if address is not None:
+        if address.is_unspecified or "%" in found:
+            raise ValueError(f"{what}, got {name!r}, which no browser can open from elsewhere")
+        return found
+    labels = found.split(".")
+    if (
+        len(found) > 253
+        or not all(_LABEL.fullmatch(label) for label in labels)
+        or _NUMBER.fullmatch(labels[-1])  # browsers take it for an address
+    ):
+        raise ValueError(f"{what}, without scheme, port (any will do) and path, got {name!r}")
+    return found
+
+
+def plain(name: str) -> str:
+    """Return a host name or an address in the one form in which names are compared."""
+    name = name.lower().removesuffix(".")
+    address = _address(name.removeprefix("[").removesuffix("]"))
+    if address is not None:
+        return str(address)
+    try:
+        return name.encode("idna").decode("ascii") if not name.isascii() else name
+    except UnicodeError:
+        return name
+
+
+def given(header: str) -> str:
+    """Return the name in a Host header, which may have a port behind it; empty if there is none."""
+    parts = _split(f"http://{header}")
+    return plain(parts.hostname or "") if parts else ""
+
+
+def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
+    """Tell whether a Host header names this server; any port will do.
+
+    Parameters
+    ----------
+    header : str
+    host : str
+        What the server listens on. Where that is all addresses, any numeric address is ours.
+    allowed : collection of str
+        Further names, as :func:`checked` returns them.
+    """
+    name = given(header)
+    everywhere = is_unspecified(host) and _address(name) is not None
+    return name in (*_LOCAL, plain(host)) or name in allowed or everywhere
+
+
+def is_own_origin(origin: str, header: str, allowed: Collection[str] = ()) -> bool:
+    """Tell whether an Origin header is that of the page, whose Host header is ours.
+
+    A browser that comes through a proxy names the proxy's origin. That of an allowed name is
+    trusted: with TLS at any port, without it at port 80 only, since other programs may serve at
+    other ports of that machine.
+    """
+    if origin == f"http://{header}":
+        return True
+    parts = _split(origin)
+    return (
+        parts is not None
+        and plain(parts.hostname or "") in allowed
+        and (parts.scheme == "https" or (parts.scheme == "http" and parts.port is None))
+    )
+
+
+def is_unspecified(host: str) -> bool:
+    """Tell whether to listen on a host is to listen on all addresses."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL that is a scheme, a host and perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return None
+    alone = url == f"{parts.scheme}://{parts.netloc}" and "@" not in url and "\\" not in url
+    return parts if has_host and alone else None
