@@ -193,10 +193,19 @@ def largest(dtype: np.dtype[Any]) -> float:
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     """Return a string that is one of those allowed."""
+    return _choice(name, value, allowed, allowed)
+
+
+def choice_or_none(name: str, value: object, allowed: Sequence[str]) -> str | None:
+    """Return None, or a string that is one of those allowed."""
+    return None if value is None else _choice(name, value, allowed, (*allowed, "None"))
+
+
+def _choice(name: str, value: object, allowed: Sequence[str], named: Sequence[str]) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected one of {', '.join(allowed)}, got {kind(value)}")
+        raise TypeError(f"{name}: expected one of {', '.join(named)}, got {kind(value)}")
     if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(named)}, got {value!r}")
     return value
 
 

@@ -21,7 +21,15 @@ from lenet_fast.layers import (
 )
 from lenet_fast.network import OUTPUTS, Network
 
-__all__ = ["SQUASHING", "default_initialiser", "lenet1", "lenet4", "lenet5", "lenet1989"]
+__all__ = [
+    "POOLINGS",
+    "SQUASHING",
+    "default_initialiser",
+    "lenet1",
+    "lenet4",
+    "lenet5",
+    "lenet1989",
+]
 
 SQUASHING: dict[str, type[Layer]] = {
     "scaled_tanh": ScaledTanh,
@@ -30,6 +38,9 @@ SQUASHING: dict[str, type[Layer]] = {
     "relu": ReLU,
 }
 """Squashing functions by their names for ``activation``."""
+
+POOLINGS = ("subsample", "average", "max")
+"""What there is for ``pooling``, besides None."""
 
 _INITIALISERS = {
     "scaled_tanh": "lecun_sqrt",
@@ -100,8 +111,7 @@ def lenet5(
     >>> models.lenet5().counts()
     Counts(units=9118, parameters=60000, connections=340908)
     """
-    if pooling is not None:
-        pooling = checks.choice("pooling", pooling, ("subsample", "average", "max"))
+    pooling = checks.choice_or_none("pooling", pooling, POOLINGS)
     table = (
         LENET5_C3
         if checks.choice("connections", connections, ("table", "full")) == "table"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import re
 import warnings
@@ -18,15 +19,15 @@ from lenet_fast.training import TrainingDiverged
 pytest.importorskip("sklearn")  # CI has it: other tests fail there without
 
 from sklearn.base import clone
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from lenet_fast.sklearn import LeNetClassifier, LeNetFeatures, _rows
+from lenet_fast.sklearn import LeNetClassifier, LeNetFeatures, TableWarning, _rows, _scale
 
 SAMPLE = data.load("sample").train.subset(400)
 X, Y = SAMPLE.images.reshape(400, 784), SAMPLE.labels
@@ -136,6 +137,147 @@ def test_extreme_values_stay_on_the_scale():
     assert (images(np.full((2, 4), 3.0)) == PAPER_PIXEL).all()
 
 
+# --- which values are paper and ink ---
+
+NORMAL = {
+    "bytes": X,
+    "shares": X / 255,
+    "both signs": X / 127.5 - 1,
+    "binary": X > 127,
+    "a point of ink in all": np.eye(400, 784),
+    "eight by eight": load_digits(return_X_y=True)[0],
+    "standardised": StandardScaler().fit_transform(X),
+    "light on each": X + np.linspace(0, 300, 400)[:, np.newaxis],
+    "largest numbers": np.where(X > 127, 1, -1) * np.finfo(np.float64).max,
+    "few rows": X[:3],
+}
+
+
+@pytest.mark.parametrize("rows", NORMAL.values(), ids=NORMAL)
+def test_the_ends_of_a_table_are_its_scale(rows):
+    scale = _scale.learn(rows)
+    assert (scale.lowest, scale.highest) == (rows.min(), rows.max())
+    for part in (rows, rows[: len(rows) // 2], rows[:1]):
+        _scale.check_same(part, scale)
+
+
+def with_strays(kind, rows=X):
+    """Return a table in which a few cells are no pixels."""
+    found, rng = rows.astype(np.float64), np.random.default_rng(5)
+    everywhere = rng.random(found.shape) < 0.003
+    changes = {
+        "row numbers": (np.s_[:, 3], np.linspace(0, 42000, len(found))),
+        "a small range of row numbers": (np.s_[:, -1], np.arange(1000, 1000 + len(found))),
+        "a year": (np.s_[:, 0], 2024),
+        "seconds since 1970": (np.s_[:, 783], 1.7e9 + np.arange(len(found))),
+        "three columns": (np.s_[:, [0, 1, 500]], rng.normal(0, 1e6, (len(found), 3))),
+        "a bright pixel": (np.s_[7, 300], 65535),
+        "a missing pixel": (np.s_[7, 300], -999),
+        "a missing row": (np.s_[7], -999),
+        "missing pixels everywhere": (everywhere, -999),
+        "a row on another scale": (np.s_[7], found[7] * 10),
+        "a row of noise": (np.s_[7], rng.normal(0, 1e300, 784)),
+        "the largest float32": (np.s_[7, 7], np.finfo(np.float32).max),
+        "the largest float64": (np.s_[7, 7:9], [-np.finfo(np.float64).max, np.finfo(float).max]),
+    }
+    where, what = changes[kind]
+    found[where] = what
+    if kind == "three columns":  # and more at once
+        found[9], found[11, 11] = 1e9, -1e9
+    return found
+
+
+STRAYS = (
+    *("row numbers", "a small range of row numbers", "a year", "seconds since 1970"),
+    *("three columns", "a bright pixel", "a missing pixel", "a missing row"),
+    *("missing pixels everywhere", "a row on another scale", "a row of noise"),
+    *("the largest float32", "the largest float64"),
+)
+
+
+@pytest.mark.parametrize("kind", STRAYS)
+def test_strays_decide_about_nothing_else(kind):
+    table = with_strays(kind)
+    with pytest.warns(TableWarning, match="X: expected pixels on one scale, got nearly all values"):
+        scale = _scale.learn(table)
+    assert (scale.lowest, scale.highest) == (0, 255)
+
+
+@pytest.mark.parametrize("kind", ["row numbers", "a bright pixel", "a missing row"])
+def test_digits_are_learned_in_spite_of_strays(kind):
+    test = data.load("sample").test.subset(300)
+    rows, labels = test.images.reshape(300, 784), test.labels
+    with pytest.warns(TableWarning, match="X: expected pixels on one scale"):
+        found = quick(epochs=12).fit(with_strays(kind), Y)
+    assert found.score(rows, labels) > quick(epochs=12).fit(X, Y).score(rows, labels) - 0.03
+    assert found.pixel_range_ == (0, 255)
+
+
+def test_two_values_are_a_scale_however_rare_one_is():
+    rows = np.zeros((400, 784))
+    rows[3, 3] = 9
+    assert _scale.learn(rows)[:2] == (0, 9)
+
+
+@pytest.mark.parametrize("value", [0, 7.5])
+def test_a_table_of_one_value_is_told(value):
+    with pytest.warns(TableWarning, match=f"X: expected values that differ, got {value:g} every"):
+        quick().partial_fit(np.full((20, 64), value), Y[:20], classes=range(10))
+
+
+def test_columns_on_scales_of_their_own_are_told():
+    rows, labels = load_wine(return_X_y=True)
+    with pytest.warns(TableWarning, match="half vary by less than a hundredth .* StandardScaler"):
+        quick().fit(rows, labels)
+    make_pipeline(StandardScaler(), quick()).fit(rows, labels)
+
+
+@pytest.mark.parametrize("features", [785, 783, 635, 65, 63, 37])
+def test_many_features_that_are_no_square_are_told(features):
+    rows = np.resize(X[:60], (60, features))
+    with pytest.warns(TableWarning, match=rf"X: expected a square number .*, got {features},"):
+        quick(epochs=1).fit(rows, Y[:60])
+    quick(epochs=1, image_shape=(1, features)).fit(rows, Y[:60])
+    quick(epochs=1).fit(X[:60, 400:413], Y[:60])  # that many are loose numbers
+
+
+OTHER_SCALES = {
+    "shares of bytes": (X, X / 255, "smaller range"),
+    "bytes for shares": (X / 255, X, "far outside"),
+    "shares for both signs": (X / 127.5 - 1, X / 255, "smaller range"),
+    "both signs for shares": (X / 255, X / 127.5 - 1, "far outside"),
+    "both signs for bytes": (X, X / 127.5 - 1, "smaller range"),
+    "booleans for bytes": (X, X > 127, "smaller range"),
+    "ink on black for ink on white": (255 - X, X, "exchanged"),
+    "white paper": (X, 255 - X, "exchanged"),
+    "sixteen bits": (X, X.astype(np.uint16) * 257, "far outside"),
+}
+
+
+@pytest.mark.parametrize(("rows", "others", "what"), OTHER_SCALES.values(), ids=OTHER_SCALES)
+def test_rows_on_another_scale_are_told(rows, others, what):
+    found = quick(epochs=1).fit(rows[:200], Y[:200])
+    for ask in (found.predict, found.predict_proba, found.decision_function):
+        with pytest.warns(TableWarning, match=f"X: expected values as in the rows .*{what}"):
+            ask(others[:50])
+    found = quick().partial_fit(rows[:200], Y[:200], classes=range(10))
+    with pytest.warns(TableWarning, match=what):
+        found.partial_fit(others[200:], Y[200:])
+    features = LeNetFeatures(epochs=1).fit(rows[:200], Y[:200])
+    with pytest.warns(TableWarning, match=what):
+        features.transform(others[:50])
+
+
+def test_strays_among_rows_that_are_asked_about_are_cut_off():
+    found = quick(epochs=1).fit(X, Y)
+    rows = X[:50].astype(float)
+    rows[3, 3], rows[4, 4] = 1e9, -1e9
+    same = X[:50].copy()
+    same[3, 3], same[4, 4] = 255, 0
+    np.testing.assert_array_equal(found.predict_proba(rows), found.predict_proba(same))
+    found.predict(np.zeros((2, 784)))  # a blank row is on any scale
+
+
 # --- learning ---
 
 
@@ -211,6 +353,30 @@ def test_probabilities_are_those_of_the_outputs(output):
     assert list(found.predict(X[:30])) == [
         str(k) if output == "rbf" else k for k in expected.argmax(1)
     ]
+    assert_within(found.predict_log_proba(X[:30]), np.log(found.predict_proba(X[:30])), 1e-12)
+
+
+def test_logarithms_of_probabilities_stay_finite(monkeypatch):
+    found = quick().fit(X, Y)
+    scores = np.array([[0.0, -2000, 3], [1e300, 0, 0]])
+    monkeypatch.setattr(found, "_scores", lambda rows: scores.copy())
+    logarithms = found.predict_log_proba(X[:2])
+    expected = [[-3.0485873515737421, -2003.0485873515737, -0.048587351573742], [0, -1e300, -1e300]]
+    assert_within(
+        logarithms / np.maximum(1, np.abs(expected)),
+        np.sign(expected) * np.minimum(1, np.abs(expected)),
+        1e-12,
+    )
+    assert (found.predict_proba(X[:2]) == 0).any()
+
+
+def test_logarithms_of_probabilities_go_through_pipelines_and_searches():
+    pipeline = make_pipeline(StandardScaler(), quick(epochs=1))
+    assert pipeline.fit(X, Y).predict_log_proba(X[:5]).shape == (5, 10)
+    search = GridSearchCV(quick(epochs=1), {"batch_size": [32, 64]}, cv=2).fit(X, Y)
+    assert np.isfinite(search.predict_log_proba(X[:5])).all()
+    found = cross_val_predict(quick(epochs=1), X, Y, cv=2, method="predict_log_proba")
+    assert_within(np.exp(found).sum(axis=1), np.ones(400), 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +448,14 @@ def test_an_interrupt_comes_through(monkeypatch):
     ("parameters", "error", "message"),
     [
         ({"model": "lenet6"}, ValueError, "model: expected one of lenet5, lenet4, lenet1"),
-        ({"pooling": "sum"}, ValueError, "pooling: expected one of"),
+        ({"pooling": "sum"}, ValueError, "pooling: expected one of .*, None, got 'sum'"),
+        ({"momentum": "abc"}, TypeError, "momentum: expected a number, got str 'abc'"),
+        ({"optimiser": "sgd", "momentum": 1}, ValueError, "momentum: expected a number from 0"),
+        ({"weight_decay": -1}, ValueError, "weight_decay: expected a number not below 0"),
+        ({"engine": "online"}, ValueError, "batch_size: expected 1 for the online engine"),
+        ({"verbose": "yes"}, TypeError, "verbose: expected a bool, got str 'yes'"),
+        ({"n_jobs": 0}, ValueError, "n_jobs: expected a number of threads, or -1 for all, got 0"),
+        ({"n_jobs": 1.5}, TypeError, "n_jobs: expected None or an int, got float 1.5"),
         ({"output": "linear"}, ValueError, "output: expected one of softmax, rbf, got 'linear'"),
         ({"optimiser": "adam"}, ValueError, "optimiser: expected one of adamw, sgd"),
         ({"schedule": 3}, TypeError, "schedule: expected one of cosine, constant"),
@@ -299,6 +472,64 @@ def test_an_interrupt_comes_through(monkeypatch):
 def test_wrong_parameters_are_named(parameters, error, message):
     with pytest.raises(error, match=message):
         quick(**parameters).fit(X[:100], Y[:100])
+
+
+OTHERS = {"pooling": ("average", None), "activation": ("tanh",), "output": ("rbf",)}
+UNUSED = [
+    *[({"model": model, name: value}, name) for model in ("lenet1", "lenet4")
+      for name, values in OTHERS.items() for value in values],
+    ({"momentum": 0.5}, "momentum"),
+    ({"momentum": 0.5, "optimiser": "adamw", "model": "lenet1"}, "momentum"),
+]  # fmt: skip
+NONE = [
+    *[({"model": model, name: "swish"}, name) for model in ("lenet1", "lenet4", "lenet5")
+      for name in OTHERS],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [LeNetClassifier, LeNetFeatures])
+def test_parameters_that_would_be_ignored_are_refused(kind, learn):
+    for parameters, name in UNUSED:
+        with pytest.raises(ValueError, match=f"^{name}: expected .*, the default, with"):
+            getattr(kind(epochs=1, **parameters), learn)(X[:60], Y[:60])
+    for parameters, name in NONE:
+        with pytest.raises(ValueError, match=f"^{name}: expected one of"):
+            getattr(kind(epochs=1, **parameters), learn)(X[:60], Y[:60])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "lenet1"}, {"optimiser": "sgd"}, {"weight_decay": 0.1}, {"dtype": "float64"}],
+)
+def test_what_partial_fit_has_settled_cannot_change(change):
+    found = quick().partial_fit(X[:60], Y[:60], classes=range(10))
+    ((name, _),) = change.items()
+    with pytest.raises(ValueError, match=f"{name}: expected .* as when learning began"):
+        found.set_params(**change).partial_fit(X[:60], Y[:60])
+
+
+def test_python_names_the_estimator_in_its_errors():
+    for kind in (LeNetClassifier, LeNetFeatures):
+        with pytest.raises(
+            TypeError, match=rf"{kind.__name__}\.__init__\(\) got .* 'class_weight'"
+        ):
+            kind(class_weight="balanced")
+        for learn in ("fit", "partial_fit"):
+            with pytest.raises(TypeError, match=rf"{kind.__name__}\.{learn}\(\) got .* 'weights'"):
+                getattr(kind(), learn)(X, Y, weights=1)
+
+
+def _threads_of_a_worker(jobs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return LeNetClassifier(n_jobs=jobs)._threads()
+
+
+def test_a_worker_process_may_have_threads(monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "4")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(_threads_of_a_worker, [None, 1, 2]) == [1, 1, 2]
 
 
 def test_bitmaps_are_for_the_ten_digits_only():
@@ -327,7 +558,7 @@ def test_a_fit_that_fails_leaves_the_last_fit_or_none(parameters, message):
     untouched = LeNetClassifier(**parameters)
     for estimator in (classifier.set_params(**parameters), untouched):
         with pytest.raises((ValueError, TrainingDiverged), match=message):
-            estimator.fit(X[:60, :700], Y[:60] + 100)
+            estimator.fit(X[:60, :676], Y[:60] + 100)
     classifier.set_params(engine="auto", n_jobs=None)
     np.testing.assert_array_equal(classifier.predict_proba(X[:9]), expected)
     with pytest.raises(NotFittedError):

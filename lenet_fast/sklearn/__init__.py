@@ -24,5 +24,6 @@ except ImportError as error:
     ) from error
 
 from lenet_fast.sklearn._estimators import LeNetClassifier, LeNetFeatures
+from lenet_fast.sklearn._scale import TableWarning
 
-__all__ = ["LeNetClassifier", "LeNetFeatures"]
+__all__ = ["LeNetClassifier", "LeNetFeatures", "TableWarning"]

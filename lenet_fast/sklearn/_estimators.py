@@ -6,10 +6,12 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from inspect import signature
+from types import FunctionType
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_config
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -24,15 +26,37 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from lenet_fast import checks, engines, losses, models, threads
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
-from lenet_fast.engines import Optimiser, Totals
+from lenet_fast.engines import Optimiser, Totals, online
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
-from lenet_fast.sklearn import _rows
+from lenet_fast.sklearn import _rows, _scale
 from lenet_fast.training import SGD, AdamW, Constant, Cosine, TrainingDiverged, schedules
 from lenet_fast.training.batches import shuffled
 
 EPOCHS, LEAST_STEPS = 20, 300
 """Of a fit that names no epochs: few rows are seen more often, until there are so many steps."""
+
+_CHOICES = {
+    "model": ("lenet5", "lenet4", "lenet1"),
+    "activation": tuple(models.SQUASHING),
+    "output": ("softmax", "rbf"),
+    "optimiser": ("adamw", "sgd"),
+    "schedule": ("cosine", "constant"),
+    "engine": engines.NAMES,
+}
+_USED_WITH = {
+    "pooling": ("model", "lenet5"),
+    "activation": ("model", "lenet5"),
+    "output": ("model", "lenet5"),
+    "momentum": ("optimiser", "sgd"),
+}
+"""Parameters that count with one choice of another alone."""
+
+_SETTLED = (
+    *("model", "pooling", "activation", "output", "image_shape", "optimiser", "momentum"),
+    *("weight_decay", "dtype"),
+)
+"""Parameters that become a network and an optimiser, and stay what they were from then on."""
 
 
 class _LeNet(BaseEstimator):
@@ -84,6 +108,20 @@ class _LeNet(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give a class methods of its own whose errors Python begins with a name, that of cls."""
+        for name in ("__init__", "fit", "partial_fit"):
+            shared = vars(_LeNet)[name]
+            if name not in vars(cls) and getattr(cls, name) is shared:
+                own = FunctionType(
+                    shared.__code__, shared.__globals__, name, None, shared.__closure__
+                )
+                own.__kwdefaults__, own.__defaults__ = shared.__kwdefaults__, shared.__defaults__
+                own.__annotations__, own.__doc__ = shared.__annotations__, shared.__doc__
+                own.__module__, own.__qualname__ = cls.__module__, f"{cls.__qualname__}.{name}"
+                setattr(cls, name, own)
+        super().__init_subclass__(**options)
+
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags."""
         tags = super().__sklearn_tags__()
@@ -111,17 +149,22 @@ class _LeNet(BaseEstimator):
         lenet_fast.training.TrainingDiverged
             If the loss or a weight is no longer finite. After this error as after the others, the
             estimator is as it was, not fitted or as the last fit left it.
+
+        Warns
+        -----
+        TableWarning
+            If the table may not be what it is taken for.
         """
         with self._unchanged_by_errors():
             X, y = validate_data(self, X, y)
             check_classification_targets(y)
+            self._check_parameters()
             self._begin(X, np.unique(y))
-            steps = math.ceil(len(X) / self.batch_size)
-            epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
-            if self.epochs is not None:
-                epochs = checks.integer("epochs", self.epochs, 1)
-            falls = checks.choice("schedule", self.schedule, ("cosine", "constant")) == "cosine"
+            epochs = self.epochs
+            if epochs is None:
+                epochs = max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(len(X) / self.batch_size)))
             rate = self._rate()
+            falls = self.schedule == "cosine"
             self._learn(X, y, Cosine(rate, epochs) if falls else Constant(rate), epochs)
         return self
 
@@ -144,12 +187,19 @@ class _LeNet(BaseEstimator):
         Raises
         ------
         TypeError, ValueError, lenet_fast.training.TrainingDiverged
-            As for :meth:`fit`; and if the classes change, or lack one of `y`.
+            As for :meth:`fit`; and if the classes change, or lack one of `y`, or if a parameter
+            changes of which network and optimiser are made.
+
+        Warns
+        -----
+        TableWarning
+            As for :meth:`fit`; and if the rows are on another scale than those of the first call.
         """
         first = not hasattr(self, "network_")
         with self._unchanged_by_errors():
             X, y = validate_data(self, X, y, reset=first)
             check_classification_targets(y)
+            self._check_parameters()
             if first:
                 known = np.unique(y if classes is None else classes)
             elif classes is None or np.array_equal(np.unique(classes), self.classes_):
@@ -163,7 +213,10 @@ class _LeNet(BaseEstimator):
                 raise ValueError(f"y: expected classes out of {known}, got {wrong}")
             if first:
                 self._begin(X, known)
-            else:  # what an error leaves is the one that has not learned from these rows
+            else:
+                self._check_settled()
+                _scale.check_same(X, self._scale)
+                # What an error leaves is the one that has not learned from these rows.
                 self.network_, self._optimiser = copy.deepcopy((self.network_, self._optimiser))
             self._learn(X, y, Constant(self._rate()), 1)
         return self
@@ -178,25 +231,63 @@ class _LeNet(BaseEstimator):
             self.__dict__ = before
             raise
 
+    def _check_parameters(self) -> None:
+        """Raise unless each parameter is one that there is, and is used with the others."""
+        for name, allowed in _CHOICES.items():
+            checks.choice(name, getattr(self, name), allowed)
+        checks.choice_or_none("pooling", self.pooling, models.POOLINGS)
+        if self.epochs is not None:
+            checks.integer("epochs", self.epochs, 1)
+        checks.integer("batch_size", self.batch_size, 1)
+        if self.engine == "online":
+            online.check_batch_size(self.batch_size)
+        if not isinstance(self.distortion, Distortion | None):
+            raise TypeError(
+                f"distortion: expected a Distortion, got {checks.kind(self.distortion)}"
+            )
+        if not isinstance(self.verbose, (bool, np.bool_, int)):
+            raise TypeError(f"verbose: expected a bool, got {checks.kind(self.verbose)}")
+        SGD(self.momentum, self.weight_decay)
+        self._threads()
+        usual = {name: each.default for name, each in signature(_LeNet).parameters.items()}
+        for name, (other, value) in _USED_WITH.items():
+            got, chosen = getattr(self, name), getattr(self, other)
+            if chosen != value and got != usual[name]:
+                raise ValueError(
+                    f"{name}: expected {usual[name]!r}, the default, with {other}={chosen!r}, "
+                    f"which has no use for it, got {got!r}; it goes with {other}={value!r}"
+                )
+
+    def _check_settled(self) -> None:
+        """Raise if a parameter has changed since the network was made that made it what it is."""
+        for name, value in self._settled.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name}: expected {value!r}, as when learning began, got "
+                    f"{getattr(self, name)!r}; fit learns from scratch, with others"
+                )
+
     def _begin(self, X: Array, classes: Array) -> None:
         """Make a new network, and settle all that stays as it is from here on."""
-        checks.integer("batch_size", self.batch_size, 1)
-        checks.choice("output", self.output, ("softmax", "rbf"))
         decay = self.weight_decay
-        sgd = checks.choice("optimiser", self.optimiser, ("adamw", "sgd")) == "sgd"
-        optimiser = SGD(self.momentum, decay) if sgd else AdamW(weight_decay=decay)
+        optimiser = (
+            SGD(self.momentum, decay) if self.optimiser == "sgd" else AdamW(weight_decay=decay)
+        )
         shape = _rows.image_shape(X.shape[1], self.image_shape)
+        _scale.check_shape(X.shape[1], shape)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.network_ = self._new_network(classes, seed)
         self.classes_, self.image_shape_ = classes, shape
-        self.pixel_range_ = float(X.min()), float(X.max())
+        self._scale = _scale.learn(X)
+        self.pixel_range_ = self._scale.lowest, self._scale.highest
         self._seed, self._optimiser = seed, optimiser
+        self._settled = {name: getattr(self, name) for name in _SETTLED}
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
     def _new_network(self, classes: Array, seed: int) -> Network:
         initialiser = "lecun_sqrt"
-        if checks.choice("model", self.model, ("lenet5", "lenet4", "lenet1")) == "lenet5":
+        if self.model == "lenet5":
             options: dict[str, Any] = {"pooling": self.pooling, "output": self.output}
             network = models.lenet5(**options, activation=self.activation, dtype=self.dtype)
             initialiser = models.default_initialiser(**options, activation=self.activation)
@@ -230,9 +321,6 @@ class _LeNet(BaseEstimator):
     def _learn(self, X: Array, y: Array, schedule: Constant | Cosine, epochs: int) -> None:
         images, labels = self._images(X), np.searchsorted(self.classes_, y)
         if self.distortion is not None:
-            if not isinstance(self.distortion, Distortion):
-                kind = checks.kind(self.distortion)
-                raise TypeError(f"distortion: expected a Distortion, got {kind}")
             images = _rows.as_bytes(images, self.network_)
         with (
             contextlib.closing(self._engine(self.network_, self.batch_size)) as engine,
@@ -279,8 +367,24 @@ class _LeNet(BaseEstimator):
             engine="auto" if online else self.engine,
             batch_size=batch_size,
             backend=self.backend,
-            threads=min(effective_n_jobs(self.n_jobs), threads.default_threads()),
+            threads=self._threads(),
         )
+
+    def _threads(self) -> int:
+        wanted = self.n_jobs
+        if wanted is None:
+            return min(effective_n_jobs(None), threads.default_threads())
+        try:
+            wanted = checks.integer("n_jobs", wanted, -(2**31))
+        except TypeError:
+            raise TypeError(
+                f"n_jobs: expected None or an int, got {checks.kind(self.n_jobs)}"
+            ) from None
+        if wanted == 0:
+            raise ValueError("n_jobs: expected a number of threads, or -1 for all, got 0")
+        # They are threads, which a worker process may have where it may not have processes.
+        with parallel_config(prefer="threads"):
+            return min(effective_n_jobs(wanted), threads.default_threads())
 
     def _images(self, X: Array) -> Array:
         return _rows.images(X, self.image_shape_, self.pixel_range_, self.network_)
@@ -288,6 +392,7 @@ class _LeNet(BaseEstimator):
     def _answers(self, network: Network, X: Any) -> Array:
         """Return a network's outputs for rows."""
         X = validate_data(self, X, reset=False)
+        _scale.check_same(X, self._scale)
         with contextlib.closing(self._engine(network)) as engine:
             pieces = (X[first : first + _rows.PIECE] for first in range(0, len(X), _rows.PIECE))
             return np.concatenate([engine.predict(self._images(piece)) for piece in pieces])
@@ -302,7 +407,8 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         Which LeNet, from the largest to the smallest.
     pooling : {"max", "average", "subsample"} or None
         Of LeNet-5 only, as the next two: see :func:`lenet_fast.models.lenet5`. The other models
-        have trainable sub-sampling, scaled tanh and weighted sums.
+        have trainable sub-sampling, scaled tanh and weighted sums, and refuse other values of these
+        three than the defaults.
     activation : {"relu", "scaled_tanh", "tanh", "sigmoid"}
         Squashing function; "scaled_tanh" is that of 1998.
     output : {"softmax", "rbf"}
@@ -311,7 +417,8 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         be they numbers or strings. These want a squashing that reaches +1 and -1, "scaled_tanh".
     image_shape : (h, w), optional
         What a row is: pixels of an image of so many rows and columns, row by row. By default a
-        square; features that are no square number are followed by paper up to the next one.
+        square; features that are no square number are followed by paper up to the next one, with
+        a :class:`TableWarning` where there are more than 35.
     epochs : int, optional
         How often all rows are seen. By default 20 times, or more often where that would be fewer
         than 300 steps; ``n_iter_`` says how often it was.
@@ -324,7 +431,7 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
     schedule : {"cosine", "constant"}
         Whether the rate falls to a hundredth during :meth:`fit`, or stays.
     momentum : float
-        Of SGD.
+        Of SGD; AdamW refuses another value than the default.
     weight_decay : float
         See :class:`lenet_fast.training.AdamW` and :class:`lenet_fast.training.SGD`.
     distortion : lenet_fast.data.Distortion, optional
@@ -363,8 +470,10 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
     Notes
     -----
     The lowest value in the whole table that is learned from becomes the network's paper and the
-    highest its ink; values outside are taken for those. Tables with columns on scales of their own
-    want a ``StandardScaler`` in front. Images are enlarged by a whole factor while they are within
+    highest its ink; values outside are taken for those. A few that lie farther from all others than
+    these from one another do not count: a column of row numbers, -999 where a value is missing.
+    Tables with columns on scales of their own want a ``StandardScaler`` in front. A
+    :class:`TableWarning` says so, and where later rows are on another scale than the first. Images are enlarged by a whole factor while they are within
     28x28, are shrunk by averages over areas until the longer side is 28 if they are larger than the
     network's input (32x32; for LeNet-1, 28x28), and are put into the middle, on paper.
 
@@ -412,6 +521,15 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         of the digits.
         """
         return softmax(self._scores(X), copy=False)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class for each row (n, k).
+
+        They stay finite where the probability itself is so small that it becomes 0.
+        """
+        scores = self._scores(X)
+        scores -= scores.max(axis=1, keepdims=True)
+        return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
 
 
 class LeNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _LeNet):

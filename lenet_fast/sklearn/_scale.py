@@ -1,0 +1,204 @@
+"""Which values of a table become paper and ink, and whether other rows are on the same scale.
+
+The pixels of images share one scale, so it is that of the whole table and not of a column. A few
+cells that are no pixels, such as row numbers, or -999 where a value is missing, must not decide
+about it: they lie farther from all the others than these lie from one another.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from lenet_fast.checks import Array
+from lenet_fast.sklearn import _rows
+
+_FEW_LINES, _FEW_CELLS = 0.03, 0.01
+"""Shares of a table's columns or rows, and of its cells, that are strays at most at either end."""
+
+_LEAST_LINES = 16
+"""Of fewer columns or rows, each may have a scale of its own."""
+
+_LITTLE = 0.01
+"""The share of the range in which half of the columns may not stay without a warning."""
+
+_SAMPLE_CELLS = 2**20
+"""So many cells show first whether there may be strays; to sort all takes a while."""
+
+_MOST_LOOSE = 35
+"""Columns of a table that is taken for loose numbers, and not for an image with a shape."""
+
+_NARROW, _SATURATED, _NEARLY_ALL = 0.7, 0.05, 0.9
+
+
+class TableWarning(UserWarning):
+    """A table may not be what it is taken for: pixels on one scale, in rows and columns.
+
+    It comes where values that lie far from all others are cut off, where most columns have a much
+    smaller range than the table, where a table of more than 35 columns is no square image, and
+    where rows are asked about, or learned from later, that are on another scale than the first.
+    """
+
+
+class Scale(NamedTuple):
+    """What becomes paper and ink, and what the rows are like that say so."""
+
+    lowest: float
+    highest: float
+    contrast: float  # share of that range which nearly every row has between its ends
+    means: tuple[float, float]  # the lightest and the darkest row's, as such shares
+
+
+def learn(X: Array) -> Scale:
+    """Return the scale of a table; warn where it is doubtful."""
+    lowest, highest = _core_of(X)
+    ends = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+    if lowest == highest:
+        _warn(
+            f"X: expected values that differ, got {lowest:g} everywhere; nothing can be told "
+            "apart, and all values that come later count as paper, too"
+        )
+        return Scale(lowest, highest, 0.0, (0.0, 1.0))
+    outside = (ends[0] < lowest) | (ends[1] > highest)
+    if outside.any():
+        columns = np.flatnonzero(outside)
+        where = f"column {columns[0]}" if len(columns) == 1 else f"{len(columns)} columns"
+        _warn(
+            f"X: expected pixels on one scale, got nearly all values from {lowest:g} to "
+            f"{highest:g}, and others in {where}, from {ends[0].min():g} to {ends[1].max():g}, "
+            "which count as the nearest of these two; leave out columns that are no pixels, such "
+            "as row numbers, and replace values that are missing"
+        )
+    low, high = (each.clip(lowest, highest) / 4 for each in ends)  # or differences are too large
+    widths = (high - low)[high > low]
+    if len(widths) and np.median(widths) < _LITTLE * (highest / 4 - lowest / 4):
+        _warn(
+            "X: expected pixels on one scale, got columns of which half vary by less than a "
+            f"hundredth of the whole range, {lowest:g} to {highest:g}, and will hardly be seen; "
+            "put a StandardScaler in front"
+        )
+    contrasts, means = _rows_of(X, lowest, highest)
+    contrast = float(np.quantile(contrasts, 0.01))
+    return Scale(lowest, highest, contrast, (float(means.min()), float(means.max())))
+
+
+def check_same(X: Array, scale: Scale) -> None:
+    """Warn where rows are on another scale than those that were learned from."""
+    lowest, highest = scale.lowest, scale.highest
+    if lowest == highest or not X.size:
+        return
+    contrasts, means = _rows_of(X, lowest, highest)
+    told = contrasts > 0  # a blank row is on any scale
+    smallest, largest = float(X.min()), float(X.max())
+    problem = ""
+    if told.any() and contrasts[told].max() < _NARROW * scale.contrast:
+        problem = "each row has a much smaller range"
+    elif _far_outside(X, lowest, highest) > _SATURATED:
+        problem = "many values lie far outside"
+    elif _exchanged(means, *scale.means):
+        problem = "paper and ink are exchanged"
+    if problem:
+        _warn(
+            f"X: expected values as in the rows learned from, {lowest:g} to {highest:g}, got "
+            f"{smallest:g} to {largest:g}, where {problem}; bring the rows to that scale"
+        )
+
+
+def check_shape(features: int, shape: tuple[int, int]) -> None:
+    """Warn where a table of many columns is no square image."""
+    if features > _MOST_LOOSE and features != shape[0] * shape[1]:
+        _warn(
+            f"X: expected a square number of features, an image row by row, or image_shape=(h, w), "
+            f"got {features}, which are taken for the first pixels of {shape[0]}x{shape[1]}; leave "
+            "out columns that are no pixels, such as row numbers"
+        )
+
+
+def _warn(text: str) -> None:
+    # scikit-learn's own methods lie between the caller and here, at different depths.
+    warnings.warn(text, TableWarning, stacklevel=4)
+
+
+def _rows_of(X: Array, lowest: float, highest: float) -> tuple[Array, Array]:
+    """Return each row's range and mean, as shares of the scale."""
+    contrasts, means = np.empty(len(X)), np.empty(len(X))
+    for first in range(0, len(X), _rows.PIECE):
+        piece = slice(first, first + _rows.PIECE)
+        shares = _rows.shares(X[piece], lowest, highest)
+        contrasts[piece] = shares.max(axis=1) - shares.min(axis=1)
+        means[piece] = shares.mean(axis=1)
+    return contrasts, means
+
+
+def _exchanged(means: Array, lightest: float, darkest: float) -> bool:
+    """Return whether nearly all rows lie where the negatives of those before would."""
+    if darkest < 0.5:
+        return bool(np.mean(means >= 1 - darkest) > _NEARLY_ALL)
+    return lightest > 0.5 and bool(np.mean(means <= 1 - lightest) > _NEARLY_ALL)
+
+
+def _far_outside(X: Array, lowest: float, highest: float) -> float:
+    """Return the share of the values that lie as far from the scale as it is wide, or farther."""
+    with np.errstate(over="ignore"):  # infinite is right: nothing lies beyond
+        width = highest - lowest
+        return float(np.mean((lowest - width >= X) | (highest + width <= X)))
+
+
+def _core_of(X: Array) -> tuple[float, float]:
+    """Return the lowest and the highest value that is no stray."""
+    part = X
+    while True:  # without the columns that stray, rows are seen that do, and the other way round
+        before = part.shape
+        for axis in (0, 1):
+            usual = _usual(part, axis)
+            if not usual.all():
+                part = np.compress(usual, part, axis=1 - axis)
+        if part.shape == before:
+            break
+    found = _core_of_cells(part[:: max(1, part.size // _SAMPLE_CELLS)])
+    if found != (float(part.min()), float(part.max())):
+        found = _core_of_cells(part)
+    return found
+
+
+def _usual(part: Array, axis: int) -> Array:
+    """Return which columns (axis 0) or rows (axis 1) are on the scale of the others."""
+    lows, highs = part.min(axis=axis).astype(np.float64), part.max(axis=axis).astype(np.float64)
+    count = len(lows)
+    if count < _LEAST_LINES:
+        return np.ones(count, bool)
+    lowest, highest = _core(lows, highs, max(1, int(_FEW_LINES * count)))
+    return (lows >= lowest) & (highs <= highest)
+
+
+def _core_of_cells(part: Array) -> tuple[float, float]:
+    values, counts = np.unique(part, return_counts=True)
+    values = values.astype(np.float64)
+    few = _FEW_CELLS * part.size
+    below, above = ((each.cumsum() <= few).sum() for each in (counts, counts[::-1]))
+    return _core(values, values, int(below), int(above))
+
+
+def _core(lows: Array, highs: Array, below: int, above: int | None = None) -> tuple[float, float]:
+    """Return the ends of what lies together, from some lowest and some highest values.
+
+    At first a number of them is left out `below` and `above`. Then the nearest comes in again as
+    long as its distance is no larger than the whole range until then.
+    """
+    above = below if above is None else above
+    outer_lows, outer_highs = np.sort(lows)[: below + 1], np.sort(highs)[::-1][: above + 1]
+    # Halves, as a distance may be larger than the largest number.
+    low, high = below, above
+    while low or high:
+        lowest, highest = outer_lows[low] / 2, outer_highs[high] / 2
+        down = lowest - outer_lows[low - 1] / 2 if low else np.inf
+        up = outer_highs[high - 1] / 2 - highest if high else np.inf
+        if min(down, up) > highest - lowest > 0:
+            break
+        if down <= up:
+            low -= 1
+        else:
+            high -= 1
+    return float(outer_lows[low]), float(outer_highs[high])
