@@ -141,6 +141,17 @@ def test_relu_is_exact(backend, dtype):
         assert_within(run(dy, y, backend=backend), [0, 0, 0, 0, 0, 6, 7, 8], 0.0, dtype)
 
 
+def test_slope_of_relu_is_told_by_the_sign_of_any_y(backend, dtype):
+    """Also for a y that no ReLU puts out, such as x in its place; and no zero is negative."""
+    y = np.array([-np.inf, np.finfo(dtype).min, -1, -0.0, 0.0, 1, np.inf, np.nan], dtype)
+    assert list(np.signbit(ops.relu(y, backend=backend)[:7])) == [False] * 3 + [True] + [False] * 3
+    for run in (ops.relu_backward, ops.relu_hessian):
+        for value in (3, -3, np.inf):
+            dx = run(np.full_like(y, value), y, backend=backend)
+            np.testing.assert_array_equal(dx, [0, 0, 0, 0, 0, value, value, np.nan])
+            assert not np.signbit(dx[:5]).any()
+
+
 # --- backward and Hessian  ---
 
 

@@ -274,7 +274,8 @@ def relu_backward(
     dy : ndarray
         Gradient at the output.
     y : ndarray, the same shape
-        The forward's output; ``f' = 1 where y > 0, else 0``.
+        The forward's output, or its input, which has the same sign; ``f' = 1 where y > 0, else 0``,
+        but NaN where y is.
     backend, out
         See :mod:`lenet_fast.ops`.
 
@@ -286,6 +287,11 @@ def relu_backward(
     ------
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    A NaN in `y` comes out as one, as it does of the other functions here, so that it is not lost
+    on the way back. PyTorch passes `dy` there.
     """
     return _backward("relu_backward", ("dy", dy), y, backend, out)
 

@@ -473,9 +473,11 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
     highest its ink; values outside are taken for those. A few that lie farther from all others than
     these from one another do not count: a column of row numbers, -999 where a value is missing.
     Tables with columns on scales of their own want a ``StandardScaler`` in front. A
-    :class:`TableWarning` says so, and where later rows are on another scale than the first. Images are enlarged by a whole factor while they are within
-    28x28, are shrunk by averages over areas until the longer side is 28 if they are larger than the
-    network's input (32x32; for LeNet-1, 28x28), and are put into the middle, on paper.
+    :class:`TableWarning` says so, and where later rows are on another scale than the first.
+
+    Images are enlarged by a whole factor while they are within 28x28, are shrunk by averages over
+    areas until the longer side is 28 if they are larger than the network's input (32x32; for
+    LeNet-1, 28x28), and are put into the middle, on paper.
 
     A row gets the same answer to the last bit alone and among others, except where the layers
     engine runs, as it does with the NumPy backend. While it learns, a table takes 4 KiB a row, or 8

@@ -226,7 +226,7 @@ def relu_backward(dy, y, dx):
     """Set dx = dy where y > 0, else 0; a NaN in y stays one."""
     zero = y.dtype.type(0)
     for p in range(y.size):
-        dx[p] = dy[p] if y[p] > zero else y[p] * zero
+        dx[p] = dy[p] if y[p] > zero else (zero if y[p] <= zero else y[p])
 
 
 @kernel
@@ -234,7 +234,7 @@ def relu_hessian(hy, y, hx):
     """Set hx = hy where y > 0, else 0; a NaN in y stays one."""
     zero = y.dtype.type(0)
     for p in range(y.size):
-        hx[p] = hy[p] if y[p] > zero else y[p] * zero
+        hx[p] = hy[p] if y[p] > zero else (zero if y[p] <= zero else y[p])
 
 
 # --- for the lane engine: in place, the function by its number -----------------------------------
@@ -275,7 +275,7 @@ def squash_back(function, squared, y, dx):
         a, b = real(1 / AMPLITUDE), real(AMPLITUDE * SLOPE)
     if function == RELU:  # a NaN in y stays one
         for p in range(y.size):
-            dx[p] = dx[p] if y[p] > zero else y[p] * zero
+            dx[p] = dx[p] if y[p] > zero else (zero if y[p] <= zero else y[p])
     elif function == SIGMOID:
         for p in range(y.size):
             slope = y[p] * (one - y[p])

@@ -62,8 +62,8 @@ def sigmoid_hessian(hy, y, hx):
 
 
 def relu(x, y):
-    """Set y = max(x, 0)."""
-    np.maximum(x, x.dtype.type(0), out=y)
+    """Set y = max(x, 0); NaN and -0 stay."""
+    y[...] = np.where(x < 0, x.dtype.type(0), x)
 
 
 def relu_backward(dy, y, dx):
