@@ -1,7 +1,11 @@
 """Checks of arguments, and the texts of their errors.
 
 The kernels trust their caller, and a compiled one writes wherever it is told to: what passes
-here must be safe. Every message reads ``argument: expected ..., got ...``.
+here must be safe, and stay so while a kernel runs without Python's lock, whatever other threads do
+with the caller's arrays meanwhile. So numbers that say where to read or write are copied, and the
+copy is checked; and floats are taken by a view, whose shape nobody else can set.
+
+Every message reads ``argument: expected ..., got ...``.
 """
 
 from __future__ import annotations
@@ -27,10 +31,11 @@ def kind(value: object) -> str:
 
 
 def _array(name: str, value: object) -> Array:
+    """Return a view of an array: another thread may set the shape of the array itself."""
     # Subclasses such as masked arrays carry meaning that a kernel would silently drop.
     if type(value) is not np.ndarray and not isinstance(value, np.memmap):
         raise TypeError(f"{name}: expected a NumPy array, got {kind(value)}")
-    return value
+    return value.view()
 
 
 def _ready(value: Array, dtype: np.dtype[Any] | None = None) -> Array:
@@ -219,17 +224,18 @@ def table(name: str, value: object, expected: tuple[int, int]) -> Array:
 
 
 def labels(name: str, value: object, count: int, classes: int) -> Array:
-    """Return class labels as a contiguous intp array of `count` entries below `classes`."""
-    array = _array(name, value)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
-    same_shape(name, array, (count,), "one label an image")
+    """Return a copy of class labels, contiguous intp, of `count` entries below `classes`."""
+    given = _array(name, value)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an integer dtype, got {given.dtype}")
+    same_shape(name, given, (count,), "one label an image")
+    array = np.array(given, order="C")  # checked below, and then nobody can change it
     if count:
         smallest, largest = int(array.min()), int(array.max())
         if smallest < 0 or largest >= classes:
             wrong = smallest if smallest < 0 else largest
             raise ValueError(f"{name}: expected labels from 0 to {classes - 1}, got {wrong}")
-    return _ready(array, np.dtype(np.intp))
+    return array.astype(np.intp, copy=False)
 
 
 def output(
@@ -239,7 +245,8 @@ def output(
     dtype: np.dtype[Any],
     inputs: Sequence[tuple[str, object]],
 ) -> Array:
-    """Return the array that a kernel may write to: a new one, or the caller's if it is fit.
+    """Return the array that a kernel may write to: a new one, or a view of the caller's if it is
+    fit. :func:`returned` gives back the caller's own.
 
     Raises
     ------
@@ -282,7 +289,8 @@ def outputs(
     dtype: np.dtype[Any],
     inputs: Sequence[tuple[str, object]],
 ) -> list[Array | None]:
-    """Return the arrays for several results; an expected shape of None is a result not wanted."""
+    """Return the arrays for several results, as :func:`output` does for one; an expected shape of
+    None is a result not wanted. :func:`all_returned` gives back the caller's own."""
     if value is None:
         given: Sequence[object] = [None] * len(names)
     elif isinstance(value, (tuple, list)) and len(value) == len(names):
@@ -305,3 +313,15 @@ def outputs(
         if array is not None:
             taken.append((label, result))
     return results
+
+
+def returned(value: Any, result: Array) -> Array:
+    """Return what :func:`output` made of `value`, as the caller knows it: not our view of it."""
+    return result if value is None else value
+
+
+def all_returned(value: Any, *results: Array | None) -> Any:
+    """Return what :func:`outputs` made of `value`, as the caller knows it: not our views of it."""
+    if value is None:
+        return results
+    return tuple(result if one is None else one for one, result in zip(value, results, strict=True))

@@ -1,4 +1,8 @@
-"""What engines check of what they are given."""
+"""What engines check of what they are given.
+
+Kernels run without Python's lock, and other threads may change the caller's arrays meanwhile:
+:mod:`lenet_fast.checks` says what is copied for that, and what is seen through a view.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,10 @@ def images(network: Network, x: Array) -> Array:
         If they are neither (n, c, h, w) in the network's dtype and input shape, nor bytes
         (n, rows, columns) that fit into a square input of one map.
     """
-    if type(x) in (np.ndarray, np.memmap) and x.dtype == np.uint8 and x.ndim == 3:
-        return _bytes(network, x)
+    if type(x) in (np.ndarray, np.memmap):
+        x = x.view()
+        if x.dtype == np.uint8 and x.ndim == 3:
+            return _bytes(network, x)
     x = checks.floats("x", x, "n, c, h, w")
     shape = (len(x), *network.input_shape)
     checks.same_shape("x", x, shape, "n and the network's input_shape")
@@ -31,6 +37,7 @@ def images(network: Network, x: Array) -> Array:
 def image(network: Network, x: Array) -> Array:
     """Return one image as an engine may read it: what :func:`images` takes several of."""
     if type(x) in (np.ndarray, np.memmap):
+        x = x.view()
         if x.ndim != (2 if x.dtype == np.uint8 else 3):
             raise ValueError(
                 "image: expected bytes (rows, columns), or floats (c, h, w), got "
@@ -62,7 +69,7 @@ def examples(network: Network, x: Array, labels: Array) -> tuple[Array, Array]:
 
 def chosen(network: Network, labels: Array, order: Array, count: int) -> Array:
     """Return the labels of the images to go through; only those are looked at."""
-    array = np.asarray(labels)
+    array = np.asarray(labels).view()
     if array.shape != (count,):
         raise ValueError(
             f"labels: expected shape ({count},), one label an image, got {array.shape}"
@@ -80,15 +87,15 @@ def prepared(network: Network, x: Array) -> Array:
 
 
 def order(order: Array, count: int) -> Array:
-    """Return the numbers of the images to go through, in that order; each below `count`."""
-    array = np.asarray(order)
+    """Return a copy of the numbers of the images to go through, in order; each below `count`."""
+    array = np.array(order, order="C")  # checked below, and then nobody can change it
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"order: expected integers (n,), got {checks.kind(order)}")
     if array.size and not (array.min() >= 0 and array.max() < count):
         raise ValueError(
             f"order: expected numbers from 0 to {count - 1}, got {array.min()} to {array.max()}"
         )
-    return np.ascontiguousarray(array, np.intp)
+    return array.astype(np.intp, copy=False)
 
 
 def check_writeable(network: Network) -> None:

@@ -117,6 +117,9 @@ class Engine(Protocol):
     integer arrays (n,). Results do not depend on the number of threads, and are the same bits
     whenever the same engine is given the same.
 
+    Most of a call runs without Python's lock. Labels and the order are copied before, so another
+    thread may change them; one that changes pixels or weights changes results, and no more.
+
     All methods raise TypeError or ValueError for arrays that do not fit the network.
 
     Attributes

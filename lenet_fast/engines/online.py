@@ -81,7 +81,10 @@ class OnlineEngine(LanesEngine):
         """Return the outputs (k,) for one image."""
         network = self.network
         # Most images are as they should be; the full check takes as long as two layers.
-        if type(image) is not np.ndarray or not (
+        plain = type(image) is np.ndarray
+        if plain:
+            image = image.view()  # another thread may set the shape of the array itself
+        if not plain or not (
             (image.dtype == network.dtype and image.shape == network.input_shape)
             or (image.dtype == _BYTES and image.shape == self._seen)
         ):

@@ -3,6 +3,10 @@
 Arrays are float32 or float64 (one dtype a call), images in NCHW order: ``x (n, c, h, w)``. Inputs
 may be read-only, strided or in Fortran order; a batch may be empty. Results are C-contiguous.
 
+Kernels run without Python's lock. Labels and connection tables are copied before that, so another
+thread may change them; one that changes numbers of the other arrays changes the result, and no
+more.
+
 Options that every function takes:
 
 backend : {"cython", "numba", "numpy"}, optional

@@ -14,7 +14,7 @@ def _forward(name: str, x: object, backend: str | None, out: object) -> Array:
     run = getattr(backends.get(backend), name)
     y = checks.output("out", out, values.shape, values.dtype, [("x", x)])
     run(values.reshape(-1), y.reshape(-1))
-    return y
+    return checks.returned(out, y)
 
 
 def _backward(
@@ -25,7 +25,7 @@ def _backward(
     run = getattr(backends.get(backend), name)
     dx = checks.output("out", out, values.shape, values.dtype, [dy, ("y", y)])
     run(incoming.reshape(-1), values.reshape(-1), dx.reshape(-1))
-    return dx
+    return checks.returned(out, dx)
 
 
 def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:

@@ -170,7 +170,7 @@ def conv2d(
     kernel = _kernel(backend, algorithm, "conv2d", plan)
     y = checks.output("out", out, plan.output, plan.x.dtype, [("x", x), ("w", w), ("b", b)])
     kernel(plan.x, plan.w, bias, plan.connections, y, *plan.window)
-    return y
+    return checks.returned(out, y)
 
 
 def _gradients(
@@ -212,7 +212,7 @@ def _gradients(
             to_input(incoming, plan.w, plan.connections, dx, *plan.window)
     bias_gradient = db if unit else db.reshape(c_out, 1, 1)
     to_weights(incoming, plan.x, plan.connections, dw, bias_gradient, *plan.window)
-    return dx, dw, db
+    return checks.all_returned(out, dx, dw, db)
 
 
 def conv2d_backward(

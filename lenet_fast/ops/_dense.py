@@ -66,7 +66,7 @@ def dense(
     shape = (images.shape[0], n_out)
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
     run(images, weights, biases, y)
-    return y
+    return checks.returned(out, y)
 
 
 def _gradients(
@@ -92,7 +92,7 @@ def _gradients(
     if dx is not None:
         module.dense_input_gradient(incoming, weights, dx)
     module.dense_weight_gradient(incoming, images, dw, db)
-    return dx, dw, db
+    return checks.all_returned(out, dx, dw, db)
 
 
 def dense_backward(

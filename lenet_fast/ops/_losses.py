@@ -39,7 +39,7 @@ def _value(
     inputs = [("x", x), (_ANSWERS[name], labels)]
     losses = checks.output("out", out, outputs.shape[:1], outputs.dtype, inputs)
     run(outputs, answers, losses, *numbers)
-    return _reduced(losses, chosen)
+    return _reduced(checks.returned(out, losses), chosen)
 
 
 def _derivative(
@@ -61,7 +61,7 @@ def _derivative(
     run(outputs, answers, result, *numbers)
     if chosen == "mean" and len(result):
         result *= result.dtype.type(1 / len(result))
-    return result
+    return checks.returned(out, result)
 
 
 _ANSWERS = {

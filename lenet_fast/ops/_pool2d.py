@@ -33,7 +33,7 @@ def _pool(
     run = getattr(backends.get(backend), name)
     y = checks.output("out", out, shape, images.dtype, [("x", x)])
     run(images, y, *taps)
-    return y
+    return checks.returned(out, y)
 
 
 def _max_backward(
@@ -52,7 +52,7 @@ def _max_backward(
     run = backends.get(backend).max_pool2d_backward
     dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
     run(incoming, images, dx, *taps, every)
-    return dx
+    return checks.returned(out, dx)
 
 
 def _avg_backward(
@@ -70,7 +70,7 @@ def _avg_backward(
     run = backends.get(backend).avg_pool2d_backward
     dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
     run(incoming, dx, *taps, (1 / (taps[0] * taps[1])) ** power)
-    return dx
+    return checks.returned(out, dx)
 
 
 def max_pool2d(

@@ -58,7 +58,7 @@ def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = N
     shape = (images.shape[0], centres.shape[0])
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w)])
     run(images, centres, y)
-    return y
+    return checks.returned(out, y)
 
 
 def rbf_backward(
@@ -97,7 +97,7 @@ def rbf_backward(
     dx, dw = checks.outputs(out, ("dx", "dw"), shapes, images.dtype, inputs)
     assert dx is not None and dw is not None
     run(incoming, images, centres, dx, dw)
-    return dx, dw
+    return checks.all_returned(out, dx, dw)
 
 
 def rbf_hessian(
@@ -153,7 +153,7 @@ def rbf_hessian(
     hx, hw = checks.outputs(out, ("hx", "hw"), shapes, images.dtype, inputs)
     assert hx is not None and hw is not None
     run(second, first, images, centres, hx, hw)
-    return hx, hw
+    return checks.all_returned(out, hx, hw)
 
 
 def map_rbf_hessian(
@@ -208,4 +208,4 @@ def map_rbf_hessian(
     inputs: list[tuple[str, object]] = [("y", y), ("x", x), ("w", w)]
     hx = checks.output("out", out, images.shape, images.dtype, inputs)
     run(penalties, images, centres, hx, number)
-    return hx
+    return checks.returned(out, hx)

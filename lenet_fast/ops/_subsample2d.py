@@ -81,7 +81,7 @@ def subsample2d(
     run = backends.get(backend).subsample2d
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
     run(images, coefficients, biases, y, *taps, scale)
-    return y
+    return checks.returned(out, y)
 
 
 def _gradients(
@@ -103,7 +103,7 @@ def _gradients(
     dx, dw, db = checks.outputs(out, names, shapes, images.dtype, [dy, ("x", x), ("w", w)])
     assert dx is not None and dw is not None and db is not None
     run(incoming, images, coefficients, dx, dw, db, *taps, scale)
-    return dx, dw, db
+    return checks.all_returned(out, dx, dw, db)
 
 
 def subsample2d_backward(
