@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,13 @@ def kind(value: object) -> str:
     """Return what a value is, in the words of an error message."""
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__} of dtype {value.dtype}"
-    return f"{type(value).__name__} {value!r}"[:80]
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, FunctionType):
+        return f"the function {value.__name__}"
+    if type(value).__repr__ is object.__repr__:  # which would be an address in memory
+        return f"an object of type {type(value).__name__}"
+    return " ".join(f"{type(value).__name__} {value!r}".split())[:80]
 
 
 def _array(name: str, value: object) -> Array:
@@ -124,6 +131,13 @@ def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> 
     if not minimum <= number <= maximum:
         raise ValueError(f"{name}: expected an int from {minimum} to {maximum}, got {number}")
     return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Return a bool; raise TypeError for anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {kind(value)}")
+    return bool(value)
 
 
 def seed(value: object) -> int:

@@ -231,6 +231,13 @@ _LOSSES: dict[str, type[Loss]] = {
 }
 
 
+def no_loss(value: object) -> str:
+    """Return what to say of a loss that is none."""
+    return (
+        f"loss: expected a loss, such as lenet_fast.losses.CrossEntropy(), got {checks.kind(value)}"
+    )
+
+
 def all_for(network: _Network) -> dict[str, Loss]:
     """Return the losses, with their default options, that go with what a network puts out.
 

@@ -982,6 +982,105 @@ def test_bad_arguments(sets):
         new_trainer().fit(train, test.subset(0), epochs=1)
 
 
+def _torch_like():
+    class Adam:
+        def step(self): ...
+
+        def state_dict(self): ...
+
+    return Adam()
+
+
+NO_PARTS = [
+    ("network", "lenet5", "a Network, got str 'lenet5'"),
+    ("network", models.lenet5, "a Network, got the function lenet5"),
+    ("loss", "cross_entropy", r"a loss, such as .*CrossEntropy\(\), got str 'cross_entropy'"),
+    ("loss", losses.MAP, "a loss, such as .*, got the class MAP"),
+    ("optimiser", "adamw", r"an optimiser, such as .*AdamW\(\), got str 'adamw'"),
+    ("optimiser", SGD, "an optimiser, such as .*, got the class SGD"),
+    ("optimiser", _torch_like(), "an optimiser, such as .*, got an object of type Adam"),
+    ("schedule", 0.01, r"a schedule, such as .*Constant\(0.01\), got float 0.01"),
+    ("schedule", "cosine", "a schedule, such as .*, got str 'cosine'"),
+    ("schedule", Constant, "a schedule, such as .*, got the class Constant"),
+    ("callbacks", [EpochTable], "a callback, such as .*, got the class EpochTable"),
+    ("callbacks", [Callback(), None], "a callback, such as .*, got NoneType None"),
+    ("callbacks", EpochTable(), "a list of callbacks, .*, got an object of type EpochTable"),
+    ("callbacks", "table", "a list of callbacks, .*, got str 'table'"),
+    ("callbacks", None, "a list of callbacks, .*, got NoneType None"),
+    ("distortion", "paper", "a Distortion, got str 'paper'"),
+    ("shuffle", "no", "a bool, got str 'no'"),
+    ("evaluate_train", 1, "a bool, got int 1"),
+    ("overwrite", "yes", "a bool, got str 'yes'"),
+    ("options", ["seed"], "a mapping, got list"),
+    ("out", 5, "a path, got int 5"),
+    ("batch_size", True, "an int, got bool True"),
+    ("batch_size", np.nan, "an int, got float nan"),
+    ("average_from", 1.5, "an int, got float 1.5"),
+    ("seed", None, "an int, got NoneType None"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), NO_PARTS)
+def test_what_is_no_part_of_a_trainer_is_refused_when_it_is_made(name, value, words):
+    with pytest.raises(TypeError, match=rf"{name}(\[\d\])?: expected {words}") as told:
+        Trainer(**({"network": models.lenet5()} | {name: value}))
+    assert "\n" not in str(told.value)
+
+
+def test_parts_may_be_of_other_making(sets):
+    """With the methods that are used, and no base class of ours."""
+
+    class Falling:
+        def rate(self, epoch):
+            return 0.01 / epoch
+
+        def config(self):
+            return {"type": "falling"}
+
+    class Told:
+        seen = 0
+
+        def on_train_begin(self, trainer): ...
+
+        def on_batch_end(self, trainer, progress): ...
+
+        def on_epoch_end(self, trainer, row):
+            Told.seen = row.rate
+
+        def on_train_end(self, trainer): ...
+
+    Trainer(models.lenet5(), schedule=Falling(), callbacks=(Told(),)).fit(*sets, epochs=2)
+    assert Told.seen == 0.005
+
+
+def test_a_mean_of_no_epoch_is_refused(sets, tmp_path):
+    trainer = new_trainer(average_from=3, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="average_from: expected at most the 2 epochs, got 3"):
+        trainer.fit(*sets, epochs=2)
+    with pytest.raises(ValueError, match="average_from: expected at most the 20 epochs, got 21"):
+        new_trainer(average_from=21).fit(*sets)
+    assert not (tmp_path / "run").exists()
+    stop = StopAt(1, Trainer.stop, "evaluate")
+    trainer = new_trainer(average_from=3, out=tmp_path / "run", callbacks=[stop])
+    trainer.fit(*sets, epochs=4)
+    with pytest.raises(ValueError, match="average_from: expected at most the 2 epochs, got 3"):
+        Trainer.resume(tmp_path / "run").fit(*sets, epochs=2)
+
+
+def test_what_is_no_engine_evaluates_nothing(sets):
+    engine = engines.create(models.lenet5(), losses.MAP())
+    with pytest.raises(TypeError, match="dataset: expected a Dataset, got tuple"):
+        evaluate(engine, (sets[0].images, sets[0].labels))
+    with pytest.raises(TypeError, match=r"engine: expected an engine, from .*create, got str 'e'"):
+        evaluate("e", sets[0])
+    for wrong, words in (("network", "network: expected a Network"), ("loss", "loss: expected a ")):
+        right = {"network": models.lenet5(), "loss": losses.MAP()}
+        with pytest.raises(TypeError, match=words):
+            engines.create(**(right | {wrong: "lenet5"}))
+    with pytest.raises(TypeError, match="batch_size: expected an int, got str"):
+        engines.create(models.lenet5(), losses.MAP(), engine="layers", batch_size="many")
+
+
 # ------------------------------------------------------------------ callbacks
 
 

@@ -8,7 +8,7 @@ from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.layers import LayersEngine
 from lenet_fast.engines.online import OnlineEngine
 from lenet_fast.engines.plan import Unsupported
-from lenet_fast.losses import Loss
+from lenet_fast.losses import Loss, no_loss
 from lenet_fast.network import Network
 
 __all__ = [
@@ -70,6 +70,12 @@ def create(
     ImportError
         If the backend is missing here.
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
+    if not isinstance(loss, Loss):
+        raise TypeError(no_loss(loss))
+    if batch_size is not None:
+        batch_size = checks.integer("batch_size", batch_size, 1)
     note = ""
     if checks.choice("engine", engine, NAMES) != "layers":
         online = engine == "online" or (engine == "auto" and batch_size == 1)

@@ -245,7 +245,7 @@ class _LeNet(BaseEstimator):
             raise TypeError(
                 f"distortion: expected a Distortion, got {checks.kind(self.distortion)}"
             )
-        if not isinstance(self.verbose, (bool, np.bool_, int)):
+        if not isinstance(self.verbose, (bool, np.bool_, int)):  # a level, as elsewhere
             raise TypeError(f"verbose: expected a bool, got {checks.kind(self.verbose)}")
         SGD(self.momentum, self.weight_decay)
         self._threads()

@@ -35,6 +35,8 @@ class WeightAverage:
     """
 
     def __init__(self, network: Network) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
         self.network = Network.from_config(network.config())
         self.count = 0
         self._means = {

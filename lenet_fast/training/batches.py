@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lenet_fast import checks, data
+from lenet_fast import data
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
+from lenet_fast.training import parts
 from lenet_fast.training.checkpoints import Fingerprint
 
 _EVALUATION_BATCH = 4096
@@ -32,6 +33,8 @@ def evaluate(
     on_batch : callable, optional
         Called with the images done, the images in all, and the sum of the losses so far.
     """
+    parts.engine(engine)
+    parts.dataset("dataset", dataset)
     totals = Totals()
     for first in range(0, len(dataset), _EVALUATION_BATCH):
         block = slice(first, first + _EVALUATION_BATCH)
@@ -55,8 +58,7 @@ def shuffled(images: int, seed: int, epoch: int) -> Array:
 
 def fingerprint(name: str, dataset: data.Dataset) -> Fingerprint:
     """Return what tells a data set from another; raise unless it is one with images in it."""
-    if not isinstance(dataset, data.Dataset):
-        raise TypeError(f"{name}: expected a Dataset, got {checks.kind(dataset)}")
+    parts.dataset(name, dataset)
     if len(dataset.images) == 0:
         raise ValueError(f"{name}: expected at least one image, got none")
     digest = hashlib.sha256(repr(dataset.images.shape).encode())

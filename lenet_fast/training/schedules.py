@@ -269,5 +269,4 @@ def _positive(name: str, value: object) -> float:
 
 
 def _check_epoch(epoch: int) -> None:
-    if epoch < 1:
-        raise ValueError(f"epoch: expected an int of at least 1, got {epoch}")
+    checks.integer("epoch", epoch, 1)

@@ -19,7 +19,7 @@ from lenet_fast.engines import Totals, online
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool
-from lenet_fast.training import checkpoints, runs
+from lenet_fast.training import checkpoints, parts, runs
 from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
@@ -107,6 +107,8 @@ class Trainer:
     lenet_fast.engines.Unsupported
         A ValueError: as from :func:`lenet_fast.engines.create`; and if the engine is "online" and
         batches have more than one image.
+    TypeError, ValueError
+        If an argument is none of those, such as a name or a class in place of an object.
 
     Examples
     --------
@@ -142,20 +144,27 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
         self.network = network
         self.loss = losses.default_for(network) if loss is None else loss
-        self.optimiser = SGD(momentum=0.9) if optimiser is None else optimiser
+        self.optimiser = SGD(momentum=0.9) if optimiser is None else parts.optimiser(optimiser)
         self.batch_size = checks.integer("batch_size", batch_size, 1)
+        self.callbacks = parts.callbacks(callbacks)
+        if not isinstance(options, Mapping | None):
+            raise TypeError(f"options: expected a mapping, got {checks.kind(options)}")
+        if not isinstance(self.loss, losses.Loss):  # before a schedule is made for it
+            raise TypeError(losses.no_loss(self.loss))
         if schedule is None:
             rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
             schedule = default_for(self.loss, rule, self.batch_size)
-        self.schedule = schedule
+        self.schedule = parts.schedule(schedule)
         self.seed = checks.seed(seed)
         if not isinstance(distortion, Distortion | None):
             raise TypeError(f"distortion: expected a Distortion, got {checks.kind(distortion)}")
         self.distortion = distortion
-        self.evaluate_train = bool(evaluate_train)
-        self.shuffle = bool(shuffle)
+        self.evaluate_train = checks.flag("evaluate_train", evaluate_train)
+        self.shuffle = checks.flag("shuffle", shuffle)
         self.average_from: int = 0  # never
         if average_from is not None:
             self.average_from = checks.integer("average_from", average_from, 1)
@@ -182,17 +191,18 @@ class Trainer:
         if self.engine.name == "online":  # before anything is written
             online.check_batch_size(self.batch_size)
         self._pool = Pool(self.engine.threads)
-        self.callbacks = list(callbacks)
         self.options = dict(options or {})
         self.epochs = EPOCHS
         self.history = History()
         self._position = checkpoints.Position()
         self._data: tuple[checkpoints.Fingerprint, checkpoints.Fingerprint] | None = None
         self.stopping = False
+        if not isinstance(out, str | os.PathLike | None):
+            raise TypeError(f"out: expected a path, got {checks.kind(out)}")
         self._out = None if out is None else Path(out)
-        self._overwrite = overwrite
+        self._overwrite = checks.flag("overwrite", overwrite)
         self._begun = False
-        if self._out is not None and not overwrite:
+        if self._out is not None and not self._overwrite:
             runs.check_free(self._out)
 
     @classmethod
@@ -304,12 +314,18 @@ class Trainer:
             If the loss or a weight is no longer finite. The files stay as they were after the
             last epoch or stop; the network in memory is of no use.
         ValueError
-            If a set is empty, or not the one that this run was trained on before.
+            If a set is empty, or not the one that this run was trained on before; or if
+            `average_from` is beyond the last epoch.
         TypeError
             If a set is no Dataset.
         """
-        if epochs is not None:
-            self.epochs = checks.integer("epochs", epochs, 1)
+        epochs = self.epochs if epochs is None else checks.integer("epochs", epochs, 1)
+        if self.average_from > epochs:
+            raise ValueError(
+                f"average_from: expected at most the {epochs} epochs, got {self.average_from}, "
+                "which would leave nothing to average"
+            )
+        self.epochs = epochs
         self._recognise(train, test)
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
