@@ -325,6 +325,28 @@ def test_what_to_type_after_ctrl_c(tmp_path, monkeypatch):
     assert shlex.join(arguments) in done.output
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["1989", "--quick"], "1 in {out}"),
+        (["1989", "--seeds", "1", "--jobs", "2"], "1 in {out}"),
+        (["1989", "--seeds", "2", "--jobs", "8"], "2 in {out}, 2 at once"),
+        (["1989", "--seeds", "5", "--jobs", "2"], "5 in {out}, 2 at once"),
+        (["1989", "--seeds", "5", "--jobs", "1"], "5 in {out}, one after the other"),
+        # Each on all threads.
+        (["best", "--seeds", "3", "--jobs", "2"], "3 in {out}, one after the other"),
+    ],
+)
+def test_how_many_runs_go_on_at_once_is_told_as_it_is(tmp_path, monkeypatch, options, said):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run_all", stopped)
+    arguments = ["reproduce", *options, "--dataset", "sample", "--out", str(tmp_path)]
+    done = CliRunner().invoke(group, arguments)
+    assert f"\nruns      {said.format(out=tmp_path)}\n" in done.output
+
+
 @pytest.mark.parametrize("arguments", [["lenet9"], [], ["1989", "--seeds", "0"]])
 def test_wrong_arguments(arguments):
     assert CliRunner().invoke(group, ["reproduce", *arguments]).exit_code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def reproduce(
     )
     cores = threads.default_threads()
     common.line("data", splits.source)
-    common.line("runs", f"{len(todo)} in {out}", f"{jobs or cores} at once")
+    common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
     again += ["--dataset", options["dataset"]]
     if options["folder"] is not None:
@@ -131,6 +131,14 @@ def reproduce(
         common.notice(splits.notice)
     if any(each.failed for each in found):
         raise click.ClickException("some runs have failed; the report says which, and why")
+
+
+def _at_once(todo: Sequence[Job], most: int) -> list[str]:
+    """Return how many of the runs go on at once, in words; nothing of a single one."""
+    found = min(most, sum(not job.recipe.alone for job in todo))
+    if len(todo) < 2:
+        return []
+    return [f"{found} at once" if found > 1 else "one after the other"]
 
 
 @contextlib.contextmanager
