@@ -775,13 +775,34 @@ def test_of_what_cannot_be_saved_whole_nothing_stays(
 
 def test_of_too_many_points_some_are_forgotten() -> None:
     run = records.Run.__new__(records.Run)
-    run.points, run.every = [], 0.1
+    run.points, run.every, run.reached = [], 0.1, None
     for k in range(10_000):
         run.add(records.Point(k, k / 10, 0.5))
     assert 50 <= len(run.points) <= 151
     assert [point.images for point in run.points] == sorted(point.images for point in run.points)
     assert run.points[0].images == 0
     assert run.points[-1].images > 9_900
+
+
+def test_the_time_to_ten_percent_stays_when_points_are_forgotten() -> None:
+    """Every other point is; the one that counts may be among them."""
+    for first in (1, 2, 3, 140, 149):
+        run = records.Run.__new__(records.Run)
+        run.points, run.every, run.reached = [], 0.1, None
+        for k in range(1000):
+            run.add(records.Point(k, k / 10, 0.1 if k == first else 0.2 if k < 500 else 0.05))
+        assert run.reached == first / 10
+
+
+def test_a_network_without_numbers_reads_no_digit() -> None:
+    network = models.lenet5(output="softmax")
+    answer = thinking.Mind(network, 0, "sound").think(SAMPLE.test.images[0])
+    assert answer["digit"] in range(10)
+    for array in network.parameters.values():
+        array[...] = np.nan
+    answer = thinking.Mind(network, 0, "spoilt").think(SAMPLE.test.images[0])
+    assert (answer["digit"], answer["second"]) == (None, None)
+    json.dumps(answer, allow_nan=False)
 
 
 # --- the command  ---

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from drawn_digits import DIGITS, placed
 from helpers import missing, require
@@ -295,7 +296,7 @@ def test_test_digits(visit: Any) -> None:
     page.locator("#index").fill("7")
     page.locator("#show").click()
     label = SAMPLE.test.labels[7]
-    expect(page.locator("#source")).to_have_text(f"Test digit 7, a {label}")
+    expect(page.locator("#source")).to_have_text(f"Test digit 7, a {label}")  # it is no 8
     opened.reads(label)
     page.locator("#wrong").click()
     expect(page.locator("#source")).not_to_have_text(f"Test digit 7, a {label}")
@@ -304,6 +305,178 @@ def test_test_digits(visit: Any) -> None:
     opened.draw(4)  # instead of it
     opened.reads(4)
     expect(page.locator("#source")).to_have_text("")
+
+
+def test_whatever_the_digit_the_words_about_it_are_right(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    for label in range(10):
+        index = int(np.flatnonzero(SAMPLE.test.labels == label)[0])
+        page.locator("#index").fill(f"{index}")
+        page.locator("#show").click()
+        article = "an" if label == 8 else "a"
+        expect(page.locator("#source")).to_have_text(f"Test digit {index}, {article} {label}")
+
+
+def test_what_is_no_number_of_a_test_digit_is_told_so(visit: Any) -> None:
+    """Without a question to the server; and of the next drawing, nothing is said."""
+    opened = visit()
+    page = opened.page
+    for index in ("", "-1", "1.5", "1000", "1e9"):
+        page.locator("#index").fill(index)
+        page.locator("#show").click()
+        expect(page.locator("#source")).to_have_text(
+            "Number of the test digit: expected a whole number from 0 to 999."
+        )
+        opened.draw(1)
+        opened.reads(1)
+        expect(page.locator("#source")).to_have_text("")
+        page.locator("#clear").click()
+
+
+def train(visit: Any, learning: tuple[Learning, str], settings: dict[str, Any]) -> dict[str, Any]:
+    """Train at the server, to the end; return the run, which the page knows then."""
+    taught = learning[0]
+    taught.start(settings)
+    thread = taught._thread
+    if thread is not None:
+        thread.join()
+    run: dict[str, Any] = taught.current()["run"]
+    expect(visit.page.locator("#told")).to_contain_text(f"Run {run['number']} is done")
+    return run
+
+
+def test_no_run_is_put_beside_itself(visit: Any, learning: tuple[Learning, str]) -> None:
+    opened = visit()
+    page = opened.page
+    quick = {"model": "lenet1", "distort": "none", "epochs": 1}
+    numbers = [f"{train(opened, learning, quick)['number']}" for _ in range(3)]
+    one, other = page.locator("#run-a"), page.locator("#run-b")
+
+    def offered() -> list[str]:
+        return other.evaluate("e => [...e.options].map(option => option.value)")
+
+    expect(one).to_have_value(numbers[2])
+    expect(other).to_have_value(numbers[1])
+    assert numbers[2] not in offered()
+    assert {"", *numbers[:2]} <= set(offered())
+    one.select_option(numbers[1])  # the other one: both change places
+    expect(other).to_have_value(numbers[2])
+    assert numbers[1] not in offered()
+    one.select_option(numbers[0])
+    expect(other).to_have_value(numbers[2])
+    other.select_option("")
+    one.select_option(numbers[1])
+    expect(other).to_have_value("")
+    assert [page.locator(f"#head-{k}").inner_text() for k in "ab"] == [f"Run {numbers[1]}", NOTHING]
+    other.select_option(numbers[0])
+    # Of nine runs the first is forgotten, wherever it stands.
+    for _ in range(6):
+        train(opened, learning, quick)
+    assert numbers[0] not in [*offered(), one.input_value()]
+    assert one.input_value() not in offered()
+
+
+def test_a_stopped_run_has_the_error_that_was_measured_last(visit: Any) -> None:
+    """At the head and in the table; before the end of an epoch, and after one."""
+    opened = visit()
+    page = opened.page
+    cell = page.locator("#facts tr").nth(5).locator("td").first
+    for epochs in (0, 1):
+        page.locator("[name=model]").select_option("lenet5")
+        page.locator("[name=engine]").select_option("layers")  # the slowest
+        page.locator("[name=epochs]").fill("100")
+        page.locator("#start").click()
+        if epochs:
+            expect(page.locator("#chart circle.a").first).to_be_attached(timeout=60_000)
+        expect(page.locator("#images")).not_to_have_text("0")
+        page.locator("#stop").click()
+        expect(page.locator("#told")).to_contain_text("was stopped")
+        run = page.evaluate("fetch('/api/training').then(answer => answer.json())")["run"]
+        assert len(run["epochs"]) >= epochs
+        images, _, error = run["points"][-1]
+        assert images == run["images"] > 0
+        shown = page.locator("#error").inner_text()
+        expect(cell).to_have_text(shown)
+        assert float(shown.removesuffix(" %")) == pytest.approx(100 * error, abs=0.051)
+
+
+def test_where_the_server_refuses_no_earlier_answer_stays(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    opened.draw(3)
+    opened.reads(3)
+    answer = {"status": 503, "json": {"error": "too much to do"}}
+    page.route("**/api/read", lambda route: route.fulfill(**answer))
+    opened.draw(3, "large")
+    opened.reads(NOTHING)
+    expect(page.locator("#second")).to_have_text("too much to do")
+    expect(page.locator("#bars .first")).to_have_count(0)
+    page.unroute("**/api/read")
+    page.locator("#undo").click()
+    opened.reads(3)
+    opened.said[:] = [said for said in opened.said if "503" not in said]  # the browser's own
+
+
+def test_a_network_without_numbers_reads_nothing(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+
+    opened.draw(3)
+    opened.reads(3)
+    answer = page.evaluate(
+        """fetch('/api/read', { method: 'POST', body: '{"digit": 3}',
+            headers: { 'Content-Type': 'application/json' } }).then(answer => answer.json())"""
+    )
+    wild = answer | {"digit": None, "second": None}
+    page.route("**/api/read", lambda route: route.fulfill(json=wild))
+    opened.draw(3, "corner")
+    expect(page.locator("#second")).to_contain_text("are no numbers")
+    opened.reads(NOTHING)
+
+
+def test_what_the_page_cannot_be_without_is_missed_aloud(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    page.route("**/api/about", lambda route: route.abort())
+    page.reload()
+    expect(page.locator("#notice")).to_have_text("The server does not answer. Load the page anew.")
+    opened.said.clear()
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1 k"),
+        (12_345, "12.3 k"),
+        (999_499, "999 k"),
+        (999_999, "1 M"),
+        (6_000_000, "6 M"),
+    ],
+)
+def test_large_numbers_are_short(visit: Any, images: int, said: str) -> None:
+    found = visit().page.evaluate(
+        "images => import('/static/chart.js').then(chart => chart.thousands(images))", images
+    )
+    assert found == said
+
+
+def test_errors_below_half_a_percent_are_drawn_where_they_are(visit: Any) -> None:
+    found = visit().page.evaluate(
+        """() => import('/static/chart.js').then(({ draw }) => [0.004, 0.02].map(error => {
+            const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+            draw(svg, [{ total: 100, points: [[0, 0, 0.5], [50, 1, error]], epochs: [] }]);
+            const ticks = [...svg.querySelectorAll('text')].map(
+                text => [text.textContent, Number(text.getAttribute('y')) - 4]);
+            const path = svg.querySelector('path').getAttribute('d');
+            return [Object.fromEntries(ticks), Number(path.split(' ').at(-1))];
+        }))"""
+    )
+    (low, y), (high, _) = found
+    assert low["0.5 %"] < y < low["0.2 %"]
+    assert "0.2 %" not in high
 
 
 def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
@@ -331,6 +504,7 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     expect(page.locator("#chart path.a")).to_have_count(1)
     expect(page.locator("#chart circle.a")).to_have_count(3)
     expect(page.locator("#done")).to_have_js_property("value", 1)
+    page.locator("#run-b").select_option("")
     ticks = page.locator("#chart text").all_text_contents()
     assert ticks[-6:-1] == ["0", "3.75 k", "7.5 k", "11.3 k", "15 k"]
     page.locator("#save").click()

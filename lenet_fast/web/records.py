@@ -15,6 +15,9 @@ from lenet_fast.web.thinking import Mind
 
 MAX_POINTS = 150
 
+REACHED = 0.1
+"""Runs are compared by the time that they take until they misread no more than this share."""
+
 _FIRST_SECONDS = 0.1
 """The time between two points of the error curve at first; doubled whenever there are too many."""
 
@@ -46,12 +49,15 @@ class Run:
     images_per_second: float = 0.0
     every: float = _FIRST_SECONDS
     points: list[Point] = field(default_factory=list)
+    reached: float | None = None  # seconds until the error was REACHED or less
     rows: list[Row] = field(default_factory=list)
     folder: str = ""
     stopping: bool = False
 
     def add(self, point: Point) -> None:
         """Add a point to the curve; of too many, every other one is left out from now on."""
+        if self.reached is None and point.error <= REACHED:
+            self.reached = point.seconds  # of the points, this one may be left out
         self.points.append(point)
         if len(self.points) > MAX_POINTS:
             self.points = [*self.points[:-1:2], point]
@@ -70,6 +76,7 @@ class Run:
             "total": self.train_images * self.lesson.epochs,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second),
+            "reached": None if self.reached is None else round(self.reached, 3),
             "points": [(n, round(t, 3), round(e, 5)) for n, t, e in self.points],
             "epochs": [
                 {

@@ -121,7 +121,8 @@ class Mind:
     def think(self, image: Array) -> dict[str, Any]:
         """Return what the network makes of one image, (28, 28) uint8, which it gets fitted.
 
-        The outputs of a layer are bytes in base64, int8: 127 is the layer's limit.
+        The outputs of a layer are bytes in base64, int8: 127 is the layer's limit. There is no
+        digit where the network overflows.
         """
         network = self.network
         found = network.activations(fitted(image[np.newaxis], self._size)[0])
@@ -134,10 +135,12 @@ class Mind:
             limit = self._limits[name] or float(np.abs(maps).max()) or 1.0
             bytes_ = np.rint(maps / limit * 127).clip(-127, 127).astype(np.int8).tobytes()
             stages[name] = {"limit": limit, "values": base64.b64encode(bytes_).decode()}
+        first, second = (int(each) for each in order[:2])
+        read = bool(np.isfinite(outputs[0, first]) and not np.isnan(outputs).any())
         return {
             "number": self.number,
-            "digit": int(order[0]),
-            "second": int(order[1]),
+            "digit": first if read else None,
+            "second": second if read else None,
             "values": np.nan_to_num(values[0]).tolist(),
             "stages": stages,
         }

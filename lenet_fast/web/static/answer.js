@@ -14,6 +14,7 @@ for (let digit = 0; digit < 10; digit++) {
 
 export function format(value, network) {
   if (network.output === "softmax") return `${(100 * value).toFixed(1)} %`;
+  if (Math.abs(value) >= 1e6) return value.toExponential(1);
   return value.toFixed(network.output === "rbf" ? 1 : 2);
 }
 
@@ -28,14 +29,15 @@ function say(text) {
 export function showAnswer(result, network) {
   byId("value-name").textContent = network.one +
     (network.smallest_wins ? ", the shortest bar wins" : ", the longest bar wins");
-  paintGrey(byId("prepared"), result.image);
   if (result.blank) {
-    byId("digit").textContent = "–";
-    byId("second").textContent = "Nothing is drawn yet.";
-    say("The paper is blank.");
-    rows.forEach((row) => showRow(row, 0, "", false));
+    showNothing("Nothing is drawn yet.", "The paper is blank.");
     return;
   }
+  if (result.digit === null) {
+    showNothing("The network’s outputs are no numbers.");
+    return;
+  }
+  paintGrey(byId("prepared"), result.image);
   const { digit, second, values } = result;
   const words = values.map((value) => format(value, network));
   byId("digit").textContent = digit;
@@ -45,6 +47,15 @@ export function showAnswer(result, network) {
   const high = network.output === "softmax" ? 1 : Math.max(...values);
   rows.forEach((row, k) =>
     showRow(row, (values[k] - low) / (high - low || 1), words[k], k === digit));
+}
+
+// Show no answer, and why there is none.
+export function showNothing(why, spoken = why) {
+  paintGrey(byId("prepared"), null);
+  byId("digit").textContent = "–";
+  byId("second").textContent = why;
+  say(spoken);
+  rows.forEach((row) => showRow(row, 0, "", false));
 }
 
 function showRow(row, share, text, first) {

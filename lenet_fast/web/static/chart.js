@@ -1,10 +1,14 @@
 // The curve: share of test digits misread, on a logarithmic scale, by images seen.
 
-const TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005];
+const TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 const EDGE = { left: 52, right: 16, top: 10, bottom: 40 };
 
 export function thousands(number) {
-  return number >= 1000 ? `${Number((number / 1000).toPrecision(3))} k` : `${number}`;
+  for (const [unit, size] of [["M", 1e6], ["k", 1e3]]) {
+    const count = Number((number / size).toPrecision(3));
+    if (count >= 1) return `${count} ${unit}`;
+  }
+  return `${number}`;
 }
 
 // runs: [one, another], each a run or undefined.
@@ -13,14 +17,15 @@ export function draw(svg, runs) {
   const [width, height] = [box.width || 500, box.height || 236];
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const most = Math.max(1, ...runs.map((run) => (run ? run.total : 0)));
-  const least = TICKS[TICKS.length - 1];
+  const errors = runs.flatMap((run) => (run ? [...run.points.map((point) => point[2]), ...run.epochs.map(({ test }) => test)] : []));
+  const least = Math.min(...errors) < 0.005 ? 0.001 : 0.005;
   const x = (images) => EDGE.left + (images / most) * (width - EDGE.left - EDGE.right);
   const y = (error) => {
     const share = Math.log(Math.max(error, least)) / Math.log(least);
     return EDGE.top + share * (height - EDGE.top - EDGE.bottom);
   };
   const parts = [];
-  for (const tick of TICKS) {
+  for (const tick of TICKS.filter((each) => each >= least)) {
     parts.push(make("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(tick), y2: y(tick) }));
     parts.push(text(`${100 * tick} %`, EDGE.left - 8, y(tick) + 4, "end"));
   }

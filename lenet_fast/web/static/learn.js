@@ -39,7 +39,8 @@ export class Lessons {
     byId("network").addEventListener("change", (event) => this.act(async () => {
       this.everything(await post("/api/use", { number: Number(event.target.value) }));
     }));
-    for (const id of ["run-a", "run-b"]) byId(id).addEventListener("change", () => this.compare());
+    byId("run-a").addEventListener("change", () => { this.offerOthers(); this.compare(); });
+    byId("run-b").addEventListener("change", () => this.compare());
     new ResizeObserver(() => this.compare()).observe(byId("chart"));
   }
 
@@ -52,6 +53,17 @@ export class Lessons {
   offerRate() {
     const rate = this.about.rates[this.form.output.value][this.form.engine.value];
     this.form.rate.value = Number(rate.toPrecision(3));
+  }
+
+  // Offer to put beside the one run all others, and none; never the run itself. Who chooses the
+  // other one for the one has both change places.
+  offerOthers() {
+    const [one, other] = [byId("run-a"), byId("run-b")];
+    const before = other.value === one.value ? this.one : other.value;
+    this.one = one.value;
+    const others = [...one.options].filter(({ value }) => value !== one.value);
+    fill(other, [["", "none"], ...others.map(({ value, text }) => [value, text])]);
+    choose(other, before);
   }
 
   async act(what) {
@@ -81,11 +93,11 @@ export class Lessons {
     fill(byId("network"), state.networks.map(({ number, name }) => [number, name]));
     const names = state.runs.map(({ number }) => [number, `${number}`]).reverse();
     fill(byId("run-a"), names);
-    fill(byId("run-b"), [["", "none"], ...names]);
     if (names.length && names[0][0] !== this.newest) {
       this.newest = names[0][0];
       byId("run-a").value = this.newest;
-      byId("run-b").value = names.length > 1 ? names[1][0] : "";
+      this.offerOthers();
+      choose(byId("run-b"), names.length > 1 ? names[1][0] : "");
     }
     this.update(state);
   }
@@ -124,11 +136,8 @@ export class Lessons {
   }
 
   progress(run) {
-    const last = run.points.at(-1);
-    const epoch = run.state === "running" ? null : run.epochs.at(-1);
-    // In the middle of an epoch, of some of the test digits only.
-    byId("error").textContent = epoch ? percent(epoch.test) : `${(100 * (last?.[2] ?? 1)).toFixed(1)} %`;
-    byId("speed").textContent = run.images_per_second ? run.images_per_second.toLocaleString("en") : "–";
+    byId("error").textContent = testError(run);
+    byId("speed").textContent = speed(run);
     byId("images").textContent = thousands(run.images);
     byId("seconds").textContent = run.seconds.toFixed(1);
     byId("done").value = run.images / run.total;
@@ -161,18 +170,30 @@ const FACTS = [
   ["Engine", (run) => ENGINES[run.lesson.engine].split(":")[0]],
   ["Distortions", (run) => run.lesson.distort],
   ["Rate, epochs", (run) => `${Number(run.lesson.rate.toPrecision(3))}, ${run.lesson.epochs}`],
-  ["Test error", (run) => (run.epochs.length ? percent(run.epochs.at(-1).test) : "–")],
-  ["10 % after", (run) => reached(run, 0.1)],
-  ["Images/s", (run) => run.images_per_second.toLocaleString("en")],
+  ["Test error", testError],
+  ["10 % after", (run) => (run.reached === null ? "–" : `${run.reached.toFixed(2)} s`)],
+  ["Images/s", speed],
 ];
 
-function reached(run, error) {
-  const point = run.points.find((each) => each[2] <= error);
-  return point ? `${point[1].toFixed(2)} s` : "–";
+// What was measured last: after an epoch, on all test digits; within one, on about a thousand of
+// them, which is worth a digit less.
+function testError(run) {
+  const [epoch, point] = [run.epochs.at(-1), run.points.at(-1)];
+  if (epoch && !(point?.[0] > epoch.images)) return percent(epoch.test);
+  return point ? `${(100 * point[2]).toFixed(1)} %` : "–";
 }
 
+function speed(run) {
+  return run.images_per_second ? run.images_per_second.toLocaleString("en") : "–";
+}
+
+// Give a select these choices; what was chosen stays so, as long as it is there.
 function fill(select, choices) {
   const before = select.value;
   select.replaceChildren(...choices.map(([value, title]) => new Option(title, value)));
-  if (choices.some(([value]) => `${value}` === before)) select.value = before;
+  choose(select, before);
+}
+
+function choose(select, wanted) {
+  if ([...select.options].some(({ value }) => value === `${wanted}`)) select.value = wanted;
 }

@@ -1,7 +1,7 @@
 // The page: draw, read, think, learn.
 
-import { showAnswer } from "./answer.js";
-import { get, listen, post } from "./api.js";
+import { showAnswer, showNothing } from "./answer.js";
+import { get, listen, post, Refused } from "./api.js";
 import { Lessons } from "./learn.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
@@ -14,14 +14,26 @@ let wanted = null; // what is to be read next: [body, time of the event]
 let reading = false;
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
-const lessons = new Lessons(await get("/api/about").then(introduce));
+const lessons = new Lessons(introduce(await first("/api/about")));
+
+// Get what the page cannot be without; say so if it does not come.
+async function first(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    notify(`${error.message} Load the page anew.`);
+    throw error;
+  }
+}
+
+function notify(words) {
+  byId("notice").textContent = words;
+  byId("notice").hidden = false;
+}
 
 function introduce(about) {
   byId("index").max = about.test_images - 1;
-  if (about.notice) {
-    byId("notice").textContent = about.notice;
-    byId("notice").hidden = false;
-  }
+  if (about.notice) notify(about.notice);
   byId("save").title = `Saves to ${about.folder}`;
   return about;
 }
@@ -29,9 +41,9 @@ function introduce(about) {
 function changed(start) {
   byId("hint").hidden = !pad.empty;
   byId("undo").disabled = byId("clear").disabled = pad.empty;
-  if (!pad.image && digit !== null) {
+  if (!pad.image) {
     digit = null;
-    byId("source").textContent = "";
+    byId("source").textContent = ""; // what it says is not of this drawing
   }
   read(start);
 }
@@ -54,7 +66,8 @@ async function readOn() {
       if (result.number === network.number) show(result, start);
       else wanted ??= [body, start];
     } catch (error) {
-      byId("second").textContent = error.message;
+      showNothing(error.message); // rather than what was read before
+      layers.show({ blank: true });
     }
   }
   reading = false;
@@ -93,19 +106,31 @@ async function takeDigit(index) {
   pad.put(result.image);
   digit = index;
   byId("index").value = index;
-  byId("source").textContent = `Test digit ${index}, a ${result.label}`;
+  byId("source").textContent = `Test digit ${index}, ${result.label === 8 ? "an" : "a"} ${result.label}`;
   changed(null);
 }
 
 function act(what) {
-  return () => what().catch((error) => { byId("source").textContent = error.message; });
+  return async () => {
+    try {
+      await what();
+    } catch (error) {
+      byId("source").textContent = error.message;
+    }
+  };
 }
 
 byId("undo").addEventListener("click", () => pad.undo());
 byId("clear").addEventListener("click", () => pad.clear());
 byId("random").addEventListener("click", act(() => take("/api/digit?which=random")));
 byId("wrong").addEventListener("click", act(() => take("/api/digit?which=wrong")));
-byId("show").addEventListener("click", act(() => takeDigit(byId("index").valueAsNumber)));
+byId("show").addEventListener("click", act(() => {
+  const { valueAsNumber: index, max, validity } = byId("index");
+  if (Number.isNaN(index) || !validity.valid) {
+    throw new Refused(`Number of the test digit: expected a whole number from 0 to ${max}.`);
+  }
+  return takeDigit(index);
+}));
 byId("index").addEventListener("keydown", (event) => {
   if (event.key === "Enter") byId("show").click();
 });

@@ -176,8 +176,9 @@ export class Layers {
     if (before.image) paintGrey(this.from[0].firstChild, result && result.image);
     paintTiles(this.to, result && decode(result.stages[stage.name]));
     const limit = result ? result.stages[stage.name].limit : 0;
-    byId("low").textContent = limit ? `−${limit.toFixed(1)}` : "\u00a0";
-    byId("high").textContent = limit ? `+${limit.toFixed(1)}` : "\u00a0";
+    const end = limit < 0.1 ? limit.toPrecision(1) : limit >= 1e4 ? limit.toExponential(0) : limit.toFixed(1);
+    byId("low").textContent = limit ? `−${end}` : "\u00a0";
+    byId("high").textContent = limit ? `+${end}` : "\u00a0";
     const ten = byId("stage").querySelector(".bitmaps");
     if (ten) {
       [...ten.children].forEach((figure, digit) => {
@@ -193,7 +194,9 @@ export class Layers {
 
 function describe(stage) {
   const [count, rows, columns] = cut(stage.shape);
-  const what = rows * columns > 1 ? `${count} maps of ${rows} × ${columns}` : `${count} units`;
+  const one = rows * columns > 1 ? "map" : "unit";
+  const size = rows * columns > 1 ? ` of ${rows} × ${columns}` : "";
+  const what = `${count} ${one}${count === 1 ? "" : "s"}${size}`;
   return stage.kind ? `${stage.kind}, ${what}` : what;
 }
 
