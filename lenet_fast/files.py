@@ -29,6 +29,9 @@ __all__ = ["MAX_BYTES", "SavedModel", "load_model", "read_model", "save_model"]
 
 FORMAT_VERSION = 1
 _KEY = "lenet_fast"
+MODEL = "model.safetensors"
+"""The model file in a run's folder: the network after the epoch with the fewest test errors."""
+
 MAX_BYTES = 2**30
 """No file larger than this is read or written; LeNet-5 takes about 250,000 bytes."""
 
@@ -160,14 +163,16 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     Parameters
     ----------
     path : path
-        A file written by :func:`save_model`, such as a run's ``model.safetensors``.
+        A file written by :func:`save_model`, or the folder of a run, which holds one:
+        ``model.safetensors``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is no model file, or one that was cut or altered; the message says which.
+        If it is no model file, or one that was cut or altered, or a folder without one; the message
+        says which.
     """
     return read_model(path).network
 
@@ -177,6 +182,12 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
 
     Raises as :func:`load_model` does.
     """
+    if os.path.isdir(path):
+        folder, path = path, os.path.join(path, MODEL)
+        if not os.path.exists(path):
+            raise FileFormatError(
+                f"{folder}: expected a model file or a run's folder, got a folder without a {MODEL}"
+            )
     tensors, metadata = read_tensors(path, "model")
     network = build_network(path, metadata.get("network"), tensors)
     loss = build(path, "loss", losses.from_config, metadata.get("loss"), optional=True)

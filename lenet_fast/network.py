@@ -24,6 +24,8 @@ DTYPES = ("float32", "float64")
 """Of parameters and images."""
 
 _MAX_LAYERS = 1000
+_SCALE = (pixels.BACKGROUND, pixels.INK)
+_FAINT = 16  # of 255: no image of a digit is all below
 
 
 class Counts(NamedTuple):
@@ -50,9 +52,10 @@ class Network:
         the smallest wins.
     dtype : {"float32", "float64"}
         Of parameters and images.
-    pixel_range : (paper, ink)
+    pixel_range : (paper, ink) or None
         What the bytes 0 and 255 become where the network is given bytes, by default -0.1 and 1.175
-        (LeCun et al. 1998, section II.B).
+        (LeCun et al. 1998, section II.B). None: not known, since the weights are those of another
+        program; the network then takes floats only, until :attr:`pixel_range` is set.
 
     Attributes
     ----------
@@ -64,6 +67,13 @@ class Network:
     output : str
     dtype : numpy.dtype
     pixel_range : tuple of float
+        Can be set.
+    pixel_range_known : bool
+        Whether it was given, or is the default for want of it.
+    inverted : bool or None
+        Whether it was trained on dark ink on light paper, the reverse of MNIST's; None if that is
+        not known. Training sets it, and model files keep it. :meth:`predict` reads images as they
+        are; what brings images from elsewhere into the network's form looks at it.
 
     Raises
     ------
@@ -91,18 +101,20 @@ class Network:
         input_shape: tuple[int, int, int] = (1, 32, 32),
         output: str = "linear",
         dtype: npt.DTypeLike = "float32",
-        pixel_range: tuple[float, float] = (pixels.BACKGROUND, pixels.INK),
+        pixel_range: tuple[float, float] | None = _SCALE,
     ) -> None:
         self.layers = _checked_layers(layers)
         self.input_shape = checks.image_shape("input_shape", input_shape)
         self.output = checks.choice("output", output, OUTPUTS)
         self.dtype = _checked_dtype(dtype)
-        self.pixel_range = _checked_pixel_range(pixel_range)
+        self._engines: dict[str, Any] = {}  # of predict, by backend
+        self.pixel_range = _SCALE if pixel_range is None else pixel_range
+        self.pixel_range_known = pixel_range is not None
+        self.inverted: bool | None = None
         _name(self.layers)
         self.shapes = _chain(self.layers, self.input_shape)
         self.output_shape = self.shapes[-1]
         self._check_output()
-        self._engines: dict[str, Any] = {}  # of predict, by backend
         for layer, shape in zip(self.layers, self.shapes[:-1], strict=True):
             layer.build(shape, self.dtype)
         self.initialise()
@@ -119,6 +131,17 @@ class Network:
                 f"output: expected 'rbf' where the last layer is an RBF, and only there, got "
                 f"{self.output!r} with a last layer {last.name} ({type(last).__name__})"
             )
+
+    @property
+    def pixel_range(self) -> tuple[float, float]:
+        """What the bytes 0 and 255 become."""
+        return self._pixel_range
+
+    @pixel_range.setter
+    def pixel_range(self, pixel_range: tuple[float, float]) -> None:
+        self._pixel_range = _checked_pixel_range(pixel_range)
+        self.pixel_range_known = True
+        self._engines.clear()  # some have read it already
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -182,7 +205,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If the images do not fit the network.
+            If the images do not fit the network; or if bytes are on another scale than 0 to 255:
+            none is 0, and none above 16.
 
         Examples
         --------
@@ -192,6 +216,7 @@ class Network:
         >>> network.predict(images[0]).shape, network.predict(images[:3]).shape
         ((10,), (3, 10))
         """
+        _check_images(x, self.input_shape)
         backend = backends.current()
         engine = self._engines.get(backend)
         if engine is None:
@@ -232,6 +257,7 @@ class Network:
         """
         from lenet_fast import engines, losses  # as in predict
 
+        _check_images(x, self.input_shape)
         engine = engines.LayersEngine(self, losses.default_for(self), threads=1)
         if _is_one_image(x):
             return {name: y[0] for name, y in engine.activations(x[np.newaxis]).items()}
@@ -241,26 +267,89 @@ class Network:
         """Leave out the engines of :meth:`predict`: their threads cannot be copied."""
         return self.__dict__ | {"_engines": {}}
 
-    def classify(self, outputs: Array) -> npt.NDArray[np.intp]:
-        """Return the winning class of each row of outputs (n, k); of equals, the first."""
-        winners = outputs.argmin(axis=1) if self.output == "rbf" else outputs.argmax(axis=1)
-        return np.asarray(winners, np.intp)
+    def classify(self, outputs: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Return the winning class of each row of outputs; of equals, the first.
 
-    def probabilities(self, outputs: Array) -> Array:
-        """Return the softmax of each row of outputs (n, k).
+        Parameters
+        ----------
+        outputs : array_like (n, k) or (k,)
+            Of :meth:`predict`.
+
+        Returns
+        -------
+        ndarray (n,) or a number, intp
 
         Raises
         ------
-        ValueError
-            If the network's output is not "softmax": other outputs are no probabilities.
+        TypeError, ValueError
+            If these cannot be outputs of the network: images, or NaN.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> network = models.lenet5(pooling="max", output="softmax")
+        >>> network.classify(network.predict(data.load("sample").test.images[:3])).shape
+        (3,)
+        """
+        rows = self._outputs(outputs, "classify")
+        winners = rows.argmin(axis=-1) if self.output == "rbf" else rows.argmax(axis=-1)
+        return np.asarray(winners, np.intp)[()]
+
+    def probabilities(self, outputs: npt.ArrayLike) -> Array:
+        """Return the softmax of each row of outputs.
+
+        Parameters
+        ----------
+        outputs : array_like (n, k) or (k,)
+            Of :meth:`predict`.
+
+        Returns
+        -------
+        ndarray (n, k) or (k,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the network's output is not "softmax": other outputs are no probabilities. And as
+            :meth:`classify` does.
         """
         if self.output != "softmax":
             raise ValueError(
                 f"output: expected a network with output 'softmax' for probabilities, "
                 f"got {self.output!r}"
             )
-        powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        rows = self._outputs(outputs, "probabilities")
+        powers: Array = np.exp(rows - rows.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def _outputs(self, outputs: npt.ArrayLike, method: str) -> Array:
+        """Return what :meth:`predict` may have returned, (n, k) or (k,)."""
+        (k,) = self.output_shape
+        way_out = f"call network.{method}(network.predict(images))"
+        if not isinstance(outputs, (np.ndarray, list, tuple)):
+            raise TypeError(
+                f"outputs: expected an array (n, {k}) or ({k},) of predict, got "
+                f"{type(outputs).__name__}; {way_out}"
+            )
+        try:
+            rows = np.asarray(outputs)
+        except ValueError:  # rows of several lengths
+            raise ValueError(
+                f"outputs: expected rows of {k} numbers, got rows of several lengths"
+            ) from None
+        if rows.ndim not in (1, 2) or rows.shape[-1] != k:
+            raise ValueError(
+                f"outputs: expected shape (n, {k}) or ({k},), as predict returns, got "
+                f"{rows.shape}; if these are images, {way_out}"
+            )
+        if rows.dtype.kind != "f":
+            raise TypeError(
+                f"outputs: expected floats, as predict returns, got {rows.dtype}; if these are "
+                f"images, {way_out}"
+            )
+        if not np.isfinite(rows).all():
+            raise ValueError("outputs: expected finite numbers, got NaN or infinity")
+        return rows
 
     def counts(self) -> Counts:
         """Return units, free parameters and connections, as the papers count them.
@@ -304,13 +393,15 @@ class Network:
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description, without the arrays, for :meth:`from_config`."""
-        return {
+        config = {
             "layers": [layer.config() for layer in self.layers],
             "input_shape": list(self.input_shape),
             "output": self.output,
             "dtype": self.dtype.name,
-            "pixel_range": list(self.pixel_range),
+            "pixel_range": list(self.pixel_range) if self.pixel_range_known else None,
         }
+        # Those that were never trained have none, nor have files from before there was one.
+        return config if self.inverted is None else {**config, "inverted": self.inverted}
 
     @classmethod
     def from_config(cls, config: object) -> Network:
@@ -324,18 +415,51 @@ class Network:
         ValueError
             If it is not such a description, or the network would be absurdly large.
         """
-        keys = ("layers", "input_shape", "output", "dtype", "pixel_range")
-        added = {"pixel_range": [pixels.BACKGROUND, pixels.INK]}
+        keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted")
+        added = {"pixel_range": list(_SCALE), "inverted": None}
         arguments = configs.checked("network", config, keys, added)
-        described = arguments.pop("layers")
+        described, inverted = arguments.pop("layers"), arguments.pop("inverted")
+        if not isinstance(inverted, bool | None):
+            raise ValueError(f"inverted: expected true or false, got {checks.kind(inverted)}")
         if not isinstance(described, list) or len(described) > _MAX_LAYERS:
             raise ValueError(
                 f"layers: expected a list of 1 to {_MAX_LAYERS}, got {checks.kind(described)}"
             )
         try:
-            return cls([layer_from_config(layer) for layer in described], **arguments)
+            network = cls([layer_from_config(layer) for layer in described], **arguments)
         except TypeError as error:
             raise ValueError(f"network: {error}") from error
+        network.inverted = inverted
+        return network
+
+
+def _check_images(x: object, input_shape: Shape) -> None:
+    """Raise an error that says what to do where something is given for images; engines do not."""
+    if not isinstance(x, np.ndarray):
+        hint = "; pass its images" if hasattr(x, "images") else ""
+        raise TypeError(f"x: expected a NumPy array of images, got {type(x).__name__}{hint}")
+    if x.dtype != np.uint8:
+        if (x.dtype.kind == "f" and x.shape[-3:] != input_shape) or x.ndim > 4:
+            raise ValueError(
+                f"x: expected floats of shape {input_shape}, or (n, *{input_shape}) for several "
+                f"images, got shape {x.shape}; lenet_fast.data.prepare makes them of bytes"
+            )
+        return
+    if x.ndim not in (2, 3):
+        raise ValueError(
+            f"x: expected bytes (n, rows, columns), or (rows, columns) for one image, got {x.shape}"
+        )
+    if x.shape[-1] in (1, 3, 4) and x.shape[-2] >= 8:
+        raise ValueError(
+            f"x: expected bytes (n, rows, columns), or (rows, columns) for one image, got {x.shape}"
+            ", whose last axis seems to be one of channels; pass grey images, such as x[..., 0]"
+        )
+    largest = int(x.max()) if x.size else 0
+    if 0 < largest <= _FAINT:
+        raise ValueError(
+            f"x: expected bytes from 0 paper to 255 ink, got 0 to {largest}; bring them to that "
+            f"scale, such as with x * np.uint8({255 // largest})"
+        )
 
 
 def _is_one_image(x: object) -> bool:

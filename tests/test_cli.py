@@ -663,6 +663,179 @@ def test_predict_weird_files(lenet_fast: Any, rbf_model: Path, tmp_path: Path) -
         assert_one_line(lenet_fast("predict", rbf_model, name), name, words)
 
 
+def _answers(result: Result) -> dict[str, list[int]]:
+    """Return the digits found in each file."""
+    found: dict[str, list[int]] = {}
+    for each in json.loads(result.out):
+        found.setdefault(each["file"], []).append(each["class"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def digits(softmax_model: Path) -> Any:
+    """Return digits that the network reads, and what it reads in them."""
+    images = SAMPLE.test.images[:8]
+    known = files.load_model(softmax_model)
+    return images, known.classify(known.predict(images)).tolist()
+
+
+def test_predict_says_what_it_takes_an_array_for(
+    lenet_fast: Any, softmax_model: Path, digits: Any
+) -> None:
+    images, expected = digits
+    ways: dict[str, tuple[Any, str]] = {
+        "bits.npy": ((images > 127).astype(np.uint8), "from 0 to 1, not to 255: 1 taken for"),
+        "sixteen.npy": (images.astype(np.int64) // 16, "15 taken for ink"),
+        "twice.npy": (images / 255 / 255, "taken for ink"),
+        "table.npy": (images.reshape(8, 784), "8 rows of 784 numbers taken as 28x28 pixels"),
+        "colours.npy": (np.repeat(images[..., None], 3, axis=3), "colours taken as grey"),
+        "dark.npy": (255 - images, "dark ink on light paper"),
+    }
+    for name, (array, _) in ways.items():
+        np.save(name, array)
+    idx.write("bits.idx", (images > 127).astype(np.uint8))
+    idx.write("table.idx", images.reshape(8, 784))
+    ways |= {"bits.idx": ways["bits.npy"], "table.idx": ways["table.npy"]}
+    result = lenet_fast("predict", softmax_model, *ways, "--json")
+    assert result.status == 0, result.err
+    known = files.load_model(softmax_model)
+    bits = known.classify(known.predict(np.where(images > 127, np.uint8(255), np.uint8(0))))
+    sixteen = known.classify(known.predict(np.rint(images // 16 * 17.0).astype(np.uint8)))
+    for name, found in _answers(result).items():
+        wanted = {"bits": bits.tolist(), "sixt": sixteen.tolist()}.get(name[:4], expected)
+        assert found == wanted, name
+    lines = result.err.splitlines()
+    assert len(lines) == len(ways)
+    for line, (name, (_, words)) in zip(lines, ways.items(), strict=True):
+        assert line.startswith(f"{name}: ")
+        assert words in line
+
+
+def test_predict_goes_on_after_a_blank_image_of_several(
+    lenet_fast: Any, softmax_model: Path, digits: Any
+) -> None:
+    images, expected = digits
+    some = images.copy()
+    some[2] = 0
+    np.save("some.npy", some)
+    np.save("blank.npy", np.zeros((28, 28), np.uint8))
+    np.save("last.npy", images[0])
+    result = lenet_fast("predict", softmax_model, "some.npy", "blank.npy", "last.npy")
+    assert result.status == 1
+    assert [line.split(": ")[2] for line in result.err.splitlines()] == ["some.npy[2]", "blank.npy"]
+    assert result.err.count("expected a digit, got a blank image") == 2
+    assert "some.npy[1]" in result.out
+    assert "some.npy[2]" not in result.out
+    assert "last.npy " in result.out
+    found = json.loads(lenet_fast("predict", softmax_model, "some.npy", "--json").out)
+    assert [each["index"] for each in found] == [0, 1, 3, 4, 5, 6, 7]
+    assert [each["class"] for each in found] == expected[:2] + expected[3:]
+
+
+def test_predict_goes_on_after_a_damaged_npy(lenet_fast: Any, softmax_model: Path) -> None:
+    np.save("good.npy", SAMPLE.test.images[0])
+    content = Path("good.npy").read_bytes()
+    Path("cut.npy").write_bytes(content.replace(b"}", b" "))
+    Path("octal.npy").write_bytes(content.replace(b"(28, 28)", b"(028, 8)"))
+    Path("heic.npy").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    result = lenet_fast("predict", softmax_model, "cut.npy", "octal.npy", "heic.npy", "good.npy")
+    assert result.status == 1
+    assert result.err.count("\n") == 3, result.err
+    assert "element type" not in result.err
+    assert "good.npy" in result.out
+
+
+def test_predict_transposed(lenet_fast: Any, softmax_model: Path, digits: Any) -> None:
+    images, expected = digits
+    idx.write("emnist", np.ascontiguousarray(images.transpose(0, 2, 1)))
+    result = lenet_fast("predict", softmax_model, "emnist", "--json")
+    assert _answers(result)["emnist"] != expected
+    assert "--transpose" in result.err
+    result = lenet_fast("predict", softmax_model, "emnist", "--transpose", "--json")
+    assert _answers(result)["emnist"] == expected
+    assert not result.err
+
+
+@pytest.fixture(scope="module")
+def inverted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a network that was trained on dark ink on light paper."""
+    from lenet_fast.training import Constant, Trainer
+
+    train, test = (
+        data.Dataset(255 - each.images, each.labels, "inverted")
+        for each in (SAMPLE.train.subset(2000), SAMPLE.test)
+    )
+    network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
+    Trainer(network, schedule=Constant(0.02), batch_size=32).fit(train, test, epochs=3)
+    path = tmp_path_factory.mktemp("model") / "inverted.safetensors"
+    files.save_model(path, network, losses.CrossEntropy())
+    return path
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_model_of_dark_ink_reads_all_kinds(
+    lenet_fast: Any, inverted_model: Path, tmp_path: Path, old: bool
+) -> None:
+    network = files.load_model(inverted_model)
+    assert network.inverted
+    if old:  # a file from before networks remembered it
+        network.inverted = None
+        inverted_model = tmp_path / "old.safetensors"
+        files.save_model(inverted_model, network)
+    images, labels = SAMPLE.test.images[:40], SAMPLE.test.labels[:40]
+    np.save("dark.npy", 255 - images)
+    np.save("bright.npy", images)
+    for number, image in enumerate(images):
+        Image.fromarray(255 - image).save(f"dark{number}.png")
+        Image.fromarray(image).save(f"bright{number}.png")
+    right = []
+    for names in (
+        ["dark.npy"],
+        ["bright.npy"],
+        [f"dark{number}.png" for number in range(40)],
+        [f"bright{number}.png" for number in range(40)],
+    ):
+        result = lenet_fast("predict", inverted_model, "--json", *names)
+        right.append([each["class"] for each in json.loads(result.out)])
+    for found in right:
+        assert sum(np.array(found) == labels) >= 33
+    assert right[0] == right[1]  # the same bytes in the end
+    folder = _folder_of("inverted", 255)
+    for place in (["--data", str(folder)], ["--dataset", "sample"]):
+        result = lenet_fast("evaluate", inverted_model, "--json", *place)
+        assert json.loads(result.out)["accuracy"] > 0.8
+        assert ("turned round" in result.err) == (place[0] == "--dataset")
+
+
+def _folder_of(name: str, top: int) -> Path:
+    """Write the sample's images as `top` minus their values."""
+    folder = Path(name)
+    folder.mkdir()
+    for part, each in (("train", SAMPLE.train.subset(500)), ("t10k", SAMPLE.test.subset(300))):
+        images = top - each.images if top == 255 else (each.images > 127).astype(np.uint8)
+        idx.write(folder / f"{part}-images-idx3-ubyte", images)
+        idx.write(folder / f"{part}-labels-idx1-ubyte", each.labels)
+    return folder
+
+
+def test_train_says_that_ink_is_dark_or_values_small(lenet_fast: Any) -> None:
+    options = ("--epochs", "1", "--output", "softmax", "--pooling", "max")
+    result = lenet_fast("train", "--data", _folder_of("dark", 255), *options, "--out", "run")
+    assert result.status == 0
+    assert "look inverted" in result.err
+    assert files.load_model("run").inverted is True
+    result = lenet_fast("train", "--data", _folder_of("bits", 1), *options, "--out", "other")
+    assert result.status == 0
+    assert "values from 0 to 1, not to 255" in result.err
+    assert files.load_model("other").inverted is False
+
+
+def test_a_file_given_for_the_folder_of_data(lenet_fast: Any) -> None:
+    folder = _folder_of("bits", 1)
+    result = lenet_fast("train", "--data", folder / "train-images-idx3-ubyte")
+    assert_one_line(result, "got a file; its folder is bits")
+
+
 # --- export ----------------------------------------------------------------------------------
 
 

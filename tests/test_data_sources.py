@@ -797,3 +797,77 @@ def test_the_real_mnist_is_recognised(real_mnist):
     assert splits.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert splits.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
     assert round(float(splits.train.images.mean()) / 255, 4) == 0.1307
+
+
+# --- scale, polarity, orientation -----------------------------------------------------------------
+
+
+def own(folder: Path, change, labels=None) -> Path:
+    """Write a folder of changed digits of the sample."""
+    splits = data.load("sample")
+    files = {}
+    for part, each in (("train", splits.train.subset(400)), ("t10k", splits.test.subset(200))):
+        pictures = np.ascontiguousarray(change(each.images))
+        files[f"{part}-images-idx3-ubyte"] = idx.encode(pictures)
+        files[f"{part}-labels-idx1-ubyte"] = idx.encode(
+            each.labels if labels is None else labels(each)
+        )
+    return fill(folder, files)
+
+
+@pytest.mark.parametrize("ink", [1, 15, 16, 100])
+def test_files_on_a_small_scale_are_stretched_and_said(tmp_path, ink):
+    folder = own(tmp_path / "d", lambda x: (x.astype(int) * ink // 255).astype(np.uint8))
+    splits = data.load("mnist", folder)
+    for found, name in ((splits.train, "training"), (splits.test, "test")):
+        assert found.images.max() == 255
+        assert f"The {name} images have values from 0 to {ink}, not to 255" in splits.notice
+
+
+def test_files_as_mnists_need_no_notice(tmp_path):
+    assert data.load("mnist", own(tmp_path / "d", lambda x: x)).notice is None
+
+
+def test_dark_ink_is_said(tmp_path):
+    folder = own(tmp_path / "d", lambda x: 255 - x)
+    splits = data.load("mnist", folder)
+    assert "The images look inverted" in splits.notice
+    assert splits.test.images[0, 0, 0] == 255  # and they are as they were
+
+
+def test_digits_on_their_sides_are_said(tmp_path):
+    folder = own(tmp_path / "d", lambda x: x.transpose(0, 2, 1))
+    notice = data.load("mnist", folder).notice
+    assert "training images" in notice
+    assert "wider than high" in notice
+    assert "--dataset emnist-digits" in notice
+    turned = own(tmp_path / "t", lambda x: 255 - x.transpose(0, 2, 1))
+    assert "wider than high" in data.load("mnist", turned).notice
+
+
+def test_files_of_one_colour_or_one_label(tmp_path):
+    with pytest.raises(FileFormatError, match=r"train-images.*got nothing but 7"):
+        data.load("mnist", own(tmp_path / "c", lambda x: np.full_like(x, 7)))
+    folder = own(tmp_path / "l", lambda x: x, lambda each: np.full_like(each.labels, 3))
+    assert "All training images have the label 3." in data.load("mnist", folder).notice
+
+
+@pytest.mark.parametrize("ink", [1, 15, 16])
+def test_a_dataset_on_a_small_scale_is_refused(ink):
+    sample = data.load("sample").test
+    small = (sample.images.astype(int) * ink // 255).astype(np.uint8)
+    with pytest.raises(ValueError, match=rf"^images: expected .* got 0 to {ink}; bring them"):
+        data.Dataset(small, sample.labels, "small")
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "data.zip"])
+def test_a_file_for_a_folder_is_told(tmp_path, monkeypatch, name):
+    path = fill(tmp_path / "d", {name: b"x"}) / name
+    words = "got a file; its folder is"
+    with pytest.raises(data.DataNotFoundError, match=words) as error:
+        data.load("mnist", path)
+    assert str(path.parent) in str(error.value)
+    assert "no such folder" not in str(error.value)
+    monkeypatch.setenv("LENET_FAST_DATA", str(path))
+    with pytest.raises(data.DataNotFoundError, match=words):
+        data.load()

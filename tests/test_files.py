@@ -316,3 +316,15 @@ def test_metadata_that_no_version_has_written(tmp_path, text):
 def test_the_same_model_gives_the_same_bytes(model, network):
     files.save_model(model.parent / "again", network, losses.MAP(j=2.5), {"epoch": 7})
     assert (model.parent / "again").read_bytes() == model.read_bytes()
+
+
+def test_the_folder_of_a_run_will_do(tmp_path):
+    network = models.lenet5(seed=3)
+    network.inverted = True
+    files.save_model(tmp_path / "model.safetensors", network)
+    found = files.load_model(tmp_path)
+    assert found.inverted is True
+    np.testing.assert_array_equal(found.parameters["C1.w"], network.parameters["C1.w"])
+    assert files.read_model(str(tmp_path)).extra == {}
+    with pytest.raises(FileFormatError, match=r"got a folder without a model\.safetensors"):
+        files.load_model(tmp_path.parent)

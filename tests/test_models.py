@@ -644,3 +644,121 @@ GOOD = models.lenet5().config()
 def test_from_config_trusts_nothing(config):
     with pytest.raises(ValueError, match=r".+: expected .+, got "):
         Network.from_config(config)
+
+
+# --- what is given for images, or for outputs ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda image: image[..., None], ValueError, "(28, 28, 1), whose last axis seems to be"),
+        (lambda image: np.stack([image] * 3, -1), ValueError, "(28, 28, 3), whose last axis"),
+        (lambda image: np.stack([image] * 4, -1), ValueError, "(28, 28, 4), whose last axis"),
+        (lambda image: image[None, ..., None], ValueError, "(1, 28, 28, 1)"),
+        (lambda image: image.ravel(), ValueError, "(784,)"),
+        (lambda image: image // 255, ValueError, "from 0 paper to 255 ink, got 0 to 1"),
+        (lambda image: image // 16, ValueError, "got 0 to 15"),
+        (lambda image: np.stack([image // 255] * 2), ValueError, "got 0 to 1"),
+        (lambda image: (image / 255).astype("f4"), ValueError, "lenet_fast.data.prepare"),
+        (lambda image: np.ones((3, 28, 28), np.float32), ValueError, "got shape (3, 28, 28)"),
+        (lambda image: np.ones(784, np.float32), ValueError, "got shape (784,)"),
+        (lambda image: image.tolist(), TypeError, "x: expected a NumPy array of images, got list"),
+        (lambda image: data.load("sample").test, TypeError, "got Dataset; pass its images"),
+        (lambda image: data.load("sample"), TypeError, "got Splits"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_what_to_do(make, error, words):
+    network = models.lenet5()
+    wrong = make(data.load("sample").test.images[0])
+    for method in (network.predict, network.activations):
+        with pytest.raises(error, match=r"^x: expected") as found:
+            method(wrong)
+        assert words in str(found.value)
+        assert len(str(found.value)) < 300
+
+
+def test_blank_and_faint_images_beside_others_may_be_asked_for():
+    network = models.lenet5()
+    images = data.load("sample").test.images[:3].copy()
+    images[0] = 0
+    images[1] //= 64
+    assert network.predict(images).shape == (3, 10)
+    assert network.predict(images[0]).shape == (10,)
+
+
+@pytest.mark.parametrize("output", ["rbf", "softmax"])
+def test_classify_takes_rows_or_one(output):
+    network = models.lenet5(output=output)
+    outputs = network.predict(data.load("sample").test.images[:5])
+    found = network.classify(outputs)
+    best = np.argmin if output == "rbf" else np.argmax
+    np.testing.assert_array_equal(found, best(outputs, axis=1))
+    assert [int(network.classify(row)) for row in outputs] == found.tolist()
+    np.testing.assert_array_equal(network.classify(outputs.tolist()), found)
+    np.testing.assert_array_equal(network.classify(list(outputs)), found)
+    assert network.classify(outputs[:0]).shape == (0,)
+
+
+def test_probabilities_of_rows_or_one():
+    network = models.lenet5(output="softmax")
+    outputs = network.predict(data.load("sample").test.images[:5])
+    found = network.probabilities(outputs)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(network.probabilities(outputs[2]), found[2])
+    np.testing.assert_array_equal(network.probabilities(list(outputs)), found)
+
+
+@pytest.mark.parametrize("method", ["classify", "probabilities"])
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (np.zeros((2, 28, 28), np.uint8), ValueError, "got (2, 28, 28)"),
+        (np.zeros((28, 28), np.uint8), ValueError, "got (28, 28)"),
+        (np.zeros((10, 10), np.uint8), TypeError, "got uint8"),
+        (np.zeros((2, 9)), ValueError, "expected shape (n, 10) or (10,)"),
+        (np.float32(1), TypeError, "got float32"),
+        (np.full((2, 10), np.nan), ValueError, "got NaN or infinity"),
+        (np.full(10, np.inf), ValueError, "got NaN or infinity"),
+        ([[1.0] * 10, [1.0] * 9], ValueError, "several lengths"),
+        ("0123456789", TypeError, "got str"),
+        (None, TypeError, "got NoneType"),
+    ],
+)
+def test_what_are_no_outputs_is_refused(method, wrong, error, words):
+    with pytest.raises(error, match=r"^outputs: expected") as found:
+        getattr(models.lenet5(output="softmax"), method)(wrong)
+    assert words in str(found.value)
+    if getattr(wrong, "ndim", 0) == 3:
+        assert f"network.{method}(network.predict(images))" in str(found.value)
+
+
+def test_bytes_are_refused_where_nobody_knows_what_they_were():
+    network = Network([Dense(784, 10)], input_shape=(1, 28, 28), pixel_range=None)
+    images = data.load("sample").test.images[:2]
+    for wrong in (images, images[0]):
+        with pytest.raises(ValueError, match=r"not known .* got bytes; set its pixel_range"):
+            network.predict(wrong)
+    x = data.prepare(images, size=28, background=0, ink=1)
+    expected = network.predict(x)
+    again = Network.from_config(network.config())
+    assert not again.pixel_range_known
+    network.pixel_range = (0.0, 1.0)
+    assert network.pixel_range_known
+    np.testing.assert_allclose(network.predict(images), expected, rtol=1e-5, atol=1e-5)
+    network.predict(images[0])
+    network.pixel_range = (1.0, 0.0)  # what an engine has read before is forgotten
+    np.testing.assert_allclose(
+        network.predict(images[0]), network.predict(1 - x)[0], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_networks_remember_how_ink_was():
+    network = models.lenet5()
+    assert "inverted" not in network.config()
+    for inverted in (True, False):
+        network.inverted = inverted
+        assert Network.from_config(network.config()).inverted is inverted
+    assert Network.from_config(models.lenet5().config()).inverted is None
+    with pytest.raises(ValueError, match="inverted: expected"):
+        Network.from_config({**network.config(), "inverted": "yes"})

@@ -199,6 +199,8 @@ def test_pytorch(exporter: str, way: str, fixed: bool, tmp_path: Path) -> None:
         torch.onnx.export(network, (x[: 1 if fixed else 2],), path, **options)
     found = onnx.load(path, pixel_range=(0.0, 1.0))
     assert found.pixel_range == (0.0, 1.0)
+    assert found.pixel_range_known
+    assert not onnx.load(path).pixel_range_known  # PyTorch does not say what bytes were
     assert found.output == ("linear" if way == "flatten" else "softmax")
     outputs = found.predict(x.numpy())
     if found.output == "softmax":
@@ -240,7 +242,7 @@ def test_a_plain_file(tmp_path: Path) -> None:
     path.write_bytes(from_nodes(nodes, arrays, [7, 1, 2, 2]).SerializeToString())
     network = onnx.load(path)
     assert network.layers[0].bias == "map"
-    assert network.pixel_range == (-0.1, 1.175)
+    assert not network.pixel_range_known
     # Sums of two pixels, plus 1 and 2: 4, 8 and 5, 9.
     found = network.predict(np.array([[[[1, 2], [3, 4]]]], np.float32))
     np.testing.assert_array_equal(found, [[8 * 3 + 5 * 6 + 9 * 9, 135 + 26, 161 + 26 + 10]])
@@ -378,6 +380,10 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "whose": (lambda m: metadata(m, "connections", '{"C9": [[1]]}'), "names of Conv .*'C9'"),
     "json": (lambda m: metadata(m, "connections", "[" * 9999), "connections: expected JSON"),
     "range": (lambda m: metadata(m, "pixel_range", "[0, 1, 2]"), "pixel_range: expected"),
+    "inverted": (
+        lambda m: m.metadata_props.add(key="lenet_fast.inverted", value="1"),
+        "inverted: expected true or false, got 1",
+    ),
     "output": (lambda m: metadata(m, "output", "linear"), "output: expected 'rbf'"),
 }
 
@@ -439,3 +445,14 @@ def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
     assert loaded > 10
     assert len(set(refusals)) > 50
     assert all(text.startswith(f"{path}: ") for text in refusals)
+
+
+def test_what_is_not_known_of_bytes_and_what_is_of_ink_stays_so(tmp_path: Path) -> None:
+    network = models.lenet5()
+    network.pixel_range_known = False
+    network.inverted = True
+    onnx.export(network, tmp_path / "a.onnx")
+    found = onnx.load(tmp_path / "a.onnx")
+    assert found.config() == network.config()
+    with pytest.raises(ValueError, match="set its pixel_range"):
+        found.predict(np.full((28, 28), 255, np.uint8))

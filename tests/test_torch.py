@@ -469,6 +469,57 @@ def test_modules_as_they_are_usually_written() -> None:
     close(torch.from_numpy(network.layers[0].forward(x.numpy())), even(x), np.float32)
 
 
+AMBIGUOUS: dict[str, Callable[[], Any]] = {
+    "strides": lambda: nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)),
+    ),
+    "one stride": lambda: nn.Sequential(
+        *(nn.Conv2d(1, 4, 5, 4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
+    ),
+    "pooling by three": lambda: nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.MaxPool2d(3), nn.Conv2d(4, 8, 3), nn.MaxPool2d(3)),
+        *(nn.Flatten(), nn.Linear(32, 10)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_where_several_sizes_fit_the_shape_is_asked_for(name: str) -> None:
+    module = AMBIGUOUS[name]()
+    with complains("input_shape", about="(1, 32, 32) and (1, 28, 28) fit", got="None"):
+        front.from_torch(module)
+    for side in (28, 32):
+        x = torch.rand(3, 1, side, side)
+        network = front.from_torch(module, (1, side, side))
+        close(torch.from_numpy(network.predict(x.numpy())), module(x), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink"), [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (1.0, 0.0), (-0.4242, 2.8215)]
+)
+def test_bytes_are_refused_until_somebody_says_what_they_were(paper: float, ink: float) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
+    module = Usual(400)
+    with pytest.raises(ValueError, match=r"x: expected floats.*got bytes; set its pixel_range"):
+        front.from_torch(module).predict(images)
+    prepared = torch.from_numpy(images[:, None].astype(np.float32) / 255 * (ink - paper) + paper)
+    network = front.from_torch(module, pixel_range=(paper, ink))
+    close(torch.from_numpy(network.predict(images)), module(prepared), np.float32)
+    later = front.from_torch(module)
+    later.pixel_range = (paper, ink)
+    np.testing.assert_array_equal(later.predict(images), network.predict(images))
+
+
+def test_errors_speak_of_the_module_and_not_of_our_classes() -> None:
+    with pytest.raises(ValueError, match="expected a Flatten before it") as error:
+        front.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(10, 10)), (1, 12, 12))
+    assert type(error.value) is ValueError
+    with pytest.raises(ValueError, match="got Dropout as module 1 of") as error:
+        front.from_torch(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout()))
+    assert str(error.value).count("Conv2d") == 1
+
+
 def ends(*modules: Any) -> Any:
     return nn.Sequential(*modules, nn.Flatten(), nn.Linear(144, 2))
 

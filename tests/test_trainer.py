@@ -1172,3 +1172,34 @@ def test_the_progress_bar_on_a_terminal(sets):
     assert "images/s" in shown
     assert "evaluating" in shown
     assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown  # the cursor is back
+
+
+# --- what the network remembers ------------------------------------------------------------------
+
+
+def turned(dataset):
+    return data.Dataset(255 - dataset.images, dataset.labels, "turned")
+
+
+@pytest.mark.parametrize("average_from", [None, 1])
+def test_a_network_remembers_whether_ink_was_dark(sets, tmp_path, average_from):
+    for inverted in (True, False):
+        train, test = map(turned, sets) if inverted else sets
+        out = tmp_path / f"{inverted}"
+        trainer = new_trainer(out=out, average_from=average_from)
+        trainer.fit(train, test, epochs=1)
+        assert trainer.result.inverted is inverted
+        assert files.load_model(out).inverted is inverted
+        assert Trainer.resume(out).network.inverted is inverted
+
+
+def test_images_that_nothing_else_would_be_like_are_refused(sets, tmp_path):
+    train, test = sets
+    dim = data.Dataset(train.images // 3, train.labels, "dim")
+    with complains("train", about="from 0 paper to 255 ink", got="none above 85"):
+        new_trainer(out=tmp_path / "run").fit(dim, test, epochs=1)
+    assert not (tmp_path / "run").exists()
+    trainer = new_trainer()
+    trainer.network.pixel_range_known = False
+    with complains("network", about="what the bytes 0 and 255 become"):
+        trainer.fit(train, test, epochs=1)

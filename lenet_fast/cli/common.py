@@ -31,6 +31,7 @@ STOPPED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 _BATCH = 500
+_READS = 0.5  # the share of digits that a network reads at least, for which it was trained
 
 
 def example(*lines: str) -> str:
@@ -156,13 +157,50 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
         where = f"no {runs.MODEL} in {path}" if path.is_dir() else f"there is no {path}"
         raise FileNotFoundError(f"model: expected {what}, but {where}")
     saved = files.read_model(file)
+    if not saved.network.pixel_range_known:
+        raise ValueError(
+            f"{file}: expected a network that knows what the bytes 0 and 255 become, got one "
+            "without; in Python, set its pixel_range and save it again"
+        )
     maps, rows, columns = saved.network.input_shape
     if maps != 1 or rows != columns or saved.network.output_shape != (10,):
         raise ValueError(
             f"{file}: expected a network for square images of one map and ten digits, got one for "
             f"images of {maps} x {rows} x {columns} with {saved.network.output_shape[0]} outputs"
         )
+    if saved.network.inverted is None:
+        saved.network.inverted = _inverted(saved.network)
     return file, saved.network, saved.loss or losses.default_for(saved.network)
+
+
+def _inverted(network: Network) -> bool | None:
+    """Return whether a network reads dark digits on light paper; None if it reads neither kind.
+
+    For files from before networks remembered it: they are asked.
+    """
+    import numpy as np
+
+    from lenet_fast import data, engines, losses
+
+    test = data.load("sample").test.subset(200)
+    engine = engines.create(network, losses.default_for(network), threads=1)
+    with np.errstate(over="ignore", invalid="ignore"), contextlib.closing(engine):
+        bright, dark = (
+            float(np.mean(_winners(network, engine.predict(seen)) == test.labels))
+            for seen in (
+                data.fitted(test.images, network.input_shape[-1], turned=turned)
+                for turned in (False, True)
+            )
+        )
+    if max(bright, dark) < _READS or min(bright, dark) > max(bright, dark) / 2:
+        return None
+    return dark > bright
+
+
+def _winners(network: Network, outputs: Array) -> Array:
+    """Return the winning classes, of outputs that may not be finite."""
+    winners: Array = outputs.argmin(axis=1) if network.output == "rbf" else outputs.argmax(axis=1)
+    return winners
 
 
 def engine_lines(engine: Engine) -> None:
@@ -175,18 +213,32 @@ def engine_lines(engine: Engine) -> None:
         line("", f"not a faster engine: {engine.note}")
 
 
-def outputs(engine: Engine, network: Network, images: Array) -> Iterator[tuple[slice, Array]]:
+def outputs(
+    engine: Engine, network: Network, images: Array, *, turned: bool = False
+) -> Iterator[tuple[slice, Array]]:
     """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar.
 
-    `engine` is one of `network`.
+    `engine` is one of `network`. `turned`: whether paper and ink are to be exchanged.
     """
     from lenet_fast import data
 
     with _progress(len(images)) as advance:
         for first in range(0, len(images), _BATCH):
             part = slice(first, min(first + _BATCH, len(images)))
-            yield part, engine.predict(data.fitted(images[part], network.input_shape[-1]))
+            seen = data.fitted(images[part], network.input_shape[-1], turned=turned)
+            yield part, engine.predict(seen)
             advance(part.stop - part.start)
+
+
+def turned(network: Network, images: Array) -> bool:
+    """Return whether a network was trained on the reverse of these images; say so if it was."""
+    from lenet_fast.data import arrays
+
+    if network.inverted is None or not arrays.differ(network.inverted, images):
+        return False
+    kind = "dark ink on light paper" if network.inverted else "bright ink on dark paper"
+    notice(f"The model was trained on {kind}, and these images are the reverse: turned round.")
+    return True
 
 
 @contextlib.contextmanager

@@ -49,10 +49,11 @@ def evaluate(
     runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
     splits = common.load_data(dataset, folder)
     images, labels = splits.test.images, splits.test.labels.astype(np.intp)
+    turned = common.turned(network, images)
     confusion = np.zeros((10, 10), np.intp)
     loss_sum = 0.0
     started = time.perf_counter()
-    for part, outputs in common.outputs(runner, network, images):
+    for part, outputs in common.outputs(runner, network, images, turned=turned):
         found = network.classify(outputs)
         np.add.at(confusion, (labels[part], found), 1)
         values = loss.values(outputs, labels[part], runner.backend)

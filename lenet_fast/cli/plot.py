@@ -117,7 +117,9 @@ def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: i
         if image >= len(test):
             raise click.UsageError(f"--image: expected 0 to {len(test) - 1}, got {image}")
         chosen = test.images[image : image + 1]
-        return plots.features(network, data.fitted(chosen, network.input_shape[-1])[0])
+        turned = common.turned(network, test.images)
+        size = network.input_shape[-1]
+        return plots.features(network, data.fitted(chosen, size, turned=turned)[0])
     predicted = _predicted(network, loss, test)
     if what == "confusion":
         return plots.confusion(test.labels, predicted)
@@ -138,7 +140,8 @@ def _predicted(network: Network, loss: Loss, test: Dataset) -> Array:
     runner = engines.create(network, loss)
     common.engine_lines(runner)
     predicted = np.empty(len(test), np.intp)
-    for part, outputs in common.outputs(runner, network, test.images):
+    turned = common.turned(network, test.images)
+    for part, outputs in common.outputs(runner, network, test.images, turned=turned):
         predicted[part] = network.classify(outputs)
     runner.close()
     return predicted

@@ -13,6 +13,7 @@ from lenet_fast.cli import common
 
 if TYPE_CHECKING:
     from lenet_fast.checks import Array
+    from lenet_fast.data.arrays import Digits
     from lenet_fast.network import Network
 
 VALUES = {
@@ -36,12 +37,18 @@ VALUES = {
     default=None,
     help="Whether to bring images into MNIST's form.  [default: all but arrays of 28x28 or 32x32]",
 )
+@click.option(
+    "--transpose",
+    is_flag=True,
+    help="Exchange rows and columns first: EMNIST's files have digits on their sides.",
+)
 @common.engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
 def predict(
     run_or_model: Path,
     files: tuple[Path, ...],
     centre: bool | None,
+    transpose: bool,
     backend: str | None,
     engine: str,
     threads: int | None,
@@ -53,10 +60,13 @@ def predict(
     (PNG, JPEG and others), NumPy's .npy, or IDX, plain or .gz.
 
     A picture is turned bright on dark if it is dark on light; its ink is fitted into 20x20 pixels
-    and put into 28x28 with its centre of mass in the middle, as MNIST's was. Arrays, (rows,
-    columns) or (n, rows, columns), hold grey values: integers from 0 paper to 255 ink, or floats
-    from 0 to 1, or the networks' own from -0.1 to 1.175. Those of 28x28 or 32x32 pixels are taken
-    as they are, others treated like pictures.
+    and put into 28x28 with its centre of mass in the middle, as MNIST's was. Arrays hold grey
+    values, (rows, columns) or (n, rows, columns), with an axis of channels or without, or are
+    tables with an image in each row: integers from 0 paper to 255 ink, or floats from 0 to 1, or
+    the networks' own from -0.1 to 1.175. Those of 28x28 or 32x32 pixels are taken as they are,
+    others treated like pictures. Where the values show another scale, or dark ink on light paper,
+    a line says what they are taken for. Blank images are refused; the others are answered, and the
+    exit status is 1.
     """
     from lenet_fast import engines
 
@@ -70,26 +80,35 @@ def predict(
     failed = 0
     for path in files:
         try:
-            images, several = _read(path, centre)
+            digits = _read(path, network, centre, transpose)
             found = [
                 result
-                for _, outputs in common.outputs(runner, network, images)
+                for _, outputs in common.outputs(runner, network, digits.images)
                 for result in _results(network, outputs)
             ]
         except (ValueError, TypeError, OSError) as error:
             common.fail(_naming(path, error))
             failed += 1
             continue
+        names = {
+            number: f"{path}[{number}]" if digits.several else f"{path}"
+            for number in (*digits.numbers, *digits.faults)
+        }
+        for note in digits.notes:
+            common.say(f"{path}: {note}", style="yellow")
+        for number, fault in digits.faults.items():
+            common.fail(f"{names[number]}: {fault}")
+            failed += 1
         if as_json:
             results += [
-                {"file": os.fspath(path), "index": index if several else None} | result
-                for index, result in enumerate(found)
+                {"file": os.fspath(path), "index": number if digits.several else None} | result
+                for number, result in zip(digits.numbers, found, strict=True)
             ]
             continue
-        names = [f"{path}[{index}]" if several else f"{path}" for index in range(len(found))]
-        width = max(map(len, (*map(str, files), *names)))
-        for name, result in zip(names, found, strict=True):
-            click.echo(f"{common.printable(name):<{width}}  {_text(network, result)}")
+        width = max(map(len, (*map(str, files), *names.values())))
+        for number, result in zip(digits.numbers, found, strict=True):
+            name = common.printable(names[number])
+            click.echo(f"{name:<{width}}  {_text(network, result)}")
     runner.close()
     if as_json:
         click.echo(json.dumps(results, allow_nan=False))
@@ -97,12 +116,12 @@ def predict(
         raise click.exceptions.Exit(1)
 
 
-def _read(path: Path, centre: bool | None) -> tuple[Array, bool]:
-    """Return the images of a file, (n, rows, columns) uint8, and whether it may hold several."""
+def _read(path: Path, network: Network, centre: bool | None, transpose: bool) -> Digits:
+    """Return the digits in a file, as the network reads them."""
     import numpy as np
 
     from lenet_fast import data
-    from lenet_fast.data import idx
+    from lenet_fast.data import arrays
 
     if path.is_dir():
         raise ValueError("expected a file, got a folder")
@@ -110,52 +129,24 @@ def _read(path: Path, centre: bool | None) -> tuple[Array, bool]:
         raise ValueError("expected a regular file, got a pipe or device")
     with open(path, "rb") as file:
         head = file.read(6)
-    # By what is in them, not by their names.
-    if head == b"\x93NUMPY":
-        array = np.load(path, mmap_mode="r")  # mapped, so that a false header takes no memory
-    elif head[:2] in (b"\0\0", b"\x1f\x8b"):
-        array = idx.read(path)
-    elif not head:
+    if not head:
         raise ValueError("expected a picture, .npy or IDX, got an empty file")
-    else:
-        picture = data.read_image(path)
-        return np.stack([data.centre(picture) if centre is not False else picture]), False
-    several = array.ndim != 2
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    images = array if several else array[np.newaxis]
-    if images.ndim != 3 or images.dtype.kind not in "biuf":
-        raise ValueError(
-            f"expected grey images, (rows, columns) or (n, rows, columns), got {array.dtype} of "
-            f"shape {array.shape}"
+    # By what is in them, not by their names.
+    if arrays.is_array(head):
+        return arrays.digits(
+            arrays.read_array(path),
+            centred=centre,
+            transposed=transpose,
+            inverted=network.inverted,
         )
-    if centre is None:
-        centre = images.shape[1:] not in ((28, 28), (32, 32))
-    if not centre:
-        return _bytes(images), several
-    return np.stack([np.zeros((28, 28), np.uint8), *map(data.centre, images)])[1:], several
-
-
-def _bytes(images: Array) -> Array:
-    """Return grey values as bytes, from any of the scales that `predict` knows."""
-    import numpy as np
-
-    if images.dtype == np.uint8 or not images.size:
-        return np.asarray(images, np.uint8)
-    low, high = images.min(), images.max()
-    if images.dtype.kind in "biu":
-        largest = 1 if images.dtype.kind == "b" else 255
-        if low < 0 or high > largest:
-            raise ValueError(f"expected integers from 0 paper to 255 ink, got {low} to {high}")
-        return np.asarray(images, np.uint8) * np.uint8(255 // largest)
-    paper, ink = (0.0, 1.0) if low >= 0 and high <= 1 else (-0.1, 1.175)
-    margin = 1e-6  # -0.1 and 1.175 are not exact in float32
-    if not (low >= paper - margin and high <= ink + margin):  # neither if there is a NaN
-        raise ValueError(
-            "expected floats from 0 paper to 1 ink, or from -0.1 to 1.175, the networks' own "
-            f"scale, got {low} to {high}"
-        )
-    return np.rint((images - paper) * (255 / (ink - paper))).clip(0, 255).astype(np.uint8)
+    picture = data.read_image(path)
+    digits = arrays.digits(
+        picture[np.newaxis],
+        centred=centre is not False,
+        transposed=transpose,
+        inverted=network.inverted,
+    )
+    return digits._replace(several=False)
 
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ def as_1990(dataset: Dataset) -> Dataset:
     return _resized(dataset, 1, 24, 2)  # 0.8 of 28 is no whole number, of 30 it is
 
 
-def fitted(images: Array, size: int) -> Array:
+def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
     """Return images like MNIST's as a network takes them that sees `size` by `size` pixels.
 
     Parameters
@@ -84,6 +84,8 @@ def fitted(images: Array, size: int) -> Array:
     images : ndarray (n, rows, columns) uint8
     size : int
         Of the network's input.
+    turned : bool
+        Whether paper and ink are to be exchanged, since the network was trained on the reverse.
 
     Returns
     -------
@@ -100,6 +102,7 @@ def fitted(images: Array, size: int) -> Array:
     (1, 28, 28)
     """
     too_large = images.shape[1:] == (SIZE, SIZE) and size < SIZE
+    images = 255 - images if turned else images
     return _shrunk(images, 0, size, 0) if too_large else images
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast.data import catalogue, fetch, idx, images
+from lenet_fast.data import arrays, catalogue, fetch, idx, images
 from lenet_fast.data.catalogue import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
@@ -63,7 +63,8 @@ class Dataset:
     TypeError
         If an array is not uint8.
     ValueError
-        If a shape is wrong, the counts differ, or a label is above 9.
+        If a shape is wrong, the counts differ, a label is above 9, or no pixel is above 16 but
+        some are above 0, as in images of 0 and 1.
     """
 
     images: npt.NDArray[np.uint8]
@@ -83,6 +84,12 @@ class Dataset:
             )
         if len(self) and self.labels.max() > 9:
             raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
+        largest = int(self.images.max()) if len(self) else 0
+        if 0 < largest <= arrays.FAINT:
+            raise ValueError(
+                f"images: expected grey values from 0 paper to 255 ink, got 0 to {largest}; bring "
+                f"them to that scale, such as with images * np.uint8({255 // largest})"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -216,8 +223,8 @@ def load_mnist(
 def load_sample() -> Splits:
     """Load the sample of MNIST that comes with the package: ``load("sample")``."""
     paths = [SAMPLE_FOLDER / f"{name}.gz" for name in MNIST.files]
-    arrays = [idx.read(path) for path in paths]
-    return _splits(arrays, paths, MNIST, "sample", "the bundled sample of MNIST")
+    found = [idx.read(path) for path in paths]
+    return _splits(found, paths, MNIST, "sample", "the bundled sample of MNIST")
 
 
 def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False) -> Splits:
@@ -240,6 +247,11 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     FileFormatError
         If a file is damaged or of another format, or they are another collection's.
     """
+    if folder.exists() and not folder.is_dir():
+        raise DataNotFoundError(
+            f"{folder}: expected the folder of the four files of {collection.title}, got a file; "
+            f"its folder is {folder.parent}"
+        )
     places = [folder / name for name in collection.folders] + [folder]
     place = next((each for each in places if any(_find_files(each, collection))), folder)
     paths = _find_files(place, collection)
@@ -251,14 +263,16 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
             f"missing: {', '.join(missing)}"
         )
     found = [path for path in paths if path is not None]
-    arrays = [idx.read(path) for path in found]
-    known = _recognise(found, arrays)
+    contents = [idx.read(path) for path in found]
+    known = _recognise(found, contents)
     if known is None:
         source = f"{place}, files not known to be those of {collection.title}"
-        return _splits(arrays, found, collection, place.name or "folder", source)
+        contents, notices = _examined(contents, found, collection)
+        splits = _splits(contents, found, collection, place.name or "folder", source)
+        return replace(splits, notice=" ".join(notices) or None)
     if known is not collection and not any_kind:
         raise FileFormatError(f"{place}: expected {collection.title}, got {known.title}")
-    return _splits(arrays, found, known, known.name, f"{known.title}, {place}")
+    return _splits(contents, found, known, known.name, f"{known.title}, {place}")
 
 
 def find(collection: Collection, report: Report | None = None) -> Splits:
@@ -281,10 +295,10 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
     if collection.sha256:
         origin = search.run()
         if origin is not None:
-            arrays = [search.arrays[name] for name in collection.files]
+            contents = [search.arrays[name] for name in collection.files]
             source = f"{collection.title}, {origin}"
             names = [Path(name) for name in collection.files]
-            splits = _splits(arrays, names, collection, collection.name, source)
+            splits = _splits(contents, names, collection, collection.name, source)
             return replace(splits, attempts=tuple(search.attempts))
     elif any(_find_files(cache, collection)):
         return from_folder(cache, collection)
@@ -317,22 +331,61 @@ def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
     return found
 
 
-def _recognise(paths: Sequence[Path], arrays: Sequence[Array]) -> Collection | None:
+def _examined(
+    contents: Sequence[Array], paths: Sequence[Path], collection: Collection
+) -> tuple[list[Array], list[str]]:
+    """Return the four arrays of files that may be anybody's, on the usual scale, and notices."""
+    found = list(contents)
+    notices = []
+    inverted = []
+    for part, first in (("training", 0), ("test", 2)):
+        pictures = idx.check_images(found[first], str(paths[first]))
+        labels = idx.check_labels(found[first + 1], str(paths[first + 1]))
+        if not len(pictures):
+            continue  # refused in a moment
+        low, high = int(pictures.min()), int(pictures.max())
+        if low == high:
+            raise FileFormatError(f"{paths[first]}: expected images, got nothing but {low}")
+        found[first], notes = arrays.as_bytes(pictures)
+        notices += [f"The {part} images have {note}." for note in notes]
+        if len(labels) and labels.min() == labels.max():
+            notices.append(f"All {part} images have the label {labels[0]}.")
+        inverted.append(arrays.look_inverted(found[first]))
+        seen = 255 - found[first] if inverted[-1] else found[first]
+        if collection.transposed:
+            seen = seen.transpose(0, 2, 1)
+        wide = arrays.look_transposed(seen) if collection is not FASHION_MNIST else ""
+        if wide:
+            notices.append(
+                f"Of the {part} images, {wide}: their rows and columns seem to be exchanged, as "
+                "in EMNIST's files. A network that is trained on them does not read upright "
+                "digits. Take EMNIST's with --dataset emnist-digits."
+            )
+    if any(inverted):
+        sets = "The images" if all(inverted) else f"The {('training', 'test')[inverted[1]]} images"
+        notices.append(
+            f"{sets} look inverted: dark ink on light paper, the reverse of MNIST's. A network "
+            "remembers how it was trained, and reads other images accordingly."
+        )
+    return found, notices
+
+
+def _recognise(paths: Sequence[Path], contents: Sequence[Array]) -> Collection | None:
     """Return the collection that these files are, if it is one of known check sums."""
-    if tuple(map(idx.digest, arrays)) == MNIST.sha256:
+    if tuple(map(idx.digest, contents)) == MNIST.sha256:
         return MNIST
     packed = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
     return FASHION_MNIST if packed == FASHION_MNIST.sha256 else None
 
 
 def _splits(
-    arrays: Sequence[Array], paths: Sequence[Path], collection: Collection, name: str, source: str
+    contents: Sequence[Array], paths: Sequence[Path], collection: Collection, name: str, source: str
 ) -> Splits:
     """Check the four arrays of a collection and pair them off."""
     sets = []
     for part, first in (("train", 0), ("test", 2)):
-        pictures = idx.check_images(arrays[first], str(paths[first]))
-        labels = idx.check_labels(arrays[first + 1], str(paths[first + 1]))
+        pictures = idx.check_images(contents[first], str(paths[first]))
+        labels = idx.check_labels(contents[first + 1], str(paths[first + 1]))
         if len(pictures) != len(labels):
             raise FileFormatError(
                 f"{paths[first + 1]}: expected {len(pictures):,} labels, one an image of "

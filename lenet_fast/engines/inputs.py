@@ -58,6 +58,11 @@ def _bytes(network: Network, x: Array) -> Array:
         raise ValueError(
             f"x: expected bytes (n, rows, columns), at most {rows} by {columns}, got {x.shape}"
         )
+    if not network.pixel_range_known:
+        raise ValueError(
+            "x: expected floats, since it is not known what the bytes 0 and 255 were in the "
+            "network's training, got bytes; set its pixel_range, such as to (0.0, 1.0)"
+        )
     return np.ascontiguousarray(x)
 
 

@@ -20,8 +20,8 @@ MAX_NODES = 5000
 SLOPE, AMPLITUDE = 2 / 3, 1.7159
 """Of the squashing of 1998."""
 
-OUTPUT, PIXEL_RANGE, CONNECTIONS = (
-    f"lenet_fast.{key}" for key in ("output", "pixel_range", "connections")
+OUTPUT, PIXEL_RANGE, INVERTED, CONNECTIONS = (
+    f"lenet_fast.{key}" for key in ("output", "pixel_range", "inverted", "connections")
 )
 """Keys of the model's metadata: what the nodes do not tell."""
 

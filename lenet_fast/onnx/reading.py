@@ -33,9 +33,7 @@ from lenet_fast.layers.base import NAME
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
 from lenet_fast.onnx.graphs import Row, Step, quoted, row_of
-from lenet_fast.pixels import BACKGROUND, INK
 
-_SCALE = (BACKGROUND, INK)
 _SUBSAMPLINGS = (
     ("Mul", "Add"),
     ("Gather", "Mul", "Add"),
@@ -56,7 +54,8 @@ def load(
         The file.
     pixel_range : (paper, ink), optional
         What the bytes 0 and 255 become where the network is given bytes; by default what the file
-        says, if :func:`export` wrote it, or else that of :class:`lenet_fast.network.Network`.
+        says, if :func:`export` wrote it. Other files do not say it; without it, the network takes
+        prepared floats only, and refuses bytes until its ``pixel_range`` is set.
 
     Returns
     -------
@@ -153,13 +152,15 @@ class _Reader:
         if pixel_range is None:
             pixel_range = _pixel_range(self._row.metadata)
         c, h, w = self._row.input_shape
-        return Network(
+        network = Network(
             self._layers,
             input_shape=(c, h, w),
             output=self._output,
             dtype=self._row.dtype,
             pixel_range=pixel_range,
         )
+        network.inverted = _inverted(self._row.metadata)
+        return network
 
     def conv2d(self, step: Step) -> None:
         """Read [Pad], Conv, [Add]."""
@@ -401,7 +402,14 @@ def _tables(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _pixel_range(metadata: dict[str, str]) -> Any:
-    return _json(metadata, form.PIXEL_RANGE) if form.PIXEL_RANGE in metadata else _SCALE
+    return _json(metadata, form.PIXEL_RANGE) if form.PIXEL_RANGE in metadata else None
+
+
+def _inverted(metadata: dict[str, str]) -> bool | None:
+    inverted = _json(metadata, form.INVERTED) if form.INVERTED in metadata else None
+    if not isinstance(inverted, bool | None):
+        raise ValueError(f"{form.INVERTED}: expected true or false, got {inverted!r}")
+    return inverted
 
 
 def _json(metadata: dict[str, str], key: str) -> Any:

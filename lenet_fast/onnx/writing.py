@@ -60,9 +60,10 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     -----
     The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and on its scale of
     pixels, and gives ``outputs``, (n, k), those of :meth:`.Network.predict`: a softmax is not part
-    of it. The model's metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, and
-    ``lenet_fast.connections``, the connection tables; absent links are weights of zero. What is
-    written has passed the checker of onnx. Which algorithm a convolution takes here is left out.
+    of it. The model's metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``,
+    ``lenet_fast.inverted`` and ``lenet_fast.connections``, the connection tables; absent links are
+    weights of zero. What is written has passed the checker of onnx. Which algorithm a convolution
+    takes here is left out.
 
     onnxruntime runs networks in float32; it has no convolution in float64.
 
@@ -117,7 +118,7 @@ def _model(onnx: Any, network: Network) -> Any:
         [describe("outputs", kind, ["n", *network.output_shape])],
         [onnx.numpy_helper.from_array(array, name) for name, array in chain.constants.items()],
     )
-    paper, ink = network.pixel_range
+    paper, ink = network.pixel_range if network.pixel_range_known else ("unknown", "unknown")
     model = onnx.helper.make_model(
         graph,
         opset_imports=[onnx.helper.make_opsetid("", form.OPSET)],
@@ -133,8 +134,10 @@ def _model(onnx: Any, network: Network) -> Any:
 def _metadata(network: Network) -> dict[str, str]:
     metadata = {
         form.OUTPUT: network.output,
-        form.PIXEL_RANGE: json.dumps(network.pixel_range),
+        form.PIXEL_RANGE: json.dumps(network.pixel_range if network.pixel_range_known else None),
     }
+    if network.inverted is not None:
+        metadata[form.INVERTED] = json.dumps(network.inverted)
     tables = {
         layer.name: layer.table.astype(int).tolist()
         for layer in network.layers

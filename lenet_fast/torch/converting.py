@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lenet_fast import checks, layers, pixels
+from lenet_fast import checks, layers
 from lenet_fast.layers import Layer
 from lenet_fast.network import Network
 from lenet_fast.torch import modules, reading, tensors
-
-_SCALE = (pixels.BACKGROUND, pixels.INK)
 
 
 def from_torch(
@@ -21,7 +19,7 @@ def from_torch(
     input_shape: tuple[int, int, int] | None = None,
     *,
     output: str | None = None,
-    pixel_range: tuple[float, float] = _SCALE,
+    pixel_range: tuple[float, float] | None = None,
 ) -> Network:
     """Return a network that computes what an ``nn.Sequential`` does.
 
@@ -30,13 +28,16 @@ def from_torch(
     module : nn.Sequential
         Of the modules that the notes list; it may hold others of its kind.
     input_shape : (c, h, w), optional
-        Of one image; by default the first of 32 x 32, 28 x 28 and 16 x 16 that fits, with the maps
-        of the first convolution.
+        Of one image; by default the one of 32 x 32, 28 x 28 and 16 x 16 that fits, with the maps
+        of the first convolution. Where several fit, it must be given.
     output : {"linear", "softmax", "rbf"}, optional
         As for :class:`lenet_fast.network.Network`. By default "rbf" where the last module is an
         RBF, "softmax" where it is a Softmax or LogSoftmax, and else "linear".
-    pixel_range : (paper, ink)
-        As for :class:`lenet_fast.network.Network`.
+    pixel_range : (paper, ink), optional
+        What the bytes 0 and 255 were in the images that the module was trained on: (0.0, 1.0)
+        behind ``ToTensor``, and ((0 - mean) / std, (1 - mean) / std) with ``Normalize`` behind it.
+        A module does not tell. Without it the network takes prepared floats only, and refuses
+        bytes until its ``pixel_range`` is set.
 
     Returns
     -------
@@ -48,7 +49,8 @@ def from_torch(
     Raises
     ------
     TypeError, ValueError
-        If there is a module, or an option of one, that no layer has. The message names it.
+        If there is a module, or an option of one, that no layer has. The message names it, and
+        where several shapes of images fit, those.
 
     Notes
     -----

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lenet_fast import checks, engines, pixels
+from lenet_fast import checks, engines
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.losses import Loss
@@ -170,7 +170,7 @@ class _Run:
         c, h, w = images.shape[1:]
         row = reading.read(module, (c, h, w))
         criteria.check_end(criterion, row.softmax)
-        self.network: Network = row.network(output, (pixels.BACKGROUND, pixels.INK))
+        self.network: Network = row.network(output, None)
         given = row.tensors(self.network)
         for layer in self.network.layers:
             for name in layer.parameters:

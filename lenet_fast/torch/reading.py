@@ -55,7 +55,7 @@ class Row:
             return "softmax"
         return "rbf" if self.layers and isinstance(self.layers[-1], layers.RBF) else "linear"
 
-    def network(self, output: str, pixel_range: tuple[float, float]) -> Network:
+    def network(self, output: str, pixel_range: tuple[float, float] | None) -> Network:
         """Return the network, whose parameters are yet to be set, but for biases left out."""
         given = [
             (f"{place.path}.{modules.NAMES[name]}", tensor)
@@ -102,31 +102,46 @@ class Row:
         return found
 
 
-class _Misfit(ValueError):  # noqa: N818  (what it is)
-    """The images do not fit; others might."""
+class _Misfit(Exception):  # noqa: N818  (what it is)
+    """The images do not fit; others might. Never seen outside of this module."""
 
 
 def read(module: nn.Module, input_shape: tuple[int, int, int] | None) -> Row:
-    """Return what a module is made of, for images of a shape or of the first that fits.
+    """Return what a module is made of, for images of a shape or of the only usual one that fits.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no ``nn.Sequential`` of modules that we have layers for.
+        If it is no ``nn.Sequential`` of modules that we have layers for; or if no shape is given
+        and several fit, or none.
     """
     leaves = list(_leaves("", module))
     if input_shape is not None:
-        return _read(leaves, checks.image_shape("input_shape", input_shape))
+        try:
+            return _read(leaves, checks.image_shape("input_shape", input_shape))
+        except _Misfit as misfit:
+            raise ValueError(str(misfit)) from None
     c_in = next((maps for _, leaf in leaves if (maps := _maps(leaf)) is not None), None)
     if c_in is None:
         raise ValueError("input_shape: expected (c, h, w) for a module without Conv2d, got None")
+    rows = []
     for size in SIZES:
         try:
-            return _read(leaves, (c_in, size, size))
+            rows.append(_read(leaves, (c_in, size, size)))
         except _Misfit as misfit:
             last = misfit
+    if len(rows) == 1:
+        return rows[0]
     tried = ", ".join(f"{size} x {size}" for size in SIZES)
-    raise ValueError(f"input_shape: expected (c, h, w), since of {tried} none fits ({last})")
+    if not rows:
+        raise ValueError(
+            f"input_shape: expected (c, h, w), since of {tried} none fits ({last}), got None"
+        )
+    fitting = " and ".join(str(row.input_shape) for row in rows)
+    raise ValueError(
+        f"input_shape: expected (c, h, w), since {fitting} fit, and the module does not tell which "
+        "it was trained on, got None"
+    )
 
 
 def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -184,8 +199,12 @@ def _read(leaves: list[tuple[str, nn.Module]], input_shape: tuple[int, int, int]
             row.places.append(Place(path, module, parameters))
         else:
             known = (*READERS, nn.Flatten, nn.Identity, nn.Softmax, nn.LogSoftmax)
-            names = ", ".join(known.__name__ for known in known)
-            raise ValueError(f"{path}: expected one of {names}, got {kind.__name__}")
+            # Our Conv2d is called as PyTorch's is.
+            names = ", ".join(dict.fromkeys(each.__name__ for each in known))
+            raise ValueError(
+                f"{path}: expected one of {names}, got {kind.__name__} as module {path} of the "
+                "nn.Sequential"
+            )
     return row
 
 

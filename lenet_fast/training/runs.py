@@ -17,14 +17,11 @@ import numpy as np
 from lenet_fast import backends
 from lenet_fast.engines import Engine
 from lenet_fast.errors import FileFormatError
-from lenet_fast.files import write_atomic
+from lenet_fast.files import MODEL, write_atomic
 from lenet_fast.training.checkpoints import Checkpoint
 from lenet_fast.training.history import History
 
 __all__ = ["CHECKPOINT", "CONFIG", "FILES", "HISTORY", "MODEL", "read_history"]
-
-MODEL = "model.safetensors"
-"""The network after the epoch with the fewest test errors."""
 
 CHECKPOINT = "checkpoint.safetensors"
 """All that a run needs to go on."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from lenet_fast import checks, data, engines, files, losses
 from lenet_fast.checks import Array
-from lenet_fast.data import Distortion
+from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
@@ -314,8 +314,9 @@ class Trainer:
             If the loss or a weight is no longer finite. The files stay as they were after the
             last epoch or stop; the network in memory is of no use.
         ValueError
-            If a set is empty, or not the one that this run was trained on before; or if
-            `average_from` is beyond the last epoch.
+            If a set is empty, or not the one that this run was trained on before; if the images to
+            train on are not on the scale from 0 to 255; or if `average_from` is beyond the last
+            epoch.
         TypeError
             If a set is no Dataset.
         """
@@ -327,6 +328,7 @@ class Trainer:
             )
         self.epochs = epochs
         self._recognise(train, test)
+        self._check_scale(train)
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
         self.stopping = False
@@ -565,3 +567,20 @@ class Trainer:
                     f"images), got others ({now.name}, {now.images} images)"
                 )
         self._data = found
+
+    def _check_scale(self, train: data.Dataset) -> None:
+        """Let the network know whether ink is dark; raise if it could not read other images."""
+        largest = int(train.images.max())
+        if largest < 128:
+            raise ValueError(
+                "train: expected images from 0 paper to 255 ink, got none above "
+                f"{largest}; bring them to that scale"
+            )
+        if not self.network.pixel_range_known:
+            raise ValueError(
+                "network: expected one that knows what the bytes 0 and 255 become, got one "
+                "without; set its pixel_range, such as to (0.0, 1.0)"
+            )
+        self.network.inverted = arrays.look_inverted(train.images)
+        if self._average is not None:
+            self._average.network.inverted = self.network.inverted

@@ -15,6 +15,7 @@ import numpy as np
 from werkzeug.exceptions import HTTPException, abort
 
 from lenet_fast import __version__, checks
+from lenet_fast.data.arrays import look_inverted
 from lenet_fast.web import digits, lessons, names
 from lenet_fast.web.learning import BusyError, Learning
 from lenet_fast.web.names import is_ours
@@ -153,6 +154,7 @@ def _body() -> dict[str, Any]:
 
 def _reading(app: flask.Flask, learning: Learning) -> None:
     test = learning.splits.test
+    test_inverted = look_inverted(test.images)
 
     @app.get("/")
     def page() -> flask.Response:
@@ -181,17 +183,18 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
         body = _body()
         known: dict[str, Any] = {}
         if set(body) == {"pixels"}:
-            image = digits.from_canvas(body["pixels"])
+            image, inverted = digits.from_canvas(body["pixels"]), False
         elif set(body) == {"digit"}:
             index = checks.integer("digit", body["digit"], 0, len(test) - 1)
-            image = test.images[index]
+            image, inverted = test.images[index], test_inverted
             known = {"index": index, "label": int(test.labels[index])}
         else:
             raise ValueError("body: expected either pixels or digit")
         if image is None:
             answer: dict[str, Any] = {"blank": True, "number": learning.mind.number}
         else:
-            answer = {"blank": False, "image": image.tolist(), **learning.mind.think(image)}
+            thought = learning.mind.think(image, inverted=inverted)
+            answer = {"blank": False, "image": image.tolist(), **thought}
         response = flask.jsonify(answer | known)
         seconds = time.perf_counter() - started
         response.headers["Server-Timing"] = f"read;dur={1000 * seconds:.2f}"

@@ -13,6 +13,7 @@ import numpy as np
 from lenet_fast import bitmaps, engines, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Dataset, fitted
+from lenet_fast.data.arrays import look_inverted
 from lenet_fast.layers import (
     AvgPool2D,
     Conv2D,
@@ -70,6 +71,11 @@ class Mind:
                 f"{name}: expected a network for square images of one map and ten digits, got one "
                 f"for {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
             )
+        if not network.pixel_range_known:
+            raise ValueError(
+                f"{name}: expected a network that knows what the bytes 0 and 255 become, got one "
+                "without; set its pixel_range"
+            )
         self._size = rows
         self.network = copy.deepcopy(network)
         self.number = number
@@ -118,16 +124,21 @@ class Mind:
             "bitmaps": np.nan_to_num(centres).tolist() if centres.shape == (10, units) else None,
         }
 
-    def think(self, image: Array) -> dict[str, Any]:
+    def think(self, image: Array, *, inverted: bool = False) -> dict[str, Any]:
         """Return what the network makes of one image, (28, 28) uint8, which it gets fitted.
+
+        `inverted`: whether the image is from a set of dark ink on light paper.
 
         The outputs of a layer are bytes in base64, int8: 127 is the layer's limit. There is no
         digit where the network overflows.
         """
         network = self.network
-        found = network.activations(fitted(image[np.newaxis], self._size)[0])
+        turned = self._turned(inverted)
+        found = network.activations(fitted(image[np.newaxis], self._size, turned=turned)[0])
         outputs = found[network.layers[-1].name][np.newaxis]
-        values = network.probabilities(outputs) if network.output == "softmax" else outputs
+        values = outputs
+        if network.output == "softmax" and np.isfinite(outputs).all():
+            values = network.probabilities(outputs)
         order = np.argsort(outputs if network.output == "rbf" else -outputs, kind="stable")[0]
         stages = {}
         for name, last in self._stages.items():
@@ -144,6 +155,10 @@ class Mind:
             "values": np.nan_to_num(values[0]).tolist(),
             "stages": stages,
         }
+
+    def _turned(self, inverted: bool) -> bool:
+        """Return whether the network was trained on the reverse of such images."""
+        return self.network.inverted is not None and self.network.inverted != inverted
 
     @functools.cached_property
     def _limits(self) -> dict[str, float]:
@@ -163,7 +178,12 @@ class Mind:
         with self._lock:  # the second who asks waits for the first
             if self._answers is None or self._answers[0] is not test:
                 engine = engines.create(self.network, losses.default_for(self.network))
-                found = self.network.classify(engine.predict(fitted(test.images, self._size)))
+                turned = self._turned(look_inverted(test.images))
+                seen = fitted(test.images, self._size, turned=turned)
+                outputs = engine.predict(seen)
+                found = np.full(len(test), -1)  # no digit, where the network overflows
+                sound = np.isfinite(outputs).all(axis=1)
+                found[sound] = self.network.classify(outputs[sound])
                 engine.close()
                 self._answers = test, np.flatnonzero(found != test.labels)
             return self._answers[1]
