@@ -24,7 +24,7 @@ from PIL import Image
 from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
 from lenet_fast.cli import common, recipes
 from lenet_fast.data import distort, idx
-from lenet_fast.training import SGD, AdamW, runs, schedules, trainer
+from lenet_fast.training import SGD, AdamW, Callback, runs, schedules, trainer
 
 SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
@@ -317,8 +317,8 @@ def test_train_with_an_optimiser(
         (["--optimiser", "adamw", "--nesterov"], "--optimiser sgd only, got adamw", 2),
         (["--nesterov", "--momentum", "0"], "--nesterov: expected a --momentum above 0", 2),
         (["--optimiser", "adam"], "'adam' is not one of 'sgd', 'adamw'", 2),
-        (["--momentum", "1"], "momentum: expected a number from 0 to below 1, got 1.0", 1),
-        (["--optimiser", "adamw", "--weight-decay", "-1"], "weight_decay: expected", 1),
+        (["--momentum", "1"], "'--momentum': 1.0 is not in the range 0<=x<1", 2),
+        (["--optimiser", "adamw", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in", 2),
     ],
 )
 def test_train_refuses_optimisers_that_make_no_sense(
@@ -433,6 +433,17 @@ def test_resume_refuses_fewer_epochs_than_there_were(lenet_fast: Any) -> None:
     assert_one_line(result, "at least the 2", status=2)
 
 
+def test_resume_refuses_an_end_before_the_mean_begins(lenet_fast: Any) -> None:
+    class Stop(Callback):
+        def on_epoch_end(self, trainer: trainer.Trainer, row: Any) -> None:
+            trainer.stop()
+
+    run = trainer.Trainer(models.lenet5(), average_from=3, out="run", callbacks=[Stop()])
+    run.fit(SAMPLE.train.subset(32), SAMPLE.test.subset(32), epochs=4)
+    result = lenet_fast("train", "--resume", "run", "--epochs", "2")
+    assert_one_line(result, "--average-from: expected at most the last epoch, 2", status=2)
+
+
 def test_resume_of_a_complete_run_changes_nothing(lenet_fast: Any) -> None:
     lenet_fast("train", *SHORT, "--out", "run")
     before = Path("run/model.safetensors").read_bytes(), Path("run/history.csv").read_bytes()
@@ -540,6 +551,35 @@ def test_evaluate(lenet_fast: Any, softmax_model: Path) -> None:
         cells = [str(count or ".") for count in confusion[digit]]
         wrong = str(confusion[digit].sum() - confusion[digit, digit])
         assert [str(digit), *cells, wrong] in rows
+
+
+@pytest.mark.parametrize("columns", [80, 60, 45, 30, 12, 3])
+def test_evaluate_cuts_no_count_on_a_narrow_terminal(
+    lenet_fast: Any, softmax_model: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    command = ("evaluate", softmax_model, "--dataset", "sample")
+    confusion = np.array(json.loads(lenet_fast(*command, "--json").out)["confusion"])
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = lenet_fast(*command).out
+    lines = [line.split() for line in text.splitlines()]
+    rules = [
+        k
+        for k, line in enumerate(lines)
+        if line and set(line[0]) == {"\N{BOX DRAWINGS LIGHT HORIZONTAL}"}
+    ]
+    shown: dict[str, list[str]] = {}
+    for k in rules:  # a head above it, ten rows below
+        digits, *cells = zip(*lines[k + 1 : k + 11], strict=True)
+        assert digits == tuple(map(str, range(10)))
+        shown |= zip(lines[k - 1], cells, strict=True)
+    assert list(shown) == [*map(str, range(10)), "wrong"]
+    for digit in range(10):
+        assert list(shown[str(digit)]) == [str(count or ".") for count in confusion[:, digit]]
+    wrong = confusion.sum(axis=1) - np.diag(confusion)
+    assert list(shown["wrong"]) == [str(count) for count in wrong]
+    assert (len(rules) == 1) == (columns >= 45)
+    if columns >= 12:
+        assert max(map(len, text[text.index("Columns:") :].splitlines())) <= columns
 
 
 def test_evaluate_with_json_keeps_notices_off_the_standard_output(
@@ -971,6 +1011,24 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
             "--limit: expected at most the 5,000",
         ),
         (["train", "--overwrite"], "--out"),
+        (["train", "--rate", "nan"], "'--rate': nan is not a finite number"),
+        (["train", "--rate", "inf"], "'--rate': inf is not a finite number"),
+        (["train", "--rate", "-1"], "'--rate': -1.0 is not in the range x>0"),
+        (["train", "--rate", "0"], "'--rate': 0.0 is not in the range x>0"),
+        (["train", "--rates", "0.1,0"], "'--rates': 0.0 is not in the range x>0"),
+        (["train", "--rates", "0.1,nan"], "'--rates': nan is not a finite number"),
+        (["train", "--step", "1", "--decay-rate", "0"], "'--decay-rate': 0.0 is not in the range"),
+        (["train", "--momentum", "1"], "'--momentum': 1.0 is not in the range 0<=x<1"),
+        (["train", "--momentum", "nan"], "'--momentum': nan is not a finite number"),
+        (["train", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in the range x>=0"),
+        (["train", "--data", "nowhere", "--dataset", "sample"], "--data: expected none with"),
+        (["train", "--average-from", "5", "--epochs", "4"], "--average-from: expected at most"),
+        (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 20"),
+        (["train", "--engine", "online"], "--engine online: expected with --batch-size 1, got 32"),
+        (["plot", "run", "--what", "samples", "--out", "a.png"], "RUN_OR_MODEL: expected none"),
+        (["reproduce", "1989", "--quick", "--seeds", "3"], "--quick: expected without --seeds"),
+        (["bench", "--only", "C1", "--threads", "2"], "--threads: expected with the whole network"),
+        (["bench", "--only", "C1", "--only", "C9"], "--only: expected a part of a step's name"),
         (["train", "--loss", "cross_entropy"], "--loss: expected map or penalty with"),
         (["train", "--rubbish"], "--rubbish"),
         (["train", "surplus"], "surplus"),
@@ -993,15 +1051,9 @@ def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "--rate", "nan"], "rate"),
-        (["train", "--rate", "-1"], "rate"),
-        (["train", "--rates", "0.1,0"], "rates[1]"),
-        (["train", "--momentum", "1"], "momentum"),
-        (["train", "--weight-decay", "-1"], "weight_decay"),
         (["train", "--data", "nowhere"], "nowhere"),
         (["train", "--data", "empty"], "empty"),
         (["train", "--data", "damaged"], "train-images"),
-        (["train", "--data", "empty", "--dataset", "sample"], "sample"),
         (["train", "--dataset", "sample", "--out", "text"], "text"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["train", "--resume", "empty"], "checkpoint.safetensors"),

@@ -89,9 +89,14 @@ def bench(
 
     from lenet_fast.bench import report, suite
 
+    for word in only:
+        if not suite.tasks((word,), threads):
+            raise click.UsageError(f"--only: expected a part of a step's name, got {word!r}")
     tasks = suite.tasks(only, threads)
-    if not tasks:
-        raise click.UsageError(f"--only: expected a part of a step's name, got {only[0]!r}")
+    if threads > 1 and not any(task.kind == "network" for task in tasks):
+        raise click.UsageError(
+            f"--threads: expected with the whole network among the steps, got --only {only[0]}"
+        )
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     hidden = not console.is_terminal

@@ -135,6 +135,8 @@ def load_data(dataset: str, folder: Path | None) -> Splits:
     """Load data; say what takes time, and if they are not the ones that one would expect."""
     from lenet_fast import data
 
+    if folder is not None and dataset in ("sample", "digits"):
+        raise click.UsageError(f"--data: expected none with --dataset {dataset}, got {folder}")
     splits = data.load(dataset, folder, report=lambda step: say(step, style="dim"))
     if splits.notice:
         notice(splits.notice)

@@ -12,6 +12,8 @@ import click
 from lenet_fast.cli import common
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lenet_fast.checks import Array
 
 
@@ -88,17 +90,38 @@ def evaluate(
 
 
 def _print_confusion(confusion: Array) -> None:
-    from rich.box import SIMPLE
+    """Print it whole: closer together, or in several tables, where the terminal is narrow."""
     from rich.console import Console
+
+    columns = {
+        str(digit): [str(count or ".") for count in confusion[:, digit]] for digit in range(10)
+    }
+    for digit in range(10):
+        columns[str(digit)][digit] = f"[bold]{confusion[digit, digit] or '.'}[/bold]"
+    columns["wrong"] = [str(row.sum() - row[digit]) for digit, row in enumerate(confusion)]
+    console = Console()
+    console.print("Rows: what it is. Columns: what was found.", style="italic")
+    while columns:
+        layouts = [(count, gap) for count in range(len(columns), 0, -1) for gap in (1, 0)]
+        for count, gap in layouts:
+            table = _table(dict(list(columns.items())[:count]), gap)
+            width = Console(width=1000).measure(table).maximum
+            if width <= console.width:
+                break
+        # A line that is too long all the same wraps in the terminal; rich would cut the counts.
+        Console(width=max(width, console.width)).print(table, "")
+        columns = dict(list(columns.items())[count:])
+
+
+def _table(columns: dict[str, list[str]], gap: int) -> Table:
+    """Return a table of some of the columns, with the digits in front."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE, title="Rows: what it is. Columns: what was found.", pad_edge=False)
-    table.add_column("", style="bold")
-    for digit in range(10):
-        table.add_column(str(digit), justify="right")
-    table.add_column("wrong", justify="right")
-    for digit, row in enumerate(confusion):
-        cells = [str(count) if count else "." for count in row]
-        cells[digit] = f"[bold]{cells[digit]}[/bold]"
-        table.add_row(str(digit), *cells, str(row.sum() - row[digit]))
-    Console().print(table)
+    table = Table(box=SIMPLE, show_edge=False, padding=(0, gap, 0, 0))
+    table.add_column("", style="bold", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for digit, cells in enumerate(zip(*columns.values(), strict=True)):
+        table.add_row(str(digit), *cells)
+    return table

@@ -81,6 +81,10 @@ def plot(
 
     if what != "features" and context.get_parameter_source("image") is ParameterSource.COMMANDLINE:
         raise click.UsageError(f"--image: expected with --what features, got --what {what}")
+    if what in _DATA_ALONE and run_or_model is not None:
+        raise click.UsageError(
+            f"RUN_OR_MODEL: expected none with --what {what}, got {run_or_model}"
+        )
     plots.check_out(out)  # first: data and answers may take a while
     if what in _DATA_ALONE:
         splits = _data(dataset, folder)

@@ -59,7 +59,7 @@ NAMES = {
     show_default=True,
     help=f"Runs of each recipe; of the sweep {FEW_SEEDS} at most.",
 )
-@click.option("--quick", is_flag=True, help="One seed.")
+@click.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
@@ -86,6 +86,8 @@ def reproduce(
     from lenet_fast import plots, threads
     from lenet_fast.reproduce import report, runner
 
+    if quick and seeds != SEEDS:
+        raise click.UsageError(f"--quick: expected without --seeds, got --seeds {seeds}")
     out = options["out"]
     out.mkdir(parents=True, exist_ok=True)
     plots.check_out(out / "picture.png")  # first: the runs take a while

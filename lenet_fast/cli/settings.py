@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shlex
 from pathlib import Path
@@ -26,6 +27,22 @@ FREE = {
 """Options that may be given anew when a run goes on; the others make the run what it is."""
 
 
+class Number(click.FloatRange):
+    """A number in a range, and none that is not finite, which passes every comparison."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return the number of an option's text."""
+        number = float(super().convert(value, param, context))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, context)
+        return number
+
+
+RATE = Number(min=0, min_open=True)
+
+
 class Rates(click.ParamType):
     """Learning rates with commas between them."""
 
@@ -36,9 +53,10 @@ class Rates(click.ParamType):
     ) -> list[float]:
         """Return the numbers of an option's text."""
         try:
-            return [float(rate) for rate in value.split(",")]
+            numbers = [float(rate) for rate in value.split(",")]
         except ValueError:
             self.fail(f"expected numbers with commas between them, got {value!r}", param, context)
+        return [RATE.convert(rate, param, context) for rate in numbers]
 
 
 def fill_in(options: dict[str, Any], given: set[str]) -> None:
@@ -49,6 +67,11 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
         raise click.UsageError("--step, --decay-rate: expected both or none")
     if options["overwrite"] and options["out"] is None:
         raise click.UsageError("--overwrite: expected together with --out")
+    if options["engine"] == "online" and options["batch_size"] != 1:
+        raise click.UsageError(
+            f"--engine online: expected with --batch-size 1, got {options['batch_size']}"
+        )
+    check_average(options["average_from"], options["epochs"])
     _fill_in_optimiser(options, given)
     if options["rates"] or options["rate"] is not None:
         return
@@ -69,6 +92,15 @@ def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
         raise click.UsageError("--nesterov: expected a --momentum above 0 with it, got 0")
     if options["weight_decay"] is None:
         options["weight_decay"] = WEIGHT_DECAYS[options["optimiser"]]
+
+
+def check_average(average_from: int | None, epochs: int) -> None:
+    """Refuse a mean that no epoch would go into."""
+    if average_from is not None and average_from > epochs:
+        raise click.UsageError(
+            f"--average-from: expected at most the last epoch, {epochs} by --epochs, got "
+            f"{average_from}, which would leave nothing to average"
+        )
 
 
 def network(options: dict[str, Any]) -> tuple[Network, Loss]:

@@ -71,7 +71,8 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option(
     "--rate",
-    type=float,
+    type=settings.RATE,
+    metavar="NUMBER",
     help="Learning rate; given alone, it stays.  "
     f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}, less for batches below {BATCH_SIZE}, in "
     f"proportion or, with adamw, to the root; times {DECAY_RATE} every {STEP} epochs]",
@@ -80,10 +81,22 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."
 )
 @click.option("--step", type=click.IntRange(1), metavar="EPOCHS", help="With --decay-rate.")
-@click.option("--decay-rate", type=float, help="Multiply the rate by this every --step epochs.")
-@click.option("--momentum", type=float, help=f"Of sgd.  [default: {MOMENTUM:g}]")
+@click.option(
+    "--decay-rate",
+    type=settings.RATE,
+    metavar="NUMBER",
+    help="Multiply the rate by this every --step epochs.",
+)
+@click.option(
+    "--momentum",
+    type=settings.Number(0, 1, max_open=True),
+    metavar="NUMBER",
+    help=f"Of sgd.  [default: {MOMENTUM:g}]",
+)
 @click.option("--nesterov", is_flag=True, help="Nesterov's momentum, with sgd.")
-@click.option("--weight-decay", type=float, help=f"[default: {_DECAYS}]")
+@click.option(
+    "--weight-decay", type=settings.Number(0), metavar="NUMBER", help=f"[default: {_DECAYS}]"
+)
 @click.option(
     "--pooling",
     type=click.Choice(("subsample", "average", "max", "none")),
@@ -246,6 +259,7 @@ def _resume(options: dict[str, Any], given: set[str]) -> None:
     done = len(trainer.history.rows)
     if epochs < done:
         raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
+    settings.check_average(trainer.average_from or None, epochs)
     if options["folder"] is not None:  # the next resumption looks there, too
         recorded["data"] = os.fspath(options["folder"].expanduser().absolute())
     folder = Path(recorded["data"]) if "data" in recorded else None
