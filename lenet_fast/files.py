@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lenet_fast import losses
+from lenet_fast import locks, losses
 from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
@@ -34,6 +35,16 @@ MODEL = "model.safetensors"
 
 MAX_BYTES = 2**30
 """No file larger than this is read or written; LeNet-5 takes about 250,000 bytes."""
+
+MAX_HEADER_BYTES = {"model": 2**20, "checkpoint": 2**24}
+"""Nor a header longer than this, by kind of file; that of LeNet-5 takes about 6,000 bytes, and a
+checkpoint's another 300 per epoch."""
+
+MAX_ARRAYS = 2**14
+"""Nor more arrays; 1,000 layers with all that a checkpoint may keep of them have 10,000."""
+
+# What a wrong header ends in; KeyError: a dtype that NumPy lacks.
+_NO_HEADER = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class SavedModel(NamedTuple):
@@ -56,11 +67,18 @@ class SavedModel(NamedTuple):
     library_version: str
 
 
-def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], None]) -> None:
+def write_atomic(
+    path: str | os.PathLike[str],
+    content: bytes | Callable[[BinaryIO], None],
+    *,
+    beside: str | os.PathLike[str] | None = None,
+) -> None:
     """Write a file so that its name always leads to the whole old one or the whole new one.
 
     The bytes go to a temporary file in the same folder, and from there to the disk; then the
-    file is renamed. Whatever fails, the old file stays and the temporary one is removed.
+    file is renamed. Whatever fails, the old file stays and the temporary one is removed; one that
+    was left behind by a process that was killed is removed by the next write of the same name. A
+    file that is replaced hands on its permissions and, where the system allows it, its owner.
 
     Parameters
     ----------
@@ -68,26 +86,93 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[Binary
         The file. Its folder must exist. A symbolic link is followed, not replaced.
     content : bytes or callable
         What to write, or a function that writes it to the open file that it is given.
+    beside : path, optional
+        For the files of a run, which may come from elsewhere: one of them. Then a symbolic link is
+        replaced, not followed, and a new file gets the permissions of this one, if it is there.
 
     Raises
     ------
     OSError
         If the folder is missing, full or not writable, or `path` is a folder, a device or a pipe.
+        Its ``filename`` is `path`.
     """
-    target = Path(os.path.realpath(path))
-    # A rename would put a file in the place of /dev/null, for all other programs too.
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        raise FileExistsError(errno.EEXIST, "expected a regular file, got a device or a pipe", path)
-    temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(8)}.tmp"
+    target = Path(os.path.realpath(path) if beside is None else path)
     try:
-        with open(temporary, "xb") as file:
+        old = _replaced(target, path)
+        like = old if old is not None or beside is None else _regular(Path(beside))
+        remove_leftovers(target)
+        _write(target, content, old, like)
+    except OSError as error:
+        if _names_another(error, target):
+            raise
+        # Not the name of the temporary file, of which nobody knows.
+        if error.errno is None:
+            raise OSError(f"{os.fspath(path)}: {error}") from error
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that processes left behind that were killed as they wrote a file.
+
+    Those that somebody is writing are locked, and stay.
+    """
+    path = Path(path)
+    pattern = re.compile(rf"\.{re.escape(path.name[:50])}\.[0-9a-f]{{16}}\.tmp")
+    with contextlib.suppress(OSError):  # whether the folder can be read is for the writer to see
+        for name in os.listdir(path.parent):
+            if not pattern.fullmatch(name):
+                continue
+            with contextlib.suppress(OSError), open(path.parent / name, "r+b") as file:
+                if locks.try_lock(file.fileno()):
+                    os.unlink(path.parent / name)
+
+
+def _replaced(target: Path, path: str | os.PathLike[str]) -> os.stat_result | None:
+    """Return what is known of the file that will be replaced; None if there is none."""
+    try:
+        found = os.lstat(target)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "expected a file, got a folder", os.fspath(path))
+    # A rename would put a file in the place of /dev/null, for all other programs too.
+    if not stat.S_ISREG(found.st_mode):
+        raise FileExistsError(
+            errno.EEXIST, "expected a regular file, got a device or a pipe", os.fspath(path)
+        )
+    return found
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        found = os.lstat(path)
+        return found if stat.S_ISREG(found.st_mode) else None
+    return None
+
+
+def _write(
+    target: Path,
+    content: bytes | Callable[[BinaryIO], None],
+    old: os.stat_result | None,
+    like: os.stat_result | None,
+) -> None:
+    file, temporary = _new_temporary(target, 0o666 if like is None else like.st_mode & 0o777)
+    try:
+        with file:
+            if like is not None and hasattr(os, "fchmod"):
+                _take_over(file.fileno(), old, like)
             if callable(content):
                 content(file)
             else:
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            if os.name != "nt":  # under the lock, where an open file can be renamed
+                os.replace(temporary, target)
+        if os.name == "nt":
+            os.replace(temporary, target)
     finally:
         with contextlib.suppress(FileNotFoundError):  # gone: it has become the target
             os.unlink(temporary)
@@ -99,6 +184,50 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[Binary
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _new_temporary(target: Path, mode: int) -> tuple[BinaryIO, Path]:
+    """Return a new file in the folder of another, open, locked, and its name."""
+    while True:
+        temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(8)}.tmp"
+        file = open(  # noqa: SIM115  (the caller closes it)
+            temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)
+        )
+        try:
+            try:
+                locked = locks.try_lock(file.fileno())
+            except OSError:
+                return file, temporary  # there are no locks here, so nobody can remove it either
+            # Between its making and its locking, somebody may have taken it for a leftover.
+            if locked and os.path.exists(temporary):
+                return file, temporary
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _take_over(descriptor: int, old: os.stat_result | None, like: os.stat_result) -> None:
+    """Give a file the permissions of another, and the owner of the one that it replaces."""
+    if old is not None:
+        new = os.fstat(descriptor)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            with contextlib.suppress(OSError):  # only the superuser may give files away
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+    with contextlib.suppress(OSError):  # made with them already, but for what the umask takes away
+        os.fchmod(descriptor, like.st_mode & 0o777)
+
+
+def _names_another(error: OSError, target: Path) -> bool:
+    """Return whether an error is about a file other than the one that was to be written."""
+    if error.filename is None:
+        return False
+    name = os.path.basename(os.fsdecode(error.filename))
+    return not (name == target.name or (name.startswith(".") and name.endswith(".tmp")))
 
 
 def save_model(
@@ -141,13 +270,25 @@ def save_model(
     ...     files.load_model(path).counts().parameters
     60000
     """
+    write_model(path, network, loss, extra)
+
+
+def write_model(
+    path: str | os.PathLike[str],
+    network: Network,
+    loss: losses.Loss | None = None,
+    extra: Mapping[str, Any] | None = None,
+    *,
+    beside: str | os.PathLike[str] | None = None,
+) -> None:
+    """Save a network as :func:`save_model` does, also `beside` the other files of a run."""
     check_finite(network)
     metadata = {
         "network": network.config(),
         "loss": None if loss is None else loss.config(),
         "extra": dict(extra or {}),
     }
-    write_tensors(path, "model", network.parameters, metadata)
+    write_tensors(path, "model", network.parameters, metadata, beside=beside)
 
 
 def check_finite(network: Network) -> None:
@@ -200,6 +341,8 @@ def write_tensors(
     kind: str,
     tensors: Mapping[str, Array],
     metadata: Mapping[str, Any],
+    *,
+    beside: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write arrays and JSON-able metadata to a sealed safetensors file of a kind ("model")."""
     import safetensors.numpy  # late: only files need it, never the ops
@@ -218,7 +361,14 @@ def write_tensors(
     }
     content["sha256"] = _digest(arrays, content)
     # One entry, since the library writes several in an order that changes from file to file.
-    write_atomic(path, safetensors.numpy.save(arrays, {_KEY: json.dumps(content)}))
+    raw = safetensors.numpy.save(arrays, {_KEY: json.dumps(content)})
+    header = int.from_bytes(raw[:8], "little")
+    if header > MAX_HEADER_BYTES[kind]:
+        raise ValueError(
+            f"{path}: expected at most {MAX_HEADER_BYTES[kind]} bytes besides the arrays, got "
+            f"{header}"
+        )
+    write_atomic(path, raw, beside=beside)
 
 
 def read_tensors(
@@ -231,16 +381,21 @@ def read_tensors(
     import safetensors
     import safetensors.numpy
 
+    header_bytes = _header_bytes(path, kind)
     raw = read_bytes(path, MAX_BYTES)
     try:
-        tensors = safetensors.numpy.load(raw)
-    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype NumPy lacks
+        # First the header alone: the library spends a second on 20,000 arrays.
+        header = json.loads(raw[8 : 8 + header_bytes])
+        arrays = len(header)
+        tensors = safetensors.numpy.load(raw) if arrays <= MAX_ARRAYS else {}
+        text = (header.get("__metadata__") or {}).get(_KEY)
+    except (safetensors.SafetensorError, *_NO_HEADER) as error:
         raise FileFormatError(
             f"{path}: expected a lenet_fast {kind} file, got one that is cut short or not in the "
             f"safetensors format at all ({error})"
         ) from None
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    text = (header.get("__metadata__") or {}).get(_KEY)
+    if arrays > MAX_ARRAYS:
+        raise FileFormatError(f"{path}: expected at most {MAX_ARRAYS} arrays, got {arrays}")
     if text is None:
         raise FileFormatError(
             f"{path}: expected a lenet_fast {kind} file, got the safetensors file of "
@@ -249,7 +404,9 @@ def read_tensors(
     try:
         content = dict(json.loads(text))
     except (TypeError, ValueError, RecursionError):
-        content = {}
+        raise FileFormatError(
+            f"{path}: expected a lenet_fast {kind} file, got one whose description is no JSON"
+        ) from None
     made_by, version = content.get("format"), content.get("format_version")
     if made_by != f"lenet_fast {kind}":
         raise FileFormatError(f"{path}: expected a lenet_fast {kind} file, got a {made_by} file")
@@ -326,6 +483,13 @@ def check_arrays(
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return what is in a file; FileFormatError if it is no regular file, or empty or too large."""
+    check_regular(path, limit)
+    with open(path, "rb") as file:
+        return file.read(limit + 1)
+
+
+def check_regular(path: str | os.PathLike[str], limit: int) -> os.stat_result:
+    """Raise FileFormatError unless a file is a regular one of 1 to so many bytes."""
     info = os.stat(path)  # first: opening a pipe would wait for its other end
     if stat.S_ISDIR(info.st_mode):
         raise FileFormatError(f"{path}: expected a file, got a folder")
@@ -335,8 +499,25 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         raise FileFormatError(
             f"{path}: expected a file of 1 to {limit} bytes, got {info.st_size} bytes"
         )
+    return info
+
+
+def _header_bytes(path: str | os.PathLike[str], kind: str) -> int:
+    """Return the length of a file's header; FileFormatError if it is absurd."""
+    info = check_regular(path, MAX_BYTES)
     with open(path, "rb") as file:
-        return file.read(limit + 1)
+        length = int.from_bytes(file.read(8), "little")
+    if info.st_size < 8 or length > info.st_size - 8:
+        raise FileFormatError(
+            f"{path}: expected a lenet_fast {kind} file, got one that is cut short or not in the "
+            "safetensors format at all"
+        )
+    if length > MAX_HEADER_BYTES[kind]:
+        raise FileFormatError(
+            f"{path}: expected a lenet_fast {kind} file with a header of at most "
+            f"{MAX_HEADER_BYTES[kind]} bytes, got {length} bytes"
+        )
+    return length
 
 
 def _digest(tensors: Mapping[str, Array], content: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ KERNELS = Path(__file__).parents[1] / "kernels"
 STOREYS = (
     {
         *("errors", "shapes", "checks", "configs", "connections", "bitmaps"),
-        *("pixels", "threads", "backends"),
+        *("pixels", "threads", "backends", "locks"),
     },
     {"ops"},
     {"layers", "losses"},

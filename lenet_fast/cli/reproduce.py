@@ -14,6 +14,7 @@ import click
 from lenet_fast.cli import common
 
 if TYPE_CHECKING:
+    from lenet_fast.cli.stopping import Stop
     from lenet_fast.reproduce.results import Result
     from lenet_fast.reproduce.runner import Job
 
@@ -81,20 +82,33 @@ def reproduce(
     """Train the networks of the papers as their sources say, and write a report.
 
     The report has our errors beside the source's, with the spread over seeds, and says what the
-    source leaves open. After Ctrl-C the same command goes on with the runs that are missing.
+    source leaves open. After Ctrl-C, SIGTERM or SIGHUP the same command goes on with the runs
+    that are missing.
     """
-    from lenet_fast import plots, threads
-    from lenet_fast.reproduce import report, runner
+    from lenet_fast.cli import stopping
+    from lenet_fast.locks import LockedFolder
 
     if quick and seeds != SEEDS:
         raise click.UsageError(f"--quick: expected without --seeds, got --seeds {seeds}")
+    with LockedFolder(options["out"]), stopping.on_signals() as stop:
+        _reproduce(names, 1 if quick else seeds, quick, jobs, options, stop)
+
+
+def _reproduce(
+    names: tuple[str, ...],
+    seeds: int,
+    quick: bool,
+    jobs: int | None,
+    options: dict[str, Any],
+    stop: Stop,
+) -> None:
+    from lenet_fast import plots, threads
+    from lenet_fast.reproduce import report, runner
+
     out = options["out"]
-    out.mkdir(parents=True, exist_ok=True)
     plots.check_out(out / "picture.png")  # first: the runs take a while
     wanted = report.recipes_of(names)
     splits = common.load_data(options["dataset"], options["folder"])
-    if quick:
-        seeds = 1
     todo = list(
         dict.fromkeys(
             runner.Job(recipe, seed)
@@ -124,7 +138,7 @@ def reproduce(
     except KeyboardInterrupt:
         more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
         common.say(f"\nStopped. To go on:\n  {common.command_line(*again, *more)}")
-        raise click.exceptions.Exit(common.STOPPED) from None
+        raise stop.leave() from None
     sections = report.sections(wanted, {(each.recipe, each.seed): each for each in found})
     path = report.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
     click.echo(f"\n{report.table(sections)}\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli import recipes
+from lenet_fast.cli import common, recipes
 from lenet_fast.cli.recipes import DECAY_RATE, MOMENTUM, STEP, WEIGHT_DECAYS
 
 if TYPE_CHECKING:
@@ -187,10 +187,31 @@ def check_out(out: Path) -> None:
     try:
         runs.check_free(out)
     except FileExistsError:
+        taken = [name for name in runs.FILES if os.path.lexists(out / name)]
+        what = f"{', '.join(taken)}, but no {runs.CHECKPOINT} to go on from; "
+        if runs.CHECKPOINT in taken:
+            what = f"a run; go on with it by --resume {shlex.quote(os.fspath(out))}, "
         raise click.UsageError(
-            f"--out: {out} holds a run; go on with it by --resume {shlex.quote(os.fspath(out))}, "
-            "replace it by --overwrite, or name another folder"
+            f"--out: {out} holds {what}replace it by --overwrite, or name another folder"
         ) from None
+
+
+def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, int | None]:
+    """Return data set, folder and limit that a run's options name, which may be from any file."""
+    from lenet_fast import checks
+    from lenet_fast.errors import FileFormatError
+    from lenet_fast.training import runs
+
+    try:
+        dataset = checks.choice("dataset", recorded.get("dataset", "auto"), common.DATASETS)
+        data, limit = recorded.get("data"), recorded.get("limit")
+        if data is not None and (not isinstance(data, str) or "\0" in data):
+            raise TypeError(f"data: expected the name of a folder, got {checks.kind(data)}")
+        if limit is not None:
+            checks.integer("limit", limit, 1)
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{folder / runs.CHECKPOINT}: options: {error}") from None
+    return dataset, None if data is None else Path(data), limit
 
 
 def check_same(

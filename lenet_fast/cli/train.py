@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,9 @@ from lenet_fast.cli.recipes import (
 )
 
 if TYPE_CHECKING:
+    from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
+    from lenet_fast.locks import LockedFolder
     from lenet_fast.training import Trainer
 
 OUT = Path("runs", "lenet5")
@@ -197,13 +197,16 @@ def train(context: click.Context, **options: Any) -> None:
         for name in options
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if options["resume"] is not None:
-        _resume(options, given)
-    else:
-        _begin(options, given)
+    from lenet_fast.cli import stopping
+
+    with stopping.on_signals() as stop:
+        if options["resume"] is not None:
+            _resume(options, given, stop)
+        else:
+            _begin(options, given, stop)
 
 
-def _begin(options: dict[str, Any], given: set[str]) -> None:
+def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
     """Train from the start."""
     from lenet_fast import backends
     from lenet_fast.training import EpochTable, ProgressBar, Trainer
@@ -213,11 +216,11 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
     network, loss = settings.network(options)
     schedule, optimiser = settings.schedule(options), settings.optimiser(options)
     backends.get(options["backend"])
-    if options["out"] is not None and not options["overwrite"]:
-        settings.check_out(options["out"])
-    splits = common.load_data(options["dataset"], options["folder"])
-    splits = settings.limited(splits, options["limit"])
-    with _folder(options["out"]) as out:
+    with _folder(options["out"]) as out:  # locked, before anything is known of it
+        if not options["overwrite"]:
+            settings.check_out(out.path)
+        splits = common.load_data(options["dataset"], options["folder"])
+        splits = settings.limited(splits, options["limit"])
         trainer = Trainer(
             network,
             loss,
@@ -234,56 +237,48 @@ def _begin(options: dict[str, Any], given: set[str]) -> None:
             out=out,
             overwrite=options["overwrite"],
             checkpoint_every=options["checkpoint_every"],
-            callbacks=[ProgressBar(), EpochTable()],
+            callbacks=[stop, ProgressBar(), EpochTable()],
             options=settings.recorded(options, splits),
         )
-        _fit(trainer, splits, out, options["epochs"])
+        _fit(trainer, splits, out.path, options["epochs"], stop)
 
 
-def _resume(options: dict[str, Any], given: set[str]) -> None:
+def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
     """Go on with a run."""
+    from lenet_fast.locks import LockedFolder
     from lenet_fast.training import EpochTable, ProgressBar, Trainer, runs
 
     out = runs.checkpoint_path(options["resume"]).parent
-    trainer = Trainer.resume(
-        out,
-        engine=options["engine"] if "engine" in given else None,
-        backend=options["backend"],
-        threads=options["threads"],
-        checkpoint_every=options["checkpoint_every"],
-        callbacks=[ProgressBar(), EpochTable()],
-    )
-    recorded = trainer.options
-    settings.check_same(options, given, recorded, out)
-    epochs = options["epochs"] if "epochs" in given else trainer.epochs
-    done = len(trainer.history.rows)
-    if epochs < done:
-        raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
-    settings.check_average(trainer.average_from or None, epochs)
-    if options["folder"] is not None:  # the next resumption looks there, too
-        recorded["data"] = os.fspath(options["folder"].expanduser().absolute())
-    folder = Path(recorded["data"]) if "data" in recorded else None
-    splits = common.load_data(recorded.get("dataset", "auto"), folder)
-    _fit(trainer, settings.limited(splits, recorded.get("limit")), out, epochs)
+    with LockedFolder(out) as locked:
+        trainer = Trainer.resume(
+            locked,
+            engine=options["engine"] if "engine" in given else None,
+            backend=options["backend"],
+            threads=options["threads"],
+            checkpoint_every=options["checkpoint_every"],
+            callbacks=[stop, ProgressBar(), EpochTable()],
+        )
+        recorded = trainer.options
+        settings.check_same(options, given, recorded, out)
+        epochs = options["epochs"] if "epochs" in given else trainer.epochs
+        done = len(trainer.history.rows)
+        if epochs < done:
+            raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
+        settings.check_average(trainer.average_from or None, epochs)
+        if options["folder"] is not None:  # the next resumption looks there, too
+            recorded["data"] = os.fspath(options["folder"].expanduser().absolute())
+        dataset, folder, limit = settings.of_run(recorded, out)
+        splits = common.load_data(dataset, folder)
+        _fit(trainer, settings.limited(splits, limit), out, epochs, stop)
     if epochs == done:
         common.say(f"\nThe run has had its {done} epochs; to add some, say --epochs.")
 
 
-@contextlib.contextmanager
-def _folder(out: Path | None) -> Iterator[Path]:
-    """Yield the folder to use; take back a new one if the run does not come about."""
-    from lenet_fast.training import runs
+def _folder(out: Path | None) -> LockedFolder:
+    """Return the folder to use, locked; a new one is taken back if the run does not come about."""
+    from lenet_fast.locks import LockedFolder
 
-    if out is not None:
-        yield out
-        return
-    out = runs.new_folder(OUT)
-    try:
-        yield out
-    except BaseException:
-        with contextlib.suppress(OSError):
-            out.rmdir()
-        raise
+    return LockedFolder.new(OUT) if out is None else LockedFolder(out)
 
 
 def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
@@ -311,17 +306,35 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
         common.say("Numba compiles in the first batches: half a minute, once on a machine.\n")
 
 
-def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int) -> None:
+def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -> None:
     """Train, with a word before and after."""
-    from lenet_fast.training import runs
+    from lenet_fast.training import TrainingDiverged, runs
 
+    new = trainer.saved is None
     _describe(trainer, splits, out)
     go_on = f"To go on:\n  {common.command_line('train', '--resume', out)}"
     try:
         history = trainer.fit(splits.train, splits.test, epochs)
     except KeyboardInterrupt:
-        common.say(f"\nStopped at once; the state saved last is kept. {go_on}")
-        raise click.exceptions.Exit(common.STOPPED) from None
+        common.say(f"\nStopped at once; {_kept(trainer, out, go_on)}")
+        raise stop.leave() from None
+    except TrainingDiverged as diverged:
+        if new and not trainer.history.rows:
+            runs.clear(out)  # lest the folder is taken by a run that can go nowhere
+            kept = f"Nothing is kept: no epoch was complete, and {out} is free again."
+        else:
+            kept = (
+                f"{out} holds the last good state, {trainer.saved}, but --resume would end here "
+                "again: name another folder, or say --overwrite."
+            )
+        raise TrainingDiverged(diverged.reason, kept) from diverged
+    except OSError as failed:
+        if isinstance(failed, FileExistsError) or failed.strerror is None:
+            raise
+        what = (
+            failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"
+        )
+        raise click.ClickException(f"{what}; {_kept(trainer, out, go_on)}") from failed
     finally:
         trainer.engine.close()
     best = history.best
@@ -337,4 +350,15 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int) -> None:
     if history.interrupted:
         done = len(history.rows)
         common.say(f"\nStopped in epoch {done + 1} of {trainer.epochs}; all is saved. {go_on}")
-        raise click.exceptions.Exit(common.STOPPED)
+        raise stop.leave()
+
+
+def _kept(trainer: Trainer, out: Path, go_on: str) -> str:
+    """Say what is left of a run that has ended before its time."""
+    from lenet_fast.training import runs
+
+    if trainer.saved is None:
+        return f"nothing is saved, and {out} holds no run"
+    if not os.path.lexists(out / runs.CHECKPOINT):
+        return f"what was saved in {out} is gone"
+    return f"the state saved last, {trainer.saved}, is kept. {go_on}"

@@ -8,16 +8,20 @@ their distortions are not in it: they follow from the seed and the epoch.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import re
 from typing import Any
 
-from lenet_fast import files, losses
+import numpy as np
+
+from lenet_fast import backends, checks, configs, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import distort
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.training import optimisers, schedules
-from lenet_fast.training.history import Row
+from lenet_fast.training.history import Row, checked_row
 
 
 @dataclasses.dataclass
@@ -32,6 +36,11 @@ class Position:
     loss_sum: float = 0.0
     errors: int = 0
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.batch:
+            return f"after {self.batch} batches of epoch {self.epoch + 1}"
+        return f"after epoch {self.epoch}" if self.epoch else "before the first epoch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Checkpoint:
     average: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the checkpoint, atomically."""
+        """Write the checkpoint, atomically; a symbolic link is replaced."""
         tensors = {f"weights/{name}": w for name, w in self.network.parameters.items()}
         tensors |= {f"optimiser/{name}": array for name, array in self.optimiser.state().items()}
         tensors |= {f"average/{name}": array for name, array in self.average.items()}
@@ -90,7 +99,7 @@ class Checkpoint:
             "position": dataclasses.asdict(self.position),
             "rows": [dataclasses.asdict(row) for row in self.rows],
         }
-        files.write_tensors(path, "checkpoint", tensors, parts | {"run": plain})
+        files.write_tensors(path, "checkpoint", tensors, parts | {"run": plain}, beside=path)
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -114,31 +123,168 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     except ValueError as error:
         raise FileFormatError(f"{path}: {error}") from None
 
+    loss = files.build(path, "loss", losses.from_config, metadata.get("loss"))
+    schedule = files.build(path, "schedule", schedules.from_config, metadata.get("schedule"))
+    distortion = files.build(
+        path, "distortion", distort.from_config, metadata.get("distortion"), optional=True
+    )
+    average = _below(tensors, "average/")
+
     def assemble(run: dict[str, Any]) -> Checkpoint:
+        values = checked_run(run)
+        loss.check(network)
+        _check_average(average, network, values)
         return Checkpoint(
             network=network,
-            loss=files.build(path, "loss", losses.from_config, metadata.get("loss")),
+            loss=loss,
             optimiser=optimiser,
-            schedule=files.build(path, "schedule", schedules.from_config, metadata.get("schedule")),
-            average=_below(tensors, "average/"),
-            distortion=files.build(
-                path,
-                "distortion",
-                distort.from_config,
-                metadata.get("distortion"),
-                optional=True,
-            ),
-            **run
-            | {
-                "train": Fingerprint(**run["train"]),
-                "test": Fingerprint(**run["test"]),
-                "position": Position(**run["position"]),
-                "rows": [Row(**row) for row in run["rows"]],
-            },
+            schedule=schedule,
+            average=average,
+            distortion=distortion,
+            **values,
         )
 
     checkpoint: Checkpoint = files.build(path, "run", assemble, metadata.get("run"))
     return checkpoint
+
+
+def checked_run(run: object) -> dict[str, Any]:
+    """Return what a checkpoint says of its run in JSON, each part of the type it should have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a part is missing, of another type, out of its range, or contradicts another.
+    """
+    found = configs.checked("run", run, _RUN_KEYS, _ADDED)
+    for name, (least, most) in _INTEGERS.items():
+        found[name] = checks.integer(name, found[name], least, most)
+    for name in ("evaluate_train", "shuffle"):
+        if not isinstance(found[name], bool):
+            raise TypeError(f"{name}: expected a bool, got {checks.kind(found[name])}")
+    found["code"] = _checked_code(found["code"], found["batch_size"])
+    train, test = (_checked_fingerprint(name, found[name]) for name in ("train", "test"))
+    found["train"], found["test"] = train, test
+    found["rows"] = _checked_rows(found["rows"], train.images, test.images)
+    found["position"] = _checked_position(found["position"], train.images, found["batch_size"])
+    epoch, rows = found["position"].epoch, len(found["rows"])
+    if not epoch == rows <= found["epochs"]:
+        raise ValueError(
+            f"position: expected the epoch of the last of {rows} rows, and at most "
+            f"{found['epochs']}, got epoch {epoch}"
+        )
+    _check_options(found["options"])
+    return found
+
+
+_LARGEST = 2**31 - 1
+_RUN_KEYS = (
+    *("batch_size", "seed", "evaluate_train", "epochs", "code", "train", "test", "options"),
+    *("position", "rows", "shuffle", "average_from", "averaged"),
+)
+_ADDED = {"shuffle": True, "average_from": 0, "averaged": 0}  # older files lack them
+_INTEGERS = {
+    "batch_size": (1, _LARGEST),
+    "seed": (0, 2**63 - 1),
+    "epochs": (1, _LARGEST),
+    "average_from": (0, _LARGEST),
+    "averaged": (0, _LARGEST),
+}
+_DEEPEST = 20  # options: tables and lists within each other
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a text, got {checks.kind(value)}")
+    return value
+
+
+def _checked_code(code: object, batch_size: int) -> dict[str, str]:
+    if not isinstance(code, dict):
+        raise TypeError(f"code: expected a dict, got {checks.kind(code)}")
+    for name, value in code.items():
+        _text(f"code.{name}", value)
+    engine = checks.choice("code.engine", code.get("engine"), engines.NAMES[1:])
+    checks.choice("code.backend", code.get("backend"), backends.NAMES)
+    if engine == "online" and batch_size != 1:
+        raise ValueError(f"batch_size: expected 1 with the engine online, got {batch_size}")
+    return code
+
+
+def _checked_fingerprint(name: str, given: object) -> Fingerprint:
+    values = configs.checked(name, given, _names(Fingerprint))
+    if not re.fullmatch("[0-9a-f]{64}", _text(f"{name}.sha256", values["sha256"])):
+        raise ValueError(f"{name}.sha256: expected 64 hexadecimal digits")
+    return Fingerprint(
+        name=_text(f"{name}.name", values["name"]),
+        images=checks.integer(f"{name}.images", values["images"], 1),
+        sha256=values["sha256"],
+    )
+
+
+def _checked_rows(given: object, train_images: int, test_images: int) -> list[Row]:
+    if not isinstance(given, list):
+        raise TypeError(f"rows: expected a list, got {checks.kind(given)}")
+    rows = []
+    for epoch, values in enumerate(given, 1):
+        row = checked_row(values, epoch, train_images, test_images)
+        if not math.isfinite(row.train_loss + row.test_loss):
+            raise ValueError(f"row {epoch}: expected finite losses, got NaN or infinity")
+        rows.append(row)
+    return rows
+
+
+def _checked_position(given: object, images: int, batch_size: int) -> Position:
+    values = configs.checked("position", given, _names(Position))
+    batch = checks.integer("position.batch", values["batch"], 0, math.ceil(images / batch_size))
+    seen = min(batch * batch_size, images)
+    position = Position(
+        epoch=checks.integer("position.epoch", values["epoch"], 0),
+        batch=batch,
+        loss_sum=checks.real("position.loss_sum", values["loss_sum"]),
+        errors=checks.integer("position.errors", values["errors"], 0, seen),
+        seconds=checks.real("position.seconds", values["seconds"]),
+    )
+    if position.seconds < 0:
+        raise ValueError(f"position.seconds: expected at least 0, got {position.seconds}")
+    if batch == 0 and (position.loss_sum or position.seconds):
+        raise ValueError("position: expected neither a loss nor seconds of no batch")
+    return position
+
+
+def _check_average(average: dict[str, Any], network: Network, run: dict[str, Any]) -> None:
+    """Raise unless there is a mean where the run says so, of as many epochs as there can be."""
+    first, epoch = run["average_from"], run["position"].epoch
+    if not first:
+        if average or run["averaged"]:
+            raise ValueError("average: expected none in a run that takes no mean of its weights")
+        return
+    complete = max(0, epoch - first + 1)
+    checks.integer("averaged", run["averaged"], complete, max(0, epoch - first + 2))
+    for name in network.trainable_names:
+        if name in average and average[name].dtype != np.float64:
+            raise TypeError(f"average: expected float64, got {average[name].dtype} of {name}")
+
+
+def _check_options(options: object) -> None:
+    if not isinstance(options, dict):
+        raise TypeError(f"options: expected a dict, got {checks.kind(options)}")
+    inner: list[Any] = [options]
+    for _ in range(_DEEPEST):
+        inner = [
+            item
+            for each in inner
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, dict | list)
+        ]
+        if any(isinstance(each, list) and None in each for each in inner):
+            raise ValueError("options: expected no null in a list: TOML has no word for it")
+    if inner:
+        raise ValueError(f"options: expected at most {_DEEPEST} levels")
 
 
 def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
+from collections.abc import Mapping
 from typing import Any
+
+from lenet_fast import checks, configs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +34,39 @@ class Row:
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 _INTEGERS = ("epoch", "train_errors", "test_errors")
+
+
+def checked_row(values: Mapping[str, Any], epoch: int, train_images: int, test_images: int) -> Row:
+    """Return the row of an epoch, of values that may come from any file.
+
+    A loss may be NaN, as that of a test set that there was not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of the wrong type, or out of its range; the message names the row.
+    """
+    most = {"train_errors": train_images, "test_errors": test_images}
+
+    def number(name: str, value: Any) -> float:
+        if isinstance(value, float) and math.isnan(value) and name.endswith("_loss"):
+            return value
+        found = checks.real(name, value)
+        if found < 0 and not name.endswith("_loss"):
+            raise ValueError(f"{name}: expected a number not below 0, got {value}")
+        return found
+
+    try:
+        whole = configs.checked("row", dict(values), COLUMNS)
+        found: dict[str, Any] = {"epoch": checks.integer("epoch", whole["epoch"], epoch, epoch)}
+        for name in COLUMNS[1:]:
+            if name in most:
+                found[name] = checks.integer(name, whole[name], 0, most[name])
+            else:
+                found[name] = number(name, whole[name])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"row {epoch}: {error}") from None
+    return Row(**found)
 
 
 @dataclasses.dataclass
@@ -84,9 +121,13 @@ class History:
         Raises
         ------
         ValueError
-            If the columns are others, or a value is no number.
+            If the columns are others, a value is no number or out of its range, or the epochs are
+            not those from 1 on.
         """
-        names, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+        try:
+            names, *lines = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+        except csv.Error as error:
+            raise ValueError(f"history: expected comma-separated values ({error})") from None
         if tuple(names) != COLUMNS:
             raise ValueError(f"history: expected columns {','.join(COLUMNS)}, got {names}"[:300])
         rows = []
@@ -96,9 +137,12 @@ class History:
                     f"history: expected {len(COLUMNS)} values an epoch, got {len(values)} in "
                     f"row {epoch}"
                 )
-            numbers: dict[str, Any] = {
-                name: (int if name in _INTEGERS else float)(value)
-                for name, value in zip(COLUMNS, values, strict=True)
-            }
-            rows.append(Row(**numbers))
+            try:
+                numbers = {
+                    name: (int if name in _INTEGERS else float)(value)
+                    for name, value in zip(COLUMNS, values, strict=True)
+                }
+                rows.append(checked_row(numbers, epoch, train_images, test_images))
+            except ValueError as error:
+                raise ValueError(f"history: row {epoch}: {error}"[:300]) from None
         return cls(rows, train_images, test_images)

@@ -7,17 +7,17 @@ import os
 import platform
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends
+from lenet_fast import backends, checks
 from lenet_fast.engines import Engine
 from lenet_fast.errors import FileFormatError
-from lenet_fast.files import MODEL, write_atomic
+from lenet_fast.files import MODEL, read_bytes
 from lenet_fast.training.checkpoints import Checkpoint
 from lenet_fast.training.history import History
 
@@ -31,6 +31,8 @@ HISTORY = "history.csv"
 
 CONFIG = "config.toml"
 """What was trained, how, on which data, with which code."""
+
+_MAX_TEXT_BYTES = 2**26
 
 FILES = (MODEL, CHECKPOINT, HISTORY, CONFIG)
 """All of these: no run is written over one of them unless told to."""
@@ -50,35 +52,26 @@ def check_free(folder: Path) -> None:
         raise NotADirectoryError(f"out: expected a folder, got the file {folder}")
     taken = [name for name in FILES if os.path.lexists(folder / name)]
     if taken:
+        go_on = "resume that run, " if CHECKPOINT in taken else ""
         raise FileExistsError(
             f"out: expected a folder without a run in it, but {folder} holds {', '.join(taken)}; "
-            "resume that run, name another folder, or ask for it to be overwritten"
+            f"{go_on}name another folder, or ask for it to be overwritten"
         )
 
 
-def new_folder(folder: Path) -> Path:
-    """Make a folder that was not there, with -2, -3 and so on behind its name if it is taken.
-
-    Raises
-    ------
-    OSError
-        If it cannot be made.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made, number = folder, 1
-    while True:
-        try:
-            made.mkdir()  # fails if it is there, so two runs started at once have two folders
-            return made
-        except FileExistsError:
-            number += 1
-            made = folder.with_name(f"{folder.name}-{number}")
-
-
-def clear(folder: Path) -> None:
-    """Remove the files of an earlier run, and nothing else."""
-    for name in FILES:
+def clear(folder: Path, names: Sequence[str] = FILES) -> None:
+    """Remove files of an earlier run, and nothing else."""
+    for name in names:
         (folder / name).unlink(missing_ok=True)
+
+
+def stamp(folder: Path) -> tuple[int, ...] | None:
+    """Return what tells the checkpoint in a folder from any other; None if there is none."""
+    try:
+        found = os.stat(folder / CHECKPOINT)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
@@ -114,8 +107,8 @@ def code(engine: Engine) -> dict[str, str]:
     }
 
 
-def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
-    """Write what a run does to ``config.toml``, for people to read and to repeat it."""
+def config(run: Checkpoint, threads: int) -> str:
+    """Return what a run does, as ``config.toml`` says it to people."""
     tables = {
         "run": {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -141,8 +134,11 @@ def write_config(folder: Path, run: Checkpoint, threads: int) -> None:
         "distortion": None if run.distortion is None else run.distortion.config(),
         "network": run.network.config(),
     }
-    head = "# What this run does. Written when training starts; no run goes on from it.\n\n"
-    write_atomic(folder / CONFIG, (head + to_toml(tables)).encode())
+    head = (
+        "# What this run does, for people; written whenever training starts or goes on. To go on,\n"
+        f"# lenet-fast train --resume reads {CHECKPOINT}, never this file.\n\n"
+    )
+    return head + to_toml(tables)
 
 
 def read_history(folder: str | os.PathLike[str]) -> History:
@@ -164,21 +160,31 @@ def read_history(folder: str | os.PathLike[str]) -> History:
             f"run: expected a run's folder, with the errors in its {HISTORY}, got the file {folder}"
         )
     for path in (history, config):
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"run: expected a run's folder, but there is no {path}")
     try:
-        sets = tomllib.loads(config.read_text(encoding="utf-8"))["data"]
-        images = {name: int(sets[name]["images"]) for name in ("train", "test")}
-    except (ValueError, KeyError, TypeError) as error:
+        sets = tomllib.loads(_text(config))["data"]
+        train, test = (
+            checks.integer(f"data.{name}.images", sets[name]["images"], 1)
+            for name in ("train", "test")
+        )
+    except FileFormatError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileFormatError(
             f"{config}: expected the numbers of images, as a run writes them "
             f"({type(error).__name__}: {error})"
         ) from error
     try:
-        text = history.read_text(encoding="utf-8")
-        return History.from_csv(text, images["train"], images["test"])
+        return History.from_csv(_text(history), train, test)
+    except FileFormatError:
+        raise
     except ValueError as error:
         raise FileFormatError(f"{history}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8") if os.stat(path).st_size else ""
 
 
 def to_toml(table: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ from lenet_fast.checks import Array
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
 """The least that a divisor may be."""
 
+MOST_STEPS = 2**62
+"""More steps are not taken from a file: there would be no room to count on."""
+
 
 def not_negative(name: str, value: object) -> float:
     number = checks.real(name, value)
@@ -50,6 +53,8 @@ def checked_steps(array: Array | None) -> int:
     if array is None or array.dtype != np.int64 or array.shape != (1,) or array[0] < 0:
         got = "none" if array is None else f"{array.dtype} of shape {array.shape}: {array.flat[:1]}"
         raise ValueError(f"state: expected steps, one int64 not below 0, got {got}")
+    if array[0] > MOST_STEPS:
+        raise ValueError(f"state: expected at most {MOST_STEPS} steps, got {array[0]}")
     return int(array[0])
 
 

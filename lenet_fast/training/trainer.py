@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -17,6 +19,7 @@ from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
 from lenet_fast.errors import FileFormatError
+from lenet_fast.locks import LockedFolder
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool
 from lenet_fast.training import checkpoints, parts, runs
@@ -26,14 +29,30 @@ from lenet_fast.training.callbacks import Callback, Progress
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
 from lenet_fast.training.optimisers import SGD, Optimiser
-from lenet_fast.training.schedules import Schedule, default_for
+from lenet_fast.training.schedules import DEFAULT_RATES, Schedule, default_for
 
 EPOCHS = 20
 """How many times a run sees all images, unless told otherwise: as often as in the 1998 paper."""
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818  (what happened, as in StopIteration)
-    """The loss or a weight has become infinite or NaN."""
+    """The loss or a weight has become infinite or NaN.
+
+    Parameters
+    ----------
+    reason : str
+        What has happened, and what may help.
+    kept : str
+        What has become of the files of the run.
+
+    Attributes
+    ----------
+    reason : str
+    """
+
+    def __init__(self, reason: str, kept: str = "") -> None:
+        super().__init__(f"{reason} {kept}".strip())
+        self.reason = reason
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -75,11 +94,12 @@ class Trainer:
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
     out : path, optional
-        A folder for ``config.toml`` (written at the start), ``checkpoint.safetensors`` (also
-        after every epoch and when stopped), ``model.safetensors`` (the best epoch, see
-        :attr:`History.best`) and ``history.csv``. Without it nothing is written.
+        A folder for ``checkpoint.safetensors`` (written at the start, after every epoch and when
+        stopped), ``config.toml``, ``model.safetensors`` (the best epoch, see
+        :attr:`History.best`) and ``history.csv``. Without it nothing is written. While :meth:`fit`
+        goes on, the folder is locked against all other runs.
     overwrite : bool, default False
-        Whether those four files may be removed if they are in `out` already.
+        Whether those four files may be replaced if they are in `out` already.
     checkpoint_every : int, optional
         Save the checkpoint within an epoch, too, after every so many images, or the whole
         batches that they are part of.
@@ -99,6 +119,9 @@ class Trainer:
         What the last row of the history is about: `network`, or with `average_from` the mean.
     stopping : bool
         Whether :meth:`stop` was called since :meth:`fit` began.
+    saved : Position or None
+        Where the checkpoint in `out` stands: complete epochs, and batches of the next one. None if
+        none has been written.
 
     Raises
     ------
@@ -200,8 +223,11 @@ class Trainer:
         if not isinstance(out, str | os.PathLike | None):
             raise TypeError(f"out: expected a path, got {checks.kind(out)}")
         self._out = None if out is None else Path(out)
+        self._locked = out if isinstance(out, LockedFolder) else None
         self._overwrite = checks.flag("overwrite", overwrite)
-        self._begun = False
+        self.saved: checkpoints.Position | None = None
+        self._stamp: tuple[int, ...] | None = None  # of the checkpoint that is ours
+        self._new = True
         if self._out is not None and not self._overwrite:
             runs.check_free(self._out)
 
@@ -245,25 +271,31 @@ class Trainer:
             If the backend of the run is missing here.
         """
         path = runs.checkpoint_path(run)
+        stamp = runs.stamp(path.parent)  # before it is read: who changes it meanwhile is noticed
         saved = checkpoints.load(path)
-        trainer = cls(
-            saved.network,
-            saved.loss,
-            optimiser=saved.optimiser,
-            schedule=saved.schedule,
-            batch_size=saved.batch_size,
-            seed=saved.seed,
-            distortion=saved.distortion,
-            evaluate_train=saved.evaluate_train,
-            shuffle=saved.shuffle,
-            average_from=saved.average_from or None,
-            engine=engine or saved.code["engine"],
-            backend=backend or saved.code["backend"],
-            threads=threads,
-            checkpoint_every=checkpoint_every,
-            callbacks=callbacks,
-            options=saved.options,
-        )
+        try:
+            trainer = cls(
+                saved.network,
+                saved.loss,
+                optimiser=saved.optimiser,
+                schedule=saved.schedule,
+                batch_size=saved.batch_size,
+                seed=saved.seed,
+                distortion=saved.distortion,
+                evaluate_train=saved.evaluate_train,
+                shuffle=saved.shuffle,
+                average_from=saved.average_from or None,
+                engine=engine or saved.code["engine"],
+                backend=backend or saved.code["backend"],
+                threads=threads,
+                checkpoint_every=checkpoint_every,
+                callbacks=callbacks,
+                options=saved.options,
+            )
+        except engines.Unsupported as error:
+            if engine is None and backend is None:
+                raise FileFormatError(f"{path}: {error}") from error
+            raise
         trainer.epochs = saved.epochs
         trainer.history.rows = saved.rows
         trainer._position = saved.position
@@ -273,7 +305,9 @@ class Trainer:
             except ValueError as error:
                 raise FileFormatError(f"{path}: {error}") from None
         trainer._data = (saved.train, saved.test)
-        trainer._out, trainer._begun = path.parent, True
+        trainer._out = path.parent
+        trainer._locked = run if isinstance(run, LockedFolder) else None
+        trainer.saved, trainer._stamp = dataclasses.replace(saved.position), stamp
         here = runs.code(trainer.engine)
         changed = [
             f"{key} {saved.code.get(key)} -> {value}"
@@ -312,7 +346,14 @@ class Trainer:
         ------
         TrainingDiverged
             If the loss or a weight is no longer finite. The files stay as they were after the
-            last epoch or stop; the network in memory is of no use.
+            last epoch or stop, or at the start; the network in memory is of no use.
+        BlockingIOError
+            If another run writes to the folder `out`.
+        FileExistsError
+            If `out` holds a run, or not the one that this trainer goes on with. Nothing of it has
+            been touched.
+        OSError
+            If a file cannot be written. What was saved before is whole; see :attr:`saved`.
         ValueError
             If a set is empty, or not the one that this run was trained on before; if the images to
             train on are not on the scale from 0 to 255; or if `average_from` is beyond the last
@@ -332,8 +373,15 @@ class Trainer:
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
         self.stopping = False
-        if self._out is not None:
-            self._begin_files(self._out)
+        with contextlib.ExitStack() as stack:
+            if self._out is not None:
+                if self._locked is None:
+                    stack.enter_context(LockedFolder(self._out))
+                self._begin_files(self._out)
+            self._fit(train, test)
+        return self.history
+
+    def _fit(self, train: data.Dataset, test: data.Dataset) -> None:
         try:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
@@ -351,7 +399,6 @@ class Trainer:
             if self._average is not None:
                 self._average_engine.close()
             self._pool.close()
-        return self.history
 
     @property
     def result(self) -> Network:
@@ -500,38 +547,74 @@ class Trainer:
         position = self._position
         rate = self.schedule.rate(position.epoch + 1)
         kept = ""
-        if self._out is not None:
-            kept = f" The files in {self._out} hold the last good state."
+        if self.saved is not None:
+            good = "the last good state, " if self.saved.epoch or self.saved.batch else "the state "
+            kept = f"The files in {self._out} hold {good}{self.saved}."
         raise TrainingDiverged(
             f"epoch {position.epoch + 1}, after {position.batch} batches at rate {rate:g}: {what}. "
             "The rate is too high for this network, loss and optimiser; start again with a "
-            f"lower one, such as {rate / 10:g}.{kept}"
+            f"lower one, such as {self._lower_rate(rate):g}.",
+            kept,
         )
+
+    def _lower_rate(self, rate: float) -> float:
+        """Return a rate to try after one that was too high: the usual one, if that is lower."""
+        if self.loss.name in DEFAULT_RATES:
+            rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
+            usual = default_for(self.loss, rule, self.batch_size).rate(1)
+            if usual < rate:
+                return usual
+        return rate / 10
 
     # ------------------------------------------------------------------ files
 
     def _begin_files(self, out: Path) -> None:
-        if not self._begun:
-            if self._overwrite:
-                runs.clear(out)
+        """Write the first files of a run, or note that it goes on."""
+        self._new = self.saved is None
+        if self._new and not self._overwrite:
             runs.check_free(out)
-            out.mkdir(parents=True, exist_ok=True)
-        runs.write_config(out, self._checkpoint(), self.engine.threads)
-        if not self._begun:
-            self._save_checkpoint()  # from now on the run can be resumed
-        self._begun = True
+        if not self._new:
+            if self._stamp is not None and runs.stamp(out) not in (self._stamp, None):
+                raise FileExistsError(
+                    f"out: expected the run in {out} as this trainer left it, but its "
+                    f"{runs.CHECKPOINT} is another; resume the run anew, or name another folder"
+                )
+            if self._position.epoch >= self.epochs:
+                return  # there is nothing to do, so nothing changes
+        config = runs.config(self._checkpoint(), self.engine.threads)  # first: it may be refused
+        for name in runs.FILES:
+            files.remove_leftovers(out / name)
+        try:
+            # The checkpoint comes first: a folder that holds anything can be gone on with.
+            if runs.stamp(out) is None or self._new:
+                self._save_checkpoint()
+            if not self.history.rows:  # those of a run that is overwritten
+                runs.clear(out, (runs.MODEL, runs.HISTORY))
+            self._write(out / runs.CONFIG, config)
+        except BaseException:
+            if self._new and self.saved is not None:
+                runs.clear(out)
+                self.saved = self._stamp = None
+            raise
 
     def _write_epoch(self, out: Path, row: Row) -> None:
         # The checkpoint comes last: after a crash between two files, the epoch is done again.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
-            files.save_model(out / runs.MODEL, self.result, self.loss, extra)
-        files.write_atomic(out / runs.HISTORY, self.history.to_csv().encode())
+            files.write_model(
+                out / runs.MODEL, self.result, self.loss, extra, beside=out / runs.CHECKPOINT
+            )
+        self._write(out / runs.HISTORY, self.history.to_csv())
         self._save_checkpoint()
+
+    def _write(self, path: Path, text: str) -> None:
+        files.write_atomic(path, text.encode(), beside=path.with_name(runs.CHECKPOINT))
 
     def _save_checkpoint(self) -> None:
         if self._out is not None:
             self._checkpoint().save(self._out / runs.CHECKPOINT)
+            self.saved = dataclasses.replace(self._position)
+            self._stamp = runs.stamp(self._out)
 
     def _checkpoint(self) -> checkpoints.Checkpoint:
         assert self._data is not None

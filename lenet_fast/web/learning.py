@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from lenet_fast.data import Dataset, Splits
+from lenet_fast.locks import LockedFolder
 from lenet_fast.network import Network
-from lenet_fast.training import Callback, Progress, Row, Trainer, TrainingDiverged, runs
+from lenet_fast.training import Callback, Progress, Row, Trainer, TrainingDiverged
 from lenet_fast.web.lessons import Lesson
 from lenet_fast.web.records import Point, Run
 from lenet_fast.web.thinking import Mind
@@ -267,15 +268,15 @@ class Learning:
             self._saved += 1
             kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
         try:
-            folder = runs.new_folder(self.folder)
-            kept.save(folder, self.splits)
+            with LockedFolder.new(self.folder) as locked:
+                kept.save(locked.path, self.splits)
         except BaseException:
             with self._changed:
                 self._saved -= 1
             raise
         with self.changing():
-            run.folder = str(folder)
-        return folder
+            run.folder = str(locked.path)
+        return locked.path
 
     def leave(self) -> None:
         """Stop the training, and tell the listeners to go; returns at once."""
