@@ -67,12 +67,7 @@ class SavedModel(NamedTuple):
     library_version: str
 
 
-def write_atomic(
-    path: str | os.PathLike[str],
-    content: bytes | Callable[[BinaryIO], None],
-    *,
-    beside: str | os.PathLike[str] | None = None,
-) -> None:
+def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file so that its name always leads to the whole old one or the whole new one.
 
     The bytes go to a temporary file in the same folder, and from there to the disk; then the
@@ -86,9 +81,6 @@ def write_atomic(
         The file. Its folder must exist. A symbolic link is followed, not replaced.
     content : bytes or callable
         What to write, or a function that writes it to the open file that it is given.
-    beside : path, optional
-        For the files of a run, which may come from elsewhere: one of them. Then a symbolic link is
-        replaced, not followed, and a new file gets the permissions of this one, if it is there.
 
     Raises
     ------
@@ -96,10 +88,31 @@ def write_atomic(
         If the folder is missing, full or not writable, or `path` is a folder, a device or a pipe.
         Its ``filename`` is `path`.
     """
-    target = Path(os.path.realpath(path) if beside is None else path)
+    _replace(Path(os.path.realpath(path)), content, path, None)
+
+
+def write_beside(
+    path: str | os.PathLike[str],
+    content: bytes | Callable[[BinaryIO], None],
+    other: str | os.PathLike[str],
+) -> None:
+    """Write a file of a run as :func:`write_atomic` does, but replace a symbolic link.
+
+    The folder of a run may come from elsewhere, and its links lead anywhere. A new file gets the
+    permissions of the `other` file of the run, if that is there.
+    """
+    _replace(Path(path), content, path, Path(other))
+
+
+def _replace(
+    target: Path,
+    content: bytes | Callable[[BinaryIO], None],
+    path: str | os.PathLike[str],
+    other: Path | None,
+) -> None:
     try:
         old = _replaced(target, path)
-        like = old if old is not None or beside is None else _regular(Path(beside))
+        like = old if old is not None or other is None else _regular(other)
         remove_leftovers(target)
         _write(target, content, old, like)
     except OSError as error:
@@ -368,7 +381,10 @@ def write_tensors(
             f"{path}: expected at most {MAX_HEADER_BYTES[kind]} bytes besides the arrays, got "
             f"{header}"
         )
-    write_atomic(path, raw, beside=beside)
+    if beside is None:
+        write_atomic(path, raw)
+    else:
+        write_beside(path, raw, beside)
 
 
 def read_tensors(

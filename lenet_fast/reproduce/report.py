@@ -105,9 +105,12 @@ def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) 
     from lenet_fast import plots
 
     for name, picture in made.items():
-        plots.save(picture, out / f"{name}.png")
-    files.write_atomic(out / TABLE, _csv(sections).encode())
-    files.write_atomic(out / REPORT, text.encode())
+        path = out / f"{name}.png"
+        if path.is_symlink():  # as everything here: replaced, not followed
+            path.unlink()
+        plots.save(picture, path)
+    for path, content in ((out / TABLE, _csv(sections)), (out / REPORT, text)):
+        files.write_beside(path, content.encode(), path)
     return out / REPORT
 
 

@@ -78,7 +78,8 @@ class Result:
 
     def save(self, folder: Path) -> None:
         """Write the result into the folder of its run."""
-        files.write_atomic(folder / RESULT, json.dumps(dataclasses.asdict(self)).encode())
+        path = folder / RESULT
+        files.write_beside(path, json.dumps(dataclasses.asdict(self)).encode(), path)
 
 
 def plain(value: Any) -> Any:

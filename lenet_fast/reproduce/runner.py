@@ -141,7 +141,8 @@ def _run(
             )
             networks = [trainer.result]
             result.rows = [results.plain(vars(row)) for row in trainer.history.rows]
-            files.write_atomic(folder / runs.HISTORY, trainer.history.to_csv().encode())
+            path = folder / runs.HISTORY
+            files.write_beside(path, trainer.history.to_csv().encode(), path)
     except (TrainingDiverged, NothingToLearn) as error:
         result.failed = str(error)
     result.seconds = time.perf_counter() - started
@@ -152,7 +153,7 @@ def _run(
         _judge(result, networks, mine, threads)
         for i, network in enumerate(networks):
             name = results.MODEL if len(networks) == 1 else f"{i + 1}-{results.MODEL}"
-            files.save_model(folder / name, network, recipe.loss)
+            files.write_model(folder / name, network, recipe.loss, beside=folder / name)
     result.save(folder)
     return result
 

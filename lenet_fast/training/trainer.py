@@ -608,7 +608,7 @@ class Trainer:
         self._save_checkpoint()
 
     def _write(self, path: Path, text: str) -> None:
-        files.write_atomic(path, text.encode(), beside=path.with_name(runs.CHECKPOINT))
+        files.write_beside(path, text.encode(), path.with_name(runs.CHECKPOINT))
 
     def _save_checkpoint(self) -> None:
         if self._out is not None:
