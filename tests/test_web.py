@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +144,37 @@ def test_blank_paper_is_not_read(fresh: Page) -> None:
     for drawing in (np.zeros((112, 112), int), np.full((28, 28), 5)):
         answer = fresh.read(drawing)
         assert answer == {"blank": True, "number": 0}
+
+
+def test_a_drawing_without_a_difference_is_blank_whatever_its_grey(fresh: Page) -> None:
+    for grey in (0, 1.5, 5, 128, 255):
+        assert fresh.read(np.full((112, 112), grey)) == {"blank": True, "number": 0}
+    assert fresh.read(np.arange(784).reshape(28, 28) % 15 + 230)["blank"]  # noise
+
+
+@pytest.mark.parametrize("most", [16, 30, 255])
+def test_faint_ink_is_read_too(fresh: Page, most: int) -> None:
+    drawing = painted(*placed(4, "corner")) * (most / 255)
+    assert fresh.read(drawing)["digit"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda drawing: drawing / 255, "multiply them by 255"),
+        (lambda drawing: (drawing > 127) * 1, "multiply them by 255"),
+        (lambda drawing: 255.0 - drawing, "subtract them from 255"),
+        (lambda drawing: 200 - drawing / 2, "subtract them from 255"),
+    ],
+    ids=["floats", "bits", "swapped", "swapped-grey"],
+)
+@pytest.mark.parametrize("place", ["centre", "corner", "large"])
+def test_a_drawing_of_another_scale_is_refused(
+    page: Page, change: Callable[[np.ndarray], np.ndarray], word: str, place: str
+) -> None:
+    drawing = change(painted(*placed(3, place)))
+    status, answer, _ = page.ask("/api/read", {"pixels": drawing.tolist()})
+    assert (status, word in answer["error"]) == (400, True)
 
 
 def test_misread_digits_are_those_that_the_network_misreads(
@@ -852,6 +883,14 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error.removeprefix("lenet-fast: error: ")
+
+
+def test_a_folder_that_nothing_can_be_saved_to(capsys: pytest.CaptureFixture[str]) -> None:
+    from lenet_fast import cli
+
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["serve", "--no-browser", "--out", "/"])
+    assert "--out: expected a folder that can be made, got /" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

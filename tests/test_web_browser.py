@@ -17,6 +17,7 @@ from helpers import missing, require
 from page_cases import serving
 
 from lenet_fast import data
+from lenet_fast.layers import Conv2D, Dense, Layer
 from lenet_fast.network import Network
 
 require("playwright")
@@ -64,7 +65,9 @@ def learning(
 class Visit:
     """A page as it is open in a browser, and what has happened to it."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
+    def __init__(
+        self, context: BrowserContext, url: str, ready: str = "#layer-names button"
+    ) -> None:
         self.url = url
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -73,7 +76,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(url)
-        expect(self.page.locator("#layer-names button").first).to_be_visible()
+        expect(self.page.locator(ready).first).to_be_visible()
 
     def draw(self, digit: int, place: str = "centre") -> None:
         """Draw a digit with the mouse."""
@@ -432,6 +435,67 @@ def test_a_network_without_numbers_reads_nothing(visit: Any) -> None:
     page.route("**/api/read", lambda route: route.fulfill(json=wild))
     opened.draw(3, "corner")
     expect(page.locator("#second")).to_contain_text("are no numbers")
+    opened.reads(NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("layers", "stage", "maps"),
+    [
+        ([Dense(784, 10)], "This network has no layer before its outputs.", []),
+        (
+            [Conv2D(1, 1, 5), Conv2D(1, 1, 5), Dense(400, 10)],
+            "conv2: convolution, 1 map of 20 \N{MULTIPLICATION SIGN} 20",
+            ["map 0 of conv2; it sees the map of conv1"],
+        ),
+        ([Dense(784, 1), Dense(1, 10)], "dense1: dense, 1 unit", []),
+    ],
+    ids=["none", "one-map", "one-unit"],
+)
+def test_small_networks_are_shown_too(
+    browser: Browser, tmp_path: Path, layers: list[Layer], stage: str, maps: list[str]
+) -> None:
+    taught = Learning(SAMPLE, tmp_path, Network(layers, input_shape=(1, 28, 28)), "small")
+    with serving(taught) as served:
+        context = browser.new_context()
+        opened = Visit(context, server.address(served, "127.0.0.1"), ready="#stage-name")
+        page = opened.page
+        opened.draw(3)
+        expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
+        expect(page.locator("#stage-name")).to_have_text(stage)
+        buttons = page.locator("#stage button")
+        assert [each.get_attribute("aria-label") for each in buttons.all()] == maps
+        assert opened.said == []
+        context.close()
+
+
+@pytest.mark.parametrize(
+    ("output", "value", "said"),
+    [
+        ("linear", -0.001, "0.00"),
+        ("linear", -0.006, "-0.01"),
+        ("linear", 1.005e7, "1.0e+7"),
+        ("rbf", 0.04, "0.0"),
+        ("rbf", 123.44, "123.4"),
+        ("softmax", 0.9996, "100.0 %"),
+    ],
+)
+def test_values_are_short_and_have_no_empty_sign(
+    visit: Any, output: str, value: float, said: str
+) -> None:
+    found = visit().page.evaluate(
+        "given => import('/static/answer.js').then(answer => answer.format(...given))",
+        [value, {"output": output}],
+    )
+    assert found == said
+
+
+def test_a_paper_full_of_ink_has_no_digit(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    answer = {"blank": True, "number": 0}
+    page.route("**/api/read", lambda route: route.fulfill(json=answer))
+    opened.draw(3)
+    expect(page.locator("#second")).to_have_text("There is no digit in it.")
     opened.reads(NOTHING)
 
 

@@ -90,6 +90,9 @@ def serve(
     The page needs no network but the one inside this machine. Ctrl-C ends it. It needs Flask and
     waitress: pip install 'lenet_fast[web]'
     """
+    out = out.expanduser().absolute()
+    if not out.name:
+        raise click.UsageError(f"--out: expected a folder that can be made, got {out}")
     if not host:  # sockets take it for all addresses
         raise click.UsageError("--host: expected an address such as 127.0.0.1, got nothing")
     try:
@@ -108,7 +111,7 @@ def serve(
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)
     try:
-        learning = Learning(splits, out.expanduser().absolute(), network, str(run_or_model or ""))
+        learning = Learning(splits, out, network, str(run_or_model or ""))
     except BusyError as error:  # no thread for the first training
         raise OSError(str(error)) from error
     try:

@@ -12,7 +12,7 @@ MIN_SIDE, MAX_SIDE = 8, 160
 """Fewest and most rows and columns of a drawing."""
 
 _FAINT = 16
-"""A drawing without anything darker than this, of 255, is blank."""
+"""A drawing whose grey values, of 0 to 255, differ by less than this is blank."""
 
 _THIN = 0.03
 """A line is thin where fewer of its pixels than this share have ink on all four sides: as in one
@@ -33,16 +33,25 @@ def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
         The ink fitted into 20x20 pixels, its centre of mass in the middle, as
         :func:`lenet_fast.data.centre` does it. Lines thinner than MNIST's become thicker: a pen
         may be as thin as a hair, and the network has not seen such digits. None if the drawing is
-        blank.
+        blank: all paper, or all ink.
 
     Raises
     ------
     TypeError, ValueError
-        If `pixels` is anything else.
+        If `pixels` is anything else, also where it has another scale or dark and bright are
+        swapped.
     """
     grey = _checked(pixels)
-    if grey.max() < _FAINT:
+    if 0 < grey.max() <= 1:
+        raise ValueError("pixels: expected 0 paper to 255 ink, got at most 1; multiply them by 255")
+    if np.ptp(grey) < _FAINT:
         return None
+    border = np.concatenate([grey[[0, -1]].ravel(), grey[1:-1, [0, -1]].ravel()])
+    if np.median(border) > 127:
+        raise ValueError(
+            "pixels: expected 0 paper to 255 ink, but most of the border is ink; where the paper "
+            "is 255, subtract them from 255"
+        )
     # With a margin, what is paper is known, however close to the border the ink comes.
     image = centre(np.pad(grey, 1), invert=False)
     if _is_thin(image):

@@ -15,7 +15,7 @@ for (let digit = 0; digit < 10; digit++) {
 export function format(value, network) {
   if (network.output === "softmax") return `${(100 * value).toFixed(1)} %`;
   if (Math.abs(value) >= 1e6) return value.toExponential(1);
-  return value.toFixed(network.output === "rbf" ? 1 : 2);
+  return value.toFixed(network.output === "rbf" ? 1 : 2).replace(/^-(?=[0.]+$)/, ""); // no "-0.00"
 }
 
 // Say it aloud when nothing has changed for a while, not at every move of the pen.
@@ -30,7 +30,8 @@ export function showAnswer(result, network) {
   byId("value-name").textContent = network.one +
     (network.smallest_wins ? ", the shortest bar wins" : ", the longest bar wins");
   if (result.blank) {
-    showNothing("Nothing is drawn yet.", "The paper is blank.");
+    if (result.image === null) showNothing("Nothing is drawn yet.", "The paper is blank.");
+    else showNothing("There is no digit in it.");
     return;
   }
   if (result.digit === null) {

@@ -61,7 +61,7 @@ async function readOn() {
     const [body, start] = wanted;
     wanted = null;
     try {
-      const result = body ? await post("/api/read", body) : { blank: true, number: network.number };
+      const result = body ? await post("/api/read", body) : { blank: true, image: null, number: network.number };
       if (result.number !== network.number) await meet();
       if (result.number === network.number) show(result, start);
       else wanted ??= [body, start];

@@ -19,7 +19,8 @@ export class Layers {
     this.network = network;
     this.result = null;
     const last = network.stages.length - 1;
-    this.slider.max = last;
+    this.slider.max = Math.max(0, last);
+    this.slider.disabled = last < 1;
     if (first) this.slider.value = Math.min(2, last);
     byId("layer-names").replaceChildren(...network.stages.map((stage, k) => {
       const name = document.createElement("button");
@@ -36,6 +37,12 @@ export class Layers {
   build() {
     if (!this.network) return;
     const stages = this.network.stages;
+    byId("think").classList.toggle("empty", stages.length === 0);
+    if (!stages.length) {
+      byId("stage-name").textContent = "This network has no layer before its outputs.";
+      this.stage = null;
+      return;
+    }
     const k = Number(this.slider.value);
     const stage = stages[k];
     const before = k ? stages[k - 1] : { name: "the image", shape: [1, 28, 28], image: true };
@@ -69,7 +76,7 @@ export class Layers {
         const across = acrossOf(count, box);
         [canvas.height, canvas.width] = [Math.ceil(count / across), across];
         canvas.setAttribute("role", "img");
-        canvas.setAttribute("aria-label", `${count} units of ${stage.name}`);
+        canvas.setAttribute("aria-label", `${counted(count, "unit")} of ${stage.name}`);
       }
       return tile;
     });
@@ -121,7 +128,7 @@ export class Layers {
     const k = this.network.stages.indexOf(stage);
     if (k === 0) return "the image";
     const before = this.network.stages[k - 1].name;
-    if (!stage.links) return `all maps of ${before}`;
+    if (!stage.links) return this.network.stages[k - 1].shape[0] === 1 ? `the map of ${before}` : `all maps of ${before}`;
     const maps = stage.links[map];
     return `${maps.length > 1 ? "maps" : "map"} ${maps.join(", ")} of ${before}`;
   }
@@ -172,6 +179,7 @@ export class Layers {
 
   paint() {
     const { result, stage, before } = this;
+    if (!stage) return;
     paintTiles(this.from, result && !before.image && decode(result.stages[before.name]));
     if (before.image) paintGrey(this.from[0].firstChild, result && result.image);
     paintTiles(this.to, result && decode(result.stages[stage.name]));
@@ -194,10 +202,12 @@ export class Layers {
 
 function describe(stage) {
   const [count, rows, columns] = cut(stage.shape);
-  const one = rows * columns > 1 ? "map" : "unit";
-  const size = rows * columns > 1 ? ` of ${rows} × ${columns}` : "";
-  const what = `${count} ${one}${count === 1 ? "" : "s"}${size}`;
+  const what = rows * columns > 1 ? `${counted(count, "map")} of ${rows} × ${columns}` : counted(count, "unit");
   return stage.kind ? `${stage.kind}, ${what}` : what;
+}
+
+function counted(count, word) {
+  return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
 function cut(shape) {
