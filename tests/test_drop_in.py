@@ -130,6 +130,90 @@ def test_the_steps_of_a_convolution(rng):
     W, b = normal(rng, 3, 4, 2), normal(rng, 1, 1, 1)
     expected = sum(x * w for x, w in zip(X[0].flat, W.flat, strict=True)) + b[0, 0, 0]
     assert drop_in.conv_single_step(X[0], W, b) == pytest.approx(expected, rel=1e-12)
+    for bias in (0.25, np.float32(0.25), np.float64(0.25), np.full((1, 1, 1), 0.25)):
+        found = drop_in.conv_single_step(X[0], W, bias)
+        assert type(found) is np.float64
+        assert found == pytest.approx(expected - b[0, 0, 0] + 0.25, rel=1e-12)
+    whole = np.arange(4).reshape(2, 2)
+    assert drop_in.conv_single_step(whole, whole, 0.5) == 14.5
+
+
+def test_one_step_keeps_the_dtype_of_its_arrays(rng):
+    seen, W, b = (
+        normal(rng, *shape).astype(np.float32) for shape in ((3, 3, 2), (3, 3, 2), (1, 1, 1))
+    )
+    expected = float((seen.astype(float) * W).sum())
+    for bias in (b, b[0, 0, 0], 0.25, 3):
+        found = drop_in.conv_single_step(seen, W, bias)
+        assert type(found) is np.float32
+        assert found == pytest.approx(expected + float(np.asarray(bias).item()), rel=1e-5)
+    for arguments in ((seen.astype(float), W, b), (seen, W, np.float64(0.25))):
+        assert type(drop_in.conv_single_step(*arguments)) is np.float64
+
+
+def test_the_course_checks_what_it_has_checked():
+    """Andrew Ng's notebook, "Convolutional Model: Step by Step": its seeds, numbers, asserts."""
+
+    def draw(*shapes):
+        state = np.random.RandomState(1)
+        return [state.randn(*shape) for shape in shapes]
+
+    x = drop_in.zero_pad(*draw((4, 3, 3, 2)), 3)
+    assert type(x) is np.ndarray
+    assert x.shape == (4, 9, 9, 2)
+    Z = drop_in.conv_single_step(*draw((4, 4, 3), (4, 4, 3), (1, 1, 1)))
+    assert type(Z) == np.float64, "You must cast the output to numpy float 64"  # noqa: E721
+    assert np.isclose(Z, -6.999089450680221)
+    A_prev, W, b = draw((2, 5, 7, 4), (3, 3, 4, 8), (1, 1, 1, 8))
+    Z, cache = drop_in.conv_forward(A_prev, W, b, {"pad": 1, "stride": 2})
+    assert type(Z) is np.ndarray
+    assert Z.shape == (2, 3, 4, 8)
+    assert np.isclose(np.mean(Z), 0.5511276474566768)
+    expected = [-2.17796037, 8.07171329, -0.5772704, 3.36286738]
+    expected += [4.48113645, -2.89198428, 10.99288867, 3.03171932]
+    assert np.allclose(Z[0, 2, 1], expected)
+    assert np.allclose(cache[0][1][2][3], [-1.1191154, 1.9560789, -0.3264995, -1.34267579])
+    A_prev, W, b = draw((10, 4, 4, 3), (2, 2, 3, 8), (1, 1, 1, 8))
+    Z, cache = drop_in.conv_forward(A_prev, W, b, {"pad": 2, "stride": 2})
+    means = [np.mean(each) for each in drop_in.conv_backward(Z, cache)]
+    assert np.allclose(means, [1.4524377775388075, 1.7269914583139097, 7.839232564616838])
+
+
+def test_the_course_looks_for_the_largest_value():
+    x = np.array([[-1, 2, 3], [2, -3, 2], [1, 5, -2]])
+    mask = drop_in.create_mask_from_window(x)
+    assert type(mask) is np.ndarray
+    assert mask.dtype == bool
+    assert mask.tolist() == [[False] * 3, [False] * 3, [False, True, False]]
+    assert drop_in.create_mask_from_window(np.float32([[2, 2], [1, 2]])).tolist() == [
+        [True, True],
+        [False, True],
+    ]
+
+
+def test_the_course_spreads_a_value():
+    for dz, shape in ((2, (2, 2)), (100, (10, 10)), (-3.5, (2, 3)), (np.float64(7), [1, 7])):
+        a = drop_in.distribute_value(dz, shape)
+        assert type(a) is np.ndarray
+        assert a.dtype == np.float64
+        assert a.shape == tuple(shape)
+        assert np.allclose(a, dz / a.size)
+    assert drop_in.distribute_value(np.float32(1), (2, 2)).dtype == np.float32
+
+
+@pytest.mark.parametrize("mode", ["max", "average"])
+def test_pooling_backward_by_the_parts_of_the_course(mode, rng):
+    """As exercise 8 puts masks and shares together."""
+    A_prev, dA = rng.integers(0, 5, (2, 6, 6, 3)) * 1.0, normal(rng, 2, 3, 3, 3)
+    expected = np.zeros_like(A_prev)
+    for i, h, w, c in np.ndindex(dA.shape):
+        window = i, slice(2 * h, 2 * h + 2), slice(2 * w, 2 * w + 2), c
+        if mode == "max":
+            expected[window] += drop_in.create_mask_from_window(A_prev[window]) * dA[i, h, w, c]
+        else:
+            expected[window] += drop_in.distribute_value(dA[i, h, w, c], (2, 2))
+    found = drop_in.pool_backward(dA, (A_prev, {"f": 2, "stride": 2}), mode)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 # --- pooling ---
@@ -270,6 +354,8 @@ def test_signatures_are_those_of_the_notebooks():
         "conv_backward": "dZ, cache",
         "pool_forward": "A_prev, hparameters, mode",
         "pool_backward": "dA, cache, mode",
+        "create_mask_from_window": "x",
+        "distribute_value": "dz, shape",
         "subsampling_forward": "A_prev, weight, b, hparameters",
         "im2col": "input_data, filter_h, filter_w, stride, pad",
         "col2im": "col, input_shape, filter_h, filter_w, stride, pad",
@@ -375,6 +461,14 @@ CONV, POOL = {"stride": 1, "pad": 0}, {"f": 2, "stride": 2}
         ("conv_single_step", (X[0], W, 1.0), ValueError, "W: expected shape (5, 5, 2)"),
         ("conv_single_step", (X[0], X[0], B), ValueError, "b: expected one number"),
         ("zero_pad", (X, -1), ValueError, "pad: expected an int from 0"),
+        ("create_mask_from_window", ([[1, 2]],), TypeError, "x: expected an array of real"),
+        ("create_mask_from_window", (X[:0],), ValueError, "x: expected at least one number"),
+        ("distribute_value", ("2", (2, 2)), TypeError, "dz: expected a number, got str"),
+        ("distribute_value", (1j, (2, 2)), TypeError, "dz: expected an array of real numbers"),
+        ("distribute_value", (X, (2, 2)), ValueError, "dz: expected one number, got shape"),
+        ("distribute_value", (2, 4), TypeError, "shape: expected (n_H, n_W), got int 4"),
+        ("distribute_value", (2, (2, 2, 2)), TypeError, "shape: expected (n_H, n_W), got tuple"),
+        ("distribute_value", (2, (2, 0)), ValueError, "shape: expected an int from 1"),
         ("pool_forward", (X, {"stride": 2}), ValueError, 'expected the key "f"'),
         ("pool_forward", (X, POOL, "mean"), ValueError, "mode: expected one of max, average"),
         ("pool_forward", (X[:, :1], POOL), ValueError, 'hparameters["f"]: expected a window'),

@@ -9,9 +9,9 @@ them::
 
 They are those of Andrew Ng's Deep Learning Specialization (:func:`zero_pad`,
 :func:`conv_single_step`, :func:`conv_forward`, :func:`conv_backward`, :func:`pool_forward`,
-:func:`pool_backward`); of mattwang44's LeNet-from-Scratch, which adds :func:`conv_SDLM`,
-:func:`subsampling_forward` and :func:`subsampling_backward`; and :func:`im2col` and :func:`col2im`
-of *Deep Learning from Scratch*.
+:func:`create_mask_from_window`, :func:`distribute_value`, :func:`pool_backward`); of mattwang44's
+LeNet-from-Scratch, which adds :func:`conv_SDLM`, :func:`subsampling_forward` and
+:func:`subsampling_backward`; and :func:`im2col` and :func:`col2im` of *Deep Learning from Scratch*.
 
 Arrays are images (m, n_H, n_W, n_C), filters (f, f, n_C_prev, n_C) and biases (1, 1, 1, n_C);
 :func:`im2col` takes (N, C, H, W). If all arrays of a call are float32, so are its results; other
@@ -78,6 +78,8 @@ from lenet_fast.drop_in._conv import (
     zero_pad,
 )
 from lenet_fast.drop_in._pool import (
+    create_mask_from_window,
+    distribute_value,
     pool_backward,
     pool_forward,
     subsampling_backward,
@@ -90,6 +92,8 @@ __all__ = [
     "conv_backward",
     "conv_forward",
     "conv_single_step",
+    "create_mask_from_window",
+    "distribute_value",
     "im2col",
     "pool_backward",
     "pool_forward",

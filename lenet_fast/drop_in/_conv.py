@@ -48,7 +48,7 @@ def zero_pad(X: Array, pad: int) -> Array:
     return np.pad(images, ((0, 0), sides, sides, (0, 0)))
 
 
-def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> float:
+def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> np.float64 | np.float32:
     """Apply one filter at one place.
 
     Parameters
@@ -60,18 +60,22 @@ def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> float:
 
     Returns
     -------
-    Z : float
+    Z : numpy.float64, or numpy.float32
+        In the dtype of the arrays; a plain number for `b` leaves it what it is.
 
     Raises
     ------
     TypeError, ValueError
         If they are no arrays, or not of these shapes.
     """
-    seen, weights, bias = arrays(a_slice_prev=a_slice_prev, W=W, b=np.asarray(b))
+    plain = type(b) in (int, float) and getattr(a_slice_prev, "dtype", None) == np.float32
+    bias = np.asarray(b, np.float32 if plain else None)
+    seen, weights, bias = arrays(a_slice_prev=a_slice_prev, W=W, b=bias)
     checks.same_shape("W", weights, seen.shape, "that of a_slice_prev")
     if bias.size != 1:
         raise ValueError(f"b: expected one number, got {checks.shape(bias)}")
-    return float(np.sum(seen * weights)) + float(bias.item())
+    z: np.float64 | np.float32 = np.sum(seen * weights) + bias.reshape(-1)[0]
+    return z
 
 
 def conv_forward(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,6 +124,78 @@ def pool_backward(
 
     in_blocks(one, dx)
     return interleaved(dx)
+
+
+def create_mask_from_window(x: Array) -> Array:
+    """Tell where the largest value of a window is.
+
+    Parameters
+    ----------
+    x : ndarray (f, f)
+        What the window sees.
+
+    Returns
+    -------
+    mask : ndarray (f, f)
+        Of bool, true at the largest value; at each of them, where there are several, as
+        :func:`pool_backward` has it by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no array of real numbers, or empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import create_mask_from_window
+    >>> create_mask_from_window(np.array([[1.0, 3.0], [4.0, 2.0]]))
+    array([[False, False],
+           [ True, False]])
+    """
+    arrays(x=x)
+    if not x.size:
+        raise ValueError(f"x: expected at least one number, got {checks.shape(x)}")
+    return np.asarray(x == x.max())
+
+
+def distribute_value(dz: float, shape: tuple[int, int]) -> Array:
+    """Spread a number evenly over a window: the gradient of its mean.
+
+    Parameters
+    ----------
+    dz : float
+        Gradient at the mean.
+    shape : (n_H, n_W)
+        Rows and columns of the window.
+
+    Returns
+    -------
+    a : ndarray (n_H, n_W)
+        ``dz / (n_H n_W)`` everywhere; in float32 if `dz` is a NumPy number of that dtype, else in
+        float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dz` is no real number, or `shape` no pair of ints from 1 on.
+
+    Examples
+    --------
+    >>> from lenet_fast.drop_in import distribute_value
+    >>> distribute_value(2, (2, 2))
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    if isinstance(dz, (str, bytes, list, tuple)):
+        raise TypeError(f"dz: expected a number, got {checks.kind(dz)}")
+    (value,) = arrays(dz=np.asarray(dz))
+    if value.size != 1:
+        raise ValueError(f"dz: expected one number, got {checks.shape(value)}")
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 2:
+        raise TypeError(f"shape: expected (n_H, n_W), got {checks.kind(shape)}")
+    rows, columns = (checks.integer("shape", length, 1) for length in shape)
+    return np.full((rows, columns), value.reshape(-1)[0] / (rows * columns), value.dtype)
 
 
 def subsampling_forward(
