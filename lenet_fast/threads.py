@@ -8,12 +8,14 @@ import functools
 import math
 import os
 import re
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from lenet_fast import checks
@@ -138,11 +140,96 @@ def _all_ended(futures: Iterable[Future[Any]]) -> None:
         raise interrupt
 
 
+class _Task:
+    """A call of a function, and what comes of it."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.future: Future[Any] = Future()
+        self._function, self._arguments = function, arguments
+
+    def run(self) -> None:
+        """Make the call, unless it was cancelled."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._function(*self._arguments)
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.Semaphore) -> None:
+    """Run a first task, and then those of the queue, until a None comes."""
+    task: _Task | None = first.pop()  # a thread keeps its arguments; this one shall not be kept
+    while task is not None:
+        task.run()
+        task = None  # nor this, while there is nothing to do
+        try:
+            task = tasks.get_nowait()
+        except Empty:
+            idle.release()
+            task = tasks.get()
+
+
+class _Workers:
+    """Threads that take tasks from a queue.
+
+    Why not a ``ThreadPoolExecutor``: it takes no more tasks once the main thread is done, though
+    others go on; and where no thread can be had it raises, but keeps the task. These threads are
+    daemons: whoever needs their results waits for them, and nobody else has to.
+
+    Parameters
+    ----------
+    most : int
+        How many threads there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+        """See :meth:`Pool.submit`."""
+        # As Python ends, threads stop where they are, and new ones never begin.
+        if sys.is_finalizing():
+            return None
+        task = _Task(function, arguments)
+        if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+            name = f"lenet_fast_{len(self._threads)}"
+            given = ([task], self._tasks, self._idle)
+            thread = threading.Thread(target=_work, args=given, name=name, daemon=True)
+            # The system may have no thread to give (RuntimeError), or no memory for one: because of
+            # a container's limit of processes, say. Those that are there take its place.
+            with contextlib.suppress(RuntimeError, MemoryError):
+                thread.start()
+                self._threads.append(thread)
+                return task.future
+        if not self._threads:
+            return None
+        self._tasks.put(task)
+        return task.future
+
+    def end(self) -> None:
+        """Let the threads end, after what they have to do."""
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    def join(self) -> None:
+        """Wait for the threads, which were told to end."""
+        for thread in self._threads:
+            if not sys.is_finalizing():  # or they have stopped where they were
+                thread.join()
+
+
 class Pool:
     """Threads that run a function on a list of items.
 
     They are started when first needed, and again after a fork, which leaves them behind. With
-    one thread everything runs in the caller's.
+    one thread everything runs in the caller's; so it does where no more can be had: because the
+    system grants none, or because Python is ending. That changes no result.
 
     Parameters
     ----------
@@ -163,13 +250,20 @@ class Pool:
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self.alone = threading.RLock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._workers: _Workers | None = None
 
-    def _started(self) -> ThreadPoolExecutor:
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result] | None:
+        """Have a thread make a call, also if the pool is of one thread.
+
+        Returns
+        -------
+        Future or None
+            None if there is no thread to be had: then nothing was done, and the caller may do it.
+        """
         with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self.threads, "lenet_fast")
-            return self._executor
+            if self._workers is None:
+                self._workers = _Workers(self.threads)
+            return self._workers.submit(function, *arguments)
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
         """Yield the results in the order of the items, each as soon as it is there.
@@ -181,13 +275,19 @@ class Pool:
         if self.threads == 1:
             yield from map(function, items)
             return
-        executor = self._started()
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:
                 # The caller's context, so that np.errstate and the like hold in the thread too.
                 context = contextvars.copy_context()
-                pending.append(executor.submit(context.run, function, item))
+                future = self.submit(context.run, function, item)
+                if future is None:
+                    while pending:
+                        yield pending[0].result()
+                        pending.popleft()
+                    yield function(item)
+                    continue
+                pending.append(future)
                 if len(pending) > 2 * self.threads:
                     yield pending[0].result()
                     pending.popleft()
@@ -203,15 +303,20 @@ class Pool:
         """Run a function on all items at the same time, on the first one in the caller's thread.
 
         There are no more items than threads. All have ended when this returns, or raises what
-        the function did.
+        the function did. Where there are fewer threads than items, some run one after the other:
+        none may wait for another one to begin.
         """
         others: list[Future[Any]] = []
+        left: list[Item] = []
         try:
-            if len(items) > 1:
-                executor = self._started()
-                for item in items[1:]:  # one by one: what has begun is waited for
-                    others.append(executor.submit(function, item))
-            function(items[0])
+            for item in items[1:]:  # one by one: what has begun is waited for
+                future = self.submit(function, item)
+                if future is None:
+                    left.append(item)
+                else:
+                    others.append(future)
+            for item in (*items[:1], *left):
+                function(item)
         finally:
             _all_ended(others)
         for other in others:
@@ -220,9 +325,15 @@ class Pool:
     def close(self) -> None:
         """End the threads, after what they are doing. The next run starts new ones."""
         with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown()
+            workers, self._workers = self._workers, None
+            if workers is not None:
+                workers.end()
+        if workers is not None:
+            workers.join()
+
+    def __del__(self) -> None:
+        if self._workers is not None:
+            self._workers.end()
 
 
 @functools.cache

@@ -9,12 +9,13 @@ import math
 import os
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from blas import numpy_blas_threads
-from helpers import in_child
+from helpers import in_child, printed_by
 
 from lenet_fast import threads
 from lenet_fast.threads import (
@@ -278,7 +279,7 @@ def test_items_run_together(pool):
 def test_one_item_needs_no_threads():
     pool = Pool(7)
     pool.together(lambda item: None, [1])
-    assert pool._executor is None
+    assert pool._workers is None
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
@@ -431,3 +432,184 @@ def test_blas_can_be_limited_in_a_child_forked_in_the_middle():
 def test_quota_of_this_machine_is_positive():
     assert threads._quota(Path("/")) > 0
     assert not math.isnan(threads._quota(Path("/")))
+
+
+# --- no threads to be had -------------------------------------------------------------------------
+
+
+def refusing(monkeypatch, allowed: int) -> None:
+    """Let the system have threads for so many more, and then for none."""
+    start, left = threading.Thread.start, [None] * allowed
+
+    def refuse(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_goes_on_with_fewer_threads(monkeypatch, allowed):
+    pool, seen = Pool(3), set()
+
+    def square(item: int) -> int:
+        seen.add(threading.get_ident())
+        return item * item
+
+    refusing(monkeypatch, allowed)
+    assert list(pool.run(square, range(20))) == [item * item for item in range(20)]
+    assert len(seen) == 1
+    assert (threading.get_ident() in seen) == (allowed == 0)
+    done = []
+    pool.together(done.append, [1, 2, 3])
+    assert sorted(done) == [1, 2, 3]
+    pool.close()
+
+
+def test_without_threads_exceptions_come_out_and_the_rest_is_not_begun(monkeypatch):
+    pool, done = Pool(3), []
+
+    def fail(item: int) -> None:
+        if item == 1:
+            raise KeyError(item)
+        done.append(item)
+
+    refusing(monkeypatch, 0)
+    with pytest.raises(KeyError, match="1"):
+        list(pool.run(fail, [0, 1, 2]))
+    assert done == [0]
+    with pytest.raises(KeyError, match="1"):
+        pool.together(fail, [0, 1, 2])
+    assert done == [0, 0]
+
+
+def test_has_threads_again_when_the_system_has(monkeypatch):
+    pool = Pool(2)
+    with monkeypatch.context() as patch:
+        refusing(patch, 0)
+        assert pool.submit(abs, -1) is None
+    future = pool.submit(threading.get_ident)
+    assert future is not None
+    assert future.result(10) != threading.get_ident()
+    pool.close()
+
+
+def test_closed_in_the_middle_of_a_run():
+    pool = Pool(2)
+    found = []
+    for item in pool.run(abs, range(-50, 0)):
+        found.append(item)
+        pool.close()  # as another thread may
+    assert found == list(range(50, 0, -1))
+    pool.close()
+
+
+def test_idle_threads_hold_nothing():
+    class Item:
+        pass
+
+    pool, item = Pool(2), Item()
+    held = weakref.ref(item)
+    list(pool.run(id, [item, 1, 2]))
+    del item
+    gc.collect()
+    assert held() is None
+    pool.close()
+
+
+ENDING = """
+import atexit
+import hashlib
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lenet_fast import data, engines, losses, models
+from lenet_fast.training import Trainer
+
+how, engine, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (600, 28, 28), np.uint8)
+train = data.Dataset(images, rng.integers(0, 10, 600).astype(np.uint8), "train")
+distortion = data.Distortion(shift=1)
+
+
+def work():
+    network = models.lenet5()
+    network.initialise("eblearn", 1)
+    size = 1 if engine == "online" else 50
+    made = Trainer(
+        network, engine=engine, batch_size=size, threads=threads, seed=1, distortion=distortion
+    )
+    made.fit(train, train.subset(100), epochs=1)
+    values = b"".join(network.parameters[name].tobytes() for name in sorted(network.parameters))
+    os.write(1, hashlib.sha256(values).hexdigest().encode())
+
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+
+if how == "now":
+    work()
+elif how == "thread":
+    threading.Thread(target=work).start()
+elif how == "executor":
+    ThreadPoolExecutor(2).submit(work)
+elif how == "atexit":
+    atexit.register(work)
+elif how == "no thread":
+    threading.Thread.start = refuse
+    work()
+"""
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Return what a training with one thread ends with, by engine."""
+    return {name: printed_by(ENDING, "now", name, "1") for name in ("lanes", "online", "layers")}
+
+
+@pytest.mark.parametrize("how", ["thread", "executor", "atexit", "no thread"])
+@pytest.mark.parametrize("engine", ["lanes", "online", "layers"])
+def test_a_training_ends_well_whenever_the_main_thread_does(how, engine, trained):
+    assert printed_by(ENDING, how, engine, "3") == trained[engine]
+
+
+def test_an_engine_works_while_python_ends():
+    """Modules are gone by then, and threads stand still."""
+    code = """
+import os
+import sys
+
+import numpy as np
+
+from lenet_fast import engines, losses, models
+
+network = models.lenet5()
+network.initialise("eblearn", 1)
+engine = engines.create(network, losses.default_for(network), engine=sys.argv[1], threads=3)
+images, labels = np.zeros((600, 28, 28), np.uint8), np.zeros(600, np.uint8)
+
+
+class Last:
+    def __init__(self):
+        self.arguments = engine, images, labels, os.write
+
+    def __del__(self):
+        engine, images, labels, write = self.arguments
+        write(1, b"same " if engine.evaluate(images, labels) == expected else b"other ")
+        engine.close()
+        write(1, b"closed")
+
+
+expected = engine.evaluate(images, labels)
+sys.modules["last"] = Last()
+"""
+    for name in ("lanes", "online", "layers"):
+        assert printed_by(code, name) == "same closed"

@@ -16,6 +16,7 @@ from lenet_fast.reproduce import boosting, results
 from lenet_fast.reproduce.recipes import Recipe, validation
 from lenet_fast.reproduce.results import Result
 from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
+from lenet_fast.threads import Pool
 from lenet_fast.training import TrainingDiverged, runs
 from lenet_fast.training.batches import fingerprint
 
@@ -82,19 +83,25 @@ def run_all(
 
     done: dict[Job, Result] = {}
     crowd = [job for job in jobs if not job.recipe.alone]
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        futures = {pool.submit(one, job, 1): job for job in crowd}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                done[futures[future]] = future.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    pool, futures = Pool(at_once), {}
+    try:
+        for job in crowd:
+            future = pool.submit(one, job, 1)
+            if future is not None:  # else there is no thread to be had: one after the other, below
+                futures[future] = job
+        for future in concurrent.futures.as_completed(futures):
+            done[futures[future]] = future.result()
+    except BaseException:
+        stop.set()
+        for future in futures:
+            future.cancel()
+        raise
+    finally:
+        pool.close()
     for job in jobs:
-        if job.recipe.alone:
+        if job not in done:
             try:
-                done[job] = one(job, threads)
+                done[job] = one(job, threads if job.recipe.alone else 1)
             except Stopped:  # by Ctrl-C, which the trainer takes for itself
                 raise KeyboardInterrupt from None
     return [done[job] for job in jobs]
