@@ -563,6 +563,41 @@ def test_a_profile_is_a_table_that_can_be_read() -> None:
     assert "Peak of the core: unknown" in profile.markdown([without])
 
 
+def test_the_peak_of_a_profile_is_the_most_of_probes_between_its_runs(
+    one_profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine, one alone would be too low, and shares of it above 100 %."""
+    peaks = iter([3e9, 2e9, 4e9, 9e11, 5e9])
+    monkeypatch.setattr(machine, "probe", lambda memory=False: machine.Limits(next(peaks, 1e9), 1))
+    monkeypatch.setattr(machine, "missing", lambda: None)
+    found = profile.measure("1998", one_profile, seconds=1e-4)
+    assert found.peak == 9e11
+    assert [row.info["peak_after"] for row in found.whole] == [9e11, 9e11]
+    assert all(row.share is not None and 0 < row.share < 1 for row in found.whole)
+    assert report.MORE not in profile.markdown([found])
+
+
+def test_shares_that_cannot_be_are_marked() -> None:
+    assert [report.percent(share) for share in (None, 0.5, 1.004, 1.006, 6.53)] == [
+        *("", "50 %", "100 %", "101 % ~", "653 % ~")
+    ]
+    info = {"images": 1000, "flops": 2 * 10**8, "peak_before": 1e10, "peak_after": 1e10}
+    row = Row("network", "training, batch 256", "float32", "lanes", 0.01, info)
+    one = profile.Profile(
+        *("plain", "a backend", "lanes", ("C1",), np.array([[2e-6, 0, 4e-6]])),
+        *(np.array([[50_000, 0, 50_000]]), 1e10, (row,)),
+    )
+    text = profile.markdown([one])
+    assert "500 % ~ |" in text
+    assert "200 % ~ of the peak" in text
+    assert report.NOTE_OF_MORE in text
+    idle = dataclasses.replace(row, info=info | {"peak_before": 1e12, "peak_after": 1e12})
+    one = dataclasses.replace(one, peak=1e12, whole=(idle,))
+    assert report.NOTE_OF_MORE not in profile.markdown([one])
+    assert report.NOTE_OF_MORE in report.markdown(Run([row], {}))
+    assert report.NOTE_OF_MORE not in report.markdown(Run([idle], {}))
+
+
 def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["bench", "--profile", "--backend", one_profile, "--seconds", "0.001"])

@@ -78,3 +78,23 @@ def test_what_is_no_command_is_found(line: str) -> None:
 def test_every_command_has_its_help() -> None:
     page = (ROOT / "docs" / "command_line.rst").read_text()
     assert set(re.findall(r"^\.\. help:: (\S+)$", page, re.MULTILINE)) == set(group.commands)
+
+
+def test_every_picture_is_on_a_page() -> None:
+    """Else nobody looks at it again, and it stays as it was while the figures change."""
+    pages = [*PAGES, *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    shown = {
+        (page.parent / name).resolve()
+        for page in pages
+        if "_build" not in page.parts
+        for name in re.findall(r"[\w./-]+\.(?:png|svg|jpe?g|gif|webp)", page.read_text("utf-8"))
+    }
+    there = {
+        path
+        for folder in ("docs", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp"}
+        and not {"_build", "_static"} & set(path.parts)
+    }
+    assert there - shown == set()
+    assert len(there) > 20

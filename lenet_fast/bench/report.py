@@ -42,6 +42,13 @@ _NETWORK_NOTES = (
     "there are threads."
 )
 
+MORE = " ~"
+NOTE_OF_MORE = (
+    "`~`: more than the peak that was found, which is too low: the machine was busy. Measure again "
+    "when it has nothing else to do."
+)
+"""Of a share above 100 %, which no kernel can have."""
+
 WAYS = ("original", "SciPy", "modified")
 """The published ones. Beside them is "vectorised", what else NumPy can do."""
 PEERS = "PyTorch"
@@ -189,7 +196,10 @@ def markdown(run: Run) -> str:
     parts = [_heading(run), _published(run)]
     parts += [_steps(run, dtype) for dtype in ("float32", "float64")]
     parts += [_drop_in(run), _front_ends(run), _networks(run), latencies(run)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    text = "\n\n".join(part for part in parts if part)
+    if f" %{MORE}" in text:
+        text += f"\n\n{NOTE_OF_MORE}"
+    return text + "\n"
 
 
 def _heading(run: Run) -> str:
@@ -399,8 +409,10 @@ def latencies(run: Run) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share as text, or nothing where it is unknown."""
-    return "" if share is None else f"{100 * share:.0f} %"
+    """Return a share as text, marked where it cannot be, or nothing where it is unknown."""
+    if share is None:
+        return ""
+    return f"{100 * share:.0f} %{MORE if round(100 * share) > 100 else ''}"
 
 
 def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
