@@ -291,8 +291,11 @@ class Network:
         >>> network.classify(network.predict(data.load("sample").test.images[:3])).shape
         (3,)
         """
-        rows = self._outputs(outputs, "classify")
-        winners = rows.argmin(axis=-1) if self.output == "rbf" else rows.argmax(axis=-1)
+        return self.winners(self._outputs(outputs, "classify"))
+
+    def winners(self, outputs: Array) -> npt.NDArray[np.intp]:
+        """Return what :meth:`classify` does, unchecked: training meets NaN, and reports it."""
+        winners = outputs.argmin(axis=-1) if self.output == "rbf" else outputs.argmax(axis=-1)
         return np.asarray(winners, np.intp)[()]
 
     def probabilities(self, outputs: npt.ArrayLike) -> Array:

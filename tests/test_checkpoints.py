@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a run comes back, and nothing else is taken for one."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from lenet_fast import files, losses, models
 from lenet_fast.data import Distortion
 from lenet_fast.errors import FileFormatError
-from lenet_fast.training import SGD, AdamW, Row, StepDecay, checkpoints
+from lenet_fast.training import SGD, AdamW, Row, StepDecay, Trainer, checkpoints, runs
 
 PARTS = ("network", "loss", "optimiser", "schedule", "run")
 
@@ -193,3 +194,190 @@ def test_a_state_of_the_optimiser_that_does_not_fit(tmp_path, checkpoint, name, 
     files.write_tensors(path, "checkpoint", tensors, metadata)
     with pytest.raises(FileFormatError, match=f"file: state: .*{message}"):
         checkpoints.load(path)
+
+
+# ------------------------------------------------------------------ altered, with a right seal
+
+
+def resealed(path, change):
+    """Write a checkpoint again with its description changed, and sealed anew."""
+    tensors, metadata = files.read_tensors(path, "checkpoint")
+    metadata = {key: metadata[key] for key in (*PARTS, "distortion")}
+    change(metadata)
+    files.write_tensors(path, "checkpoint", tensors, metadata)
+
+
+def nested(levels):
+    inner = []
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+WRONG_RUNS = [
+    ("batch_size", 0),
+    ("batch_size", True),
+    ("batch_size", 2**40),
+    ("seed", -1),
+    ("seed", 2**63),
+    ("seed", "1"),
+    ("evaluate_train", 1),
+    ("shuffle", "yes"),
+    ("shuffle", None),
+    ("epochs", "x"),
+    ("epochs", 0),
+    ("epochs", 9.0),
+    ("epochs", float("nan")),
+    ("average_from", -1),
+    ("average_from", 1),  # of which there is no mean
+    ("averaged", 1),
+    ("code", {}),
+    ("code", {"backend": "numpy"}),
+    ("code", {"backend": "numpy", "engine": "auto"}),
+    ("code", {"backend": "none", "engine": "layers"}),
+    ("code", {"backend": "numpy", "engine": "online"}),
+    ("code", {"backend": "numpy", "engine": "layers", "numpy": 2}),
+    ("code", ["backend"]),
+    ("options", ["..."]),
+    ("options", None),
+    ("options", {"deep": nested(25)}),
+    ("options", {"list": [None]}),
+    ("position", None),
+    ("position", {}),
+    ("position.batch", -(10**12)),
+    ("position.batch", -5),
+    ("position.batch", 10**9),
+    ("position.batch", 1876),  # of 1875
+    ("position.batch", 0),  # with a loss
+    ("position.batch", False),
+    ("position.epoch", 0),
+    ("position.epoch", 2),
+    ("position.epoch", 1.0),
+    ("position.loss_sum", "1"),
+    ("position.loss_sum", float("nan")),
+    ("position.loss_sum", 10**400),
+    ("position.errors", -1),
+    ("position.errors", 17 * 32 + 1),
+    ("position.seconds", -1.0),
+    ("position.seconds", float("inf")),
+    ("position.more", 1),
+    ("train", None),
+    ("train.images", 0),
+    ("train.images", "60000"),
+    ("train.name", 5),
+    ("test.sha256", "x" * 64),
+    ("test.sha256", "ab"),
+    ("rows", {}),
+    ("rows", ["text"]),
+    ("rows", []),
+    ("rows.0.epoch", 2),
+    ("rows.0.train_errors", 60_001),
+    ("rows.0.test_errors", -1),
+    ("rows.0.test_errors", 1.5),
+    ("rows.0.train_loss", float("nan")),
+    ("rows.0.test_loss", float("inf")),
+    ("rows.0.test_loss", "low"),
+    ("rows.0.rate", -0.1),
+    ("rows.0.train_seconds", -1),
+    ("rows.0.images_per_second", True),
+    ("more", 1),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), WRONG_RUNS)
+def test_runs_that_cannot_be(tmp_path, checkpoint, place, value):
+    """None of them may be gone on with: one trained for ever, another counted 408 errors of 300."""
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path)
+
+    def change(metadata):
+        inner, keys = metadata["run"], place.split(".")
+        for key in keys[:-1]:
+            inner = inner[int(key) if key.isdigit() else key]
+        inner[keys[-1]] = value
+
+    resealed(path, change)
+    with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors: expected a run"):
+        checkpoints.load(path)
+
+
+def test_keys_that_older_files_lack_may_be_absent(tmp_path, checkpoint):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path)
+    resealed(path, lambda metadata: [metadata["run"].pop(key) for key in ("shuffle", "averaged")])
+    assert checkpoints.load(path).shuffle is True
+    for key in ("rows", "seed", "position", "code"):
+        resealed(path, lambda metadata, key=key: metadata["run"].pop(key))
+        with pytest.raises(FileFormatError, match="expected the keys"):
+            checkpoints.load(path)
+        checkpoint.save(path)
+
+
+def test_a_loss_that_does_not_go_with_the_network(tmp_path, checkpoint):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path)
+    resealed(path, lambda metadata: metadata.update(loss=losses.CrossEntropy().config()))
+    with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors: .*loss: expected"):
+        checkpoints.load(path)
+
+
+def test_an_engine_that_cannot_run_the_network(tmp_path, checkpoint):
+    """The engine is the file's; one that the user names is refused in words of its own."""
+    checkpoint.save(tmp_path / "checkpoint.safetensors")
+    resealed(
+        tmp_path / "checkpoint.safetensors",
+        lambda metadata: metadata["run"]["code"].update(engine="lanes"),
+    )
+    with pytest.raises(FileFormatError, match=r"checkpoint\.safetensors: "):
+        Trainer.resume(tmp_path)
+
+
+JUNK = (
+    *(None, True, False, 0, 1, -1, -5, 17, 2**31, 2**63, -(10**12), 10**400, 1.5, -0.5, 1e308),
+    *(float("nan"), float("inf"), "", "x", "sgd", "\0", "\ud800", "9" * 1000, [], {}, [None]),
+    *([1, 2], ["..."], [[]], {"a": 1}, {"type": "sgd"}, nested(200)),
+)
+
+
+def places(value, place=()):
+    yield place
+    inner = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list):
+        inner = enumerate(value)
+    for key, each in inner:
+        yield from places(each, (*place, key))
+
+
+def test_whatever_is_altered_is_refused_or_makes_sense(tmp_path, checkpoint):
+    """A checkpoint that loads can be saved and described; else there is a FileFormatError."""
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path)
+    tensors, metadata = files.read_tensors(path, "checkpoint")
+    metadata = {key: metadata[key] for key in (*PARTS, "distortion")}
+    found = [place for place in places(metadata) if place]
+    rng = np.random.default_rng(14)
+    refused = 0
+    for _ in range(400):
+        altered = copy.deepcopy(metadata)
+        place = found[rng.integers(len(found))]
+        inner = altered
+        for key in place[:-1]:
+            inner = inner[key]
+        action = rng.integers(4)
+        if action == 0:
+            del inner[place[-1]]
+        elif action == 1 and isinstance(inner, dict):
+            inner[str(place[-1]) + "2"] = JUNK[rng.integers(len(JUNK))]
+        else:
+            inner[place[-1]] = JUNK[rng.integers(len(JUNK))]
+        files.write_tensors(path, "checkpoint", tensors, altered)
+        try:
+            loaded = checkpoints.load(path)
+        except FileFormatError:  # and nothing else
+            refused += 1
+            continue
+        loaded.save(path)
+        runs.config(loaded, 1)
+        assert 0 <= loaded.position.errors <= loaded.train.images
+        assert len(loaded.rows) == loaded.position.epoch <= loaded.epochs
+    assert 200 < refused < 400

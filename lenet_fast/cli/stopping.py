@@ -27,11 +27,13 @@ class Stop(Callback):
     ----------
     status : int
         The exit status after Ctrl-C or the first signal, as shells have it: 128 + its number.
+    came : bool
+        Whether one of the signals has come.
     """
 
     def __init__(self) -> None:
         self.status = common.STOPPED
-        self._came = False
+        self.came = False
         self._trainer: Trainer | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -44,9 +46,9 @@ class Stop(Callback):
 
     def handle(self, number: int, frame: object) -> None:
         """Handle a signal."""
-        if self._came:
+        if self.came:
             return
-        self._came = True
+        self.came = True
         self.status = 128 + number
         if self._trainer is None:
             raise KeyboardInterrupt
@@ -80,14 +82,14 @@ def on_signals() -> Iterator[Stop]:
     try:
         yield stop
     except KeyboardInterrupt:
-        if stop.status == common.STOPPED:
+        if not stop.came:
             raise
         with contextlib.suppress(OSError):
             common.say("lenet-fast: error: stopped", style="bold red")
         raise stop.leave() from None
     except OSError as error:
         # The terminal has gone with the signal, after the training has stopped and is saved.
-        if stop.status == common.STOPPED or error.filename is not None:
+        if not stop.came or error.filename is not None:
             raise
         raise stop.leave() from None
     finally:

@@ -329,7 +329,8 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
             )
         raise TrainingDiverged(diverged.reason, kept) from diverged
     except OSError as failed:
-        if isinstance(failed, FileExistsError) or failed.strerror is None:
+        lost_terminal = stop.came and failed.filename is None
+        if isinstance(failed, FileExistsError) or failed.strerror is None or lost_terminal:
             raise
         what = (
             failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"

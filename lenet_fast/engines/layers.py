@@ -182,7 +182,7 @@ class LayersEngine:
 
     def _totals(self, outputs: Array, labels: Array) -> Totals:
         values = self.loss.values(outputs, labels, self.backend)
-        errors = np.count_nonzero(self.network.classify(outputs) != labels)
+        errors = np.count_nonzero(self.network.winners(outputs) != labels)
         return Totals(float(values.sum(dtype=np.float64)), int(errors), len(labels))
 
     def _passed(self, x: Array) -> list[Array]:
