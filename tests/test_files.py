@@ -328,3 +328,101 @@ def test_the_folder_of_a_run_will_do(tmp_path):
     assert files.read_model(str(tmp_path)).extra == {}
     with pytest.raises(FileFormatError, match=r"got a folder without a model\.safetensors"):
         files.load_model(tmp_path.parent)
+
+
+# ------------------------------------------------------------------ headers of no sense
+
+
+def safetensors_file(path, header):
+    """Write a file of a header, JSON or what is to be taken for it, and no arrays."""
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw)
+
+
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrays"), [("model", 300_000), ("model", 17_000), ("checkpoint", 100_000)]
+)
+def test_many_empty_arrays_are_refused_before_they_are_read(tmp_path, monkeypatch, kind, arrays):
+    """300,000 took 16 s and 616 MB."""
+    import safetensors.numpy
+
+    def never(raw):
+        raise AssertionError("the arrays are read")
+
+    monkeypatch.setattr(safetensors.numpy, "load", never)
+    safetensors_file(tmp_path / "file", {f"a{k}": EMPTY for k in range(arrays)})
+    with pytest.raises(FileFormatError, match=r"file: expected .*(header of at most|arrays, got)"):
+        files.read_tensors(tmp_path / "file", kind)
+
+
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
+def test_a_long_header_is_not_even_read(tmp_path, monkeypatch, kind):
+    path = tmp_path / "file"
+    with open(path, "wb") as file:
+        file.write((100_000_000).to_bytes(8, "little"))
+        file.truncate(100_000_008)
+
+    def never(path, limit):
+        raise AssertionError("the file is read")
+
+    monkeypatch.setattr(files, "read_bytes", never)
+    with pytest.raises(FileFormatError, match=r"file: expected .* header of at most .* 100000000"):
+        files.read_tensors(path, kind)
+
+
+TWICE = (
+    b'{"a": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}, '
+    b'"a": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]}}'
+)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"5",
+        b'"text"',
+        b"{",
+        b"\xff\xfe{}",
+        b'{"__metadata__": 5}',
+        b'{"__metadata__": []}',
+        b'{"__metadata__": null}',
+        b'{"__metadata__": {"lenet_fast": 5}}',
+        b'{"__metadata__": {"lenet_fast": "5"}}',
+        b'{"__metadata__": {"lenet_fast": "[]"}}',
+        b'{"__metadata__": {"lenet_fast": "[[1, 2, 3]]"}}',
+        b'{"__metadata__": {"lenet_fast": "' + b"[" * 100_000 + b'"}}',
+        b"[" * 100_000,
+        b'{"a": ' * 5_000 + b"1" + b"}" * 5_000,
+        TWICE,
+        {"a": EMPTY | {"dtype": "BF16"}},
+        {"a": EMPTY | {"dtype": "F4"}},
+        {"a": EMPTY | {"shape": [-1]}},
+        {"a": EMPTY | {"shape": [2**62, 2**62]}},
+        {"a": EMPTY | {"data_offsets": [0, 2**62]}},
+        {"a": EMPTY, "__metadata__": {"other": "1"}},
+    ],
+)
+def test_headers_that_are_none(tmp_path, header):
+    safetensors_file(tmp_path / "file", header)
+    for kind in ("model", "checkpoint"):
+        with pytest.raises(FileFormatError, match=r"file: expected a "):
+            files.read_tensors(tmp_path / "file", kind)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+def test_files_of_few_bytes(tmp_path, size):
+    (tmp_path / "file").write_bytes(b"\x01" * size)
+    with pytest.raises(FileFormatError, match="cut short or not in the safetensors format"):
+        files.load_model(tmp_path / "file")
+
+
+def test_what_could_not_be_read_back_is_not_written(tmp_path, network):
+    with pytest.raises(ValueError, match="expected at most 1048576 bytes besides the arrays"):
+        files.save_model(tmp_path / "file", network, extra={"notes": "x" * 2**20})
+    assert os.listdir(tmp_path) == []

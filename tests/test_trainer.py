@@ -1,6 +1,7 @@
 """Training: what an epoch does, what it writes, and that stopping leaves no trace."""
 
 import csv
+import math
 import os
 import signal
 import sys
@@ -23,7 +24,9 @@ from lenet_fast.training import (
     Callback,
     Constant,
     EpochTable,
+    History,
     ProgressBar,
+    Row,
     StepDecay,
     Trainer,
     TrainingDiverged,
@@ -284,6 +287,98 @@ def test_histories_that_are_none(tmp_path, file, text, words):
         runs.read_history(tmp_path)
     with pytest.raises(NotADirectoryError, match="run: expected a run's folder"):
         runs.read_history(__file__)
+
+
+ROW = "1,1.0,1.0,1.0,1,1.0,1,0.1"
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        f"{COLUMNS}\n{ROW},{'1' * 200_000}\n",  # csv's own limit is 131,072
+        f"{COLUMNS}\n{'x' * 200_000}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0', '9' * 200_000, 1)}\n",
+        f"{COLUMNS}\n{ROW.replace('1,', '9' * 5000 + ',', 1)}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0,1.0,1.0', '1.0,1.0,inf')}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0,1.0,1.0', 'nan,1.0,1.0')}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0,1.0,1.0', '-1.0,1.0,1.0')}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0,1,0.1', '1.0,3,0.1')}\n",  # errors of 2 images
+        f"{COLUMNS}\n{ROW.replace('1.0,1,0.1', '1.0,-1,0.1')}\n",
+        f"{COLUMNS}\n{ROW.replace('1.0,1,0.1', '1.0,1.5,0.1')}\n",
+        f"{COLUMNS}\n2{ROW[1:]}\n{ROW}\n",
+        f"{COLUMNS}\n{ROW}\n{ROW}\n",
+        f"{COLUMNS}\n{ROW}\n\n2{ROW[1:]}\n",
+        f"{COLUMNS}\n{ROW}\x00\n",
+        f'{COLUMNS}\n"{ROW}\n',
+        f"{COLUMNS},epoch\n{ROW},1\n",
+        f"epoch,{COLUMNS}\n1,{ROW}\n",
+        COLUMNS.replace("rate", "epoch") + f"\n{ROW}\n",
+        f"\ufeff{COLUMNS}\n{ROW}\n".encode("utf-16"),
+        f"{COLUMNS}\n\xe9{ROW}\n".encode("latin-1"),
+        b"\x00" * 100,
+    ],
+)
+def test_damaged_histories(tmp_path, history):
+    (tmp_path / "config.toml").write_text("[data.train]\nimages = 2\n[data.test]\nimages = 2\n")
+    content = history if isinstance(history, bytes) else history.encode()
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"history\.csv: .{0,400}$"):
+        runs.read_history(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        *("inf", "nan", "0", "-5", "true", '"5"', "1.5", "2.0", "[1]", "{a = 1}", "9" * 5000),
+        *("1" + "0" * 30, "[" * 5000, "[" * 5000 + "]" * 5000, "1979-05-27", "0x", '"\\u0000"'),
+    ],
+)
+def test_damaged_configs(tmp_path, images):
+    (tmp_path / "history.csv").write_text(f"{COLUMNS}\n{ROW}\n")
+    for train, test in ((images, "2"), ("2", images)):
+        text = f"[data.train]\nimages = {train}\n[data.test]\nimages = {test}\n"
+        (tmp_path / "config.toml").write_text(text)
+        with pytest.raises(FileFormatError, match=r"config\.toml: expected the numbers of im"):
+            runs.read_history(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"\xff\xfe[data]",
+        b"data = {train = {images = 2}, test = {images = 2}}\n\x00",
+        b"[data]\n[data]\n",
+        b"",
+        b"[data]\ntrain = [{images = 2}]\ntest = 1\n",
+    ],
+)
+def test_configs_that_are_no_toml(tmp_path, config):
+    (tmp_path / "history.csv").write_text(f"{COLUMNS}\n{ROW}\n")
+    (tmp_path / "config.toml").write_bytes(config)
+    with pytest.raises(FileFormatError, match=r"config\.toml: expected the numbers of images"):
+        runs.read_history(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["history.csv", "config.toml"])
+def test_a_history_is_read_from_regular_files(tmp_path, name):
+    (tmp_path / "history.csv").write_text(f"{COLUMNS}\n{ROW}\n")
+    (tmp_path / "config.toml").write_text("[data.train]\nimages = 2\n[data.test]\nimages = 2\n")
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(FileFormatError, match="expected a file, got a folder"):
+        runs.read_history(tmp_path)
+    (tmp_path / name).rmdir()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileFormatError, match="expected a regular file, got a device or a pipe"):
+        runs.read_history(tmp_path)
+
+
+def test_a_history_without_test_images_comes_back():
+    """As that of lenet_fast.torch.fit without a test set."""
+    row = Row(1, 1.0, 2.0, 0.5, 3, math.nan, 0, 0.1)
+    read = History.from_csv(History([row], 10, 0).to_csv(), 10, 0)
+    assert math.isnan(read.rows[0].test_loss)
+    assert read.rows[0].train_errors == 3
 
 
 def test_a_run_writes_its_files(sets, tmp_path):

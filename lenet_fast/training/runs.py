@@ -184,7 +184,9 @@ def read_history(folder: str | os.PathLike[str]) -> History:
 
 
 def _text(path: Path) -> str:
-    return read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8") if os.stat(path).st_size else ""
+    if path.is_file() and not os.stat(path).st_size:
+        return ""
+    return read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8")
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
