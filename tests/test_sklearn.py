@@ -268,6 +268,21 @@ def test_rows_on_another_scale_are_told(rows, others, what):
         features.transform(others[:50])
 
 
+def test_a_warning_is_of_the_line_that_asked():
+    table, plain = with_strays("a bright pixel"), quick(epochs=1).fit(X, Y)
+    pipeline = make_pipeline(quick(epochs=1)).fit(X, Y)
+    for ask in (
+        lambda: quick(epochs=1).fit(table, Y),
+        lambda: make_pipeline(quick(epochs=1)).fit(table, Y),
+        lambda: plain.score(X / 255, Y),
+        lambda: pipeline.predict_log_proba(X / 255),
+        lambda: cross_val_score(quick(epochs=1), table, Y, cv=2),
+    ):
+        with pytest.warns(TableWarning) as told:
+            ask()
+        assert {each.filename for each in told} == {__file__}
+
+
 def test_strays_among_rows_that_are_asked_about_are_cut_off():
     found = quick(epochs=1).fit(X, Y)
     rows = X[:50].astype(float)

@@ -35,6 +35,7 @@ from lenet_fast.training import (
     evaluate,
     runs,
 )
+from lenet_fast.training.averages import WeightAverage
 
 training_module = sys.modules[Trainer.__module__]
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
@@ -1160,6 +1161,21 @@ def test_a_mean_of_no_epoch_is_refused(sets, tmp_path):
     trainer.fit(*sets, epochs=4)
     with pytest.raises(ValueError, match="average_from: expected at most the 2 epochs, got 3"):
         Trainer.resume(tmp_path / "run").fit(*sets, epochs=2)
+
+
+def test_a_mean_is_of_networks_alike():
+    with pytest.raises(TypeError, match="network: expected a Network, got str 'lenet5'"):
+        WeightAverage("lenet5")
+    average = WeightAverage(models.lenet5())
+    with pytest.raises(ValueError, match="network: expected one with the parameters of the first"):
+        average.add(models.lenet1())
+    assert average.count == 0
+
+
+@pytest.mark.parametrize("callback", [EpochTable, ProgressBar])
+def test_what_is_no_console(callback):
+    with pytest.raises(TypeError, match=r"console: expected a rich\.console\.Console, got str"):
+        callback("stderr")
 
 
 def test_what_is_no_engine_evaluates_nothing(sets):

@@ -7,6 +7,7 @@ about it: they lie farther from all the others than these lie from one another.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import NamedTuple
 
@@ -31,6 +32,10 @@ _MOST_LOOSE = 35
 """Columns of a table that is taken for loose numbers, and not for an image with a shape."""
 
 _NARROW, _SATURATED, _NEARLY_ALL = 0.7, 0.05, 0.9
+
+
+_NO_CALLERS = ("lenet_fast.", "sklearn.", "joblib.")
+"""Modules between somebody's own code and a warning here."""
 
 
 class TableWarning(UserWarning):
@@ -117,8 +122,11 @@ def check_shape(features: int, shape: tuple[int, int]) -> None:
 
 
 def _warn(text: str) -> None:
-    # scikit-learn's own methods lie between the caller and here, at different depths.
-    warnings.warn(text, TableWarning, stacklevel=4)
+    """Warn at the line that called an estimator, through pipelines and searches."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals["__name__"].startswith(_NO_CALLERS):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, TableWarning, stacklevel=level)
 
 
 def _rows_of(X: Array, lowest: float, highest: float) -> tuple[Array, Array]:

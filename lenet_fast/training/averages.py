@@ -44,7 +44,16 @@ class WeightAverage:
         }
 
     def add(self, network: Network) -> None:
-        """Take a network's weights into the mean."""
+        """Take a network's weights into the mean.
+
+        Raises
+        ------
+        ValueError
+            If it is a network of other parameters.
+        """
+        found = {name: network.parameters[name].shape for name in network.trainable_names}
+        if found != {name: mean.shape for name, mean in self._means.items()}:
+            raise ValueError("network: expected one with the parameters of the first, got another")
         self.count += 1
         for name, mean in self._means.items():
             mean += (network.parameters[name] - mean) / self.count

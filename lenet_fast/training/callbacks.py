@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from lenet_fast import checks
 from lenet_fast.training.history import Row
 
 if TYPE_CHECKING:
@@ -60,6 +61,12 @@ class Callback:
         """Training has ended, be it by an exception."""
 
 
+def _checked(console: Console | None) -> Console | None:
+    if console is not None and not hasattr(console, "is_terminal"):
+        raise TypeError(f"console: expected a rich.console.Console, got {checks.kind(console)}")
+    return console
+
+
 class ProgressBar(Callback):
     """A bar with images/s and remaining time for each epoch; silent when not on a terminal.
 
@@ -71,7 +78,7 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console
+        self._console = _checked(console)
         self._bar: Any = None
         self._task: Any = None
 
@@ -130,7 +137,7 @@ class EpochTable(Callback):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console
+        self._console = _checked(console)
         self._best: tuple[int, float] | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
