@@ -11,7 +11,9 @@ Every message reads ``argument: expected ..., got ...``.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -208,6 +210,23 @@ def below_one(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> flo
 def largest(dtype: np.dtype[Any]) -> float:
     """Return the largest finite number of a float dtype."""
     return float(np.finfo(dtype).max)
+
+
+def path(name: str, value: str | os.PathLike[str]) -> Path:
+    """Return a path, with the home folder for a ``~`` at its beginning.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is a ``~``, and nobody knows that folder: a container's user may have none.
+    """
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"{name}: expected a path, got {os.fspath(value)!r}, and no home folder is known here; "
+            "give it in full"
+        ) from None
 
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -455,6 +456,18 @@ def in_child(function: Callable[[], int], seconds: float = 10) -> int:
     os.kill(child, 9)
     os.waitpid(child, 0)
     return -1
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Yield a process that ends with the ``with`` block at the latest, whatever happens in it; its
+    outputs are piped."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes | options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # does nothing if it has ended
 
 
 def run_python(

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import require
+from helpers import require, started
 from PIL import Image
 
 from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
@@ -491,20 +492,14 @@ def _write_data(folder: Path) -> None:
 def test_ctrl_c_stops_in_order_and_the_run_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lenet_fast", "train", *SHORT, "--epochs", "10000"]
     root = str(Path(cli.__file__).parents[2])
-    process = subprocess.Popen(
-        [*command, "--out", "run"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
     history = tmp_path / "run" / "history.csv"
-    deadline = time.monotonic() + 60
-    while not history.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with started([*command, "--out", "run"], cwd=tmp_path, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not history.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "train --resume run" in err
     assert "Traceback" not in err
@@ -1165,3 +1160,134 @@ def test_a_full_disk_is_an_error() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "lenet-fast: error: No space left on device\n"
+
+
+# --- poor machines -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell closes streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "--version",
+        "train --help",
+        "info --json",
+        "evaluate {model} --dataset sample",
+        "predict {model} {picture} --json",
+        "export {model} model.onnx",
+        "train --dataset sample --limit 128 --epochs 1 --output softmax --out run",
+    ],
+)
+def test_closed_streams_are_nobodys_fault(
+    arguments: str, closed: str, softmax_model: Path, tmp_path: Path
+) -> None:
+    if "onnx" in arguments:
+        require("onnx")
+    picture = tmp_path / "seven.png"
+    Image.fromarray(SAMPLE.test.images[0]).save(picture)
+    line = arguments.format(model=softmax_model, picture=picture)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m lenet_fast {line} {closed}', sys.executable],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    for made in ("run", "onnx"):
+        assert any(path.match(f"*{made}*") for path in tmp_path.iterdir()) == (made in line)
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch, lenet_fast: Any) -> Any:
+    """Return a function that runs the command line as a container's user without a home does."""
+    for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "LENET_FAST_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    return lenet_fast
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system knows a home")
+def test_without_a_home_there_is_no_cache(homeless: Any, softmax_model: Path) -> None:
+    result = homeless("info")
+    assert result.status == 0
+    assert "no home folder is known here; LENET_FAST_CACHE may name a cache" in result.out
+    result = homeless("data", "--dataset", "sample")
+    assert result.status == 0
+    assert "LENET_FAST_CACHE may name a cache" in result.out
+    result = homeless("train", *SHORT[2:], "--out", "run")
+    assert result.status == 0
+    assert "NOT THE FULL MNIST" in result.err
+    assert "LENET_FAST_CACHE may name a cache" in result.err
+    assert homeless("evaluate", softmax_model).status == 0
+    for arguments in (("data",), ("train", *SHORT[2:], "--dataset", "emnist-digits")):
+        result = homeless(*arguments)
+        assert result.status == 1
+        assert "cache: no home folder is known here; LENET_FAST_CACHE may name" in result.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system knows a home")
+def test_a_home_that_nobody_knows(homeless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = homeless("train", *SHORT[2:], "--data", "~/mnist", "--out", "run")
+    assert_one_line(result, "folder: expected a path, got '~/mnist', and no home folder is known")
+    result = homeless("serve", "--out", "~/page", "--no-browser")
+    assert_one_line(result, "--out: expected a path, got '~/page'")
+    monkeypatch.setenv("LENET_FAST_CACHE", "~/cache")
+    result = homeless("data")
+    assert result.status == 1
+    assert "cache: LENET_FAST_CACHE: expected a path, got '~/cache'" in result.err
+    monkeypatch.setenv("LENET_FAST_DATA", "~/mnist")
+    assert_one_line(homeless("data"), "LENET_FAST_DATA: expected a path, got '~/mnist'")
+
+
+def test_a_cache_that_cannot_be_one(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("LENET_FAST_CACHE", "file")
+    assert lenet_fast("info").status == 0
+    result = lenet_fast("data")
+    assert result.status == 1
+    assert "cache file/mnist: " in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("can't start new thread"), "the system has no thread left"),
+        (RecursionError("maximum recursion depth exceeded"), "nested less deeply"),
+        (MemoryError(), "out of memory"),
+        (KeyError("engine"), "a fault of lenet-fast, please report it: KeyError: 'engine'"),
+        (AttributeError("two\nlines"), "please report it: AttributeError: two lines; LENET_FAST"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "invalid start byte"),
+    ],
+)
+def test_no_error_is_a_traceback(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(data, "load", fail)
+    assert_one_line(lenet_fast("data"), words)
+    monkeypatch.setenv("LENET_FAST_TRACEBACK", "1")
+    assert "Traceback" in lenet_fast("data").err
+
+
+def test_without_threads_it_computes_the_same(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch, softmax_model: Path
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    expected = lenet_fast("evaluate", softmax_model, "--dataset", "sample", "--json").out
+    assert lenet_fast("train", *SHORT, "--threads", "3", "--out", "judge").status == 0
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    result = lenet_fast("evaluate", softmax_model, "--dataset", "sample", "--json", "--threads", 3)
+    assert (result.status, json.loads(result.out)["errors"]) == (0, json.loads(expected)["errors"])
+    assert lenet_fast("train", *SHORT, "--threads", "3", "--out", "run").status == 0
+    judge, model = (Path(name, runs.MODEL).read_bytes() for name in ("judge", "run"))
+    assert model == judge

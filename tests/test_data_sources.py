@@ -871,3 +871,37 @@ def test_a_file_for_a_folder_is_told(tmp_path, monkeypatch, name):
     monkeypatch.setenv("LENET_FAST_DATA", str(path))
     with pytest.raises(data.DataNotFoundError, match=words):
         data.load()
+
+
+# --- what a cache may hold -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket", "folder"])
+def test_what_never_ends_is_not_read_from_the_cache(kind, tmp_path, tiny_mnist):
+    tiny_mnist()
+    folder = tmp_path / "cache" / "mnist"
+    folder.mkdir(parents=True)
+    path = folder / NAMES[0]
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(path))  # a whole path may be too long for a socket
+    words = (
+        "Is a directory" if kind == "folder" else "expected a regular file, got a pipe or device"
+    )
+    with pytest.raises(data.DataNotFoundError, match=words):
+        data.load("mnist")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_what_never_ends_is_not_read_from_a_folder(tmp_path):
+    for name in catalogue.MNIST.files:
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(data.DataNotFoundError, match="missing: train-images"):
+        data.load("mnist", tmp_path)

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from drawn_digits import DIGITS, PLACES, painted, placed
+from helpers import started
 from page_cases import serving
 
 from lenet_fast import data, files, models
@@ -839,12 +840,11 @@ def test_a_network_without_numbers_reads_no_digit() -> None:
 # --- the command  ---
 
 
-def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def command(
+    *arguments: str, **environment: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    return started(
         [sys.executable, "-m", "lenet_fast", "serve", "--dataset", "sample", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         env=os.environ | environment,
     )
 

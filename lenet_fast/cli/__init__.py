@@ -33,7 +33,8 @@ from lenet_fast.cli.train import train
 TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
 
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError)
-"""What the library raises when it is given something wrong, or the machine lacks something."""
+"""What the library raises when it is given something wrong, or the machine lacks something. So is
+Python's RuntimeError where the system has no thread left."""
 
 
 @click.group(
@@ -75,7 +76,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         # Not click's own way out, which prints a usage error on four lines.
         status = group.main(arguments, prog_name="lenet-fast", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before Python began
+            sys.stdout.flush()
         return int(status or 0)
     except click.UsageError as error:
         called = error.ctx.command_path if error.ctx else "lenet-fast"
@@ -88,7 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         common.fail("stopped")
         return common.STOPPED
-    except _EXPECTED as error:
+    except Exception as error:  # not to swallow it, but to say it in one line
         if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
             traceback.print_exc()
         else:
@@ -97,7 +99,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 1
 
 
-def _explained(error: BaseException) -> str:
+def _explained(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "expected input that is nested less deeply; Python's stack is full"
+    if isinstance(error, RuntimeError) and "new thread" in str(error):
+        return f"the system has no thread left ({error}); --threads 1 needs the fewest"
+    if not isinstance(error, _EXPECTED):
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return (
+            f"this is a fault of lenet-fast, please report it: {what}; "
+            f"{TRACEBACK_VARIABLE}=1 shows where it is"
+        )
     if isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
     if isinstance(error, OSError) and error.strerror:
@@ -111,6 +123,8 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 def _abandon_output() -> None:
     """Drop what could not be written, lest Python try again, and fail, on its way out."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except OSError:

@@ -131,6 +131,13 @@ def command_line(*arguments: object) -> str:
     return shlex.join([*words, *map(str, arguments)])
 
 
+def full_path(option: str, path: Path) -> Path:
+    """Return an option's path from the root, with the home folder for a ``~``."""
+    from lenet_fast import checks
+
+    return checks.path(option, path).absolute()
+
+
 def load_data(dataset: str, folder: Path | None) -> Splits:
     """Load data; say what takes time, and if they are not the ones that one would expect."""
     from lenet_fast import data

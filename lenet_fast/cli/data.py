@@ -25,7 +25,10 @@ def data(folder: Path | None, dataset: str) -> None:
     # Not "auto": who asks for the data wants to hear that they are not to be had.
     splits = common.load_data("mnist" if dataset == "auto" and folder is None else dataset, folder)
     common.line("data", splits.source)
-    common.line("cache", fetch.cache_folder())
+    try:
+        common.line("cache", fetch.cache_folder())
+    except FileNotFoundError as error:
+        common.line("cache", error)
     for split in (splits.train, splits.test):
         click.echo(f"\n{common.printable(split.name)}: {len(split):,} images of 28x28 pixels")
         for what, array in (("images", split.images), ("labels", split.labels)):

@@ -84,7 +84,10 @@ def _mnist() -> str:
     named = os.environ.get(DATA_VARIABLE)
     if named:
         return f"taken from {DATA_VARIABLE}, {named}"
-    folder = fetch.cache_folder() / MNIST.name
-    if all((folder / name).exists() for name in MNIST.files):
+    try:
+        folder = fetch.cache_folder() / MNIST.name
+    except FileNotFoundError as error:
+        return f"no cache: {error}"
+    if all(os.path.exists(folder / name) for name in MNIST.files):
         return f"in the cache, {folder}"
     return f"not in the cache, {folder}; get it by: lenet-fast data"

@@ -90,7 +90,7 @@ def serve(
     The page needs no network but the one inside this machine. Ctrl-C ends it. It needs Flask and
     waitress: pip install 'lenet_fast[web]'
     """
-    out = out.expanduser().absolute()
+    out = common.full_path("--out", out)
     if not out.name:
         raise click.UsageError(f"--out: expected a folder that can be made, got {out}")
     if not host:  # sockets take it for all addresses

@@ -176,7 +176,7 @@ def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
     # What "auto" has found is what the run goes on with, even if there is MNIST by then.
     kept["dataset"] = "sample" if splits.notice else options["dataset"]
     if options["folder"] is not None:
-        kept["data"] = os.fspath(options["folder"].expanduser().absolute())
+        kept["data"] = os.fspath(common.full_path("--data", options["folder"]))
     return kept
 
 

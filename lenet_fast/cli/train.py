@@ -266,7 +266,7 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
             raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
         settings.check_average(trainer.average_from or None, epochs)
         if options["folder"] is not None:  # the next resumption looks there, too
-            recorded["data"] = os.fspath(options["folder"].expanduser().absolute())
+            recorded["data"] = os.fspath(common.full_path("--data", options["folder"]))
         dataset, folder, limit = settings.of_run(recorded, out)
         splits = common.load_data(dataset, folder)
         _fit(trainer, settings.limited(splits, limit), out, epochs, stop)

@@ -5,6 +5,7 @@ Every file is checked by SHA-256 before it is used or kept, wherever it came fro
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -20,6 +21,7 @@ from typing import Any, cast
 
 import numpy.typing as npt
 
+from lenet_fast import checks
 from lenet_fast.data import idx
 from lenet_fast.data.catalogue import Collection
 from lenet_fast.errors import FileFormatError
@@ -39,13 +41,22 @@ def cache_folder() -> Path:
     """Return the folder that downloaded data are kept in; it need not exist yet.
 
     It is the environment variable LENET_FAST_CACHE, or else the platform's cache folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If neither is known: a container's user may have no home.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return checks.path(CACHE_VARIABLE, named)
     import pooch
 
-    return Path(pooch.os_cache("lenet_fast"))
+    with contextlib.suppress(RuntimeError):  # platformdirs', without a home
+        folder = Path(pooch.os_cache("lenet_fast"))
+        if folder.is_absolute():  # or else it is in whatever folder this happens to run
+            return folder
+    raise FileNotFoundError(f"no home folder is known here; {CACHE_VARIABLE} may name a cache")
 
 
 class Search:
@@ -55,25 +66,29 @@ class Search:
     ----------
     collection : Collection
         What to look for.
-    cache : path
-        Its folder in the cache.
     report : callable
         Called with a line of text at each step that takes time or fails.
 
     Attributes
     ----------
+    cache : Path or None
+        The collection's folder in the cache, if there is a cache.
     arrays : dict of str to ndarray
         Content of the files found so far, by their plain names.
     attempts : list of str
         What was tried in vain, with reasons.
     """
 
-    def __init__(self, collection: Collection, cache: Path, report: Report) -> None:
+    def __init__(self, collection: Collection, report: Report) -> None:
         self.collection = collection
-        self.cache = cache
         self.report = report
         self.attempts: list[str] = []
         self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.cache: Path | None = None
+        try:
+            self.cache = cache_folder() / collection.name
+        except FileNotFoundError as error:
+            self.failed(f"cache: {error}")
 
     def run(self) -> str | None:
         """Look in one place after the other; return the one that completed it, None if none."""
@@ -93,13 +108,17 @@ class Search:
 
     def _look_in_cache(self) -> str:
         """Take what is sound in the cache; the rest will be fetched anew."""
+        if self.cache is None:
+            return ""
         problems = []
         for name in self.collection.files:
-            path = self._cached(name)
+            path = self._cached(self.cache, name)
             try:
-                if path.stat().st_size > _UNPACKED_BYTES:
+                with idx.open_regular(path) as file:
+                    content = file.read(_UNPACKED_BYTES + 1)
+                if len(content) > _UNPACKED_BYTES:
                     raise FileFormatError(f"{path.name}: expected {name}, got a larger file")
-                self._accept(name, path.read_bytes(), path.name)
+                self._accept(name, content, path.name)
             except FileNotFoundError:
                 continue
             except (OSError, FileFormatError) as error:
@@ -176,18 +195,20 @@ class Search:
             array = idx.loads(content, origin, max_bytes=_UNPACKED_BYTES)
         self.arrays[name] = array
 
-    def _cached(self, name: str) -> Path:
-        return self.cache / (f"{name}.gz" if self.collection.packed else name)
+    def _cached(self, cache: Path, name: str) -> Path:
+        return cache / (f"{name}.gz" if self.collection.packed else name)
 
     def _keep(self, name: str, content: bytes) -> None:
         """Put an accepted file into the cache; data that cannot be kept can still be used."""
         from lenet_fast.files import write_atomic
 
+        if self.cache is None:
+            return
         if not self.collection.packed:
             content = idx.encode(self.arrays[name])
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._cached(name), content)
+            write_atomic(self._cached(self.cache, name), content)
         except OSError as error:
             self.report(f"cache {self.cache}: could not keep {name}: {error}")
 

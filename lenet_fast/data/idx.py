@@ -92,12 +92,25 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
     ...     read(f"{folder}/three.gz")
     array([1, 2, 3], dtype=uint8)
     """
+    with open_regular(path) as file:
+        return _read(file, os.fstat(file.fileno()).st_size, os.fspath(path), max_bytes)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read, unless it is one that may never end, or never begin.
+
+    Raises
+    ------
+    FileFormatError
+        If it is a pipe, a socket or a device.
+    OSError
+        If it cannot be opened, or is a folder.
+    """
     status = os.stat(path)
     # open() has its own error for a folder, but would wait for the other end of a pipe.
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise FileFormatError(f"{os.fspath(path)}: expected a regular file, got a pipe or device")
-    with open(path, "rb") as file:
-        return _read(file, os.fstat(file.fileno()).st_size, os.fspath(path), max_bytes)
+    return open(path, "rb")
 
 
 def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:

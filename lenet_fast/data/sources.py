@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lenet_fast import checks
 from lenet_fast.data import arrays, catalogue, fetch, idx, images
 from lenet_fast.data.catalogue import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
@@ -192,10 +193,11 @@ def load(
             raise ValueError(f"folder: expected none with dataset {dataset!r}, got {folder}")
         return load_sample() if dataset == "sample" else _load_digits()
     collection = MNIST if dataset == "auto" else _COLLECTIONS[dataset]
+    name = "folder"
     if folder is None:
-        folder = os.environ.get(DATA_VARIABLE) or None
+        folder, name = os.environ.get(DATA_VARIABLE) or None, DATA_VARIABLE
     if folder is not None:
-        return from_folder(Path(folder).expanduser(), collection, any_kind=dataset == "auto")
+        return from_folder(checks.path(name, folder), collection, any_kind=dataset == "auto")
     try:
         return find(collection, report)
     except DataNotFoundError as error:
@@ -290,8 +292,8 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
     DataNotFoundError
         If it is nowhere to be had.
     """
-    cache = fetch.cache_folder() / collection.name
-    search = fetch.Search(collection, cache, report or _ignore)
+    search = fetch.Search(collection, report or _ignore)
+    cache = search.cache
     if collection.sha256:
         origin = search.run()
         if origin is not None:
@@ -300,15 +302,18 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
             names = [Path(name) for name in collection.files]
             splits = _splits(contents, names, collection, collection.name, source)
             return replace(splits, attempts=tuple(search.attempts))
-    elif any(_find_files(cache, collection)):
-        return from_folder(cache, collection)
-    else:
-        search.failed(f"cache {cache}: no files")
+    elif cache is not None:
+        try:
+            if any(_find_files(cache, collection)):
+                return from_folder(cache, collection)
+            search.failed(f"cache {cache}: no files")
+        except PermissionError as error:
+            search.failed(f"cache {cache}: {error.strerror}")
     tried = "".join(f"\n  {attempt}" for attempt in search.attempts)
     files = ", ".join(collection.files)
     source = f" from {collection.page}" if collection.page else ""
     # Without check sums nothing in the cache is ever replaced, so the user may fill it.
-    place = "" if collection.sha256 else f", or put them into {cache}"
+    place = "" if collection.sha256 or cache is None else f", or put them into {cache}"
     raise DataNotFoundError(
         f"{collection.title}: not found. Tried:{tried}\n"
         f"Cures: get {files}{source}, plain or as .gz, and give their folder with --data or "
