@@ -15,7 +15,7 @@ ARGS ?=
 BENCH ?= runs/bench
 
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
-BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*.pxd kernels/*.pxi kernels/*.h)
+BUILD_FILES := pyproject.toml setup.py $(wildcard kernels/*.pyx kernels/*/*.*)
 
 .PHONY: train serve test bench docs clean
 

@@ -19,6 +19,7 @@ from setuptools import Extension, setup
 CORES = os.cpu_count() or 1
 PACKAGE = "lenet_fast.backends.cython_backend"
 KERNELS = Path("kernels")
+DECLARATIONS = KERNELS / "vector"  # of what the kernels' files cimport
 
 X86_FLAGS = {
     "baseline": [],
@@ -60,15 +61,6 @@ DIRECTIVES = {
     "binding": True,
 }
 
-# The engines' loops are no operations, and have no twin in every backend.
-KERNEL_LIST = """
-OTHERS = ("supported", "lane_counts", "run_lanes", "run_online", "OnlinePlace", "OnlinePredictor")
-KERNELS = sorted(
-    name for name, value in globals().items()
-    if callable(value) and not name.startswith("_") and name not in OTHERS
-)
-"""
-
 
 def instruction_sets() -> dict[str, list[str]]:
     """Return the compiler flags of each instruction set to build here."""
@@ -97,22 +89,23 @@ def write(path: Path, text: str) -> None:
 
 
 def extensions() -> list[Extension]:
-    """Return one extension for each instruction set, each with a source file of its own."""
-    # Objects are placed by the path of their source, so each build needs its own.
+    """Return one extension for each instruction set, each from a copy of kernels/module.pyx.
+
+    Objects are placed by the path of their source, so each build needs its own.
+    """
     GENERATED.mkdir(parents=True, exist_ok=True)
     # A library counts as made when it is newer than this file, which changes with the switches.
     write(LAST_BUILD, f"{C_FLAGS} {MACROS}\n")
     modules = []
-    depends = [str(LAST_BUILD), *sorted(str(path) for path in KERNELS.iterdir())]
-    parts = sorted(path.name for path in KERNELS.glob("*.pyx"))
+    depends = [str(LAST_BUILD), *sorted(str(path) for path in KERNELS.rglob("*.*"))]
     for name, flags in instruction_sets().items():
         source = GENERATED / f"_{name}.pyx"
-        write(source, "".join(f'include "{part}"\n' for part in parts) + KERNEL_LIST)
+        write(source, (KERNELS / "module.pyx").read_text())
         modules.append(
             Extension(
                 f"{PACKAGE}._{name}",
                 [str(source)],
-                include_dirs=[str(KERNELS)],
+                include_dirs=[str(DECLARATIONS)],
                 define_macros=MACROS,
                 depends=depends,
                 extra_compile_args=C_FLAGS + flags,
@@ -120,7 +113,7 @@ def extensions() -> list[Extension]:
         )
     built = cythonize(
         modules,
-        include_path=[str(KERNELS)],
+        include_path=[str(KERNELS), str(DECLARATIONS)],
         compiler_directives=DIRECTIVES,
         # Other ways to start a process would run the file again that has started this one.
         nthreads=CORES if multiprocessing.get_start_method() == "fork" else 0,

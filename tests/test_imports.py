@@ -15,7 +15,6 @@ import lenet_fast
 from lenet_fast import backends
 
 PACKAGE = Path(lenet_fast.__file__).parent
-KERNELS = Path(__file__).parents[1] / "kernels"
 
 # The storeys of the house, from the ground. A module imports from its own or from below.
 STOREYS = (
@@ -267,50 +266,6 @@ def test_names_are_imported_by_string_in_the_backends_only():
         if not is_within(module, "backends"):
             source = path.read_text(encoding="utf-8")
             assert not re.search(r"\b(import_module|__import__|exec|eval)\(", source), module
-
-
-# --- kernels  ---
-
-CYTHON_IMPORT = re.compile(
-    r"^\s*(?:from\s+([\w.]+)\s+c?import\b|c?import\s+([\w.]+))", re.MULTILINE
-)
-MAY_BE_CIMPORTED = ("libc", "cython", "cpython.buffer", "common", "lanes")
-
-
-def cython_sources() -> list[Path]:
-    if not KERNELS.is_dir():
-        pytest.skip("the kernels' sources are in the checkout only")
-    return sorted(path for path in KERNELS.iterdir() if path.suffix in (".pyx", ".pxd", ".pxi"))
-
-
-def foreign(source: str) -> list[str]:
-    """Return what a kernel imports and may not."""
-    names = [first or second for first, second in CYTHON_IMPORT.findall(source)]
-    return [name for name in names if not is_within(name, *MAY_BE_CIMPORTED)]
-
-
-def test_a_kernel_imports_c_headers_common_and_lanes():
-    assert len(cython_sources()) > 5
-    for path in cython_sources():
-        assert foreign(path.read_text(encoding="utf-8")) == [], path.name
-
-
-def test_the_judge_of_kernels_sees_wrong_imports():
-    for line in (
-        "cimport numpy as cnp",
-        "import numpy",
-        "from cpython.list cimport PyList_New",
-        "from conv2d cimport f",
-        "  import os",
-    ):
-        assert foreign(f"# cython\n{line}\nx = 1\n"), line
-    assert foreign("from libc.math cimport exp\nfrom common cimport real\n") == []
-
-
-def test_kernels_take_their_directives_from_setup_alone():
-    """A directive in a header line would blind the bounds-checked build."""
-    for path in cython_sources():
-        assert not re.search(r"^#\s*cython:", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
 def test_nothing_imports_the_kernels_folder():

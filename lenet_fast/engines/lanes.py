@@ -41,7 +41,7 @@ _NO_UPDATE = np.zeros(8)
 
 
 class _Item(NamedTuple):
-    """What a thread does at a time: see ``struct Item`` in kernels/lanes_engine.pyx."""
+    """What a thread does at a time: see ``struct Item`` in kernels/engines/lanes_plan.pxi."""
 
     kind: int
     first: int

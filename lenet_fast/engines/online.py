@@ -32,7 +32,7 @@ class _Bindings:
     those in another order than theirs."""
 
     names: list[tuple[int, str, int]]  # steps, names and sizes
-    table: Array  # see ``struct Binding`` in kernels/online_predict.pyx
+    table: Array  # see ``struct Binding`` in kernels/engines/predict.pxi
     index: Array
     room: int  # numbers of memory for those in another order
 

@@ -34,7 +34,7 @@ ALIGNED = 16
 
 
 class Kind(IntEnum):
-    """What a step does: the numbers are those of kernels/online_engine.pyx."""
+    """What a step does: the numbers are those of kernels/engines/online_plan.pxi."""
 
     ALONG_COLUMNS = 0  # a convolution from planar maps to planar ones
     ALONG_MAPS = 1  # any other convolution
@@ -46,7 +46,7 @@ class Kind(IntEnum):
 
 
 class Step(NamedTuple):
-    """One row of the table: see ``struct OnlineStep`` in kernels/online_engine.pyx."""
+    """One row of the table: see ``struct OnlineStep`` in kernels/engines/online_plan.pxi."""
 
     kind: int
     function: int

@@ -36,7 +36,7 @@ class Unsupported(ValueError):  # noqa: N818  (what it is, as in StopIteration)
 
 
 class Kind(IntEnum):
-    """What a step does: the numbers are those of kernels/lanes_engine.pyx."""
+    """What a step does: the numbers are those of kernels/engines/lanes_plan.pxi."""
 
     CONVOLUTION = 0
     SUBSAMPLING = 1  # and average pooling, which has no weights
@@ -47,7 +47,7 @@ class Kind(IntEnum):
 
 
 class Step(NamedTuple):
-    """One row of the table: see ``struct Step`` in kernels/lanes_engine.pyx for the meanings."""
+    """One row of the table: see ``struct Step`` in kernels/engines/lanes_plan.pxi."""
 
     kind: int
     function: int = 0

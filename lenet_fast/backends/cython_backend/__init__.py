@@ -109,7 +109,7 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., None]]:
     build = _build(_isa)
 
     def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
-        shared = np.zeros(24, np.int64)  # see kernels/lanes_engine.pyx, work_off
+        shared = np.zeros(24, np.int64)  # see kernels/engines/lanes.pxi, work_off
         together(lambda memory: build.run_lanes(*arguments, shared, memory), memories)
 
     return dict(zip(("float32", "float64"), build.lane_counts(), strict=True)), run
@@ -121,9 +121,9 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
     Returns
     -------
     run : callable
-        ``run_online`` of kernels/online_engine.pyx.
+        ``run_online`` of kernels/engines/online.pxi.
     predictor : callable
-        ``OnlinePredictor`` of kernels/online_predict.pyx.
+        ``OnlinePredictor`` of kernels/engines/predict.pxi.
     """
     build = _build(_isa)
     return build.run_online, build.OnlinePredictor

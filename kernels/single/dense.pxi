@@ -1,15 +1,17 @@
+# needs: layers/optimisers (fused, Update)
+#
 # Dense and RBF layers of one image at a time: vectors run along the inputs, weights lie row by row.
 #
 # Rows are padded to whole vectors; or they are those of the network itself, and end where they
 # end. So the last vector of a row that is no multiple ends with the row, and what it shares with
 # the one before counts once.
 
-from common cimport real
-from lanes cimport (
-    ROW_OUTPUTS, ROW_VECTORS, broadcast, in_register, lane_count, lanes, lanes_f32, lanes_f64,
-    splat, transpose_f32, transpose_f64,
-)
+from libc.string cimport memcpy
 
+from lanes cimport (
+    ROW_OUTPUTS, ROW_VECTORS, broadcast, element_size, in_register, lane_count, lanes, splat,
+    transpose,
+)
 
 
 cdef inline void rows_block(
@@ -80,10 +82,7 @@ cdef inline void rows_forward(
                 row += bytes
         for k in range(count, full):
             sums[k] = splat(y, 0)
-        if lanes is lanes_f32:
-            transpose_f32(sums)
-        else:
-            transpose_f64(sums)
+        transpose(sums)
         total = sums[0]
         for k in range(1, full):
             total = total + sums[k]
@@ -186,8 +185,3 @@ cdef void rows_descend(
         rows_back(
             ROLL_OWN_RATES, dy, n_out, x, w, velocity, factors, vectors, dx, rate, momentum, decay
         )
-
-
-cdef inline bint fused(const Update *update) noexcept nogil:
-    """Whether a weight can be changed as soon as its gradient is known."""
-    return update.rule == SGD and not update.nesterov

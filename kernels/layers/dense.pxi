@@ -1,8 +1,13 @@
-# Dense layers in lanes: x and y hold one vector an input and an output, one image a lane.
+# needs: vector/gemm (gemm, gemm_scratch)
+#
+# Fully connected layer. In lanes, x and y hold one vector per input and output, one image per lane;
+# the operations on whole batches are three matrix products.
+
+from libc.string cimport memcpy, memset
 
 from lanes cimport (
-    DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, broadcast, in_register, lane_count, lanes,
-    lanes_f32, lanes_f64, splat, transpose_f32, transpose_f64,
+    DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, broadcast, element_size, in_register, lane_count,
+    lanes, lanes_f32, real, scratch_free, scratch_new, splat, transpose,
 )
 
 
@@ -54,10 +59,7 @@ cdef inline void transposed(
     while k < count:
         for i in range(full):
             square[i] = x[k + i] if k + i < count else splat(rows, 0)
-        if lanes is lanes_f32:
-            transpose_f32(square)
-        else:
-            transpose_f64(square)
+        transpose(square)
         for i in range(full):
             rows[i * pitch + k // full] = square[i]
         k += full
@@ -120,6 +122,16 @@ cdef inline void outer_rows(
         )
 
 
+cdef inline void add_lanes(const lanes *x, void *total) noexcept nogil:
+    """Add the lanes of one vector to a number."""
+    cdef Py_ssize_t i, full = lane_count(x)
+    for i in range(full):
+        if lanes is lanes_f32:
+            (<float *> total)[0] += (<const float *> x)[i]
+        else:
+            (<double *> total)[0] += (<const double *> x)[i]
+
+
 cdef void dense_gradient_tile(
     const lanes *dy, Py_ssize_t n_out, const lanes *x, Py_ssize_t n_in, lanes *rows, void *dw,
     void *db, bint fresh,
@@ -147,11 +159,69 @@ cdef void dense_gradient_tile(
             add_lanes(dy + i, (<char *> db) + i * size)
 
 
-cdef inline void add_lanes(const lanes *x, void *total) noexcept nogil:
-    """Add the lanes of one vector to a number."""
-    cdef Py_ssize_t i, full = lane_count(x)
-    for i in range(full):
-        if lanes is lanes_f32:
-            (<float *> total)[0] += (<const float *> x)[i]
-        else:
-            (<double *> total)[0] += (<const double *> x)[i]
+def dense(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, real[:, ::1] y):
+    """Set y = x w^T + b."""
+    cdef Py_ssize_t n, i
+    cdef real *scratch = NULL
+    assert y.shape[0] == x.shape[0] and y.shape[1] == w.shape[0] and x.shape[1] == w.shape[1]
+    if x.shape[0] == 0:
+        return
+    scratch = <real *> scratch_new(gemm_scratch(scratch) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        for n in range(y.shape[0]):
+            for i in range(y.shape[1]):
+                y[n, i] = b[i]
+        gemm(
+            x.shape[0], w.shape[0], x.shape[1], &x[0, 0], x.shape[1], 1, &w[0, 0], 1, w.shape[1],
+            &y[0, 0], y.shape[1], scratch,
+        )
+        scratch_free(scratch)
+
+
+def dense_input_gradient(const real[:, ::1] dy, const real[:, ::1] w, real[:, ::1] dx):
+    """Set dx = dy w."""
+    cdef Py_ssize_t n, j
+    cdef real *scratch = NULL
+    assert dx.shape[0] == dy.shape[0] and dy.shape[1] == w.shape[0] and dx.shape[1] == w.shape[1]
+    if dy.shape[0] == 0:
+        return
+    scratch = <real *> scratch_new(gemm_scratch(scratch) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        for n in range(dx.shape[0]):
+            for j in range(dx.shape[1]):
+                dx[n, j] = 0
+        gemm(
+            dy.shape[0], w.shape[1], w.shape[0], &dy[0, 0], dy.shape[1], 1, &w[0, 0], w.shape[1],
+            1, &dx[0, 0], dx.shape[1], scratch,
+        )
+        scratch_free(scratch)
+
+
+def dense_weight_gradient(
+    const real[:, ::1] dy, const real[:, ::1] x, real[:, ::1] dw, real[::1] db
+):
+    """Set dw = dy^T x and db = sum of dy over the batch."""
+    cdef Py_ssize_t n, i, j
+    cdef real *scratch = NULL
+    assert dw.shape[0] == dy.shape[1] and dw.shape[1] == x.shape[1] and db.shape[0] == dy.shape[1]
+    scratch = <real *> scratch_new(gemm_scratch(scratch) * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(dw.shape[0]):
+            db[i] = 0
+            for j in range(dw.shape[1]):
+                dw[i, j] = 0
+        for n in range(dy.shape[0]):
+            for i in range(dy.shape[1]):
+                db[i] += dy[n, i]
+        if dy.shape[0]:
+            gemm(
+                dy.shape[1], x.shape[1], dy.shape[0], &dy[0, 0], 1, dy.shape[1], &x[0, 0],
+                x.shape[1], 1, &dw[0, 0], dw.shape[1], scratch,
+            )
+        scratch_free(scratch)

@@ -1,3 +1,5 @@
+# needs: nothing
+#
 # What the loader asks of the baseline build.
 
 cdef extern from "lanes.h":

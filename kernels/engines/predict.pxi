@@ -1,10 +1,15 @@
+# needs: engines/online_plan (online_run, OnlineRun, OnlineStep, Weights),
+#     engines/online_images (online_borders, online_fill),
+#     engines/online_steps (online_forward)
+#
 # Single predictions: the online engine's forward pass, with as little around it as can be.
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer,
 )
+from libc.string cimport memcpy, memset
 
-from common cimport real, scratch_free, scratch_new
+from lanes cimport real, scratch_free, scratch_new
 
 
 cdef struct Binding:

@@ -1,8 +1,12 @@
+# needs: nothing
+#
 # Euclidean radial basis functions: y_i = sum over j of (x_j - w_ij)^2.
 
-from common cimport real, scratch_free, scratch_new
+from libc.string cimport memset
+
 from lanes cimport (
-    broadcast, in_register, lane_count, lanes, lanes_f32, lanes_f64, pack, splat, unpack,
+    broadcast, element_size, in_register, lane_count, lanes, lanes_f32, lanes_f64, pack, real,
+    scratch_free, scratch_new, splat, unpack, vector_bytes,
 )
 
 

@@ -1,3 +1,5 @@
+# needs: nothing
+#
 # Convolution by direct loops, one image a vector lane: a tile of as many images as a vector holds
 # is packed [map][row][column][lane], and each loop is the one that a single image would get.
 #
@@ -5,13 +7,13 @@
 # each column of dy saw; with a stride or dilation it is the forward pass over dy, spread out by the
 # stride and padded by the kernel, with flipped kernels.
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from common cimport Maps, Window, real, scratch_free, scratch_new
 from lanes cimport (
-    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, broadcast, in_register,
-    lane_count, lanes, lanes_f32, lanes_f64, pack, splat, transpose_f32, transpose_f64, unpack,
+    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, broadcast, element_size, fold, in_register, lane_count,
+    lanes, lanes_f32, lanes_f64, pack, real, scratch_free, scratch_new, splat, unpack, vector_bytes,
 )
+from shapes cimport Maps, Window, maps_of, window_of
 
 
 cdef struct Link:
@@ -37,6 +39,14 @@ cdef struct Table:
     Py_ssize_t outputs
     Py_ssize_t width
     Py_ssize_t inputs
+
+
+cdef inline Table table_of(
+    const unsigned char *links, Py_ssize_t outputs, Py_ssize_t width, Py_ssize_t inputs
+) noexcept nogil:
+    cdef Table table
+    table.links, table.outputs, table.width, table.inputs = links, outputs, width, inputs
+    return table
 
 
 cdef inline Py_ssize_t kernel_of(Table *table, Py_ssize_t o, Py_ssize_t c) noexcept nogil:
@@ -200,13 +210,6 @@ cdef void correlate(
                 )
 
 
-cdef inline Py_ssize_t element_size(const lanes *_) noexcept nogil:
-    if lanes is lanes_f32:
-        return sizeof(float)
-    else:
-        return sizeof(double)
-
-
 cdef inline void gradient_block(
     Py_ssize_t maps, Py_ssize_t taps, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
     Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
@@ -296,26 +299,33 @@ cdef void correlate_gradient(
                 k += maps
 
 
-cdef void forward_tiles(
-    lanes *memory, const void *x, Py_ssize_t n, Maps source, const void *w, const void *b,
-    bint unit, const Link *links, Py_ssize_t count, Window window, void *y, Maps result,
+cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept nogil:
+    """Set a tile to the biases, or to zeros where there are none."""
+    cdef Py_ssize_t o, k, positions = result.rows * result.columns
+    cdef lanes bias
+    for o in range(result.count):
+        bias = splat(y, 0) if b == NULL or unit else broadcast(y, b, o)
+        for k in range(positions):
+            if unit and b != NULL:
+                bias = broadcast(y, b, o * positions + k)
+            y[o * positions + k] = bias
+
+
+cdef void bias_gradient_tile(
+    const lanes *dy, Maps result, bint unit, lanes *db
 ) noexcept nogil:
-    """Convolve all images, a tile at a time."""
-    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
-    cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t made = result.count * result.rows * result.columns, i = 0, images
-    cdef lanes *x_tile = memory
-    cdef lanes *y_tile = memory + seen
-    while i < n:
-        images = min(n - i, full)
-        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
-        bias_tile(b, unit, y_tile, result)
-        correlate(
-            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
-            result,
-        )
-        unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
-        i += full
+    """Add a packed tile's share to the gradients of the biases, lane by lane."""
+    cdef Py_ssize_t o, k, positions = result.rows * result.columns
+    cdef lanes total
+    for o in range(result.count):
+        if unit:
+            for k in range(positions):
+                db[o * positions + k] = db[o * positions + k] + dy[o * positions + k]
+        else:
+            total = db[o]
+            for k in range(positions):
+                total = total + dy[o * positions + k]
+            db[o] = total
 
 
 cdef inline void scatter_tap(
@@ -478,6 +488,28 @@ cdef void input_gradient_tile(
     )
 
 
+cdef void forward_tiles(
+    lanes *memory, const void *x, Py_ssize_t n, Maps source, const void *w, const void *b,
+    bint unit, const Link *links, Py_ssize_t count, Window window, void *y, Maps result,
+) noexcept nogil:
+    """Convolve all images, a tile at a time."""
+    cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
+    cdef Py_ssize_t seen = source.count * source.rows * source.columns
+    cdef Py_ssize_t made = result.count * result.rows * result.columns, i = 0, images
+    cdef lanes *x_tile = memory
+    cdef lanes *y_tile = memory + seen
+    while i < n:
+        images = min(n - i, full)
+        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
+        bias_tile(b, unit, y_tile, result)
+        correlate(
+            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
+            result,
+        )
+        unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
+        i += full
+
+
 cdef void input_gradient_tiles(
     lanes *memory, const void *dy, Py_ssize_t n, Maps result, const void *w, const Link *links,
     Py_ssize_t count, Window window, void *dx, Maps source,
@@ -497,35 +529,6 @@ cdef void input_gradient_tiles(
         )
         unpack(memory, seen, images, (<char *> dx) + i * seen * size, seen)
         i += full
-
-
-cdef void bias_gradient_tile(
-    const lanes *dy, Maps result, bint unit, lanes *db
-) noexcept nogil:
-    """Add a packed tile's share to the gradients of the biases, lane by lane."""
-    cdef Py_ssize_t o, k, positions = result.rows * result.columns
-    cdef lanes total
-    for o in range(result.count):
-        if unit:
-            for k in range(positions):
-                db[o * positions + k] = db[o * positions + k] + dy[o * positions + k]
-        else:
-            total = db[o]
-            for k in range(positions):
-                total = total + dy[o * positions + k]
-            db[o] = total
-
-
-cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept nogil:
-    """Set a tile to the biases, or to zeros where there are none."""
-    cdef Py_ssize_t o, k, positions = result.rows * result.columns
-    cdef lanes bias
-    for o in range(result.count):
-        bias = splat(y, 0) if b == NULL or unit else broadcast(y, b, o)
-        for k in range(positions):
-            if unit and b != NULL:
-                bias = broadcast(y, b, o * positions + k)
-            y[o * positions + k] = bias
 
 
 cdef void weight_gradient_tiles(
@@ -550,62 +553,6 @@ cdef void weight_gradient_tiles(
         correlate_gradient(x_tile, source, window, dy_tile, result, links, memory, False)
         bias_gradient_tile(dy_tile, result, unit, db)
         i += full
-
-
-cdef inline void fold_lanes(const lanes *sums, Py_ssize_t count, void *total) noexcept nogil:
-    """Set total[k] to the sum of the lanes of vector k, the first lane first."""
-    cdef Py_ssize_t full = lane_count(sums), k = 0, i, size = element_size(sums)
-    cdef lanes square[16]
-    cdef lanes row
-    while k < count:
-        memcpy(square, sums + k, min(count - k, full) * sizeof(lanes))
-        if lanes is lanes_f32:
-            transpose_f32(square)
-        else:
-            transpose_f64(square)
-        row = square[0]
-        for i in range(1, full):
-            row = row + square[i]
-        memcpy((<char *> total) + k * size, &row, min(count - k, full) * size)
-        k += full
-
-
-cdef inline void fold(const void *sums, Py_ssize_t count, real *total) noexcept nogil:
-    if real is float:
-        fold_lanes[lanes_f32](<const lanes_f32 *> sums, count, total)
-    else:
-        fold_lanes[lanes_f64](<const lanes_f64 *> sums, count, total)
-
-
-cdef inline Py_ssize_t vector_bytes(real *_) noexcept nogil:
-    if real is float:
-        return sizeof(lanes_f32)
-    else:
-        return sizeof(lanes_f64)
-
-
-cdef inline Table table_of(
-    const unsigned char *links, Py_ssize_t outputs, Py_ssize_t width, Py_ssize_t inputs
-) noexcept nogil:
-    cdef Table table
-    table.links, table.outputs, table.width, table.inputs = links, outputs, width, inputs
-    return table
-
-
-cdef inline Maps maps_of(Py_ssize_t count, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    cdef Maps maps
-    maps.count, maps.rows, maps.columns = count, rows, columns
-    return maps
-
-
-cdef inline Window window_of(
-    Py_ssize_t kh, Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h,
-    Py_ssize_t dilation_v, Py_ssize_t dilation_h,
-) noexcept nogil:
-    cdef Window window
-    window.kh, window.kw, window.stride_v, window.stride_h = kh, kw, stride_v, stride_h
-    window.dilation_v, window.dilation_h = dilation_v, dilation_h
-    return window
 
 
 def conv2d_direct(

@@ -1,8 +1,9 @@
+# needs: vector/gemm (gemm_block, pack_panel)
+#
 # Images moved and bent: affine maps, elastic displacements, and the noise that those come from.
 # All of it is arithmetic of whole numbers, so that every backend has the same bytes.
 
-from common cimport scratch_free, scratch_new
-from lanes cimport GEMM_ROWS, LANES_F32, lanes_f32
+from lanes cimport GEMM_ROWS, LANES_F32, lanes_f32, scratch_free, scratch_new
 
 cdef enum:
     # Matrices and fields count in pixels / 2^18, positions between four pixels in 2^-11.
@@ -29,7 +30,8 @@ cdef void lay_out_squares(
     const unsigned char *image, Py_ssize_t rows, Py_ssize_t columns, unsigned char *padded,
     unsigned int *squares,
 ) noexcept nogil:
-    """Set squares to the four pixels at each place from (-1, -1) to (rows, columns), a byte each."""
+    """Set squares to the four pixels at each place from (-1, -1) to (rows, columns), one byte
+    per pixel."""
     cdef Py_ssize_t i, j, pitch = columns + 3
     cdef const unsigned char *above
     cdef const unsigned char *below

@@ -1,11 +1,16 @@
+# needs: nothing
+#
 # Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
 # Average pooling is the same without them. One image a vector lane, a map at a time. With more
 # output maps than input maps, `multiplier` in a row see the same one.
 
-from common cimport Maps, Window, real, scratch_free, scratch_new
+from libc.string cimport memset
+
 from lanes cimport (
-    broadcast, lane_count, lanes, lanes_f32, lanes_f64, pack, splat, squared_if, unpack,
+    broadcast, element_size, fold, lane_count, lanes, lanes_f32, lanes_f64, pack, real,
+    scratch_free, scratch_new, splat, squared_if, unpack, vector_bytes,
 )
+from shapes cimport Maps, Window, maps_of, window_of
 
 
 cdef inline void window_sums(

@@ -1,13 +1,16 @@
+# needs: nothing
+#
 # Matrix product on packed panels: what im2col convolution and dense layers end in.
 # The register block is GEMM_ROWS x two vectors; depth, rows and columns are cut so that a packed
 # panel of the right matrix stays in the second-level cache and one of the left in the first.
 
-from common cimport real
-from lanes cimport GEMM_ROWS, LANES_F32, LANES_F64, broadcast, lanes, lanes_f32, lanes_f64
+from lanes cimport GEMM_ROWS, LANES_F32, LANES_F64, broadcast, lanes, lanes_f32, lanes_f64, real
 
 cdef enum:
     DEPTH = 256
     WIDTH = 512  # a multiple of any two vectors
+
+cdef double ZERO = 0  # all its bytes are: it reads as zero in single precision, too
 
 
 cdef inline Py_ssize_t panel_width(real *_) noexcept nogil:
@@ -41,9 +44,6 @@ cdef inline void gemm_block(
     for m in range(GEMM_ROWS):
         block[2 * m] = sums[m][0]
         block[2 * m + 1] = sums[m][1]
-
-
-cdef double ZERO = 0  # all its bytes are: it reads as zero in single precision, too
 
 
 cdef inline void pack_panel(

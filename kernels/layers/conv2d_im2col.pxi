@@ -1,3 +1,5 @@
+# needs: vector/gemm (gemm, gemm_scratch)
+#
 # Convolution as a matrix product: the columns of an image packed, then one GEMM a group.
 # A kernel with one position an image (C5) has one column: there the batch takes the place of the
 # positions, and the product is one for all images. If it covers the whole input, the images
@@ -5,7 +7,7 @@
 
 from libc.string cimport memset
 
-from common cimport real, scratch_free, scratch_new
+from lanes cimport real, scratch_free, scratch_new
 
 
 cdef void image_columns(

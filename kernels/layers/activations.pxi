@@ -1,11 +1,12 @@
+# needs: nothing
+#
 # Squashing functions on arrays laid out as one row; slopes are taken from the output.
 
 from libc.string cimport memcpy
 
-from common cimport real
 from lanes cimport (
-    absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32,
-    lanes_f64, power_of_two_f32, power_of_two_f64, quotient_f32, splat, splat_f32, splat_f64,
+    absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32, lanes_f64,
+    power_of_two_f32, power_of_two_f64, quotient_f32, real, splat, splat_f32, splat_f64,
     where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
 )
 

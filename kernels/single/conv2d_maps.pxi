@@ -1,15 +1,19 @@
+# needs: nothing
+#
 # Convolutions of one image at a time: vectors run along the output maps.
 #
 # Images lie pixel by pixel (h, w, c), and weights (kh, kw, c_in, maps) with the maps padded to
-# whole vectors. What a row of a kernel sees is one stretch of numbers then, or one a column if it is
-# dilated. Vectors may reach beyond a pixel's maps: what they write there is written over by the
-# next pixel, and behind the last one there is room.
+# whole vectors. What a row of a kernel sees is one stretch of numbers then, or one per column
+# if it is dilated. Vectors may reach beyond a pixel's maps: what they write there is written over
+# by the next pixel, and behind the last one there is room.
 
-from common cimport Maps, Window
+from libc.string cimport memset
+
 from lanes cimport (
-    INPUT_ROWS, INPUT_VECTORS, MAP_POSITIONS, MAP_TAPS, MAP_VECTORS, broadcast, in_register,
-    lane_count, lanes, lanes_f32, splat, transpose_f32, transpose_f64,
+    INPUT_ROWS, INPUT_VECTORS, MAP_POSITIONS, MAP_TAPS, MAP_VECTORS, broadcast, element_size,
+    in_register, lane_count, lanes, splat, transpose,
 )
+from shapes cimport Maps, Window
 
 
 cdef struct Stretches:
@@ -264,10 +268,7 @@ cdef void transpose_weights(
             for v in range(vectors):
                 for i in range(full):
                     square[i] = w[(t + i) * vectors + v] if t + i < length else splat(turned, 0)
-                if lanes is lanes_f32:
-                    transpose_f32(square)
-                else:
-                    transpose_f64(square)
+                transpose(square)
                 for i in range(min(full, maps - v * full)):
                     turned[((v * full + i) * stretches + s) * pitch + t // full] = square[i]
             t += full

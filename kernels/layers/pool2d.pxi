@@ -1,10 +1,15 @@
-# Max pooling, one image a vector lane, a map at a time. (Average pooling: see subsample2d.pyx.)
+# needs: layers/subsample2d (covered)
+#
+# Max pooling, one image a vector lane, a map at a time. (Average pooling: see subsample2d.pxi.)
 
-from common cimport Maps, Window, real, scratch_free, scratch_new
+from libc.string cimport memcpy, memset
+
 from lanes cimport (
-    PAIRS_F32, PAIRS_F64, hand_pairs_f32, hand_pairs_f64, handed, handed_equal, lane_count, lanes,
-    lanes_f32, lanes_f64, leader, pack, unpack,
+    PAIRS_F32, PAIRS_F64, element_size, hand_pairs_f32, hand_pairs_f64, handed, handed_equal,
+    lane_count, lanes, lanes_f32, lanes_f64, leader, pack, real, scratch_free, scratch_new, unpack,
+    vector_bytes,
 )
+from shapes cimport Maps, Window, maps_of, window_of
 
 
 cdef inline lanes best_of(

@@ -1,6 +1,10 @@
-# The vector type: one image a lane. See lanes.h.
+# The vector type: one image a lane; scratch memory; and what else lanes.h has.
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+
+ctypedef fused real:
+    float
+    double
 
 cdef extern from "lanes.h":
     # To Cython they are numbers: +, - and * on them compile to vector instructions.
@@ -77,6 +81,10 @@ cdef extern from "lanes.h":
     double seconds_now() nogil
     void transpose_f32(lanes_f32 *row) nogil
     void transpose_f64(lanes_f64 *row) nogil
+    # Memory for one call, aligned to a cache line; NULL when there is none left.
+    void *scratch_new(size_t bytes) nogil
+    # Aborts in a debug build if the call wrote past either end.
+    void scratch_free(void *memory) nogil
 
 ctypedef fused lanes:
     lanes_f32
@@ -184,6 +192,22 @@ cdef inline lanes from_bytes(lanes *_, const bytes_16 *x) noexcept nogil:
         return from_bytes_f64(x)
 
 
+cdef inline Py_ssize_t element_size(const lanes *_) noexcept nogil:
+    """Bytes of a number in a vector."""
+    if lanes is lanes_f32:
+        return sizeof(float)
+    else:
+        return sizeof(double)
+
+
+cdef inline void transpose(lanes *square) noexcept nogil:
+    """Exchange the rows and columns of as many vectors as a vector holds numbers."""
+    if lanes is lanes_f32:
+        transpose_f32(square)
+    else:
+        transpose_f64(square)
+
+
 cdef inline void pack(
     const void *x, Py_ssize_t step, Py_ssize_t images, Py_ssize_t count, lanes *t
 ) noexcept nogil:
@@ -202,10 +226,7 @@ cdef inline void pack(
                 square[i] = (<const lanes *> ((<const float *> x) + i * step + p))[0]
             else:
                 square[i] = (<const lanes *> ((<const double *> x) + i * step + p))[0]
-        if lanes is lanes_f32:
-            transpose_f32(square)
-        else:
-            transpose_f64(square)
+        transpose(square)
         for i in range(full):
             t[p + i] = square[i]
         if p + full == count:
@@ -229,10 +250,7 @@ cdef inline void unpack(
     while count >= full:
         for i in range(full):
             square[i] = t[p + i]
-        if lanes is lanes_f32:
-            transpose_f32(square)
-        else:
-            transpose_f64(square)
+        transpose(square)
         for i in range(images):
             if lanes is lanes_f32:
                 (<lanes *> ((<float *> y) + i * step + p))[0] = square[i]
@@ -247,3 +265,40 @@ cdef inline void unpack(
                 (<float *> y)[i * step + k] = (<float *> (t + k))[i]
             else:
                 (<double *> y)[i * step + k] = (<double *> (t + k))[i]
+
+
+cdef inline void fold_lanes(const lanes *sums, Py_ssize_t count, void *total) noexcept nogil:
+    """Set total[k] to the sum of the lanes of vector k, the first lane first."""
+    cdef Py_ssize_t full = lane_count(sums), k = 0, i, size = element_size(sums)
+    cdef lanes square[16]
+    cdef lanes row
+    while k < count:
+        memcpy(square, sums + k, min(count - k, full) * sizeof(lanes))
+        transpose(square)
+        row = square[0]
+        for i in range(1, full):
+            row = row + square[i]
+        memcpy((<char *> total) + k * size, &row, min(count - k, full) * size)
+        k += full
+
+
+cdef inline void fold(const void *sums, Py_ssize_t count, real *total) noexcept nogil:
+    if real is float:
+        fold_lanes[lanes_f32](<const lanes_f32 *> sums, count, total)
+    else:
+        fold_lanes[lanes_f64](<const lanes_f64 *> sums, count, total)
+
+
+cdef inline Py_ssize_t vector_bytes(real *_) noexcept nogil:
+    """Bytes of a vector of such numbers."""
+    if real is float:
+        return sizeof(lanes_f32)
+    else:
+        return sizeof(lanes_f64)
+
+
+cdef inline double lap(double *total, double since) noexcept nogil:
+    """Add the time since then to a total; return the time."""
+    cdef double now = seconds_now()
+    total[0] += now - since
+    return now

@@ -1,8 +1,46 @@
+# needs: nothing
+#
 # Loss of each image, its gradient and the diagonal of its Hessian at the network's outputs.
+# Image by image: ten numbers each are too few for lanes.
 
 from libc.math cimport exp, expf, log, logf
 
-from common cimport LossOptions, real, scratch_free, scratch_new
+from lanes cimport real, scratch_free, scratch_new
+
+
+cdef struct LossOptions:
+    Py_ssize_t kind
+    double floor  # of the exponents: minus j of the MAP criterion, minus infinity otherwise
+    double scale  # of the squared error
+    double on  # and its targets: for the right class,
+    double off  # and for the others
+    double smoothing  # of the cross-entropy
+    bint exact  # whether the MAP criterion's Hessian is taken at the inputs of the RBF layer
+
+
+cdef enum LossKind:
+    CROSS_ENTROPY
+    SQUARED_ERROR
+    MAP
+    PENALTY
+
+
+cdef LossOptions loss_options(
+    Py_ssize_t kind, double floor=0, double scale=0, double on=0, double off=0,
+    double smoothing=0, bint exact=False,
+) noexcept nogil:
+    cdef LossOptions options
+    options.kind, options.floor, options.scale = kind, floor, scale
+    options.on, options.off = on, off
+    options.smoothing, options.exact = smoothing, exact
+    return options
+
+
+cdef LossOptions read_loss(const double[::1] loss) noexcept nogil:
+    """What lenet_fast/engines/lanes.py makes of a loss."""
+    return loss_options(
+        <Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4], loss[5], loss[6] != 0
+    )
 
 
 cdef inline real exponential(real x) noexcept nogil:
@@ -40,31 +78,6 @@ cdef inline real shares(
         p[i] /= z
     top[0] = largest
     return logarithm(z)
-
-
-cdef enum LossKind:
-    CROSS_ENTROPY
-    SQUARED_ERROR
-    MAP
-    PENALTY
-
-
-cdef LossOptions loss_options(
-    Py_ssize_t kind, double floor=0, double scale=0, double on=0, double off=0,
-    double smoothing=0, bint exact=False,
-) noexcept nogil:
-    cdef LossOptions options
-    options.kind, options.floor, options.scale = kind, floor, scale
-    options.on, options.off = on, off
-    options.smoothing, options.exact = smoothing, exact
-    return options
-
-
-cdef LossOptions read_loss(const double[::1] loss) noexcept nogil:
-    """What lenet_fast/engines/lanes.py makes of a loss."""
-    return loss_options(
-        <Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4], loss[5], loss[6] != 0
-    )
 
 
 cdef inline real target_of(
@@ -164,6 +177,19 @@ cdef void map_rbf_hessian_rows(
         y += n_out
         x += n_in
         hx += n_in
+
+
+cdef inline bint misclassified(
+    const real *y, Py_ssize_t k, Py_ssize_t label, bint smallest_wins
+) noexcept nogil:
+    """The first of equals wins, and NaN beats numbers, as in NumPy's argmax and argmin."""
+    cdef Py_ssize_t i, winner = 0
+    for i in range(1, k):
+        if y[winner] != y[winner]:
+            break
+        if y[i] != y[i] or (y[i] < y[winner] if smallest_wins else y[i] > y[winner]):
+            winner = i
+    return winner != label
 
 
 cdef int values_of_all(

@@ -281,10 +281,11 @@ PAIR_SHUFFLE(zipped_high_f32, lanes_f32, lanes_i32, ZIP_HIGH_F32)
 PAIR_SHUFFLE(zipped_high_f64, lanes_f64, lanes_i64, ZIP_HIGH_F64)
 
 /* Max pooling's way back through windows of 2 x 2 side by side: every value of dy goes to the
-   leader of its window, or to all pixels equal to it, and the others get zero. It takes a vector of each row of two pairs of
-   rows, which lie one behind the other, and sorts their pixels by their places in a window. A lane
-   is then a window, of the upper and the lower pair by turns. The vectors have no more than 32
-   bytes: 64 fit short rows badly, and cross a cache line wherever a row does not begin with one. */
+   leader of its window, or to all pixels equal to it, and the others get zero. It takes a vector of
+   each row of two pairs of rows, which lie one behind the other, and sorts their pixels by their
+   places in a window. A lane is then a window, of the upper and the lower pair by turns. The
+   vectors have no more than 32 bytes: 64 fit short rows badly, and cross a cache line wherever a
+   row does not begin with one. */
 #if LANES_BYTES == 16
 #define PAIRS_BYTES 16
 #define LEFT_F32 0, 2, 4, 6

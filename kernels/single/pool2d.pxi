@@ -1,15 +1,20 @@
+# needs: layers/activations (sloped)
+#
 # Pooling and sub-sampling of one image at a time.
 #
 # Pixel by pixel (h, w, c), vectors run along the maps. From planar maps, whose windows are 2 x 2
 # side by side, they run along the columns, and a square of maps and columns is transposed on the
-# way to the other order. With more output maps than planar ones, `multiplier` in a row see the same;
-# it is at most the lanes of a vector. As in online_maps.pyx, what is written beyond a pixel's maps is written over.
+# way to the other order. With more output maps than planar ones, `multiplier` in a row see
+# the same; it is at most the lanes of a vector. As in conv2d_maps.pxi, what is written beyond a
+# pixel's maps is written over.
 
-from common cimport Maps, Window
+from libc.string cimport memcpy, memset
+
 from lanes cimport (
-    broadcast, evens, handed, lane_count, lanes, lanes_f32, lanes_f64, leader, odds, splat,
-    transpose_f32, transpose_f64, zipped_high, zipped_low,
+    broadcast, element_size, evens, handed, lane_count, lanes, leader, odds, splat, transpose,
+    zipped_high, zipped_low,
 )
+from shapes cimport Maps, Window
 
 
 cdef enum Pooling:
@@ -162,13 +167,6 @@ cdef inline void quads(
         quad[2 * row + 1] = odds(top[row * down], top[row * down + 1] if second else zero)
 
 
-cdef inline void turn(lanes *square) noexcept nogil:
-    if lanes is lanes_f32:
-        transpose_f32(square)
-    else:
-        transpose_f64(square)
-
-
 cdef inline void planar_forward(
     Pooling pooling, const lanes *x, Maps source, double scale, const void *w, const void *b,
     char *y, Maps result,
@@ -206,7 +204,7 @@ cdef inline void planar_forward(
                             )
                 for c in range(count, full):
                     square[c] = splat(tag, 0)
-                turn(square)
+                transpose(square)
                 place = y + ((r * result.columns + k) * result.count + m) * size
                 for c in range(min(full, result.columns - k)):
                     (<lanes *> place)[0] = square[c]
@@ -251,7 +249,7 @@ cdef inline void planar_back(
                     square[c] = (<const lanes *> (
                         dy + ((r * result.columns + k + c) * result.count + m * multiplier) * size
                     ))[0]
-                turn(square)
+                transpose(square)
                 second = 2 * (k // full) + 1 < vectors
                 for c in range(count):
                     at = (m + c) * plane + 2 * r * vectors + 2 * (k // full)

@@ -1,13 +1,15 @@
+# needs: nothing
+#
 # Convolutions of one image at a time, from planar maps to planar ones: along the columns.
 #
 # The rows of the outputs are padded to whole vectors. What is read beyond a row only reaches this
 # padding; behind the last row there is room.
 
-from common cimport Maps, Window
 from lanes cimport (
-    COLUMN_MAPS, COLUMN_TAPS, COLUMN_TAPS_MAPS, COLUMN_VECTORS, broadcast, in_register, lane_count,
-    lanes, splat,
+    COLUMN_MAPS, COLUMN_TAPS, COLUMN_TAPS_MAPS, COLUMN_VECTORS, broadcast, element_size, fold_lanes,
+    in_register, lane_count, lanes, splat,
 )
+from shapes cimport Maps, Window
 
 
 cdef inline void columns_block(

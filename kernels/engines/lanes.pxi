@@ -1,0 +1,221 @@
+# needs: layers/conv2d (Link, list_by_input, list_by_target, Table, table_of),
+#     layers/losses (read_loss),
+#     layers/optimisers (ADAMW, descend, descend_adaptively, NO_RULE, read_update, SGD, Update),
+#     engines/lanes_plan (CONVOLUTION, CURVATURE, FORWARD, Item, Lists, numbers_at, Run, Step,
+#         UPDATE),
+#     engines/lanes_images (fill, finish_tile, set_borders),
+#     engines/lanes_steps (back, fold_sums, forward)
+#
+# The lane engine: a whole network a tile of images at a time, one image a vector lane.
+#
+# A call works off a list of items: blocks of images to go forward, or forward and back, and pieces
+# of the parameters to update. Each item waits for those before its phase. Which thread takes which
+# item changes no bit: a block has a gradient of its own, and they are added in the order of the
+# blocks.
+
+from libc.math cimport isfinite
+
+from lanes cimport (
+    LANES_F32, LANES_F64, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real, scratch_free,
+    scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
+)
+
+
+cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory) noexcept nogil:
+    """A block of images: forward, and with a gradient or Hessian of its own back."""
+    cdef Py_ssize_t full = lane_count(memory), first = item.first, images
+    cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE
+    cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
+    totals[0] = totals[1] = 0
+    while first < item.last:
+        images = min(item.last - first, full)
+        fill(run, first, images, memory + run.input_at)
+        forward(run, memory)
+        finish_tile(run, memory, first, images, learning, hessian, totals)
+        if learning:
+            back(run, memory, hessian, first == item.first, gradient)
+        first += full
+    if learning:
+        fold_sums(run, memory, gradient)
+
+
+cdef enum:
+    STRIDE = 512  # numbers whose gradients are added up at a time, close by
+
+
+cdef void update_item(
+    Run *run, const Item *item, Update *update, real *w, real *state, const real *factors
+) noexcept nogil:
+    """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
+    cdef Py_ssize_t first = item.first, i, block, count
+    cdef real *gradient
+    cdef const real *other
+    while first < item.last:
+        count = min(item.last - first, <Py_ssize_t> STRIDE)
+        gradient = (<real *> run.gradients) + first
+        for block in range(1, item.block):
+            other = gradient + block * run.trained
+            for i in range(count):
+                gradient[i] += other[i]
+        for i in range(count):
+            gradient[i] *= <real> (1.0 / item.images)
+        if update.rule == SGD:
+            descend(
+                update, gradient, count, w + first, state + first if state != NULL else NULL,
+                factors + first if factors != NULL else NULL,
+            )
+        elif update.rule == ADAMW:
+            descend_adaptively(
+                update, update.done + item.step + 1, gradient, count, w + first, state + first,
+                state + run.trained + first, factors + first if factors != NULL else NULL,
+            )
+        first += STRIDE
+
+
+cdef bint finite_loss(Run *run, const Item *item) noexcept nogil:
+    """Whether the batch that an update waits for has a finite loss."""
+    cdef double total = 0
+    cdef Py_ssize_t k
+    for k in range(item.opened - item.block, item.opened):
+        total += run.totals[2 * k]
+    return isfinite(total)
+
+
+cdef void work_off(
+    Run *run, Update *update, real *w, real *state, const real *factors, long long *shared,
+    void *memory,
+) noexcept nogil:
+    """Take items until there are none. Where a loss is not finite, nothing is updated, and all
+    threads stop.
+
+    `shared` is the next item, how many are done, and whether to stop, a cache line each.
+    """
+    cdef Py_ssize_t k
+    cdef long long turns
+    cdef const Item *item
+    while True:
+        k = take_ticket(shared)
+        if k >= run.item_count:
+            return
+        item = run.items + k
+        turns = 0
+        while read_shared(shared + 8) < item.opened:
+            if read_shared(shared + 16):
+                return
+            wait_a_little(turns)
+            turns += 1
+        if read_shared(shared + 16):
+            return
+        if item.kind == UPDATE:
+            if update.rule == NO_RULE or finite_loss(run, item):
+                update_item(run, item, update, w, state, factors)
+            else:
+                write_shared(shared + 16, 1)
+        elif real is float:
+            images_item[lanes_f32](run, item, run.totals + 2 * k, <lanes_f32 *> memory)
+        else:
+            images_item[lanes_f64](run, item, run.totals + 2 * k, <lanes_f64 *> memory)
+        ticket_done(shared + 8)
+
+
+cdef Py_ssize_t link_room(const Step *steps, Py_ssize_t count) noexcept nogil:
+    """Bytes that the lists of all convolutions take."""
+    cdef Py_ssize_t k, bytes = 0
+    for k in range(count):
+        if steps[k].kind == CONVOLUTION:
+            bytes += 2 * (steps[k].c_in * steps[k].c_out + 1) * sizeof(Link)
+            bytes += (
+                steps[k].c_in + 1 + 2 * steps[k].c_out * steps[k].width
+            ) * sizeof(Py_ssize_t)
+    return bytes
+
+
+cdef void list_links(Run *run, const unsigned char *tables, Lists *lists) noexcept nogil:
+    """Fill the lists; their room lies behind them."""
+    cdef Py_ssize_t k, taps
+    cdef const Step *step
+    cdef Table table
+    cdef char *room = <char *> (lists + run.count)
+    run.lists = lists
+    for k in range(run.count):
+        step = run.steps + k
+        if step.kind != CONVOLUTION:
+            continue
+        table = table_of(tables + step.table, step.c_out, step.width, step.c_in)
+        taps = step.kh * step.kw
+        lists[k].forward = <Link *> room
+        lists[k].forward_count = list_by_target(&table, taps, False, lists[k].forward)
+        lists[k].backward = lists[k].forward + step.c_in * step.c_out + 1
+        lists[k].backward_count = list_by_target(&table, taps, True, lists[k].backward)
+        room = <char *> (lists[k].backward + step.c_in * step.c_out + 1)
+        lists[k].by_input = list_by_input(&table, taps, <Py_ssize_t *> room)
+        room += (step.c_in + 1 + 2 * step.c_out * step.width) * sizeof(Py_ssize_t)
+
+
+def lane_counts():
+    """Return how many lanes a vector has: of float32, of float64."""
+    return LANES_F32, LANES_F64
+
+
+def run_lanes(
+    const Py_ssize_t[:, ::1] steps, const double[::1] reals, const unsigned char[::1] tables,
+    const Py_ssize_t[::1] places, const Py_ssize_t[:, ::1] items, real[::1] parameters,
+    const real[::1] weights_squared, Py_ssize_t trained,
+    const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
+    const double[::1] scale, const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels,
+    const double[::1] loss, bint smallest_wins, const double[::1] update, long long updates_done,
+    real[::1] state, const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
+    double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
+):
+    """Work off a list of items on a network; several threads may do so together.
+
+    See lenet_fast/engines/lanes.py, which makes all arguments. Empty arrays are not wanted.
+    """
+    cdef Run run
+    cdef Update rule
+    cdef Lists *lists
+    cdef real *w = &parameters[0]
+    cdef real *state_at = &state[0] if state.shape[0] else NULL
+    cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
+    assert steps.shape[1] * sizeof(Py_ssize_t) == sizeof(Step)
+    assert items.shape[1] * sizeof(Py_ssize_t) == sizeof(Item)
+    if items.shape[0] == 0:
+        return
+    run.steps = <const Step *> &steps[0, 0]
+    run.reals = &reals[0]
+    run.count = steps.shape[0]
+    run.items = <const Item *> &items[0, 0]
+    run.item_count = items.shape[0]
+    run.parameters = &parameters[0]
+    run.weights_squared = &weights_squared[0] if weights_squared.shape[0] else NULL
+    run.trained = trained
+    run.bytes = &bytes_images[0, 0, 0] if bytes_images.shape[0] else NULL
+    run.floats = &float_images[0, 0, 0, 0] if float_images.shape[0] else NULL
+    run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
+    run.background, run.ink = scale[0], scale[1]
+    run.order = &order[0] if order.shape[0] else NULL
+    run.scored = labels.shape[0] > 0
+    run.labels = &labels[0] if run.scored else NULL
+    run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
+    run.loss = read_loss(loss)
+    run.smallest_wins = smallest_wins
+    run.gradients = &gradients[0] if gradients.shape[0] else NULL
+    run.totals = &totals[0, 0]
+    run.input_at, run.input_channels = places[0], places[1]
+    run.input_rows, run.input_columns = places[2], places[3]
+    run.work, run.rows = places[4], places[5]
+    run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
+    read_update(&rule, update, updates_done)
+    lists = <Lists *> scratch_new(
+        run.count * sizeof(Lists) + link_room(run.steps, run.count)
+    )
+    if lists == NULL:
+        raise MemoryError
+    with nogil:
+        list_links(&run, &tables[0] if tables.shape[0] else NULL, lists)
+        if real is float:
+            set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0])
+        else:
+            set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0])
+        work_off(&run, &rule, w, state_at, factors_at, &shared[0], &memory[0])
+        scratch_free(lists)

@@ -1,0 +1,151 @@
+# needs: layers/rbf (rbf_back_rows, rbf_hessian_rows),
+#     layers/losses (loss_gradient, loss_hessian, loss_value, map_rbf_hessian_rows, misclassified),
+#     engines/lanes_plan (DISTANCES, inputs_of, numbers_at, Run, Step, weights_of)
+#
+# Between images and lanes: filling a tile, and from its outputs to the loss and back.
+
+from libc.string cimport memcpy, memset
+
+from lanes cimport (
+    bytes_16, element_size, from_bytes, lane_count, lanes, lanes_f32, pack, real, splat,
+    transpose_bytes, unpack,
+)
+
+
+cdef inline void fill_from_bytes(
+    Run *run, lanes *tile, const Py_ssize_t *chosen, Py_ssize_t images
+) noexcept nogil:
+    """The pixels of bytes images, on the network's scale, in the middle of its input."""
+    cdef Py_ssize_t full = lane_count(tile), pixels = run.image_rows * run.image_columns
+    cdef Py_ssize_t first = 0, count, p, i, row, column
+    cdef lanes scale = splat(tile, (run.ink - run.background) / 255)
+    cdef lanes background = splat(tile, run.background)
+    cdef bytes_16 square[16]
+    cdef lanes *corner = (
+        tile + (run.input_rows - run.image_rows) // 2 * run.input_columns
+        + (run.input_columns - run.image_columns) // 2
+    )
+    while first < pixels:
+        count = min(pixels - first, <Py_ssize_t> 16)
+        memset(square, 0, sizeof(square))
+        for i in range(full):
+            memcpy(
+                &square[i], run.bytes + chosen[i if i < images else 0] * pixels + first, count
+            )
+        transpose_bytes(square)
+        row, column = first // run.image_columns, first % run.image_columns
+        for p in range(count):
+            corner[row * run.input_columns + column] = (
+                from_bytes(tile, &square[p]) * scale + background
+            )
+            column += 1
+            if column == run.image_columns:
+                column, row = 0, row + 1
+        first += count
+
+
+cdef void fill(Run *run, Py_ssize_t first, Py_ssize_t images, lanes *tile) noexcept nogil:
+    """Set the input of a tile to some images.
+
+    Lanes without one get the first again: no gradient comes back to them, and zero times what
+    overflows in them is NaN only if a real image overflows, too.
+    """
+    cdef Py_ssize_t pixels = run.input_channels * run.input_rows * run.input_columns
+    cdef Py_ssize_t full = lane_count(tile), k, i, size = element_size(tile)
+    cdef char *lane
+    if run.bytes != NULL:
+        fill_from_bytes(run, tile, run.order + first, images)
+    else:
+        pack(numbers_at(tile, run.floats, first * pixels), pixels, images, pixels, tile)
+        for k in range(pixels if images < full else 0):
+            lane = <char *> (tile + k)
+            for i in range(images, full):
+                memcpy(lane + i * size, lane, size)
+
+
+cdef void score(
+    Run *run, real *rows, Py_ssize_t full, Py_ssize_t first, Py_ssize_t images, bint back,
+    bint hessian, double *totals,
+) noexcept nogil:
+    """Add loss and errors of the images whose outputs are the first rows, and write their
+    gradients, and Hessians, behind the outputs; rows without an image get zeros.
+
+    With an RBF layer at the end, what is behind is the gradient, or Hessian, at its inputs.
+    """
+    cdef const Step *last = run.steps + run.count - 1
+    cdef Py_ssize_t k = last.c_out, n_in, i, label
+    cdef real *y = rows
+    cdef real *dy = y + full * k
+    cdef real *hy = dy + full * k
+    cdef real *x = hy + full * k
+    cdef const real *w
+    if back:
+        memset(dy, 0, 2 * full * k * sizeof(real))
+    for i in range(images):
+        label = run.labels[first + i]
+        totals[0] += loss_value[real](&run.loss, y + i * k, k, label, NULL, dy + i * k)
+        totals[1] += misclassified(y + i * k, k, label, run.smallest_wins)
+        if back:
+            loss_gradient[real](&run.loss, y + i * k, k, label, NULL, dy + i * k)
+        if hessian:
+            loss_hessian[real](&run.loss, y + i * k, k, hy + i * k)
+    if back and last.kind == DISTANCES and last.passes:
+        n_in = inputs_of(last)
+        w = (<const real *> run.parameters) + last.w
+        if hessian and run.loss.exact:
+            map_rbf_hessian_rows[real](
+                y, x, w, images, k, n_in, <real> run.loss.floor, hy, x + full * n_in
+            )
+            memset(x + (full + images) * n_in, 0, (full - images) * n_in * sizeof(real))
+        elif hessian:
+            rbf_hessian_rows[real](hy, dy, x, w, full, k, n_in, x + full * n_in, NULL)
+        else:
+            rbf_back_rows[real](dy, x, w, full, k, n_in, x + full * n_in, NULL)
+
+
+cdef void finish_tile(
+    Run *run, lanes *memory, Py_ssize_t first, Py_ssize_t images, bint back, bint hessian,
+    double *totals,
+) noexcept nogil:
+    """From the outputs of a tile to its loss, and to the gradient that goes back from there."""
+    cdef const Step *last = run.steps + run.count - 1
+    cdef Py_ssize_t full = lane_count(memory), k = last.c_out, n_in = inputs_of(last)
+    cdef lanes *rows = memory + run.rows
+    cdef lanes *x = rows + 3 * k
+    unpack(memory + last.y, k, full, rows, k)
+    if run.outputs != NULL:
+        memcpy(
+            (<char *> run.outputs) + first * k * element_size(memory), rows,
+            images * k * element_size(memory),
+        )
+    if not run.scored:
+        return
+    if back and last.kind == DISTANCES:
+        unpack(memory + last.x, n_in, full, x, n_in)
+    if lanes is lanes_f32:
+        score[float](run, <float *> rows, full, first, images, back, hessian, totals)
+    else:
+        score[double](run, <double *> rows, full, first, images, back, hessian, totals)
+    if not back:
+        return
+    if last.kind != DISTANCES:
+        pack(rows + (2 if hessian else 1) * k, k, full, k, memory + last.dy)
+    elif last.passes:
+        pack(x + n_in, n_in, full, n_in, memory + last.dx)
+
+
+cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
+    """Write what stays during a call: the paper around the images, the padding, and zeros for the
+    gradients of weights without a link."""
+    cdef Py_ssize_t k, i
+    cdef const Step *step
+    if run.bytes != NULL:
+        for i in range(run.input_channels * run.input_rows * run.input_columns):
+            memory[run.input_at + i] = splat(memory, run.background)
+    for k in range(run.count):
+        step = run.steps + k
+        if step.padded >= 0:
+            for i in range(step.c_in * step.h_in * step.w_in):
+                memory[step.padded + i] = splat(memory, run.reals[k])
+        if step.sums_w >= 0:
+            memset(memory + step.sums_w, 0, weights_of(step) * sizeof(lanes))

@@ -1,0 +1,233 @@
+# needs: layers/activations (squash, squash_back),
+#     layers/conv2d (bias_gradient_tile, bias_tile, correlate, correlate_gradient,
+#         input_gradient_tile, spread_of),
+#     layers/subsample2d (multiplier_of, spread_maps, subsample_gradient_map, subsample_map),
+#     layers/pool2d (max_back_map, max_map),
+#     layers/dense (dense_gradient_tile, dense_tile),
+#     layers/rbf (rbf_tile),
+#     engines/lanes_plan (biases_of, CONVOLUTION, DISTANCES, FULL, inputs_of, MAXIMUM, numbers_at,
+#         outputs_of, result_of, Run, source_of, SQUASHING, Step, step_window, SUBSAMPLING,
+#         weights_of)
+#
+# One step of the lane engine on one tile, and all steps: forward, to the weights, to the input.
+
+from libc.string cimport memcpy, memset
+
+from lanes cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
+from shapes cimport Maps, Window
+
+
+# --- forward ---
+
+
+cdef const lanes *padded_input(
+    const Step *step, double value, lanes *memory
+) noexcept nogil:
+    """Return the input, copied between its padding where there is some."""
+    cdef Py_ssize_t c, r
+    cdef lanes *room = memory + step.padded
+    cdef const lanes *x = memory + step.x
+    if step.padded < 0:
+        return x
+    for c in range(step.c_in):
+        for r in range(step.h_bare):
+            memcpy(
+                room + (c * step.h_in + step.top + r) * step.w_in + step.left,
+                x + (c * step.h_bare + r) * step.w_bare, step.w_bare * sizeof(lanes),
+            )
+    return room
+
+
+cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
+    cdef const Step *step = run.steps + k
+    cdef const void *w = numbers_at(memory, run.parameters, step.w)
+    cdef const void *b = numbers_at(memory, run.parameters, step.b)
+    cdef const lanes *x = memory + step.x
+    cdef lanes *y = memory + step.y
+    cdef Maps source = source_of(step), result = result_of(step)
+    cdef Window window = step_window(step)
+    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    if step.kind == CONVOLUTION:
+        bias_tile(b, step.unit, y, result)
+        correlate(
+            padded_input(step, run.reals[k], memory), source, 0, source.rows - 1, window, w,
+            window.kw, 1, run.lists[k].forward, run.lists[k].forward_count, y, result,
+        )
+    elif step.kind == SUBSAMPLING:
+        multiplier = multiplier_of(source, result)
+        for c in range(step.c_out):
+            subsample_map(
+                x + c // multiplier * wide, source, window, w, b, c, run.reals[k], y + c * narrow,
+                result,
+            )
+    elif step.kind == MAXIMUM:
+        for c in range(step.c_in):
+            max_map(x + c * wide, source, window, y + c * narrow, result)
+    elif step.kind == SQUASHING:
+        if lanes is lanes_f32:
+            squash[float](
+                step.function, <const float *> x, outputs_of(step) * lane_count(y), <float *> y
+            )
+        else:
+            squash[double](
+                step.function, <const double *> x, outputs_of(step) * lane_count(y), <double *> y
+            )
+    elif step.kind == FULL:
+        dense_tile(x, inputs_of(step), w, inputs_of(step), 1, b, y, step.c_out)
+    else:
+        rbf_tile(x, inputs_of(step), w, step.c_out, y)
+
+
+cdef void forward(Run *run, lanes *memory) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef double since = seconds_now() if run.seconds != NULL else 0
+    for k in range(run.count):
+        step_forward(run, k, memory)
+        if run.seconds != NULL:
+            since = lap(run.seconds + 3 * k, since)
+
+
+# --- back ---
+
+
+cdef inline const lanes *squares(
+    const lanes *x, Py_ssize_t count, bint wanted, lanes *room
+) noexcept nogil:
+    """x, or the squares of it: what the Hessian's pass multiplies with."""
+    cdef Py_ssize_t k
+    if not wanted:
+        return x
+    for k in range(count):
+        room[k] = x[k] * x[k]
+    return room
+
+
+cdef void step_weights(
+    Run *run, Py_ssize_t k, lanes *memory, bint hessian, bint fresh, void *gradient
+) noexcept nogil:
+    """Add a tile's share to the gradients of a step's parameters; set them, if it is the first."""
+    cdef const Step *step = run.steps + k
+    cdef const lanes *dy = memory + step.dy
+    cdef const lanes *x = memory + step.x
+    cdef lanes *work = memory + run.work
+    cdef Maps source = source_of(step), result = result_of(step)
+    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    if step.kind == CONVOLUTION:
+        if step.padded >= 0:
+            x = memory + step.padded
+        correlate_gradient(
+            squares(x, step.c_in * wide, hessian, work), source, step_window(step), dy, result,
+            run.lists[k].by_input, memory + step.sums_w, fresh,
+        )
+        if step.b >= 0:
+            if fresh:
+                memset(memory + step.sums_b, 0, biases_of(step) * sizeof(lanes))
+            bias_gradient_tile(dy, result, step.unit, memory + step.sums_b)
+    elif step.kind == SUBSAMPLING:
+        if fresh:
+            memset(memory + step.sums_w, 0, step.c_out * sizeof(lanes))
+            memset(memory + step.sums_b, 0, step.c_out * sizeof(lanes))
+        multiplier = multiplier_of(source, result)
+        for c in range(step.c_out):
+            subsample_gradient_map(
+                dy + c * narrow, result, x + c // multiplier * wide, source, step_window(step),
+                run.reals[k], hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
+            )
+    elif step.kind == FULL:
+        dense_gradient_tile(
+            dy, step.c_out, squares(x, inputs_of(step), hessian, work), inputs_of(step),
+            work + inputs_of(step), <void *> numbers_at(memory, gradient, step.w),
+            <void *> numbers_at(memory, gradient, step.b), fresh,
+        )
+
+
+cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcept nogil:
+    """Set the gradient at a step's input."""
+    cdef const Step *step = run.steps + k
+    cdef const void *parameters = run.weights_squared if hessian else run.parameters
+    cdef const lanes *x = memory + step.x
+    cdef const lanes *dy = memory + step.dy
+    cdef lanes *dx = memory + step.dx
+    cdef lanes *work = memory + run.work
+    cdef lanes *made = dx
+    cdef Maps source = source_of(step), result = result_of(step), spread
+    cdef Window window = step_window(step)
+    cdef Py_ssize_t c, r, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    if step.kind == CONVOLUTION:
+        spread = spread_of(source, window, result)
+        r = spread.count * spread.rows * spread.columns
+        if step.padded >= 0:
+            made = work + r
+        input_gradient_tile(
+            dy, result, numbers_at(memory, parameters, step.w), run.lists[k].backward,
+            run.lists[k].backward_count, window, made, source, work,
+        )
+        if step.padded >= 0:
+            for c in range(step.c_in):
+                for r in range(step.h_bare):
+                    memcpy(
+                        dx + (c * step.h_bare + r) * step.w_bare,
+                        made + (c * step.h_in + step.top + r) * step.w_in + step.left,
+                        step.w_bare * sizeof(lanes),
+                    )
+    elif step.kind == SUBSAMPLING:
+        for c in range(step.c_in):
+            spread_maps(
+                dy + c * multiplier_of(source, result) * narrow, result, window,
+                numbers_at(memory, run.parameters, step.w), c, run.reals[k], hessian, work,
+                dx + c * wide, source,
+            )
+    elif step.kind == MAXIMUM:
+        for c in range(step.c_in):
+            max_back_map(dy + c * narrow, result, x + c * wide, source, window, dx + c * wide)
+    elif step.kind == SQUASHING:
+        x = memory + step.y
+        if lanes is lanes_f32:
+            squash_back[float](
+                step.function, hessian, <const float *> dy, <const float *> x,
+                outputs_of(step) * lane_count(dx), <float *> dx,
+            )
+        else:
+            squash_back[double](
+                step.function, hessian, <const double *> dy, <const double *> x,
+                outputs_of(step) * lane_count(dx), <double *> dx,
+            )
+    elif step.kind == FULL:
+        dense_tile(
+            dy, step.c_out, numbers_at(memory, parameters, step.w), 1, inputs_of(step), NULL, dx,
+            inputs_of(step),
+        )
+
+
+cdef void back(
+    Run *run, lanes *memory, bint hessian, bint fresh, void *gradient
+) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef double since = seconds_now() if run.seconds != NULL else 0
+    for k in range(run.count - 1, -1, -1):
+        if run.steps[k].learns:
+            step_weights(run, k, memory, hessian, fresh, gradient)
+            if run.seconds != NULL:
+                since = lap(run.seconds + 3 * k + 2, since)
+        if run.steps[k].passes and run.steps[k].kind != DISTANCES:
+            step_back(run, k, memory, hessian)
+            if run.seconds != NULL:
+                since = lap(run.seconds + 3 * k + 1, since)
+
+
+cdef void fold_sums(Run *run, const lanes *memory, void *gradient) noexcept nogil:
+    """What was added lane by lane becomes part of the block's gradient."""
+    cdef Py_ssize_t k
+    cdef const Step *step
+    for k in range(run.count):
+        step = run.steps + k
+        if step.sums_w >= 0:
+            fold_lanes(
+                memory + step.sums_w, weights_of(step),
+                <void *> numbers_at(memory, gradient, step.w),
+            )
+        if step.sums_b >= 0:
+            fold_lanes(
+                memory + step.sums_b, biases_of(step),
+                <void *> numbers_at(memory, gradient, step.b),
+            )

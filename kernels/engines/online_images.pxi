@@ -1,0 +1,69 @@
+# needs: engines/online_plan (ALONG_MAPS, OnlineRun, OnlineStep)
+#
+# One image at a time: the input, and the orders in which the maps of its pixels lie.
+
+from libc.string cimport memcpy, memset
+
+from lanes cimport real
+
+
+cdef inline void by_pixel(
+    const real *x, Py_ssize_t maps, Py_ssize_t pixels, real *y
+) noexcept nogil:
+    """From (maps, pixels) to (pixels, maps); with the sizes exchanged, back."""
+    cdef Py_ssize_t c, k
+    for c in range(maps):
+        for k in range(pixels):
+            y[k * maps + c] = x[c * pixels + k]
+
+
+cdef void online_fill(
+    OnlineRun *run, const unsigned char *bytes, Py_ssize_t rows, Py_ssize_t columns,
+    const real *floats,
+) noexcept nogil:
+    """Set the input to bytes, in the middle of the paper, or else to prepared floats."""
+    cdef real *x = (<real *> run.memory) + run.input_at
+    cdef real scale = <real> ((run.ink - run.background) / 255), paper = <real> run.background
+    cdef Py_ssize_t r, k, pixels = run.rows * run.columns
+    if bytes != NULL:
+        for k in range(pixels):
+            x[k] = paper
+        x += (run.rows - rows) // 2 * run.columns + (run.columns - columns) // 2
+        for r in range(rows):
+            for k in range(columns):
+                x[r * run.columns + k] = bytes[r * columns + k] * scale + paper
+    elif run.planar or run.channels == 1:
+        memcpy(x, floats, run.channels * pixels * sizeof(real))
+    else:
+        by_pixel(floats, run.channels, pixels, x)
+
+
+cdef inline void repeat_maps(
+    const real *x, Py_ssize_t maps, Py_ssize_t times, real *y
+) noexcept nogil:
+    cdef Py_ssize_t k, j
+    for k in range(maps):
+        for j in range(times):
+            y[k * times + j] = x[k]
+
+
+cdef inline void add_repeated(
+    const real *dy, Py_ssize_t maps, Py_ssize_t times, real *dx
+) noexcept nogil:
+    cdef Py_ssize_t k, j
+    for k in range(maps):
+        dx[k] = dy[k * times]
+        for j in range(1, times):
+            dx[k] += dy[k * times + j]
+
+
+cdef void online_borders(OnlineRun *run, Py_ssize_t size, real *memory) noexcept nogil:
+    """Write what stays: zeros, and what the padding is."""
+    cdef Py_ssize_t k, i
+    cdef const OnlineStep *step
+    memset(memory, 0, size * sizeof(real))
+    for k in range(run.count):
+        step = run.steps + k
+        if step.kind == ALONG_MAPS and step.room >= 0:
+            for i in range(step.c_in * step.h_in * step.w_in):
+                memory[step.room + i] = <real> run.reals[k]

@@ -1,0 +1,267 @@
+# needs: layers/activations (SCALED_TANH, SIGMOID, squash, squash_back, TANH),
+#     layers/optimisers (descend, fused),
+#     single/conv2d_columns (columns_bias_gradient, columns_forward, columns_gradient),
+#     single/conv2d_maps (maps_back, maps_bias_gradient, maps_forward, maps_gradient),
+#     single/pool2d (MAXIMA, NOT_SQUASHED, pixels_back, pixels_forward, pixels_gradient,
+#         planar_back, planar_forward, Pooling, SUMS),
+#     single/dense (rows_descend, rows_forward),
+#     engines/online_plan (ALONG_COLUMNS, ALONG_MAPS, Learner, numbers_of, online_result,
+#         online_source, online_window, OnlineRun, OnlineStep, POOLED_MAXIMUM, POOLING,
+#         repeated_source, ROW_DISTANCES, row_inputs, ROWS, SQUASHED, Weights),
+#     engines/online_images (add_repeated, by_pixel, repeat_maps)
+#
+# One step of the online engine, and all steps: forward, to the weights, to the input.
+
+from libc.string cimport memcpy, memset
+
+from lanes cimport (
+    MAP_VECTORS, fold_lanes, lane_count, lanes, lanes_f32, lanes_f64, lap, real, seconds_now,
+)
+from shapes cimport Maps
+
+
+cdef inline void online_pool(
+    Pooling pooling, const OnlineStep *step, double scale, const void *x, const Weights *weights,
+    void *y, lanes *tag,
+) noexcept nogil:
+    if step.planar:
+        planar_forward(
+            pooling, <const lanes *> x, online_source(step), scale, weights.w, weights.b,
+            <char *> y, online_result(step),
+        )
+    else:
+        pixels_forward(
+            pooling, x, repeated_source(step), online_window(step), scale, weights.w, weights.b,
+            y, online_result(step), tag,
+        )
+
+
+cdef inline void online_pool_back(
+    Pooling pooling, const OnlineStep *step, double scale, const void *w, const void *dy,
+    const void *x, void *dx, lanes *sums,
+) noexcept nogil:
+    if step.planar and step.function == SCALED_TANH:
+        planar_back(
+            pooling, SCALED_TANH, <const char *> dy, online_result(step), scale, w,
+            <const lanes *> x, <lanes *> dx, online_source(step), sums,
+        )
+    elif step.planar and step.function == TANH:
+        planar_back(
+            pooling, TANH, <const char *> dy, online_result(step), scale, w, <const lanes *> x,
+            <lanes *> dx, online_source(step), sums,
+        )
+    elif step.planar and step.function == SIGMOID:
+        planar_back(
+            pooling, SIGMOID, <const char *> dy, online_result(step), scale, w,
+            <const lanes *> x, <lanes *> dx, online_source(step), sums,
+        )
+    elif step.planar:
+        planar_back(
+            pooling, NOT_SQUASHED, <const char *> dy, online_result(step), scale, w,
+            <const lanes *> x, <lanes *> dx, online_source(step), sums,
+        )
+    else:
+        pixels_back(
+            pooling, dy, online_result(step), online_window(step), scale, w, x, dx,
+            repeated_source(step), sums,
+        )
+
+
+cdef const real *online_input(const OnlineStep *step, real *memory) noexcept nogil:
+    """Return a step's input: padded, map by map, or with its maps repeated, where it must be."""
+    cdef Py_ssize_t r, row = step.w_bare * step.c_in, inputs = row_inputs(step)
+    if step.room >= 0 and step.kind == ALONG_MAPS:
+        for r in range(step.h_bare):
+            memcpy(
+                memory + step.room + ((step.top + r) * step.w_in + step.left) * step.c_in,
+                memory + step.x + r * row, row * sizeof(real),
+            )
+        return memory + step.room
+    if step.room >= 0 and step.kind in (ROWS, ROW_DISTANCES):
+        by_pixel(memory + step.x, step.h_bare * step.w_bare, step.c_in, memory + step.room)
+        return memory + step.room
+    if step.room >= 0 and step.kind == POOLING:
+        repeat_maps(memory + step.x, inputs, step.c_out // step.c_in, memory + step.room)
+        return memory + step.room
+    if step.kind == ROWS:  # vectors of a pooling layer may have reached there
+        memset(memory + step.x + inputs, 0, (step.pitch - inputs) * sizeof(real))
+    return memory + step.x
+
+
+cdef void online_step(OnlineRun *run, Py_ssize_t k, real *memory, lanes *zeros) noexcept nogil:
+    cdef const OnlineStep *step = run.steps + k
+    cdef const Weights *weights = run.weights + k
+    cdef const real *x = online_input(step, memory)
+    cdef real *y = memory + step.y
+    if step.kind == ALONG_COLUMNS:
+        columns_forward(
+            x, online_source(step), online_window(step), weights.w, weights.b, <lanes *> y,
+            online_result(step),
+        )
+    elif step.kind == ALONG_MAPS:
+        maps_forward(
+            x, online_source(step), online_window(step), weights.w, weights.b, step.unit,
+            <lanes *> y, online_result(step), zeros,
+        )
+    elif step.kind == POOLING:
+        online_pool(SUMS, step, run.reals[k], x, weights, y, zeros)
+    elif step.kind == POOLED_MAXIMUM:
+        online_pool(MAXIMA, step, 1, x, weights, y, zeros)
+    elif step.kind == SQUASHED:
+        squash(step.function, x, step.numbers, y)
+    elif step.kind == ROWS:
+        rows_forward(
+            False, <const lanes *> x, row_inputs(step), weights.w, weights.pitch, weights.b,
+            <lanes *> y, step.c_out,
+        )
+    else:
+        rows_forward(
+            True, <const lanes *> x, row_inputs(step), weights.w, weights.pitch, NULL,
+            <lanes *> y, step.c_out,
+        )
+
+
+cdef void online_forward(OnlineRun *run, real *_) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef lanes_f32 zeros_f32[MAP_VECTORS]
+    cdef lanes_f64 zeros_f64[MAP_VECTORS]
+    cdef double since = seconds_now() if run.seconds != NULL else 0
+    memset(zeros_f32, 0, sizeof(zeros_f32))
+    memset(zeros_f64, 0, sizeof(zeros_f64))
+    for k in range(run.count):
+        if real is float:
+            online_step[float, lanes_f32](run, k, <float *> run.memory, zeros_f32)
+        else:
+            online_step[double, lanes_f64](run, k, <double *> run.memory, zeros_f64)
+        if run.seconds != NULL:
+            since = lap(run.seconds + 3 * k, since)
+
+
+cdef void change_numbers(
+    Learner *learner, Py_ssize_t first, Py_ssize_t count, real *tag
+) noexcept nogil:
+    """Change some parameters by their gradients, if the rule does so at once."""
+    if fused(&learner.update):
+        descend(
+            &learner.update, numbers_of(tag, learner.gradients, first), count,
+            numbers_of(tag, learner.w, first), numbers_of(tag, learner.velocity, first),
+            numbers_of(tag, learner.factors, first),
+        )
+
+
+cdef void online_weights(
+    OnlineRun *run, Py_ssize_t k, Learner *learner, real *memory, lanes *_
+) noexcept nogil:
+    """Find the gradients of a step's parameters, and change these; but for a dense layer's."""
+    cdef const OnlineStep *step = run.steps + k
+    cdef const real *dy = memory + step.dy
+    cdef const real *x = memory + (step.room if step.room >= 0 else step.x)
+    cdef real *dw = numbers_of(memory, learner.gradients, step.w)
+    cdef real *db = numbers_of(memory, learner.gradients, step.b)
+    cdef lanes *work = <lanes *> (memory + run.work)
+    cdef const lanes *mask = <const lanes *> numbers_of(memory, run.masks, step.mask)
+    cdef Maps source = online_source(step), result = online_result(step)
+    cdef Py_ssize_t taps = step.kh * step.kw * step.c_in, biases = step.c_out
+    if step.kind == ALONG_COLUMNS:
+        columns_gradient(
+            x, source, online_window(step), <const lanes *> dy, result, work, dw
+        )
+        if db != NULL:
+            columns_bias_gradient(<const lanes *> dy, result, work, db)
+        taps *= step.c_out
+    elif step.kind == ALONG_MAPS:
+        maps_gradient(x, source, online_window(step), dy, result, mask, <lanes *> dw)
+        taps *= step.pitch
+        if db != NULL and step.unit:
+            biases = step.numbers
+            memcpy(db, dy, biases * sizeof(real))
+        elif db != NULL:
+            maps_bias_gradient(
+                dy, result, mask + step.c_in * (step.pitch // lane_count(mask)), <lanes *> db
+            )
+    elif step.kind == POOLING:
+        taps = step.c_out
+        if step.planar:  # online_back has them in scratch
+            fold_lanes(work, taps, dw)
+            fold_lanes(work + taps, taps, db)
+        else:
+            pixels_gradient(
+                dy, result, online_window(step), run.reals[k], x, repeated_source(step), dw, db,
+                work,
+            )
+    else:
+        taps = 0
+        memcpy(db, dy, biases * sizeof(real))
+    if taps:
+        change_numbers(learner, step.w, taps, memory)
+    if db != NULL:
+        change_numbers(learner, step.b, biases, memory)
+
+
+cdef void online_back(
+    OnlineRun *run, Py_ssize_t k, Learner *learner, real *memory, lanes *_
+) noexcept nogil:
+    """Set the gradient at a step's input; with a dense layer, change its weights, too."""
+    cdef const OnlineStep *step = run.steps + k
+    cdef const real *dy = memory + step.dy
+    cdef const real *x = memory + (step.room if step.room >= 0 else step.x)
+    cdef real *dx = memory + (step.d_room if step.d_room >= 0 else step.dx)
+    cdef const real *w = <const real *> run.weights[k].w
+    cdef lanes *work = <lanes *> (memory + run.work)
+    cdef Py_ssize_t r, i, j, row = step.w_bare * step.c_in
+    if step.kind == ALONG_MAPS:
+        maps_back(
+            dy, online_result(step), online_window(step), <const lanes *> w, dx,
+            online_source(step), work,
+        )
+        for r in range(step.h_bare if step.d_room >= 0 else 0):
+            memcpy(
+                memory + step.dx + r * row,
+                dx + ((step.top + r) * step.w_in + step.left) * step.c_in, row * sizeof(real),
+            )
+    elif step.kind == POOLING:
+        online_pool_back(SUMS, step, run.reals[k], w, dy, x, dx, work)
+        if step.d_room >= 0:
+            add_repeated(dx, row_inputs(step), step.c_out // step.c_in, memory + step.dx)
+    elif step.kind == POOLED_MAXIMUM:
+        online_pool_back(MAXIMA, step, 1, NULL, dy, x, dx, work)
+    elif step.kind == SQUASHED:
+        squash_back(step.function, False, dy, memory + step.y, step.numbers, dx)
+    else:
+        if step.kind == ROWS:
+            if not step.passes:
+                dx = memory + run.work
+            rows_descend(
+                &learner.update, dy, step.c_out, <const lanes *> x,
+                <lanes *> numbers_of(memory, learner.w, step.w),
+                <lanes *> numbers_of(memory, learner.velocity, step.w),
+                <const lanes *> numbers_of(memory, learner.factors, step.w),
+                <lanes *> numbers_of(memory, learner.gradients, step.w), step.pitch, <lanes *> dx,
+            )
+        else:
+            memset(dx, 0, row_inputs(step) * sizeof(real))
+            for i in range(step.c_out):
+                for j in range(row_inputs(step)):
+                    dx[j] += 2 * (x[j] - w[i * step.pitch + j]) * dy[i]
+        if step.passes and step.d_room >= 0:
+            by_pixel(dx, step.c_in, step.h_bare * step.w_bare, memory + step.dx)
+
+
+cdef void online_learn(OnlineRun *run, Learner *learner, real *memory, lanes *tag) noexcept nogil:
+    """From the gradient at the outputs to new weights."""
+    cdef Py_ssize_t k
+    cdef bint both
+    cdef const OnlineStep *step
+    cdef double since = seconds_now() if run.seconds != NULL else 0
+    for k in range(run.count - 1, -1, -1):
+        step = run.steps + k
+        # What these learn from comes on the way back, also where nothing below learns.
+        both = step.kind == ROWS or (step.kind == POOLING and step.planar)
+        if step.passes or (step.learns and both):
+            online_back[real, lanes](run, k, learner, memory, tag)
+            if run.seconds != NULL:
+                since = lap(run.seconds + 3 * k + 1, since)
+        if step.learns and (step.kind != ROWS or step.b >= 0):
+            online_weights[real, lanes](run, k, learner, memory, tag)
+            if run.seconds != NULL:
+                since = lap(run.seconds + 3 * k + 2, since)
