@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lenet_fast import backends
+
 KERNELS = Path(__file__).parents[1] / "kernels"
 
 Names = set[str]
@@ -208,6 +210,16 @@ def test_no_name_is_defined_twice():
 
 def test_files_cimport_what_they_use_and_nothing_else():
     assert wrong_cimports(SOURCES) == []
+
+
+def test_numba_has_a_twin_of_every_file():
+    """Its own are those that stand for kernels/vector/lanes.h, and for what C has by itself."""
+    folder = Path(backends.__file__).parent / "numba_backend"
+    twins = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.py")}
+    own = {f"vector/{name}" for name in ("blocks", "packing", "products", "shared")}
+    shared = {name for name in twins if not name.endswith("__init__")} - own
+    theirs = {*SOURCES, "vector/lanes", "vector/shapes"}  # the last two are declarations
+    assert shared == theirs - {"vector/cpu", "vector/gemm"}
 
 
 LENDER = """# needs: nothing

@@ -31,7 +31,7 @@ def compiled(function):
 
 
 def test_columns_are_the_fields_of_the_engine():
-    columns = part_of_backend("lanes_plan")
+    columns = part_of_backend("engines.lanes_plan")
     assert [getattr(columns, name.upper()) for name in plan.Step._fields] == list(range(32))
     assert [getattr(columns, kind.name) for kind in plan.Kind] == [kind.value for kind in plan.Kind]
     item = {"kind": "ITEM_KIND"}
@@ -39,15 +39,16 @@ def test_columns_are_the_fields_of_the_engine():
     assert [getattr(columns, name) for name in names] == list(range(7))
     for name in ("FORWARD", "GRADIENT", "CURVATURE", "UPDATE"):
         assert getattr(columns, name) == getattr(lane_engine, f"_{name}")
-    assert {"": columns.NO_RULE, "sgd": columns.SGD, "adamw": columns.ADAMW} == lane_engine._RULES
+    rules = part_of_backend("layers.optimisers")
+    assert {"": rules.NO_RULE, "sgd": rules.SGD, "adamw": rules.ADAMW} == lane_engine._RULES
 
 
 def test_squashing_functions_and_losses_have_the_numbers_of_the_engine():
-    functions = part_of_backend("activations")
+    functions = part_of_backend("layers.activations")
     for number, layer in enumerate(plan._SQUASHING):
         name = {"ScaledTanh": "SCALED_TANH"}.get(layer.__name__, layer.__name__.upper())
         assert getattr(functions, name) == number
-    kinds = part_of_backend("lanes_losses")
+    kinds = part_of_backend("layers.losses")
     for kind, loss in (
         (kinds.CROSS_ENTROPY, losses.CrossEntropy()),
         (kinds.SQUARED_ERROR, losses.MeanSquaredError()),
@@ -63,7 +64,7 @@ def test_squashing_functions_and_losses_have_the_numbers_of_the_engine():
 
 
 def test_arguments_are_those_of_the_compiled_kernel():
-    engine = part_of_backend("lanes_engine")
+    engine = part_of_backend("engines.lanes")
     if not backends.available()["cython"].usable:
         pytest.skip("the compiled kernels are not here")
     build = importlib.import_module("lenet_fast.backends.cython_backend._baseline")
@@ -77,11 +78,11 @@ def test_arguments_are_those_of_the_compiled_kernel():
 
 def lane_count(dtype: np.dtype) -> int:
     """Return how many numbers a vector holds: as many bytes as the module says."""
-    return part_of_backend("lanes").BYTES // dtype.itemsize
+    return part_of_backend("vector.lanes").BYTES // dtype.itemsize
 
 
 def test_vectors_are_read_and_written_where_they_should_be(rng, dtype):
-    lanes, full = part_of_backend("lanes"), lane_count(dtype)
+    lanes, full = part_of_backend("vector.lanes"), lane_count(dtype)
     get, put = lanes.get, lanes.put
     get_row, put_row, get_rows, put_rows = (
         *(lanes.get_row, lanes.put_row),
@@ -126,7 +127,7 @@ def test_vectors_are_read_and_written_where_they_should_be(rng, dtype):
 
 
 def test_vectors_are_multiplied_added_and_turned_as_they_should_be(rng, dtype):
-    lanes, products, full = part_of_backend("lanes"), part_of_backend("lanes_products"), 0
+    lanes, products, full = part_of_backend("vector.lanes"), part_of_backend("vector.products"), 0
     get_row, put_row, lane_count_of = lanes.get_row, lanes.put_row, lanes.lane_count_of
     plus_products, plus_products_with = products.plus_products, products.plus_products_with
     plus_scattered, total, transposed = (
@@ -166,7 +167,7 @@ def test_vectors_are_multiplied_added_and_turned_as_they_should_be(rng, dtype):
 
 
 def test_the_leader_is_the_first_maximum_and_nan_beats_numbers(dtype):
-    lanes, products, full = part_of_backend("lanes"), part_of_backend("lanes_products"), 0
+    lanes, products, full = part_of_backend("vector.lanes"), part_of_backend("vector.products"), 0
     get, put, leader, where_same = lanes.get, lanes.put, products.leader, products.where_same
 
     @compiled
@@ -193,7 +194,7 @@ def test_the_leader_is_the_first_maximum_and_nan_beats_numbers(dtype):
 
 BEYOND = """
 import numba, numpy as np
-from lenet_fast.backends.numba_backend import lanes
+from lenet_fast.backends.numba_backend.vector import lanes
 get, put, spread = lanes.get, lanes.put, lanes.spread
 full = lanes.BYTES // 4
 
@@ -239,7 +240,7 @@ def test_where_numba_does_not_compile_there_is_no_lane_engine():
 
 
 def test_what_is_kept_on_disk_goes_with_all_sources():
-    engine, jit = part_of_backend("lanes_engine"), part_of_backend("jit")
+    engine, jit = part_of_backend("engines.lanes"), part_of_backend("jit")
     kernel = engine._compiled(jit.sources())
     assert [cell.cell_contents for cell in kernel.py_func.__closure__] == [jit.sources()]
     assert len(jit.sources()) == 64
@@ -249,7 +250,7 @@ def test_what_is_kept_on_disk_goes_with_all_sources():
 
 
 def test_no_two_threads_get_the_same_ticket():
-    add_shared = part_of_backend("lanes_shared").add_shared
+    add_shared = part_of_backend("vector.shared").add_shared
     numba = importlib.import_module("numba")
 
     @numba.njit(nogil=True)
@@ -296,7 +297,7 @@ def one_after_the_other(function, items):
 
 
 def test_a_thread_that_waits_for_long_comes_back_and_goes_on(call):
-    engine, jit = part_of_backend("lanes_engine"), part_of_backend("jit")
+    engine, jit = part_of_backend("engines.lanes"), part_of_backend("jit")
     arguments, (memory, _) = call
     run, clock = engine.Run(*map(engine._argument, engine.Run._fields, arguments)), np.zeros(4, int)
     blocks = int((run.items[:, 0] != 3).sum())
@@ -312,7 +313,7 @@ def test_a_thread_that_waits_for_long_comes_back_and_goes_on(call):
 
 
 def test_when_a_thread_fails_the_others_do_not_wait_for_it(call):
-    engine = part_of_backend("lanes_engine")
+    engine = part_of_backend("engines.lanes")
     arguments, memories = call
 
     def together(function, items):
@@ -327,7 +328,7 @@ def test_when_a_thread_fails_the_others_do_not_wait_for_it(call):
 
 
 def test_seconds_say_what_is_missing_where_there_is_no_clock(call, monkeypatch):
-    engine, shared = part_of_backend("lanes_engine"), part_of_backend("lanes_shared")
+    engine, shared = part_of_backend("engines.lanes"), part_of_backend("vector.shared")
     arguments, memories = call
 
     def no_library(name):
@@ -340,7 +341,7 @@ def test_seconds_say_what_is_missing_where_there_is_no_clock(call, monkeypatch):
 
 
 def test_seconds_are_told_by_layer(call):
-    engine = part_of_backend("lanes_engine")
+    engine = part_of_backend("engines.lanes")
     arguments, memories = call
     seconds = np.zeros((3, 3))
     timed = engine.Run(*arguments)._replace(seconds=seconds)

@@ -29,14 +29,14 @@ def compiled(function):
 
 def lane_count(dtype: np.dtype) -> int:
     """Return how many numbers a vector holds."""
-    return part_of_backend("lanes").BYTES // dtype.itemsize
+    return part_of_backend("vector.lanes").BYTES // dtype.itemsize
 
 
 # --- the same tables as the engine's --------------------------------------------------------
 
 
 def test_columns_are_the_fields_of_the_engine():
-    modules = part_of_backend("online_plan"), part_of_backend("lanes_plan")
+    modules = part_of_backend("engines.online_plan"), part_of_backend("engines.lanes_plan")
 
     def number(name: str) -> int:
         return next(getattr(module, name) for module in modules if hasattr(module, name))
@@ -50,7 +50,7 @@ def test_columns_are_the_fields_of_the_engine():
 
 
 def test_arguments_are_those_of_the_compiled_kernel():
-    engine = part_of_backend("online_engine")
+    engine = part_of_backend("engines.online")
     arguments = list(inspect.signature(engine.run_online).parameters)
     assert tuple(arguments) == engine.Run._fields
     if not backends.available()["cython"].usable:
@@ -63,7 +63,7 @@ def test_taps_follow_the_order_of_the_weights(dtype):
     layers = [Conv2D(2, 3, (2, 3), dilation=(2, 1)), Tanh(), Dense(3 * 3 * 4, 2)]
     network = Network(layers, input_shape=(2, 5, 6), dtype=dtype)
     plan = online_plan.make(network, lane_count(dtype))
-    taps, ends = part_of_backend("online_plan").tap_table(plan.steps)
+    taps, ends = part_of_backend("engines.online_plan").tap_table(plan.steps)
     assert ends.tolist() == [0, 12, 12, 12]
     row = [0, 1, 2, 3, 4, 5]  # three columns of two maps, side by side
     assert taps.tolist() == [*row, *(2 * 6 * 2 + place for place in row)]
@@ -73,7 +73,7 @@ def test_taps_follow_the_order_of_the_weights(dtype):
 
 
 def test_blocks_are_read_written_and_added_one_vector_after_the_other(rng, dtype):
-    blocks, full = part_of_backend("online_blocks"), lane_count(dtype)
+    blocks, full = part_of_backend("vector.blocks"), lane_count(dtype)
     get_block, put_block, add_block = blocks.get_block, blocks.put_block, blocks.add_block
     get_first, put_first = blocks.get_first, blocks.put_first
 
@@ -101,8 +101,8 @@ def test_blocks_are_read_written_and_added_one_vector_after_the_other(rng, dtype
 
 
 def test_what_is_not_wanted_is_not_read(rng, dtype):
-    get_first = part_of_backend("online_blocks").get_first
-    put_numbers, full = part_of_backend("lanes").put_numbers, lane_count(dtype)
+    get_first = part_of_backend("vector.blocks").get_first
+    put_numbers, full = part_of_backend("vector.lanes").put_numbers, lane_count(dtype)
 
     @compiled
     def move(x, made, wanted):
@@ -114,7 +114,7 @@ def test_what_is_not_wanted_is_not_read(rng, dtype):
 
 
 def test_columns_go_apart_and_come_together(rng, dtype):
-    blocks, put = part_of_backend("online_blocks"), part_of_backend("lanes").put
+    blocks, put = part_of_backend("vector.blocks"), part_of_backend("vector.lanes").put
     get_evens, get_odds, zipped = blocks.get_evens, blocks.get_odds, blocks.zipped
     put_first, full = blocks.put_first, lane_count(dtype)
 
@@ -136,8 +136,8 @@ def test_columns_go_apart_and_come_together(rng, dtype):
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_lanes_are_summed_vector_by_vector(rng, dtype, count):
-    put_lane_sums = part_of_backend("online_blocks").put_lane_sums
-    get_numbers, full = part_of_backend("lanes").get_numbers, lane_count(dtype)
+    put_lane_sums = part_of_backend("vector.blocks").put_lane_sums
+    get_numbers, full = part_of_backend("vector.lanes").get_numbers, lane_count(dtype)
 
     @compiled
     def move(x, made):
@@ -150,8 +150,8 @@ def test_lanes_are_summed_vector_by_vector(rng, dtype, count):
 
 
 def test_lanes_are_left_out_whatever_they_hold(dtype):
-    only_lanes = part_of_backend("online_blocks").only_lanes
-    lanes, full = part_of_backend("lanes"), lane_count(dtype)
+    only_lanes = part_of_backend("vector.blocks").only_lanes
+    lanes, full = part_of_backend("vector.lanes"), lane_count(dtype)
     get_numbers, put_numbers = lanes.get_numbers, lanes.put_numbers
 
     @compiled
@@ -197,7 +197,7 @@ def test_no_call_keeps_an_array(rng, dtype):
 
 
 def test_an_image_may_be_read_only_or_not_for_one_compiled_function(rng, dtype):
-    predictor = part_of_backend("online_predict")
+    predictor = part_of_backend("engines.predict")
     _, engine = small(dtype)
     image = normal(rng, 1, 6, 6, dtype=dtype)
     outputs = engine.predict_one(image)
@@ -210,7 +210,7 @@ def test_an_image_may_be_read_only_or_not_for_one_compiled_function(rng, dtype):
 
 def test_variants_of_a_part_have_names_of_their_own():
     """By one name, kernels of two processes took each other's: distances became products."""
-    dense, maps = part_of_backend("online_dense"), part_of_backend("online_maps")
+    dense, maps = part_of_backend("single.dense"), part_of_backend("single.conv2d_maps")
     for parts in (
         (dense._products, dense.row_distances),
         (dense._keep, dense._descend, dense._descend_own_rates, dense._roll, dense._roll_own_rates),

@@ -4,9 +4,10 @@ Nothing is compiled at import. What was compiled is kept on disk, so that the ne
 once: in ``NUMBA_CACHE_DIR`` if that is set, else next to these files, else in the user's cache
 folder; where none of these can be written, each process compiles for itself.
 
-Each file stands alone, even where two need the same loop: Numba looks at a function's own file, not
-at those it imports, to find out whether what it kept is out of date. The files of the lane engine
-are parts of one kernel, which answers for all of them: see ``sources`` in jit.py.
+Files and shelves have the names of their twins in ``kernels/``. An operation calls functions of its
+own file alone, even where two need the same loop: to find out whether what it kept is out of date,
+Numba looks at a function's own file, not at those it imports. The loops of an engine are parts of
+one kernel, which answers for all files: see ``sources`` in jit.py.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,11 @@ except ImportError as error:
         "pip install numba"
     ) from error
 
-from lenet_fast.backends.numba_backend.activations import (
+from lenet_fast.backends.numba_backend.engines.lanes import run as _run
+from lenet_fast.backends.numba_backend.engines.online import run_online as _run_online
+from lenet_fast.backends.numba_backend.engines.predict import OnlinePredictor as _OnlinePredictor
+from lenet_fast.backends.numba_backend.images.warp import smooth_noise, warp
+from lenet_fast.backends.numba_backend.layers.activations import (
     relu,
     relu_backward,
     relu_hessian,
@@ -34,24 +39,22 @@ from lenet_fast.backends.numba_backend.activations import (
     tanh_backward,
     tanh_hessian,
 )
-from lenet_fast.backends.numba_backend.conv2d import (
+from lenet_fast.backends.numba_backend.layers.conv2d import (
     conv2d_direct,
     conv2d_input_gradient_direct,
     conv2d_weight_gradient_direct,
 )
-from lenet_fast.backends.numba_backend.conv2d_im2col import (
+from lenet_fast.backends.numba_backend.layers.conv2d_im2col import (
     conv2d_im2col,
     conv2d_input_gradient_im2col,
     conv2d_weight_gradient_im2col,
 )
-from lenet_fast.backends.numba_backend.dense import (
+from lenet_fast.backends.numba_backend.layers.dense import (
     dense,
     dense_input_gradient,
     dense_weight_gradient,
 )
-from lenet_fast.backends.numba_backend.lanes import lane_count as _lane_count
-from lenet_fast.backends.numba_backend.lanes_engine import run as _run
-from lenet_fast.backends.numba_backend.losses import (
+from lenet_fast.backends.numba_backend.layers.losses import (
     map_loss,
     map_loss_backward,
     map_loss_hessian,
@@ -66,25 +69,20 @@ from lenet_fast.backends.numba_backend.losses import (
     softmax_cross_entropy_backward,
     softmax_cross_entropy_hessian,
 )
-from lenet_fast.backends.numba_backend.online_engine import run_online as _run_online
-from lenet_fast.backends.numba_backend.online_predict import OnlinePredictor as _OnlinePredictor
-from lenet_fast.backends.numba_backend.pool2d import (
-    avg_pool2d,
-    avg_pool2d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-)
-from lenet_fast.backends.numba_backend.rbf import (
+from lenet_fast.backends.numba_backend.layers.pool2d import max_pool2d, max_pool2d_backward
+from lenet_fast.backends.numba_backend.layers.rbf import (
     rbf,
     rbf_backward,
     rbf_hessian,
 )
-from lenet_fast.backends.numba_backend.subsample2d import (
+from lenet_fast.backends.numba_backend.layers.subsample2d import (
+    avg_pool2d,
+    avg_pool2d_backward,
     subsample2d,
     subsample2d_backward,
     subsample2d_hessian,
 )
-from lenet_fast.backends.numba_backend.warp import smooth_noise, warp
+from lenet_fast.backends.numba_backend.vector.lanes import lane_count as _lane_count
 
 __all__ = [
     "avg_pool2d",
@@ -155,7 +153,7 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., None]] | None:
     lanes : dict
         How many images a vector holds, by dtype.
     run : callable
-        See :func:`lenet_fast.backends.numba_backend.lanes_engine.run`.
+        See :func:`lenet_fast.backends.numba_backend.engines.lanes.run`.
     """
     settings: Any = _numba.config
     if settings.DISABLE_JIT:
@@ -169,9 +167,9 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
     Returns
     -------
     run : callable
-        See :func:`lenet_fast.backends.numba_backend.online_engine.run_online`.
+        See :func:`lenet_fast.backends.numba_backend.engines.online.run_online`.
     predictor : callable
-        See :class:`lenet_fast.backends.numba_backend.online_predict.OnlinePredictor`.
+        See :class:`lenet_fast.backends.numba_backend.engines.predict.OnlinePredictor`.
     """
     return _run_online, _OnlinePredictor
 

@@ -1,0 +1,277 @@
+"""The lane engine: a whole network a tile of images at a time, one image a vector lane.
+
+The twin of kernels/engines/lanes.pxi, where items and phases are explained.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lenet_fast.backends.numba_backend.engines.lanes_images import (
+    fill_tile,
+    finish_tile,
+    set_borders,
+)
+from lenet_fast.backends.numba_backend.engines.lanes_plan import (
+    BLOCK,
+    C_IN,
+    C_OUT,
+    CONVOLUTION,
+    CURVATURE,
+    DISTANCES,
+    FIRST,
+    FORWARD,
+    H_IN,
+    H_OUT,
+    IMAGES,
+    ITEM_KIND,
+    KH,
+    KIND,
+    KW,
+    LAST,
+    LEARNS,
+    OPENED,
+    PASSES,
+    STEP,
+    TABLE,
+    UPDATE,
+    W_IN,
+    W_OUT,
+    WIDTH,
+    Lists,
+    Run,
+    window_of,
+)
+from lenet_fast.backends.numba_backend.engines.lanes_steps import (
+    clear_sums,
+    fold_sums,
+    step_back,
+    step_forward,
+    step_weights,
+)
+from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
+from lenet_fast.backends.numba_backend.layers.conv2d import (
+    LINK,
+    _list_by_input,
+    _list_by_target,
+    without_gaps,
+)
+from lenet_fast.backends.numba_backend.layers.optimisers import (
+    ADAMW,
+    NO_RULE,
+    RULE,
+    SGD,
+    adamw,
+    sgd,
+)
+from lenet_fast.backends.numba_backend.vector.lanes import CONV_MAPS, lane_count_of
+from lenet_fast.backends.numba_backend.vector.shared import (
+    add_shared,
+    new_clock,
+    read_shared,
+    seconds_now,
+)
+
+# What threads share: the next item, how many are done, whether to stop; a cache line each.
+TICKET, DONE, STOP = 0, 8, 16
+
+PATIENCE = 20_000  # how often a thread looks whether others are done, before it lets them run
+
+# The arguments that are written; those squared go where the parameters go.
+_WRITTEN = {"parameters", "weights_squared", "state", "gradients", "outputs", "totals", "seconds"}
+
+
+@part
+def _lap(run, clock, k, column, since):
+    """Add the time since then to a step's; return the time."""
+    if len(run.seconds) == 0:
+        return since
+    now = seconds_now(clock)
+    run.seconds[k, column] += now - since
+    return now
+
+
+@once
+def _forward(run, lists, memory, clock):
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps)):
+        step_forward(run, lists, k, memory)
+        since = _lap(run, clock, k, 0, since)
+
+
+@once
+def _back(run, lists, memory, hessian, gradient, clock):
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps) - 1, -1, -1):
+        if run.steps[k, LEARNS]:
+            step_weights(run, lists, k, memory, hessian, gradient)
+            since = _lap(run, clock, k, 2, since)
+        if run.steps[k, PASSES] and run.steps[k, KIND] != DISTANCES:
+            step_back(run, lists, k, memory, hessian)
+            since = _lap(run, clock, k, 1, since)
+
+
+@once
+def _images_item(run, lists, item, totals, memory, clock):
+    """A block of images: forward, and with a gradient or Hessian of its own back."""
+    full = lane_count_of(memory)
+    learning, hessian = item[ITEM_KIND] != FORWARD, item[ITEM_KIND] == CURVATURE
+    gradient = run.gradients[item[BLOCK] * run.trained : (item[BLOCK] + 1) * run.trained]
+    totals[:] = 0
+    if learning:
+        gradient[:] = 0
+        clear_sums(run, memory)
+    for first in range(item[FIRST], item[LAST], full):
+        images = min(item[LAST] - first, full)
+        fill_tile(run, first, images, memory)
+        _forward(run, lists, memory, clock)
+        finish_tile(run, memory, first, images, learning, hessian, totals)
+        if learning:
+            _back(run, lists, memory, hessian, gradient, clock)
+    if learning:
+        fold_sums(run, memory, gradient)
+
+
+@part
+def update_item(run, item):
+    """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
+    first, last, trained = item[FIRST], item[LAST], run.trained
+    gradient = run.gradients[first:last]
+    real = gradient.dtype.type
+    for block in range(1, item[BLOCK]):
+        other = run.gradients[block * trained + first : block * trained + last]
+        for i in range(gradient.size):
+            gradient[i] += other[i]
+    share = real(1.0 / item[IMAGES])
+    for i in range(gradient.size):
+        gradient[i] *= share
+    w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
+    if run.update[RULE] == SGD:
+        sgd(run.update, gradient, w, state, factors)
+    elif run.update[RULE] == ADAMW:
+        number = run.updates_done + item[STEP] + 1
+        adamw(run.update, number, gradient, w, state, run.state[trained + first :], factors)
+
+
+@array_part
+def list_links(run):
+    """Return the links of all convolutions."""
+    room = 1
+    for k in range(len(run.steps)):
+        if run.steps[k, KIND] == CONVOLUTION:
+            room += 3 * run.steps[k, C_IN] * run.steps[k, C_OUT] + 1
+    links, ends = np.zeros((room, LINK), np.int64), np.zeros((len(run.steps), 4), np.int64)
+    at = 0
+    for k in range(len(run.steps)):
+        step = run.steps[k]
+        if step[KIND] != CONVOLUTION:
+            continue
+        table, taps = run.tables[step[TABLE] :], step[KH] * step[KW]
+        c_out, c_in, width = step[C_OUT], step[C_IN], step[WIDTH]
+        seen, made = step[H_IN] * step[W_IN], step[H_OUT] * step[W_OUT]
+        ends[k, 0] = at
+        for backward in range(2):
+            positions = seen if backward else made
+            together = 1 if backward and without_gaps(window_of(step)) else CONV_MAPS
+            at += _list_by_target(
+                table, c_out, c_in, width, taps, positions, backward, together, links[at:]
+            )
+            ends[k, 1 + backward] = at
+        at += _list_by_input(table, c_out, c_in, width, taps, made, links[at:])
+        ends[k, 3] = at
+    return Lists(links, ends)
+
+
+@part
+def _finite_loss(run, item):
+    """Return whether the batch that an update waits for has a finite loss."""
+    loss = 0.0
+    for k in range(item[OPENED] - item[BLOCK], item[OPENED]):
+        loss += run.totals[k, 0]
+    return math.isfinite(loss)
+
+
+@once
+def _work_off(run, lists, ticket, shared, memory, clock):
+    """Take items until there are none. Where a loss is not finite, nothing is updated, and all
+    threads stop.
+
+    `ticket` is an item already taken, or -1. Return one that has to wait for long, or -1.
+    """
+    while True:
+        if ticket < 0:
+            ticket = add_shared(shared, TICKET, 1)
+        if ticket >= len(run.items):
+            return -1
+        item = run.items[ticket]
+        turns = 0
+        while read_shared(shared, DONE) < item[OPENED]:
+            if read_shared(shared, STOP):
+                return -1
+            if turns == PATIENCE:
+                return ticket
+            turns += 1
+        if read_shared(shared, STOP):
+            return -1
+        if item[ITEM_KIND] != UPDATE:
+            _images_item(run, lists, item, run.totals[ticket], memory, clock)
+        elif run.update[RULE] == NO_RULE or _finite_loss(run, item):
+            update_item(run, item)
+        else:
+            add_shared(shared, STOP, 1)
+        add_shared(shared, DONE, 1)
+        ticket = -1
+
+
+@functools.cache
+def _compiled(version: str) -> Any:
+    @kernel
+    def run_lanes(run, ticket, shared, memory, clock):
+        """Work off a list of items on a network; several threads may do so together."""
+        version  # noqa: B018  (closed over: what is kept on disk is of these sources)
+        if ticket < 0:
+            set_borders(run, memory)
+        return _work_off(run, list_links(run), ticket, shared, memory, clock)
+
+    return run_lanes
+
+
+def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
+    """Work off a list of items on a network, each memory's thread at the same time.
+
+    Parameters
+    ----------
+    arguments : tuple
+        See :class:`Run`, and lenet_fast/engines/lanes.py, which makes them.
+    memories : list of ndarray
+        One a thread.
+    together : callable
+        Runs a function on all of them at the same time.
+    """
+    given = Run(*map(_argument, Run._fields, arguments))
+    if not len(given.items):
+        return
+    run_lanes = _compiled(sources())
+    shared = np.zeros(24, np.int64)
+    clock = new_clock(len(given.seconds) > 0)
+
+    def work(memory: Any) -> None:
+        ticket = -1
+        try:
+            while (ticket := run_lanes(given, ticket, shared, memory, clock)) >= 0:
+                time.sleep(0)
+        except BaseException:
+            shared[STOP] = 1  # nobody should wait for what will never be done
+            raise
+
+    together(work, memories)
+
+
+def _argument(name: str, value: Any) -> Any:
+    return value if name in _WRITTEN else read_only(value)

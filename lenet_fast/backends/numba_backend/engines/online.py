@@ -1,0 +1,180 @@
+"""The online engine: forward, loss, back and update, an image at a time.
+
+The twin of kernels/engines/online.pxi.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numba.np.numpy_support import from_dtype
+
+from lenet_fast.backends.numba_backend.engines.lanes_plan import (
+    C_OUT,
+    DY,
+    KIND,
+    LEARNS,
+    PASSES,
+    B,
+    W,
+    Y,
+)
+from lenet_fast.backends.numba_backend.engines.online_images import (
+    fill_bytes,
+    fill_floats,
+    set_borders,
+)
+from lenet_fast.backends.numba_backend.engines.online_plan import (
+    PITCH,
+    PLANAR,
+    POOLING,
+    ROWS,
+    Run,
+    Weights,
+    tap_table,
+)
+from lenet_fast.backends.numba_backend.engines.online_steps import (
+    step_back,
+    step_forward,
+    step_weights,
+)
+from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, read_only, sources
+from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
+from lenet_fast.backends.numba_backend.layers.optimisers import ADAMW, RULE, adamw, fused, sgd
+from lenet_fast.backends.numba_backend.vector.lanes import lane_count
+from lenet_fast.backends.numba_backend.vector.shared import new_clock, seconds_now
+
+# The arguments that are written.
+_WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
+
+
+# --- an image -----------------------------------------------------------------------------------
+
+
+@part
+def _lap(seconds, clock, k, column, since):
+    """Add the time since then to a step's; return the time."""
+    if len(seconds) == 0:
+        return since
+    now = seconds_now(clock)
+    seconds[k, column] += now - since
+    return now
+
+
+@once
+def _forward(run, taps, ends, square, clock):
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps)):
+        step, w = run.steps[k], run.parameters
+        weights = Weights(w, step[W], w, step[B], step[PITCH])
+        looks = taps[ends[k] : ends[k + 1]]
+        step_forward(step, run.reals[k], looks, weights, run.memory, square)
+        since = _lap(run.seconds, clock, k, 0, since)
+
+
+@once
+def _learn(run, square, clock):
+    """From the gradient at the outputs to new weights."""
+    since = seconds_now(clock) if len(run.seconds) else 0.0
+    for k in range(len(run.steps) - 1, -1, -1):
+        step = run.steps[k]
+        # A dense layer changes its weights on the way, and planar pooling finds their gradient.
+        finds = step[KIND] == ROWS or (step[KIND] == POOLING and step[PLANAR])
+        if step[PASSES] or (step[LEARNS] and finds):
+            step_back(run, step, run.reals[k], square)
+            since = _lap(run.seconds, clock, k, 1, since)
+        if step[LEARNS] and (step[KIND] != ROWS or step[B] >= 0):
+            step_weights(run, step, run.reals[k])
+            since = _lap(run.seconds, clock, k, 2, since)
+
+
+@once
+def _finish(run, number):
+    """Change the weights by a rule that was given all gradients, for the so many-th time."""
+    if run.update[RULE] == ADAMW:
+        second = run.state[len(run.gradients) :]
+        adamw(run.update, number, run.gradients, run.parameters, run.state, second, run.factors)
+    elif not fused(run.update):
+        sgd(run.update, run.gradients, run.parameters, run.state, run.factors)
+
+
+@once
+def _pattern(run, i, taps, ends, square, clock):
+    """Forward, loss, back, update; false where the loss is not finite, and nothing is changed."""
+    last, label = run.steps[len(run.steps) - 1], run.labels[i]
+    y = run.memory[last[Y] : last[Y] + last[C_OUT]]
+    dy = run.memory[last[DY] : last[DY] + last[C_OUT]]
+    if len(run.bytes_images):
+        fill_bytes(run.memory, run.places, run.scale, run.bytes_images[run.order[i]])
+    else:
+        floats, size = run.float_images.reshape(-1), run.float_images[0].size
+        fill_floats(run.memory, run.places, floats, run.order[i] * size)
+    _forward(run, taps, ends, square, clock)
+    run.totals[i, 0] = loss_value(run.loss, y, label, dy)
+    run.totals[i, 1] = misclassified(y, label, run.smallest_wins)
+    if not math.isfinite(run.totals[i, 0]):
+        return False
+    loss_gradient(run.loss, y, label, dy)
+    _learn(run, square, clock)
+    _finish(run, run.updates_done + i + 1)
+    return True
+
+
+# --- what Python calls --------------------------------------------------------------------------
+
+
+@functools.cache
+def _compiled(version: str) -> Any:
+    @borrowing_kernel
+    def learn(run, taps, ends, square, clock):
+        """Learn from images, one after the other, until a loss is not finite."""
+        version  # noqa: B018  (closed over: what is kept on disk is of these sources)
+        set_borders(run.steps, run.reals, run.memory)
+        for i in range(len(run.order)):
+            if not _pattern(run, i, taps, ends, square, clock):
+                break
+
+    return learn
+
+
+def run_online(
+    steps: Any,
+    reals: Any,
+    masks: Any,
+    places: Any,
+    parameters: Any,
+    bytes_images: Any,
+    float_images: Any,
+    scale: Any,
+    order: Any,
+    labels: Any,
+    loss: Any,
+    smallest_wins: bool,
+    update: Any,
+    updates_done: int,
+    state: Any,
+    factors: Any,
+    gradients: Any,
+    totals: Any,
+    seconds: Any,
+    memory: Any,
+) -> None:
+    """Learn from images, one after the other, until there are none or a loss is not finite.
+
+    See lenet_fast/engines/online.py, which makes all arguments. Empty arrays are not wanted.
+    """
+    given = Run(
+        steps, reals, masks, places, parameters, bytes_images, float_images, scale, order, labels,
+        loss, smallest_wins, update, updates_done, state, factors, gradients, totals, seconds,
+        memory,
+    )  # fmt: skip
+    run = Run(*(
+        value if name in _WRITTEN else read_only(value)
+        for name, value in zip(Run._fields, given, strict=True)
+    ))  # fmt: skip
+    clock = new_clock(len(seconds) > 0)
+    full = lane_count(from_dtype(memory.dtype))
+    _compiled(sources())(run, *tap_table(steps), np.zeros(full * full, memory.dtype), clock)

@@ -1,0 +1,1 @@
+"""Images before they come to a network."""

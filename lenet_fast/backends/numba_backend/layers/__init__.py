@@ -1,0 +1,1 @@
+"""Layers on a packed tile of images, and the operations on whole batches."""

@@ -1,0 +1,263 @@
+"""Loss of each image, its gradient and the diagonal of its Hessian at the network's outputs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lenet_fast.backends.numba_backend.jit import kernel, part
+
+
+@kernel
+def _shares(x, sign, floor, p):
+    """Set p_i = exp(sign x_i) / Z, Z = exp(floor) + sum exp(sign x_i); return top, log Z - top.
+
+    `top`, the largest exponent, is taken out before the exponential. The softmax has no floor:
+    minus infinity.
+    """
+    top = floor
+    for i in range(x.size):
+        if not sign * x[i] <= top:  # NaN takes the lead, and stays in every result
+            top = sign * x[i]
+    z = math.exp(floor - top)
+    for i in range(x.size):
+        p[i] = math.exp(sign * x[i] - top)
+        z += p[i]
+    for i in range(x.size):
+        p[i] /= z
+    return top, math.log(z)
+
+
+@kernel
+def _loss(x, label, p, sign, floor, smoothing):
+    """Return log Z - sum of t sign x; p is scratch."""
+    real = x.dtype.type
+    top, rest = _shares(x, real(sign), real(floor), p)
+    # Both may be in the hundreds: they cancel before the small rest joins.
+    missed = top - real(sign) * x[label]
+    if smoothing > 0:
+        total = real(0)
+        for i in range(x.size):
+            total += top - real(sign) * x[i]
+        missed = real(1 - smoothing) * missed + real(smoothing / x.size) * total
+    return missed + rest
+
+
+@kernel
+def _gradient(x, label, dx, sign, floor, smoothing):
+    """Set dx = sign (p - t)."""
+    real = x.dtype.type
+    each = real(smoothing / x.size)
+    _shares(x, real(sign), real(floor), dx)
+    dx[label] -= real(1 - smoothing)
+    for i in range(x.size):
+        dx[i] = real(sign) * (dx[i] - each)
+
+
+@kernel
+def _losses(x, labels, losses, sign, floor, smoothing):
+    p = np.empty(x.shape[1], x.dtype)
+    for n in range(x.shape[0]):
+        losses[n] = _loss(x[n], labels[n], p, sign, floor, smoothing)
+
+
+@kernel
+def _gradients(x, labels, dx, sign, floor, smoothing):
+    for n in range(x.shape[0]):
+        _gradient(x[n], labels[n], dx[n], sign, floor, smoothing)
+
+
+@kernel
+def _hessians(x, hx, sign, floor):
+    """Set hx = p (1 - p)."""
+    real = x.dtype.type
+    for n in range(x.shape[0]):
+        _shares(x[n], real(sign), real(floor), hx[n])
+        for i in range(x.shape[1]):
+            hx[n, i] *= real(1) - hx[n, i]
+
+
+@kernel
+def softmax_cross_entropy(x, labels, losses, smoothing):
+    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
+    _losses(x, labels, losses, 1.0, -np.inf, smoothing)
+
+
+@kernel
+def softmax_cross_entropy_backward(x, labels, dx, smoothing):
+    """Set dx = p - t."""
+    _gradients(x, labels, dx, 1.0, -np.inf, smoothing)
+
+
+@kernel
+def softmax_cross_entropy_hessian(x, labels, hx, smoothing):
+    """Set hx = p (1 - p), whatever the targets."""
+    _hessians(x, hx, 1.0, -np.inf)
+
+
+@kernel
+def mean_squared_error(x, targets, losses, scale):
+    """Set losses = scale * sum of (x - t)^2."""
+    real = x.dtype.type
+    for n in range(x.shape[0]):
+        total = real(0)
+        for i in range(x.shape[1]):
+            difference = x[n, i] - targets[n, i]
+            total += difference * difference
+        losses[n] = real(scale) * total
+
+
+@kernel
+def mean_squared_error_backward(x, targets, dx, scale):
+    """Set dx = 2 scale (x - t)."""
+    factor = x.dtype.type(2 * scale)
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            dx[n, i] = factor * (x[n, i] - targets[n, i])
+
+
+@kernel
+def mean_squared_error_hessian(x, targets, hx, scale):
+    """Set hx = 2 scale."""
+    hx[:] = 2 * scale
+
+
+@kernel
+def map_loss(x, labels, losses, j):
+    """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
+    _losses(x, labels, losses, -1.0, -j, 0.0)
+
+
+@kernel
+def map_loss_backward(x, labels, dx, j):
+    """Set dx_i = [i = D] - p_i."""
+    _gradients(x, labels, dx, -1.0, -j, 0.0)
+
+
+@kernel
+def map_loss_hessian(x, labels, hx, j):
+    """Set hx_i = p_i (1 - p_i)."""
+    _hessians(x, hx, -1.0, -j)
+
+
+@kernel
+def _map_rbf_hessian(y, x, w, floor, p, hx):
+    """Set hx of one image: 2 r + 4 times the variance of x_j - w_ij by the shares p_i, to which
+    that of the rubbish class, r, adds a difference of 0; p is scratch.
+
+    As sums of squares the terms cannot turn negative.
+    """
+    real = x.dtype.type
+    two, four = real(2), real(4)
+    top, rest = _shares(y, real(-1), real(floor), p)
+    rubbish = math.exp((real(floor) - top) - rest)
+    for j in range(x.size):
+        mean = real(0)
+        for i in range(y.size):
+            mean += p[i] * (x[j] - w[i, j])
+        variance = rubbish * mean * mean
+        for i in range(y.size):
+            difference = (x[j] - w[i, j]) - mean
+            variance += p[i] * difference * difference
+        hx[j] = two * rubbish + four * variance
+
+
+@kernel
+def map_rbf_hessian(y, x, w, hx, j):
+    """Set hx_j = 2 r + 4 [sum p_i d_ij^2 - (sum p_i d_ij)^2], d_ij = x_j - w_ij, r = 1 - sum p."""
+    p = np.empty(y.shape[1], y.dtype)
+    for n in range(x.shape[0]):
+        _map_rbf_hessian(y[n], x[n], w, -j, p, hx[n])
+
+
+@kernel
+def penalty_loss(x, labels, losses):
+    """Set losses = y_D; x holds the penalties y."""
+    for n in range(x.shape[0]):
+        losses[n] = x[n, labels[n]]
+
+
+@kernel
+def penalty_loss_backward(x, labels, dx):
+    """Set dx_i = [i = D]."""
+    dx[:] = 0
+    for n in range(x.shape[0]):
+        dx[n, labels[n]] = 1
+
+
+@kernel
+def penalty_loss_hessian(x, labels, hx):
+    """Set hx = 0."""
+    hx[:] = 0
+
+
+CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY = range(4)
+# What `loss` holds: its kind, the floor of the exponents, scale and targets of the squared error,
+# the smoothing of the cross-entropy, whether the Hessian is taken at the inputs of the RBF layer.
+KIND, FLOOR, SCALE, ON, OFF, SMOOTHING, EXACT = range(7)
+
+
+@part
+def _sign(loss):
+    return -1.0 if loss[KIND] == MAP else 1.0
+
+
+@part
+def _difference(loss, x, label, i):
+    """Return x_i less its target."""
+    return x[i] - x.dtype.type(loss[ON] if i == label else loss[OFF])
+
+
+@part
+def loss_value(loss, x, label, p):
+    """Return log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label; p is scratch."""
+    real = x.dtype.type
+    if loss[KIND] == PENALTY:
+        return x[label]
+    if loss[KIND] == SQUARED_ERROR:
+        total = real(0)
+        for i in range(x.size):
+            difference = _difference(loss, x, label, i)
+            total += difference * difference
+        return real(loss[SCALE]) * total
+    return _loss(x, label, p, _sign(loss), loss[FLOOR], loss[SMOOTHING])
+
+
+@part
+def loss_gradient(loss, x, label, dx):
+    """Set dx to sign (p - t), or 2 scale (x - t), or [label]."""
+    real = x.dtype.type
+    if loss[KIND] == SQUARED_ERROR:
+        for i in range(x.size):
+            dx[i] = real(2 * loss[SCALE]) * _difference(loss, x, label, i)
+    elif loss[KIND] == PENALTY:
+        dx[:] = real(0)
+        dx[label] = real(1)
+    else:
+        _gradient(x, label, dx, _sign(loss), loss[FLOOR], loss[SMOOTHING])
+
+
+@part
+def loss_hessian(loss, x, hx):
+    """Set hx to p (1 - p), or 2 scale, or 0."""
+    real = x.dtype.type
+    if loss[KIND] in (SQUARED_ERROR, PENALTY):
+        hx[:] = real(2 * loss[SCALE])  # 0 of a penalty, which is linear
+        return
+    _shares(x, real(_sign(loss)), real(loss[FLOOR]), hx)
+    for i in range(x.size):
+        hx[i] *= real(1) - hx[i]
+
+
+@part
+def misclassified(y, label, smallest_wins):
+    """Return whether another output wins: the first of equals does, and NaN beats numbers."""
+    winner = 0
+    for i in range(1, y.size):
+        if y[winner] != y[winner]:
+            break
+        better = y[i] < y[winner] if smallest_wins else y[i] > y[winner]
+        if y[i] != y[i] or better:
+            winner = i
+    return winner != label

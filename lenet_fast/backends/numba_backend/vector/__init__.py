@@ -1,0 +1,1 @@
+"""Vectors: their type, what moves them, and what threads share."""

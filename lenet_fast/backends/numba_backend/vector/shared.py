@@ -1,0 +1,82 @@
+"""What threads share while they work off one list, and the clock: as in kernels/vector/lanes.h."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.cgutils import ir
+from numba.extending import intrinsic
+
+from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.vector.lanes import Writer
+
+
+@intrinsic
+def add_shared(typing: Any, shared: Any, at: Any, number: Any) -> Any:
+    """Add to an int64 that threads share; return what it was."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        where = Writer(context, builder).address(shared, values[0], values[1], 1)
+        return builder.atomic_rmw("add", where, values[2], "acq_rel")
+
+    return types.int64(shared, types.intp, types.int64), generate
+
+
+@intrinsic
+def read_shared(typing: Any, shared: Any, at: Any) -> Any:
+    """Return an int64 that threads share, and see all that was written before it."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        where = Writer(context, builder).address(shared, values[0], values[1], 1)
+        return builder.load_atomic(where, "acquire", 8)
+
+    return types.int64(shared, types.intp), generate
+
+
+@intrinsic
+def _call_clock(typing: Any, address: Any, kind: Any, room: Any) -> Any:
+    """Let clock_gettime, wherever it is, write seconds and nanoseconds behind its own address and
+    number."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        where = Writer(context, builder).address(room, values[2], values[0].type(2), 2)
+        number = ir.IntType(32)
+        form = ir.FunctionType(number, [number, where.type])
+        function = builder.inttoptr(values[0], form.as_pointer())
+        return builder.call(function, [builder.trunc(values[1], number), where])
+
+    return types.int32(types.intp, types.intp, room), generate
+
+
+@part
+def seconds_now(clock):
+    """Return the time, by what :func:`new_clock` returned."""
+    _call_clock(clock[0], clock[1], clock)
+    return clock[2] + 1e-9 * clock[3]
+
+
+def new_clock(wanted: bool) -> Any:
+    """Return the address of clock_gettime, the number of its steady clock, and room for the time;
+    all zeros if no clock is wanted.
+
+    Raises
+    ------
+    NotImplementedError
+        If the system has none.
+    """
+    clock = np.zeros(4, np.int64)
+    if wanted:
+        try:
+            function = ctypes.CDLL(None).clock_gettime
+            clock[0] = ctypes.cast(function, ctypes.c_void_p).value or 0
+            clock[1] = time.CLOCK_MONOTONIC
+        except (AttributeError, TypeError, OSError) as error:
+            raise NotImplementedError(
+                "seconds: the numba backend reads clock_gettime, which is not to be had here "
+                f"({error})"
+            ) from None
+    return clock
