@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -661,6 +663,88 @@ def test_a_server_that_goes_and_another_that_comes(
         opened.draw(2)
         opened.reads(2)
         context.close()
+
+
+def test_by_an_allowed_name_the_page_is_whole(
+    browser: Browser, page_network: Network, tmp_path: Path
+) -> None:
+    """What a browser sends by that name is taken; by a name that is not allowed, nothing is."""
+    taught = Learning(SAMPLE, tmp_path / "page", page_network, "one")
+    # Browsers have it that all names below localhost are this machine's.
+    with serving(taught, allowed=["lab.localhost"]) as served:
+        port = served.effective_port
+        context = browser.new_context()
+        opened = Visit(context, f"http://lab.localhost:{port}/")
+        opened.draw(2)
+        opened.reads(2)
+        opened.page.locator("[name=distort]").select_option("none")
+        opened.page.locator("[name=epochs]").fill("1")
+        opened.page.locator("#start").click()
+        expect(opened.page.locator("#told")).to_contain_text("is done", timeout=30_000)
+        assert opened.said == []
+        answer = opened.page.goto(f"http://other.localhost:{port}/")
+        assert answer is not None
+        assert answer.status == 403
+        assert "serve --allow-host other.localhost" in answer.json()["error"]
+        context.close()
+
+
+def test_another_site_takes_no_listeners_place_but_may_lead_here(
+    browser: Browser, learning: tuple[Learning, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = learning[1]
+    events = f"{url}api/events"
+    site = (
+        f"<a href='{url}'>to the page</a><img src='{events}'><script src='{events}'></script>"
+        f"<link rel=stylesheet href='{url}api/about'><iframe src='{events}'></iframe>"
+    )
+
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(site.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    # On this machine: to others, a browser does not even lend the way to this one.
+    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    thread = threading.Thread(target=other.serve_forever)
+    thread.start()
+    context = browser.new_context()
+    page = context.new_page()
+    heard: list[int] = []
+
+    def wait(version: int, seconds: float) -> bool:
+        heard.append(version)
+        return wait_before(version, seconds)
+
+    wait_before = learning[0].wait
+    monkeypatch.setattr(learning[0], "wait", wait)  # whoever has a place calls it
+    page.goto(f"http://localhost:{other.server_address[1]}/")
+    outcome = page.evaluate(
+        """url => Promise.all(Array.from({ length: 15 }, () => new Promise(tell => {
+            const source = new EventSource(`${url}api/events`);
+            source.onopen = () => tell("open");
+            source.onerror = () => tell("refused");
+        })))""",
+        url,
+    )
+    assert set(outcome) == {"refused"}
+    assert heard == []
+    page.locator("a").click()
+    expect(page.locator("#layer-names button").first).to_be_visible()
+    expect(page.locator("#network option").first).to_have_text("a model")
+    deadline = time.monotonic() + 15
+    while not heard and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert heard
+    context.close()
+    other.shutdown()
+    other.server_close()
+    thread.join()
 
 
 def test_a_narrow_screen(visit: Any) -> None:
