@@ -203,6 +203,24 @@ def test_strays_decide_about_nothing_else(kind):
     assert (scale.lowest, scale.highest) == (0, 255)
 
 
+MANY = {
+    "missing pixels": np.where(
+        np.random.default_rng(3).random(X.shape) < 0.04, -999, X.astype(int)
+    ),
+    "rows on another scale": X * np.where(np.arange(400) < 30, 100, 1)[:, np.newaxis],
+    "a row among few": np.vstack([X[:12], np.full((1, 784), 60000.0)]),
+}
+
+
+@pytest.mark.parametrize("table", MANY.values(), ids=MANY)
+def test_strays_that_are_not_so_few_are_told_and_left(table):
+    with pytest.warns(
+        TableWarning, match="X: expected pixels on one scale, got most values from 0"
+    ):
+        scale = _scale.learn(table)
+    assert (scale.lowest, scale.highest) == (table.min(), table.max())
+
+
 @pytest.mark.parametrize("kind", ["row numbers", "a bright pixel", "a missing row"])
 def test_digits_are_learned_in_spite_of_strays(kind):
     test = data.load("sample").test.subset(300)

@@ -16,11 +16,18 @@ import numpy as np
 from lenet_fast.checks import Array
 from lenet_fast.sklearn import _rows
 
-_FEW_LINES, _FEW_CELLS = 0.03, 0.01
-"""Shares of a table's columns or rows, and of its cells, that are strays at most at either end."""
 
-_LEAST_LINES = 16
-"""Of fewer columns or rows, each may have a scale of its own."""
+class _Strays(NamedTuple):
+    """How many may lie far from the others at most, at either end of the scale."""
+
+    lines: float  # share of the columns, or of the rows
+    cells: float  # share of the cells
+    least: int  # of fewer columns or rows, each may have a scale of its own
+
+
+_CUT_OFF, _TOLD = _Strays(0.03, 0.01, 16), _Strays(0.1, 0.1, 8)
+"""So few do not count; with more, they may be what the table is about, and all that is done is to
+say so."""
 
 _LITTLE = 0.01
 """The share of the range in which half of the columns may not stay without a warning."""
@@ -58,7 +65,7 @@ class Scale(NamedTuple):
 
 def learn(X: Array) -> Scale:
     """Return the scale of a table; warn where it is doubtful."""
-    lowest, highest = _core_of(X)
+    lowest, highest = _core_of(X, _CUT_OFF)
     ends = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     if lowest == highest:
         _warn(
@@ -83,6 +90,13 @@ def learn(X: Array) -> Scale:
             "X: expected pixels on one scale, got columns of which half vary by less than a "
             f"hundredth of the whole range, {lowest:g} to {highest:g}, and will hardly be seen; "
             "put a StandardScaler in front"
+        )
+    elif (most := _core_of(X, _TOLD)) != (lowest, highest):
+        _warn(
+            f"X: expected pixels on one scale, got most values from {most[0]:g} to {most[1]:g}, "
+            f"and others far from them, within {lowest:g} to {highest:g}; on that range, most are "
+            "much alike: replace values that are missing, and bring all columns and rows to one "
+            "scale"
         )
     contrasts, means = _rows_of(X, lowest, highest)
     contrast = float(np.quantile(contrasts, 0.01))
@@ -154,38 +168,38 @@ def _far_outside(X: Array, lowest: float, highest: float) -> float:
         return float(np.mean((lowest - width >= X) | (highest + width <= X)))
 
 
-def _core_of(X: Array) -> tuple[float, float]:
+def _core_of(X: Array, few: _Strays) -> tuple[float, float]:
     """Return the lowest and the highest value that is no stray."""
     part = X
     while True:  # without the columns that stray, rows are seen that do, and the other way round
         before = part.shape
         for axis in (0, 1):
-            usual = _usual(part, axis)
+            usual = _usual(part, axis, few)
             if not usual.all():
                 part = np.compress(usual, part, axis=1 - axis)
         if part.shape == before:
             break
-    found = _core_of_cells(part[:: max(1, part.size // _SAMPLE_CELLS)])
+    found = _core_of_cells(part[:: max(1, part.size // _SAMPLE_CELLS)], few)
     if found != (float(part.min()), float(part.max())):
-        found = _core_of_cells(part)
+        found = _core_of_cells(part, few)
     return found
 
 
-def _usual(part: Array, axis: int) -> Array:
+def _usual(part: Array, axis: int, few: _Strays) -> Array:
     """Return which columns (axis 0) or rows (axis 1) are on the scale of the others."""
     lows, highs = part.min(axis=axis).astype(np.float64), part.max(axis=axis).astype(np.float64)
     count = len(lows)
-    if count < _LEAST_LINES:
+    if count < few.least:
         return np.ones(count, bool)
-    lowest, highest = _core(lows, highs, max(1, int(_FEW_LINES * count)))
+    lowest, highest = _core(lows, highs, max(1, int(few.lines * count)))
     return (lows >= lowest) & (highs <= highest)
 
 
-def _core_of_cells(part: Array) -> tuple[float, float]:
+def _core_of_cells(part: Array, few: _Strays) -> tuple[float, float]:
     values, counts = np.unique(part, return_counts=True)
     values = values.astype(np.float64)
-    few = _FEW_CELLS * part.size
-    below, above = ((each.cumsum() <= few).sum() for each in (counts, counts[::-1]))
+    most = few.cells * part.size
+    below, above = ((each.cumsum() <= most).sum() for each in (counts, counts[::-1]))
     return _core(values, values, int(below), int(above))
 
 
