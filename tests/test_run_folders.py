@@ -492,7 +492,8 @@ def test_no_room_for_the_old_run_to_be_replaced(tmp_path):
         "--overwrite",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "run/checkpoint.safetensors: File too large; nothing is saved" in done.stderr
+    words = "File too large; nothing is saved, and run holds what it held before"
+    assert f"run/checkpoint.safetensors: {words}" in done.stderr
     assert "Traceback" not in done.stderr
     assert contents(tmp_path / "run") == before
 

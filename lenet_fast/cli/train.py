@@ -359,7 +359,8 @@ def _kept(trainer: Trainer, out: Path, go_on: str) -> str:
     from lenet_fast.training import runs
 
     if trainer.saved is None:
-        return f"nothing is saved, and {out} holds no run"
+        held = any(os.path.lexists(out / name) for name in runs.FILES)
+        return f"nothing is saved, and {out} holds {'what it held before' if held else 'no run'}"
     if not os.path.lexists(out / runs.CHECKPOINT):
         return f"what was saved in {out} is gone"
     return f"the state saved last, {trainer.saved}, is kept. {go_on}"
