@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import missing
 
 from lenet_fast import data
 from lenet_fast.data import arrays, idx
@@ -362,3 +364,46 @@ def test_mutated_npy_files_never_surprise(tmp_path: Path) -> None:
 )
 def test_what_a_file_is_is_told_by_its_head(head: bytes, expected: bool) -> None:
     assert arrays.is_array(head) == expected
+
+
+# --- bombs ---------------------------------------------------------------------------------------
+
+
+def test_files_of_too_many_numbers_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "MAX_BYTES", FEW.nbytes)
+    for name in ("few.idx", "few.gz"):
+        idx.write(tmp_path / name, FEW)
+        np.testing.assert_array_equal(arrays.read_array(tmp_path / name), FEW)
+        idx.write(tmp_path / name, FEW.astype(np.int16))
+        with pytest.raises(FileFormatError, match=f"expected at most {FEW.nbytes:,} bytes of"):
+            arrays.read_array(tmp_path / name)
+    np.save(tmp_path / "few.npy", FEW)
+    np.testing.assert_array_equal(arrays.read_array(tmp_path / "few.npy"), FEW)
+    np.save(tmp_path / "few.npy", FEW.astype(np.float64))
+    with pytest.raises(FileFormatError, match=rf"expected at most {FEW.nbytes:,} .*; split it"):
+        arrays.read_array(tmp_path / "few.npy")
+
+
+@pytest.mark.parametrize("size", [28, 8])
+def test_too_many_images_are_refused(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MAX_IMAGES", len(FEW))
+    read(FEW)
+    with pytest.raises(ValueError, match="expected at most 12 images, got 13; split the file"):
+        read(SAMPLE[:13, :size, :size])
+
+
+def test_the_largest_sets_that_are_known_fit() -> None:
+    assert arrays.MAX_BYTES >= 60_000 * 784 * 8  # MNIST as float64
+    assert arrays.MAX_IMAGES >= 240_000  # EMNIST's digits
+    assert arrays.MAX_BYTES >= 240_000 * 784
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+    else:
+        missing("this system has no pipes with names")
+    with pytest.raises(FileFormatError, match="expected a regular file, got a pipe"):
+        arrays.read_array(tmp_path / "pipe")

@@ -319,3 +319,17 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     reader.start()
     reader.join(5)
     assert faults == [f"{tmp_path / 'pipe'}: expected a regular file, got a pipe or device"]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_no_number_is_in_memory_twice(dtype, tmp_path):
+    array = np.ones((1000, 1000), dtype)
+    idx.write(tmp_path / "ones.gz", array)
+    tracemalloc.start()
+    try:
+        got = idx.read(tmp_path / "ones.gz")
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * array.nbytes + 4 * idx._CHUNK
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(got, array)
+    assert got.dtype == dtype

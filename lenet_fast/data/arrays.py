@@ -23,6 +23,8 @@ from lenet_fast.pixels import BACKGROUND, INK
 
 __all__ = [
     "AS_THEY_ARE",
+    "MAX_BYTES",
+    "MAX_IMAGES",
     "Digits",
     "as_bytes",
     "as_images",
@@ -37,6 +39,13 @@ __all__ = [
 
 AS_THEY_ARE = ((28, 28), (32, 32))
 """Sizes of images that are taken as they are, unless told otherwise; others are centred."""
+
+MAX_BYTES = 2**29
+"""Files that hold more numbers are not read: MNIST's training set takes 376 million bytes as
+float64. A packed file of half a million bytes may hold so many."""
+
+MAX_IMAGES = 2**18
+"""More are not read at a time; EMNIST's training set has 240,000 digits."""
 
 FAINT = 16
 """No digit is this close to its paper, of 255."""
@@ -114,14 +123,16 @@ def read_array(path: str | os.PathLike[str]) -> Array:
     Raises
     ------
     FileFormatError
-        If the file is neither, damaged, longer than its header says, or holds anything but real
-        numbers. Nothing in it is ever executed.
+        If the file is neither, damaged, longer than its header says, holds anything but real
+        numbers, or more than :data:`MAX_BYTES` of them. Nothing in it is ever executed.
     OSError
         If it cannot be opened.
     """
-    with open(path, "rb") as file:
+    with idx.open_regular(path) as file:
         head = file.read(len(_NPY_MAGIC))
-    return _read_npy(os.fspath(path)) if head == _NPY_MAGIC else idx.read(path)
+    if head == _NPY_MAGIC:
+        return _read_npy(os.fspath(path))
+    return idx.read(path, max_bytes=MAX_BYTES)
 
 
 def _read_npy(name: str) -> Array:
@@ -141,6 +152,10 @@ def _read_npy(name: str) -> Array:
         ) from None
     if array.dtype.kind not in "biuf":
         raise FileFormatError(f"{name}: expected grey images of real numbers, got {array.dtype}")
+    if array.nbytes > MAX_BYTES:
+        raise FileFormatError(
+            f"{name}: expected at most {MAX_BYTES:,} bytes, got {array.nbytes:,}; split it"
+        )
     end = array.offset + array.nbytes
     if array.size and end != size:
         raise FileFormatError(
@@ -539,6 +554,10 @@ def digits(
     # A damaged file may hold anything, such as bits that are no number at all.
     with np.errstate(invalid="ignore", over="ignore"):
         images, several, notes = as_images(array)
+        if len(images) > MAX_IMAGES:
+            raise ValueError(
+                f"expected at most {MAX_IMAGES:,} images, got {len(images):,}; split the file"
+            )
         if transposed:
             images = images.transpose(0, 2, 1)
         if (centred is None and images.shape[1:] in AS_THEY_ARE) or centred is False:

@@ -345,7 +345,9 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
     if stream.read(1):
         raise FileFormatError(_wrong_length(name, expected, "more"))
     array = elements.view(dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    if dtype.isnative:
+        return array
+    return array.byteswap(inplace=True).view(dtype.newbyteorder("="))  # in its own memory
 
 
 def _fill(stream: BinaryIO, target: npt.NDArray[np.uint8]) -> int:

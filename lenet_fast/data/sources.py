@@ -27,6 +27,8 @@ DATA_VARIABLE = "LENET_FAST_DATA"
 
 SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
+_MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; packed files may hold any number
+
 _COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, catalogue.EMNIST_DIGITS)}
 
 
@@ -265,7 +267,7 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
             f"missing: {', '.join(missing)}"
         )
     found = [path for path in paths if path is not None]
-    contents = [idx.read(path) for path in found]
+    contents = [idx.read(path, max_bytes=_MAX_BYTES) for path in found]
     known = _recognise(found, contents)
     if known is None:
         source = f"{place}, files not known to be those of {collection.title}"
