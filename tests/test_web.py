@@ -982,3 +982,39 @@ def test_without_the_libraries_it_says_what_to_install(
     error = capsys.readouterr().err
     assert "waitress is missing: pip install 'lenet_fast[web]'" in error
     assert error.count("\n") == 1
+
+
+# --- networks of dark ink  ---
+
+
+def test_what_a_network_of_dark_ink_is_shown() -> None:
+    image = SAMPLE.test.images[0]
+    network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
+    plain = thinking.Mind(network, 0, "plain").think(image)
+    network.inverted = True
+    mind = thinking.Mind(network, 0, "dark")
+    drawn = mind.think(image)
+    assert drawn["values"] != pytest.approx(plain["values"], rel=1e-3)
+    assert drawn == mind.think(255 - image, inverted=True)
+    network.inverted = False
+    mind = thinking.Mind(network, 0, "bright")
+    assert mind.think(255 - image, inverted=True) == mind.think(image)
+
+
+def test_the_page_counts_mistakes_as_the_network_learned() -> None:
+    network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
+    expected = thinking.Mind(network, 0, "plain").mistakes(SAMPLE.test)
+    network.inverted = True
+    turned = data.Dataset(255 - SAMPLE.test.images, SAMPLE.test.labels, "turned")
+    mind = thinking.Mind(network, 0, "dark")
+    plain = thinking.Mind(network, 0, "dark").mistakes(SAMPLE.test)
+    found = mind.mistakes(turned)
+    np.testing.assert_array_equal(found, plain)
+    assert not np.array_equal(found, expected)
+
+
+def test_a_network_that_knows_no_bytes_is_refused() -> None:
+    network = models.lenet5()
+    network.pixel_range_known = False
+    with pytest.raises(ValueError, match="set its pixel_range"):
+        thinking.Mind(network, 0, "foreign")

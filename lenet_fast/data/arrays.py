@@ -23,6 +23,7 @@ from lenet_fast.pixels import BACKGROUND, INK
 
 __all__ = [
     "AS_THEY_ARE",
+    "FAINT",
     "MAX_BYTES",
     "MAX_IMAGES",
     "Digits",
@@ -50,6 +51,7 @@ MAX_IMAGES = 2**18
 FAINT = 16
 """No digit is this close to its paper, of 255."""
 
+_FEWEST_LINES = 8  # of a picture of a digit
 _FEWEST = 5  # pixels of a digit; in MNIST's 70,000 images it is 34
 _DIM = 128  # an image, or set of images, whose darkest ink is below is on another scale
 _PIECE = 4096  # images at a time, since floats take several times the memory of bytes
@@ -195,8 +197,8 @@ def as_images(array: Array) -> tuple[Array, bool, list[str]]:
     Notes
     -----
     A table of 1,024 columns and a photograph of 1,024 columns have the same shape. They are told
-    apart by their neighbours: pixels of one column in adjoining rows are alike in a picture, and
-    in a table those a row of the image apart.
+    apart by their neighbours. In a table of images of 32x32, what lies 32 numbers further on is the
+    pixel below: more alike than what lies 16 further on, and than the same pixel of the next image.
 
     Examples
     --------
@@ -251,7 +253,7 @@ def _of_two_axes(array: Array) -> tuple[Array, bool, list[str]]:
             "labels or of an index"
         )
     side = _side(rows)
-    if side >= 16 and columns < rows and _is_table(array.T, side):
+    if side >= 16 and _is_table(array.T, side):
         raise ValueError(
             f"expected an image in each row, got one in each column, shape {array.shape}; save "
             "the transpose"
@@ -272,15 +274,15 @@ def _side(pixels: int) -> int:
 
 def _is_table(array: Array, side: int) -> bool:
     """Tell whether rows are images of `side` columns, and not lines of one picture."""
-    if len(array) < 2:
+    if len(array) < _FEWEST_LINES:
         return True
     sample = _finite(array[: 64 * 64])
     lines = np.abs(np.diff(sample, axis=0)).mean()
-    inside = np.abs(sample[:, side:] - sample[:, :-side]).mean()
-    if inside == lines == 0:  # a blank picture, as it has so many lines
-        return len(array) < 8
+    below, beside = (np.abs(sample[:, n:] - sample[:, :-n]).mean() for n in (side, side // 2))
+    if below == lines == 0:  # a blank picture, as it has so many lines
+        return False
     # Lines that are all alike make no picture: they are one image several times.
-    return bool(lines == 0 or inside < lines)
+    return bool(lines == 0 or (below < lines and below < 0.8 * beside))
 
 
 def _finite(array: Array) -> Array:
@@ -290,12 +292,13 @@ def _finite(array: Array) -> Array:
 
 def _check_first_axis(array: Array) -> None:
     """Raise ValueError if images lie along the last axis, as MATLAB has them."""
-    n, rows, _columns = array.shape
+    n, rows = array.shape[:2]
     if n != rows or min(array.shape) < 2:
         return
     sample = _finite(array[:64, :64, :64])
     first, last = (np.abs(np.diff(sample, axis=axis)).mean() for axis in (0, 2))
-    if first and last > first:
+    # As many as there are rows and columns are images of the usual kind, unless it is plain.
+    if first and last > first * (1.5 if n == array.shape[2] else 1):
         raise ValueError(
             f"expected grey images, (n, rows, columns), got shape {array.shape} whose last axis "
             "seems to count the images; save numpy.moveaxis(images, -1, 0)"
@@ -324,11 +327,15 @@ def _grey(colours: Array) -> Array:
     first = colours[..., 0]
     if (colours == first[..., np.newaxis]).all():
         return first
-    luma = colours.astype(np.float64) @ (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow has it
-    if colours.dtype.kind != "f":
-        luma = np.rint(luma)
     if colours.dtype.kind == "b":
         raise ValueError("expected grey images, got channels of bools that differ")
+    kind = np.result_type(colours, np.float32)  # which holds bytes exactly; a photograph has many
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    luma: Array = np.multiply(red, 0.299, dtype=kind)  # ITU-R BT.601, as Pillow has it
+    luma += np.multiply(green, 0.587, dtype=kind)
+    luma += np.multiply(blue, 0.114, dtype=kind)
+    if colours.dtype.kind != "f":
+        luma = np.rint(luma)
     return luma.astype(colours.dtype)
 
 
@@ -398,7 +405,12 @@ def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float,
         return 0, 1, "1"
     if dtype.kind in "iu":
         if low < 0 or high > 255:
-            raise ValueError(f"expected integers from 0 paper to 255 ink, got {low} to {high}")
+            hint = "divide by 257" if (low, high) == (0, 65535) else "scale them"
+            if dtype == np.int8:
+                hint = "bytes are uint8: images.view(numpy.uint8)"
+            raise ValueError(
+                f"expected integers from 0 paper to 255 ink, got {low} to {high}; {hint}"
+            )
         return 0, 255, "255"
     margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # -0.1 and 1.175 are not exact
     if low >= 0 and high <= 1:
@@ -408,7 +420,7 @@ def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float,
         return BACKGROUND, INK, f"{INK}"
     raise ValueError(
         "expected floats from 0 paper to 1 ink, or from -0.1 to 1.175, the networks' own scale, "
-        f"got {low} to {high}"
+        f"got {low} to {high}; {'divide by 255' if 0 <= low <= 1 < high <= 255 else 'scale them'}"
     )
 
 
