@@ -84,6 +84,14 @@ def test_other_scales_are_refused_with_what_came(images: Any, words: str) -> Non
     assert words in str(error.value)
 
 
+def test_no_images_look_like_nothing() -> None:
+    none = SAMPLE[:0]
+    assert not arrays.look_inverted(none)
+    assert not arrays.look_transposed(none)
+    assert not arrays.differ(True, none)
+    assert not read(none).numbers
+
+
 def test_dark_ink_is_turned_or_told() -> None:
     for images in (255 - FEW, 1 - FEW / 255, ~(FEW > 127)):
         found = read(images)
@@ -100,6 +108,10 @@ def test_dark_ink_is_turned_or_told() -> None:
     [
         np.zeros((28, 28), np.uint8),
         np.full((28, 28), 255, np.uint8),
+        np.zeros((1, 28, 28), np.uint8),
+        np.zeros((1, 40, 30), np.uint8),
+        np.zeros((1, 784), np.uint8),
+        np.full((28, 28, 3), 255, np.uint8),
         np.zeros((32, 32), bool),
         np.full((32, 32), -0.1, np.float32),
         np.ones((28, 28)),

@@ -754,11 +754,14 @@ def test_predict_goes_on_after_a_blank_image_of_several(
     some[2] = 0
     np.save("some.npy", some)
     np.save("blank.npy", np.zeros((28, 28), np.uint8))
+    Image.new("L", (50, 50), "white").save("blank.png")
     np.save("last.npy", images[0])
-    result = lenet_fast("predict", softmax_model, "some.npy", "blank.npy", "last.npy")
+    names = ("some.npy", "blank.npy", "blank.png", "last.npy")
+    result = lenet_fast("predict", softmax_model, *names)
     assert result.status == 1
-    assert [line.split(": ")[2] for line in result.err.splitlines()] == ["some.npy[2]", "blank.npy"]
-    assert result.err.count("expected a digit, got a blank image") == 2
+    wrong = [line.split(": ")[2] for line in result.err.splitlines()]
+    assert wrong == ["some.npy[2]", "blank.npy", "blank.png"]
+    assert result.err.count("expected a digit, got a blank image") == 3
     assert "some.npy[1]" in result.out
     assert "some.npy[2]" not in result.out
     assert "last.npy " in result.out

@@ -475,7 +475,7 @@ def look_inverted(images: Array) -> bool:
     border = np.concatenate(
         [sample[:, 0], sample[:, -1], sample[:, 1:-1, 0], sample[:, 1:-1, -1]], axis=1
     )
-    flat = sample.reshape(len(sample), -1)
+    flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
     low, high = flat.min(axis=1).astype(float), flat.max(axis=1).astype(float)
     told = high - low > FAINT
     light = np.median(border, axis=1) > low + 0.75 * (high - low)
