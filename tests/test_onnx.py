@@ -456,3 +456,55 @@ def test_what_is_not_known_of_bytes_and_what_is_of_ink_stays_so(tmp_path: Path) 
     assert found.config() == network.config()
     with pytest.raises(ValueError, match="set its pixel_range"):
         found.predict(np.full((28, 28), 255, np.uint8))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Return a field of protobuf's that has a length."""
+    size, length = len(content), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+BOMBS = {
+    "nodes": lambda many: _field(7, b"\x0a\x00" * many),
+    "arrays": lambda many: _field(7, b"\x2a\x00" * many),
+    "attributes": lambda many: _field(7, _field(1, b"\x2a\x00" * many)),
+    "inputs of a node": lambda many: _field(7, _field(1, b"\x0a\x00" * many)),
+    "numbers": lambda many: _field(7, _field(1, _field(5, b"\x40\x01" * many))),
+    "metadata": lambda many: b"\x72\x00" * many,
+    "two graphs": lambda many: 2 * _field(7, b"\x0a\x00" * (many // 2)),
+    "unknown fields": lambda many: b"\xfa\x07\x00" * many,
+    "and then cut": lambda many: _field(7, b"\x0a\x00" * many) + b"\x72\x05",
+    "in a graph within": lambda many: _field(
+        7, _field(1, _field(5, _field(6, b"\x0a\x00" * many)))
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_are_refused_before_they_are_parsed(
+    bomb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bytes each, in a file of half a megabyte; the limit is for 32."""
+
+    def parse(_: bytes) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(form.library(), "load_model_from_string", parse)
+    expected = "expected at most 262144 fields"
+    if bomb == "and then cut":
+        expected += "|cut short"
+    refused(BOMBS[bomb](2**18 + 2), tmp_path / "a.onnx", expected)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x0b\x0c", b"\x3a\x05\x0a", b"\xff" * 11, b"\x3a", b"\x09\x00", b"\x3e\x00"]
+)
+def test_what_is_no_message_is_not_parsed(
+    raw: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group, a length beyond the end, a number without end, none, half of one, no type."""
+    monkeypatch.delattr(form.library(), "load_model_from_string")
+    refused(raw, tmp_path / "a.onnx", "cut short, or none")

@@ -5,12 +5,13 @@ library ``onnx`` is imported when the first file is written or read.
 """
 
 from lenet_fast.onnx.comparing import Comparison, compare
-from lenet_fast.onnx.form import MAX_BYTES, MAX_NODES, OPSET, OPSETS
+from lenet_fast.onnx.form import MAX_BYTES, MAX_FIELDS, MAX_NODES, OPSET, OPSETS
 from lenet_fast.onnx.reading import load
 from lenet_fast.onnx.writing import export, to_bytes
 
 __all__ = [
     "MAX_BYTES",
+    "MAX_FIELDS",
     "MAX_NODES",
     "OPSET",
     "OPSETS",

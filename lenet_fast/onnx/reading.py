@@ -71,7 +71,8 @@ def load(
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is no ONNX model, or too large (:data:`MAX_BYTES`), or cut or damaged; if its opset
+        If it is no ONNX model, or too large (:data:`MAX_BYTES`, :data:`MAX_FIELDS`), or cut or
+        damaged; if its opset
         is none of :data:`OPSETS`; or if the graph is anything but a row of the layers that we have,
         from one input (n, c, h, w) of float or double to one output. The message names the node
         and says what is allowed there.
@@ -100,6 +101,7 @@ def load(
 
     raw = files.read_bytes(path, form.MAX_BYTES)
     try:
+        form.check_fields(raw, onnx.ModelProto.DESCRIPTOR)
         reader = _Reader(row_of(onnx, onnx.load_model_from_string(raw)))
         network = reader.network(pixel_range)
     except DecodeError as error:
