@@ -503,10 +503,11 @@ def test_a_disk_that_fills_up_later(tmp_path):
     before = contents(tmp_path / "run")
     done = limited(tmp_path, 100_000, "train", "--resume", "run", "--epochs", 9)
     assert done.returncode == 1
-    lines = done.stderr.splitlines()
-    assert lines[0].startswith("lenet-fast: error: run/")
-    assert "safetensors: File too large; the state saved last, after epoch 1, is kept." in lines[0]
-    assert "--resume run" in done.stderr
+    assert done.stderr.startswith("lenet-fast: error: run/")
+    assert done.stderr.endswith(" train --resume run\n")
+    assert done.stderr.count("\n") == 1
+    words = "safetensors: File too large; the state saved last, after epoch 1, is kept. To go on: "
+    assert words in done.stderr
     assert ".tmp" not in done.stderr
     after = contents(tmp_path / "run")
     assert after["checkpoint.safetensors"] == before["checkpoint.safetensors"]

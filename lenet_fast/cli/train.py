@@ -335,7 +335,9 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
         what = (
             failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"
         )
-        raise click.ClickException(f"{what}; {_kept(trainer, out, go_on)}") from failed
+        # An error takes one line.
+        kept = _kept(trainer, out, go_on.replace("\n ", ""))
+        raise click.ClickException(f"{what}; {kept}") from failed
     finally:
         trainer.engine.close()
     best = history.best
