@@ -336,6 +336,12 @@ class Pool:
             self._workers.end()
 
 
+def start_bar(bar: Any) -> None:
+    """Start one of rich's bars; it stands still where the system has no thread to move it."""
+    with contextlib.suppress(RuntimeError):
+        bar.start()
+
+
 @functools.cache
 def _libraries() -> Any:
     import threadpoolctl  # late: it looks through all loaded libraries, which takes a while

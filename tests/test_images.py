@@ -1,5 +1,6 @@
 """Preparing and centring images, judged by definitions written out anew and by MNIST itself."""
 
+import os
 import struct
 import zlib
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lenet_fast import data
 from lenet_fast.data import images, sources
 from lenet_fast.errors import FileFormatError
 
@@ -403,3 +405,10 @@ def test_other_files_are_refused(tmp_path, digits):
             images.read_image(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         images.read_image(tmp_path / "nothing.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileFormatError, match="expected a regular file, got a pipe or device"):
+        data.read_image(tmp_path / "pipe")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import gc
+import io
 import math
 import os
 import threading
@@ -613,3 +614,17 @@ sys.modules["last"] = Last()
 """
     for name in ("lanes", "online", "layers"):
         assert printed_by(code, name) == "same closed"
+
+
+def test_a_bar_without_a_thread_stands_still(monkeypatch):
+    from rich.console import Console
+    from rich.progress import Progress
+
+    refusing(monkeypatch, 0)
+    drawn = io.StringIO()
+    bar = Progress(console=Console(file=drawn, force_terminal=True, width=80))
+    threads.start_bar(bar)
+    with bar:
+        bar.add_task("images", total=2, completed=2)
+    assert "images" in drawn.getvalue()
+    assert "100%" in drawn.getvalue()

@@ -88,6 +88,7 @@ def bench(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from lenet_fast.bench import report, suite
+    from lenet_fast.threads import start_bar
 
     for word in only:
         if not suite.tasks((word,), threads):
@@ -100,7 +101,9 @@ def bench(
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    bar = Progress(*columns, console=console, transient=True, disable=hidden)
+    start_bar(bar)
+    with bar:
         task = bar.add_task("", total=len(tasks))
 
         def advance(name: str) -> None:

@@ -170,17 +170,21 @@ def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Resul
         TimeRemainingColumn,
     )
 
+    from lenet_fast.threads import start_bar
+
     console = Console(stderr=True, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     tasks: dict[Job, TaskID] = {}
     lock = threading.Lock()
-    with Progress(
+    bar = Progress(
         *columns,
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as bar:
+    )
+    start_bar(bar)
+    with bar:
 
         def moved(job: Job, done: float) -> None:
             with lock:

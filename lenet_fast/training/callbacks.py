@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from lenet_fast import checks
+from lenet_fast import checks, threads
 from lenet_fast.training.history import Row
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ProgressBar(Callback):
             transient=True,
         )
         self._task = self._bar.add_task("", total=None, rest="")
-        self._bar.start()
+        threads.start_bar(self._bar)
 
     def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
         """Move the bar."""
