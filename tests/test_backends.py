@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import complains, layouts, normal, printed_by, run_python
+from helpers import complains, layouts, normal, printed_by, require, run_python
 from op_cases import ALL
 
 import lenet_fast
@@ -392,3 +393,23 @@ def test_available_of_a_bare_installation(uncompiled):
     ]
     assert "install" in lines[0]
     assert "install" in lines[1]
+
+
+def test_numba_keeps_nothing_in_a_folder_named_like_a_missing_home(monkeypatch):
+    require("numba")
+    from lenet_fast.backends.numba_backend import jit
+
+    nowhere = jit._nowhere.__wrapped__
+    monkeypatch.setattr(jit.config, "CACHE_DIR", "")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert nowhere()
+    monkeypatch.setenv("XDG_CACHE_HOME", os.path.abspath("caches"))
+    assert not nowhere()
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(jit.config, "CACHE_DIR", "somewhere")
+    assert not nowhere()
+    monkeypatch.setattr(jit.config, "CACHE_DIR", "")
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert not nowhere()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -35,12 +36,26 @@ def borrowing_kernel(function: Callable[..., Any]) -> Any:
 
 
 def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    if _nowhere():
+        return njit(**options)(function)
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:
         # Neither NUMBA_CACHE_DIR, the package's folder nor the user's cache folder can be written:
         # each process compiles for itself.
         return njit(**options)(function)
+
+
+@functools.cache
+def _nowhere() -> bool:
+    """Whether Numba would keep what it compiles in a folder named ~, in whatever folder this runs:
+    so it does for a container's user without a home."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~")
+    return not (
+        config.CACHE_DIR  # type: ignore[attr-defined]  # set as it is imported
+        or os.path.isabs(caches)
+        or os.access(Path(__file__).parent, os.W_OK)
+    )
 
 
 def part(function: Callable[..., Any]) -> Any:
