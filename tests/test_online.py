@@ -584,7 +584,7 @@ def test_a_wrong_image_of_a_network(online_backend):
     with lenet_fast.use_backend(online_backend):
         with pytest.raises(ValueError, match="x: expected prepared images for a network whose inp"):
             net.predict(np.zeros((5, 7), np.uint8))
-        with pytest.raises(TypeError, match="x: expected a NumPy array, got list"):
+        with pytest.raises(TypeError, match="x: expected a NumPy array of images, got list"):
             net.predict([[[0.0]]])
         with pytest.raises(TypeError, match="x: expected a NumPy array, got MaskedArray"):
             net.predict(np.ma.zeros((2, 5, 7), np.float32))
