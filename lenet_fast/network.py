@@ -444,8 +444,9 @@ def _check_images(x: object, input_shape: Shape) -> None:
         raise TypeError(f"x: expected a NumPy array of images, got {type(x).__name__}{hint}")
     if x.dtype != np.uint8:
         if (x.dtype.kind == "f" and x.shape[-3:] != input_shape) or x.ndim > 4:
+            several = ", ".join(map(str, ("n", *input_shape)))
             raise ValueError(
-                f"x: expected floats of shape {input_shape}, or (n, *{input_shape}) for several "
+                f"x: expected floats of shape {input_shape}, or ({several}) for several "
                 f"images, got shape {x.shape}; lenet_fast.data.prepare makes them of bytes"
             )
         return
