@@ -19,6 +19,7 @@ from lenet_fast.errors import FileFormatError
 
 SAMPLE = data.load("sample").test.images
 FEW = SAMPLE[:12]
+SMALL = SAMPLE[:200, 2:26, 2:26].reshape(200, 8, 3, 8, 3).mean(axis=(2, 4)).astype(np.uint8)
 
 
 def read(array: Any, **options: Any) -> arrays.Digits:
@@ -47,10 +48,22 @@ def test_a_small_scale_is_stretched_and_said(dtype: str, ink: int) -> None:
     assert read(images).images.max() == 255
 
 
+@pytest.mark.parametrize(("paper", "ink"), [(1, 10), (100, 185), (40, 255), (68, 255)])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_grey_paper_is_stretched_and_said(paper: int, ink: int, inverted: bool) -> None:
+    shares = (FEW.astype(int) * (ink - paper) + 127) // 255
+    images = np.uint8(ink) - shares if inverted else np.uint8(paper) + shares
+    expected = np.rint(shares * (255 / (ink - paper)))
+    expected = np.rint(255 - shares * (255 / (ink - paper))) if inverted else expected
+    words = f"{paper} taken for paper and {ink} taken for ink"
+    assert_digits(read(images.astype(np.uint8), inverted=inverted), expected, words)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda x: x,
+        lambda x: x / 255 * (1 + 1e-7) - 1e-8,  # rounded
         lambda x: x.astype(np.int64),
         lambda x: x / 255,
         lambda x: (x / 255).astype(np.float16),
@@ -84,12 +97,39 @@ def test_other_scales_are_refused_with_what_came(images: Any, words: str) -> Non
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        ("f4", 0, 255),
+        ("f8", 0, 16),
+        ("f8", 0, 2),
+        ("f8", 1, 2),
+        ("f4", -1, 1),
+        ("f8", -0.4242, 2.8215),
+        ("f2", -0.5, 0.5),
+        ("i1", -1, 1),
+        ("i2", -32768, 32767),
+        ("i8", 1, 256),
+        ("u2", 0, 1023),
+        ("u2", 0, 65535),
+        ("u4", 0, 2**32 - 1),
+    ],
+)
+def test_what_other_scales_are_told_to_do_helps(dtype: str, low: float, high: float) -> None:
+    images = low + (FEW > 127) * np.float64(high - low)
+    images = images.astype(dtype)
+    with pytest.raises(ValueError, match="expected") as error:
+        read(images)
+    way_out = str(error.value).rpartition("; ")[2].removeprefix("bring them there with ")
+    scaled = images / 255 if way_out == "divide by 255" else eval(way_out, {"images": images})
+    assert_digits(read(scaled), np.where(FEW > 127, 255, 0))
+
+
 def test_no_images_look_like_nothing() -> None:
     none = SAMPLE[:0]
     assert not arrays.look_inverted(none)
     assert not arrays.look_transposed(none)
     assert not arrays.differ(True, none)
-    assert not read(none).numbers
 
 
 def test_dark_ink_is_turned_or_told() -> None:
@@ -101,6 +141,24 @@ def test_dark_ink_is_turned_or_told() -> None:
         for as_it_is in ({"centred": False}, {"inverted": None}):
             assert_digits(read(images, **as_it_is), 255 - bright, "taken as it is")
     assert_digits(read(FEW, inverted=True), 255 - FEW, "bright ink on dark paper")
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("others", [1, 6, 11])
+def test_images_that_are_the_reverse_of_the_rest_are_turned(others: int, inverted: bool) -> None:
+    mixed = FEW.copy()
+    mixed[:others] = 255 - mixed[:others]
+    count = 12 - others if inverted else others
+    expected = 255 - FEW if inverted else FEW
+    assert_digits(read(mixed, inverted=inverted), expected, f"{count} of 12 have ")
+    assert_digits(read(mixed, inverted=None), mixed, "taken as it is")
+    assert_digits(read(mixed, centred=False), mixed, "taken as it is")
+
+
+def test_ink_on_most_of_the_border_turns_no_image_among_others() -> None:
+    images = FEW.copy()
+    images[3, :, :2] = images[3, :, -2:] = images[3, :5] = 255  # such as a coat
+    assert_digits(read(images), images)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +277,7 @@ def test_colours_become_grey(one: bool, before: bool) -> None:
         else colours(images)
     )
     assert_digits(found, images, "colours taken as grey")
-    tinted = (colours(images) * np.array([1, 0.5, 0])).astype(np.uint8)
+    tinted = (colours(images) * np.array([1, 0.75, 0])).astype(np.uint8)
     expected = np.rint(tinted @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
     assert_digits(read(tinted), expected, "colours taken as grey")
 
@@ -237,7 +295,26 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "transparencies": (colours(FEW, 4), "(12, 28, 28, 4)"),
     "five axes": (FEW[None, None], "(1, 1, 12, 28, 28)"),
     "lines": (FEW.reshape(4, -1)[:, :2000], "too narrow"),
+    "rows": (FEW[:, :1], "too narrow"),
+    "rows between": (FEW[0][:, None], "too narrow"),
+    "one as MATLAB has it": (FEW[0][:, :, None, None], "(28, 28, 1, 1)"),
+    "three as MATLAB has them": (FEW[:3].transpose(1, 2, 0)[:, :, None], "(28, 28, 1, 3)"),
+    "a batch of a batch": (FEW[None], "(1, 12, 28, 28)"),
+    "images between": (np.moveaxis(FEW, 0, 1), "numpy.moveaxis(images, 1, 0)"),
+    "tables of colours": (colours(SAMPLE[:200]).reshape(200, -1), "three colours"),
+    "planes of colours": (np.tile(SAMPLE[:200].reshape(200, -1), 3), "three colours"),
+    "labels of small ones": (np.insert(SMALL.reshape(200, 64), 0, 7, axis=1), "without the column"),
+    "small ones in columns": (SMALL[:40].reshape(40, 64).T, "save the transpose"),
+    "two below each other": (FEW[:2].reshape(56, 28), "2 images of 28x28"),
+    "many beside each other": (FEW.transpose(1, 0, 2).reshape(28, -1), "12 images of 28x28"),
+    "none": (FEW[:0], "got 0"),
+    "none in a table": (FEW[:0].reshape(0, 784), "got 0"),
 }
+
+
+def test_as_many_images_as_rows_may_be_alike() -> None:
+    one = SAMPLE[data.load("sample").test.labels == 1][0]
+    assert_digits(read(np.repeat(one[None], 28, axis=0)), np.repeat(one[None], 28, axis=0))
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -402,7 +479,7 @@ def test_files_of_too_many_numbers_are_refused(
 def test_too_many_images_are_refused(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "MAX_IMAGES", len(FEW))
     read(FEW)
-    with pytest.raises(ValueError, match="expected at most 12 images, got 13; split the file"):
+    with pytest.raises(ValueError, match="expected 1 to 12 images, got 13; split the file"):
         read(SAMPLE[:13, :size, :size])
 
 

@@ -719,7 +719,7 @@ def test_predict_says_what_it_takes_an_array_for(
 ) -> None:
     images, expected = digits
     ways: dict[str, tuple[Any, str]] = {
-        "bits.npy": ((images > 127).astype(np.uint8), "from 0 to 1, not to 255: 1 taken for"),
+        "bits.npy": ((images > 127).astype(np.uint8), "from 0 to 1, not 0 to 255: 1 taken for"),
         "sixteen.npy": (images.astype(np.int64) // 16, "15 taken for ink"),
         "twice.npy": (images / 255 / 255, "taken for ink"),
         "table.npy": (images.reshape(8, 784), "8 rows of 784 numbers taken as 28x28 pixels"),

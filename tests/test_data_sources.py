@@ -821,7 +821,7 @@ def test_files_on_a_small_scale_are_stretched_and_said(tmp_path, ink):
     splits = data.load("mnist", folder)
     for found, name in ((splits.train, "training"), (splits.test, "test")):
         assert found.images.max() == 255
-        assert f"The {name} images have values from 0 to {ink}, not to 255" in splits.notice
+        assert f"The {name} images have values from 0 to {ink}, not 0 to 255" in splits.notice
 
 
 def test_files_as_mnists_need_no_notice(tmp_path):

@@ -51,9 +51,9 @@ MAX_IMAGES = 2**18
 FAINT = 16
 """No digit is this close to its paper, of 255."""
 
-_FEWEST_LINES = 8  # of a picture of a digit
+_FEWEST_LINES = 8  # of a picture of a digit that may be a table
 _FEWEST = 5  # pixels of a digit; in MNIST's 70,000 images it is 34
-_DIM = 128  # an image, or set of images, whose darkest ink is below is on another scale
+_CONTRAST = 2 / 3  # of ink to paper: with less, an image or set of images is on another scale
 _PIECE = 4096  # images at a time, since floats take several times the memory of bytes
 _NPY_MAGIC = b"\x93NUMPY"
 
@@ -148,6 +148,10 @@ def _read_npy(name: str) -> Array:
         # The first argument of a SyntaxError is its text, without where that was; what follows a
         # colon may be the whole header.
         text = error.args[0] if error.args else ""
+        if "Python objects" in str(text):
+            raise FileFormatError(
+                f"{name}: expected grey images of real numbers, got Python objects"
+            ) from None
         reason = str(text).partition(": ")[0].partition("\n")[0][:90] or type(error).__name__
         raise FileFormatError(
             f"{name}: expected a sound .npy file, got a damaged one ({reason})"
@@ -212,20 +216,22 @@ def as_images(array: Array) -> tuple[Array, bool, list[str]]:
     whole = array.shape
     notes: list[str] = []
     if array.ndim == 4:
-        array, note = _without_channels(array)
+        array, note = _without_channels(array, whole)
         notes += note
     elif array.ndim == 3 and array.shape[2] <= 4 and min(array.shape[:2]) > 4:
         if array.shape[2] == 1 and _side(array.shape[1]):  # a table with an axis of channels
             array = array[:, :, 0]
         else:
-            array, note = _without_channels(array[np.newaxis])
+            array, note = _without_channels(array[np.newaxis], whole)
             return array, False, note
     elif array.ndim == 3 and array.shape[1] == 1 and _side(array.shape[2]):
         array = array[:, 0]
     elif array.ndim == 3 and array.shape[2] == 1 and _side(array.shape[1]):
         array = array[:, :, 0]
     if array.ndim == 3:
-        _check_first_axis(array)
+        if array.size:
+            _check_sides(array.shape[1:], whole)
+            _check_first_axis(array)
         return array, True, notes
     if array.ndim != 2:
         side = _side(array.size) if array.ndim == 1 else 0
@@ -245,7 +251,14 @@ def _of_two_axes(array: Array) -> tuple[Array, bool, list[str]]:
         counted = "1 row" if rows == 1 else f"{rows} rows"
         note = f"{counted} of {columns} numbers taken as {side}x{side} pixels"
         return array.reshape(rows, side, side), True, [note]
-    extra = next((n for n in (1, 2, 3) if _side(columns - n) >= 16), 0)
+    if columns % 3 == 0:
+        side = _side(columns // 3)
+        if side and (_is_table(array, side) or _is_table(array, 3 * side)):
+            raise ValueError(
+                f"expected rows of {side * side} pixels, got {columns} numbers a row, shape "
+                f"{array.shape}, as if each had three colours; save grey images"
+            )
+    extra = next((n for n in (1, 2, 3) if _side(columns - n)), 0)
     if extra and _is_table(array[:, extra:], _side(columns - extra)):
         raise ValueError(
             f"expected rows of {columns - extra} pixels, got {columns} numbers a row, shape "
@@ -253,17 +266,31 @@ def _of_two_axes(array: Array) -> tuple[Array, bool, list[str]]:
             "labels or of an index"
         )
     side = _side(rows)
-    if side >= 16 and _is_table(array.T, side):
+    if side and (side >= 16 or columns >= _FEWEST_LINES) and _is_table(array.T, side):
         raise ValueError(
             f"expected an image in each row, got one in each column, shape {array.shape}; save "
             "the transpose"
         )
-    if array.size and max(rows, columns) > 16 * min(rows, columns):
-        raise ValueError(
-            "expected grey images, (rows, columns) or (n, rows, columns), got shape "
-            f"{array.shape}, too narrow for a digit"
-        )
+    for side, _ in AS_THEY_ARE:
+        short, long = sorted(array.shape)
+        if short == side and long > side and long % side == 0:
+            raise ValueError(
+                f"expected grey images, (rows, columns) or (n, rows, columns), got shape "
+                f"{array.shape}, as if {long // side} images of {side}x{side} were side by side; "
+                f"save ({long // side}, {side}, {side}), or (1, {rows}, {columns}) if it is one"
+            )
+    if array.size:
+        _check_sides(array.shape, array.shape)
     return array[np.newaxis], False, []
+
+
+def _check_sides(sides: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raise ValueError if images have far more rows than columns, or the reverse."""
+    if max(sides) > 16 * min(sides):
+        raise ValueError(
+            f"expected grey images, (rows, columns) or (n, rows, columns), got shape {shape}, too "
+            "narrow for a digit"
+        )
 
 
 def _side(pixels: int) -> int:
@@ -291,34 +318,38 @@ def _finite(array: Array) -> Array:
 
 
 def _check_first_axis(array: Array) -> None:
-    """Raise ValueError if images lie along the last axis, as MATLAB has them."""
-    n, rows = array.shape[:2]
-    if n != rows or min(array.shape) < 2:
+    """Raise ValueError if images lie along another axis than the first, as MATLAB has them."""
+    if min(array.shape) < 2:
         return
     sample = _finite(array[:64, :64, :64])
-    first, last = (np.abs(np.diff(sample, axis=axis)).mean() for axis in (0, 2))
-    # As many as there are rows and columns are images of the usual kind, unless it is plain.
-    if first and last > first * (1.5 if n == array.shape[2] else 1):
-        raise ValueError(
-            f"expected grey images, (n, rows, columns), got shape {array.shape} whose last axis "
-            "seems to count the images; save numpy.moveaxis(images, -1, 0)"
-        )
+    changes = [np.abs(np.diff(sample, axis=axis)).mean() for axis in range(3)]
+    for axis, name in ((1, "second"), (2, "last")):
+        # Images are square as a rule, and their neighbouring pixels are alike.
+        rows, columns = (each for each in range(3) if each != axis)
+        if array.shape[rows] != array.shape[columns]:
+            continue
+        less, more = sorted((changes[rows], changes[columns]))
+        # As many as there are rows may also be images of the usual kind that hardly differ.
+        is_cube = array.shape[axis] == array.shape[rows]
+        if changes[axis] > 1.4 * more and not (is_cube and less < more / 2):
+            raise ValueError(
+                f"expected grey images, (n, rows, columns), got shape {array.shape} whose {name} "
+                f"axis seems to count the images; save numpy.moveaxis(images, {axis}, 0)"
+            )
 
 
-def _without_channels(array: Array) -> tuple[Array, list[str]]:
+def _without_channels(array: Array, whole: tuple[int, ...]) -> tuple[Array, list[str]]:
     """Return images (n, rows, columns) from those with an axis of channels, behind or before."""
     shape = array.shape
-    if shape[1] == 1:
-        return array[:, 0], []
-    if shape[3] == 1:
-        return array[..., 0], []
-    if shape[3] == 3 or shape[1] == 3:
-        note = "colours taken as grey"
-        return _grey(array if shape[3] == 3 else np.moveaxis(array, 1, -1)), [note]
-    got = f"{shape}" if shape[0] > 1 else f"{shape[1:]}"
+    for axis in (1, 3):
+        if shape[axis] in (1, 3) and min(shape[4 - axis], shape[2]) > 4:
+            channels = np.moveaxis(array, axis, -1)
+            if shape[axis] == 1:
+                return channels[..., 0], []
+            return _grey(channels), ["colours taken as grey"]
     raise ValueError(
         "expected grey images, (rows, columns) or (n, rows, columns), or with an axis of 1 or 3 "
-        f"channels, got shape {got}"
+        f"channels, got shape {whole}"
     )
 
 
@@ -349,15 +380,17 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     ----------
     images : ndarray, (n, rows, columns)
         Integers from 0 paper to 255 ink, bools, floats from 0 paper to 1 ink or from -0.1 to
-        1.175, the networks' own. Where the largest is below the middle, as in images of 0 and 1,
-        or of 0 to 16, it is taken for ink. NaN and infinity become paper.
+        1.175, the networks' own. Where they span less than two thirds of that, as in images of 0
+        and 1, or of 0 to 16, or none is near paper, the smallest is taken for paper and the largest
+        for ink. NaN and
+        infinity become paper.
 
     Returns
     -------
     images : ndarray, (n, rows, columns), uint8
         0 paper to 255 ink.
     notes : list of str
-        What was taken for ink, where it is not what is usual.
+        What was taken for paper and ink, where it is not what is usual.
 
     Raises
     ------
@@ -373,13 +406,18 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     if not images.size:
         return np.zeros(images.shape, np.uint8), []
     low, high = _range(images)
-    paper, ink, text = _scale(images.dtype, low, high)
+    paper, ink = _scale(images.dtype, low, high)
     notes = []
-    darkest = (high - paper) / (ink - paper) * 255
-    if 0 < round(darkest, 3) < _DIM:
-        notes.append(f"values from {low:g} to {high:g}, not to {text}: {high:g} taken for ink")
-        ink = high
-    if images.dtype == np.uint8 and ink == 255:
+    whole = ink - paper
+    is_other = (high - low) / whole < _CONTRAST or (low - paper) / whole > FAINT / 255
+    if is_other and (high - low) / whole > 1e-6:
+        start = "" if low == paper else f"{low:g} taken for paper and "
+        notes.append(
+            f"values from {low:g} to {high:g}, not {paper:g} to {ink:g}: {start}{high:g} taken for "
+            "ink"
+        )
+        paper, ink = low, high
+    if images.dtype == np.uint8 and (paper, ink) == (0, 255):
         return np.asarray(images), notes
     made = np.empty(images.shape, np.uint8)
     for first in range(0, len(images), _PIECE):
@@ -399,28 +437,32 @@ def _range(images: Array) -> tuple[float, float]:
     return (finite.min().item(), finite.max().item()) if finite.size else (0.0, 0.0)
 
 
-def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float, str]:
-    """Return what is paper and what is ink, and ink in words."""
+def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
+    """Return what is paper and what is ink."""
     if dtype.kind == "b":
-        return 0, 1, "1"
+        return 0, 1
+    # With a float, lest integers overflow.
+    shifted = f"({'images -' if low > 0 else 'images +'} {abs(float(low))})" if low else "images"
+    way_out = f"bring them there with {shifted} / {float(high) - float(low)}"
     if dtype.kind in "iu":
         if low < 0 or high > 255:
-            hint = "divide by 257" if (low, high) == (0, 65535) else "scale them"
-            if dtype == np.int8:
-                hint = "bytes are uint8: images.view(numpy.uint8)"
+            if dtype == np.int8 and low < -1:
+                way_out = f"if 0 is paper, with images.view(numpy.uint8), else {way_out}"
             raise ValueError(
-                f"expected integers from 0 paper to 255 ink, got {low} to {high}; {hint}"
+                f"expected integers from 0 paper to 255 ink, got {low} to {high}; {way_out}"
             )
-        return 0, 255, "255"
-    margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # -0.1 and 1.175 are not exact
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0, "1"
+        return 0, 255
+    margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # what was computed is not exact
+    if low >= -margin and high <= 1 + margin:
+        return 0.0, 1.0
     # Values just below 0 may also be a resized image's; the networks' own have paper of -0.1.
     if abs(low - BACKGROUND) <= margin and high <= INK + margin:
-        return BACKGROUND, INK, f"{INK}"
+        return BACKGROUND, INK
+    if low >= 0 and _CONTRAST * 255 < high <= 255:
+        way_out = "divide by 255"
     raise ValueError(
         "expected floats from 0 paper to 1 ink, or from -0.1 to 1.175, the networks' own scale, "
-        f"got {low} to {high}; {'divide by 255' if 0 <= low <= 1 < high <= 255 else 'scale them'}"
+        f"got {low} to {high}; {way_out}"
     )
 
 
@@ -471,14 +513,9 @@ def look_inverted(images: Array) -> bool:
     >>> look_inverted(images), look_inverted(255 - images)
     (False, True)
     """
-    sample = images[:: max(1, len(images) // 1000)]
-    border = np.concatenate(
-        [sample[:, 0], sample[:, -1], sample[:, 1:-1, 0], sample[:, 1:-1, -1]], axis=1
-    )
-    flat = sample.reshape(len(sample), math.prod(sample.shape[1:]))
-    low, high = flat.min(axis=1).astype(float), flat.max(axis=1).astype(float)
-    told = high - low > FAINT
-    light = np.median(border, axis=1) > low + 0.75 * (high - low)
+    border, low, contrast = _borders(images[:: max(1, len(images) // 1000)])
+    told = contrast > FAINT
+    light = np.median(border, axis=1) > low + 0.75 * contrast
     return bool((light & told).sum() > told.sum() / 2)
 
 
@@ -486,6 +523,30 @@ def differ(inverted: bool, images: Array) -> bool:
     """Tell whether images have paper and ink the other way round than those with `inverted`."""
     sound = images[~blank(images)]
     return len(sound) > 0 and look_inverted(sound) != inverted
+
+
+def _reversed(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
+    """Tell which images, none of them blank, are the other way round than those with `inverted`.
+
+    They are what most of them are, but for those whose whole border is of the other kind. One
+    image tells less than many: Fashion-MNIST's clothes cover half of the border, though not all.
+    """
+    border, low, contrast = _borders(images)
+    dark = border.max(axis=1) < low + 0.25 * contrast
+    light = border.min(axis=1) > low + 0.75 * contrast
+    if differ(inverted, images):
+        return ~(light if inverted else dark)
+    return dark if inverted else light
+
+
+def _borders(images: Array) -> tuple[Array, Array, Array]:
+    """Return of each image the pixels of its border, its smallest value, and its contrast."""
+    border = np.concatenate(
+        [images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1
+    )
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))
+    low = flat.min(axis=1).astype(float)
+    return border, low, flat.max(axis=1) - low
 
 
 def look_transposed(images: Array) -> str:
@@ -566,10 +627,9 @@ def digits(
     # A damaged file may hold anything, such as bits that are no number at all.
     with np.errstate(invalid="ignore", over="ignore"):
         images, several, notes = as_images(array)
-        if len(images) > MAX_IMAGES:
-            raise ValueError(
-                f"expected at most {MAX_IMAGES:,} images, got {len(images):,}; split the file"
-            )
+        if not 0 < len(images) <= MAX_IMAGES:
+            way_out = "; split the file" if len(images) else ""
+            raise ValueError(f"expected 1 to {MAX_IMAGES:,} images, got {len(images):,}{way_out}")
         if transposed:
             images = images.transpose(0, 2, 1)
         if (centred is None and images.shape[1:] in AS_THEY_ARE) or centred is False:
@@ -600,14 +660,18 @@ def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
     made, notes = as_bytes(images)
     for number in np.flatnonzero(blank(made)).tolist():
         faults.setdefault(number, _blank(made[number]))
-    sound = made[[number for number in range(len(made)) if number not in faults]]
-    if differ(bool(inverted), sound):
+    sound = np.setdiff1d(np.arange(len(made)), list(faults)).astype(np.intp)
+    others = sound[_reversed(bool(inverted), made[sound])]
+    if len(others):
+        which = f"{len(others)} of {len(sound)} have " if len(others) < len(sound) else ""
         seen = "bright ink on dark paper" if inverted else "dark ink on light paper"
         whose = "MNIST's" if inverted is None else "what the model was trained on"
-        if turn and inverted is not None:
-            made = 255 - made
-        done = "turned round" if turn and inverted is not None else "taken as it is"
-        notes.append(f"{seen}, the reverse of {whose}: {done}")
+        turn = turn and inverted is not None
+        if turn:
+            made = made.copy()
+            made[others] = 255 - made[others]
+        done = "turned round" if turn else "taken as it is"
+        notes.append(f"{which}{seen}, the reverse of {whose}: {done}")
     return made, faults, notes
 
 
