@@ -150,6 +150,15 @@ NORMAL = {
     "light on each": X + np.linspace(0, 300, 400)[:, np.newaxis],
     "largest numbers": np.where(X > 127, 1, -1) * np.finfo(np.float64).max,
     "few rows": X[:3],
+    "small digits on large pages": np.pad(
+        load_digits().images[:100], ((0, 0), (4, 36), (4, 36))
+    ).reshape(100, 48 * 48),
+    "a little ink": np.random.default_rng(0).random(X.shape)
+    * (np.random.default_rng(3).random(X.shape) < 0.005),
+    "few columns with ink": np.pad(
+        np.random.default_rng(0).lognormal(-2, 3, (300, 20)), ((0, 0), (0, 1004))
+    ).clip(0, 1),
+    "probabilities": np.random.default_rng(0).dirichlet(np.full(10, 0.05), 60).round(1),
 }
 
 
@@ -174,6 +183,9 @@ def with_strays(kind, rows=X):
         "a bright pixel": (np.s_[7, 300], 65535),
         "a missing pixel": (np.s_[7, 300], -999),
         "a missing row": (np.s_[7], -999),
+        "as far below as ink above": (np.s_[7, 300], -255),
+        "nearer than that": (np.s_[7, 300], -80),
+        "a column nearer than that": (np.s_[:, 3], np.linspace(400, 450, len(found))),
         "missing pixels everywhere": (everywhere, -999),
         "a row on another scale": (np.s_[7], found[7] * 10),
         "a row of noise": (np.s_[7], rng.normal(0, 1e300, 784)),
@@ -190,6 +202,7 @@ def with_strays(kind, rows=X):
 STRAYS = (
     *("row numbers", "a small range of row numbers", "a year", "seconds since 1970"),
     *("three columns", "a bright pixel", "a missing pixel", "a missing row"),
+    *("as far below as ink above", "nearer than that", "a column nearer than that"),
     *("missing pixels everywhere", "a row on another scale", "a row of noise"),
     *("the largest float32", "the largest float64"),
 )
@@ -207,6 +220,10 @@ MANY = {
     "missing pixels": np.where(
         np.random.default_rng(3).random(X.shape) < 0.04, -999, X.astype(int)
     ),
+    "many missing pixels": np.where(
+        np.random.default_rng(3).random(X.shape) < 0.1, -999, X.astype(int)
+    ),
+    "many rows on another scale": X * np.where(np.arange(400) < 80, 257, 1)[:, np.newaxis],
     "rows on another scale": X * np.where(np.arange(400) < 30, 100, 1)[:, np.newaxis],
     "a row among few": np.vstack([X[:12], np.full((1, 784), 60000.0)]),
 }

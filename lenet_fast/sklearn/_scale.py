@@ -2,7 +2,8 @@
 
 The pixels of images share one scale, so it is that of the whole table and not of a column. A few
 cells that are no pixels, such as row numbers, or -999 where a value is missing, must not decide
-about it: they lie farther from all the others than these lie from one another.
+about it: they lie farther from all the others than these lie from one another, or much farther than
+any of these from its neighbour.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from lenet_fast.sklearn import _rows
 class _Strays(NamedTuple):
     """How many may lie far from the others at most, at either end of the scale."""
 
-    lines: float  # share of the columns, or of the rows
+    lines: float  # share of the columns, or of the rows, that are not blank
     cells: float  # share of the cells
+    values: float  # different ones among these cells
     least: int  # of fewer columns or rows, each may have a scale of its own
 
 
-_CUT_OFF, _TOLD = _Strays(0.03, 0.01, 16), _Strays(0.1, 0.1, 8)
+_CUT_OFF, _TOLD = _Strays(0.03, 0.01, np.inf, 16), _Strays(0.25, 0.25, 3, 8)
 """So few do not count; with more, they may be what the table is about, and all that is done is to
-say so."""
+say so. Many cells of many values, such as probabilities near 1, are what it is about."""
+
+_MOST_INKED = 0.45
+"""The share of the cells that are not paper that are strays at most, at either end: few cells of a
+page may have ink, and none of these are strays for that alone."""
 
 _LITTLE = 0.01
 """The share of the range in which half of the columns may not stay without a warning."""
@@ -91,7 +97,7 @@ def learn(X: Array) -> Scale:
             f"hundredth of the whole range, {lowest:g} to {highest:g}, and will hardly be seen; "
             "put a StandardScaler in front"
         )
-    elif (most := _core_of(X, _TOLD)) != (lowest, highest):
+    elif (most := _core_of(X, _TOLD))[0] > lowest or most[1] < highest:
         _warn(
             f"X: expected pixels on one scale, got most values from {most[0]:g} to {most[1]:g}, "
             f"and others far from them, within {lowest:g} to {highest:g}; on that range, most are "
@@ -188,28 +194,34 @@ def _core_of(X: Array, few: _Strays) -> tuple[float, float]:
 def _usual(part: Array, axis: int, few: _Strays) -> Array:
     """Return which columns (axis 0) or rows (axis 1) are on the scale of the others."""
     lows, highs = part.min(axis=axis).astype(np.float64), part.max(axis=axis).astype(np.float64)
-    count = len(lows)
+    count = np.count_nonzero(highs > lows)
     if count < few.least:
-        return np.ones(count, bool)
-    lowest, highest = _core(lows, highs, max(1, int(few.lines * count)))
+        return np.ones(len(lows), bool)
+    most = max(1, int(few.lines * count))
+    lowest, highest = _core(lows, highs, most, most)
     return (lows >= lowest) & (highs <= highest)
 
 
 def _core_of_cells(part: Array, few: _Strays) -> tuple[float, float]:
     values, counts = np.unique(part, return_counts=True)
     values = values.astype(np.float64)
-    most = few.cells * part.size
-    below, above = ((each.cumsum() <= most).sum() for each in (counts, counts[::-1]))
-    return _core(values, values, int(below), int(above))
+    most = min(few.cells * part.size, _MOST_INKED * (part.size - counts.max()))
+    below, above = (
+        int(min((each.cumsum() <= most).sum(), few.values)) for each in (counts, counts[::-1])
+    )
+    step = float(np.diff(values[below : len(values) - above] / 2).max(initial=0.0))
+    return _core(values, values, below, above, step)
 
 
-def _core(lows: Array, highs: Array, below: int, above: int | None = None) -> tuple[float, float]:
+def _core(
+    lows: Array, highs: Array, below: int, above: int, step: float = np.inf
+) -> tuple[float, float]:
     """Return the ends of what lies together, from some lowest and some highest values.
 
     At first a number of them is left out `below` and `above`. Then the nearest comes in again as
-    long as its distance is no larger than the whole range until then.
+    long as its distance is no larger than the whole range until then. Nor may it be much larger
+    than the largest `step` from one value to the next: -1 is far from 0, 0.01, ..., 1.
     """
-    above = below if above is None else above
     outer_lows, outer_highs = np.sort(lows)[: below + 1], np.sort(highs)[::-1][: above + 1]
     # Halves, as a distance may be larger than the largest number.
     low, high = below, above
@@ -217,8 +229,10 @@ def _core(lows: Array, highs: Array, below: int, above: int | None = None) -> tu
         lowest, highest = outer_lows[low] / 2, outer_highs[high] / 2
         down = lowest - outer_lows[low - 1] / 2 if low else np.inf
         up = outer_highs[high - 1] / 2 - highest if high else np.inf
-        if min(down, up) > highest - lowest > 0:
+        distance, width = min(down, up), highest - lowest
+        if distance > width > 0 or (distance > width / 4 and distance > 8 * step > 0):
             break
+        step = max(step, distance)
         if down <= up:
             low -= 1
         else:
