@@ -37,6 +37,7 @@ from lenet_fast.bench import (
 )
 from lenet_fast.bench.contenders import Contender, WrongAnswerError
 from lenet_fast.bench.report import Row, Run
+from lenet_fast.cli.bench import _write
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -470,6 +471,13 @@ def test_the_command_measures_and_reports(tmp_path: Path, capsys: Any) -> None:
     assert exit_info.value.code == 0, err
     assert "| squared error backward |" in out
     assert (tmp_path / "report.md").read_text() == out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+def test_the_report_is_not_written_into_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.md")
+    with pytest.raises(FileExistsError, match=r"expected a regular file, got .*report\.md"):
+        _write(run_of(*STEPS), "text", tmp_path)
 
 
 def test_the_command_refuses_a_step_that_is_none(capsys: Any) -> None:

@@ -292,6 +292,18 @@ def test_a_folder_without_the_files_is_an_error_at_once(
         data.load(dataset, tmp_path / "nowhere")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+@pytest.mark.parametrize("target", [None, "/dev/zero"])
+def test_a_pipe_among_the_files_is_called_one(tmp_path, target):
+    for name in NAMES:
+        if target is None:
+            os.mkfifo(tmp_path / name)
+        else:
+            (tmp_path / name).symlink_to(target)
+    with pytest.raises(FileFormatError, match=r"train-images-.*: expected a regular file, got a p"):
+        data.load("mnist", tmp_path)
+
+
 def broken(position: int, content: bytes) -> dict[str, bytes]:
     return {**PLAIN, NAMES[position]: content}
 
@@ -901,7 +913,7 @@ def test_what_never_ends_is_not_read_from_the_cache(kind, tmp_path, tiny_mnist):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_what_never_ends_is_not_read_from_a_folder(tmp_path):
-    for name in catalogue.MNIST.files:
+    for name in catalogue.NAMES:
         os.mkfifo(tmp_path / name)
     with pytest.raises(data.DataNotFoundError, match="missing: train-images"):
         data.load("mnist", tmp_path)

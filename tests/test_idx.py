@@ -256,6 +256,16 @@ def test_sound_files_of_any_shape_are_read(data):
     assert got.astype(dtype).tobytes() == elements
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_what_is_no_regular_file_is_not_written_to(tmp_path, ending):
+    path = tmp_path / f"pipe{ending}"
+    os.mkfifo(path)
+    with pytest.raises(FileExistsError, match="expected a regular file, got a device or a pipe"):
+        idx.write(path, np.arange(3, dtype=np.uint8))
+    assert os.listdir(tmp_path) == [path.name]
+
+
 def test_images_and_labels_are_checked(tmp_path):
     pictures = np.zeros((2, 28, 28), np.uint8)
     idx.write(tmp_path / "images", pictures)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import shlex
 import threading
 
@@ -13,9 +14,10 @@ from click.testing import CliRunner
 from lenet_fast import data, models
 from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
+from lenet_fast.errors import FileFormatError
 from lenet_fast.losses import MAP, CrossEntropy
 from lenet_fast.reproduce import boosting, catalogue, recipes, report, results, runner, training
-from lenet_fast.training import SGD, Constant, Trainer
+from lenet_fast.training import SGD, Constant, Row, Trainer
 
 ALL = {recipe.name: recipe for group in catalogue.RECIPES.values() for recipe in group}
 
@@ -152,15 +154,47 @@ def test_what_is_there_is_not_computed_again(splits, tmp_path):
         lambda saved: saved | {"predicted": saved["predicted"][1:]},
         lambda saved: saved | {"train_images": 0},
         lambda saved: {"recipe": "tiny"},
+        lambda saved: saved | {"code": {"lenet_fast": "1"}},
+        lambda saved: saved | {"threads": 0},
+        lambda saved: saved | {"seconds": float("inf")},
+        lambda saved: saved | {"remarks": {"error (%)": "1"}},
+        lambda saved: saved | {"train_errors": 2001},
+        lambda saved: saved | {"test_errors": -1},
+        lambda saved: saved | {"predicted": [1, 2, 10]},
+        lambda saved: saved | {"predicted": [1, 2, 3.0]},
+        lambda saved: saved | {"rates": [1.0, 2.0]},
+        lambda saved: saved | {"rates": [1.0, 2.0, float("nan")]},
+        lambda saved: saved | {"rows": [saved["rows"][0] | {"test_loss": float("inf")}]},
+        lambda saved: saved | {"rows": saved["rows"] * 2},
     ],
 )
 def test_a_damaged_result_is_none(damage, tmp_path):
-    saved = result(0, 1, test_images=3, predicted=[1, 2, 3], seconds=2.0)
+    row = Row(1, 1.0, 2000.0, 0.5, 4, 0.25, 1, 0.1)
+    saved = result(
+        0, 1, test_images=3, predicted=[1, 2, 3], seconds=2.0, rows=[dataclasses.asdict(row)]
+    )
     saved.save(tmp_path)
     assert results.load(tmp_path) == saved
     file = tmp_path / results.RESULT
     file.write_text(json.dumps(damage(json.loads(file.read_text()))))
     assert results.load(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, "{}", "null"])
+def test_what_is_no_result_is_none(content, tmp_path):
+    (tmp_path / results.RESULT).write_text(content)
+    assert results.load(tmp_path) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+@pytest.mark.parametrize("target", [None, "/dev/zero"])
+def test_a_result_that_never_ends_is_refused(target, tmp_path):
+    if target is None:
+        os.mkfifo(tmp_path / results.RESULT)
+    else:
+        (tmp_path / results.RESULT).symlink_to(target)
+    with pytest.raises(FileFormatError, match=r"result\.json: expected a regular file, got a pipe"):
+        results.load(tmp_path)
 
 
 def test_a_run_that_diverges_says_so(splits, tmp_path):

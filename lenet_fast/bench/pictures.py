@@ -55,7 +55,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=110)
+    style.save(figure, path)
     return path
 
 

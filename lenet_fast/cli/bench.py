@@ -146,11 +146,12 @@ def _profile(context: click.Context, backend: str | None, seconds: float) -> Non
 
 
 def _write(run: Run, text: str, folder: Path) -> None:
+    from lenet_fast import files
     from lenet_fast.bench import pictures
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.md"
-    path.write_text(text, encoding="utf-8")
+    files.write_atomic(path, text.encode())
     common.say(f"wrote {path}")
     try:
         for picture in pictures.draw(run, folder):

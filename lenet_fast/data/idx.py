@@ -16,7 +16,6 @@ import math
 import os
 import stat
 import zlib
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -243,10 +242,12 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
     OSError
         If the file cannot be written.
     """
+    from lenet_fast.files import write_atomic
+
     content = encode(array)
     if os.fspath(path).endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    Path(path).write_bytes(content)
+    write_atomic(path, content)
 
 
 def encode(array: Array) -> bytes:

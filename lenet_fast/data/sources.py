@@ -334,7 +334,9 @@ def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
             for spelling in (name, f"{stem}.idx{ending}")
             for packing in ("", ".gz")
         )
-        found.append(next((path for path in paths if path.is_file()), None))
+        # A pipe is found, to be refused as one; a folder may be what another program made of it.
+        there = (path for path in paths if path.exists() and not path.is_dir())
+        found.append(next(there, None))
     return found
 
 

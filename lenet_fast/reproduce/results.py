@@ -7,10 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lenet_fast import files
+from lenet_fast import checks, files
+from lenet_fast.data import idx
 from lenet_fast.training import History, Row
+from lenet_fast.training.history import checked_row
 
 RESULT = "result.json"
+_MAX_BYTES = 2**26
+_CODE = {"lenet_fast", "numpy", "backend"}  # what a report says of it
 MODEL = "model.safetensors"
 
 
@@ -88,14 +92,54 @@ def plain(value: Any) -> Any:
 
 
 def load(folder: Path) -> Result | None:
-    """Return the result in a run's folder, if there is one, and a whole one."""
+    """Return the result in a run's folder; None if there is none, or not a whole one.
+
+    Raises
+    ------
+    OSError, FileFormatError
+        If it cannot be read, or is a pipe or a device, so that none could be written either.
+    """
     try:
-        found = Result(**json.loads((folder / RESULT).read_text()))
-        found.history()
-    except (FileNotFoundError, TypeError, ValueError):
+        with idx.open_regular(folder / RESULT) as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
         return None
+    if len(content) > _MAX_BYTES:
+        return None
+    try:
+        found = Result(**json.loads(content))
+        _check(found)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return found
+
+
+def _check(found: Result) -> None:
+    """Raise TypeError or ValueError unless all is as a run writes it."""
     empty = Result("", 0, {}, {}, {})
-    if any(type(value) is not type(getattr(empty, name)) for name, value in vars(found).items()):
-        return None
-    whole = found.train_images > 0 and 0 < found.test_images == len(found.predicted)
-    return found if whole or found.failed else None
+    for name, value in vars(found).items():
+        if type(value) is not type(getattr(empty, name)):
+            raise TypeError(f"{name}: expected {type(getattr(empty, name))}, got {type(value)}")
+    if not found.code.keys() >= _CODE:
+        raise ValueError(f"code: expected {', '.join(sorted(_CODE))}, got {', '.join(found.code)}")
+    checks.integer("threads", found.threads, 1)
+    for name, number in {"seconds": found.seconds, **found.remarks}.items():
+        if checks.real(name, number) < 0:
+            raise ValueError(f"{name}: expected a number not below 0, got {number}")
+    if found.failed:
+        return
+    checks.integer("train_images", found.train_images, 1)
+    checks.integer("test_images", found.test_images, 1)
+    checks.integer("train_errors", found.train_errors, 0, found.train_images)
+    checks.integer("test_errors", found.test_errors, 0, found.test_images)
+    for epoch, row in enumerate(found.rows, 1):
+        checked_row(row, epoch, found.train_images, found.test_images)
+    if len(found.predicted) != found.test_images:
+        raise ValueError("predicted: expected a digit an image")
+    for digit in found.predicted:
+        checks.integer("predicted", digit, 0, 9)
+    rates = [checks.real("rates", rate) for rate in found.rates]
+    if len(rates) not in (0, 3) or rates != sorted(rates):
+        raise ValueError(
+            f"rates: expected the least, the median and the greatest, got {found.rates}"
+        )
