@@ -1009,6 +1009,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
             "--limit: expected at most the 5,000",
         ),
         (["train", "--overwrite"], "--out"),
+        (["train", "--checkpoint-every", "100"], "--out"),
         (["train", "--rate", "nan"], "'--rate': nan is not a finite number"),
         (["train", "--rate", "inf"], "'--rate': inf is not a finite number"),
         (["train", "--rate", "-1"], "'--rate': -1.0 is not in the range x>0"),

@@ -346,6 +346,8 @@ def test_inputs_that_do_not_fit(layer, shape, text):
         (lambda: Subsample2D(2, multiplier=2.0), TypeError, "multiplier: expected an int"),
         (lambda: Subsample2D(2, multiplier=2**26), ValueError, "channels [*] multiplier: expected"),
         (lambda: MaxPool2D(stride=-1), ValueError, "stride: expected an int from 1"),
+        (lambda: MaxPool2D(padding=1), TypeError, r"^Pool2D\.__init__\(\) got .* 'padding'"),
+        (lambda: Dense(1, 1, bias=False), TypeError, r"^FullyConnected\.__init__\(\) got"),
         (lambda: RBF(84, 9), ValueError, r"centres: expected shape \(9, 84\)"),
         (lambda: RBF(2, 2, centres=[[1.0, 2.0]]), TypeError, "centres: expected a NumPy array"),
         (lambda: RBF(2, 2, centres="ascii"), ValueError, "centres: expected one of digits, given"),

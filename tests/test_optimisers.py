@@ -531,6 +531,7 @@ def test_nesterov_needs_a_momentum():
     ("factors", "argument", "error", "about"),
     [
         ([1.0], "factors", TypeError, "a mapping of arrays"),
+        ({1: np.ones(2)}, "factors", TypeError, "names of parameters"),
         ({"w": 2.0}, "factors['w']", TypeError, "a NumPy array"),
         ({"w": [2.0]}, "factors['w']", TypeError, "a NumPy array"),
         ({"w": np.ones(2, int)}, "factors['w']", TypeError, "dtype float32 or float64"),

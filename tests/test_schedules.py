@@ -39,6 +39,7 @@ def test_step_decay_multiplies_every_step_epochs():
 
 def test_rate_list_repeats_its_last_rate():
     assert rates(RateList([0.3, 0.2, 0.1]), 5) == [0.3, 0.2, 0.1, 0.1, 0.1]
+    assert rates(RateList(np.array([0.3, 0.2])), 3) == [0.3, 0.2, 0.2]
 
 
 def test_rates_of_the_1998_paper():
@@ -113,6 +114,8 @@ def test_other_bad_arguments():
         Constant("0.1")
     with pytest.raises(ValueError, match="rates: expected"):
         RateList([])
+    with pytest.raises(ValueError, match="rates: expected at least one rate, got none"):
+        RateList(np.array([]))
     with pytest.raises(TypeError, match="rates: expected"):
         RateList("0.1")
     for schedule in (Constant(0.1), Cosine(0.1, 2), StepDecay(0.1, 1, 0.5), RateList([0.1])):

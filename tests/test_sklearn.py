@@ -318,6 +318,14 @@ def test_a_warning_is_of_the_line_that_asked():
         assert {each.filename for each in told} == {__file__}
 
 
+def test_code_in_no_module_is_warned_too():
+    with pytest.warns(TableWarning, match="X: expected a square number"):
+        exec(
+            "found.fit(rows, classes)",
+            {"found": quick(epochs=1), "rows": X[:60, 1:], "classes": Y[:60]},
+        )
+
+
 def test_strays_among_rows_that_are_asked_about_are_cut_off():
     found = quick(epochs=1).fit(X, Y)
     rows = X[:50].astype(float)

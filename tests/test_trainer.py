@@ -784,7 +784,8 @@ def test_a_checkpoint_cuts_no_call_that_it_does_not_have_to(sets, tmp_path, monk
         (64, 1, [64, 64, 64, 8]),
         (64, 129, [128, 64, 8]),
     ):
-        trainer = new_trainer(batch_size=batch_size, threads=1, checkpoint_every=every)
+        out = None if every is None else tmp_path / f"{batch_size}, {every}"
+        trainer = new_trainer(batch_size=batch_size, threads=1, out=out, checkpoint_every=every)
         assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
         calls = []
 
@@ -1068,6 +1069,9 @@ def test_bad_arguments(sets):
     for wrong, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError), ("9", TypeError)):
         with pytest.raises(error, match="checkpoint_every: expected an int"):
             new_trainer(checkpoint_every=wrong)
+    for unused in ({"checkpoint_every": 60}, {"overwrite": True}):
+        with pytest.raises(ValueError, match=f"{next(iter(unused))}: expected together with out"):
+            new_trainer(**unused)
     with pytest.raises(ValueError, match="epochs: expected"):
         new_trainer().fit(train, test, epochs=0)
     with pytest.raises(TypeError, match="train: expected a Dataset, got tuple"):
@@ -1151,15 +1155,17 @@ def test_parts_may_be_of_other_making(sets):
 
 def test_a_mean_of_no_epoch_is_refused(sets, tmp_path):
     trainer = new_trainer(average_from=3, out=tmp_path / "run")
-    with pytest.raises(ValueError, match="average_from: expected at most the 2 epochs, got 3"):
+    with pytest.raises(ValueError, match="average_from: expected at most 2, the last epoch, got 3"):
         trainer.fit(*sets, epochs=2)
-    with pytest.raises(ValueError, match="average_from: expected at most the 20 epochs, got 21"):
+    with pytest.raises(
+        ValueError, match="average_from: expected at most 20, the last epoch, got 21"
+    ):
         new_trainer(average_from=21).fit(*sets)
     assert not (tmp_path / "run").exists()
     stop = StopAt(1, Trainer.stop, "evaluate")
     trainer = new_trainer(average_from=3, out=tmp_path / "run", callbacks=[stop])
     trainer.fit(*sets, epochs=4)
-    with pytest.raises(ValueError, match="average_from: expected at most the 2 epochs, got 3"):
+    with pytest.raises(ValueError, match="average_from: expected at most 2, the last epoch, got 3"):
         Trainer.resume(tmp_path / "run").fit(*sets, epochs=2)
 
 

@@ -20,7 +20,7 @@ def _flat(x: Array) -> Array:
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-class _Full(Layer):
+class FullyConnected(Layer):
     """A layer of n_out units that see n_in inputs each."""
 
     def __init__(self, n_in: int, n_out: int, *, name: str | None = None) -> None:
@@ -43,7 +43,7 @@ class _Full(Layer):
         return float(self.n_out)
 
 
-class Dense(_Full):
+class Dense(FullyConnected):
     """Weighted sums of all inputs; see :func:`lenet_fast.ops.dense`.
 
     Parameters
@@ -81,7 +81,7 @@ class Dense(_Full):
         return dx.reshape(x.shape) if to_input else None, {"w": dw, "b": db}
 
 
-class RBF(_Full):
+class RBF(FullyConnected):
     """Squared distances to fixed centres, the outputs of 1998; see :func:`lenet_fast.ops.rbf`.
 
     Parameters

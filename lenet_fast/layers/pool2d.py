@@ -22,7 +22,7 @@ from lenet_fast.layers.base import (
 )
 
 
-class _Pool(Layer):
+class Pool2D(Layer):
     """A pooling layer without parameters."""
 
     options: ClassVar[tuple[str, ...]] = ("kernel", "stride")
@@ -62,7 +62,7 @@ class _Pool(Layer):
         return operation(dy, x, kernel=self.kernel, stride=self.stride, backend=backend), {}
 
 
-class MaxPool2D(_Pool):
+class MaxPool2D(Pool2D):
     """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
 
     Parameters
@@ -77,7 +77,7 @@ class MaxPool2D(_Pool):
     operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
 
 
-class AvgPool2D(_Pool):
+class AvgPool2D(Pool2D):
     """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
 
     Parameters

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator
+from functools import update_wrapper
 from inspect import signature
 from types import FunctionType
 from typing import Any
@@ -113,12 +114,10 @@ class _LeNet(BaseEstimator):
         for name in ("__init__", "fit", "partial_fit"):
             shared = vars(_LeNet)[name]
             if name not in vars(cls) and getattr(cls, name) is shared:
-                own = FunctionType(
-                    shared.__code__, shared.__globals__, name, None, shared.__closure__
-                )
-                own.__kwdefaults__, own.__defaults__ = shared.__kwdefaults__, shared.__defaults__
-                own.__annotations__, own.__doc__ = shared.__annotations__, shared.__doc__
-                own.__module__, own.__qualname__ = cls.__module__, f"{cls.__qualname__}.{name}"
+                own = FunctionType(shared.__code__, shared.__globals__)
+                own.__defaults__, own.__kwdefaults__ = shared.__defaults__, shared.__kwdefaults__
+                update_wrapper(own, shared)
+                own.__qualname__ = f"{cls.__qualname__}.{name}"
                 setattr(cls, name, own)
         super().__init_subclass__(**options)
 

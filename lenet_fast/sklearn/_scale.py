@@ -144,7 +144,7 @@ def check_shape(features: int, shape: tuple[int, int]) -> None:
 def _warn(text: str) -> None:
     """Warn at the line that called an estimator, through pipelines and searches."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back and frame.f_globals["__name__"].startswith(_NO_CALLERS):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_NO_CALLERS):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, TableWarning, stacklevel=level)
 

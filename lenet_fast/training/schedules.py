@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from lenet_fast import checks, configs
 from lenet_fast.losses import Loss
 
@@ -129,7 +131,7 @@ class RateList:
 
     Parameters
     ----------
-    rates : sequence of float
+    rates : sequence of float, or ndarray
         Each above 0; one at least.
 
     Examples
@@ -142,9 +144,9 @@ class RateList:
     """
 
     def __init__(self, rates: Sequence[float]) -> None:
-        if isinstance(rates, str) or not isinstance(rates, Sequence):
+        if isinstance(rates, str) or not isinstance(rates, Sequence | np.ndarray):
             raise TypeError(f"rates: expected a sequence of numbers, got {checks.kind(rates)}")
-        if not rates:
+        if len(rates) == 0:
             raise ValueError("rates: expected at least one rate, got none")
         self._rates = [_positive(f"rates[{i}]", rate) for i, rate in enumerate(rates)]
 

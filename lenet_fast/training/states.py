@@ -31,6 +31,8 @@ def checked_factors(factors: Mapping[str, Array] | None) -> dict[str, Array]:
         raise TypeError(f"factors: expected a mapping of arrays, got {checks.kind(factors)}")
     found = {}
     for name, given in factors.items():
+        if not isinstance(name, str):
+            raise TypeError(f"factors: expected names of parameters, got {checks.kind(name)}")
         what = f"factors[{name!r}]"
         array = checks.floats(what, given, None)
         check_numbers(what, array, negative=False)

@@ -99,10 +99,10 @@ class Trainer:
         :attr:`History.best`) and ``history.csv``. Without it nothing is written. While :meth:`fit`
         goes on, the folder is locked against all other runs.
     overwrite : bool, default False
-        Whether those four files may be replaced if they are in `out` already.
+        Whether those four files may be replaced if they are in `out` already; only with `out`.
     checkpoint_every : int, optional
         Save the checkpoint within an epoch, too, after every so many images, or the whole
-        batches that they are part of.
+        batches that they are part of; only with `out`.
     callbacks : sequence of Callback
         Told about batches and epochs.
     options : mapping, optional
@@ -191,10 +191,7 @@ class Trainer:
         self.average_from: int = 0  # never
         if average_from is not None:
             self.average_from = checks.integer("average_from", average_from, 1)
-        self._checkpoint_batches = 0  # never within an epoch
-        if checkpoint_every is not None:
-            images = checks.integer("checkpoint_every", checkpoint_every, 1)
-            self._checkpoint_batches = math.ceil(images / self.batch_size)
+        self._set_checkpoint_every(checkpoint_every)
 
         def create(network: Network) -> engines.Engine:
             return engines.create(
@@ -225,6 +222,11 @@ class Trainer:
         self._out = None if out is None else Path(out)
         self._locked = out if isinstance(out, LockedFolder) else None
         self._overwrite = checks.flag("overwrite", overwrite)
+        if out is None and (self._overwrite or checkpoint_every is not None):
+            name = "overwrite" if self._overwrite else "checkpoint_every"
+            raise ValueError(
+                f"{name}: expected together with out, the folder that it is about, got no out"
+            )
         self.saved: checkpoints.Position | None = None
         self._stamp: tuple[int, ...] | None = None  # of the checkpoint that is ours
         self._new = True
@@ -288,7 +290,6 @@ class Trainer:
                 engine=engine or saved.code["engine"],
                 backend=backend or saved.code["backend"],
                 threads=threads,
-                checkpoint_every=checkpoint_every,
                 callbacks=callbacks,
                 options=saved.options,
             )
@@ -296,6 +297,7 @@ class Trainer:
             if engine is None and backend is None:
                 raise FileFormatError(f"{path}: {error}") from error
             raise
+        trainer._set_checkpoint_every(checkpoint_every)
         trainer.epochs = saved.epochs
         trainer.history.rows = saved.rows
         trainer._position = saved.position
@@ -321,6 +323,12 @@ class Trainer:
                 stacklevel=2,
             )
         return trainer
+
+    def _set_checkpoint_every(self, images: int | None) -> None:
+        self._checkpoint_batches = 0  # never within an epoch
+        if images is not None:
+            images = checks.integer("checkpoint_every", images, 1)
+            self._checkpoint_batches = math.ceil(images / self.batch_size)
 
     def fit(self, train: data.Dataset, test: data.Dataset, epochs: int | None = None) -> History:
         """Train until `epochs` epochs are complete, those done before included.
@@ -364,8 +372,8 @@ class Trainer:
         epochs = self.epochs if epochs is None else checks.integer("epochs", epochs, 1)
         if self.average_from > epochs:
             raise ValueError(
-                f"average_from: expected at most the {epochs} epochs, got {self.average_from}, "
-                "which would leave nothing to average"
+                f"average_from: expected at most {epochs}, the last epoch, got "
+                f"{self.average_from}, which would leave nothing to average"
             )
         self.epochs = epochs
         self._recognise(train, test)
