@@ -25,8 +25,8 @@ DTYPES = ("float32", "float64")
 
 _MAX_LAYERS = 1000
 _SCALE = (pixels.BACKGROUND, pixels.INK)
-_FAINT = 16  # of 255: no image of a digit is all below
-_FAINT_BYTES = bytes(range(_FAINT + 1))
+_FAINT_BYTES = bytes(range(pixels.FAINT + 1))
+_FAR = 8  # times the larger end of the pixel range: noise, or an attack, may be outside of it
 
 
 class Counts(NamedTuple):
@@ -206,8 +206,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If the images do not fit the network; or if bytes are on another scale than 0 to 255:
-            none is 0, and none above 16.
+            If the images do not fit the network; or if they are on another scale: bytes of which
+            none is above 16, though not all are 0, or floats far beyond :attr:`pixel_range`.
 
         Examples
         --------
@@ -217,7 +217,7 @@ class Network:
         >>> network.predict(images[0]).shape, network.predict(images[:3]).shape
         ((10,), (3, 10))
         """
-        _check_images(x, self.input_shape)
+        _check_images(x, self)
         backend = backends.current()
         engine = self._engines.get(backend)
         if engine is None:
@@ -258,7 +258,7 @@ class Network:
         """
         from lenet_fast import engines, losses  # as in predict
 
-        _check_images(x, self.input_shape)
+        _check_images(x, self)
         engine = engines.LayersEngine(self, losses.default_for(self), threads=1)
         if _is_one_image(x):
             return {name: y[0] for name, y in engine.activations(x[np.newaxis]).items()}
@@ -437,18 +437,28 @@ class Network:
         return network
 
 
-def _check_images(x: object, input_shape: Shape) -> None:
+def _check_images(x: object, network: Network) -> None:
     """Raise an error that says what to do where something is given for images; engines do not."""
     if not isinstance(x, np.ndarray):
         hint = "; pass its images" if hasattr(x, "images") else ""
         raise TypeError(f"x: expected a NumPy array of images, got {type(x).__name__}{hint}")
     if x.dtype != np.uint8:
+        input_shape = network.input_shape
         if (x.dtype.kind == "f" and x.shape[-3:] != input_shape) or x.ndim > 4:
             several = ", ".join(map(str, ("n", *input_shape)))
             raise ValueError(
                 f"x: expected floats of shape {input_shape}, or ({several}) for several "
                 f"images, got shape {x.shape}; lenet_fast.data.prepare makes them of bytes"
             )
+        if x.dtype.kind == "f" and x.size and network.pixel_range_known:
+            paper, ink = network.pixel_range
+            largest = x.max()
+            if _FAR * max(abs(paper), abs(ink)) < largest < math.inf:
+                raise ValueError(
+                    f"x: expected floats from {paper:g} paper to {ink:g} ink, got up to "
+                    f"{largest:g}; bring them to that scale, or set the network's pixel_range if "
+                    "it was trained on another"
+                )
         return
     if x.ndim not in (2, 3):
         raise ValueError(
@@ -460,14 +470,8 @@ def _check_images(x: object, input_shape: Shape) -> None:
             ", whose last axis seems to be one of channels; pass grey images, such as x[..., 0]"
         )
     # For one image this takes half as long as its maximum.
-    if x.ndim == 2 and x.tobytes().lstrip(_FAINT_BYTES):
-        return
-    largest = int(x.max()) if x.size else 0
-    if 0 < largest <= _FAINT:
-        raise ValueError(
-            f"x: expected bytes from 0 paper to 255 ink, got 0 to {largest}; bring them to that "
-            f"scale, such as with x * np.uint8({255 // largest})"
-        )
+    if x.ndim != 2 or not x.tobytes().lstrip(_FAINT_BYTES):
+        pixels.check_bytes("x", x)
 
 
 def _is_one_image(x: object) -> bool:

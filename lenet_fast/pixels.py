@@ -6,6 +6,8 @@ Grey values are bytes, 0 paper to 255 ink. Networks read floats on the scale of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,9 @@ from lenet_fast.checks import Array
 BACKGROUND, INK = -0.1, 1.175
 """What paper and the darkest ink become: inputs have a mean of about 0, and a variance of about 1
 (LeCun et al. 1998, section II.B)."""
+
+FAINT = 16
+"""No digit is this close to its paper, of 255."""
 
 
 def prepare(
@@ -48,7 +53,8 @@ def prepare(
     TypeError
         If the images are not uint8, or `dtype` is not float32 or float64.
     ValueError
-        If the shape is wrong or too large, or a value is not finite.
+        If the shape is wrong or too large, a value is not finite, or the images are on another
+        scale than 0 to 255: none is 0, and none above 16.
 
     Examples
     --------
@@ -65,12 +71,30 @@ def prepare(
         raise ValueError(
             f"images: expected (n, rows, columns), at most {size} by {size}, got {images.shape}"
         )
+    check_bytes("images", images)
     dtype = np.dtype(dtype)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
     for name, value in (("background", background), ("ink", ink)):
         if not np.isfinite(value):
             raise ValueError(f"{name}: expected a finite number, got {value}")
+    return prepared(images, size, dtype, background, ink)
+
+
+def check_bytes(name: str, images: Array) -> None:
+    """Raise ValueError if images (..., rows, columns) of bytes end at 1, 15 or 16, not at 255."""
+    largest = int(images.max()) if images.size else 0
+    if 0 < largest <= FAINT:
+        raise ValueError(
+            f"{name}: expected bytes from 0 paper to 255 ink, got 0 to {largest}; bring them to "
+            f"that scale, such as with {name} * np.uint8({255 // largest})"
+        )
+
+
+def prepared(
+    images: Array, size: int, dtype: np.dtype[Any], background: float, ink: float
+) -> Array:
+    """Return what :func:`prepare` does, unchecked: one image of many may be blank or faint."""
     n, rows, columns = images.shape
     if (rows, columns) != (size, size):
         top, left = (size - rows) // 2, (size - columns) // 2

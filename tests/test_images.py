@@ -91,6 +91,11 @@ def test_prepare_refuses_other_input():
         images.prepare(good, background=float("nan"))
     with pytest.raises(ValueError, match="ink: expected a finite number, got inf"):
         images.prepare(good, ink=float("inf"))
+    good[0, 14] = 16
+    with pytest.raises(ValueError, match=r"images: .* got 0 to 16; .* images \* np.uint8\(15\)"):
+        images.prepare(good)
+    good[1, 14] = 17  # one of several may be faint
+    assert images.prepare(good).shape == (2, 1, 32, 32)
 
 
 # --- resize ----------------------------------------------------------------------------------

@@ -753,6 +753,23 @@ def test_bytes_are_refused_where_nobody_knows_what_they_were():
     )
 
 
+@pytest.mark.parametrize("scale", [255, 100, 16])
+def test_floats_far_beyond_the_pixel_range_are_refused(scale):
+    network = models.lenet5()
+    images = data.load("sample").test.images[:3]
+    x = data.prepare(images, background=0, ink=scale)
+    for wrong in (x, x[0]):
+        for method in (network.predict, network.activations):
+            with pytest.raises(ValueError, match=rf"x: .* 1.175 ink, got up to {scale}; .*range"):
+                method(wrong)
+    noise = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
+    assert np.isfinite(network.predict(noise)).all()
+    network.pixel_range = (0, scale)
+    np.testing.assert_allclose(network.predict(x), network.predict(images), rtol=1e-5, atol=1e-4)
+    network.pixel_range_known = False
+    network.predict(255 * x)
+
+
 def test_networks_remember_how_ink_was():
     network = models.lenet5()
     assert "inverted" not in network.config()

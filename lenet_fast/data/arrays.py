@@ -19,11 +19,10 @@ from lenet_fast.checks import Array
 from lenet_fast.data import idx
 from lenet_fast.data.images import centre
 from lenet_fast.errors import FileFormatError
-from lenet_fast.pixels import BACKGROUND, INK
+from lenet_fast.pixels import BACKGROUND, FAINT, INK
 
 __all__ = [
     "AS_THEY_ARE",
-    "FAINT",
     "MAX_BYTES",
     "MAX_IMAGES",
     "Digits",
@@ -47,9 +46,6 @@ float64. A packed file of half a million bytes may hold so many."""
 
 MAX_IMAGES = 2**18
 """More are not read at a time; EMNIST's training set has 240,000 digits."""
-
-FAINT = 16
-"""No digit is this close to its paper, of 255."""
 
 _FEWEST_LINES = 8  # of a picture of a digit that may be a table
 _FEWEST = 5  # pixels of a digit; in MNIST's 70,000 images it is 34

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks
+from lenet_fast import checks, pixels
 from lenet_fast.data import arrays, catalogue, fetch, idx, images
 from lenet_fast.data.catalogue import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
@@ -87,12 +87,7 @@ class Dataset:
             )
         if len(self) and self.labels.max() > 9:
             raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
-        largest = int(self.images.max()) if len(self) else 0
-        if 0 < largest <= arrays.FAINT:
-            raise ValueError(
-                f"images: expected grey values from 0 paper to 255 ink, got 0 to {largest}; bring "
-                f"them to that scale, such as with images * np.uint8({255 // largest})"
-            )
+        pixels.check_bytes("images", self.images)
 
     def __len__(self) -> int:
         return len(self.images)

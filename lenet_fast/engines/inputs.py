@@ -88,7 +88,7 @@ def prepared(network: Network, x: Array) -> Array:
         return x
     paper, ink = network.pixel_range
     size = network.input_shape[-1]
-    return pixels.prepare(x, size=size, dtype=network.dtype, background=paper, ink=ink)
+    return pixels.prepared(x, size, network.dtype, paper, ink)
 
 
 def order(order: Array, count: int) -> Array:

@@ -661,11 +661,11 @@ class Trainer:
 
     def _check_scale(self, train: data.Dataset) -> None:
         """Let the network know whether ink is dark; raise if it could not read other images."""
-        largest = int(train.images.max())
-        if largest < 128:
+        low, high = int(train.images.min()), int(train.images.max())
+        if high - low < 128:
             raise ValueError(
-                "train: expected images from 0 paper to 255 ink, got none above "
-                f"{largest}; bring them to that scale"
+                f"train: expected images from 0 paper to 255 ink, got {low} to {high}; bring them "
+                "to that scale"
             )
         if not self.network.pixel_range_known:
             raise ValueError(
