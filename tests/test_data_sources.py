@@ -909,11 +909,3 @@ def test_what_never_ends_is_not_read_from_the_cache(kind, tmp_path, tiny_mnist):
     )
     with pytest.raises(data.DataNotFoundError, match=words):
         data.load("mnist")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
-def test_what_never_ends_is_not_read_from_a_folder(tmp_path):
-    for name in catalogue.NAMES:
-        os.mkfifo(tmp_path / name)
-    with pytest.raises(data.DataNotFoundError, match="missing: train-images"):
-        data.load("mnist", tmp_path)
