@@ -481,6 +481,17 @@ def test_resume_with_data_that_have_moved(lenet_fast: Any) -> None:
     assert_one_line(result, "expected the data of the run")
 
 
+def test_resume_after_a_notice_on_the_data(lenet_fast: Any) -> None:
+    _write_data(Path("inverted"))
+    for path in Path("inverted").glob("*images*"):
+        idx.write(path, 255 - idx.read(path))
+    result = lenet_fast("train", *SHORT[2:], "--data", "inverted", "--out", "run")
+    assert result.status == 0, result.err
+    assert "look inverted" in result.err
+    result = lenet_fast("train", "--resume", "run", "--epochs", "2")
+    assert result.status == 0, result.err
+
+
 def _write_data(folder: Path) -> None:
     folder.mkdir()
     for name, split in (("train", SAMPLE.train), ("t10k", SAMPLE.test)):

@@ -836,6 +836,16 @@ def test_files_on_a_small_scale_are_stretched_and_said(tmp_path, ink):
         assert f"The {name} images have values from 0 to {ink}, not 0 to 255" in splits.notice
 
 
+@pytest.mark.parametrize(("others", "words"), [(75, "of 400 have dark"), (25, "have bright")])
+def test_files_of_both_kinds_are_told(tmp_path, others, words):
+    def mixed(images):
+        images = images.copy()
+        images[len(images) * others // 100 :] = 255 - images[len(images) * others // 100 :]
+        return images
+
+    assert words in data.load("mnist", own(tmp_path / "d", mixed)).notice
+
+
 def test_files_as_mnists_need_no_notice(tmp_path):
     assert data.load("mnist", own(tmp_path / "d", lambda x: x)).notice is None
 

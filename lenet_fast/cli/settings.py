@@ -172,10 +172,12 @@ def limited(splits: Splits, limit: int | None) -> Splits:
 
 def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
     """Return the options that make the run what it is, and where its data are."""
+    from lenet_fast.data.sources import SAMPLE_SOURCE
+
     kept = {name: value for name, value in options.items() if name not in FREE}
     del kept["overwrite"]
     # What "auto" has found is what the run goes on with, even if there is MNIST by then.
-    kept["dataset"] = "sample" if splits.notice else options["dataset"]
+    kept["dataset"] = "sample" if splits.source == SAMPLE_SOURCE else options["dataset"]
     if options["folder"] is not None:
         kept["data"] = os.fspath(common.full_path("--data", options["folder"]))
     return kept

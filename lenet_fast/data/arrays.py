@@ -35,6 +35,7 @@ __all__ = [
     "look_inverted",
     "look_transposed",
     "read_array",
+    "turned_round",
 ]
 
 AS_THEY_ARE = ((28, 28), (32, 32))
@@ -521,7 +522,7 @@ def differ(inverted: bool, images: Array) -> bool:
     return len(sound) > 0 and look_inverted(sound) != inverted
 
 
-def _reversed(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
+def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
     """Tell which images, none of them blank, are the other way round than those with `inverted`.
 
     They are what most of them are, but for those whose whole border is of the other kind. One
@@ -657,7 +658,7 @@ def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
     for number in np.flatnonzero(blank(made)).tolist():
         faults.setdefault(number, _blank(made[number]))
     sound = np.setdiff1d(np.arange(len(made)), list(faults)).astype(np.intp)
-    others = sound[_reversed(bool(inverted), made[sound])]
+    others = sound[turned_round(bool(inverted), made[sound])]
     if len(others):
         which = f"{len(others)} of {len(sound)} have " if len(others) < len(sound) else ""
         seen = "bright ink on dark paper" if inverted else "dark ink on light paper"

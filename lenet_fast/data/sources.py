@@ -25,9 +25,13 @@ DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits
 
 DATA_VARIABLE = "LENET_FAST_DATA"
 
+SAMPLE_SOURCE = "the bundled sample of MNIST"
+
 SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
 _MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; packed files may hold any number
+
+_MIXED = 0.05  # a share of images with paper and ink the other way round that is no accident
 
 _COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, catalogue.EMNIST_DIGITS)}
 
@@ -223,7 +227,7 @@ def load_sample() -> Splits:
     """Load the sample of MNIST that comes with the package: ``load("sample")``."""
     paths = [SAMPLE_FOLDER / f"{name}.gz" for name in MNIST.files]
     found = [idx.read(path) for path in paths]
-    return _splits(found, paths, MNIST, "sample", "the bundled sample of MNIST")
+    return _splits(found, paths, MNIST, "sample", SAMPLE_SOURCE)
 
 
 def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False) -> Splits:
@@ -355,6 +359,10 @@ def _examined(
         if len(labels) and labels.min() == labels.max():
             notices.append(f"All {part} images have the label {labels[0]}.")
         inverted.append(arrays.look_inverted(found[first]))
+        odd = int(arrays.turned_round(inverted[-1], found[first]).sum())
+        if odd > _MIXED * len(pictures):
+            kind = "bright ink on dark paper" if inverted[-1] else "dark ink on light paper"
+            notices.append(f"Of the {part} images, {odd:,} of {len(pictures):,} have {kind}.")
         seen = 255 - found[first] if inverted[-1] else found[first]
         if collection.transposed:
             seen = seen.transpose(0, 2, 1)
