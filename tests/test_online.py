@@ -20,6 +20,7 @@ import lenet_fast
 from lenet_fast import data, losses, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import (
+    LanesEngine,
     LayersEngine,
     OnlineEngine,
     Rule,
@@ -577,6 +578,28 @@ def test_a_wrong_image(image, error, text, create_any):
     for _ in range(2):
         with pytest.raises(error, match=f"^{text}"):
             engine.predict_one(image)
+
+
+@pytest.mark.parametrize("kind", [LanesEngine, OnlineEngine])
+def test_bytes_follow_a_pixel_range_that_is_set_later(kind, online_backend):
+    def network() -> Network:
+        net = Network([Dense(9, 2)], input_shape=(1, 3, 3), output="softmax")
+        net.initialise("lecun_sqrt", 1)
+        return net
+
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10
+    net, moved = network(), network()
+    engine = kind(moved, losses.CrossEntropy(), backend=online_backend, threads=1)
+    before = engine.predict_one(pixels[0])
+    net.pixel_range = moved.pixel_range = (-3.0, 5.0)
+    expected = kind(net, losses.CrossEntropy(), backend=online_backend, threads=1)
+    assert not np.array_equal(engine.predict_one(pixels[0]), before)
+    np.testing.assert_array_equal(engine.predict_one(pixels[0]), expected.predict_one(pixels[0]))
+    np.testing.assert_array_equal(engine.predict(pixels), expected.predict(pixels))
+    for each in (engine, expected):
+        each.train(pixels, np.array([0, 1]), np.arange(2), 1, SGD(), 0.1)
+    for name, array in net.parameters.items():
+        np.testing.assert_array_equal(moved.parameters[name], array)
 
 
 def test_a_wrong_image_of_a_network(online_backend):

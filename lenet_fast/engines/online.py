@@ -39,10 +39,11 @@ class _Bindings:
 
 @dataclass(frozen=True)
 class _Bound:
-    """The arrays of one moment, and what predicts with them: None if they cannot be read in
-    place."""
+    """The arrays and the pixel range of one moment, and what predicts with them: None if the
+    arrays cannot be read in place."""
 
     arrays: list[tuple[Layer, str, Array]]
+    pixel_range: tuple[float, float]
     predict: Callable[[Array, Array], None] | None
 
 
@@ -95,6 +96,8 @@ class OnlineEngine(LanesEngine):
         if not (flags.c_contiguous and flags.aligned):
             image = image.copy()
         bound = self._bound  # once: another thread may put the next one there
+        if bound.pixel_range is not network.pixel_range:
+            bound = self._bound = self._bind()
         for layer, name, array in bound.arrays:
             if layer.parameters[name] is not array:
                 bound = self._bound = self._bind()
@@ -108,6 +111,7 @@ class OnlineEngine(LanesEngine):
     def _bind(self) -> _Bound:
         """Return the arrays of the moment, and what predicts with them."""
         layers, dtype = self.network.layers, self.network.dtype
+        pixel_range = self.network.pixel_range
         bound = [
             (layers[step], name, layers[step].parameters[name])
             for step, name, _ in self._bindings.names
@@ -121,19 +125,19 @@ class OnlineEngine(LanesEngine):
             and array.size == size
             for array, size in zip(arrays, sizes, strict=True)
         ):
-            return _Bound(bound, None)
+            return _Bound(bound, pixel_range, None)
         predict = self._new_predictor(
             self._online.steps,
             self._online.reals,
             self._online.places,
-            np.array(self.network.pixel_range),
+            np.array(pixel_range),
             self._online.size + self._bindings.room,
             self._bindings.table,
             self._bindings.index,
             arrays,
             dtype.itemsize,
         )
-        return _Bound(bound, predict)
+        return _Bound(bound, pixel_range, predict)
 
     def train(
         self,
