@@ -464,11 +464,8 @@ def _check_images(x: object, network: Network) -> None:
         raise ValueError(
             f"x: expected bytes (n, rows, columns), or (rows, columns) for one image, got {x.shape}"
         )
-    if x.shape[-1] in (1, 3, 4) and x.shape[-2] >= 8:
-        raise ValueError(
-            f"x: expected bytes (n, rows, columns), or (rows, columns) for one image, got {x.shape}"
-            ", whose last axis seems to be one of channels; pass grey images, such as x[..., 0]"
-        )
+    if x.ndim == 3:
+        pixels.check_axes("x", x, network.input_shape[-1])
     # For one image this takes half as long as its maximum.
     if x.ndim != 2 or not x.tobytes().lstrip(_FAINT_BYTES):
         pixels.check_bytes("x", x)

@@ -71,6 +71,7 @@ def prepare(
         raise ValueError(
             f"images: expected (n, rows, columns), at most {size} by {size}, got {images.shape}"
         )
+    check_axes("images", images, size)
     check_bytes("images", images)
     dtype = np.dtype(dtype)
     if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -79,6 +80,23 @@ def prepare(
         if not np.isfinite(value):
             raise ValueError(f"{name}: expected a finite number, got {value}")
     return prepared(images, size, dtype, background, ink)
+
+
+def check_axes(name: str, images: Array, size: int) -> None:
+    """Raise ValueError if images (n, rows, columns) for an input of `size` seem to be others."""
+    n, rows, columns = images.shape
+    if columns in (1, 3, 4) and rows >= 8:
+        raise ValueError(
+            f"{name}: expected bytes (n, rows, columns), or (rows, columns) for one image, got "
+            f"{images.shape}, whose last axis seems to be one of channels; pass grey images, such "
+            f"as {name}[..., 0]"
+        )
+    if n in (28, size) and rows != columns and n in (rows, columns):
+        axis, which = (2, "last") if n == rows else (1, "second")
+        raise ValueError(
+            f"{name}: expected bytes (n, rows, columns), got {images.shape}, whose {which} axis "
+            f"seems to count the images; pass numpy.moveaxis({name}, {axis}, 0)"
+        )
 
 
 def check_bytes(name: str, images: Array) -> None:

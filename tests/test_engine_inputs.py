@@ -41,7 +41,7 @@ def same(found: Results, expected: Results, what: str) -> None:
 # --- bytes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(28, 28), (27, 25), (32, 32), (1, 32), (31, 1)])
+@pytest.mark.parametrize("size", [(28, 28), (27, 25), (32, 32), (1, 32), (31, 2)])
 def test_bytes_become_what_prepare_makes_of_them(size, rng, dtype, create_any):
     # The outputs of this network are its inputs, exactly: sums of one of them and zeros.
     net = Network([Dense(1024, 1024)], dtype=dtype)

@@ -655,6 +655,10 @@ def test_from_config_trusts_nothing(config):
         (lambda image: image[..., None], ValueError, "(28, 28, 1), whose last axis seems to be"),
         (lambda image: np.stack([image] * 3, -1), ValueError, "(28, 28, 3), whose last axis"),
         (lambda image: np.stack([image] * 4, -1), ValueError, "(28, 28, 4), whose last axis"),
+        (lambda image: np.stack([image] * 2, -1), ValueError, "pass numpy.moveaxis(x, 2, 0)"),
+        (lambda image: np.stack([image] * 9, -1), ValueError, "pass numpy.moveaxis(x, 2, 0)"),
+        (lambda image: np.stack([image] * 9, 1), ValueError, "pass numpy.moveaxis(x, 1, 0)"),
+        (lambda image: np.zeros((32, 32, 9), np.uint8), ValueError, "(32, 32, 9), whose last"),
         (lambda image: image[None, ..., None], ValueError, "(1, 28, 28, 1)"),
         (lambda image: image.ravel(), ValueError, "(784,)"),
         (lambda image: image // 255, ValueError, "from 0 paper to 255 ink, got 0 to 1"),
@@ -676,6 +680,11 @@ def test_what_is_no_image_is_refused_with_what_to_do(make, error, words):
             method(wrong)
         assert words in str(found.value)
         assert len(str(found.value)) < 300
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 28), (5, 28, 20), (28, 20, 18), (20, 20, 5), (1, 1, 1)])
+def test_images_of_any_sides_may_be_asked_for(shape):
+    assert models.lenet5().predict(np.full(shape, 99, np.uint8)).shape == (shape[0], 10)
 
 
 def test_blank_and_faint_images_beside_others_may_be_asked_for():
