@@ -495,7 +495,7 @@ def _checked_pixel_range(given: object) -> tuple[float, float]:
     if not isinstance(given, (list, tuple)) or len(given) != 2:
         raise TypeError(f"pixel_range: expected (paper, ink), got {checks.kind(given)}")
     paper, ink = (checks.real("pixel_range", number, np.dtype(np.float32)) for number in given)
-    if paper == ink:
+    if np.float32(paper) == np.float32(ink):
         raise ValueError(f"pixel_range: expected two numbers that differ, got {paper:g} twice")
     return paper, ink
 

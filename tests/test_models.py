@@ -373,7 +373,10 @@ def test_a_network_from_before_it_had_a_range_of_pixels():
     assert models.lenet1989().config()["pixel_range"] == [-1.0, 1.0]
     del config["pixel_range"]
     assert Network.from_config(config).pixel_range == (-0.1, 1.175)
-    for wrong, error in (((0,), TypeError), (1, TypeError), ((0, float("nan")), ValueError)):
+    for wrong, error in (
+        *(((0,), TypeError), (1, TypeError), ((0, float("nan")), ValueError)),
+        *(((0, 0), ValueError), ((1, 1 + 1e-12), ValueError)),  # paper and ink look the same
+    ):
         with pytest.raises(error, match="pixel_range: expected"):
             Network([Dense(4, 2)], input_shape=(1, 2, 2), pixel_range=wrong)
 

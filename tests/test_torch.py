@@ -1028,6 +1028,13 @@ def test_fit_refuses_and_changes_nothing(name: str) -> None:
         assert torch.equal(tensor, before[key])
 
 
+def test_an_error_shows_no_address_in_memory() -> None:
+    def together(batch: Any) -> Any: ...
+
+    with pytest.raises(ValueError, match=r"loader: .*, got the function together$"):
+        front.fit(**bad(loader=lambda m: loader(collate_fn=together)))
+
+
 def test_a_batch_sampler_of_pytorch_is_a_batch_size() -> None:
     """What the loader makes of `batch_size` itself; given by hand it is the same."""
     data = loader()

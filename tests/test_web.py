@@ -464,6 +464,8 @@ def test_a_tls_proxy_of_an_allowed_name_may_stand_before_the_page(
         ("0.0.0.0", "no browser"),
         ("::", "no browser"),
         ("127.1", "one host name"),
+        ("[::1", "one host name"),
+        ("::1]", "one host name"),
         ("0x7f000001", "one host name"),
         ("straße.example", "punycode"),
     ],

@@ -27,7 +27,7 @@ def sampler_of(loader: object) -> BatchSampler:
             f"loader: expected a batch_size and no batch_sampler, got {checks.kind(sampler)}"
         )
     if loader.collate_fn is not default_collate:
-        raise ValueError(f"loader: expected no collate_fn, got {loader.collate_fn}")
+        raise ValueError(f"loader: expected no collate_fn, got {checks.kind(loader.collate_fn)}")
     if loader.num_workers:
         raise ValueError(f"loader: expected num_workers=0, got {loader.num_workers}")
     return sampler

@@ -61,7 +61,7 @@ def checked(name: str) -> str:
 def plain(name: str) -> str:
     """Return a host name or an address in the one form in which names are compared."""
     name = name.lower().removesuffix(".")
-    address = _address(name.removeprefix("[").removesuffix("]"))
+    address = _address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
     if address is not None:
         return str(address)
     try:
