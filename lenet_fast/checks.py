@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST = 2**31 - 1
+_LONGEST = 64  # characters of a text, in a message
 
 
 def kind(value: object) -> str:
@@ -37,6 +38,11 @@ def kind(value: object) -> str:
     if type(value).__repr__ is object.__repr__:  # which would be an address in memory
         return f"an object of type {type(value).__name__}"
     return " ".join(f"{type(value).__name__} {value!r}".split())[:80]
+
+
+def quoted(text: str) -> str:
+    """Return a text, which may be from any file, as it may stand in a message."""
+    return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
 
 
 def _array(name: str, value: object) -> Array:
@@ -151,7 +157,7 @@ def _integers(name: str, value: object, minimum: int, counts: tuple[int, ...]) -
     if isinstance(value, (tuple, list)):
         if len(value) not in counts:
             allowed = " or ".join(str(count) for count in counts)
-            raise ValueError(f"{name}: expected an int or {allowed} ints, got {value!r}")
+            raise ValueError(f"{name}: expected an int or {allowed} ints, got {kind(value)}")
         return [integer(name, item, minimum) for item in value]
     try:
         return [integer(name, value, minimum)]
@@ -243,7 +249,7 @@ def _choice(name: str, value: object, allowed: Sequence[str], named: Sequence[st
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected one of {', '.join(named)}, got {kind(value)}")
     if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(named)}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(named)}, got {quoted(value)}")
     return value
 
 

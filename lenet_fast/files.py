@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from lenet_fast import locks, losses
+from lenet_fast import checks, locks, losses
 from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
@@ -484,7 +484,7 @@ def check_arrays(
         wrong = sorted(tensors.keys() ^ like.keys())
         raise FileFormatError(
             f"{path}: expected the arrays of the network it describes, got a file in which these "
-            f"are missing or too many: {', '.join(wrong[:5])}"
+            f"are missing or too many: {', '.join(map(checks.quoted, wrong[:5]))}"
         )
     for name, array in like.items():
         found = tensors[name]

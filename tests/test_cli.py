@@ -1154,6 +1154,25 @@ def test_names_do_nothing_to_the_terminal(lenet_fast: Any, rbf_model: Path) -> N
     assert "\x1b" not in result.err
 
 
+@pytest.mark.parametrize("option", ["dataset", "data", "limit"])
+@pytest.mark.parametrize("text", ["\ud800", "x" * 200_000, "\x1b[31m"])
+def test_a_run_with_odd_options_takes_a_line(lenet_fast: Any, option: str, text: str) -> None:
+    begin = ("train", "--dataset", "sample", "--limit", "64", "--epochs", "1", "--out", "run")
+    assert lenet_fast(*begin).status == 0
+    path = "run/checkpoint.safetensors"
+    tensors, metadata = files.read_tensors(path, "checkpoint")
+    metadata["run"]["options"][option] = text
+    parts = ("network", "loss", "optimiser", "schedule", "distortion", "run")
+    altered = {name: metadata[name] for name in parts}
+    files.write_tensors(path, "checkpoint", tensors, altered)
+    for more in ((), ("--limit", "64")):
+        result = lenet_fast("train", "--resume", "run", *more)
+        assert_one_line(result, status=result.status)
+        assert result.status in (1, 2)
+        assert len(result.err) < 500
+        assert "\x1b" not in result.err
+
+
 def test_traceback_on_request(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENET_FAST_TRACEBACK", "1")
     result = lenet_fast("evaluate", "nowhere")
@@ -1175,6 +1194,22 @@ def test_a_full_disk_is_an_error() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "lenet-fast: error: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize(("arguments", "status"), [("train --nonsense", 2), ("evaluate no", 1)])
+def test_the_status_stands_where_nobody_can_be_told(arguments: str, status: int) -> None:
+    command = [sys.executable, "-m", "lenet_fast", *arguments.split()]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    with open("/dev/full", "w") as full:
+        assert (
+            subprocess.run(command, env=environment, stderr=full, check=False).returncode == status
+        )
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as broken:
+        done = subprocess.run(command, env=environment, stderr=broken, check=False)
+    assert done.returncode == status
 
 
 # --- poor machines -------------------------------------------------------------------------------

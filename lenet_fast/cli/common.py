@@ -102,16 +102,19 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def fail(message: str) -> None:
-    """Say in a line what could not be done."""
-    say(f"lenet-fast: error: {message}", style="bold red")
+    """Say in a line what could not be done; the exit status stands, even if nobody can be told."""
+    with contextlib.suppress(OSError, SystemExit):  # the latter is rich's, of a broken pipe
+        say(f"lenet-fast: error: {message}", style="bold red")
 
 
 def printable(text: object) -> str:
     """Return a text, such as a file's name, that does nothing to a terminal but appear on it."""
     shown = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
+    with contextlib.suppress(UnicodeEncodeError):  # of half a character, as JSON may hold one
+        shown = os.fsencode(shown).decode(errors="backslashreplace")
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
-        for each in os.fsencode(shown).decode(errors="backslashreplace")
+        for each in shown
     )
 
 

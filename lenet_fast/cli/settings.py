@@ -26,6 +26,8 @@ FREE = {
 }
 """Options that may be given anew when a run goes on; the others make the run what it is."""
 
+_LONGEST_PATH = 4096  # characters; no system has longer ones
+
 
 class Number(click.FloatRange):
     """A number in a range, and none that is not finite, which passes every comparison."""
@@ -208,7 +210,8 @@ def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, in
     try:
         dataset = checks.choice("dataset", recorded.get("dataset", "auto"), common.DATASETS)
         data, limit = recorded.get("data"), recorded.get("limit")
-        if data is not None and (not isinstance(data, str) or "\0" in data):
+        named = isinstance(data, str) and "\0" not in data and len(data) <= _LONGEST_PATH
+        if data is not None and not named:
             raise TypeError(f"data: expected the name of a folder, got {checks.kind(data)}")
         if limit is not None:
             checks.integer("limit", limit, 1)
@@ -228,7 +231,7 @@ def check_same(
     for name in sorted(given - FREE):
         if options[name] != recorded.get(name):
             option = f"--{name.replace('_', '-')}"
-            had = "none" if recorded.get(name) is None else recorded[name]
+            had = "none" if recorded.get(name) is None else str(recorded[name])[:80]
             raise click.UsageError(
                 f"{option}: the run in {folder} has {had}, got {options[name]}; leave it out"
             )

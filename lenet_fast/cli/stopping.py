@@ -84,8 +84,7 @@ def on_signals() -> Iterator[Stop]:
     except KeyboardInterrupt:
         if not stop.came:
             raise
-        with contextlib.suppress(OSError):
-            common.say("lenet-fast: error: stopped", style="bold red")
+        common.fail("stopped")
         raise stop.leave() from None
     except OSError as error:
         # The terminal has gone with the signal, after the training has stopped and is saved.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_fast.checks import Array
+from lenet_fast.checks import Array, quoted
 from lenet_fast.onnx import form
 
 _DOMAINS = ("", "ai.onnx")  # both are that of ONNX's own operators
@@ -123,11 +123,6 @@ def row_of(onnx: Any, model: Any) -> Row:
     steps = _steps(onnx, graph, constants, inputs[0].name)
     metadata = {each.key: each.value for each in model.metadata_props}
     return Row(dtype, input_shape, batch, steps, metadata)
-
-
-def quoted(name: str) -> str:
-    """Return a name from a file as it may stand in a message."""
-    return repr(name[:64])
 
 
 def _listed(values: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lenet_fast import bitmaps, files
-from lenet_fast.checks import Array
+from lenet_fast.checks import Array, quoted
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers import (
     RBF,
@@ -32,7 +32,7 @@ from lenet_fast.layers import (
 from lenet_fast.layers.base import NAME
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
-from lenet_fast.onnx.graphs import Row, Step, quoted, row_of
+from lenet_fast.onnx.graphs import Row, Step, row_of
 
 _SUBSAMPLINGS = (
     ("Mul", "Add"),

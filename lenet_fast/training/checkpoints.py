@@ -190,6 +190,7 @@ _INTEGERS = {
     "average_from": (0, _LARGEST),
     "averaged": (0, _LARGEST),
 }
+_LONGEST = 1000  # names and versions, which errors and warnings repeat
 _DEEPEST = 20  # options: tables and lists within each other
 
 
@@ -200,6 +201,8 @@ def _names(kind: type) -> tuple[str, ...]:
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a text, got {checks.kind(value)}")
+    if len(value) > _LONGEST:
+        raise ValueError(f"{name}: expected at most {_LONGEST} characters, got {len(value)}")
     return value
 
 
