@@ -255,6 +255,15 @@ def test_tables_of_one_digit_are_told_from_pictures(count: int) -> None:
         assert_digits(read(alike.reshape(len(alike), 784)), alike, "rows of 784")
 
 
+@pytest.mark.parametrize("count", [8, 40, 200])
+def test_tables_of_small_images_in_order_are_tables(count: int) -> None:
+    order = np.argsort(data.load("sample").test.labels[:count], kind="stable")
+    table = SMALL[order].reshape(count, 64)
+    assert arrays.as_images(table)[0].shape == (count, 8, 8)
+    with pytest.raises(ValueError, match="without the column"):
+        arrays.as_images(np.insert(table, 0, 7, axis=1))
+
+
 @pytest.mark.parametrize("shape", [(784, 784), (400, 784), (768, 1024), (100, 100), (64, 256)])
 def test_pictures_as_wide_as_a_table_are_pictures(shape: tuple[int, int], rng: Any) -> None:
     rows, columns = (np.arange(side) * 28 // side for side in shape)

@@ -875,7 +875,7 @@ def test_train_says_that_ink_is_dark_or_values_small(lenet_fast: Any) -> None:
     assert files.load_model("run").inverted is True
     result = lenet_fast("train", "--data", _folder_of("bits", 1), *options, "--out", "other")
     assert result.status == 0
-    assert "values from 0 to 1, not to 255" in result.err
+    assert "values from 0 to 1, not 0 to 255" in result.err
     assert files.load_model("other").inverted is False
 
 
