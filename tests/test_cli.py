@@ -400,6 +400,7 @@ def test_checkpoints_within_an_epoch(lenet_fast: Any, monkeypatch: pytest.Monkey
     )
     for name, array in whole.items():
         np.testing.assert_array_equal(array, parts[name])
+    assert lenet_fast("train", *SHORT, "--checkpoint-every", "50").status == 0  # in a new folder
     assert_one_line(lenet_fast("train", "--checkpoint-every", "0"), "--checkpoint-every", status=2)
 
 
@@ -1020,7 +1021,6 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
             "--limit: expected at most the 5,000",
         ),
         (["train", "--overwrite"], "--out"),
-        (["train", "--checkpoint-every", "100"], "--out"),
         (["train", "--rate", "nan"], "'--rate': nan is not a finite number"),
         (["train", "--rate", "inf"], "'--rate': inf is not a finite number"),
         (["train", "--rate", "-1"], "'--rate': -1.0 is not in the range x>0"),
@@ -1036,6 +1036,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 20"),
         (["train", "--engine", "online"], "--engine online: expected with --batch-size 1, got 32"),
         (["plot", "run", "--what", "samples", "--out", "a.png"], "RUN_OR_MODEL: expected none"),
+        (["bench", "--seconds", "nan"], "'--seconds': nan is not a finite number"),
         (["reproduce", "1989", "--quick", "--seeds", "3"], "--quick: expected without --seeds"),
         (["bench", "--only", "C1", "--threads", "2"], "--threads: expected with the whole network"),
         (["bench", "--only", "C1", "--only", "C9"], "--only: expected a part of a step's name"),

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from lenet_fast import backends
-from lenet_fast.cli import common
+from lenet_fast.cli import common, settings
 
 if TYPE_CHECKING:
     from lenet_fast.bench.report import Run
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.001, 60),
+    type=settings.Number(0.001, 60),
+    metavar="NUMBER",
     default=0.05,
     show_default=True,
     help="For each contender of each step, at least.",

@@ -67,9 +67,8 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
         raise click.UsageError("--rates: expected without --rate, --step and --decay-rate")
     if (options["step"] is None) != (options["decay_rate"] is None):
         raise click.UsageError("--step, --decay-rate: expected both or none")
-    for name in ("overwrite", "checkpoint_every"):
-        if name in given and options["out"] is None:
-            raise click.UsageError(f"--{name.replace('_', '-')}: expected together with --out")
+    if options["overwrite"] and options["out"] is None:
+        raise click.UsageError("--overwrite: expected together with --out")
     if options["engine"] == "online" and options["batch_size"] != 1:
         raise click.UsageError(
             f"--engine online: expected with --batch-size 1, got {options['batch_size']}"
