@@ -235,11 +235,30 @@ def test_centre_finds_dark_ink(digits):
 
 def test_centre_can_be_told_which_is_ink():
     page = np.zeros((30, 30), np.uint8)
-    page[0] = page[-1] = page[:, 0] = page[:, -1] = 255  # a bright frame, as of a scanner
     page[10:20, 10:12] = 255
-    assert images.looks_inverted(page)
-    with pytest.raises(ValueError, match="blank"):
-        images.centre(page, invert=False)
+    expected = centre_of_a_bar()
+    np.testing.assert_array_equal(images.centre(page, invert=False), expected)
+    np.testing.assert_array_equal(images.centre(255 - page, invert=True), expected)
+    for wrong in (True, False):
+        with pytest.raises(ValueError, match="blank"):
+            images.centre(page if wrong else 255 - page, invert=wrong)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_a_frame_is_no_ink(width):
+    page = np.full((30, 30), 255, np.uint8)
+    page[width:-width, width:-width] = 0  # a bright frame, as of a scanner
+    page[10:20, 10:12] = 255
+    assert not images.looks_inverted(page)
+    np.testing.assert_array_equal(images.centre(page), centre_of_a_bar())
+    np.testing.assert_array_equal(images.centre(255 - page), centre_of_a_bar())
+
+
+def centre_of_a_bar() -> np.ndarray:
+    """A bar five times as high as it is wide, in MNIST's form."""
+    expected = np.zeros((28, 28), np.uint8)
+    expected[4:24, 12:16] = 255
+    return expected
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:

@@ -32,29 +32,29 @@ def resize(images: Array, rows: int, columns: int) -> Array:
     return _weights(down, rows) @ images @ _weights(across, columns).T
 
 
-def reduced(image: Array, factor: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
-    """Return the means of blocks of `factor` by `factor` pixels, times `scale`.
+def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the means of blocks of `factor` by `factor` pixels, divided by `divisor`.
 
     Parameters
     ----------
     image : ndarray, (rows, columns), bool, integer or float
     factor : int
         At least 1. Where it does not divide a side, the last blocks are smaller.
-    scale : float
-        Numbers whose sum would overflow are first multiplied by this.
+    divisor : float
+        Numbers whose sum would overflow are first divided by this.
 
     Returns
     -------
-    ndarray, (ceil(rows / factor), ceil(columns / factor)), float32
+    ndarray, (ceil(rows / factor), ceil(columns / factor)), float64
         It is made in pieces, so that a large image takes little memory beyond its own.
     """
     rows, columns = image.shape
-    result = np.empty((-(-rows // factor), -(-columns // factor)), np.float32)
+    result = np.empty((-(-rows // factor), -(-columns // factor)))
     across = np.arange(0, columns, factor)
     counts = np.diff(np.append(across, columns))
     step = max(_PIECE // columns // factor, 1)
     for first in range(0, len(result), step):
-        piece = image[first * factor : (first + step) * factor].astype(np.float64) * scale
+        piece = image[first * factor : (first + step) * factor].astype(np.float64) / divisor
         if factor > 1:
             down = np.arange(0, len(piece), factor)
             heights = np.diff(np.append(down, len(piece)))

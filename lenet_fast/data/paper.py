@@ -1,0 +1,468 @@
+"""Tell ink from paper in a photograph: light, shadows, tables, frames, ruled lines and folds.
+
+Steps, each of which leaves an even picture as it is:
+
+1. *Paper.* Closing (a maximum, then a minimum, over squares wider than any stroke) wipes strokes
+   out and leaves what light does to the paper: gradients, shadows and their edges, and the table
+   beside the sheet. Ink is what is darker than this by a share of it, for light multiplies
+   (Gatos, Pratikakis and Perantonis 2006, "Adaptive degraded document image binarization").
+2. *Frames.* Rows and columns at the border that are dark nearly all along are no digit.
+3. *Lines.* The Hough transform (Duda and Hart 1972) finds thin lines that run right across the
+   sheet, as of ruled paper and folds; strokes that they cross are mended from both sides.
+4. *Parts.* Of the connected dark parts, the digit is what is left without specks, and without what
+   comes in over the border where something else does not.
+
+A second round measures the strokes of the first and takes squares just wider than these, so that
+narrower shadows count as paper.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.data.morphology import averaged, closed, dilated, eroded, parts
+
+Array = npt.NDArray[Any]
+
+_FAINT = 0.02
+"""On even paper, ink is all that has this share of the darkest ink's contrast."""
+
+_CORE = 0.4
+"""On paper that is not even, the share that a stroke has; lines, folds and stains have less."""
+
+
+class Ink(NamedTuple):
+    """Ink of a sheet."""
+
+    density: Array
+    """(rows, columns) float, 0 for paper."""
+
+    rows: slice
+    columns: slice
+    """Where there is any."""
+
+
+def find_ink(grey: Array, *, dark: bool) -> Ink | None:
+    """Return the ink of the one digit in a picture.
+
+    Parameters
+    ----------
+    grey : ndarray, (rows, columns), float
+        Grey values, -1 to 1; 0 is black if none is negative.
+    dark : bool
+        Whether ink is darker than paper.
+
+    Returns
+    -------
+    Ink, or None if the picture is blank
+
+    Raises
+    ------
+    ValueError
+        If there is something, but it cannot be told what is the digit.
+    """
+    if not np.ptp(grey):
+        return None
+    grey = _unframed(grey)
+    if not dark:
+        grey = grey.max() + min(grey.min(), 0.0) - grey
+    if min(grey.shape) < _PHOTOGRAPH:
+        return _on_even_paper(grey) or _on_paper(grey, False)
+    return _on_paper(*_without_lines(grey))
+
+
+class _Found(NamedTuple):
+    """What is found with squares of one side."""
+
+    ink: Ink
+    strokes: Array
+    """Smooth density of its core."""
+    thickness: int
+    several: bool
+
+    def is_all(self, more: _Found) -> bool:
+        """Tell whether `more`, of wider squares, has little that is as dark as these strokes."""
+        dark = 0.7 * np.quantile(self.strokes[self.strokes > 0], 0.9)
+        return bool((more.strokes > dark).sum() <= 1.3 * (self.strokes > dark).sum())
+
+
+def _odd(value: float) -> int:
+    return 2 * round(value / 2) + 1
+
+
+def _on_even_paper(grey: Array) -> Ink | None:
+    """Return ink on paper of the one brightness that most of the border has, if there is such."""
+    low, paper, high = np.quantile(_ring(grey), (0.25, 0.5, 0.75))
+    contrast = paper - grey.min()
+    if not contrast > 0:
+        return None
+    noise = high - paper
+    if paper - low < 0.05 * contrast:  # else ink, which reaches the border of a close cutting
+        noise = max(noise, paper - low)
+    least = max(10 * noise, _FAINT * contrast)
+    if not least < contrast or noise > _FAINT * contrast:
+        return None
+    return _boxed(np.where(paper - grey > least, paper - grey, 0.0))
+
+
+def _boxed(ink: Array) -> Ink:
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return Ink(ink, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+
+
+def _on_paper(grey: Array, lined: bool) -> Ink | None:
+    """Return ink on paper in any light, from squares as wide as it takes.
+
+    They grow until no stroke fills one, and wider ones find no more.
+    """
+    longest = max(grey.shape)
+    side = _odd(0.06 * longest)
+    found = _digit(_density(grey, side), lined)
+    while side <= longest:
+        wider = _odd(1.6 * side)
+        more = _digit(_density(grey, wider), lined)
+        if found and more and found.thickness <= 0.6 * side and found.is_all(more):
+            break
+        side, found = wider, more
+    if found is None:
+        return None
+    if found.several:
+        raise ValueError("image: expected one digit, got several things on the sheet; cut it out")
+    return found.ink
+
+
+class _Density(NamedTuple):
+    """How much darker than the paper each pixel is, as a share of the light."""
+
+    raw: Array
+    smooth: Array
+    """Of a smoothed picture: what the eye of a needle would see is not to decide."""
+    noise: float
+    """Standard deviation of `smooth` on paper."""
+    uneven: float
+    """By how much the brightest paper exceeds the darkest, as a share of the light."""
+    light: Array
+
+
+def _density(grey: Array, side: int) -> _Density:
+    """Return the density of a picture, from squares of this side as paper."""
+    smooth = averaged(grey, 3) if min(grey.shape) >= _PHOTOGRAPH else grey
+    paper = closed(smooth, side)
+    light = np.ones_like(paper)
+    if grey.min() >= 0:
+        # Ink reflects a share of the light. In the dark, a share of little is noise, or the table.
+        light = np.maximum(paper / paper.max(), _DARK)
+    soft = (paper - smooth) / light
+    # Paper with grain is below its own closing.
+    middle, noise = _grain(soft)
+    raw = (paper - grey) / light - middle
+    uneven = float(np.ptp(paper / paper.max()) if grey.min() >= 0 else np.ptp(paper))
+    return _Density(raw, soft - middle, noise, uneven, light)
+
+
+_DARK = 0.6
+"""Where there is less light than this share of the most, ink is not taken for darker in return."""
+
+
+def _grain(density: Array) -> tuple[float, float]:
+    """Return the median of paper's density, and its standard deviation.
+
+    They go by the lighter quarter of all pixels, which is paper even in a close cutting. Of a
+    normal distribution, 1.3 deviations lie between these quantiles, and 0.7 up to the median.
+    """
+    least, low = np.quantile(density, (0.025, 0.25))
+    deviation = float(low - least) / 1.3
+    return float(low) + 0.7 * deviation, deviation
+
+
+_PHOTOGRAPH = 100
+"""Smaller pictures are not smoothed: their strokes are too thin for it."""
+
+
+def _digit(density: _Density, lined: bool) -> _Found | None:
+    """Return the digit in a picture of densities, if there is anything."""
+    raw, smooth, noise, uneven, _ = density
+    framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
+    smooth = np.where(framed, 0, smooth)
+    most = smooth.max()
+    if not most > max(10 * noise, uneven / 4):
+        return None  # no more than light may do
+    if (
+        min(smooth.shape) >= _PHOTOGRAPH
+        and (dilated(smooth, 9) - eroded(smooth, 9)).max() < most / 2
+    ):
+        return None  # it has no edges, as light and soft shadows have none
+    clean = max(uneven, 10 * noise) <= _FAINT * most and not lined and not framed.any()
+    core = smooth > max(8 * noise, (_FAINT if clean else _CORE) * most)
+    core, several = _chosen(smooth, core, framed)
+    near = dilated(core, 7) & ~framed
+    # Smoothing makes strokes broader; what they are in the sharp picture is theirs.
+    sharp = (smooth > 6 * noise) & (raw > max(_FAINT * most, 10 * noise))
+    ink = np.where(near & sharp, raw, 0.0)
+    if not ink.any():
+        return None
+    return _Found(_boxed(ink), np.where(core, smooth, 0), _thickness(core), several)
+
+
+def _framed(dark: Array) -> Array:
+    """Return the mask of straight strips at the border that are dark nearly all along."""
+    framed = np.zeros(dark.shape, bool)
+    for turn in range(4):
+        view, seen = np.rot90(framed, turn), np.rot90(dark, turn)
+        depths = np.where(seen.all(axis=0), len(seen), np.argmin(seen, axis=0))
+        depth = int(np.median(depths))
+        # Strokes that lie on the border of a close cutting are not as straight.
+        straight = np.abs(depths - depth) <= 2
+        if 0 < depth < 0.4 * len(seen) and straight.mean() > 0.7:
+            view[: depth + 3] = True  # its edge is not sharp
+    return framed
+
+
+class _Line(NamedTuple):
+    angle: float
+    """Of its normal, from the direction of the rows downwards."""
+    offset: float
+    """Of the line from the first pixel, along the normal."""
+    half: int
+    """Pixels on each side."""
+    density: float
+
+
+def _without_lines(grey: Array) -> tuple[Array, bool]:
+    """Return a picture without the lines that run across it, and whether there were any."""
+    raw, smooth, noise, _, light = _density(grey, _odd(0.06 * max(grey.shape)))
+    framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
+    smooth = np.where(framed, 0, smooth)
+    lines = _lines(smooth, max(5 * noise, 0.03 * smooth.max()))
+    without = raw
+    for line in lines:
+        without = _without(without, line)
+    strong = _CORE * smooth.max()
+    if len(lines) == 1 and (without > strong).sum() < 0.2 * (raw > strong).sum():
+        return grey, False  # the line is the digit, a 1 from edge to edge
+    return grey + (raw - without) * light, bool(lines)
+
+
+def _lines(density: Array, least: float) -> list[_Line]:
+    """Return the thin lines that run across the whole sheet."""
+    width = _odd(0.03 * max(density.shape))
+    # What is narrower than this both along and across is gone; strokes are broader, mostly.
+    thin = density - dilated(eroded(density, width), width)
+    dark = thin > least
+    row, column = np.nonzero(dark)
+    if not len(row):
+        return []
+    taken = np.linspace(0, len(row) - 1, min(len(row), 6000)).astype(int)
+    share = len(taken) / len(row)
+    found: list[_Line] = []
+    rows, columns = density.shape
+    reach = int(np.hypot(rows, columns)) + 2
+    angles = np.deg2rad(np.arange(-90, 90, 0.25))
+    votes = np.zeros((len(angles), 2 * reach + 1))
+    for k, angle in enumerate(angles):
+        at = np.rint(row[taken] * np.cos(angle) + column[taken] * np.sin(angle)).astype(int)
+        votes[k] = np.bincount(at + reach, minlength=2 * reach + 1)
+    lengths = _chords(angles, reach, rows, columns)
+    covered = votes / share / np.maximum(lengths, 0.4 * min(rows, columns))
+    peaks = (covered >= 0.5) & (covered >= dilated(covered, 5))
+    wide = dilated(dark, 3)
+    for k, place in sorted(zip(*np.nonzero(peaks), strict=True), key=lambda at: -covered[at]):
+        angle, offset = float(angles[k]), float(place - reach)
+        if any(_same(line, angle, offset, rows, columns) for line in found):
+            continue
+        line = _checked(density, wide, angle, offset)
+        if line is not None:
+            found.append(line)
+    return found
+
+
+def _chords(angles: Array, reach: int, rows: int, columns: int) -> Array:
+    """Return how many pixels of the picture each line of the Hough transform passes."""
+    offsets = np.arange(-reach, reach + 1)[None, :]
+    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+    # A line is the points (r, c) with r cos + c sin = offset; t runs along it.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends_r = np.stack([(0 - offsets * cos) / -sin, (rows - 1 - offsets * cos) / -sin])
+        ends_c = np.stack([(0 - offsets * sin) / cos, (columns - 1 - offsets * sin) / cos])
+    tiny = 1e-9
+    inside_r = (offsets * cos >= 0) & (offsets * cos <= rows - 1)
+    inside_c = (offsets * sin >= 0) & (offsets * sin <= columns - 1)
+    ends_r = np.where(np.abs(sin) < tiny, np.stack([-1e9 * inside_r, 1e9 * inside_r]), ends_r)
+    ends_c = np.where(np.abs(cos) < tiny, np.stack([-1e9 * inside_c, 1e9 * inside_c]), ends_c)
+    first = np.maximum(ends_r.min(axis=0), ends_c.min(axis=0))
+    last = np.minimum(ends_r.max(axis=0), ends_c.max(axis=0))
+    length = np.maximum(last - first, 0)
+    # Along a slanting line, the pixels are as many as its longer projection.
+    return length * np.maximum(np.abs(cos), np.abs(sin))
+
+
+def _points(line_angle: float, offset: float, rows: int, columns: int) -> tuple[Array, Array]:
+    """Return the points of a line in a picture, one pixel apart, as rows and columns (float)."""
+    t = np.arange(-rows - columns, rows + columns + 1)
+    r = offset * np.cos(line_angle) - t * np.sin(line_angle)
+    c = offset * np.sin(line_angle) + t * np.cos(line_angle)
+    inside = (r >= 0) & (r <= rows - 1) & (c >= 0) & (c <= columns - 1)
+    return r[inside], c[inside]
+
+
+def _same(line: _Line, angle: float, offset: float, rows: int, columns: int) -> bool:
+    """Tell whether two lines run side by side, all through the picture."""
+    r, c = _points(angle, offset, rows, columns)
+    if not len(r):
+        return True
+    away = np.abs(r * np.cos(line.angle) + c * np.sin(line.angle) - line.offset)
+    return bool(away.max() <= line.half + 2)
+
+
+def _sampled(image: Array, r: Array, c: Array) -> Array:
+    rows, columns = image.shape
+    return image[
+        np.rint(r).astype(int).clip(0, rows - 1), np.rint(c).astype(int).clip(0, columns - 1)
+    ]
+
+
+def _checked(density: Array, dark: Array, angle: float, offset: float) -> _Line | None:
+    """Return a line if it is dark from end to end, and thin."""
+    rows, columns = density.shape
+    r, c = _points(angle, offset, rows, columns)
+    if len(r) < 0.4 * min(rows, columns):
+        return None
+    on = _sampled(dark, r, c)
+    end = max(len(on) // 6, 1)
+    if on.mean() < 0.75 or on[:end].mean() < 0.4 or on[-end:].mean() < 0.4:
+        return None
+    reach = max(int(0.012 * max(rows, columns)), 2) + 1
+    offsets = np.arange(-reach, reach + 1)
+    profile = np.array(
+        [
+            np.median(_sampled(density, r + k * np.cos(angle), c + k * np.sin(angle)))
+            for k in offsets
+        ]
+    )
+    most = profile[reach - 1 : reach + 2].max()
+    over = np.abs(offsets[profile > most / 3])
+    half = int(over.max()) if len(over) else 0
+    if half >= reach:  # as broad as a stroke
+        return None
+    return _Line(angle, offset, half, float(most))
+
+
+def _without(density: Array, line: _Line) -> Array:
+    """Return density without a line; strokes that cross it are mended from both sides."""
+    rows, columns = np.indices(density.shape)
+    away = rows * np.cos(line.angle) + columns * np.sin(line.angle) - line.offset
+    r, c = np.nonzero(np.abs(away) <= line.half + 1.5)
+    off = away[r, c]
+    step = line.half + 2.5
+    sides = [
+        _sampled(density, r + k * np.cos(line.angle), c + k * np.sin(line.angle))
+        for k in (step - off, -step - off)
+    ]
+    mended = np.minimum(density[r, c], (sides[0] + sides[1]) / 2)
+    own = density[r, c]
+    result = density.copy()
+    # Ink over the line is darker than the line.
+    result[r, c] = np.where(own > 1.6 * line.density + 0.05, own, mended)
+    return result
+
+
+def _chosen(density: Array, dark: Array, framed: Array) -> tuple[Array, bool]:
+    """Return the mask of the digit's own parts, and whether others are as heavy, and far off."""
+    numbers, count = parts(dark)
+    if not count:
+        return dark, False
+    mass = np.bincount(numbers.ravel(), (density * dark).ravel(), count + 1)[1:]
+    border = dilated(np.pad(framed, 1, constant_values=True), 3)[1:-1, 1:-1]
+    touching = np.zeros(count, bool)
+    touching[np.unique(numbers[border & dark]) - 1] = True
+    if (~touching).any() and mass[~touching].max() >= 0.1 * mass.max():
+        mass = np.where(touching, 0, mass)
+    main = int(np.argmax(mass))
+    low, high = _boxes(numbers, count)
+    size = (high - low)[:, main].max() + 1
+    # How far a part's box is from the main part's, along the axis that parts them more.
+    gap = np.maximum(low - high[:, [main]], low[:, [main]] - high).max(axis=0)
+    near = gap <= 0.3 * size
+    keep = near & (mass > 0.03 * mass[main])
+    several = bool((~near & (mass > 0.3 * mass[main])).any())
+    return np.insert(keep, 0, False)[numbers], several
+
+
+def _boxes(numbers: Array, count: int) -> tuple[Array, Array]:
+    """Return first and last row and column of each part, (2, count) each."""
+    places = np.nonzero(numbers)
+    which = numbers[places] - 1
+    low = np.full((2, count), max(numbers.shape))
+    high = np.full((2, count), -1)
+    for axis in (0, 1):
+        np.minimum.at(low[axis], which, places[axis])
+        np.maximum.at(high[axis], which, places[axis])
+    return low, high
+
+
+def _thickness(part: Array) -> int:
+    """Return the side of the largest square in a mask: of strokes, their width."""
+    if not part.any():
+        return 0
+    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    part = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = 1
+    part = np.pad(part, 1)
+    while True:
+        part = eroded(part, 3)
+        if not part.any():
+            return side + 1
+        side += 2
+
+
+def is_dark_on_light(grey: Array) -> bool:
+    """Tell whether ink is darker than paper.
+
+    At each of several widths, what is narrower is dark, or bright, or neither: strokes of the one
+    kind, what they enclose of the other, and paper. A narrow part that borders on broad parts of
+    the other brightness is a stroke: what is enclosed borders on strokes. The least width that
+    finds strokes decides, before the sheet itself is narrow between a digit and a frame.
+    """
+    grey = _unframed(grey)
+    if min(grey.shape) < _PHOTOGRAPH:
+        # Strokes are too few pixels wide to be told from gaps, but most of the border is paper.
+        return bool(np.median(_ring(grey)) > (grey.min() + grey.max()) / 2)
+    smooth = averaged(grey, 3)
+    longest = max(grey.shape)
+    strokes = np.zeros(2)
+    for share in (0.06, 0.12, 0.2, 0.3):
+        side = max(_odd(share * longest), 3)
+        hats = [closed(sign * smooth, side, beyond=True) - sign * smooth for sign in (1, -1)]
+        least = 0.4 * max(hat.max() for hat in hats)
+        narrow = [hat > least for hat in hats]
+        around = [
+            dilated(each, 5) & ~each & ~dilated(other, 5) for each, other in (narrow, narrow[::-1])
+        ]
+        # Narrow strokes are more telling than broad ones, which may be a sheet between bars.
+        strokes += [each.sum() * 0.06 / share for each in around]
+        if strokes.max() > 0.7 * longest and strokes.max() > 2 * strokes.min():
+            break
+    return bool(strokes[0] > strokes[1])
+
+
+def _unframed(grey: Array) -> Array:
+    """Return a picture without a frame of one brightness around paper of another."""
+    same = 0.05 * np.ptp(grey)
+    first, inner = _ring(grey), grey
+    if not np.ptp(first) <= same:
+        return grey
+    while min(inner.shape) > 2 and np.abs(_ring(inner) - first[0]).max() <= same:
+        inner = inner[1:-1, 1:-1]
+    ring = _ring(inner)
+    paper = np.abs(ring - np.median(ring)) <= same
+    if min(inner.shape) < 0.7 * min(grey.shape):
+        return grey  # as far in, it is the margin about a drawing
+    # Ink that begins here does not run round all the picture.
+    return inner if paper.mean() > 0.8 and abs(np.median(ring) - first[0]) > same else grey
+
+
+def _ring(grey: Array) -> Array:
+    return np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])
