@@ -216,6 +216,14 @@ def test_strays_decide_about_nothing_else(kind):
     assert (scale.lowest, scale.highest) == (0, 255)
 
 
+def test_two_columns_of_a_small_table_are_strays():
+    table = load_digits(return_X_y=True)[0]
+    table[:, :2] = np.random.default_rng(0).normal(0, 1e4, (len(table), 2))
+    with pytest.warns(TableWarning, match="got nearly all values from 0 to 16, .* in 2 columns"):
+        scale = _scale.learn(table)
+    assert (scale.lowest, scale.highest) == (0, 16)
+
+
 MANY = {
     "missing pixels": np.where(
         np.random.default_rng(3).random(X.shape) < 0.04, -999, X.astype(int)

@@ -27,7 +27,7 @@ class _Strays(NamedTuple):
     least: int  # of fewer columns or rows, each may have a scale of its own
 
 
-_CUT_OFF, _TOLD = _Strays(0.03, 0.01, np.inf, 16), _Strays(0.25, 0.25, 3, 8)
+_CUT_OFF, _TOLD = _Strays(0.05, 0.01, np.inf, 16), _Strays(0.25, 0.25, 3, 8)
 """So few do not count; with more, they may be what the table is about, and all that is done is to
 say so. Many cells of many values, such as probabilities near 1, are what it is about."""
 
