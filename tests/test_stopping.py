@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import lenet_fast
+from lenet_fast import data, models
 from lenet_fast.cli import stopping
-from lenet_fast.training import runs
+from lenet_fast.training import Trainer, runs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no such signals on Windows")
 
@@ -160,6 +162,23 @@ def test_a_signal_before_the_training_leaves_nothing(tmp_path):
     )
     assert (done.returncode, done.stderr) == (143, "lenet-fast: error: stopped\n")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_whose_exception_is_lost_stops_the_training(times):
+    """As while a compiled module is loaded, which ignores what is raised meanwhile."""
+    sample = data.load("sample")
+    with stopping.on_signals() as stop:
+        for _ in range(times):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+        trainer = Trainer(models.lenet5(), callbacks=[stop], backend="numpy", threads=1)
+        history = trainer.fit(sample.train.subset(32), sample.test.subset(10), epochs=1)
+    assert history.interrupted
+    assert not history.rows
+    assert stop.leave().exit_code == 143
 
 
 def test_reproduce_stops_as_after_ctrl_c(tmp_path):

@@ -126,6 +126,7 @@ def _reproduce(
         again += ["--data", options["folder"]]
     try:
         with _bars() as (moved, ended):
+            stop.check()
             found = runner.run_all(
                 todo,
                 splits,

@@ -37,8 +37,10 @@ class Stop(Callback):
         self._trainer: Trainer | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Stop this one from now on."""
+        """Stop this one from now on, or at once if a signal has come."""
         self._trainer = trainer
+        if self.came:
+            trainer.stop()
 
     def on_train_end(self, trainer: Trainer) -> None:
         """Leave it alone."""
@@ -53,6 +55,14 @@ class Stop(Callback):
         if self._trainer is None:
             raise KeyboardInterrupt
         self._trainer.stop()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal has come.
+
+        The first one may be lost: compiled modules ignore what is raised while they are loaded.
+        """
+        if self.came:
+            raise KeyboardInterrupt
 
     def leave(self) -> click.exceptions.Exit:
         """Return what ends the command with the exit status, be there a terminal or not."""
