@@ -130,6 +130,15 @@ class LockedFolder(os.PathLike[str]):
     ) -> None:
         self.release()
 
+    def check(self) -> None:
+        """Raise FileNotFoundError if the folder is no longer the one that was locked.
+
+        Who moves it away and begins another run of that name must not find both in it.
+        """
+        if self._descriptor is not None and not self._is_same(self._descriptor):
+            what = "moved, removed or replaced while a run went on in it"
+            raise FileNotFoundError(errno.ENOENT, what, str(self.path))
+
     def release(self) -> None:
         """Let others write; remove the folders that were made for this one and are still empty."""
         on_windows = sys.platform == "win32"
@@ -169,13 +178,16 @@ class LockedFolder(os.PathLike[str]):
                 f"out: expected a folder that no other training writes to, but {self.path} is in "
                 "use; wait for that training to end, stop it, or name another folder"
             )
-        try:
-            same = os.path.samestat(os.stat(self._target()), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            same = False
+        same = self._is_same(self._descriptor)
         if not same:
             self._close()
         return same
+
+    def _is_same(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._target()), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
 
     def _make(self) -> None:
         missing = []

@@ -536,8 +536,25 @@ def test_a_folder_that_goes_away_is_named(sets, tmp_path):
     trainer = new_trainer(out=out, callbacks=[Do(remove)])
     with pytest.raises(FileNotFoundError) as caught:
         trainer.fit(*sets, epochs=2)
-    assert Path(caught.value.filename).parent == out
-    assert not caught.value.filename.endswith(".tmp")
+    assert Path(caught.value.filename) == out
+
+
+@pytest.mark.parametrize("every", [None, 32])
+def test_a_folder_that_is_replaced_is_left_alone(sets, tmp_path, every):
+    """As by 'mv run old' and a new run of the same name."""
+    out = tmp_path / "run"
+
+    def replace() -> None:
+        out.rename(tmp_path / "old")
+        new_trainer(out=out, seed=9).fit(*sets, epochs=1)
+
+    trainer = new_trainer(out=out, callbacks=[Do(replace)], checkpoint_every=every)
+    with pytest.raises(FileNotFoundError, match="moved, removed or replaced") as caught:
+        trainer.fit(*sets, epochs=2)
+    assert Path(caught.value.filename) == out
+    assert checkpoints.load(out / runs.CHECKPOINT).seed == 9
+    assert len(runs.read_history(out).rows) == 1
+    Trainer.resume(tmp_path / "old").fit(*sets, epochs=2)
 
 
 @pytest.mark.parametrize(

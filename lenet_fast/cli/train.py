@@ -335,6 +335,8 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
         what = (
             failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"
         )
+        if isinstance(failed, FileNotFoundError) and failed.filename == str(out):
+            raise click.ClickException(f"{what}; what it held has gone with it") from failed
         # An error takes one line.
         kept = _kept(trainer, out, go_on.replace("\n ", ""))
         raise click.ClickException(f"{what}; {kept}") from failed

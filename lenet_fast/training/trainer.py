@@ -221,6 +221,7 @@ class Trainer:
             raise TypeError(f"out: expected a path, got {checks.kind(out)}")
         self._out = None if out is None else Path(out)
         self._locked = out if isinstance(out, LockedFolder) else None
+        self._folder: LockedFolder | None = None  # while fit goes on
         self._overwrite = checks.flag("overwrite", overwrite)
         if out is None and (self._overwrite or checkpoint_every is not None):
             name = "overwrite" if self._overwrite else "checkpoint_every"
@@ -383,8 +384,7 @@ class Trainer:
         self.stopping = False
         with contextlib.ExitStack() as stack:
             if self._out is not None:
-                if self._locked is None:
-                    stack.enter_context(LockedFolder(self._out))
+                self._folder = self._locked or stack.enter_context(LockedFolder(self._out))
                 self._begin_files(self._out)
             self._fit(train, test)
         return self.history
@@ -606,6 +606,7 @@ class Trainer:
             raise
 
     def _write_epoch(self, out: Path, row: Row) -> None:
+        self._check_folder()
         # The checkpoint comes last: after a crash between two files, the epoch is done again.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
@@ -615,11 +616,16 @@ class Trainer:
         self._write(out / runs.HISTORY, self.history.to_csv())
         self._save_checkpoint()
 
+    def _check_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.check()
+
     def _write(self, path: Path, text: str) -> None:
         files.write_beside(path, text.encode(), path.with_name(runs.CHECKPOINT))
 
     def _save_checkpoint(self) -> None:
         if self._out is not None:
+            self._check_folder()
             self._checkpoint().save(self._out / runs.CHECKPOINT)
             self.saved = dataclasses.replace(self._position)
             self._stamp = runs.stamp(self._out)
