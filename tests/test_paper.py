@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from benchmarks import photographs
 from lenet_fast.data import centre, looks_inverted, morphology, sources
+from lenet_fast.data.resizing import resize
 
 RANDOM = np.random.default_rng(11)
 
@@ -45,6 +46,18 @@ def test_a_digit_is_cut_out_of_a_photograph(digits, kind):
         alike.append(float(np.corrcoef(got.ravel(), expected.ravel())[0, 1]))
     # One may lose a faint stroke; a shadow or a frame taken for ink leaves nothing alike.
     assert np.median(alike) > 0.8, alike
+
+
+def test_a_digit_on_finely_squared_paper(digits):
+    # Thousands of lines cross so many squares; only so many are looked at.
+    sheet = np.full((300, 260), 215.0)
+    sheet[::10] = sheet[:, ::10] = 190
+    ink = resize(digits[0] / 255, 160, 160)
+    part = sheet[70:230, 50:210]
+    part += ink * (40 - part)
+    sheet += np.random.default_rng(1).normal(0, 2, sheet.shape)
+    got = centre(np.rint(sheet).astype(np.uint8)).astype(float)
+    assert np.corrcoef(got.ravel(), centre(digits[0]).ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize(

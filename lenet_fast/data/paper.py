@@ -268,35 +268,65 @@ def _lines(density: Array, least: float) -> list[_Line]:
     lengths = _chords(angles, reach, rows, columns)
     covered = votes / share / np.maximum(lengths, 0.4 * min(rows, columns))
     peaks = (covered >= 0.5) & (covered >= dilated(covered, 5))
+    which, place = np.nonzero(peaks)
+    order = np.argsort(-covered[which, place], kind="stable")
+    angle, offset = angles[which[order]], place[order] - reach
+    r, c = _ends(angle, offset, rows, columns)
     wide = dilated(dark, 3)
-    for k, place in sorted(zip(*np.nonzero(peaks), strict=True), key=lambda at: -covered[at]):
-        angle, offset = float(angles[k]), float(place - reach)
-        if any(_same(line, angle, offset, rows, columns) for line in found):
-            continue
-        line = _checked(density, wide, angle, offset)
+    open_ = np.ones(len(order), bool)
+    for _ in range(_MOST_CHECKED):
+        if not open_.any():
+            break
+        k = int(np.argmax(open_))
+        open_[k] = False
+        line = _checked(density, wide, float(angle[k]), float(offset[k]))
         if line is not None:
             found.append(line)
+            # Others that run beside it from end to end are the same.
+            away = np.abs(r * np.cos(line.angle) + c * np.sin(line.angle) - line.offset)
+            open_ &= away.max(axis=0) > line.half + 2
     return found
+
+
+_MOST_CHECKED = 500
+"""So many possible lines are looked at, the darkest first: a woven ground has thousands."""
 
 
 def _chords(angles: Array, reach: int, rows: int, columns: int) -> Array:
     """Return how many pixels of the picture each line of the Hough transform passes."""
-    offsets = np.arange(-reach, reach + 1)[None, :]
-    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    # A line is the points (r, c) with r cos + c sin = offset; t runs along it.
+    first, last = _span(angles[:, None], np.arange(-reach, reach + 1)[None, :], rows, columns)
+    # Along a slanting line, the pixels are as many as its longer projection.
+    longer = np.maximum(np.abs(np.cos(angles)), np.abs(np.sin(angles)))
+    return np.maximum(last - first, 0) * longer[:, None]
+
+
+def _ends(angle: Array, offset: Array, rows: int, columns: int) -> tuple[Array, Array]:
+    """Return where lines enter and leave a picture, as rows and columns, (2, lines) each."""
+    t = np.stack(_span(angle, offset, rows, columns))
+    return (
+        offset * np.cos(angle) - t * np.sin(angle),
+        offset * np.sin(angle) + t * np.cos(angle),
+    )
+
+
+def _span(angle: Array, offset: Array, rows: int, columns: int) -> tuple[Array, Array]:
+    """Return from where to where along lines the picture lies; the end first if nowhere.
+
+    A line is the points (r, c) with r cos + c sin = offset; distances count from its foot.
+    """
+    cos, sin = np.cos(angle), np.sin(angle)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ends_r = np.stack([(0 - offsets * cos) / -sin, (rows - 1 - offsets * cos) / -sin])
-        ends_c = np.stack([(0 - offsets * sin) / cos, (columns - 1 - offsets * sin) / cos])
+        ends_r = np.stack([(0 - offset * cos) / -sin, (rows - 1 - offset * cos) / -sin])
+        ends_c = np.stack([(0 - offset * sin) / cos, (columns - 1 - offset * sin) / cos])
     tiny = 1e-9
-    inside_r = (offsets * cos >= 0) & (offsets * cos <= rows - 1)
-    inside_c = (offsets * sin >= 0) & (offsets * sin <= columns - 1)
+    inside_r = (offset * cos >= 0) & (offset * cos <= rows - 1)
+    inside_c = (offset * sin >= 0) & (offset * sin <= columns - 1)
     ends_r = np.where(np.abs(sin) < tiny, np.stack([-1e9 * inside_r, 1e9 * inside_r]), ends_r)
     ends_c = np.where(np.abs(cos) < tiny, np.stack([-1e9 * inside_c, 1e9 * inside_c]), ends_c)
-    first = np.maximum(ends_r.min(axis=0), ends_c.min(axis=0))
-    last = np.minimum(ends_r.max(axis=0), ends_c.max(axis=0))
-    length = np.maximum(last - first, 0)
-    # Along a slanting line, the pixels are as many as its longer projection.
-    return length * np.maximum(np.abs(cos), np.abs(sin))
+    return (
+        np.maximum(ends_r.min(axis=0), ends_c.min(axis=0)),
+        np.minimum(ends_r.max(axis=0), ends_c.max(axis=0)),
+    )
 
 
 def _points(line_angle: float, offset: float, rows: int, columns: int) -> tuple[Array, Array]:
@@ -306,15 +336,6 @@ def _points(line_angle: float, offset: float, rows: int, columns: int) -> tuple[
     c = offset * np.sin(line_angle) + t * np.cos(line_angle)
     inside = (r >= 0) & (r <= rows - 1) & (c >= 0) & (c <= columns - 1)
     return r[inside], c[inside]
-
-
-def _same(line: _Line, angle: float, offset: float, rows: int, columns: int) -> bool:
-    """Tell whether two lines run side by side, all through the picture."""
-    r, c = _points(angle, offset, rows, columns)
-    if not len(r):
-        return True
-    away = np.abs(r * np.cos(line.angle) + c * np.sin(line.angle) - line.offset)
-    return bool(away.max() <= line.half + 2)
 
 
 def _sampled(image: Array, r: Array, c: Array) -> Array:
