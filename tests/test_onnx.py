@@ -508,3 +508,16 @@ def test_what_is_no_message_is_not_parsed(
     """A group, a length beyond the end, a number without end, none, half of one, no type."""
     monkeypatch.delattr(form.library(), "load_model_from_string")
     refused(raw, tmp_path / "a.onnx", "cut short, or none")
+
+
+def test_the_comparison_asks_for_no_threads(monkeypatch):
+    """Where the system has none left, the runtime would raise an error of its own."""
+    asked = []
+
+    def session(model, options, *, create=runtime.InferenceSession, **others):
+        asked.append(options.intra_op_num_threads)
+        return create(model, options, **others)
+
+    monkeypatch.setattr(runtime, "InferenceSession", session)
+    onnx.compare(onnx.to_bytes(small()), small(), images(small()))
+    assert asked == [1]

@@ -82,6 +82,7 @@ def _run(model: bytes, x: Array) -> tuple[str, Array]:
         else:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3  # errors
+            options.intra_op_num_threads = 1  # for so few images; the system may have no more
             session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
             )
