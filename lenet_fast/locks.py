@@ -199,8 +199,9 @@ class LockedFolder(os.PathLike[str]):
             try:
                 each.mkdir()
             except FileExistsError:
-                if not each.is_dir():  # a file, or a link to nowhere
-                    raise
+                if not each.is_dir():
+                    what = "expected a folder, got a link that leads to none"
+                    raise FileExistsError(errno.EEXIST, what, str(each)) from None
             except FileNotFoundError:
                 return  # the one above it has been removed meanwhile
             else:
