@@ -183,8 +183,7 @@ def plant(monkeypatch, field: str, change) -> None:
 
     def wrong(network, count):
         made = make(network, count)
-        column = plan.Step._fields.index(field)
-        made.steps[:, column] = change(made.steps[:, column])
+        made.steps[field] = change(made.steps[field])
         return made
 
     monkeypatch.setattr(plan, "make", wrong)
@@ -194,7 +193,7 @@ def plant(monkeypatch, field: str, change) -> None:
     ("name", "field", "change"),
     [
         ("padding", "top", lambda column: 0 * column),
-        ("Tanh", "function", lambda column: (column + 1) % 4),
+        ("Tanh", "activation", lambda column: np.where(column < 0, column, (column + 1) % 4)),
         ("maximum, rest", "dx", lambda column: np.where(column < 0, column, column.max())),
         ("groups", "width", lambda column: 0 * column + 1),
         ("sub-sampling first", "stride_h", lambda column: 0 * column + 1),
@@ -231,7 +230,7 @@ def test_stale_memory_is_seen(monkeypatch):
     x, labels = examples(net, 5)
     found = results(engine, x, labels)
     # The network's input now lies behind what is filled: its last pixels are never written.
-    engine._plan.steps[0, plan.Step._fields.index("x")] += 1
+    engine._plan.steps["x"][0] += 1
     with pytest.raises(AssertionError):
         assert_nothing_stale_is_read(engine, x, labels, found)
 

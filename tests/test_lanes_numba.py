@@ -13,7 +13,7 @@ from helpers import normal, printed_by, require
 
 from lenet_fast import backends, losses
 from lenet_fast.engines import lanes as lane_engine
-from lenet_fast.engines import plan
+from lenet_fast.engines.program import ItemKind
 from lenet_fast.layers import Conv2D, Dense, Tanh
 from lenet_fast.network import Network
 
@@ -27,40 +27,7 @@ def compiled(function):
     return importlib.import_module("numba").njit(function)
 
 
-# --- the same tables as the engine's --------------------------------------------------------
-
-
-def test_columns_are_the_fields_of_the_engine():
-    columns = part_of_backend("engines.lanes_plan")
-    assert [getattr(columns, name.upper()) for name in plan.Step._fields] == list(range(32))
-    assert [getattr(columns, kind.name) for kind in plan.Kind] == [kind.value for kind in plan.Kind]
-    item = {"kind": "ITEM_KIND"}
-    names = [item.get(name, name.upper()) for name in lane_engine._Item._fields]
-    assert [getattr(columns, name) for name in names] == list(range(7))
-    for name in ("FORWARD", "GRADIENT", "CURVATURE", "UPDATE"):
-        assert getattr(columns, name) == getattr(lane_engine, f"_{name}")
-    rules = part_of_backend("layers.optimisers")
-    assert {"": rules.NO_RULE, "sgd": rules.SGD, "adamw": rules.ADAMW} == lane_engine._RULES
-
-
-def test_squashing_functions_and_losses_have_the_numbers_of_the_engine():
-    functions = part_of_backend("layers.activations")
-    for number, layer in enumerate(plan._SQUASHING):
-        name = {"ScaledTanh": "SCALED_TANH"}.get(layer.__name__, layer.__name__.upper())
-        assert getattr(functions, name) == number
-    kinds = part_of_backend("layers.losses")
-    for kind, loss in (
-        (kinds.CROSS_ENTROPY, losses.CrossEntropy()),
-        (kinds.SQUARED_ERROR, losses.MeanSquaredError()),
-        (kinds.MAP, losses.MAP(0.5)),
-        (kinds.PENALTY, losses.Penalty()),
-    ):
-        assert lane_engine.loss_options(loss)[kinds.KIND] == kind
-    options = lane_engine.loss_options(losses.MeanSquaredError(0.9, 0.2, 1.0))
-    assert list(options[[kinds.SCALE, kinds.ON, kinds.OFF]]) == [1.0, 0.9, 0.2]
-    assert list(lane_engine.loss_options(losses.MAP(0.5))[[kinds.FLOOR, kinds.EXACT]]) == [-0.5, 0]
-    assert lane_engine.loss_options(losses.MAP(0.5, "exact"))[kinds.EXACT] == 1
-    assert lane_engine.loss_options(losses.CrossEntropy(0.1))[kinds.SMOOTHING] == 0.1
+# --- the same arguments as the compiled kernel's ---------------------------------------------
 
 
 def test_arguments_are_those_of_the_compiled_kernel():
@@ -300,7 +267,7 @@ def test_a_thread_that_waits_for_long_comes_back_and_goes_on(call):
     engine, jit = part_of_backend("engines.lanes"), part_of_backend("jit")
     arguments, (memory, _) = call
     run, clock = engine.Run(*map(engine._argument, engine.Run._fields, arguments)), np.zeros(4, int)
-    blocks = int((run.items[:, 0] != 3).sum())
+    blocks = int((run.items["kind"] != ItemKind.UPDATE).sum())
     kernel, shared = engine._compiled(jit.sources()), np.zeros(24, np.int64)
     shared[engine.TICKET] = blocks  # as if another thread were at work on all blocks
     assert kernel(run, -1, shared, memory, clock) == blocks

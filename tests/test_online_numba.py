@@ -32,21 +32,7 @@ def lane_count(dtype: np.dtype) -> int:
     return part_of_backend("vector.lanes").BYTES // dtype.itemsize
 
 
-# --- the same tables as the engine's --------------------------------------------------------
-
-
-def test_columns_are_the_fields_of_the_engine():
-    modules = part_of_backend("engines.online_plan"), part_of_backend("engines.lanes_plan")
-
-    def number(name: str) -> int:
-        return next(getattr(module, name) for module in modules if hasattr(module, name))
-
-    fields = [name.upper() for name in online_plan.Step._fields]
-    assert [number(name) for name in fields] == list(range(len(fields)))
-    own = {"SUBSAMPLING": "POOLING", "MAXIMUM": "POOLED_MAXIMUM", "SQUASHING": "SQUASHED"}
-    own |= {"FULL": "ROWS", "DISTANCES": "ROW_DISTANCES"}
-    names = [own.get(kind.name, kind.name) for kind in online_plan.Kind]
-    assert [getattr(modules[0], name) for name in names] == list(online_plan.Kind)
+# --- the same arguments as the compiled kernel's ---------------------------------------------
 
 
 def test_arguments_are_those_of_the_compiled_kernel():
@@ -204,7 +190,9 @@ def test_an_image_may_be_read_only_or_not_for_one_compiled_function(rng, dtype):
     image.setflags(write=False)
     np.testing.assert_array_equal(engine.predict_one(image), outputs)
     jit = part_of_backend("jit")
-    _, predict = predictor._compiled(jit.sources(), np.dtype(dtype))
+    records = engine._online.steps, engine._online.input, engine._bindings.table
+    dtypes = (np.dtype(dtype), *(each.dtype for each in records))
+    _, predict = predictor._compiled(jit.sources(), *dtypes)
     assert len(predict.signatures) == 1
 
 

@@ -12,7 +12,8 @@ from test_plan import NETWORKS
 
 from lenet_fast import models
 from lenet_fast.engines import online_plan, plan
-from lenet_fast.engines.online_plan import ALIGNED, Kind, Plan, Step
+from lenet_fast.engines.online_plan import ALIGNED, Plan
+from lenet_fast.engines.program import Kind, Step
 from lenet_fast.layers import Conv2D, Dense, MaxPool2D, ScaledTanh, Tanh
 from lenet_fast.network import Network
 
@@ -80,7 +81,8 @@ def test_the_judge_sees_a_planted_place(change):
 
 def test_weights_lie_as_the_loops_read_them():
     """By hand: two maps of three taps, which come by turns in both orders of the pixels."""
-    for lanes, columns, kind in ((2, 9, Kind.ALONG_MAPS), (4, 10, Kind.ALONG_COLUMNS)):
+    of_maps, of_columns = Kind.CONVOLUTION_ALONG_MAPS, Kind.CONVOLUTION_ALONG_COLUMNS
+    for lanes, columns, kind in ((2, 9, of_maps), (4, 10, of_columns)):
         conv, pool = Conv2D(1, 2, (1, 3)), MaxPool2D(2)
         net = Network([conv, pool, Dense(2 * (columns // 2 - 1), 3)], input_shape=(1, 2, columns))
         made = online_plan.make(net, lanes)
@@ -114,8 +116,8 @@ def test_more_maps_come_from_planar_ones_or_from_repeated_ones(lanes, planar):
     net = NETWORKS["sub-sampling with more maps"](np.float32)  # 3 times as many, then twice
     steps = steps_of(online_plan.make(net, lanes))
     first, second = (step for step in steps if step.kind == Kind.SUBSAMPLING)
-    assert (first.planar, first.room >= 0) == (planar, not planar)
-    assert (second.planar, second.room >= 0) == (0, True)
+    assert (first.planar, first.padded >= 0) == (planar, not planar)
+    assert (second.planar, second.padded >= 0) == (0, True)
 
 
 # --- memory -------------------------------------------------------------------------------------
@@ -123,27 +125,29 @@ def test_more_maps_come_from_planar_ones_or_from_repeated_ones(lanes, planar):
 
 def regions(net: Network, made: Plan, lanes: int) -> dict[str, tuple[int, int]]:
     """Return what may not overlap: first number, and the first behind."""
-    found = {"input": (made.places[0], made.places[0] + math.prod(net.input_shape))}
+    at = int(made.input["at"][0])
+    found = {"input": (at, at + math.prod(net.input_shape))}
     steps = steps_of(made)
     for k, step in enumerate(steps):
         name = net.layers[k].name
-        if step.kind == Kind.SQUASHING and step.y == step.x:  # which may work in place
+        if step.kind == Kind.ACTIVATION and step.y == step.x:  # which may work in place
             assert step.dx == step.dy
         else:
             found[f"{name}: y"] = (step.y, step.y + step.numbers)
             if step.dy != step.y:
                 found[f"{name}: dy"] = (step.dy, step.dy + step.numbers)
             else:  # planar pooling goes back through the squashing, in the place of its outputs
-                assert (k, steps[2].planar, steps[2].function) == (0, 1, steps[1].function)
+                assert (k, steps[2].planar, steps[2].activation) == (0, 1, steps[1].activation)
                 assert (steps[1].passes, steps[1].dy, steps[2].dx) == (0, step.y, step.y)
-        if step.room >= 0:
+        if step.padded >= 0:
             maps = step.c_out if step.kind == Kind.SUBSAMPLING else step.c_in
             size = maps * step.h_in * step.w_in
-            found[f"{name}: room"] = (step.room, step.room + size)
-            found[f"{name}: its gradient"] = (step.d_room, step.d_room + size)
+            found[f"{name}: room"] = (step.padded, step.padded + size)
+            found[f"{name}: its gradient"] = (step.d_padded, step.d_padded + size)
         work = online_plan._work(step, lanes)
-        assert made.places[5] + work + ALIGNED <= made.size
-    found["scratch"] = (made.places[5], made.size - ALIGNED)
+        assert step.work + work + ALIGNED <= made.size
+    assert len({step.work for step in steps}) == 1
+    found["scratch"] = (steps[0].work, made.size - ALIGNED)
     return found
 
 
@@ -172,8 +176,8 @@ def test_memory_does_not_overlap_and_has_room(name, lanes):
         if k:
             assert (step.x, step.dx) == (steps[k - 1].y, steps[k - 1].dy)
     assert all(first % ALIGNED == 0 for first, _ in found.values())
-    assert tuple(made.places[1:4]) == net.input_shape
-    assert made.steps.shape == (len(net.layers), len(Step._fields))
+    assert made.input[["maps", "rows", "columns"]][0].tolist() == net.input_shape
+    assert made.steps.shape == (len(net.layers),)
 
 
 def test_the_judge_sees_a_planted_overlap():
@@ -224,9 +228,9 @@ def test_lenet5s_steps():
     made = online_plan.make(net, 16)
     kinds = [step.kind for step in steps_of(made)]
     assert kinds == [
-        *(Kind.ALONG_COLUMNS, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
-        *(Kind.ALONG_MAPS, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
-        *(Kind.FULL, Kind.SQUASHING, Kind.FULL, Kind.SQUASHING, Kind.DISTANCES),
+        *(Kind.CONVOLUTION_ALONG_COLUMNS, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
+        *(Kind.CONVOLUTION_ALONG_MAPS, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
+        *(Kind.FULL, Kind.ACTIVATION, Kind.FULL, Kind.ACTIVATION, Kind.DISTANCES),
     ]
     there = sum(int((place.index >= 0).sum()) for place in made.parameters)
     assert there == net.counts().parameters + 840  # the bitmaps

@@ -11,7 +11,8 @@ from engine_cases import CASES, EVERYTHING
 
 from lenet_fast import models
 from lenet_fast.engines import lanes, plan
-from lenet_fast.engines.plan import Kind, Plan, Step
+from lenet_fast.engines.plan import Plan
+from lenet_fast.engines.program import Item, ItemKind, Kind, Step
 from lenet_fast.layers import RBF, Conv2D, Dense, MaxPool2D, ScaledTanh, Subsample2D, Tanh
 from lenet_fast.network import Network
 
@@ -43,10 +44,10 @@ def at(first: int, vectors: int) -> Region:
 
 def lasting(net: Network, made: Plan) -> dict[str, Region]:
     """Return what must be there from the first step forward to the last one back."""
-    found = {"input": at(made.places[0], math.prod(net.input_shape))}
+    found = {"input": at(made.input["at"][0], math.prod(net.input_shape))}
     for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
         before, after = net.shapes[k], net.shapes[k + 1]
-        if not (step.kind == Kind.SQUASHING and step.y == step.x):  # which may work in place
+        if not (step.kind == Kind.ACTIVATION and step.y == step.x):  # which may work in place
             found[f"{layer.name}: output"] = at(step.y, math.prod(after))
         if isinstance(layer, Conv2D) and any(layer.padding):
             top, bottom, left, right = layer.padding
@@ -67,7 +68,7 @@ def lasting(net: Network, made: Plan) -> dict[str, Region]:
     last = steps_of(made)[-1]
     seen = math.prod(net.shapes[-2])
     # Outputs, gradients and Hessians of each image; an RBF's inputs and their gradients, too.
-    found["outputs by image"] = at(made.places[5], 3 * last.c_out + 2 * seen)
+    found["outputs by image"] = at(last.rows, 3 * last.c_out + 2 * seen)
     return found
 
 
@@ -87,7 +88,8 @@ def scratch(net: Network, made: Plan, lanes_count: int) -> Region:
             needs.append(after[0] * spread + before[0] * rows * columns)
         elif isinstance(layer, Subsample2D):
             needs.append(after[1] * after[2])
-    return at(made.places[4], max(needs))
+    assert len(set(made.steps["work"])) == 1
+    return at(made.steps["work"][0], max(needs))
 
 
 def overlaps(regions: dict[str, Region]) -> list[tuple[str, str]]:
@@ -108,7 +110,7 @@ def judge(net: Network, made: Plan, lanes_count: int) -> list[tuple[str, str]]:
     for k, (step, layer) in enumerate(zip(steps, net.layers, strict=True)):
         sizes = math.prod(net.shapes[k]), math.prod(net.shapes[k + 1])
         moving = {f"{layer.name}: dy": at(step.dy, sizes[1])}
-        in_place = step.kind == Kind.SQUASHING and step.y == step.x
+        in_place = step.kind == Kind.ACTIVATION and step.y == step.x
         if k and not (in_place and step.dx == step.dy):
             moving[f"{layer.name}: dx"] = at(step.dx, sizes[0])
         wrong += overlaps(keep | moving)[len(overlaps(keep)) :]
@@ -129,8 +131,8 @@ def test_memory_does_not_overlap(name, lanes_count):
     net = NETWORKS[name](np.float32)
     made = plan.make(net, lanes_count)
     assert judge(net, made, lanes_count) == []
-    assert made.steps.shape == (len(net.layers), len(Step._fields))
-    assert tuple(made.places[1:4]) == net.input_shape
+    assert made.steps.shape == (len(net.layers),)
+    assert made.input[["maps", "rows", "columns"]][0].tolist() == net.input_shape
 
 
 @pytest.mark.parametrize(
@@ -146,15 +148,15 @@ def test_the_judge_sees_a_planted_overlap(field, change):
     net = NETWORKS["padding"](np.float32)
     made = plan.make(net, 16)
     step = steps_of(made)[2]
-    made.steps[2, Step._fields.index(field)] = change(step)
+    made.steps[field][2] = change(step)
     if field == "dx":
-        made.steps[1, Step._fields.index("dy")] = change(step)
+        made.steps["dy"][1] = change(step)
     if field == "y":
-        made.steps[3, Step._fields.index("x")] = change(step)
+        made.steps["x"][3] = change(step)
     assert judge(net, made, 16)
 
 
-def test_squashing_works_in_place():
+def test_activations_work_in_place():
     """But for the first layer's, whose input stays, and where a squashed output is needed."""
     layers = [Tanh(), Conv2D(1, 2, 3), Tanh(), ScaledTanh(), Dense(32, 3), Tanh()]
     steps = steps_of(plan.make(Network(layers, input_shape=(1, 6, 6)), 16))
@@ -196,7 +198,7 @@ def test_a_network_that_learns_nothing():
     net = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
     made = plan.make(net, 16)
     assert (made.trained, made.values) == (0, 12)
-    assert not made.steps[:, Step._fields.index("passes")].any()
+    assert not made.steps["passes"].any()
 
 
 # --- what a step is  ---
@@ -205,9 +207,9 @@ def test_a_network_that_learns_nothing():
 def test_steps_of_lenet5():
     steps = steps_of(plan.make(models.lenet5(), 16))
     assert [step.kind for step in steps] == [
-        *(Kind.CONVOLUTION, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
-        *(Kind.CONVOLUTION, Kind.SQUASHING, Kind.SUBSAMPLING, Kind.SQUASHING),
-        *(Kind.FULL, Kind.SQUASHING, Kind.FULL, Kind.SQUASHING, Kind.DISTANCES),
+        *(Kind.CONVOLUTION, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
+        *(Kind.CONVOLUTION, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
+        *(Kind.FULL, Kind.ACTIVATION, Kind.FULL, Kind.ACTIVATION, Kind.DISTANCES),
     ]
     c3 = steps[4]
     assert (c3.c_in, c3.h_in, c3.w_in, c3.c_out, c3.h_out, c3.w_out) == (6, 14, 14, 16, 10, 10)
@@ -222,8 +224,8 @@ def test_numbers_of_a_step():
         Dense(8, 3),
     ]
     made = plan.make(Network(layers, input_shape=(1, 8, 4)), 16)
-    assert made.reals[:2].tolist() == [-0.5, 0.5]
-    pool = steps_of(made)[2]
+    conv, mean, pool, _ = steps_of(made)
+    assert (conv.pad_value, mean.scale) == (-0.5, 0.5)
     assert (pool.kh, pool.kw, pool.stride_v, pool.stride_h) == (1, 2, 3, 2)
 
 
@@ -264,14 +266,14 @@ def test_blocks_are_whole_tiles(count):
 )
 def test_items_of_a_training(n, batch_size, trained):
     work = lanes._train(n, batch_size, 4, trained)
-    items = [lanes._Item(*row) for row in work.items.tolist()]
+    items = [Item(*row) for row in work.items.tolist()]
     assert len(work.batches) == -(-n // batch_size)
     first = done = 0
     for step, batch in enumerate(work.batches):
         blocks = items[batch]
         assert batch.start == done
         for k, item in enumerate(blocks):
-            assert (item.kind, item.block, item.opened) == (lanes._GRADIENT, k, done)
+            assert (item.kind, item.block, item.opened) == (ItemKind.GRADIENT, k, done)
             assert item.first == first
             first = item.last
         assert first == min((step + 1) * batch_size, n)
@@ -279,7 +281,7 @@ def test_items_of_a_training(n, batch_size, trained):
         done += len(blocks)
         at = 0
         for item in items[done:]:
-            if item.kind != lanes._UPDATE:
+            if item.kind != ItemKind.UPDATE:
                 break
             # It waits for all blocks of its batch, and the next batch for it.
             assert (item.opened, item.block) == (batch.stop, len(blocks))
@@ -294,9 +296,9 @@ def test_items_of_a_training(n, batch_size, trained):
 
 def test_items_of_a_prediction():
     work = lanes._forward(150, 16)
-    items = [lanes._Item(*row) for row in work.items.tolist()]
+    items = [Item(*row) for row in work.items.tolist()]
     assert [(item.first, item.last) for item in items] == [(0, 64), (64, 128), (128, 150)]
-    assert {(item.kind, item.opened) for item in items} == {(lanes._FORWARD, 0)}
+    assert {(item.kind, item.opened) for item in items} == {(ItemKind.FORWARD, 0)}
 
 
 # --- memory  ---

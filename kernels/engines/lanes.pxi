@@ -1,8 +1,7 @@
 # needs: layers/conv2d (Link, list_by_input, list_by_target, Table, table_of),
-#     layers/losses (read_loss),
-#     layers/optimisers (ADAMW, descend, descend_adaptively, NO_RULE, read_update, SGD, Update),
-#     engines/lanes_plan (CONVOLUTION, CURVATURE, FORWARD, Item, Lists, numbers_at, Run, Step,
-#         UPDATE),
+#     layers/optimisers (optimise),
+#     engines/steps (check_call, check_items, check_steps),
+#     engines/lanes_plan (Lists, numbers_at, Run),
 #     engines/lanes_images (fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward)
 #
@@ -19,6 +18,10 @@ from lanes cimport (
     LANES_F32, LANES_F64, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real, scratch_free,
     scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
 )
+from program cimport (
+    ACTIVATION, CONVOLUTION, CURVATURE, DISTANCES, FORWARD, FULL, MAXIMUM, NO_RULE, SUBSAMPLING,
+    UPDATE, Input, Item, Loss, Step, Update,
+)
 
 
 cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory) noexcept nogil:
@@ -29,7 +32,7 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
     totals[0] = totals[1] = 0
     while first < item.last:
         images = min(item.last - first, full)
-        fill(run, first, images, memory + run.input_at)
+        fill(run, first, images, memory + run.input.at)
         forward(run, memory)
         finish_tile(run, memory, first, images, learning, hessian, totals)
         if learning:
@@ -44,7 +47,7 @@ cdef enum:
 
 
 cdef void update_item(
-    Run *run, const Item *item, Update *update, real *w, real *state, const real *factors
+    Run *run, const Item *item, real *w, real *state, const real *factors
 ) noexcept nogil:
     """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
     cdef Py_ssize_t first = item.first, i, block, count
@@ -59,16 +62,12 @@ cdef void update_item(
                 gradient[i] += other[i]
         for i in range(count):
             gradient[i] *= <real> (1.0 / item.images)
-        if update.rule == SGD:
-            descend(
-                update, gradient, count, w + first, state + first if state != NULL else NULL,
-                factors + first if factors != NULL else NULL,
-            )
-        elif update.rule == ADAMW:
-            descend_adaptively(
-                update, update.done + item.step + 1, gradient, count, w + first, state + first,
-                state + run.trained + first, factors + first if factors != NULL else NULL,
-            )
+        optimise(
+            run.update, run.update.done + item.step + 1, gradient, count, w + first,
+            state + first if state != NULL else NULL,
+            state + run.trained + first if state != NULL else NULL,
+            factors + first if factors != NULL else NULL,
+        )
         first += STRIDE
 
 
@@ -82,8 +81,7 @@ cdef bint finite_loss(Run *run, const Item *item) noexcept nogil:
 
 
 cdef void work_off(
-    Run *run, Update *update, real *w, real *state, const real *factors, long long *shared,
-    void *memory,
+    Run *run, real *w, real *state, const real *factors, long long *shared, void *memory,
 ) noexcept nogil:
     """Take items until there are none. Where a loss is not finite, nothing is updated, and all
     threads stop.
@@ -107,8 +105,8 @@ cdef void work_off(
         if read_shared(shared + 16):
             return
         if item.kind == UPDATE:
-            if update.rule == NO_RULE or finite_loss(run, item):
-                update_item(run, item, update, w, state, factors)
+            if run.update.rule == NO_RULE or finite_loss(run, item):
+                update_item(run, item, w, state, factors)
             else:
                 write_shared(shared + 16, 1)
         elif real is float:
@@ -157,34 +155,36 @@ def lane_counts():
     return LANES_F32, LANES_F64
 
 
+cdef tuple LANES_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
+
+
 def run_lanes(
-    const Py_ssize_t[:, ::1] steps, const double[::1] reals, const unsigned char[::1] tables,
-    const Py_ssize_t[::1] places, const Py_ssize_t[:, ::1] items, real[::1] parameters,
-    const real[::1] weights_squared, Py_ssize_t trained,
-    const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
-    const double[::1] scale, const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels,
-    const double[::1] loss, bint smallest_wins, const double[::1] update, long long updates_done,
-    real[::1] state, const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
-    double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
+    const Step[::1] steps, const unsigned char[::1] tables, const Input[::1] input,
+    const Item[::1] items, real[::1] parameters, const real[::1] weights_squared,
+    Py_ssize_t trained, const unsigned char[:, :, ::1] bytes_images,
+    const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
+    const Py_ssize_t[::1] labels, const Loss[::1] loss, const Update[::1] update, real[::1] state,
+    const real[::1] factors, real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals,
+    double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
     """Work off a list of items on a network; several threads may do so together.
 
-    See lenet_fast/engines/lanes.py, which makes all arguments. Empty arrays are not wanted.
+    lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """
     cdef Run run
-    cdef Update rule
     cdef Lists *lists
     cdef real *w = &parameters[0]
     cdef real *state_at = &state[0] if state.shape[0] else NULL
     cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
-    assert steps.shape[1] * sizeof(Py_ssize_t) == sizeof(Step)
-    assert items.shape[1] * sizeof(Py_ssize_t) == sizeof(Item)
     if items.shape[0] == 0:
         return
-    run.steps = <const Step *> &steps[0, 0]
-    run.reals = &reals[0]
+    check_steps(steps, LANES_KINDS)
+    check_call(&loss[0], &update[0])
+    check_items(items)
+    run.steps = &steps[0]
     run.count = steps.shape[0]
-    run.items = <const Item *> &items[0, 0]
+    run.input = &input[0]
+    run.items = &items[0]
     run.item_count = items.shape[0]
     run.parameters = &parameters[0]
     run.weights_squared = &weights_squared[0] if weights_squared.shape[0] else NULL
@@ -192,20 +192,14 @@ def run_lanes(
     run.bytes = &bytes_images[0, 0, 0] if bytes_images.shape[0] else NULL
     run.floats = &float_images[0, 0, 0, 0] if float_images.shape[0] else NULL
     run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
-    run.background, run.ink = scale[0], scale[1]
     run.order = &order[0] if order.shape[0] else NULL
     run.scored = labels.shape[0] > 0
     run.labels = &labels[0] if run.scored else NULL
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
-    run.loss = read_loss(loss)
-    run.smallest_wins = smallest_wins
+    run.loss, run.update = &loss[0], &update[0]
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]
-    run.input_at, run.input_channels = places[0], places[1]
-    run.input_rows, run.input_columns = places[2], places[3]
-    run.work, run.rows = places[4], places[5]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
-    read_update(&rule, update, updates_done)
     lists = <Lists *> scratch_new(
         run.count * sizeof(Lists) + link_room(run.steps, run.count)
     )
@@ -217,5 +211,5 @@ def run_lanes(
             set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0])
         else:
             set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0])
-        work_off(&run, &rule, w, state_at, factors_at, &shared[0], &memory[0])
+        work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
         scratch_free(lists)

@@ -1,6 +1,7 @@
 # needs: layers/rbf (rbf_back_rows, rbf_hessian_rows),
 #     layers/losses (loss_gradient, loss_hessian, loss_value, map_rbf_hessian_rows, misclassified),
-#     engines/lanes_plan (DISTANCES, inputs_of, numbers_at, Run, Step, weights_of)
+#     engines/steps (inputs_of),
+#     engines/lanes_plan (numbers_at, Run, weights_of)
 #
 # Between images and lanes: filling a tile, and from its outputs to the loss and back.
 
@@ -10,6 +11,7 @@ from lanes cimport (
     bytes_16, element_size, from_bytes, lane_count, lanes, lanes_f32, pack, real, splat,
     transpose_bytes, unpack,
 )
+from program cimport DISTANCES, Step
 
 
 cdef inline void fill_from_bytes(
@@ -18,12 +20,12 @@ cdef inline void fill_from_bytes(
     """The pixels of bytes images, on the network's scale, in the middle of its input."""
     cdef Py_ssize_t full = lane_count(tile), pixels = run.image_rows * run.image_columns
     cdef Py_ssize_t first = 0, count, p, i, row, column
-    cdef lanes scale = splat(tile, (run.ink - run.background) / 255)
-    cdef lanes background = splat(tile, run.background)
+    cdef lanes scale = splat(tile, (run.input.foreground - run.input.background) / 255)
+    cdef lanes background = splat(tile, run.input.background)
     cdef bytes_16 square[16]
     cdef lanes *corner = (
-        tile + (run.input_rows - run.image_rows) // 2 * run.input_columns
-        + (run.input_columns - run.image_columns) // 2
+        tile + (run.input.rows - run.image_rows) // 2 * run.input.columns
+        + (run.input.columns - run.image_columns) // 2
     )
     while first < pixels:
         count = min(pixels - first, <Py_ssize_t> 16)
@@ -35,7 +37,7 @@ cdef inline void fill_from_bytes(
         transpose_bytes(square)
         row, column = first // run.image_columns, first % run.image_columns
         for p in range(count):
-            corner[row * run.input_columns + column] = (
+            corner[row * run.input.columns + column] = (
                 from_bytes(tile, &square[p]) * scale + background
             )
             column += 1
@@ -50,7 +52,7 @@ cdef void fill(Run *run, Py_ssize_t first, Py_ssize_t images, lanes *tile) noexc
     Lanes without one get the first again: no gradient comes back to them, and zero times what
     overflows in them is NaN only if a real image overflows, too.
     """
-    cdef Py_ssize_t pixels = run.input_channels * run.input_rows * run.input_columns
+    cdef Py_ssize_t pixels = run.input.maps * run.input.rows * run.input.columns
     cdef Py_ssize_t full = lane_count(tile), k, i, size = element_size(tile)
     cdef char *lane
     if run.bytes != NULL:
@@ -83,12 +85,12 @@ cdef void score(
         memset(dy, 0, 2 * full * k * sizeof(real))
     for i in range(images):
         label = run.labels[first + i]
-        totals[0] += loss_value[real](&run.loss, y + i * k, k, label, NULL, dy + i * k)
-        totals[1] += misclassified(y + i * k, k, label, run.smallest_wins)
+        totals[0] += loss_value[real](run.loss, y + i * k, k, label, dy + i * k)
+        totals[1] += misclassified(y + i * k, k, label, run.loss.smallest_wins)
         if back:
-            loss_gradient[real](&run.loss, y + i * k, k, label, NULL, dy + i * k)
+            loss_gradient[real](run.loss, y + i * k, k, label, NULL, dy + i * k)
         if hessian:
-            loss_hessian[real](&run.loss, y + i * k, k, hy + i * k)
+            loss_hessian[real](run.loss, y + i * k, k, hy + i * k)
     if back and last.kind == DISTANCES and last.passes:
         n_in = inputs_of(last)
         w = (<const real *> run.parameters) + last.w
@@ -110,7 +112,7 @@ cdef void finish_tile(
     """From the outputs of a tile to its loss, and to the gradient that goes back from there."""
     cdef const Step *last = run.steps + run.count - 1
     cdef Py_ssize_t full = lane_count(memory), k = last.c_out, n_in = inputs_of(last)
-    cdef lanes *rows = memory + run.rows
+    cdef lanes *rows = memory + last.rows
     cdef lanes *x = rows + 3 * k
     unpack(memory + last.y, k, full, rows, k)
     if run.outputs != NULL:
@@ -140,12 +142,12 @@ cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
     cdef Py_ssize_t k, i
     cdef const Step *step
     if run.bytes != NULL:
-        for i in range(run.input_channels * run.input_rows * run.input_columns):
-            memory[run.input_at + i] = splat(memory, run.background)
+        for i in range(run.input.maps * run.input.rows * run.input.columns):
+            memory[run.input.at + i] = splat(memory, run.input.background)
     for k in range(run.count):
         step = run.steps + k
         if step.padded >= 0:
             for i in range(step.c_in * step.h_in * step.w_in):
-                memory[step.padded + i] = splat(memory, run.reals[k])
+                memory[step.padded + i] = splat(memory, step.pad_value)
         if step.sums_w >= 0:
             memset(memory + step.sums_w, 0, weights_of(step) * sizeof(lanes))

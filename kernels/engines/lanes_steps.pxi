@@ -1,19 +1,19 @@
-# needs: layers/activations (squash, squash_back),
+# needs: layers/activations (activate, activate_back),
 #     layers/conv2d (bias_gradient_tile, bias_tile, correlate, correlate_gradient,
 #         input_gradient_tile, spread_of),
 #     layers/subsample2d (multiplier_of, spread_maps, subsample_gradient_map, subsample_map),
 #     layers/pool2d (max_back_map, max_map),
 #     layers/dense (dense_gradient_tile, dense_tile),
 #     layers/rbf (rbf_tile),
-#     engines/lanes_plan (biases_of, CONVOLUTION, DISTANCES, FULL, inputs_of, MAXIMUM, numbers_at,
-#         outputs_of, result_of, Run, source_of, SQUASHING, Step, step_window, SUBSAMPLING,
-#         weights_of)
+#     engines/steps (inputs_of, outputs_of, result_of, source_of, step_window),
+#     engines/lanes_plan (biases_of, numbers_at, Run, weights_of)
 #
 # One step of the lane engine on one tile, and all steps: forward, to the weights, to the input.
 
 from libc.string cimport memcpy, memset
 
 from lanes cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
+from program cimport ACTIVATION, CONVOLUTION, DISTANCES, FULL, MAXIMUM, SUBSAMPLING, Step
 from shapes cimport Maps, Window
 
 
@@ -21,7 +21,7 @@ from shapes cimport Maps, Window
 
 
 cdef const lanes *padded_input(
-    const Step *step, double value, lanes *memory
+    const Step *step, lanes *memory
 ) noexcept nogil:
     """Return the input, copied between its padding where there is some."""
     cdef Py_ssize_t c, r
@@ -50,31 +50,31 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
     if step.kind == CONVOLUTION:
         bias_tile(b, step.unit, y, result)
         correlate(
-            padded_input(step, run.reals[k], memory), source, 0, source.rows - 1, window, w,
+            padded_input(step, memory), source, 0, source.rows - 1, window, w,
             window.kw, 1, run.lists[k].forward, run.lists[k].forward_count, y, result,
         )
     elif step.kind == SUBSAMPLING:
         multiplier = multiplier_of(source, result)
         for c in range(step.c_out):
             subsample_map(
-                x + c // multiplier * wide, source, window, w, b, c, run.reals[k], y + c * narrow,
+                x + c // multiplier * wide, source, window, w, b, c, step.scale, y + c * narrow,
                 result,
             )
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
             max_map(x + c * wide, source, window, y + c * narrow, result)
-    elif step.kind == SQUASHING:
+    elif step.kind == ACTIVATION:
         if lanes is lanes_f32:
-            squash[float](
-                step.function, <const float *> x, outputs_of(step) * lane_count(y), <float *> y
+            activate[float](
+                step, <const float *> x, outputs_of(step) * lane_count(y), <float *> y
             )
         else:
-            squash[double](
-                step.function, <const double *> x, outputs_of(step) * lane_count(y), <double *> y
+            activate[double](
+                step, <const double *> x, outputs_of(step) * lane_count(y), <double *> y
             )
     elif step.kind == FULL:
         dense_tile(x, inputs_of(step), w, inputs_of(step), 1, b, y, step.c_out)
-    else:
+    elif step.kind == DISTANCES:
         rbf_tile(x, inputs_of(step), w, step.c_out, y)
 
 
@@ -109,7 +109,7 @@ cdef void step_weights(
     cdef const Step *step = run.steps + k
     cdef const lanes *dy = memory + step.dy
     cdef const lanes *x = memory + step.x
-    cdef lanes *work = memory + run.work
+    cdef lanes *work = memory + step.work
     cdef Maps source = source_of(step), result = result_of(step)
     cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
@@ -131,7 +131,7 @@ cdef void step_weights(
         for c in range(step.c_out):
             subsample_gradient_map(
                 dy + c * narrow, result, x + c // multiplier * wide, source, step_window(step),
-                run.reals[k], hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
+                step.scale, hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
             )
     elif step.kind == FULL:
         dense_gradient_tile(
@@ -148,7 +148,7 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
     cdef const lanes *x = memory + step.x
     cdef const lanes *dy = memory + step.dy
     cdef lanes *dx = memory + step.dx
-    cdef lanes *work = memory + run.work
+    cdef lanes *work = memory + step.work
     cdef lanes *made = dx
     cdef Maps source = source_of(step), result = result_of(step), spread
     cdef Window window = step_window(step)
@@ -174,22 +174,22 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
         for c in range(step.c_in):
             spread_maps(
                 dy + c * multiplier_of(source, result) * narrow, result, window,
-                numbers_at(memory, run.parameters, step.w), c, run.reals[k], hessian, work,
+                numbers_at(memory, run.parameters, step.w), c, step.scale, hessian, work,
                 dx + c * wide, source,
             )
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
             max_back_map(dy + c * narrow, result, x + c * wide, source, window, dx + c * wide)
-    elif step.kind == SQUASHING:
+    elif step.kind == ACTIVATION:
         x = memory + step.y
         if lanes is lanes_f32:
-            squash_back[float](
-                step.function, hessian, <const float *> dy, <const float *> x,
+            activate_back[float](
+                step, hessian, <const float *> dy, <const float *> x,
                 outputs_of(step) * lane_count(dx), <float *> dx,
             )
         else:
-            squash_back[double](
-                step.function, hessian, <const double *> dy, <const double *> x,
+            activate_back[double](
+                step, hessian, <const double *> dy, <const double *> x,
                 outputs_of(step) * lane_count(dx), <double *> dx,
             )
     elif step.kind == FULL:

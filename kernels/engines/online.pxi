@@ -1,6 +1,7 @@
-# needs: layers/losses (loss_gradient, loss_value, LossOptions, misclassified, read_loss),
-#     layers/optimisers (ADAMW, descend, descend_adaptively, fused, read_update, Update),
-#     engines/online_plan (Learner, numbers_of, online_run, OnlineRun, OnlineStep, Weights),
+# needs: layers/losses (loss_gradient, loss_value, misclassified),
+#     layers/optimisers (fused, optimise),
+#     engines/steps (check_call, check_steps),
+#     engines/online_plan (Learner, numbers_of, online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
 #     engines/online_steps (online_forward, online_learn)
 #
@@ -9,38 +10,36 @@
 from libc.math cimport isfinite
 
 from lanes cimport lanes_f32, lanes_f64, real, scratch_free, scratch_new
+from program cimport (
+    ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, FULL, MAXIMUM,
+    SUBSAMPLING, Input, Loss, Step, Update,
+)
 
 
 cdef void online_finish(Learner *learner, real *tag) noexcept nogil:
-    """Change the weights by a rule that was given all gradients."""
-    cdef Update *update = &learner.update
-    cdef real *w = <real *> learner.w
-    cdef real *state = <real *> learner.velocity
-    cdef const real *factors = <const real *> learner.factors
-    cdef real *gradients = <real *> learner.gradients
-    if update.rule == ADAMW:
-        update.done += 1
-        descend_adaptively(
-            update, update.done, gradients, learner.trained, w, state, <real *> learner.second,
-            factors,
+    """Apply an update rule that needs all gradients at once."""
+    if not fused(&learner.update):
+        learner.update.done += 1
+        optimise(
+            &learner.update, learner.update.done, <const real *> learner.gradients,
+            learner.trained, <real *> learner.w, <real *> learner.velocity,
+            <real *> learner.second, <const real *> learner.factors,
         )
-    elif not fused(update):
-        descend(update, gradients, learner.trained, w, state, factors)
 
 
 cdef bint online_pattern(
-    OnlineRun *run, Learner *learner, LossOptions *loss, bint smallest_wins, Py_ssize_t label,
-    double *totals, real *memory,
+    OnlineRun *run, Learner *learner, const Loss *loss, Py_ssize_t label, double *totals,
+    real *memory,
 ) noexcept nogil:
     """Forward, loss, back, update; false where the loss is not finite, and nothing is changed."""
-    cdef const OnlineStep *last = run.steps + run.count - 1
+    cdef const Step *last = run.steps + run.count - 1
     cdef real *y = memory + last.y
     cdef real *dy = memory + last.dy
     cdef lanes_f32 *tag_f32 = NULL
     cdef lanes_f64 *tag_f64 = NULL
     online_forward(run, memory)
-    totals[0] = loss_value(loss, y, last.c_out, label, NULL, dy)
-    totals[1] = misclassified(y, last.c_out, label, smallest_wins)
+    totals[0] = loss_value(loss, y, last.c_out, label, dy)
+    totals[1] = misclassified(y, last.c_out, label, loss.smallest_wins)
     if not isfinite(totals[0]):
         return False
     loss_gradient(loss, y, last.c_out, label, NULL, dy)
@@ -52,30 +51,34 @@ cdef bint online_pattern(
     return True
 
 
+cdef tuple ONLINE_KINDS = (
+    CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL,
+    DISTANCES,
+)
+
+
 def run_online(
-    const Py_ssize_t[:, ::1] steps, const double[::1] reals, const real[::1] masks,
-    const Py_ssize_t[::1] places, real[::1] parameters,
+    const Step[::1] steps, const real[::1] masks, const Input[::1] input, real[::1] parameters,
     const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
-    const double[::1] scale, const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels,
-    const double[::1] loss, bint smallest_wins, const double[::1] update, long long updates_done,
-    real[::1] state, const real[::1] factors, real[::1] gradients, double[:, ::1] totals,
-    double[:, ::1] seconds, real[::1] memory,
+    const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels, const Loss[::1] loss,
+    const Update[::1] update, real[::1] state, const real[::1] factors, real[::1] gradients,
+    double[:, ::1] totals, double[:, ::1] seconds, real[::1] memory,
 ):
     """Learn from images, one after the other, until there are none or a loss is not finite.
 
-    See lenet_fast/engines/online.py, which makes all arguments. Empty arrays are not wanted.
+    lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
     """
     cdef OnlineRun run
     cdef Learner learner
-    cdef LossOptions options = read_loss(loss)
     cdef Py_ssize_t i, k, image, pixels
     cdef const unsigned char *bytes = NULL
     cdef const real *floats = NULL
     cdef real *w = &parameters[0]
-    assert steps.shape[1] * sizeof(Py_ssize_t) == sizeof(OnlineStep)
+    check_steps(steps, ONLINE_KINDS)
+    check_call(&loss[0], &update[0])
     if order.shape[0] == 0:
         return
-    online_run(&run, steps, reals, places, scale)
+    online_run(&run, steps, input)
     run.masks = &masks[0] if masks.shape[0] else NULL
     run.memory = <char *> &memory[0]
     if seconds.shape[0]:
@@ -92,7 +95,7 @@ def run_online(
     )
     learner.factors = &factors[0] if factors.shape[0] else NULL
     learner.gradients = &gradients[0] if learner.trained else NULL
-    read_update(&learner.update, update, updates_done)
+    learner.update = update[0]
     run.weights = <Weights *> scratch_new(run.count * sizeof(Weights))
     if run.weights == NULL:
         raise MemoryError
@@ -104,7 +107,7 @@ def run_online(
         online_borders(&run, memory.shape[0], &memory[0])
         pixels = bytes_images.shape[1] * bytes_images.shape[2]
         if floats != NULL:
-            pixels = run.channels * run.rows * run.columns
+            pixels = run.input.maps * run.input.rows * run.input.columns
         for i in range(order.shape[0]):
             image = order[i]
             online_fill(
@@ -112,7 +115,7 @@ def run_online(
                 bytes_images.shape[2], floats + image * pixels if floats != NULL else NULL,
             )
             if not online_pattern(
-                &run, &learner, &options, smallest_wins, labels[i], &totals[i, 0], &memory[0]
+                &run, &learner, &loss[0], labels[i], &totals[i, 0], &memory[0]
             ):
                 break
         scratch_free(run.weights)

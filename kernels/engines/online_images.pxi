@@ -1,10 +1,11 @@
-# needs: engines/online_plan (ALONG_MAPS, OnlineRun, OnlineStep)
+# needs: engines/online_plan (OnlineRun)
 #
 # One image at a time: the input, and the orders in which the maps of its pixels lie.
 
 from libc.string cimport memcpy, memset
 
 from lanes cimport real
+from program cimport CONVOLUTION_ALONG_MAPS, Step
 
 
 cdef inline void by_pixel(
@@ -21,21 +22,22 @@ cdef void online_fill(
     OnlineRun *run, const unsigned char *bytes, Py_ssize_t rows, Py_ssize_t columns,
     const real *floats,
 ) noexcept nogil:
-    """Set the input to bytes, in the middle of the paper, or else to prepared floats."""
-    cdef real *x = (<real *> run.memory) + run.input_at
-    cdef real scale = <real> ((run.ink - run.background) / 255), paper = <real> run.background
-    cdef Py_ssize_t r, k, pixels = run.rows * run.columns
+    """Set the input to bytes, in the middle of the background, or else to prepared floats."""
+    cdef real *x = (<real *> run.memory) + run.input.at
+    cdef real scale = <real> ((run.input.foreground - run.input.background) / 255)
+    cdef real background = <real> run.input.background
+    cdef Py_ssize_t r, k, pixels = run.input.rows * run.input.columns
     if bytes != NULL:
         for k in range(pixels):
-            x[k] = paper
-        x += (run.rows - rows) // 2 * run.columns + (run.columns - columns) // 2
+            x[k] = background
+        x += (run.input.rows - rows) // 2 * run.input.columns + (run.input.columns - columns) // 2
         for r in range(rows):
             for k in range(columns):
-                x[r * run.columns + k] = bytes[r * columns + k] * scale + paper
-    elif run.planar or run.channels == 1:
-        memcpy(x, floats, run.channels * pixels * sizeof(real))
+                x[r * run.input.columns + k] = bytes[r * columns + k] * scale + background
+    elif run.input.planar or run.input.maps == 1:
+        memcpy(x, floats, run.input.maps * pixels * sizeof(real))
     else:
-        by_pixel(floats, run.channels, pixels, x)
+        by_pixel(floats, run.input.maps, pixels, x)
 
 
 cdef inline void repeat_maps(
@@ -60,10 +62,10 @@ cdef inline void add_repeated(
 cdef void online_borders(OnlineRun *run, Py_ssize_t size, real *memory) noexcept nogil:
     """Write what stays: zeros, and what the padding is."""
     cdef Py_ssize_t k, i
-    cdef const OnlineStep *step
+    cdef const Step *step
     memset(memory, 0, size * sizeof(real))
     for k in range(run.count):
         step = run.steps + k
-        if step.kind == ALONG_MAPS and step.room >= 0:
+        if step.kind == CONVOLUTION_ALONG_MAPS and step.padded >= 0:
             for i in range(step.c_in * step.h_in * step.w_in):
-                memory[step.room + i] = <real> run.reals[k]
+                memory[step.padded + i] = <real> step.pad_value

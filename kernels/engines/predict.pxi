@@ -1,6 +1,8 @@
-# needs: engines/online_plan (online_run, OnlineRun, OnlineStep, Weights),
+# needs: engines/steps (check_steps),
+#     engines/online_plan (online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
-#     engines/online_steps (online_forward)
+#     engines/online_steps (online_forward),
+#     engines/online (ONLINE_KINDS)
 #
 # Single predictions: the online engine's forward pass, with as little around it as can be.
 
@@ -10,16 +12,7 @@ from cpython.buffer cimport (
 from libc.string cimport memcpy, memset
 
 from lanes cimport real, scratch_free, scratch_new
-
-
-cdef struct Binding:
-    # Where a step finds a parameter: the names and their order are those of online.py.
-    Py_ssize_t step
-    Py_ssize_t bias
-    Py_ssize_t pitch  # numbers a row
-    Py_ssize_t place  # where it is put in the order of the loops, in numbers; -1: read as it is
-    Py_ssize_t first  # which of the index says where its numbers come from
-    Py_ssize_t count  # how many
+from program cimport Binding, Input, Step
 
 
 cdef void predict_one(
@@ -27,7 +20,7 @@ cdef void predict_one(
     const int *index, const Py_buffer *image, real *outputs,
 ) noexcept nogil:
     cdef real *memory = <real *> run.memory
-    cdef const OnlineStep *last = run.steps + run.count - 1
+    cdef const Step *last = run.steps + run.count - 1
     cdef const real *source
     cdef const int *chosen
     cdef real *made
@@ -66,45 +59,43 @@ cdef class OnlinePlace:
 cdef class OnlinePredictor:
     """The outputs of a network for one image, from the arrays that this was made with.
 
-    See lenet_fast/engines/online.py, which makes all arguments. Calls may come from many threads
-    at once: each takes a place, and leaves it for later ones.
+    lenet_fast/engines/online.py builds the arguments. Calls may come from many threads at once:
+    each takes a place, and leaves it for later ones.
     """
 
-    cdef const Py_ssize_t[:, ::1] steps, bindings
-    cdef const double[::1] reals, scale
-    cdef const Py_ssize_t[::1] places
+    cdef const Step[::1] steps
+    cdef const Input[::1] input
+    cdef const Binding[::1] bindings
     cdef const int[::1] index
     cdef list arrays, free
     cdef Py_ssize_t size, item
 
     def __init__(
-        self, steps, reals, places, scale, Py_ssize_t size, bindings, index, list arrays,
-        Py_ssize_t item,
+        self, steps, input, Py_ssize_t size, bindings, index, list arrays, Py_ssize_t item
     ):
-        self.steps, self.reals, self.places, self.scale = steps, reals, places, scale
+        self.steps, self.input = steps, input
         self.bindings, self.index, self.arrays = bindings, index, arrays
         self.size, self.item = size, item
         self.free = []
-        assert self.steps.shape[1] * sizeof(Py_ssize_t) == sizeof(OnlineStep)
-        assert self.bindings.shape[1] * sizeof(Py_ssize_t) == sizeof(Binding)
+        check_steps(self.steps, ONLINE_KINDS)
 
     def __call__(self, image, outputs):
         """Set the outputs (k,) for an image: bytes (rows, columns), or prepared (c, h, w)."""
         cdef OnlinePlace place = self.free.pop() if self.free else self.new_place()
         cdef OnlineRun *run = &place.run
         cdef Py_ssize_t count = self.bindings.shape[0], k = run.steps[run.count - 1].c_out
-        cdef const Binding *bindings = <const Binding *> &self.bindings[0, 0] if count else NULL
+        cdef const Binding *bindings = &self.bindings[0] if count else NULL
         cdef const int *index = &self.index[0] if self.index.shape[0] else NULL
         cdef Py_buffer seen, made
         PyObject_GetBuffer(image, &seen, PyBUF_C_CONTIGUOUS)
         try:
             if seen.itemsize == 1:
                 if (
-                    run.channels != 1 or seen.ndim != 2 or seen.shape[0] > run.rows
-                    or seen.shape[1] > run.columns
+                    run.input.maps != 1 or seen.ndim != 2 or seen.shape[0] > run.input.rows
+                    or seen.shape[1] > run.input.columns
                 ):
                     raise ValueError("image: expected bytes (rows, columns) that fit")
-            elif seen.len != run.channels * run.rows * run.columns * self.item:
+            elif seen.len != run.input.maps * run.input.rows * run.input.columns * self.item:
                 raise ValueError(f"image: expected the network's input, got {seen.len} bytes")
             PyObject_GetBuffer(outputs, &made, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
             try:
@@ -129,10 +120,10 @@ cdef class OnlinePredictor:
         cdef OnlinePlace place = OnlinePlace()
         cdef OnlineRun *run = &place.run
         cdef Py_ssize_t i, count = self.bindings.shape[0]
-        cdef Binding *binding
+        cdef const Binding *binding
         cdef Py_buffer array
         cdef const char *at
-        online_run(run, self.steps, self.reals, self.places, self.scale)
+        online_run(run, self.steps, self.input)
         run.memory = <char *> scratch_new(self.size * self.item)
         run.weights = <Weights *> scratch_new(run.count * sizeof(Weights))
         place.sources = <const void **> scratch_new(count * sizeof(void *))
@@ -148,7 +139,7 @@ cdef class OnlinePredictor:
             PyObject_GetBuffer(self.arrays[i], &array, PyBUF_C_CONTIGUOUS)
             place.sources[i] = array.buf
             PyBuffer_Release(&array)
-            binding = <Binding *> &self.bindings[i, 0]
+            binding = &self.bindings[i]
             at = <const char *> place.sources[i]
             if binding.place >= 0:
                 at = run.memory + binding.place * self.item

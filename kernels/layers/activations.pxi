@@ -1,7 +1,8 @@
 # needs: nothing
 #
-# Squashing functions on arrays laid out as one row; slopes are taken from the output.
+# Activations on arrays laid out as one row; slopes are taken from the output.
 
+from libc.math cimport NAN
 from libc.string cimport memcpy
 
 from lanes cimport (
@@ -9,6 +10,7 @@ from lanes cimport (
     power_of_two_f32, power_of_two_f64, quotient_f32, real, splat, splat_f32, splat_f64,
     where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
 )
+from program cimport NO_ACTIVATION, RELU, SCALED_TANH, SIGMOID, TANH, Activation, Step
 
 cdef enum:
     DEGREE_F32 = 5
@@ -104,13 +106,13 @@ cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
         return where_negative_f64(x, small, one) / (one + small)
 
 
-cdef inline lanes squashed(lanes x, bint sigmoid, lanes slope, lanes amplitude) noexcept nogil:
+cdef inline lanes curve(lanes x, bint sigmoid, lanes slope, lanes amplitude) noexcept nogil:
     if sigmoid:
         return sigmoid_lanes(x)
     return amplitude * tanh_lanes(slope * x)
 
 
-cdef void squash_row(
+cdef void curve_row(
     const lanes *x, Py_ssize_t size, lanes *y, bint sigmoid, double slope, double amplitude
 ) noexcept nogil:
     """Set y to amplitude * tanh(slope * x), or to the sigmoid of x, a vector at a time."""
@@ -118,63 +120,54 @@ cdef void squash_row(
     cdef size_t rest = size * sizeof(lanes) // lane_count(y) - vectors * sizeof(lanes)
     cdef lanes a = splat(y, slope), b = splat(y, amplitude), last = a
     for p in range(vectors):
-        y[p] = squashed(x[p], sigmoid, a, b)
+        y[p] = curve(x[p], sigmoid, a, b)
     if rest:
         memcpy(&last, x + vectors, rest)
-        last = squashed(last, sigmoid, a, b)
+        last = curve(last, sigmoid, a, b)
         memcpy(y + vectors, &last, rest)
 
 
-cdef enum Squashing:
-    SCALED_TANH
-    TANH
-    SIGMOID
-    RELU
-
-
-cdef inline void squash_row_of(
+cdef inline void curve_row_of(
     const real *x, Py_ssize_t size, real *y, bint sigmoid, double slope, double amplitude
 ) noexcept nogil:
     if real is float:
-        squash_row(<const lanes_f32 *> x, size, <lanes_f32 *> y, sigmoid, slope, amplitude)
+        curve_row(<const lanes_f32 *> x, size, <lanes_f32 *> y, sigmoid, slope, amplitude)
     else:
-        squash_row(<const lanes_f64 *> x, size, <lanes_f64 *> y, sigmoid, slope, amplitude)
+        curve_row(<const lanes_f64 *> x, size, <lanes_f64 *> y, sigmoid, slope, amplitude)
 
 
-cdef void squash(
-    Py_ssize_t function, const real *x, Py_ssize_t size, real *y
-) noexcept nogil:
-    """Set y to the squashed x, which it may be."""
+cdef void activate(const Step *step, const real *x, Py_ssize_t size, real *y) noexcept nogil:
+    """Set y to the activation of x, which it may be."""
     cdef Py_ssize_t i
-    if function == SCALED_TANH:
-        squash_row_of(x, size, y, False, SLOPE, AMPLITUDE)
-    elif function == TANH:
-        squash_row_of(x, size, y, False, 1, 1)
-    elif function == SIGMOID:
-        squash_row_of(x, size, y, True, 1, 1)
-    else:
+    if step.activation == SCALED_TANH:
+        curve_row_of(x, size, y, False, SLOPE, AMPLITUDE)
+    elif step.activation == TANH:
+        curve_row_of(x, size, y, False, 1, 1)
+    elif step.activation == SIGMOID:
+        curve_row_of(x, size, y, True, 1, 1)
+    elif step.activation == RELU:
         for i in range(size):
             y[i] = 0 if x[i] < 0 else x[i]
 
 
 cdef inline void slope_row(
-    Py_ssize_t function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+    Activation function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
 ) noexcept nogil:
     """`function` and `squared` are literals where this is called."""
     cdef Py_ssize_t i
-    cdef real t, slope, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
+    cdef real t, slope = 0, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
     for i in range(size):
         if function == SCALED_TANH:
             t = y[i] * a
             slope = b * (1 - t * t)
         elif function == TANH:
             slope = 1 - y[i] * y[i]
-        else:
+        elif function == SIGMOID:
             slope = y[i] * (1 - y[i])
         dx[i] = (slope * slope if squared else slope) * dy[i]
 
 
-cdef inline lanes sloped(Py_ssize_t function, lanes dy, lanes y) noexcept nogil:
+cdef inline lanes sloped(Activation function, lanes dy, lanes y) noexcept nogil:
     """f' dy, the slope taken from y = f(x); `function` is a literal where this is called."""
     cdef lanes *_ = NULL
     cdef lanes one = splat(_, 1), t
@@ -185,114 +178,122 @@ cdef inline lanes sloped(Py_ssize_t function, lanes dy, lanes y) noexcept nogil:
         return (one - y * y) * dy
     elif function == SIGMOID:
         return y * (one - y) * dy
-    return dy
+    elif function == NO_ACTIVATION:
+        return dy
+    return splat(_, NAN)  # check_steps has refused what is unknown
 
 
-cdef void squash_back(
-    Py_ssize_t function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+cdef void activate_back(
+    const Step *step, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
 ) noexcept nogil:
     """Set dx, which dy may be, to f' dy, or to f'^2 dy; the slope is taken from y = f(x)."""
     cdef Py_ssize_t i
-    if function == RELU:  # a NaN in y stays one
+    if step.activation == RELU:  # a NaN in y stays one
         for i in range(size):
             dx[i] = dy[i] if y[i] > 0 else (0 if y[i] <= 0 else y[i])
-    elif function == SCALED_TANH and squared:
+    elif step.activation == SCALED_TANH and squared:
         slope_row(SCALED_TANH, True, dy, y, size, dx)
-    elif function == SCALED_TANH:
+    elif step.activation == SCALED_TANH:
         slope_row(SCALED_TANH, False, dy, y, size, dx)
-    elif function == TANH and squared:
+    elif step.activation == TANH and squared:
         slope_row(TANH, True, dy, y, size, dx)
-    elif function == TANH:
+    elif step.activation == TANH:
         slope_row(TANH, False, dy, y, size, dx)
-    elif squared:
+    elif step.activation == SIGMOID and squared:
         slope_row(SIGMOID, True, dy, y, size, dx)
-    else:
+    elif step.activation == SIGMOID:
         slope_row(SIGMOID, False, dy, y, size, dx)
 
 
-cdef inline void squash_all(Py_ssize_t function, const real[::1] x, real[::1] y) noexcept nogil:
-    if x.shape[0]:  # else there is no first element to point to
-        squash[real](function, &x[0], x.shape[0], &y[0])
-
-
-cdef inline void squash_back_all(
-    Py_ssize_t function, bint squared, const real[::1] dy, const real[::1] y, real[::1] dx
+cdef inline void activate_all(
+    Activation function, const real[::1] x, real[::1] y
 ) noexcept nogil:
+    cdef Step step
+    step.activation = function
+    if x.shape[0]:  # else there is no first element to point to
+        activate[real](&step, &x[0], x.shape[0], &y[0])
+
+
+cdef inline void activate_back_all(
+    Activation function, bint squared, const real[::1] dy, const real[::1] y, real[::1] dx
+) noexcept nogil:
+    cdef Step step
+    step.activation = function
     if y.shape[0]:
-        squash_back[real](function, squared, &dy[0], &y[0], y.shape[0], &dx[0])
+        activate_back[real](&step, squared, &dy[0], &y[0], y.shape[0], &dx[0])
 
 
 def scaled_tanh(const real[::1] x, real[::1] y):
     """Set y = 1.7159 tanh(2 x / 3)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash_all(SCALED_TANH, x, y)
+        activate_all(SCALED_TANH, x, y)
 
 
 def scaled_tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        squash_back_all(SCALED_TANH, False, dy, y, dx)
+        activate_back_all(SCALED_TANH, False, dy, y, dx)
 
 
 def scaled_tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        squash_back_all(SCALED_TANH, True, hy, y, hx)
+        activate_back_all(SCALED_TANH, True, hy, y, hx)
 
 
 def tanh(const real[::1] x, real[::1] y):
     """Set y = tanh(x)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash_all(TANH, x, y)
+        activate_all(TANH, x, y)
 
 
 def tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        squash_back_all(TANH, False, dy, y, dx)
+        activate_back_all(TANH, False, dy, y, dx)
 
 
 def tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        squash_back_all(TANH, True, hy, y, hx)
+        activate_back_all(TANH, True, hy, y, hx)
 
 
 def sigmoid(const real[::1] x, real[::1] y):
     """Set y = 1 / (1 + exp(-x)), without overflow on either side."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash_all(SIGMOID, x, y)
+        activate_all(SIGMOID, x, y)
 
 
 def sigmoid_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        squash_back_all(SIGMOID, False, dy, y, dx)
+        activate_back_all(SIGMOID, False, dy, y, dx)
 
 
 def sigmoid_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        squash_back_all(SIGMOID, True, hy, y, hx)
+        activate_back_all(SIGMOID, True, hy, y, hx)
 
 
 def relu(const real[::1] x, real[::1] y):
     """Set y = max(x, 0); NaN stays."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        squash_all(RELU, x, y)
+        activate_all(RELU, x, y)
 
 
 def relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        squash_back_all(RELU, False, dy, y, dx)
+        activate_back_all(RELU, False, dy, y, dx)
 
 
 def relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        squash_back_all(RELU, True, hy, y, hx)
+        activate_back_all(RELU, True, hy, y, hx)

@@ -3,44 +3,21 @@
 # Loss of each image, its gradient and the diagonal of its Hessian at the network's outputs.
 # Image by image: ten numbers each are too few for lanes.
 
-from libc.math cimport exp, expf, log, logf
+from libc.math cimport NAN, exp, expf, log, logf
 
 from lanes cimport real, scratch_free, scratch_new
+from program cimport CROSS_ENTROPY, MAP, PENALTY, SQUARED_ERROR, Loss
 
 
-cdef struct LossOptions:
-    Py_ssize_t kind
-    double floor  # of the exponents: minus j of the MAP criterion, minus infinity otherwise
-    double scale  # of the squared error
-    double on  # and its targets: for the right class,
-    double off  # and for the others
-    double smoothing  # of the cross-entropy
-    bint exact  # whether the MAP criterion's Hessian is taken at the inputs of the RBF layer
-
-
-cdef enum LossKind:
-    CROSS_ENTROPY
-    SQUARED_ERROR
-    MAP
-    PENALTY
-
-
-cdef LossOptions loss_options(
+cdef Loss loss_of(
     Py_ssize_t kind, double floor=0, double scale=0, double on=0, double off=0,
     double smoothing=0, bint exact=False,
 ) noexcept nogil:
-    cdef LossOptions options
-    options.kind, options.floor, options.scale = kind, floor, scale
-    options.on, options.off = on, off
-    options.smoothing, options.exact = smoothing, exact
-    return options
-
-
-cdef LossOptions read_loss(const double[::1] loss) noexcept nogil:
-    """What lenet_fast/engines/lanes.py makes of a loss."""
-    return loss_options(
-        <Py_ssize_t> loss[0], loss[1], loss[2], loss[3], loss[4], loss[5], loss[6] != 0
-    )
+    cdef Loss made
+    made.kind, made.floor, made.scale = kind, floor, scale
+    made.on, made.off = on, off
+    made.smoothing, made.exact, made.smallest_wins = smoothing, exact, False
+    return made
 
 
 cdef inline real exponential(real x) noexcept nogil:
@@ -81,7 +58,7 @@ cdef inline real shares(
 
 
 cdef inline real target_of(
-    LossOptions *loss, const real *targets, Py_ssize_t label, Py_ssize_t i
+    const Loss *loss, const real *targets, Py_ssize_t label, Py_ssize_t i
 ) noexcept nogil:
     """Target i of an image: one of its own targets, or what its label makes it."""
     if targets != NULL:
@@ -89,13 +66,9 @@ cdef inline real target_of(
     return <real> (loss.on if i == label else loss.off)
 
 
-cdef real loss_value(
-    LossOptions *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets, real *p
+cdef inline real value_of(
+    const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets, real *p
 ) noexcept nogil:
-    """log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label, of one image.
-
-    p is scratch for k.
-    """
     cdef Py_ssize_t i
     cdef real top, rest, difference, missed, total = 0
     cdef real sign = -1 if loss.kind == MAP else 1
@@ -106,18 +79,37 @@ cdef real loss_value(
             difference = x[i] - target_of(loss, targets, label, i)
             total += difference * difference
         return <real> loss.scale * total
-    rest = shares(x, k, sign, <real> loss.floor, &top, p)
-    # Both may be in the hundreds: they cancel before the small rest joins.
-    missed = top - sign * x[label]
-    if loss.smoothing > 0:
-        for i in range(k):
-            total += top - sign * x[i]
-        missed = <real> (1 - loss.smoothing) * missed + <real> (loss.smoothing / k) * total
-    return missed + rest
+    if loss.kind == CROSS_ENTROPY or loss.kind == MAP:
+        rest = shares(x, k, sign, <real> loss.floor, &top, p)
+        # Both may be in the hundreds: they cancel before the small rest joins.
+        missed = top - sign * x[label]
+        if loss.smoothing > 0:
+            for i in range(k):
+                total += top - sign * x[i]
+            missed = <real> (1 - loss.smoothing) * missed + <real> (loss.smoothing / k) * total
+        return missed + rest
+    return <real> NAN  # check_call has refused what is unknown
+
+
+cdef real loss_of_targets(
+    const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets, real *p
+) noexcept nogil:
+    """log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label, of one image.
+
+    Without targets of its own, they are what its label makes them. p is scratch for k.
+    """
+    return value_of(loss, x, k, label, targets, p)
+
+
+cdef real loss_value(
+    const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, real *p
+) noexcept nogil:
+    """The same, by the label alone: compiled for that, as the engines call it."""
+    return value_of(loss, x, k, label, <const real *> NULL, p)
 
 
 cdef void loss_gradient(
-    LossOptions *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets,
+    const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets,
     real *dx,
 ) noexcept nogil:
     """sign (p - t), or 2 scale (x - t), or [label], of one image."""
@@ -127,28 +119,27 @@ cdef void loss_gradient(
     if loss.kind == PENALTY:
         for i in range(k):
             dx[i] = i == label
-        return
-    if loss.kind == SQUARED_ERROR:
+    elif loss.kind == SQUARED_ERROR:
         for i in range(k):
             dx[i] = <real> (2 * loss.scale) * (x[i] - target_of(loss, targets, label, i))
-        return
-    shares(x, k, sign, <real> loss.floor, &top, dx)
-    dx[label] -= <real> (1 - loss.smoothing)
-    for i in range(k):
-        dx[i] = sign * (dx[i] - each)
+    elif loss.kind == CROSS_ENTROPY or loss.kind == MAP:
+        shares(x, k, sign, <real> loss.floor, &top, dx)
+        dx[label] -= <real> (1 - loss.smoothing)
+        for i in range(k):
+            dx[i] = sign * (dx[i] - each)
 
 
-cdef void loss_hessian(LossOptions *loss, const real *x, Py_ssize_t k, real *hx) noexcept nogil:
+cdef void loss_hessian(const Loss *loss, const real *x, Py_ssize_t k, real *hx) noexcept nogil:
     """p (1 - p), or 2 scale, or 0, of one image."""
     cdef Py_ssize_t i
     cdef real top, sign = -1 if loss.kind == MAP else 1
     if loss.kind == SQUARED_ERROR or loss.kind == PENALTY:
         for i in range(k):
             hx[i] = <real> (2 * loss.scale)  # 0 of a penalty, which is linear
-        return
-    shares(x, k, sign, <real> loss.floor, &top, hx)
-    for i in range(k):
-        hx[i] *= 1 - hx[i]
+    elif loss.kind == CROSS_ENTROPY or loss.kind == MAP:
+        shares(x, k, sign, <real> loss.floor, &top, hx)
+        for i in range(k):
+            hx[i] *= 1 - hx[i]
 
 
 cdef void map_rbf_hessian_rows(
@@ -193,7 +184,7 @@ cdef inline bint misclassified(
 
 
 cdef int values_of_all(
-    LossOptions loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
+    Loss loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
     real[::1] losses,
 ) except -1:
     cdef Py_ssize_t n, k = x.shape[1]
@@ -202,7 +193,7 @@ cdef int values_of_all(
         raise MemoryError
     with nogil:
         for n in range(x.shape[0]):
-            losses[n] = loss_value[real](
+            losses[n] = loss_of_targets[real](
                 &loss, &x[n, 0], k, labels[n] if targets == NULL else 0,
                 NULL if targets == NULL else targets + n * k, p,
             )
@@ -211,7 +202,7 @@ cdef int values_of_all(
 
 
 cdef void gradients_of_all(
-    LossOptions loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
+    Loss loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
     real[:, ::1] dx,
 ) noexcept nogil:
     cdef Py_ssize_t n, k = x.shape[1]
@@ -223,7 +214,7 @@ cdef void gradients_of_all(
 
 
 cdef void hessians_of_all(
-    LossOptions loss, const real[:, ::1] x, real[:, ::1] hx
+    Loss loss, const real[:, ::1] x, real[:, ::1] hx
 ) noexcept nogil:
     cdef Py_ssize_t n
     for n in range(x.shape[0]):
@@ -233,8 +224,8 @@ cdef void hessians_of_all(
 cdef double NO_FLOOR = -float("inf")
 
 
-cdef inline LossOptions entropy_options(double smoothing) noexcept nogil:
-    return loss_options(CROSS_ENTROPY, NO_FLOOR, 0, 0, 0, smoothing)
+cdef inline Loss entropy_of(double smoothing) noexcept nogil:
+    return loss_of(CROSS_ENTROPY, NO_FLOOR, 0, 0, 0, smoothing)
 
 
 def softmax_cross_entropy(
@@ -242,7 +233,7 @@ def softmax_cross_entropy(
 ):
     """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
     if x.shape[0]:  # else there is no first number to point to
-        values_of_all[real](entropy_options(smoothing), x, &labels[0], NULL, losses)
+        values_of_all[real](entropy_of(smoothing), x, &labels[0], NULL, losses)
 
 
 def softmax_cross_entropy_backward(
@@ -251,7 +242,7 @@ def softmax_cross_entropy_backward(
     """Set dx = p - t."""
     with nogil:
         gradients_of_all[real](
-            entropy_options(smoothing), x, &labels[0] if x.shape[0] else NULL, NULL, dx
+            entropy_of(smoothing), x, &labels[0] if x.shape[0] else NULL, NULL, dx
         )
 
 
@@ -260,7 +251,7 @@ def softmax_cross_entropy_hessian(
 ):
     """Set hx = p (1 - p), whatever the targets."""
     with nogil:
-        hessians_of_all[real](entropy_options(smoothing), x, hx)
+        hessians_of_all[real](entropy_of(smoothing), x, hx)
 
 
 def mean_squared_error(
@@ -269,7 +260,7 @@ def mean_squared_error(
     """Set losses = scale * sum of (x - t)^2."""
     if x.shape[0]:
         values_of_all[real](
-            loss_options(SQUARED_ERROR, 0, scale), x, NULL, &targets[0, 0], losses
+            loss_of(SQUARED_ERROR, 0, scale), x, NULL, &targets[0, 0], losses
         )
 
 
@@ -279,7 +270,7 @@ def mean_squared_error_backward(
     """Set dx = 2 scale (x - t)."""
     with nogil:
         gradients_of_all[real](
-            loss_options(SQUARED_ERROR, 0, scale), x, NULL,
+            loss_of(SQUARED_ERROR, 0, scale), x, NULL,
             &targets[0, 0] if x.shape[0] else NULL, dx,
         )
 
@@ -289,13 +280,13 @@ def mean_squared_error_hessian(
 ):
     """Set hx = 2 scale."""
     with nogil:
-        hessians_of_all[real](loss_options(SQUARED_ERROR, 0, scale), x, hx)
+        hessians_of_all[real](loss_of(SQUARED_ERROR, 0, scale), x, hx)
 
 
 def map_loss(const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses, double j):
     """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
     if x.shape[0]:
-        values_of_all[real](loss_options(MAP, -j), x, &labels[0], NULL, losses)
+        values_of_all[real](loss_of(MAP, -j), x, &labels[0], NULL, losses)
 
 
 def map_loss_backward(
@@ -304,7 +295,7 @@ def map_loss_backward(
     """Set dx_i = [i = D] - p_i."""
     with nogil:
         gradients_of_all[real](
-            loss_options(MAP, -j), x, &labels[0] if x.shape[0] else NULL, NULL, dx
+            loss_of(MAP, -j), x, &labels[0] if x.shape[0] else NULL, NULL, dx
         )
 
 
@@ -313,7 +304,7 @@ def map_loss_hessian(
 ):
     """Set hx_i = p_i (1 - p_i)."""
     with nogil:
-        hessians_of_all[real](loss_options(MAP, -j), x, hx)
+        hessians_of_all[real](loss_of(MAP, -j), x, hx)
 
 
 def map_rbf_hessian(
@@ -337,7 +328,7 @@ def map_rbf_hessian(
 def penalty_loss(const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses):
     """Set losses = y_D; x holds the penalties y."""
     if x.shape[0]:
-        values_of_all[real](loss_options(PENALTY), x, &labels[0], NULL, losses)
+        values_of_all[real](loss_of(PENALTY), x, &labels[0], NULL, losses)
 
 
 def penalty_loss_backward(
@@ -346,7 +337,7 @@ def penalty_loss_backward(
     """Set dx_i = [i = D]."""
     with nogil:
         gradients_of_all[real](
-            loss_options(PENALTY), x, &labels[0] if x.shape[0] else NULL, NULL, dx
+            loss_of(PENALTY), x, &labels[0] if x.shape[0] else NULL, NULL, dx
         )
 
 
@@ -355,4 +346,4 @@ def penalty_loss_hessian(
 ):
     """Set hx = 0."""
     with nogil:
-        hessians_of_all[real](loss_options(PENALTY), x, hx)
+        hessians_of_all[real](loss_of(PENALTY), x, hx)

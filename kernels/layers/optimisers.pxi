@@ -1,36 +1,11 @@
 # needs: nothing
 #
-# What becomes of the parameters: the update rules, and what a call says of them.
+# What becomes of the parameters: the update rules. Only `optimise` and `fused` tell them apart.
 
 from libc.math cimport pow, sqrt, sqrtf
 
 from lanes cimport real
-
-
-cdef enum Rule:
-    NO_RULE  # the mean gradient is all that is wanted
-    SGD
-    ADAMW
-
-
-cdef struct Update:
-    # Of the call: the first eight, in this order, are an array of doubles to Python.
-    Py_ssize_t rule
-    double rate
-    double momentum
-    bint nesterov
-    double weight_decay
-    double beta1
-    double beta2
-    double epsilon
-    long long done  # steps before this call
-
-
-cdef void read_update(Update *update, const double[::1] numbers, long long done) noexcept nogil:
-    update.rule, update.rate, update.momentum = <Py_ssize_t> numbers[0], numbers[1], numbers[2]
-    update.nesterov, update.weight_decay = numbers[3] != 0, numbers[4]
-    update.beta1, update.beta2, update.epsilon = numbers[5], numbers[6], numbers[7]
-    update.done = done
+from program cimport ADAMW, SGD, Update
 
 
 cdef inline bint fused(const Update *update) noexcept nogil:
@@ -39,7 +14,7 @@ cdef inline bint fused(const Update *update) noexcept nogil:
 
 
 cdef inline void descend_row(
-    bint heavy, bint nesterov, bint own_rates, Update *update, const real *gradient,
+    bint heavy, bint nesterov, bint own_rates, const Update *update, const real *gradient,
     Py_ssize_t count, real *w, real *velocity, const real *factors,
 ) noexcept nogil:
     """The first three are literals where this is called."""
@@ -55,7 +30,7 @@ cdef inline void descend_row(
 
 
 cdef void descend(
-    Update *update, const real *gradient, Py_ssize_t count, real *w, real *velocity,
+    const Update *update, const real *gradient, Py_ssize_t count, real *w, real *velocity,
     const real *factors,
 ) noexcept nogil:
     """Stochastic gradient descent: see lenet_fast.training.optimisers.SGD."""
@@ -79,7 +54,7 @@ cdef inline real root(real x) noexcept nogil:
 
 
 cdef void descend_adaptively(
-    Update *update, long long number, const real *gradient, Py_ssize_t count, real *w,
+    const Update *update, long long number, const real *gradient, Py_ssize_t count, real *w,
     real *first, real *second, const real *factors,
 ) noexcept nogil:
     """Step `number` of AdamW, counted from 1: see lenet_fast.training.optimisers.AdamW."""
@@ -99,3 +74,15 @@ cdef void descend_adaptively(
         if factors != NULL:
             change *= factors[i]
         w[i] -= rate * change
+
+
+cdef void optimise(
+    const Update *update, long long number, const real *gradient, Py_ssize_t count, real *w,
+    real *first, real *second, const real *factors,
+) noexcept nogil:
+    """Change parameters by their gradient, in the step of this number, counted from 1; nothing
+    without a rule. `first` and `second` are what the rule remembers, NULL where it does not."""
+    if update.rule == SGD:
+        descend(update, gradient, count, w, first, factors)
+    elif update.rule == ADAMW:
+        descend_adaptively(update, number, gradient, count, w, first, second, factors)

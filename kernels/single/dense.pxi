@@ -1,4 +1,4 @@
-# needs: layers/optimisers (fused, Update)
+# needs: layers/optimisers (fused)
 #
 # Dense and RBF layers of one image at a time: vectors run along the inputs, weights lie row by row.
 #
@@ -12,6 +12,7 @@ from lanes cimport (
     ROW_OUTPUTS, ROW_VECTORS, broadcast, element_size, in_register, lane_count, lanes, splat,
     transpose,
 )
+from program cimport Update
 
 
 cdef inline void rows_block(
@@ -163,8 +164,8 @@ cdef inline void rows_back(
 
 
 cdef void rows_descend(
-    Update *update, const void *dy, Py_ssize_t n_out, const lanes *x, lanes *w, lanes *velocity,
-    const lanes *factors, lanes *gradient, Py_ssize_t pitch, lanes *dx,
+    const Update *update, const void *dy, Py_ssize_t n_out, const lanes *x, lanes *w,
+    lanes *velocity, const lanes *factors, lanes *gradient, Py_ssize_t pitch, lanes *dx,
 ) noexcept nogil:
     """Set dx, and change the weights by the rule, unless that needs all gradients at once: then
     write them down. `pitch` is in numbers."""

@@ -14,6 +14,7 @@ from lanes cimport (
     broadcast, element_size, evens, handed, lane_count, lanes, leader, odds, splat, transpose,
     zipped_high, zipped_low,
 )
+from program cimport Activation
 from shapes cimport Maps, Window
 
 
@@ -212,18 +213,14 @@ cdef inline void planar_forward(
                 k += full
 
 
-cdef enum:
-    NOT_SQUASHED = -1
-
-
 cdef inline void planar_back(
-    Pooling pooling, Py_ssize_t function, const char *dy, Maps result, double scale,
+    Pooling pooling, Activation function, const char *dy, Maps result, double scale,
     const void *w, const lanes *x, lanes *dx, Maps source, lanes *sums,
 ) noexcept nogil:
     """Set planar dx, which x may be; see pixels_back. Where there are weights, set `sums` to the
     gradients of w, and then of b, lane by lane.
 
-    If x is what a function squashed, dx is the gradient at that function's input. The first two are
+    If x is the output of an activation, dx is the gradient at its input. The first two are
     literals where this is called.
     """
     cdef Py_ssize_t size = element_size(x), full = lane_count(x), r, k, c, m, count, at, i, o

@@ -19,8 +19,9 @@ import numpy as np
 
 from lenet_fast import backends, checks, losses
 from lenet_fast.checks import Array
-from lenet_fast.engines import inputs, plan
+from lenet_fast.engines import inputs, plan, program
 from lenet_fast.engines.interface import Optimiser, Rule, Totals
+from lenet_fast.engines.program import Item, ItemKind, LossKind, Update
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool, resolve
@@ -35,21 +36,8 @@ TILES = 4
 PIECE = 8192
 """Parameters that are updated at a time."""
 
-_FORWARD, _GRADIENT, _CURVATURE, _UPDATE = range(4)
-_RULES = {"": 0, "sgd": 1, "adamw": 2}
-_NO_UPDATE = np.zeros(8)
-
-
-class _Item(NamedTuple):
-    """What a thread does at a time: see ``struct Item`` in kernels/engines/lanes_plan.pxi."""
-
-    kind: int
-    first: int
-    last: int
-    opened: int
-    block: int = 0
-    images: int = 0
-    step: int = 0
+_RULES = {"": program.Rule.NO_RULE, "sgd": program.Rule.SGD, "adamw": program.Rule.ADAMW}
+_NO_UPDATE = plan.records(Update, [Update()])
 
 
 class _Work(NamedTuple):
@@ -91,7 +79,9 @@ class LanesEngine:
         lanes, self._run_kernels = kernels
         self._lanes = lanes[network.dtype.name]
         self._plan = plan.make(network, self._lanes)
-        self._loss_options = loss_options(loss)
+        self._inputs = [self._plan.input]
+        self._scale = network.pixel_range  # which the inputs hold
+        self._loss_record = loss_record(loss, smallest_wins=network.output == "rbf")
         self._pool = Pool(self.threads)
         self._memories: list[Array] = []
         self._parameters = np.empty(self._plan.values, network.dtype)
@@ -119,11 +109,11 @@ class LanesEngine:
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
         """Return loss and errors, and by parameter name the gradient of the mean loss."""
-        return self._derivative(_GRADIENT, x, labels)
+        return self._derivative(ItemKind.GRADIENT, x, labels)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
         """Return, by parameter name, the diagonal of the Hessian in the mean over the images."""
-        return self._derivative(_CURVATURE, x, labels)[1]
+        return self._derivative(ItemKind.CURVATURE, x, labels)[1]
 
     def train(
         self,
@@ -184,8 +174,7 @@ class LanesEngine:
                 x,
                 labels,
                 order,
-                update=update_numbers(optimiser.rule, rate),
-                done=optimiser.steps,
+                update=update_record(optimiser.rule, rate, optimiser.steps),
                 state=state,
                 factors=factors,
             )
@@ -217,7 +206,7 @@ class LanesEngine:
         seconds = np.zeros((len(self.network.layers), 3))
         if len(x):
             work = (
-                _derivative(len(x), self._lanes, self._plan.trained, _GRADIENT)
+                _derivative(len(x), self._lanes, self._plan.trained, ItemKind.GRADIENT)
                 if train
                 else _forward(len(x), self._lanes)
             )
@@ -245,7 +234,6 @@ class LanesEngine:
         *,
         outputs: Array | None = None,
         update: Array = _NO_UPDATE,
-        done: int = 0,
         state: Array | None = None,
         factors: Array | None = None,
         seconds: Array | None = None,
@@ -255,33 +243,30 @@ class LanesEngine:
         dtype = self.network.dtype
         none = np.empty(0, dtype)
         raw = x.dtype == np.uint8
+        self._follow_scale()
         with self._pool.alone:
             _gather(self._plan.parameters, self.network.parameters, self._parameters)
             if len(self._gradients) < work.blocks * self._plan.trained:
                 self._gradients = np.empty(work.blocks * self._plan.trained, dtype)
             squared = none
-            if work.items[0, 0] == _CURVATURE:
+            if work.items["kind"][0] == ItemKind.CURVATURE:
                 with np.errstate(over="ignore"):  # what overflows is told by the result
                     squared = self._parameters * self._parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
                 self._plan.steps,
-                self._plan.reals,
                 self._plan.tables,
-                self._plan.places,
+                self._plan.input,
                 work.items,
                 self._parameters,
                 squared,
                 self._plan.trained,
                 x if raw else np.empty((0, 1, 1), np.uint8),
                 np.empty((0, 1, 1, 1), dtype) if raw else x,
-                np.array(self.network.pixel_range),
                 np.arange(len(x)) if order is None else order,
                 np.empty(0, np.intp) if labels is None else labels,
-                self._loss_options,
-                self.network.output == "rbf",
+                self._loss_record,
                 update,
-                done,
                 none if state is None else state,
                 none if factors is None else factors,
                 self._gradients,
@@ -294,6 +279,14 @@ class LanesEngine:
                 self._memories.append(plan.aligned(self._plan.size * self._lanes, dtype))
             self._run_kernels(arguments, self._memories[:threads], self._pool.together)
         return list(_batch_totals(work, totals))
+
+    def _follow_scale(self) -> None:
+        """Give the loops the network's pixel range of the moment."""
+        scale = self.network.pixel_range
+        if scale is not self._scale:
+            for image in self._inputs:
+                image["background"], image["foreground"] = scale
+            self._scale = scale
 
     @staticmethod
     def _most(work: _Work) -> int:
@@ -309,7 +302,7 @@ def _batch_totals(work: _Work, totals: Array) -> list[Totals]:
         loss, errors = (
             functools.reduce(operator.add, column) for column in totals[batch].T.tolist()
         )
-        images = int((items[:, 2] - items[:, 1]).sum())
+        images = int((items["last"] - items["first"]).sum())
         found.append(Totals(float(loss), int(errors), images))
         if not math.isfinite(loss):
             break
@@ -327,27 +320,30 @@ def _scatter(places: Sequence[plan.Place], flat: Array, arrays: Any) -> None:
         array[...] = flat[place.first : place.last].reshape(array.shape)
 
 
-def update_numbers(rule: Rule, rate: float) -> Array:
-    """Return a step's rule as numbers, in the order of ``struct Update``."""
-    return np.array(
-        [
-            *(_RULES[rule.name], rate, rule.momentum, rule.nesterov, rule.weight_decay),
-            *(rule.beta1, rule.beta2, rule.epsilon),
-        ]
-    )
+def update_record(rule: Rule, rate: float, done: int) -> Array:
+    """Return a step's rule as a record: its rate, and how many steps there were before."""
+    update = Update(
+        _RULES[rule.name], rate, rule.momentum, int(rule.nesterov), rule.weight_decay, rule.beta1,
+        rule.beta2, rule.epsilon, done,
+    )  # fmt: skip
+    return plan.records(Update, [update])
 
 
-def loss_options(loss: Loss) -> Array:
-    """Return a loss as numbers, in the order of ``struct LossOptions``."""
+def loss_record(loss: Loss, *, smallest_wins: bool) -> Array:
+    """Return a loss as a record."""
     if type(loss) is losses.CrossEntropy:
-        return np.array([0, -math.inf, 0, 0, 0, loss.smoothing, 0])
-    if type(loss) is losses.MeanSquaredError:
-        return np.array([1, 0, loss.scale, loss.on, loss.off, 0, 0])
-    if type(loss) is losses.MAP:
-        return np.array([2, -loss.j, 0, 0, 0, 0, loss.curvature == "exact"])
-    if type(loss) is losses.Penalty:
-        return np.array([3, 0, 0, 0, 0, 0, 0], np.float64)
-    raise plan.Unsupported(f"loss: only engine='layers' knows {type(loss).__name__}")
+        record = program.Loss(
+            LossKind.CROSS_ENTROPY, floor=-math.inf, smoothing=float(loss.smoothing)
+        )
+    elif type(loss) is losses.MeanSquaredError:
+        record = program.Loss(LossKind.SQUARED_ERROR, scale=loss.scale, on=loss.on, off=loss.off)
+    elif type(loss) is losses.MAP:
+        record = program.Loss(LossKind.MAP, floor=-loss.j, exact=int(loss.curvature == "exact"))
+    elif type(loss) is losses.Penalty:
+        record = program.Loss(LossKind.PENALTY)
+    else:
+        raise plan.Unsupported(f"loss: only engine='layers' knows {type(loss).__name__}")
+    return plan.records(program.Loss, [record._replace(smallest_wins=int(smallest_wins))])
 
 
 def _blocks(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
@@ -361,7 +357,7 @@ def _blocks(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
 @functools.lru_cache(maxsize=16)
 def _forward(n: int, lanes: int) -> _Work:
     step = TILES * lanes
-    items = [_Item(_FORWARD, k, min(k + step, n), 0) for k in range(0, n, step)]
+    items = [Item(ItemKind.FORWARD, k, min(k + step, n), 0) for k in range(0, n, step)]
     return _Work(_frozen(items), (slice(0, len(items)),), 0)
 
 
@@ -372,28 +368,28 @@ def _derivative(n: int, lanes: int, trained: int, kind: int) -> _Work:
 
 @functools.lru_cache(maxsize=16)
 def _train(n: int, batch_size: int, lanes: int, trained: int) -> _Work:
-    return _list(n, batch_size, lanes, trained, _GRADIENT)
+    return _list(n, batch_size, lanes, trained, ItemKind.GRADIENT)
 
 
 def _list(n: int, batch_size: int, lanes: int, trained: int, kind: int) -> _Work:
-    items: list[_Item] = []
+    items: list[Item] = []
     batches = []
     for step, start in enumerate(range(0, n, batch_size)):
         stop = min(start + batch_size, n)
         opened = len(items)
         blocks = _blocks(start, stop, lanes)
-        items += [_Item(kind, *block, opened, k) for k, block in enumerate(blocks)]
+        items += [Item(kind, *block, opened, k) for k, block in enumerate(blocks)]
         batches.append(slice(opened, len(items)))
-        opened = len(items)
+        opened, images = len(items), stop - start
         items += [
-            _Item(_UPDATE, k, min(k + PIECE, trained), opened, len(blocks), stop - start, step)
+            Item(ItemKind.UPDATE, k, min(k + PIECE, trained), opened, len(blocks), images, step)
             for k in range(0, trained, PIECE)
         ]
     most = max(batch.stop - batch.start for batch in batches)
     return _Work(_frozen(items), tuple(batches), most)
 
 
-def _frozen(items: list[_Item]) -> Array:
-    array = np.array(items, np.intp)
+def _frozen(items: list[Item]) -> Array:
+    array = plan.records(Item, items)
     array.setflags(write=False)
     return array

@@ -18,7 +18,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs, online_plan, plan
 from lenet_fast.engines.interface import Optimiser, Rule, Totals
-from lenet_fast.engines.lanes import LanesEngine, update_numbers
+from lenet_fast.engines.lanes import LanesEngine, update_record
+from lenet_fast.engines.program import Binding, Kind, Step
 from lenet_fast.layers import Layer
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -32,18 +33,17 @@ class _Bindings:
     those in another order than theirs."""
 
     names: list[tuple[int, str, int]]  # steps, names and sizes
-    table: Array  # see ``struct Binding`` in kernels/engines/predict.pxi
+    table: Array  # of Binding
     index: Array
     room: int  # numbers of memory for those in another order
 
 
 @dataclass(frozen=True)
 class _Bound:
-    """The arrays and the pixel range of one moment, and what predicts with them: None if the
-    arrays cannot be read in place."""
+    """The arrays of one moment, and what predicts with them: None if they cannot be read in
+    place."""
 
     arrays: list[tuple[Layer, str, Array]]
-    pixel_range: tuple[float, float]
     predict: Callable[[Array, Array], None] | None
 
 
@@ -65,6 +65,7 @@ class OnlineEngine(LanesEngine):
         super().__init__(network, loss, backend=backend, threads=threads)
         self._run_online, self._new_predictor = backends.get(self.backend).online_kernels()
         self._online = online_plan.make(network, self._lanes)
+        self._inputs.append(self._online.input)  # the predictor reads it at every call
         self._packed = plan.aligned(self._online.values, network.dtype)
         self._sums = plan.aligned(self._online.trained, network.dtype)
         self._sums[...] = 0  # some rules change the padding, too: by nothing, then
@@ -96,14 +97,13 @@ class OnlineEngine(LanesEngine):
         if not (flags.c_contiguous and flags.aligned):
             image = image.copy()
         bound = self._bound  # once: another thread may put the next one there
-        if bound.pixel_range is not network.pixel_range:
-            bound = self._bound = self._bind()
         for layer, name, array in bound.arrays:
             if layer.parameters[name] is not array:
                 bound = self._bound = self._bind()
                 break
         if bound.predict is None:
             return super().predict(image[np.newaxis])[0]
+        self._follow_scale()
         outputs = np.empty(network.output_shape, network.dtype)
         bound.predict(image, outputs)
         return outputs
@@ -111,7 +111,6 @@ class OnlineEngine(LanesEngine):
     def _bind(self) -> _Bound:
         """Return the arrays of the moment, and what predicts with them."""
         layers, dtype = self.network.layers, self.network.dtype
-        pixel_range = self.network.pixel_range
         bound = [
             (layers[step], name, layers[step].parameters[name])
             for step, name, _ in self._bindings.names
@@ -125,19 +124,17 @@ class OnlineEngine(LanesEngine):
             and array.size == size
             for array, size in zip(arrays, sizes, strict=True)
         ):
-            return _Bound(bound, pixel_range, None)
+            return _Bound(bound, None)
         predict = self._new_predictor(
             self._online.steps,
-            self._online.reals,
-            self._online.places,
-            np.array(pixel_range),
+            self._online.input,
             self._online.size + self._bindings.room,
             self._bindings.table,
             self._bindings.index,
             arrays,
             dtype.itemsize,
         )
-        return _Bound(bound, pixel_range, predict)
+        return _Bound(bound, predict)
 
     def train(
         self,
@@ -168,8 +165,8 @@ class OnlineEngine(LanesEngine):
             slots = optimiser.slots({place.name: arrays[place.name] for place in learned})
             state = self._arranged(learned, slots)
             factors = self._arranged(learned, [optimiser.factors] if optimiser.factors else [], 1)
-            update = update_numbers(optimiser.rule, rate)
-            totals = self._learn(x, labels, order, update, optimiser.steps, state, factors)
+            update = update_record(optimiser.rule, rate, optimiser.steps)
+            totals = self._learn(x, labels, order, update, state, factors)
             for place in learned:
                 place.unpack(self._packed, arrays[place.name])
                 for k, slot in enumerate(slots):
@@ -210,9 +207,9 @@ class OnlineEngine(LanesEngine):
         seconds = np.zeros((len(self.network.layers), 3))
         state = np.zeros(self._online.trained, self.network.dtype)
         with self._pool.alone:
-            update = update_numbers(Rule("sgd", momentum=0.9), 0.0)  # changes nothing
-            self._learn(x, labels, np.arange(len(x)), update, 0, state, state[:0], seconds)
-        full = self._online.steps[:, 0] == online_plan.Kind.FULL
+            update = update_record(Rule("sgd", momentum=0.9), 0.0, 0)  # changes nothing
+            self._learn(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
+        full = self._online.steps["kind"] == Kind.FULL
         seconds[full, 1] += seconds[full, 2]
         seconds[full, 2] = 0  # but for the clock's own time
         return seconds
@@ -223,7 +220,6 @@ class OnlineEngine(LanesEngine):
         labels: Array,
         order: Array,
         update: Array,
-        steps: int,
         state: Array,
         factors: Array,
         seconds: Array | None = None,
@@ -232,6 +228,7 @@ class OnlineEngine(LanesEngine):
         whose loss is not finite."""
         dtype = self.network.dtype
         raw = x.dtype == np.uint8
+        self._follow_scale()
         totals = np.full((len(order), 2), np.nan)
         arrays = self.network.parameters
         self._packed[...] = 0  # the padding, too: weights that were no numbers have spoilt it
@@ -239,19 +236,15 @@ class OnlineEngine(LanesEngine):
             place.pack(arrays[place.name], self._packed)
         self._run_online(
             self._online.steps,
-            self._online.reals,
             self._online.masks,
-            self._online.places,
+            self._online.input,
             self._packed,
             x if raw else np.empty((0, 1, 1), np.uint8),
             np.empty((0, 1, 1, 1), dtype) if raw else x,
-            np.array(self.network.pixel_range),
             order,
             labels,
-            self._loss_options,
-            self.network.output == "rbf",
+            self._loss_record,
             update,
-            steps,
             state,
             factors,
             self._sums,
@@ -275,9 +268,9 @@ def _bindings(network: Network, made: online_plan.Plan, lanes: int) -> _Bindings
     names, rows, index, first, room = [], [], [np.zeros(0, np.intc)], 0, 0
     for place in made.parameters:
         layer, _, name = place.name.rpartition(".")
-        step = online_plan.Step(*made.steps[numbers[layer]])
+        step = Step(*made.steps[numbers[layer]].tolist())
         size = network.parameters[place.name].size
-        by_rows = step.kind in (online_plan.Kind.FULL, online_plan.Kind.DISTANCES)
+        by_rows = step.kind in (Kind.FULL, Kind.DISTANCES)
         pitch, at, count = step.pitch, -1, 0
         if by_rows and (name == "b" or size // step.c_out >= lanes):
             pitch = size // step.c_out
@@ -286,7 +279,6 @@ def _bindings(network: Network, made: online_plan.Plan, lanes: int) -> _Bindings
             room += online_plan.whole(count, online_plan.ALIGNED) + online_plan.ALIGNED
             index.append(place.index.astype(np.intc))
         names.append((numbers[layer], name, size))
-        rows.append((numbers[layer], int(name == "b"), pitch, at, first, count))
+        rows.append(Binding(numbers[layer], int(name == "b"), pitch, at, first, count))
         first += count
-    table = np.array(rows, np.intp).reshape(len(rows), 6)
-    return _Bindings(names, table, np.concatenate(index), room)
+    return _Bindings(names, plan.records(Binding, rows), np.concatenate(index), room)

@@ -1,4 +1,4 @@
-"""A network as a table of numbers: what the compiled loops of the online engine work off.
+"""A network as a program for the online engine: what its compiled loops work off.
 
 One image at a time, vectors run along the maps or the columns of a layer, so the order in which
 numbers lie differs from that of the network's arrays:
@@ -20,67 +20,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 
 from lenet_fast.checks import Array
 from lenet_fast.engines import plan
+from lenet_fast.engines.program import Activation, Input, Kind, Step
 from lenet_fast.network import Network
 
 ALIGNED = 16
 """Numbers: everything begins at a multiple, and has at least as many behind it."""
-
-
-class Kind(IntEnum):
-    """What a step does: the numbers are those of kernels/engines/online_plan.pxi."""
-
-    ALONG_COLUMNS = 0  # a convolution from planar maps to planar ones
-    ALONG_MAPS = 1  # any other convolution
-    SUBSAMPLING = 2  # and average pooling, which has no weights
-    MAXIMUM = 3
-    SQUASHING = 4
-    FULL = 5
-    DISTANCES = 6
-
-
-class Step(NamedTuple):
-    """One row of the table: see ``struct OnlineStep`` in kernels/engines/online_plan.pxi."""
-
-    kind: int
-    function: int
-    x: int
-    y: int
-    dx: int
-    dy: int
-    w: int
-    b: int
-    unit: int
-    learns: int
-    passes: int
-    c_in: int
-    h_in: int
-    w_in: int
-    c_out: int
-    h_out: int
-    w_out: int
-    kh: int
-    kw: int
-    stride_v: int
-    stride_h: int
-    dilation_v: int
-    dilation_h: int
-    top: int
-    left: int
-    h_bare: int
-    w_bare: int
-    room: int
-    d_room: int
-    mask: int
-    planar: int
-    pitch: int
-    numbers: int
 
 
 @dataclass(frozen=True)
@@ -127,15 +76,13 @@ class Plan:
 
     Attributes
     ----------
-    steps : intp ndarray (layers, fields of Step)
-    reals : float64 ndarray (layers,)
-        Of a step: what a window's sum is scaled with, or what the padding is.
+    steps : structured ndarray (layers,)
+        Their fields are those of :class:`~lenet_fast.engines.program.Step`.
     masks : ndarray (m,)
         Of convolutions along maps: 1 for each link, 0 for none and for padding, (c_in, maps);
         then as many for the bias. In the network's dtype.
-    places : intp ndarray (6,)
-        Where the input lies, its maps, rows and columns, and whether it is planar; where scratch
-        lies.
+    input : structured ndarray (1,)
+        Likewise an :class:`~lenet_fast.engines.program.Input`.
     size : int
         Numbers of memory.
     parameters : tuple of Place
@@ -145,9 +92,8 @@ class Plan:
     """
 
     steps: Array
-    reals: Array
     masks: Array
-    places: Array
+    input: Array
     size: int
     parameters: tuple[Place, ...]
     trained: int
@@ -185,7 +131,7 @@ def make(network: Network, lanes: int) -> Plan:
     Unsupported
         If there is a layer that the loops do not know, or not in its place.
     """
-    bare, reals, tables = plan.steps(network, dict.fromkeys(network.parameters, 0))
+    bare, tables = plan.steps(network, dict.fromkeys(network.parameters, 0))
     links = [_links(row, tables) for row in bare]
     planar = _planar(bare, links, lanes)
     memory = _Memory()
@@ -194,11 +140,11 @@ def make(network: Network, lanes: int) -> Plan:
     rows, parameters, trained, values = _with_parameters(network, rows, links)
     rows, masks = _with_masks(rows, links)
     work = memory.take(max(_work(row, lanes) for row in rows))
+    image = Input(input_at, *network.input_shape, int(planar > 0), *network.pixel_range)
     return Plan(
-        steps=np.array(rows, np.intp),
-        reals=np.array(reals, np.float64),
+        steps=plan.records(Step, [row._replace(work=work) for row in rows]),
         masks=masks.astype(network.dtype),
-        places=np.array([input_at, *network.input_shape, int(planar > 0), work], np.intp),
+        input=plan.records(Input, [image]),
         size=memory.size,
         parameters=parameters,
         trained=trained,
@@ -206,12 +152,12 @@ def make(network: Network, lanes: int) -> Plan:
     )
 
 
-def _links(row: plan.Step, tables: list[Array]) -> Array | None:
+def _links(row: Step, tables: list[Array]) -> Array | None:
     """Return which of all input maps an output map sees (c_out, c_in); None if not a convolution.
 
     Groups become part of the table.
     """
-    if row.kind != plan.Kind.CONVOLUTION:
+    if row.kind != Kind.CONVOLUTION:
         return None
     table = np.concatenate(tables)[row.table :][: row.c_out * row.width]
     links = np.zeros((row.c_out, row.c_in), bool)
@@ -222,8 +168,8 @@ def _links(row: plan.Step, tables: list[Array]) -> Array | None:
     return links
 
 
-def _planar(bare: list[plan.Step], links: list[Array | None], lanes: int) -> int:
-    """Return how many of the first steps write planar maps: a convolution and what squashes it."""
+def _planar(bare: list[Step], links: list[Array | None], lanes: int) -> int:
+    """Return how many of the first steps write planar maps: a convolution and its activation."""
     first, seen = bare[0], links[0]
     if seen is None or not seen.all() or first.unit or first.padded >= 0 or first.stride_h != 1:
         return 0
@@ -234,78 +180,64 @@ def _planar(bare: list[plan.Step], links: list[Array | None], lanes: int) -> int
     if filled(first.w_out) <= filled(first.c_out):
         return 0
     for k, row in enumerate(bare[1:], 1):
-        if row.kind in (plan.Kind.SUBSAMPLING, plan.Kind.MAXIMUM):
+        if row.kind in (Kind.SUBSAMPLING, Kind.MAXIMUM):
             by_quads = (row.kh, row.kw, row.stride_v, row.stride_h) == (2, 2, 2, 2)
             return k if by_quads and row.c_out // row.c_in <= lanes else 0
-        if row.kind != plan.Kind.SQUASHING:
+        if row.kind != Kind.ACTIVATION:
             return 0
     return 0
 
 
-_KINDS = {
-    plan.Kind.CONVOLUTION: Kind.ALONG_MAPS,
-    plan.Kind.SUBSAMPLING: Kind.SUBSAMPLING,
-    plan.Kind.MAXIMUM: Kind.MAXIMUM,
-    plan.Kind.SQUASHING: Kind.SQUASHING,
-    plan.Kind.FULL: Kind.FULL,
-    plan.Kind.DISTANCES: Kind.DISTANCES,
-}
-
-
 def _with_activations(
-    bare: list[plan.Step], planar: int, lanes: int, at: int, memory: _Memory
+    bare: list[Step], planar: int, lanes: int, at: int, memory: _Memory
 ) -> list[Step]:
     """Return the steps with places for inputs, outputs, gradients, and rooms of their own.
 
-    Squashing works in place, unless it squashes what is squashed or the input.
+    An activation overwrites its input, unless that is the input of the network or the output of an
+    activation.
     """
     rows: list[Step] = []
     d_at = -1
     for k, row in enumerate(bare):
-        kind = Kind.ALONG_COLUMNS if k < 1 <= planar else _KINDS[plan.Kind(row.kind)]
+        kind = Kind(row.kind)
+        if kind == Kind.CONVOLUTION:
+            along_columns = k < 1 <= planar
+            kind = Kind.CONVOLUTION_ALONG_COLUMNS if along_columns else Kind.CONVOLUTION_ALONG_MAPS
         inputs, count = row.c_in * row.h_bare * row.w_bare, row.c_out * row.h_out * row.w_out
         pitch = 0
         if k <= planar > 0:
             pitch = whole(row.w_in if k == planar else row.w_out, lanes)
             count = row.c_out * row.h_out * (row.w_out if k == planar else pitch)
-        elif kind == Kind.ALONG_MAPS:
+        elif kind == Kind.CONVOLUTION_ALONG_MAPS:
             pitch = whole(row.c_out, lanes)
         elif kind in (Kind.FULL, Kind.DISTANCES):
             pitch = whole(inputs, lanes)
-        room = d_room = -1
-        if kind == Kind.ALONG_MAPS and row.padded >= 0:
-            room, d_room = (memory.take(row.c_in * row.h_in * row.w_in) for _ in range(2))
+        padded = d_padded = -1
+        if kind == Kind.CONVOLUTION_ALONG_MAPS and row.padded >= 0:
+            padded, d_padded = (memory.take(row.c_in * row.h_in * row.w_in) for _ in range(2))
         elif kind == Kind.SUBSAMPLING and row.c_out > row.c_in and not k == planar > 0:
-            room, d_room = (memory.take(row.c_out * row.h_in * row.w_in) for _ in range(2))
+            padded, d_padded = (memory.take(row.c_out * row.h_in * row.w_in) for _ in range(2))
         elif kind in (Kind.FULL, Kind.DISTANCES) and row.c_in > 1 and row.h_bare * row.w_bare > 1:
-            room, d_room = memory.take(inputs), memory.take(inputs)
+            padded, d_padded = memory.take(inputs), memory.take(inputs)
         y, dy = at, d_at
-        if kind != Kind.SQUASHING or k == 0 or rows[-1].kind == Kind.SQUASHING:
+        if kind != Kind.ACTIVATION or k == 0 or rows[-1].kind == Kind.ACTIVATION:
             y, dy = memory.take(count), memory.take(count)
-        shared = row._asdict()
         rows.append(
-            Step(
-                **{name: shared[name] for name in Step._fields if name in shared}
-                | {"kind": kind, "x": at, "y": y, "dx": d_at, "dy": dy, "room": room},
-                d_room=d_room,
-                mask=-1,
-                planar=int(k <= planar > 0),
-                pitch=pitch,
-                numbers=count,
+            row._replace(
+                kind=kind, x=at, y=y, dx=d_at, dy=dy, padded=padded, d_padded=d_padded,
+                planar=int(k <= planar > 0), pitch=pitch, numbers=count,
             )
-        )
+        )  # fmt: skip
         at, d_at = y, dy
     return _with_planar_way_back(rows, planar)
 
 
 def _with_planar_way_back(rows: list[Step], planar: int) -> list[Step]:
-    """Return the steps with a shorter way back from the planar pooling layer: through the squashing
-    before it, in one go, and into the place of what was squashed."""
-    if planar:
-        rows[planar] = rows[planar]._replace(function=-1)
-    if planar == 2 and rows[1].function != plan.RELU:
+    """Return the steps with a shorter way back from the planar pooling layer: through the
+    activation before it, in one go, and into the place of that one's output."""
+    if planar == 2 and rows[1].activation != Activation.RELU:
         made = rows[0].y
-        rows[2] = rows[2]._replace(function=rows[1].function, dx=made)
+        rows[2] = rows[2]._replace(activation=rows[1].activation, dx=made)
         rows[1] = rows[1]._replace(dy=made, dx=made, passes=0)
         rows[0] = rows[0]._replace(dy=made)
     return rows
@@ -336,12 +268,13 @@ def _with_parameters(
 def _order(row: Step, name: str, numbers: Array, links: Array | None) -> Array:
     """Return the numbers of a parameter in the order in which the loops read them."""
     if name == "b":
-        if row.kind == Kind.ALONG_MAPS and row.unit:
+        if row.kind == Kind.CONVOLUTION_ALONG_MAPS and row.unit:
             return numbers.transpose(1, 2, 0).reshape(-1)
-        return _padded(numbers.reshape(-1), row.pitch if row.kind == Kind.ALONG_MAPS else 0)
-    if row.kind == Kind.ALONG_COLUMNS:
+        pitch = row.pitch if row.kind == Kind.CONVOLUTION_ALONG_MAPS else 0
+        return _padded(numbers.reshape(-1), pitch)
+    if row.kind == Kind.CONVOLUTION_ALONG_COLUMNS:
         return numbers.transpose(1, 2, 3, 0).reshape(-1)
-    if row.kind == Kind.ALONG_MAPS:
+    if row.kind == Kind.CONVOLUTION_ALONG_MAPS:
         assert links is not None
         spread = np.full((row.c_out, row.c_in, row.kh, row.kw), -1, np.intp)
         width = numbers.shape[1]
@@ -367,7 +300,7 @@ def _with_masks(rows: list[Step], links: list[Array | None]) -> tuple[list[Step]
     masks: list[Array] = [np.zeros(0)]
     for k, row in enumerate(rows):
         seen = links[k]
-        if row.kind == Kind.ALONG_MAPS and seen is not None:
+        if row.kind == Kind.CONVOLUTION_ALONG_MAPS and seen is not None:
             rows[k] = row._replace(mask=sum(mask.size for mask in masks))
             mask = np.zeros((row.c_in + 1, row.pitch))
             mask[:-1, : row.c_out] = seen.T
@@ -384,9 +317,10 @@ def runs(row: Step) -> tuple[int, int]:
 
 def _work(row: Step, lanes: int) -> int:
     """Return how many numbers of scratch a step needs."""
-    if row.kind == Kind.ALONG_COLUMNS:  # its weights' gradients lane by lane, and then their sums
+    if row.kind == Kind.CONVOLUTION_ALONG_COLUMNS:
+        # Its weights' gradients lane by lane, and then their sums.
         return (lanes + 1) * whole(row.c_in * row.kh * row.kw * row.c_out, lanes)
-    if row.kind == Kind.ALONG_MAPS:  # the weights, transposed
+    if row.kind == Kind.CONVOLUTION_ALONG_MAPS:  # the weights, transposed
         count, length = runs(row)
         return row.c_out * row.kh * count * whole(length, lanes)
     if row.kind == Kind.SUBSAMPLING:  # the gradients of planar maps' weights, lane by lane

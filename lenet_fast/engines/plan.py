@@ -1,4 +1,4 @@
-"""A network as a table of numbers: what the compiled loops of the lane engine work off.
+"""A network as a program for the lane engine: what its compiled loops work off.
 
 A tile is as many images as a vector has lanes. All that one tile needs lies in one stretch of
 memory, counted in vectors: the outputs of the layers, their gradients, and scratch.
@@ -6,14 +6,16 @@ memory, counted in vectors: the outputs of the layers, their gradients, and scra
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
 from lenet_fast.checks import Array
+from lenet_fast.engines.program import Activation, Input, Kind, Step
 from lenet_fast.layers import (
     RBF,
     AvgPool2D,
@@ -35,52 +37,16 @@ class Unsupported(ValueError):  # noqa: N818  (what it is, as in StopIteration)
     """The lane and online engines cannot run this; the message says what, such as a layer."""
 
 
-class Kind(IntEnum):
-    """What a step does: the numbers are those of kernels/engines/lanes_plan.pxi."""
-
-    CONVOLUTION = 0
-    SUBSAMPLING = 1  # and average pooling, which has no weights
-    MAXIMUM = 2
-    SQUASHING = 3
-    FULL = 4
-    DISTANCES = 5
+@functools.cache
+def record_type(kind: type[NamedTuple]) -> np.dtype[Any]:
+    """Return the dtype of a record of the program, with one field for each of its own."""
+    types = {int: np.intp, float: np.float64}
+    return np.dtype([(name, types[each]) for name, each in get_type_hints(kind).items()])
 
 
-class Step(NamedTuple):
-    """One row of the table: see ``struct Step`` in kernels/engines/lanes_plan.pxi."""
-
-    kind: int
-    function: int = 0
-    x: int = 0
-    y: int = 0
-    dx: int = -1
-    dy: int = -1
-    w: int = -1
-    b: int = -1
-    unit: int = 0
-    learns: int = 0
-    passes: int = 0
-    c_in: int = 1
-    h_in: int = 1
-    w_in: int = 1
-    c_out: int = 1
-    h_out: int = 1
-    w_out: int = 1
-    kh: int = 1
-    kw: int = 1
-    stride_v: int = 1
-    stride_h: int = 1
-    dilation_v: int = 1
-    dilation_h: int = 1
-    top: int = 0
-    left: int = 0
-    h_bare: int = 1
-    w_bare: int = 1
-    padded: int = -1
-    sums_w: int = -1
-    sums_b: int = -1
-    table: int = -1
-    width: int = 1
+def records(kind: type[NamedTuple], rows: Sequence[tuple[Any, ...]]) -> Array:
+    """Return records of the program as a structured array."""
+    return np.array(rows, record_type(kind))
 
 
 class Place(NamedTuple):
@@ -97,14 +63,12 @@ class Plan:
 
     Attributes
     ----------
-    steps : int64 ndarray (layers, fields of Step)
-    reals : float64 ndarray (layers,)
-        Of a step: what a window's sum is scaled with, or what the padding is.
+    steps : structured ndarray (layers,)
+        Their fields are those of :class:`~lenet_fast.engines.program.Step`.
     tables : uint8 ndarray
         The connections of all convolutions, one after the other.
-    places : int64 ndarray (6,)
-        Where the input lies, its maps, rows and columns; where scratch lies, and the outputs image
-        by image.
+    input : structured ndarray (1,)
+        Likewise an :class:`~lenet_fast.engines.program.Input`.
     size : int
         Vectors of memory that a thread needs.
     parameters : tuple of Place
@@ -116,18 +80,21 @@ class Plan:
     """
 
     steps: Array
-    reals: Array
     tables: Array
-    places: Array
+    input: Array
     size: int
     parameters: tuple[Place, ...]
     trained: int
     values: int
 
 
-_SQUASHING: tuple[type[Layer], ...] = (ScaledTanh, Tanh, Sigmoid, ReLU)
-RELU = _SQUASHING.index(ReLU)
-_KNOWN = (*_SQUASHING, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
+_ACTIVATIONS: dict[type[Layer], Activation] = {
+    ScaledTanh: Activation.SCALED_TANH,
+    Tanh: Activation.TANH,
+    Sigmoid: Activation.SIGMOID,
+    ReLU: Activation.RELU,
+}
+_KNOWN = (*_ACTIVATIONS, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
 
 
 class _Memory:
@@ -169,18 +136,18 @@ def make(network: Network, lanes: int) -> Plan:
     parameters, trained, values = _parameters(network)
     memory = _Memory()
     input_at = memory.take(math.prod(network.input_shape))
-    rows, reals, tables = steps(network, {place.name: place.first for place in parameters})
+    rows, tables = steps(network, {place.name: place.first for place in parameters})
     rows, sizes, owner = _with_outputs(rows, input_at, memory)
     rows = _with_gradients(rows, sizes, owner, memory)
     rows = _with_rooms(rows, memory)
     work = memory.take(max(_work(row, lanes) for row in rows))
     last = rows[-1]
-    outputs_at = memory.take(3 * last.c_out + 2 * last.c_in * last.h_bare * last.w_bare)
+    outputs = memory.take(3 * last.c_out + 2 * last.c_in * last.h_bare * last.w_bare)
+    image = Input(input_at, *network.input_shape, 0, *network.pixel_range)
     return Plan(
-        steps=np.array(rows, np.intp),
-        reals=np.array(reals, np.float64),
+        steps=records(Step, [row._replace(work=work, rows=outputs) for row in rows]),
         tables=np.concatenate([*tables, np.zeros(0, np.uint8)]),
-        places=np.array([input_at, *network.input_shape, work, outputs_at], np.intp),
+        input=records(Input, [image]),
         size=memory.size,
         parameters=parameters,
         trained=trained,
@@ -188,18 +155,17 @@ def make(network: Network, lanes: int) -> Plan:
     )
 
 
-def steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[float], list[Array]]:
-    """Return what the layers are, without places in memory: steps, a number each, connections.
+def steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[Array]]:
+    """Return what the layers are, without places in memory: steps, and connections.
 
     `firsts` says where parameters begin. Raises Unsupported as :func:`make` does.
     """
     learning = [k for k, layer in enumerate(network.layers) if layer.trainable]
     lowest = learning[0] if learning else len(network.layers)
     rows: list[Step] = []
-    reals: list[float] = []
     tables: list[Array] = []
     for k, layer in enumerate(network.layers):
-        row, real, table = _step(layer, network.shapes[k], network.shapes[k + 1])
+        row, table = _step(layer, network.shapes[k], network.shapes[k + 1])
         if row.kind == Kind.DISTANCES and k < len(network.layers) - 1:
             raise Unsupported(
                 f"layer {layer.name}: only engine='layers' runs an RBF layer that is not the last"
@@ -214,8 +180,7 @@ def steps(network: Network, firsts: dict[str, int]) -> tuple[list[Step], list[fl
             row = row._replace(table=sum(len(each) for each in tables))
             tables.append(table)
         rows.append(row)
-        reals.append(real)
-    return rows, reals, tables
+    return rows, tables
 
 
 def _with_outputs(
@@ -224,15 +189,15 @@ def _with_outputs(
     """Return the steps with places for their inputs and outputs; then the sizes of the outputs
     that have a place of their own, and which of them each step writes.
 
-    Squashing works in place: nobody else reads what is squashed, but for another squashing, whose
-    slope is taken from it.
+    An activation overwrites its input, unless that is the input of the network or the output of an
+    activation, whose slope is taken from it.
     """
     placed: list[Step] = []
     sizes: list[int] = []
     owner: list[int] = []
     for k, row in enumerate(rows):
         y = at
-        if row.kind != Kind.SQUASHING or k == 0 or rows[k - 1].kind == Kind.SQUASHING:
+        if row.kind != Kind.ACTIVATION or k == 0 or rows[k - 1].kind == Kind.ACTIVATION:
             sizes.append(row.c_out * row.h_out * row.w_out)
             y = memory.take(sizes[-1])
         owner.append(len(sizes) - 1)
@@ -254,32 +219,31 @@ def _parameters(network: Network) -> tuple[tuple[Place, ...], int, int]:
     return tuple(places), trained, first
 
 
-def _step(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, float, Array | None]:
-    """Return what a layer is by itself: its step, its number, its connections."""
+def _step(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | None]:
+    """Return what a layer is by itself: its step, its connections."""
     if type(layer) not in _KNOWN:  # what a subclass computes may be something else
         raise Unsupported(f"layer {layer.name}: only engine='layers' knows {type(layer).__name__}")
     c, h, w = (*shape, 1, 1)[:3]
     c_out, h_out, w_out = (*output, 1, 1)[:3]
     sizes = {"c_in": c, "h_in": h, "w_in": w, "h_bare": h, "w_bare": w}
     sizes |= {"c_out": c_out, "h_out": h_out, "w_out": w_out}
-    if isinstance(layer, _SQUASHING):
-        function = _SQUASHING.index(type(layer))
-        return Step(Kind.SQUASHING, function, **sizes), 0.0, None
+    if type(layer) in _ACTIVATIONS:
+        return Step(Kind.ACTIVATION, _ACTIVATIONS[type(layer)], **sizes), None
     if isinstance(layer, Conv2D) and not _covers(layer, shape):
         return _convolution(layer, sizes)
     if isinstance(layer, Conv2D | Dense):
-        return Step(Kind.FULL, **sizes), 0.0, None
+        return Step(Kind.FULL, **sizes), None
     if isinstance(layer, RBF):
-        return Step(Kind.DISTANCES, **sizes), 0.0, None
+        return Step(Kind.DISTANCES, **sizes), None
     assert isinstance(layer, MaxPool2D | AvgPool2D | Subsample2D)
     kind = Kind.MAXIMUM if isinstance(layer, MaxPool2D) else Kind.SUBSAMPLING
     (kh, kw), (stride_v, stride_h) = layer.kernel, layer.stride
     windows = {"kh": kh, "kw": kw, "stride_v": stride_v, "stride_h": stride_h}
     summed = isinstance(layer, Subsample2D) and layer.reduction == "sum"
-    return Step(kind, **sizes, **windows), 1.0 if summed else 1 / (kh * kw), None
+    return Step(kind, **sizes, **windows, scale=1.0 if summed else 1 / (kh * kw)), None
 
 
-def _convolution(layer: Conv2D, sizes: dict[str, int]) -> tuple[Step, float, Array]:
+def _convolution(layer: Conv2D, sizes: dict[str, int]) -> tuple[Step, Array]:
     top, bottom, left, right = layer.padding
     width = layer.c_in // layer.groups
     sizes = sizes | {
@@ -292,12 +256,13 @@ def _convolution(layer: Conv2D, sizes: dict[str, int]) -> tuple[Step, float, Arr
     numbers = (*layer.kernel, *layer.stride, *layer.dilation, top, left)
     step = Step(
         Kind.CONVOLUTION,
+        pad_value=layer.pad_value,
         padded=0 if any(layer.padding) else -1,  # its place comes later
         **sizes,
         **dict(zip(names, numbers, strict=True)),
     )
     table = np.ones((layer.c_out, width), bool) if layer.table is None else layer.table
-    return step, layer.pad_value, np.ascontiguousarray(table, np.uint8).reshape(-1)
+    return step, np.ascontiguousarray(table, np.uint8).reshape(-1)
 
 
 def _with_gradients(

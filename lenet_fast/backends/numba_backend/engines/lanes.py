@@ -18,42 +18,19 @@ from lenet_fast.backends.numba_backend.engines.lanes_images import (
     finish_tile,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.lanes_plan import (
-    BLOCK,
-    C_IN,
-    C_OUT,
-    CONVOLUTION,
-    CURVATURE,
-    DISTANCES,
-    FIRST,
-    FORWARD,
-    H_IN,
-    H_OUT,
-    IMAGES,
-    ITEM_KIND,
-    KH,
-    KIND,
-    KW,
-    LAST,
-    LEARNS,
-    OPENED,
-    PASSES,
-    STEP,
-    TABLE,
-    UPDATE,
-    W_IN,
-    W_OUT,
-    WIDTH,
-    Lists,
-    Run,
-    window_of,
-)
+from lenet_fast.backends.numba_backend.engines.lanes_plan import Lists, Run
 from lenet_fast.backends.numba_backend.engines.lanes_steps import (
     clear_sums,
     fold_sums,
     step_back,
     step_forward,
     step_weights,
+)
+from lenet_fast.backends.numba_backend.engines.steps import (
+    check_call,
+    check_items,
+    check_steps,
+    window_of,
 )
 from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.conv2d import (
@@ -62,13 +39,18 @@ from lenet_fast.backends.numba_backend.layers.conv2d import (
     _list_by_target,
     without_gaps,
 )
-from lenet_fast.backends.numba_backend.layers.optimisers import (
-    ADAMW,
+from lenet_fast.backends.numba_backend.layers.optimisers import optimise
+from lenet_fast.backends.numba_backend.program import (
+    ACTIVATION,
+    CONVOLUTION,
+    CURVATURE,
+    DISTANCES,
+    FORWARD,
+    FULL,
+    MAXIMUM,
     NO_RULE,
-    RULE,
-    SGD,
-    adamw,
-    sgd,
+    SUBSAMPLING,
+    UPDATE,
 )
 from lenet_fast.backends.numba_backend.vector.lanes import CONV_MAPS, lane_count_of
 from lenet_fast.backends.numba_backend.vector.shared import (
@@ -85,6 +67,10 @@ PATIENCE = 20_000  # how often a thread looks whether others are done, before it
 
 # The arguments that are written; those squared go where the parameters go.
 _WRITTEN = {"parameters", "weights_squared", "state", "gradients", "outputs", "totals", "seconds"}
+
+_RECORDS = {"input", "loss", "update"}
+
+_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
 
 
 @part
@@ -109,10 +95,10 @@ def _forward(run, lists, memory, clock):
 def _back(run, lists, memory, hessian, gradient, clock):
     since = seconds_now(clock) if len(run.seconds) else 0.0
     for k in range(len(run.steps) - 1, -1, -1):
-        if run.steps[k, LEARNS]:
+        if run.steps[k].learns:
             step_weights(run, lists, k, memory, hessian, gradient)
             since = _lap(run, clock, k, 2, since)
-        if run.steps[k, PASSES] and run.steps[k, KIND] != DISTANCES:
+        if run.steps[k].passes and run.steps[k].kind != DISTANCES:
             step_back(run, lists, k, memory, hessian)
             since = _lap(run, clock, k, 1, since)
 
@@ -121,14 +107,14 @@ def _back(run, lists, memory, hessian, gradient, clock):
 def _images_item(run, lists, item, totals, memory, clock):
     """A block of images: forward, and with a gradient or Hessian of its own back."""
     full = lane_count_of(memory)
-    learning, hessian = item[ITEM_KIND] != FORWARD, item[ITEM_KIND] == CURVATURE
-    gradient = run.gradients[item[BLOCK] * run.trained : (item[BLOCK] + 1) * run.trained]
+    learning, hessian = item.kind != FORWARD, item.kind == CURVATURE
+    gradient = run.gradients[item.block * run.trained : (item.block + 1) * run.trained]
     totals[:] = 0
     if learning:
         gradient[:] = 0
         clear_sums(run, memory)
-    for first in range(item[FIRST], item[LAST], full):
-        images = min(item[LAST] - first, full)
+    for first in range(item.first, item.last, full):
+        images = min(item.last - first, full)
         fill_tile(run, first, images, memory)
         _forward(run, lists, memory, clock)
         finish_tile(run, memory, first, images, learning, hessian, totals)
@@ -141,22 +127,19 @@ def _images_item(run, lists, item, totals, memory, clock):
 @part
 def update_item(run, item):
     """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
-    first, last, trained = item[FIRST], item[LAST], run.trained
+    first, last, trained = item.first, item.last, run.trained
     gradient = run.gradients[first:last]
     real = gradient.dtype.type
-    for block in range(1, item[BLOCK]):
+    for block in range(1, item.block):
         other = run.gradients[block * trained + first : block * trained + last]
         for i in range(gradient.size):
             gradient[i] += other[i]
-    share = real(1.0 / item[IMAGES])
+    share = real(1.0 / item.images)
     for i in range(gradient.size):
         gradient[i] *= share
     w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
-    if run.update[RULE] == SGD:
-        sgd(run.update, gradient, w, state, factors)
-    elif run.update[RULE] == ADAMW:
-        number = run.updates_done + item[STEP] + 1
-        adamw(run.update, number, gradient, w, state, run.state[trained + first :], factors)
+    second, number = run.state[trained + first :], run.update.done + item.step + 1
+    optimise(run.update, number, gradient, w, state, second, factors)
 
 
 @array_part
@@ -164,17 +147,17 @@ def list_links(run):
     """Return the links of all convolutions."""
     room = 1
     for k in range(len(run.steps)):
-        if run.steps[k, KIND] == CONVOLUTION:
-            room += 3 * run.steps[k, C_IN] * run.steps[k, C_OUT] + 1
+        if run.steps[k].kind == CONVOLUTION:
+            room += 3 * run.steps[k].c_in * run.steps[k].c_out + 1
     links, ends = np.zeros((room, LINK), np.int64), np.zeros((len(run.steps), 4), np.int64)
     at = 0
     for k in range(len(run.steps)):
         step = run.steps[k]
-        if step[KIND] != CONVOLUTION:
+        if step.kind != CONVOLUTION:
             continue
-        table, taps = run.tables[step[TABLE] :], step[KH] * step[KW]
-        c_out, c_in, width = step[C_OUT], step[C_IN], step[WIDTH]
-        seen, made = step[H_IN] * step[W_IN], step[H_OUT] * step[W_OUT]
+        table, taps = run.tables[step.table :], step.kh * step.kw
+        c_out, c_in, width = step.c_out, step.c_in, step.width
+        seen, made = step.h_in * step.w_in, step.h_out * step.w_out
         ends[k, 0] = at
         for backward in range(2):
             positions = seen if backward else made
@@ -192,7 +175,7 @@ def list_links(run):
 def _finite_loss(run, item):
     """Return whether the batch that an update waits for has a finite loss."""
     loss = 0.0
-    for k in range(item[OPENED] - item[BLOCK], item[OPENED]):
+    for k in range(item.opened - item.block, item.opened):
         loss += run.totals[k, 0]
     return math.isfinite(loss)
 
@@ -211,7 +194,7 @@ def _work_off(run, lists, ticket, shared, memory, clock):
             return -1
         item = run.items[ticket]
         turns = 0
-        while read_shared(shared, DONE) < item[OPENED]:
+        while read_shared(shared, DONE) < item.opened:
             if read_shared(shared, STOP):
                 return -1
             if turns == PATIENCE:
@@ -219,9 +202,9 @@ def _work_off(run, lists, ticket, shared, memory, clock):
             turns += 1
         if read_shared(shared, STOP):
             return -1
-        if item[ITEM_KIND] != UPDATE:
+        if item.kind != UPDATE:
             _images_item(run, lists, item, run.totals[ticket], memory, clock)
-        elif run.update[RULE] == NO_RULE or _finite_loss(run, item):
+        elif run.update.rule == NO_RULE or _finite_loss(run, item):
             update_item(run, item)
         else:
             add_shared(shared, STOP, 1)
@@ -257,6 +240,9 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
     given = Run(*map(_argument, Run._fields, arguments))
     if not len(given.items):
         return
+    check_steps(given.steps, _KINDS)
+    check_items(given.items)
+    check_call(given.loss, given.update)
     run_lanes = _compiled(sources())
     shared = np.zeros(24, np.int64)
     clock = new_clock(len(given.seconds) > 0)
@@ -274,4 +260,6 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
 
 
 def _argument(name: str, value: Any) -> Any:
+    if name in _RECORDS:
+        return value[0]
     return value if name in _WRITTEN else read_only(value)

@@ -4,31 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import (
-    C_IN,
-    C_OUT,
-    DISTANCES,
-    DX,
-    DY,
-    H_IN,
-    INPUT_AT,
-    INPUT_COLUMNS,
-    INPUT_MAPS,
-    INPUT_ROWS,
-    KIND,
-    PADDED,
-    PASSES,
-    ROWS,
-    W_IN,
-    W,
-    X,
-    Y,
-    inputs_of,
-)
+from lenet_fast.backends.numba_backend.engines.steps import inputs_of
 from lenet_fast.backends.numba_backend.jit import array_part, part
 from lenet_fast.backends.numba_backend.layers.losses import (
-    EXACT,
-    FLOOR,
     _map_rbf_hessian,
     loss_gradient,
     loss_hessian,
@@ -36,6 +14,7 @@ from lenet_fast.backends.numba_backend.layers.losses import (
     misclassified,
 )
 from lenet_fast.backends.numba_backend.layers.rbf import rbf_back_rows, rbf_hessian_rows
+from lenet_fast.backends.numba_backend.program import DISTANCES
 from lenet_fast.backends.numba_backend.vector.lanes import (
     fill,
     get_bytes,
@@ -56,14 +35,15 @@ def _fill_from_bytes(run, first, images, memory):
     full, real = lane_count_of(memory), memory.dtype.type
     rows, columns = run.bytes_images.shape[1:]
     pixels = run.bytes_images.reshape(-1)
-    scale, background = real((run.scale[1] - run.scale[0]) / 255), real(run.scale[0])
-    width = run.places[INPUT_COLUMNS]
-    corner = (run.places[INPUT_ROWS] - rows) // 2 * width + (width - columns) // 2
+    background = real(run.input.background)
+    scale = real((run.input.foreground - run.input.background) / 255)
+    width = run.input.columns
+    corner = (run.input.rows - rows) // 2 * width + (width - columns) // 2
     chosen = np.empty(full, np.int64)
     for i in range(full):
         chosen[i] = run.order[first + min(i, images - 1)] * rows * columns
     for r in range(rows):
-        target = run.places[INPUT_AT] + corner + r * width
+        target = run.input.at + corner + r * width
         if columns < full:
             for s in range(columns):
                 for i in range(full):
@@ -83,11 +63,11 @@ def fill_tile(run, first, images, memory):
     if len(run.bytes_images):
         _fill_from_bytes(run, first, images, memory)
         return
-    count = run.places[INPUT_MAPS] * run.places[INPUT_ROWS] * run.places[INPUT_COLUMNS]
+    count = run.input.maps * run.input.rows * run.input.columns
     x = run.float_images.reshape(-1)[first * count :]
-    pack(x, count, images, count, memory, run.places[INPUT_AT])
+    pack(x, count, images, count, memory, run.input.at)
     full = lane_count_of(memory)
-    tile = numbers_of(memory, run.places[INPUT_AT], count)
+    tile = numbers_of(memory, run.input.at, count)
     for p in range(count if images < full else 0):
         tile[p * full + images : (p + 1) * full] = tile[p * full]
 
@@ -100,7 +80,7 @@ def _score(run, rows, full, first, images, back, hessian, totals):
     With an RBF layer at the end, what is behind is the gradient, or Hessian, at its inputs.
     """
     last = run.steps[len(run.steps) - 1]
-    k, n_in = last[C_OUT], inputs_of(last)
+    k, n_in = last.c_out, inputs_of(last)
     size = full * k
     if back:
         rows[size : 3 * size] = 0
@@ -108,15 +88,15 @@ def _score(run, rows, full, first, images, back, hessian, totals):
         label, at = run.labels[first + i], i * k
         y, dy = rows[at : at + k], rows[size + at : size + at + k]
         totals[0] += loss_value(run.loss, y, label, dy)
-        totals[1] += misclassified(y, label, run.smallest_wins)
+        totals[1] += misclassified(y, label, run.loss.smallest_wins)
         if back:
             loss_gradient(run.loss, y, label, dy)
         if hessian:
             loss_hessian(run.loss, y, rows[2 * size + at : 2 * size + at + k])
-    if back and last[KIND] == DISTANCES and last[PASSES]:
-        x, w = rows[3 * size :], run.parameters[last[W] :]
+    if back and last.kind == DISTANCES and last.passes:
+        x, w = rows[3 * size :], run.parameters[last.w :]
         dy, dx = rows[size:], x[full * n_in :]
-        if hessian and run.loss[EXACT]:
+        if hessian and run.loss.exact:
             _map_rbf_hessian_rows(run, rows, x, images, rows[2 * size :], dx)
             dx[images * n_in : full * n_in] = 0
         elif hessian:
@@ -129,47 +109,46 @@ def _score(run, rows, full, first, images, back, hessian, totals):
 def _map_rbf_hessian_rows(run, y, x, images, p, hx):
     """Set hx, image by image; p is scratch."""
     last = run.steps[len(run.steps) - 1]
-    k, n_in, at = last[C_OUT], inputs_of(last), last[W]
+    k, n_in, at = last.c_out, inputs_of(last), last.w
     w = run.parameters[at : at + k * n_in].reshape(k, n_in)
     for i in range(images):
         one = slice(i * n_in, (i + 1) * n_in)
-        _map_rbf_hessian(y[i * k : (i + 1) * k], x[one], w, run.loss[FLOOR], p[:k], hx[one])
+        _map_rbf_hessian(y[i * k : (i + 1) * k], x[one], w, run.loss.floor, p[:k], hx[one])
 
 
 @part
 def finish_tile(run, memory, first, images, back, hessian, totals):
     """From the outputs of a tile to its loss, and to the gradient that goes back from there."""
     last, full = run.steps[len(run.steps) - 1], lane_count_of(memory)
-    k, n_in = last[C_OUT], inputs_of(last)
-    rows = memory[run.places[ROWS] * full :]
+    k, n_in = last.c_out, inputs_of(last)
+    rows = memory[last.rows * full :]
     x = rows[3 * full * k :]
-    unpack(memory, last[Y], k, rows)
+    unpack(memory, last.y, k, rows)
     if len(run.outputs):
         for i in range(images):
             for p in range(k):
                 run.outputs[first + i, p] = rows[i * k + p]
     if len(run.labels) == 0:
         return
-    if back and last[KIND] == DISTANCES:
-        unpack(memory, last[X], n_in, x)
+    if back and last.kind == DISTANCES:
+        unpack(memory, last.x, n_in, x)
     _score(run, rows, full, first, images, back, hessian, totals)
     if not back:
         return
-    if last[KIND] != DISTANCES:
+    if last.kind != DISTANCES:
         slopes = rows[(2 if hessian else 1) * full * k :]
-        pack(slopes, k, full, k, memory, last[DY])
-    elif last[PASSES]:
-        pack(x[full * n_in :], n_in, full, n_in, memory, last[DX])
+        pack(slopes, k, full, k, memory, last.dy)
+    elif last.passes:
+        pack(x[full * n_in :], n_in, full, n_in, memory, last.dx)
 
 
 @part
 def set_borders(run, memory):
     """Write what stays during a call: the paper around the images, and the padding."""
-    places = run.places
     if len(run.bytes_images):
-        count = places[INPUT_MAPS] * places[INPUT_ROWS] * places[INPUT_COLUMNS]
-        fill(memory, places[INPUT_AT], count, run.scale[0])
+        count = run.input.maps * run.input.rows * run.input.columns
+        fill(memory, run.input.at, count, run.input.background)
     for k in range(len(run.steps)):
         step = run.steps[k]
-        if step[PADDED] >= 0:
-            fill(memory, step[PADDED], step[C_IN] * step[H_IN] * step[W_IN], run.reals[k])
+        if step.padded >= 0:
+            fill(memory, step.padded, step.c_in * step.h_in * step.w_in, step.pad_value)

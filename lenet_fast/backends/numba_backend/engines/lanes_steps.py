@@ -7,36 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import (
-    C_IN,
-    C_OUT,
-    CONVOLUTION,
-    DX,
-    DY,
-    FULL,
-    FUNCTION,
-    H_BARE,
-    H_IN,
-    KH,
-    KIND,
-    KW,
-    LEFT,
-    MAXIMUM,
-    PADDED,
-    SQUASHING,
-    SUBSAMPLING,
-    SUMS_B,
-    SUMS_W,
-    TOP,
-    UNIT,
-    W_BARE,
-    W_IN,
-    WIDTH,
-    WORK,
-    B,
-    W,
-    X,
-    Y,
+from lenet_fast.backends.numba_backend.engines.steps import (
     inputs_of,
     outputs_of,
     result_of,
@@ -44,7 +15,7 @@ from lenet_fast.backends.numba_backend.engines.lanes_plan import (
     window_of,
 )
 from lenet_fast.backends.numba_backend.jit import once, part
-from lenet_fast.backends.numba_backend.layers.activations import squash, squash_back
+from lenet_fast.backends.numba_backend.layers.activations import activate, activate_back
 from lenet_fast.backends.numba_backend.layers.conv2d import (
     bias_gradient_tile,
     bias_tile,
@@ -60,6 +31,14 @@ from lenet_fast.backends.numba_backend.layers.subsample2d import (
     spread_maps,
     subsample_gradient_map,
     subsample_map,
+)
+from lenet_fast.backends.numba_backend.program import (
+    ACTIVATION,
+    CONVOLUTION,
+    DISTANCES,
+    FULL,
+    MAXIMUM,
+    SUBSAMPLING,
 )
 from lenet_fast.backends.numba_backend.vector.lanes import (
     copy,
@@ -83,13 +62,13 @@ ZERO, ONE, NONE = np.intp(0), np.intp(1), np.intp(-1)
 @part
 def _padded_input(step, memory):
     """Return where the input is, copied between its padding where there is some."""
-    if step[PADDED] < 0:
-        return step[X]
-    for c in range(step[C_IN]):
-        for r in range(step[H_BARE]):
-            target = step[PADDED] + (c * step[H_IN] + step[TOP] + r) * step[W_IN] + step[LEFT]
-            copy(memory, step[X] + (c * step[H_BARE] + r) * step[W_BARE], target, step[W_BARE])
-    return step[PADDED]
+    if step.padded < 0:
+        return step.x
+    for c in range(step.c_in):
+        for r in range(step.h_bare):
+            target = step.padded + (c * step.h_in + step.top + r) * step.w_in + step.left
+            copy(memory, step.x + (c * step.h_bare + r) * step.w_bare, target, step.w_bare)
+    return step.padded
 
 
 @once
@@ -97,34 +76,34 @@ def step_forward(run, lists, k, memory):
     """Set a step's output."""
     step, w = run.steps[k], run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)
-    x, y = step[X], step[Y]
+    x, y = step.x, step.y
     wide, narrow = source.rows * source.columns, result.rows * result.columns
-    if step[KIND] == CONVOLUTION:
-        bias_tile(memory, w, step[B], step[UNIT], y, result)
+    if step.kind == CONVOLUTION:
+        bias_tile(memory, w, step.b, step.unit, y, result)
         x, links = _padded_input(step, memory), lists.links[lists.ends[k, 0] : lists.ends[k, 1]]
         correlate(
-            memory, x, source, ZERO, source.rows - 1, window, w, step[W], window.kw, ONE, links, y,
+            memory, x, source, ZERO, source.rows - 1, window, w, step.w, window.kw, ONE, links, y,
             result,
         )  # fmt: skip
-    elif step[KIND] == SUBSAMPLING:
+    elif step.kind == SUBSAMPLING:
         multiplier = result.count // source.count
         for c in range(result.count):
             subsample_map(
-                memory, x + c // multiplier * wide, source, window, w, step[W], step[B], c,
-                run.reals[k], y + c * narrow, result,
+                memory, x + c // multiplier * wide, source, window, w, step.w, step.b, c,
+                step.scale, y + c * narrow, result,
             )  # fmt: skip
-    elif step[KIND] == MAXIMUM:
+    elif step.kind == MAXIMUM:
         for c in range(source.count):
             max_map(memory, x + c * wide, source, window, y + c * narrow, result)
-    elif step[KIND] == SQUASHING:
+    elif step.kind == ACTIVATION:
         if x != y:
             copy(memory, x, y, outputs_of(step))
-        squash(step[FUNCTION], numbers_of(memory, y, outputs_of(step)))
-    elif step[KIND] == FULL:
+        activate(step, numbers_of(memory, y, outputs_of(step)))
+    elif step.kind == FULL:
         n_in = inputs_of(step)
-        dense_tile(memory, x, n_in, w, step[W], n_in, ONE, step[B], y, result.count)
-    else:
-        rbf_tile(memory, x, inputs_of(step), w, step[W], result.count, y)
+        dense_tile(memory, x, n_in, w, step.w, n_in, ONE, step.b, y, result.count)
+    elif step.kind == DISTANCES:
+        rbf_tile(memory, x, inputs_of(step), w, step.w, result.count, y)
 
 
 # --- back ---------------------------------------------------------------------------------------
@@ -144,50 +123,52 @@ def _squares(memory, x, count, wanted, room):
 @once
 def step_weights(run, lists, k, memory, hessian, gradient):
     """Add a tile's share to the gradients of a step's parameters."""
-    step, work = run.steps[k], run.places[WORK]
+    step = run.steps[k]
+    work = step.work
     source, result, window = source_of(step), result_of(step), window_of(step)
-    x, dy = step[X], step[DY]
+    x, dy = step.x, step.dy
     wide, narrow = source.rows * source.columns, result.rows * result.columns
-    if step[KIND] == CONVOLUTION:
-        x = x if step[PADDED] < 0 else step[PADDED]
+    if step.kind == CONVOLUTION:
+        x = x if step.padded < 0 else step.padded
         correlate_gradient(
             memory, _squares(memory, x, source.count * wide, hessian, work), source, window, dy,
-            result, lists.links[lists.ends[k, 2] : lists.ends[k, 3]], step[SUMS_W],
+            result, lists.links[lists.ends[k, 2] : lists.ends[k, 3]], step.sums_w,
         )  # fmt: skip
-        if step[B] >= 0:
-            bias_gradient_tile(memory, dy, result, step[UNIT], step[SUMS_B])
-    elif step[KIND] == SUBSAMPLING:
+        if step.b >= 0:
+            bias_gradient_tile(memory, dy, result, step.unit, step.sums_b)
+    elif step.kind == SUBSAMPLING:
         multiplier = result.count // source.count
         for c in range(result.count):
             subsample_gradient_map(
                 memory, dy + c * narrow, result, x + c // multiplier * wide, source, window,
-                run.reals[k], hessian, work, step[SUMS_W] + c, step[SUMS_B] + c,
+                step.scale, hessian, work, step.sums_w + c, step.sums_b + c,
             )  # fmt: skip
-    elif step[KIND] == FULL:
+    elif step.kind == FULL:
         n_in = inputs_of(step)
         dense_gradient_tile(
             memory, dy, result.count, _squares(memory, x, n_in, hessian, work), n_in, work + n_in,
-            gradient, step[W], step[B],
+            gradient, step.w, step.b,
         )  # fmt: skip
 
 
 @part
 def _convolution_back(run, lists, k, memory, parameters):
-    step, work = run.steps[k], run.places[WORK]
+    step = run.steps[k]
+    work = step.work
     source, result, window = source_of(step), result_of(step), window_of(step)
-    spread, dx = spread_of(source, window, result), step[DX]
-    if step[PADDED] >= 0:
+    spread, dx = spread_of(source, window, result), step.dx
+    if step.padded >= 0:
         dx = work + spread.count * spread.rows * spread.columns
     links = lists.links[lists.ends[k, 1] : lists.ends[k, 2]]
     input_gradient_tile(
-        memory, step[DY], result, parameters, step[W], links, window, dx, source, work
+        memory, step.dy, result, parameters, step.w, links, window, dx, source, work
     )
-    if step[PADDED] >= 0:
-        for c in range(step[C_IN]):
-            for r in range(step[H_BARE]):
-                place = dx + (c * step[H_IN] + step[TOP] + r) * step[W_IN] + step[LEFT]
-                target = step[DX] + (c * step[H_BARE] + r) * step[W_BARE]
-                copy(memory, place, target, step[W_BARE])
+    if step.padded >= 0:
+        for c in range(step.c_in):
+            for r in range(step.h_bare):
+                place = dx + (c * step.h_in + step.top + r) * step.w_in + step.left
+                target = step.dx + (c * step.h_bare + r) * step.w_bare
+                copy(memory, place, target, step.w_bare)
 
 
 @once
@@ -196,54 +177,54 @@ def step_back(run, lists, k, memory, hessian):
     step = run.steps[k]
     parameters = run.weights_squared if hessian else run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)
-    x, dx, dy = step[X], step[DX], step[DY]
+    x, dx, dy = step.x, step.dx, step.dy
     wide, narrow = source.rows * source.columns, result.rows * result.columns
-    if step[KIND] == CONVOLUTION:
+    if step.kind == CONVOLUTION:
         _convolution_back(run, lists, k, memory, parameters)
-    elif step[KIND] == SUBSAMPLING:
+    elif step.kind == SUBSAMPLING:
         multiplier = result.count // source.count
         for c in range(source.count):
             spread_maps(
-                memory, dy + c * multiplier * narrow, result, window, run.parameters, step[W], c,
-                run.reals[k], hessian, run.places[WORK], dx + c * wide, source,
+                memory, dy + c * multiplier * narrow, result, window, run.parameters, step.w, c,
+                step.scale, hessian, step.work, dx + c * wide, source,
             )  # fmt: skip
-    elif step[KIND] == MAXIMUM:
+    elif step.kind == MAXIMUM:
         for c in range(source.count):
             max_back_map(
                 memory, dy + c * narrow, result, x + c * wide, source, window, dx + c * wide
             )
-    elif step[KIND] == SQUASHING:
+    elif step.kind == ACTIVATION:
         count = outputs_of(step)
         if dx != dy:
             copy(memory, dy, dx, count)
-        y = numbers_of(memory, step[Y], count)
-        squash_back(step[FUNCTION], hessian, y, numbers_of(memory, dx, count))
-    elif step[KIND] == FULL:
+        y = numbers_of(memory, step.y, count)
+        activate_back(step, hessian, y, numbers_of(memory, dx, count))
+    elif step.kind == FULL:
         n_in = inputs_of(step)
-        dense_tile(memory, dy, result.count, parameters, step[W], ONE, n_in, NONE, dx, n_in)
+        dense_tile(memory, dy, result.count, parameters, step.w, ONE, n_in, NONE, dx, n_in)
 
 
 @part
 def _weights_of(step):
     """Return how many weights are added lane by lane."""
-    if step[KIND] == CONVOLUTION:
-        return step[C_OUT] * step[WIDTH] * step[KH] * step[KW]
-    return step[C_OUT]
+    if step.kind == CONVOLUTION:
+        return step.c_out * step.width * step.kh * step.kw
+    return step.c_out
 
 
 @part
 def _biases_of(step):
-    return outputs_of(step) if step[UNIT] else step[C_OUT]
+    return outputs_of(step) if step.unit else step.c_out
 
 
 @part
 def clear_sums(run, memory):
     for k in range(len(run.steps)):
         step = run.steps[k]
-        if step[SUMS_W] >= 0:
-            fill(memory, step[SUMS_W], _weights_of(step), 0.0)
-        if step[SUMS_B] >= 0:
-            fill(memory, step[SUMS_B], _biases_of(step), 0.0)
+        if step.sums_w >= 0:
+            fill(memory, step.sums_w, _weights_of(step), 0.0)
+        if step.sums_b >= 0:
+            fill(memory, step.sums_b, _biases_of(step), 0.0)
 
 
 @part
@@ -265,7 +246,7 @@ def fold_sums(run, memory, gradient):
     """What was added lane by lane becomes part of the block's gradient."""
     for k in range(len(run.steps)):
         step = run.steps[k]
-        if step[SUMS_W] >= 0:
-            _fold_lanes(memory, step[SUMS_W], _weights_of(step), gradient[step[W] :])
-        if step[SUMS_B] >= 0:
-            _fold_lanes(memory, step[SUMS_B], _biases_of(step), gradient[step[B] :])
+        if step.sums_w >= 0:
+            _fold_lanes(memory, step.sums_w, _weights_of(step), gradient[step.w :])
+        if step.sums_b >= 0:
+            _fold_lanes(memory, step.sums_b, _biases_of(step), gradient[step.b :])

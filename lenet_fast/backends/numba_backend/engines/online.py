@@ -12,26 +12,13 @@ from typing import Any
 import numpy as np
 from numba.np.numpy_support import from_dtype
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import (
-    C_OUT,
-    DY,
-    KIND,
-    LEARNS,
-    PASSES,
-    B,
-    W,
-    Y,
-)
 from lenet_fast.backends.numba_backend.engines.online_images import (
     fill_bytes,
     fill_floats,
     set_borders,
 )
 from lenet_fast.backends.numba_backend.engines.online_plan import (
-    PITCH,
-    PLANAR,
-    POOLING,
-    ROWS,
+    ONLINE_KINDS,
     Run,
     Weights,
     tap_table,
@@ -41,9 +28,11 @@ from lenet_fast.backends.numba_backend.engines.online_steps import (
     step_forward,
     step_weights,
 )
+from lenet_fast.backends.numba_backend.engines.steps import check_call, check_steps
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
-from lenet_fast.backends.numba_backend.layers.optimisers import ADAMW, RULE, adamw, fused, sgd
+from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
+from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
 from lenet_fast.backends.numba_backend.vector.lanes import lane_count
 from lenet_fast.backends.numba_backend.vector.shared import new_clock, seconds_now
 
@@ -69,9 +58,9 @@ def _forward(run, taps, ends, square, clock):
     since = seconds_now(clock) if len(run.seconds) else 0.0
     for k in range(len(run.steps)):
         step, w = run.steps[k], run.parameters
-        weights = Weights(w, step[W], w, step[B], step[PITCH])
+        weights = Weights(w, step.w, w, step.b, step.pitch)
         looks = taps[ends[k] : ends[k + 1]]
-        step_forward(step, run.reals[k], looks, weights, run.memory, square)
+        step_forward(step, looks, weights, run.memory, square)
         since = _lap(run.seconds, clock, k, 0, since)
 
 
@@ -82,44 +71,42 @@ def _learn(run, square, clock):
     for k in range(len(run.steps) - 1, -1, -1):
         step = run.steps[k]
         # A dense layer changes its weights on the way, and planar pooling finds their gradient.
-        finds = step[KIND] == ROWS or (step[KIND] == POOLING and step[PLANAR])
-        if step[PASSES] or (step[LEARNS] and finds):
-            step_back(run, step, run.reals[k], square)
+        finds = step.kind == FULL or (step.kind == SUBSAMPLING and step.planar)
+        if step.passes or (step.learns and finds):
+            step_back(run, step, square)
             since = _lap(run.seconds, clock, k, 1, since)
-        if step[LEARNS] and (step[KIND] != ROWS or step[B] >= 0):
-            step_weights(run, step, run.reals[k])
+        if step.learns and (step.kind != FULL or step.b >= 0):
+            step_weights(run, step)
             since = _lap(run.seconds, clock, k, 2, since)
 
 
 @once
 def _finish(run, number):
-    """Change the weights by a rule that was given all gradients, for the so many-th time."""
-    if run.update[RULE] == ADAMW:
+    """Apply an update rule that needs all gradients at once; `number` is the step count."""
+    if not fused(run.update):
         second = run.state[len(run.gradients) :]
-        adamw(run.update, number, run.gradients, run.parameters, run.state, second, run.factors)
-    elif not fused(run.update):
-        sgd(run.update, run.gradients, run.parameters, run.state, run.factors)
+        optimise(run.update, number, run.gradients, run.parameters, run.state, second, run.factors)
 
 
 @once
 def _pattern(run, i, taps, ends, square, clock):
     """Forward, loss, back, update; false where the loss is not finite, and nothing is changed."""
     last, label = run.steps[len(run.steps) - 1], run.labels[i]
-    y = run.memory[last[Y] : last[Y] + last[C_OUT]]
-    dy = run.memory[last[DY] : last[DY] + last[C_OUT]]
+    y = run.memory[last.y : last.y + last.c_out]
+    dy = run.memory[last.dy : last.dy + last.c_out]
     if len(run.bytes_images):
-        fill_bytes(run.memory, run.places, run.scale, run.bytes_images[run.order[i]])
+        fill_bytes(run.memory, run.input, run.bytes_images[run.order[i]])
     else:
         floats, size = run.float_images.reshape(-1), run.float_images[0].size
-        fill_floats(run.memory, run.places, floats, run.order[i] * size)
+        fill_floats(run.memory, run.input, floats, run.order[i] * size)
     _forward(run, taps, ends, square, clock)
     run.totals[i, 0] = loss_value(run.loss, y, label, dy)
-    run.totals[i, 1] = misclassified(y, label, run.smallest_wins)
+    run.totals[i, 1] = misclassified(y, label, run.loss.smallest_wins)
     if not math.isfinite(run.totals[i, 0]):
         return False
     loss_gradient(run.loss, y, label, dy)
     _learn(run, square, clock)
-    _finish(run, run.updates_done + i + 1)
+    _finish(run, run.update.done + i + 1)
     return True
 
 
@@ -132,7 +119,7 @@ def _compiled(version: str) -> Any:
     def learn(run, taps, ends, square, clock):
         """Learn from images, one after the other, until a loss is not finite."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
-        set_borders(run.steps, run.reals, run.memory)
+        set_borders(run.steps, run.memory)
         for i in range(len(run.order)):
             if not _pattern(run, i, taps, ends, square, clock):
                 break
@@ -142,19 +129,15 @@ def _compiled(version: str) -> Any:
 
 def run_online(
     steps: Any,
-    reals: Any,
     masks: Any,
-    places: Any,
+    input: Any,
     parameters: Any,
     bytes_images: Any,
     float_images: Any,
-    scale: Any,
     order: Any,
     labels: Any,
     loss: Any,
-    smallest_wins: bool,
     update: Any,
-    updates_done: int,
     state: Any,
     factors: Any,
     gradients: Any,
@@ -164,12 +147,13 @@ def run_online(
 ) -> None:
     """Learn from images, one after the other, until there are none or a loss is not finite.
 
-    See lenet_fast/engines/online.py, which makes all arguments. Empty arrays are not wanted.
+    lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
     """
+    check_steps(steps, ONLINE_KINDS)
+    check_call(loss[0], update[0])
     given = Run(
-        steps, reals, masks, places, parameters, bytes_images, float_images, scale, order, labels,
-        loss, smallest_wins, update, updates_done, state, factors, gradients, totals, seconds,
-        memory,
+        steps, masks, input[0], parameters, bytes_images, float_images, order, labels, loss[0],
+        update[0], state, factors, gradients, totals, seconds, memory,
     )  # fmt: skip
     run = Run(*(
         value if name in _WRITTEN else read_only(value)

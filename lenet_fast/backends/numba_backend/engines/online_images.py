@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import C_IN, H_IN, KIND, W_IN
-from lenet_fast.backends.numba_backend.engines.online_plan import (
-    ALONG_MAPS,
-    INPUT_AT,
-    INPUT_COLUMNS,
-    INPUT_MAPS,
-    INPUT_PLANAR,
-    INPUT_ROWS,
-    ROOM,
-)
 from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.program import CONVOLUTION_ALONG_MAPS
 
 
 @part
@@ -45,33 +36,34 @@ def add_repeated(memory, dy, maps, times, dx):
 
 
 @part
-def set_borders(steps, reals, memory):
+def set_borders(steps, memory):
     """Write what stays: zeros, and what the padding is."""
     memory[:] = 0
     for k in range(len(steps)):
         step = steps[k]
-        if step[KIND] == ALONG_MAPS and step[ROOM] >= 0:
-            count = step[C_IN] * step[H_IN] * step[W_IN]
-            memory[step[ROOM] : step[ROOM] + count] = reals[k]
+        if step.kind == CONVOLUTION_ALONG_MAPS and step.padded >= 0:
+            count = step.c_in * step.h_in * step.w_in
+            memory[step.padded : step.padded + count] = step.pad_value
 
 
 @part
-def fill_bytes(memory, places, scale, image):
-    """Set the input to bytes, in the middle of the paper."""
-    rows, columns, real = places[INPUT_ROWS], places[INPUT_COLUMNS], memory.dtype.type
-    step, paper, at = real((scale[1] - scale[0]) / 255), real(scale[0]), places[INPUT_AT]
-    memory[at : at + rows * columns] = paper
+def fill_bytes(memory, input, image):
+    """Set the input to bytes, in the middle of the background."""
+    rows, columns, real = input.rows, input.columns, memory.dtype.type
+    background, at = real(input.background), input.at
+    scale = real((input.foreground - input.background) / 255)
+    memory[at : at + rows * columns] = background
     at += (rows - len(image)) // 2 * columns + (columns - image.shape[1]) // 2
     for r in range(len(image)):
         for k in range(image.shape[1]):
-            memory[at + r * columns + k] = real(image[r, k]) * step + paper
+            memory[at + r * columns + k] = real(image[r, k]) * scale + background
 
 
 @part
-def fill_floats(memory, places, image, first):
+def fill_floats(memory, input, image, first):
     """Set the input to prepared floats, which begin at `first`."""
-    maps, pixels = places[INPUT_MAPS], places[INPUT_ROWS] * places[INPUT_COLUMNS]
-    if places[INPUT_PLANAR] or maps == 1:
-        copy_numbers(image, first, memory, places[INPUT_AT], maps * pixels)
+    pixels = input.rows * input.columns
+    if input.planar or input.maps == 1:
+        copy_numbers(image, first, memory, input.at, input.maps * pixels)
     else:
-        by_pixel(image, first, maps, pixels, memory, places[INPUT_AT])
+        by_pixel(image, first, input.maps, pixels, memory, input.at)

@@ -5,56 +5,30 @@ The twin of kernels/engines/online_steps.pxi.
 
 from __future__ import annotations
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import (
-    C_IN,
-    C_OUT,
-    DX,
-    DY,
-    FUNCTION,
-    H_BARE,
-    H_IN,
-    KH,
-    KIND,
-    KW,
-    LEFT,
-    PASSES,
-    TOP,
-    UNIT,
-    W_BARE,
-    W_IN,
-    B,
-    W,
-    X,
-    Y,
-    inputs_of,
-    result_of,
-    source_of,
-    window_of,
-)
 from lenet_fast.backends.numba_backend.engines.online_images import (
     add_repeated,
     by_pixel,
     copy_numbers,
     repeat_maps,
 )
-from lenet_fast.backends.numba_backend.engines.online_plan import (
-    ALONG_COLUMNS,
-    ALONG_MAPS,
-    D_ROOM,
-    MASK,
-    NUMBERS,
-    PITCH,
-    PLANAR,
-    POOLED_MAXIMUM,
-    POOLING,
-    ROOM,
-    ROWS,
-    SQUASHED,
-    WORK,
+from lenet_fast.backends.numba_backend.engines.steps import (
+    inputs_of,
+    result_of,
+    source_of,
+    window_of,
 )
 from lenet_fast.backends.numba_backend.jit import once, part
-from lenet_fast.backends.numba_backend.layers.activations import squash, squash_back
-from lenet_fast.backends.numba_backend.layers.optimisers import fused, sgd
+from lenet_fast.backends.numba_backend.layers.activations import activate, activate_back
+from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
+from lenet_fast.backends.numba_backend.program import (
+    ACTIVATION,
+    CONVOLUTION_ALONG_COLUMNS,
+    CONVOLUTION_ALONG_MAPS,
+    DISTANCES,
+    FULL,
+    MAXIMUM,
+    SUBSAMPLING,
+)
 from lenet_fast.backends.numba_backend.single.conv2d_columns import (
     columns_bias_gradient,
     columns_forward,
@@ -88,55 +62,55 @@ from lenet_fast.backends.numba_backend.vector.shapes import Maps
 @part
 def _repeated_source(step):
     """Return the input of a pooling layer with its maps repeated, as many as output maps."""
-    return Maps(step[C_OUT], step[H_IN], step[W_IN])
+    return Maps(step.c_out, step.h_in, step.w_in)
 
 
 @part
 def _input_of(step, memory):
     """Return where a step's input is: padded, map by map, or with its maps repeated, where it must
     be."""
-    room, x = step[ROOM], step[X]
+    room, x = step.padded, step.x
     if room < 0:
-        if step[KIND] == ROWS:  # vectors of a pooling layer may have reached there
-            memory[x + inputs_of(step) : x + step[PITCH]] = 0
+        if step.kind == FULL:  # vectors of a pooling layer may have reached there
+            memory[x + inputs_of(step) : x + step.pitch] = 0
         return x
-    if step[KIND] == ALONG_MAPS:
-        row = step[W_BARE] * step[C_IN]
-        for r in range(step[H_BARE]):
-            place = room + ((step[TOP] + r) * step[W_IN] + step[LEFT]) * step[C_IN]
+    if step.kind == CONVOLUTION_ALONG_MAPS:
+        row = step.w_bare * step.c_in
+        for r in range(step.h_bare):
+            place = room + ((step.top + r) * step.w_in + step.left) * step.c_in
             copy_numbers(memory, x + r * row, memory, place, row)
-    elif step[KIND] == POOLING:
-        repeat_maps(memory, x, inputs_of(step), step[C_OUT] // step[C_IN], room)
-    else:
-        by_pixel(memory, x, step[H_BARE] * step[W_BARE], step[C_IN], memory, room)
+    elif step.kind == SUBSAMPLING:
+        repeat_maps(memory, x, inputs_of(step), step.c_out // step.c_in, room)
+    elif step.kind in (FULL, DISTANCES):
+        by_pixel(memory, x, step.h_bare * step.w_bare, step.c_in, memory, room)
     return room
 
 
 @once
-def step_forward(step, scale, taps, weights, memory, square):
+def step_forward(step, taps, weights, memory, square):
     """Set a step's output. `taps` is where a kernel looks, `square` is scratch."""
     source, result, window = source_of(step), result_of(step), window_of(step)
-    x, y, kind = _input_of(step, memory), step[Y], step[KIND]
-    if kind == ALONG_COLUMNS:
+    x, y, kind = _input_of(step, memory), step.y, step.kind
+    if kind == CONVOLUTION_ALONG_COLUMNS:
         columns_forward(memory, x, source, window, taps, weights, y, result)
-    elif kind == ALONG_MAPS:
-        maps_forward(memory, x, source, window, taps, weights, step[UNIT], y, result)
-    elif kind in (POOLING, POOLED_MAXIMUM):
-        maxima = kind == POOLED_MAXIMUM
-        if step[PLANAR]:
-            planar_forward(memory, x, source, maxima, scale, weights, y, result, square)
+    elif kind == CONVOLUTION_ALONG_MAPS:
+        maps_forward(memory, x, source, window, taps, weights, step.unit, y, result)
+    elif kind in (SUBSAMPLING, MAXIMUM):
+        maxima = kind == MAXIMUM
+        if step.planar:
+            planar_forward(memory, x, source, maxima, step.scale, weights, y, result, square)
         else:
             repeated = _repeated_source(step)
-            pixels_forward(memory, x, repeated, window, maxima, scale, weights, y, result)
-    elif kind == SQUASHED:
+            pixels_forward(memory, x, repeated, window, maxima, step.scale, weights, y, result)
+    elif kind == ACTIVATION:
         if x != y:
-            copy_numbers(memory, x, memory, y, step[NUMBERS])
-        squash(step[FUNCTION], memory[y : y + step[NUMBERS]])
-    elif kind == ROWS:
-        rows_forward(memory, x, inputs_of(step), weights, y, step[C_OUT])
-    else:
+            copy_numbers(memory, x, memory, y, step.numbers)
+        activate(step, memory[y : y + step.numbers])
+    elif kind == FULL:
+        rows_forward(memory, x, inputs_of(step), weights, y, step.c_out)
+    elif kind == DISTANCES:
         row_distances(
-            memory, x, inputs_of(step), weights.w, weights.w_at, weights.pitch, y, step[C_OUT]
+            memory, x, inputs_of(step), weights.w, weights.w_at, weights.pitch, y, step.c_out
         )
 
 
@@ -148,127 +122,128 @@ def _change_numbers(update, gradients, parameters, state, factors, first, count)
     """Change some parameters by their gradients, if the rule does so at once."""
     if fused(update):
         changed = slice(first, first + count)
-        sgd(update, gradients[changed], parameters[changed], state[first:], factors[first:])
+        w, state, factors = parameters[changed], state[first:], factors[first:]
+        optimise(update, 0, gradients[changed], w, state, state[:0], factors)
 
 
 @once
 def _convolution_gradient(run, step):
     """Set the gradients of a convolution's parameters; return how many weights and biases."""
-    memory, dw, work = run.memory, run.gradients, run.places[WORK]
+    memory, dw, work = run.memory, run.gradients, step.work
     source, result, window = source_of(step), result_of(step), window_of(step)
-    x, dy, b = step[X], step[DY], step[B]
-    taps = step[KH] * step[KW] * step[C_IN]
-    if step[KIND] == ALONG_COLUMNS:
-        columns_gradient(memory, x, source, window, dy, result, work, dw, step[W])
+    x, dy, b = step.x, step.dy, step.b
+    taps = step.kh * step.kw * step.c_in
+    if step.kind == CONVOLUTION_ALONG_COLUMNS:
+        columns_gradient(memory, x, source, window, dy, result, work, dw, step.w)
         if b >= 0:
             columns_bias_gradient(memory, dy, result, work, dw, b)
-        return taps * step[C_OUT], step[C_OUT]
-    x = step[ROOM] if step[ROOM] >= 0 else x
-    maps_gradient(memory, x, source, window, dy, result, run.masks, step[MASK], dw, step[W])
-    if b >= 0 and step[UNIT]:
-        copy_numbers(memory, dy, dw, b, step[NUMBERS])
-        return taps * step[PITCH], step[NUMBERS]
+        return taps * step.c_out, step.c_out
+    x = step.padded if step.padded >= 0 else x
+    maps_gradient(memory, x, source, window, dy, result, run.masks, step.mask, dw, step.w)
+    if b >= 0 and step.unit:
+        copy_numbers(memory, dy, dw, b, step.numbers)
+        return taps * step.pitch, step.numbers
     if b >= 0:
-        mask = step[MASK] + step[C_IN] * step[PITCH]
+        mask = step.mask + step.c_in * step.pitch
         maps_bias_gradient(memory, dy, result, run.masks, mask, dw, b)
-    return taps * step[PITCH], step[C_OUT]
+    return taps * step.pitch, step.c_out
 
 
 @once
-def _pool_gradient(run, step, scale):
-    memory, maps, work = run.memory, step[C_OUT], run.places[WORK]
-    if step[PLANAR]:  # step_back has left them in scratch
+def _pool_gradient(run, step):
+    memory, maps, work = run.memory, step.c_out, step.work
+    if step.planar:  # step_back has left them in scratch
         fold_lanes(memory, work, 2 * maps, memory, work)
-        copy_numbers(memory, work, run.gradients, step[W], maps)
-        copy_numbers(memory, work + maps, run.gradients, step[B], maps)
+        copy_numbers(memory, work, run.gradients, step.w, maps)
+        copy_numbers(memory, work + maps, run.gradients, step.b, maps)
         return
-    x = step[ROOM] if step[ROOM] >= 0 else step[X]
+    x = step.padded if step.padded >= 0 else step.x
     pixels_gradient(
-        memory, step[DY], result_of(step), window_of(step), scale, x, _repeated_source(step),
-        run.gradients, step[W], step[B],
+        memory, step.dy, result_of(step), window_of(step), step.scale, x, _repeated_source(step),
+        run.gradients, step.w, step.b,
     )  # fmt: skip
 
 
 @once
-def step_weights(run, step, scale):
+def step_weights(run, step):
     """Find the gradients of a step's parameters, and change these; but for a dense layer's."""
-    kind, taps, biases = step[KIND], 0, step[C_OUT]
-    if kind in (ALONG_COLUMNS, ALONG_MAPS):
+    kind, taps, biases = step.kind, 0, step.c_out
+    if kind in (CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS):
         taps, biases = _convolution_gradient(run, step)
-    elif kind == POOLING:
+    elif kind == SUBSAMPLING:
         taps = biases
-        _pool_gradient(run, step, scale)
-    else:
-        copy_numbers(run.memory, step[DY], run.gradients, step[B], biases)
+        _pool_gradient(run, step)
+    elif kind == FULL:
+        copy_numbers(run.memory, step.dy, run.gradients, step.b, biases)
     parameters, state = run.parameters, run.state
     if taps:
-        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step[W], taps)
-    if step[B] >= 0:
-        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step[B], biases)
+        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step.w, taps)
+    if step.b >= 0:
+        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step.b, biases)
 
 
 @once
 def _convolution_back(run, step):
     memory, source = run.memory, source_of(step)
-    dx = step[D_ROOM] if step[D_ROOM] >= 0 else step[DX]
+    dx = step.d_padded if step.d_padded >= 0 else step.dx
     maps_back(
-        memory, step[DY], result_of(step), window_of(step), run.parameters, step[W], dx, source,
-        run.places[WORK],
+        memory, step.dy, result_of(step), window_of(step), run.parameters, step.w, dx, source,
+        step.work,
     )  # fmt: skip
-    row = step[W_BARE] * step[C_IN]
-    for r in range(step[H_BARE] if step[D_ROOM] >= 0 else 0):
-        place = dx + ((step[TOP] + r) * step[W_IN] + step[LEFT]) * step[C_IN]
-        copy_numbers(memory, place, memory, step[DX] + r * row, row)
+    row = step.w_bare * step.c_in
+    for r in range(step.h_bare if step.d_padded >= 0 else 0):
+        place = dx + ((step.top + r) * step.w_in + step.left) * step.c_in
+        copy_numbers(memory, place, memory, step.dx + r * row, row)
 
 
 @once
-def _pool_back(run, step, scale, square):
-    memory, maxima = run.memory, step[KIND] == POOLED_MAXIMUM
-    source, result, x, dy, dx = source_of(step), result_of(step), step[X], step[DY], step[DX]
-    if step[PLANAR]:
+def _pool_back(run, step, square):
+    memory, maxima = run.memory, step.kind == MAXIMUM
+    source, result, x, dy, dx = source_of(step), result_of(step), step.x, step.dy, step.dx
+    if step.planar:
         planar_back(
-            memory, step[FUNCTION], dy, result, maxima, scale, run.parameters, step[W], x, dx,
-            source, run.places[WORK], square,
+            memory, step.activation, dy, result, maxima, step.scale, run.parameters, step.w, x, dx,
+            source, step.work, square,
         )  # fmt: skip
         return
-    if step[ROOM] >= 0:
-        x, dx = step[ROOM], step[D_ROOM]
+    if step.padded >= 0:
+        x, dx = step.padded, step.d_padded
     pixels_back(
-        memory, dy, result, window_of(step), maxima, scale, run.parameters, step[W], x, dx,
+        memory, dy, result, window_of(step), maxima, step.scale, run.parameters, step.w, x, dx,
         _repeated_source(step),
     )  # fmt: skip
-    if step[ROOM] >= 0:
-        add_repeated(memory, dx, inputs_of(step), step[C_OUT] // step[C_IN], step[DX])
+    if step.padded >= 0:
+        add_repeated(memory, dx, inputs_of(step), step.c_out // step.c_in, step.dx)
 
 
 @once
 def _rows_back(run, step):
-    memory, x = run.memory, step[ROOM] if step[ROOM] >= 0 else step[X]
-    dx = step[D_ROOM] if step[D_ROOM] >= 0 else step[DX]
-    if step[KIND] == ROWS:
-        dx = dx if step[PASSES] else run.places[WORK]
-        rows_descend(run, step[DY], step[C_OUT], x, step[W], step[PITCH], dx)
-    else:
+    memory, x = run.memory, step.padded if step.padded >= 0 else step.x
+    dx = step.d_padded if step.d_padded >= 0 else step.dx
+    if step.kind == FULL:
+        dx = dx if step.passes else step.work
+        rows_descend(run, step.dy, step.c_out, x, step.w, step.pitch, dx)
+    elif step.kind == DISTANCES:
         row_distances_back(
-            memory, step[DY], step[C_OUT], x, inputs_of(step), run.parameters, step[W],
-            step[PITCH], dx,
+            memory, step.dy, step.c_out, x, inputs_of(step), run.parameters, step.w,
+            step.pitch, dx,
         )  # fmt: skip
-    if step[PASSES] and step[D_ROOM] >= 0:
-        by_pixel(memory, dx, step[C_IN], step[H_BARE] * step[W_BARE], memory, step[DX])
+    if step.passes and step.d_padded >= 0:
+        by_pixel(memory, dx, step.c_in, step.h_bare * step.w_bare, memory, step.dx)
 
 
 @once
-def step_back(run, step, scale, square):
+def step_back(run, step, square):
     """Set the gradient at a step's input; with a dense layer, change its weights, too."""
-    kind, memory = step[KIND], run.memory
-    if kind == ALONG_MAPS:
+    kind, memory = step.kind, run.memory
+    if kind == CONVOLUTION_ALONG_MAPS:
         _convolution_back(run, step)
-    elif kind in (POOLING, POOLED_MAXIMUM):
-        _pool_back(run, step, scale, square)
-    elif kind == SQUASHED:
-        y, dy, dx, count = step[Y], step[DY], step[DX], step[NUMBERS]
+    elif kind in (SUBSAMPLING, MAXIMUM):
+        _pool_back(run, step, square)
+    elif kind == ACTIVATION:
+        y, dy, dx, count = step.y, step.dy, step.dx, step.numbers
         if dx != dy:
             copy_numbers(memory, dy, memory, dx, count)
-        squash_back(step[FUNCTION], False, memory[y : y + count], memory[dx : dx + count])
-    else:
+        activate_back(step, False, memory[y : y + count], memory[dx : dx + count])
+    elif kind in (FULL, DISTANCES):
         _rows_back(run, step)

@@ -12,7 +12,6 @@ import numpy as np
 from numba import types
 from numba.np.numpy_support import from_dtype
 
-from lenet_fast.backends.numba_backend.engines.lanes_plan import C_OUT, Y
 from lenet_fast.backends.numba_backend.engines.online_images import (
     copy_numbers,
     fill_bytes,
@@ -20,20 +19,16 @@ from lenet_fast.backends.numba_backend.engines.online_images import (
     set_borders,
 )
 from lenet_fast.backends.numba_backend.engines.online_plan import (
-    INPUT_COLUMNS,
-    INPUT_MAPS,
-    INPUT_ROWS,
     NONE,
+    ONLINE_KINDS,
     Weights,
     tap_table,
 )
 from lenet_fast.backends.numba_backend.engines.online_steps import step_forward
+from lenet_fast.backends.numba_backend.engines.steps import check_steps
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, sources
 from lenet_fast.backends.numba_backend.vector.blocks import array_at
 from lenet_fast.backends.numba_backend.vector.lanes import lane_count
-
-# The columns of a binding: the fields of ``struct Binding`` in kernels/engines/predict.pxi.
-STEP, BIAS, BINDING_PITCH, PLACE, FIRST, COUNT = range(6)
 
 
 class _Bound(NamedTuple):
@@ -52,10 +47,10 @@ def _gather(bound, memory):
     """Put parameters into the order of the loops, where it is not their own."""
     for i in range(len(bound.bindings)):
         binding = bound.bindings[i]
-        if binding[PLACE] >= 0:
+        if binding.place >= 0:
             array = array_at(bound.arrays[i, 0], bound.arrays[i, 1], memory)
-            chosen = bound.index[binding[FIRST] : binding[FIRST] + binding[COUNT]]
-            made = memory[binding[PLACE] : binding[PLACE] + binding[COUNT]]
+            chosen = bound.index[binding.first : binding.first + binding.count]
+            made = memory[binding.place : binding.place + binding.count]
             for k in range(len(chosen)):
                 made[k] = array[chosen[k]] if chosen[k] >= 0 else 0
 
@@ -65,62 +60,66 @@ def _found(bound, i, memory):
     """Return an array, and where in it a parameter begins; -1 if there is none."""
     if i < 0:
         return memory, NONE
-    if bound.bindings[i, PLACE] >= 0:
-        return memory, bound.bindings[i, PLACE]
+    if bound.bindings[i].place >= 0:
+        return memory, bound.bindings[i].place
     return array_at(bound.arrays[i, 0], bound.arrays[i, 1], memory), NONE + 1
 
 
 @once
-def _forward(steps, reals, bound, memory, square):
+def _forward(steps, bound, memory, square):
     for k in range(len(steps)):
         of_w = bound.of_steps[k, 0]
         w, w_at = _found(bound, of_w, memory)
         b, b_at = _found(bound, bound.of_steps[k, 1], memory)
-        pitch = bound.bindings[of_w, BINDING_PITCH] if of_w >= 0 else NONE
+        pitch = bound.bindings[of_w].pitch if of_w >= 0 else NONE
         weights = Weights(w, w_at, b, b_at, pitch)
         taps = bound.taps[bound.ends[k] : bound.ends[k + 1]]
-        step_forward(steps[k], reals[k], taps, weights, memory, square)
+        step_forward(steps[k], taps, weights, memory, square)
 
 
 @functools.cache
-def _compiled(version: str, dtype: Any) -> tuple[Any, Any]:
-    """Return what prepares a memory, and what predicts with it."""
+def _compiled(version: str, dtype: Any, *records: Any) -> tuple[Any, Any]:
+    """Return what prepares a memory, and what predicts with it.
+
+    `records` are the dtypes of steps, input and bindings.
+    """
 
     @borrowing_kernel
-    def prepare(steps, reals, memory):
+    def prepare(steps, memory):
         """Write what stays between images."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
-        set_borders(steps, reals, memory)
+        set_borders(steps, memory)
 
     @borrowing_kernel
     def predict(
-        steps, reals, places, scale, bindings, index, arrays, of_steps, taps, ends, memory, square,
-        pixels, floats, outputs,
+        steps, input, bindings, index, arrays, of_steps, taps, ends, memory, square, pixels, floats,
+        outputs,
     ):  # fmt: skip
         """One of `pixels` and `floats` is empty."""
         version  # noqa: B018
         bound = _Bound(bindings, index, arrays, of_steps, taps, ends)
         _gather(bound, memory)
         if len(floats):
-            fill_floats(memory, places, floats.reshape(-1), 0)
+            fill_floats(memory, input[0], floats.reshape(-1), 0)
         else:
-            fill_bytes(memory, places, scale, pixels)
-        _forward(steps, reals, bound, memory, square)
+            fill_bytes(memory, input[0], pixels)
+        _forward(steps, bound, memory, square)
         last = steps[len(steps) - 1]
-        copy_numbers(memory, last[Y], outputs, 0, last[C_OUT])
+        copy_numbers(memory, last.y, outputs, 0, last.c_out)
 
     real = from_dtype(dtype)
 
     def fixed(number: Any, dimensions: int) -> Any:
         return types.Array(number, dimensions, "C", readonly=True)
 
-    tables, numbers, table = fixed(types.intp, 2), fixed(types.float64, 1), fixed(types.intp, 1)
+    steps, inputs, bound = (fixed(from_dtype(each), 1) for each in records)
+    tables, table = fixed(types.intp, 2), fixed(types.intp, 1)
     written = types.Array(real, 1, "C")
     # One signature, whether an image can be written to or not: each would be compiled anew.
-    prepare.compile((tables, numbers, written))
+    prepare.compile((steps, written))
     predict.compile((
-        tables, numbers, table, numbers, tables, fixed(types.intc, 1), tables, tables, table, table,
-        written, written, fixed(types.uint8, 2), fixed(real, 3), written,
+        steps, inputs, bound, fixed(types.intc, 1), tables, tables, table, table, written, written,
+        fixed(types.uint8, 2), fixed(real, 3), written,
     ))  # fmt: skip
     prepare.disable_compile()
     predict.disable_compile()
@@ -130,37 +129,36 @@ def _compiled(version: str, dtype: Any) -> tuple[Any, Any]:
 class OnlinePredictor:
     """The outputs of a network for one image, from the arrays that this was made with.
 
-    See lenet_fast/engines/online.py, which makes all arguments. Calls may come from many threads
-    at once: each takes a memory, and leaves it for later ones.
+    lenet_fast/engines/online.py builds the arguments. Calls may come from many threads at once:
+    each takes a memory, and leaves it for later ones.
     """
 
     def __init__(
         self,
         steps: Any,
-        reals: Any,
-        places: Any,
-        scale: Any,
+        input: Any,
         size: int,
         bindings: Any,
         index: Any,
         arrays: list[Any],
         item: int,
     ) -> None:
+        check_steps(steps, ONLINE_KINDS)
         dtype = np.dtype(f"f{item}")
         self._predict: Any = None  # compiled by the first call
         self._keeps = arrays  # their addresses stay theirs
         addresses = [(array.ctypes.data, array.size) for array in arrays]
         of_steps = np.full((len(steps), 2), -1, np.intp)
-        of_steps[bindings[:, STEP], bindings[:, BIAS]] = np.arange(len(bindings))
+        of_steps[bindings["step"], bindings["bias"]] = np.arange(len(bindings))
         self._tables = (
-            *(steps, reals, places, scale, bindings, index),
+            *(steps, input, bindings, index),
             np.array(addresses, np.intp).reshape(len(arrays), 2),
             of_steps,
             *tap_table(steps),
         )
-        self._rows, self._columns = int(places[INPUT_ROWS]), int(places[INPUT_COLUMNS])
-        self._shape = (int(places[INPUT_MAPS]), self._rows, self._columns)
-        self._outputs = (int(steps[-1, C_OUT]),)
+        self._rows, self._columns = int(input["rows"][0]), int(input["columns"][0])
+        self._shape = (int(input["maps"][0]), self._rows, self._columns)
+        self._outputs = (int(steps["c_out"][-1]),)
         self._size, self._square = size, lane_count(from_dtype(dtype)) ** 2
         self._no_pixels, self._no_floats = np.empty((0, 0), np.uint8), np.empty((0, 0, 0), dtype)
         self._free: list[tuple[Any, Any]] = []
@@ -190,8 +188,9 @@ class OnlinePredictor:
         """Return memory for one image at a time, and scratch."""
         dtype = self._no_floats.dtype
         memory, square = _aligned(self._size, dtype), _aligned(self._square, dtype)
-        prepare, self._predict = _compiled(sources(), dtype)
-        prepare(*self._tables[:2], memory)
+        records = (table.dtype for table in self._tables[:3])
+        prepare, self._predict = _compiled(sources(), dtype, *records)
+        prepare(self._tables[0], memory)
         return memory, square
 
 

@@ -1,4 +1,4 @@
-"""Squashing functions on 1-d arrays; slopes are taken from the output.
+"""Activations on 1-d arrays; slopes are taken from the output.
 
 The exponential is our own: Numba calls the C library's once for each element, while this one
 becomes vectors. Each dtype has its own copy, as constants have to be of the array's dtype.
@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import kernel, part
+from lenet_fast.backends.numba_backend.program import RELU, SCALED_TANH, SIGMOID, TANH
 
 # 1998, appendix A.
 AMPLITUDE = 1.7159
@@ -237,50 +238,48 @@ def relu_hessian(hy, y, hx):
         hx[p] = hy[p] if y[p] > zero else (zero if y[p] <= zero else y[p])
 
 
-# --- for the lane engine: in place, the function by its number -----------------------------------
-
-SCALED_TANH, TANH, SIGMOID, RELU = range(4)
+# --- for the lane engine: in place -------------------------------------------------------------
 
 
 @part
-def squash(function, y):
-    """Replace y by the squashed y."""
+def activate(step, y):
+    """Replace y by its activation."""
     real = y.dtype.type
     zero, slope, amplitude = real(0), real(1), real(1)
-    if function == SCALED_TANH:
+    if step.activation == SCALED_TANH:
         slope, amplitude = real(SLOPE), real(AMPLITUDE)
-    if function == RELU:
+    if step.activation == RELU:
         for p in range(y.size):
             y[p] = zero if y[p] < zero else y[p]
-    elif function == SIGMOID and y.itemsize == 4:
+    elif step.activation == SIGMOID and y.itemsize == 4:
         for p in range(y.size):
             y[p] = _sigmoid_32(y[p])
-    elif function == SIGMOID:
+    elif step.activation == SIGMOID:
         for p in range(y.size):
             y[p] = _sigmoid_64(y[p])
-    elif y.itemsize == 4:
+    elif step.activation in (SCALED_TANH, TANH) and y.itemsize == 4:
         for p in range(y.size):
             y[p] = amplitude * _tanh_32(slope * y[p])
-    else:
+    elif step.activation in (SCALED_TANH, TANH):
         for p in range(y.size):
             y[p] = amplitude * _tanh_64(slope * y[p])
 
 
 @part
-def squash_back(function, squared, y, dx):
+def activate_back(step, squared, y, dx):
     """Multiply dx by f', or by f'^2; the slope is taken from y = f(x)."""
     real = y.dtype.type
     zero, one, a, b = real(0), real(1), real(1), real(1)
-    if function == SCALED_TANH:
+    if step.activation == SCALED_TANH:
         a, b = real(1 / AMPLITUDE), real(AMPLITUDE * SLOPE)
-    if function == RELU:  # a NaN in y stays one
+    if step.activation == RELU:  # a NaN in y stays one
         for p in range(y.size):
             dx[p] = dx[p] if y[p] > zero else (zero if y[p] <= zero else y[p])
-    elif function == SIGMOID:
+    elif step.activation == SIGMOID:
         for p in range(y.size):
             slope = y[p] * (one - y[p])
             dx[p] *= slope * slope if squared else slope
-    else:
+    elif step.activation in (SCALED_TANH, TANH):
         for p in range(y.size):
             t = y[p] * a
             slope = b * (one - t * t)

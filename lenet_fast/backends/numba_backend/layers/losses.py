@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import kernel, part
+from lenet_fast.backends.numba_backend.program import CROSS_ENTROPY, MAP, PENALTY, SQUARED_ERROR
 
 
 @kernel
@@ -192,62 +193,58 @@ def penalty_loss_hessian(x, labels, hx):
     hx[:] = 0
 
 
-CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY = range(4)
-# What `loss` holds: its kind, the floor of the exponents, scale and targets of the squared error,
-# the smoothing of the cross-entropy, whether the Hessian is taken at the inputs of the RBF layer.
-KIND, FLOOR, SCALE, ON, OFF, SMOOTHING, EXACT = range(7)
-
-
 @part
 def _sign(loss):
-    return -1.0 if loss[KIND] == MAP else 1.0
+    return -1.0 if loss.kind == MAP else 1.0
 
 
 @part
 def _difference(loss, x, label, i):
     """Return x_i less its target."""
-    return x[i] - x.dtype.type(loss[ON] if i == label else loss[OFF])
+    return x[i] - x.dtype.type(loss.on if i == label else loss.off)
 
 
 @part
 def loss_value(loss, x, label, p):
     """Return log Z - sum of t sign x, or scale * sum of (x - t)^2, or x_label; p is scratch."""
     real = x.dtype.type
-    if loss[KIND] == PENALTY:
+    if loss.kind == PENALTY:
         return x[label]
-    if loss[KIND] == SQUARED_ERROR:
+    if loss.kind == SQUARED_ERROR:
         total = real(0)
         for i in range(x.size):
             difference = _difference(loss, x, label, i)
             total += difference * difference
-        return real(loss[SCALE]) * total
-    return _loss(x, label, p, _sign(loss), loss[FLOOR], loss[SMOOTHING])
+        return real(loss.scale) * total
+    if loss.kind in (CROSS_ENTROPY, MAP):
+        return _loss(x, label, p, _sign(loss), loss.floor, loss.smoothing)
+    return real(math.nan)  # check_call has refused what is unknown
 
 
 @part
 def loss_gradient(loss, x, label, dx):
     """Set dx to sign (p - t), or 2 scale (x - t), or [label]."""
     real = x.dtype.type
-    if loss[KIND] == SQUARED_ERROR:
+    if loss.kind == SQUARED_ERROR:
         for i in range(x.size):
-            dx[i] = real(2 * loss[SCALE]) * _difference(loss, x, label, i)
-    elif loss[KIND] == PENALTY:
+            dx[i] = real(2 * loss.scale) * _difference(loss, x, label, i)
+    elif loss.kind == PENALTY:
         dx[:] = real(0)
         dx[label] = real(1)
-    else:
-        _gradient(x, label, dx, _sign(loss), loss[FLOOR], loss[SMOOTHING])
+    elif loss.kind in (CROSS_ENTROPY, MAP):
+        _gradient(x, label, dx, _sign(loss), loss.floor, loss.smoothing)
 
 
 @part
 def loss_hessian(loss, x, hx):
     """Set hx to p (1 - p), or 2 scale, or 0."""
     real = x.dtype.type
-    if loss[KIND] in (SQUARED_ERROR, PENALTY):
-        hx[:] = real(2 * loss[SCALE])  # 0 of a penalty, which is linear
-        return
-    _shares(x, real(_sign(loss)), real(loss[FLOOR]), hx)
-    for i in range(x.size):
-        hx[i] *= real(1) - hx[i]
+    if loss.kind in (SQUARED_ERROR, PENALTY):
+        hx[:] = real(2 * loss.scale)  # 0 of a penalty, which is linear
+    elif loss.kind in (CROSS_ENTROPY, MAP):
+        _shares(x, real(_sign(loss)), real(loss.floor), hx)
+        for i in range(x.size):
+            hx[i] *= real(1) - hx[i]
 
 
 @part

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from lenet_fast.backends.numba_backend.jit import block, once, part
-from lenet_fast.backends.numba_backend.layers.optimisers import DECAY, MOMENTUM, RATE, fused
+from lenet_fast.backends.numba_backend.layers.optimisers import fused
 from lenet_fast.backends.numba_backend.vector.blocks import only_lanes, put_lane_sums
 from lenet_fast.backends.numba_backend.vector.lanes import (
     get_numbers,
@@ -99,9 +99,9 @@ def _back_block(vectors: int, keeps: bool, rolls: bool, own_rates: bool) -> Any:
     @block
     def back_block(memory, dy, n_out, x, update, w, other, factors, at, pitch, dx):
         full = lane_count_of(memory)
-        rate = splat(memory, update[RATE], vectors)
-        momentum = splat(memory, update[MOMENTUM], vectors)
-        decay = splat(memory, update[DECAY], vectors)
+        rate = splat(memory, update.rate, vectors)
+        momentum = splat(memory, update.momentum, vectors)
+        decay = splat(memory, update.weight_decay, vectors)
         seen, sums = get_numbers(memory, x, full, vectors), splat(memory, 0, vectors)
         for i in range(n_out):
             weights = get_numbers(w, at, full, vectors)

@@ -8,15 +8,12 @@ The twin of kernels/single/pool2d.pxi.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lenet_fast.backends.numba_backend.jit import block, part
-from lenet_fast.backends.numba_backend.layers.activations import (
-    AMPLITUDE,
-    SCALED_TANH,
-    SIGMOID,
-    SLOPE,
-)
+from lenet_fast.backends.numba_backend.layers.activations import AMPLITUDE, SLOPE
+from lenet_fast.backends.numba_backend.program import NO_ACTIVATION, SCALED_TANH, SIGMOID, TANH
 from lenet_fast.backends.numba_backend.vector.blocks import (
     get_evens,
     get_first,
@@ -206,7 +203,11 @@ def _slope_of(function):
     """Return a, b and c of a function's slope, a + b y + c y^2 with y its value."""
     if function == SCALED_TANH:
         return AMPLITUDE * SLOPE, 0.0, -SLOPE / AMPLITUDE
-    return (0.0, 1.0, -1.0) if function == SIGMOID else (1.0, 0.0, -1.0)
+    if function == SIGMOID:
+        return 0.0, 1.0, -1.0
+    if function in (TANH, NO_ACTIVATION):  # of none, it is not used
+        return 1.0, 0.0, -1.0
+    return math.nan, 0.0, 0.0  # check_steps has refused what is unknown
 
 
 @part
@@ -214,7 +215,7 @@ def planar_back(memory, function, dy, result, maxima, scale, w, w_at, x, dx, sou
     """Set planar dx, which x may be: see pixels_back. Where there are weights, set `sums` to the
     gradients of w, and then of b, lane by lane.
 
-    If x is what a function squashed, dx is the gradient at that function's input.
+    If x is the output of an activation, dx is the gradient at its input.
     """
     full, row = lane_count_of(memory), whole_vectors(memory, source.columns)
     factor, slope = splat(memory, scale, 1), _slope_of(function)

@@ -1,0 +1,72 @@
+# needs: nothing
+#
+# What both engines ask of a step, and of all numbers of a call: that there are no unknown ones.
+
+from program cimport (
+    ACTIVATION, ADAMW, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_ACTIVATION, NO_RULE,
+    PENALTY, RELU, SCALED_TANH, SGD, SIGMOID, SQUARED_ERROR, TANH, UPDATE, Item, Loss, Step, Update,
+)
+from shapes cimport Maps, Window, maps_of, window_of
+
+
+cdef inline Maps source_of(const Step *step) noexcept nogil:
+    return maps_of(step.c_in, step.h_in, step.w_in)
+
+
+cdef inline Maps result_of(const Step *step) noexcept nogil:
+    return maps_of(step.c_out, step.h_out, step.w_out)
+
+
+cdef inline Window step_window(const Step *step) noexcept nogil:
+    return window_of(
+        step.kh, step.kw, step.stride_v, step.stride_h, step.dilation_v, step.dilation_h
+    )
+
+
+cdef inline Py_ssize_t inputs_of(const Step *step) noexcept nogil:
+    return step.c_in * step.h_bare * step.w_bare
+
+
+cdef inline Py_ssize_t outputs_of(const Step *step) noexcept nogil:
+    return step.c_out * step.h_out * step.w_out
+
+
+cdef int unknown(str name, Py_ssize_t number, tuple known) except -1:
+    """Raise ValueError: no loop may take a number that none knows for another."""
+    numbers = ", ".join(map(str, known))
+    raise ValueError(f"{name}: expected one of {numbers}, got {number}")
+
+
+cdef int check_steps(const Step[::1] steps, tuple kinds) except -1:
+    """Raise ValueError if a step is of no kind, or an activation no function, that loops know."""
+    cdef tuple functions = (SCALED_TANH, TANH, SIGMOID, RELU)
+    cdef tuple back = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
+    cdef Py_ssize_t k
+    for k in range(steps.shape[0]):
+        if steps[k].kind not in kinds:
+            unknown(f"kind of step {k}", steps[k].kind, kinds)
+        if steps[k].kind == ACTIVATION and steps[k].activation not in functions:
+            unknown(f"activation of step {k}", steps[k].activation, functions)
+        if steps[k].kind != ACTIVATION and steps[k].planar and steps[k].activation not in back:
+            unknown(f"activation of step {k}", steps[k].activation, back)
+    return 0
+
+
+cdef int check_call(const Loss *loss, const Update *update) except -1:
+    """Raise ValueError if no loop knows the loss, or the rule of an update."""
+    cdef tuple losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY), rules = (NO_RULE, SGD, ADAMW)
+    if loss.kind not in losses:
+        unknown("kind of the loss", loss.kind, losses)
+    if update.rule not in rules:
+        unknown("rule of the update", update.rule, rules)
+    return 0
+
+
+cdef int check_items(const Item[::1] items) except -1:
+    """Raise ValueError if no loop knows the kind of an item."""
+    cdef tuple known = (FORWARD, GRADIENT, CURVATURE, UPDATE)
+    cdef Py_ssize_t k
+    for k in range(items.shape[0]):
+        if not FORWARD <= items[k].kind <= UPDATE:  # there may be thousands
+            unknown(f"kind of item {k}", items[k].kind, known)
+    return 0

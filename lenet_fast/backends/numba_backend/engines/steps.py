@@ -1,0 +1,86 @@
+"""What both engines ask of a step, and of all numbers of a call: that there are no unknown ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.program import (
+    ACTIVATION,
+    ADAMW,
+    CROSS_ENTROPY,
+    CURVATURE,
+    FORWARD,
+    GRADIENT,
+    MAP,
+    NO_ACTIVATION,
+    NO_RULE,
+    PENALTY,
+    RELU,
+    SCALED_TANH,
+    SGD,
+    SIGMOID,
+    SQUARED_ERROR,
+    TANH,
+    UPDATE,
+)
+from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
+
+
+@part
+def source_of(step):
+    return Maps(step.c_in, step.h_in, step.w_in)
+
+
+@part
+def result_of(step):
+    return Maps(step.c_out, step.h_out, step.w_out)
+
+
+@part
+def window_of(step):
+    return Window(step.kh, step.kw, step.stride_v, step.stride_h, step.dilation_v, step.dilation_h)
+
+
+@part
+def inputs_of(step):
+    return step.c_in * step.h_bare * step.w_bare
+
+
+@part
+def outputs_of(step):
+    return step.c_out * step.h_out * step.w_out
+
+
+def check_steps(steps: Any, kinds: tuple[int, ...]) -> None:
+    """Raise ValueError if a step is of no kind, or an activation no function, that loops know."""
+    columns = (steps[name].tolist() for name in ("kind", "activation", "planar"))
+    for k, (kind, activation, planar) in enumerate(zip(*columns, strict=True)):
+        _check(f"kind of step {k}", kind, kinds)
+        if kind == ACTIVATION:
+            _check(f"activation of step {k}", activation, (SCALED_TANH, TANH, SIGMOID, RELU))
+        elif planar:  # what pooling goes back through, the slope of ReLU not included
+            known = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
+            _check(f"activation of step {k}", activation, known)
+
+
+def check_call(loss: Any, update: Any) -> None:
+    """Raise ValueError if no loop knows the loss, or the rule of an update."""
+    losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY)
+    _check("kind of the loss", loss["kind"], losses)
+    _check("rule of the update", update["rule"], (NO_RULE, SGD, ADAMW))
+
+
+def check_items(items: Any) -> None:
+    """Raise ValueError if no loop knows the kind of an item."""
+    known = (FORWARD, GRADIENT, CURVATURE, UPDATE)
+    for k in np.flatnonzero(~np.isin(items["kind"], known)):
+        _check(f"kind of item {k}", items["kind"][k], known)
+
+
+def _check(name: str, number: int, known: tuple[int, ...]) -> None:
+    """Raise ValueError if no loop knows a number: none may take it for another."""
+    if number not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, known))}, got {number}")

@@ -1,0 +1,35 @@
+"""Derived from lenet_fast/engines/program.py, which explains it: see there."""
+
+# Kind
+CONVOLUTION = 0
+CONVOLUTION_ALONG_COLUMNS = 1
+CONVOLUTION_ALONG_MAPS = 2
+SUBSAMPLING = 3
+MAXIMUM = 4
+ACTIVATION = 5
+FULL = 6
+DISTANCES = 7
+
+# Activation
+NO_ACTIVATION = -1
+SCALED_TANH = 0
+TANH = 1
+SIGMOID = 2
+RELU = 3
+
+# ItemKind
+FORWARD = 0
+GRADIENT = 1
+CURVATURE = 2
+UPDATE = 3
+
+# LossKind
+CROSS_ENTROPY = 0
+SQUARED_ERROR = 1
+MAP = 2
+PENALTY = 3
+
+# Rule
+NO_RULE = 0
+SGD = 1
+ADAMW = 2

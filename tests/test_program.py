@@ -1,0 +1,233 @@
+"""The contract with the compiled loops: the same names on every side, and no number unknown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple, get_type_hints
+
+import numpy as np
+import program_files
+import pytest
+from helpers import missing
+
+from lenet_fast import backends, layers, losses
+from lenet_fast.engines import LanesEngine, OnlineEngine, lanes, plan, program
+from lenet_fast.engines.program import Activation, Item, Kind, LossKind, Rule
+from lenet_fast.network import Network
+from lenet_fast.training import SGD, AdamW
+
+# --- the files that are derived  ---
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [(program_files.PXD, program_files.cython()), (program_files.NUMBA, program_files.numba())],
+    ids=["Cython", "Numba"],
+)
+def test_derived_files_are_those_of_the_program(path, text):
+    if not path.exists():
+        missing(f"{path.name}: the kernels' sources are in the checkout only")
+    assert path.read_text(encoding="utf-8") == text, "run: python tests/program_files.py"
+
+
+def test_a_planted_change_is_seen():
+    """Renamed, moved, forgotten, of another type; a number changed, a name changed."""
+    names = [*get_type_hints(program.Input).items()]
+    first, second, *others = names
+    right = program_files.cython()
+    for changed in (
+        [("near", first[1]), second, *others],
+        [second, first, *others],
+        [first, *others],
+        [(first[0], float), second, *others],
+    ):
+        records = [
+            NamedTuple("Input", changed) if each is program.Input else each
+            for each in program.RECORDS
+        ]
+        assert program_files.cython(records=records) != right
+    for members in ({"NO_RULE": 0, "SGD": 2, "ADAMW": 1}, {"NO_RULE": 0, "SGD": 1, "ADAM": 2}):
+        numbers = [*program.NUMBERS[:-1], IntEnum("Rule", members)]
+        assert program_files.cython(numbers) != right
+        assert program_files.numba(numbers) != program_files.numba()
+
+
+@pytest.mark.parametrize("record", program.RECORDS, ids=lambda record: record.__name__)
+def test_records_have_the_fields_in_order_and_no_gaps(record):
+    made = plan.records(record, [tuple(range(len(record._fields)))])
+    assert made.dtype.names == record._fields
+    assert made.dtype.itemsize == 8 * len(record._fields)
+    assert made[0].tolist() == tuple(range(len(record._fields)))
+    kinds = {int: np.intp, float: np.float64}
+    for name, kind in get_type_hints(record).items():
+        assert made.dtype[name] == kinds[kind]
+
+
+# --- what Python makes of layers, losses and rules  ---
+
+
+def test_each_activation_has_its_number():
+    names = {"ScaledTanh": "SCALED_TANH", "Tanh": "TANH", "Sigmoid": "SIGMOID", "ReLU": "RELU"}
+    assert {name.upper() for name in names.values()} == {
+        each.name for each in Activation if each is not Activation.NO_ACTIVATION
+    }
+    for layer, name in names.items():
+        net = Network([getattr(layers, layer)(), layers.Dense(4, 2)], input_shape=(1, 2, 2))
+        step, dense = plan.make(net, 4).steps
+        assert (step["kind"], step["activation"]) == (Kind.ACTIVATION, Activation[name])
+        assert (dense["kind"], dense["activation"]) == (Kind.FULL, Activation.NO_ACTIVATION)
+
+
+def test_each_loss_has_its_record():
+    for loss, fields in (
+        (losses.CrossEntropy(0.1), {"kind": LossKind.CROSS_ENTROPY, "smoothing": 0.1}),
+        (
+            losses.MeanSquaredError(0.9, 0.2, 1.5),
+            {"kind": LossKind.SQUARED_ERROR, "scale": 1.5, "on": 0.9, "off": 0.2},
+        ),
+        (losses.MAP(0.5), {"kind": LossKind.MAP, "floor": -0.5, "exact": 0}),
+        (losses.MAP(0.5, "exact"), {"kind": LossKind.MAP, "floor": -0.5, "exact": 1}),
+        (losses.Penalty(), {"kind": LossKind.PENALTY}),
+    ):
+        for smallest_wins in (False, True):
+            record = lanes.loss_record(loss, smallest_wins=smallest_wins)
+            expected = {"smallest_wins": int(smallest_wins), **fields}
+            assert {name: record[name][0] for name in expected} == expected
+    assert lanes.loss_record(losses.CrossEntropy(), smallest_wins=False)["floor"] == -math.inf
+
+
+def test_each_rule_has_its_record():
+    record = lanes.update_record(SGD(0.9, 0.1, nesterov=True).rule, 0.5, 7)[0]
+    found = [record[name] for name in ("rule", "rate", "momentum", "nesterov", "weight_decay")]
+    assert found == [Rule.SGD, 0.5, 0.9, 1, 0.1]
+    assert record["done"] == 7
+    record = lanes.update_record(AdamW(0.7, 0.8, 1e-3, 0.2).rule, 0.25, 0)[0]
+    found = [record[name] for name in ("rule", "beta1", "beta2", "epsilon", "weight_decay")]
+    assert found == [Rule.ADAMW, 0.7, 0.8, 1e-3, 0.2]
+
+
+# --- numbers that no loop knows  ---
+
+
+@pytest.fixture(params=["cython", "numba"])
+def compiled_backend(request) -> str:
+    if not backends.available()[request.param].usable:
+        missing(f"the {request.param} backend is not here")
+    return request.param
+
+
+def network() -> Network:
+    """Return a network with planar pooling in the online engine."""
+    body = [
+        layers.Conv2D(1, 2, 3),
+        layers.Tanh(),
+        layers.AvgPool2D(2),
+        layers.Sigmoid(),
+        layers.Dense(2 * 3 * 15, 3),
+    ]
+    net = Network(body, input_shape=(1, 8, 32), output="softmax", dtype="float32")
+    net.initialise("lecun_sqrt", 1)
+    return net
+
+
+def images() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((5, 1, 8, 32), np.float32), np.arange(5) % 3
+
+
+def learn(engine: LanesEngine) -> None:
+    x, labels = images()
+    batch = 1 if engine.name == "online" else 5
+    engine.train(x, labels, np.arange(5), batch, SGD(), 0.1)
+
+
+def plant_step(name: str, k: int, field: str, number: int) -> Callable[[LanesEngine], None]:
+    def plant(engine: LanesEngine) -> None:
+        getattr(engine, name).steps[field][k] = number
+
+    return plant
+
+
+def plant_loss(engine: LanesEngine) -> None:
+    engine._loss_record["kind"] = 17
+
+
+def refuses(engine: LanesEngine, act: Callable[[LanesEngine], object], message: str) -> None:
+    """Fail unless it is refused, before a weight or a total is touched."""
+    before = {name: array.copy() for name, array in engine.network.parameters.items()}
+    with pytest.raises(ValueError, match=message):
+        act(engine)
+    for name, array in engine.network.parameters.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+UNKNOWN = [
+    ("kind of step 0", 0, "kind", 99),
+    ("kind of step 4", 4, "kind", -1),
+    ("activation of step 1", 1, "activation", 4),
+    ("activation of step 3", 3, "activation", Activation.NO_ACTIVATION),
+]
+
+
+@pytest.mark.parametrize(("message", "k", "field", "number"), UNKNOWN)
+def test_lanes_refuse_steps_they_do_not_know(compiled_backend, message, k, field, number):
+    engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
+    plant_step("_plan", k, field, number)(engine)
+    x, labels = images()
+    for act in (
+        learn,
+        lambda engine: engine.predict(x),
+        lambda engine: engine.evaluate(x, labels),
+        lambda engine: engine.hessian_diagonal(x, labels),
+    ):
+        refuses(engine, act, rf"^{message}: expected one of [-0-9, ]+, got {number}$")
+
+
+def test_lanes_refuse_a_step_of_the_online_engine(compiled_backend):
+    engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
+    plant_step("_plan", 0, "kind", Kind.CONVOLUTION_ALONG_MAPS)(engine)
+    refuses(engine, learn, r"^kind of step 0: expected one of 0, 3, 4, 5, 6, 7, got 2$")
+
+
+@pytest.mark.parametrize(
+    ("message", "k", "field", "number"),
+    [
+        *UNKNOWN,
+        ("kind of step 0", 0, "kind", Kind.CONVOLUTION),  # which is the lane engine's
+        ("activation of step 2", 2, "activation", Activation.RELU),  # of planar pooling
+    ],
+)
+def test_online_refuses_steps_it_does_not_know(compiled_backend, message, k, field, number):
+    net = network()
+    engine = OnlineEngine(net, losses.CrossEntropy(), backend=compiled_backend, threads=1)
+    assert engine._online.steps["planar"][2], "what is planted is not looked at"
+    plant_step("_online", k, field, number)(engine)
+    pattern = rf"^{message}: expected one of [-0-9, ]+, got {number}$"
+    refuses(engine, learn, pattern)
+    refuses(engine, lambda engine: engine._bind(), pattern)
+
+
+@pytest.mark.parametrize("kind", [LanesEngine, OnlineEngine])
+def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatch):
+    def made() -> LanesEngine:
+        return kind(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
+
+    engine = made()
+    monkeypatch.setitem(lanes._RULES, "sgd", 3)
+    refuses(engine, learn, r"^rule of the update: expected one of 0, 1, 2, got 3$")
+    monkeypatch.undo()
+    engine = made()
+    plant_loss(engine)
+    refuses(engine, learn, r"^kind of the loss: expected one of 0, 1, 2, 3, got 17$")
+
+
+def test_unknown_items_are_refused(compiled_backend, monkeypatch):
+    engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
+    work = lanes._Work(plan.records(Item, [Item(4, 0, 5, 0)]), (slice(0, 1),), 1)
+    x, labels = images()
+    refuses(
+        engine,
+        lambda engine: engine._run(work, x, labels),
+        r"^kind of item 0: expected one of 0, 1, 2, 3, got 4$",
+    )
