@@ -470,7 +470,7 @@ def test_what_a_file_is_is_told_by_its_head(head: bytes, expected: bool) -> None
 def test_files_of_too_many_numbers_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "MAX_BYTES", FEW.nbytes)
+    monkeypatch.setattr(arrays.containers, "MAX_BYTES", FEW.nbytes)
     for name in ("few.idx", "few.gz"):
         idx.write(tmp_path / name, FEW)
         np.testing.assert_array_equal(arrays.read_array(tmp_path / name), FEW)

@@ -1,0 +1,163 @@
+"""Digits in arrays, in .npy and IDX files: in which shape and on which scale they are.
+
+Nothing about an array says which axis is which and what is paper. What can be told is brought into
+the form of MNIST's images, with a note of what was taken for what; the rest is refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.checks import Array
+from lenet_fast.data.arrays.axes import AS_THEY_ARE, as_images
+from lenet_fast.data.arrays.containers import MAX_BYTES, is_array, read_array
+from lenet_fast.data.arrays.greys import as_bytes, blank
+from lenet_fast.data.arrays.looks import differ, look_inverted, look_transposed, turned_round
+from lenet_fast.data.images import centre
+
+__all__ = [
+    "AS_THEY_ARE",
+    "MAX_BYTES",
+    "MAX_IMAGES",
+    "Digits",
+    "as_bytes",
+    "as_images",
+    "blank",
+    "differ",
+    "digits",
+    "is_array",
+    "look_inverted",
+    "look_transposed",
+    "read_array",
+    "turned_round",
+]
+
+MAX_IMAGES = 2**18
+"""More are not read at a time; EMNIST's training set has 240,000 digits."""
+
+
+class Digits(NamedTuple):
+    """Images of digits that came in an array.
+
+    Attributes
+    ----------
+    images : ndarray, (n, rows, columns), uint8
+        Those that can be read, 0 paper to 255 ink.
+    numbers : list of int
+        Which of the array's images they are.
+    faults : dict of int to str
+        By their numbers, why the others cannot be read.
+    several : bool
+        Whether the array may hold several images.
+    notes : list of str
+        What the array was taken for, where it is not what is usual.
+    """
+
+    images: npt.NDArray[np.uint8]
+    numbers: list[int]
+    faults: dict[int, str]
+    several: bool
+    notes: list[str]
+
+
+def digits(
+    array: Array,
+    *,
+    centred: bool | None = None,
+    transposed: bool = False,
+    inverted: bool | None = False,
+) -> Digits:
+    """Return the digits of an array as a network reads them.
+
+    Parameters
+    ----------
+    array : ndarray
+        As for :func:`as_images` and :func:`as_bytes`.
+    centred : bool, optional
+        Whether to bring them into MNIST's form with :func:`lenet_fast.data.centre`; by default
+        those of other sizes than 28x28 and 32x32.
+    transposed : bool
+        Whether rows and columns are exchanged, as in EMNIST's files.
+    inverted : bool, optional
+        Whether the network was trained on dark ink on light paper. Images of the other kind are
+        turned round, unless `centred` is False. None: not known, and they are left as they are.
+
+    Returns
+    -------
+    Digits
+        With a note of all that was taken for something else than it seems.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`as_images` and :func:`as_bytes` do.
+    """
+    # A damaged file may hold anything, such as bits that are no number at all.
+    with np.errstate(invalid="ignore", over="ignore"):
+        images, several, notes = as_images(array)
+        if not 0 < len(images) <= MAX_IMAGES:
+            way_out = "; split the file" if len(images) else ""
+            raise ValueError(f"expected 1 to {MAX_IMAGES:,} images, got {len(images):,}{way_out}")
+        if transposed:
+            images = images.transpose(0, 2, 1)
+        if (centred is None and images.shape[1:] in AS_THEY_ARE) or centred is False:
+            made, faults, more = _taken(images, turn=centred is None, inverted=inverted)
+        else:
+            made, faults, more = _centred(images, inverted)
+    found = [number for number in range(len(images)) if number not in faults]
+    if several and not transposed:
+        # Ink is bright in what is looked at.
+        wide = look_transposed(255 - made[found] if look_inverted(made[found]) else made[found])
+        if wide:
+            more.append(
+                f"{wide}, as if rows and columns were exchanged; --transpose exchanges them"
+            )
+    return Digits(made[found], found, faults, several, notes + more)
+
+
+Made = tuple[npt.NDArray[np.uint8], dict[int, str], list[str]]
+
+
+def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
+    """Return images as they are, on the networks' scale of bytes."""
+    faults: dict[int, str] = {}
+    if images.dtype.kind == "f":
+        wrong = ~np.isfinite(images).all(axis=(1, 2))
+        text = "expected finite values, got nan or infinity"
+        faults = dict.fromkeys(np.flatnonzero(wrong).tolist(), text)
+    made, notes = as_bytes(images)
+    for number in np.flatnonzero(blank(made)).tolist():
+        faults.setdefault(number, _blank(made[number]))
+    sound = np.setdiff1d(np.arange(len(made)), list(faults)).astype(np.intp)
+    others = sound[turned_round(bool(inverted), made[sound])]
+    if len(others):
+        which = f"{len(others)} of {len(sound)} have " if len(others) < len(sound) else ""
+        seen = "bright ink on dark paper" if inverted else "dark ink on light paper"
+        whose = "MNIST's" if inverted is None else "what the model was trained on"
+        turn = turn and inverted is not None
+        if turn:
+            made = made.copy()
+            made[others] = 255 - made[others]
+        done = "turned round" if turn else "taken as it is"
+        notes.append(f"{which}{seen}, the reverse of {whose}: {done}")
+    return made, faults, notes
+
+
+def _blank(image: Array) -> str:
+    low, high = image.min(), image.max()
+    values = f"all {low}" if low == high else f"{low} to {high}"
+    return f"expected a digit, got a blank image ({values} of 255)"
+
+
+def _centred(images: Array, inverted: bool | None) -> Made:
+    made: npt.NDArray[np.uint8] = np.zeros((len(images), 28, 28), np.uint8)
+    faults = {}
+    for number, image in enumerate(images):
+        try:
+            made[number] = centre(image)
+        except ValueError as error:
+            faults[number] = str(error).removeprefix("image: ")
+    return 255 - made if inverted else made, faults, []

@@ -1,0 +1,104 @@
+"""Arrays of digits in files: NumPy's .npy, and IDX, plain or packed."""
+
+from __future__ import annotations
+
+import os
+import tokenize
+import warnings
+
+import numpy as np
+
+from lenet_fast.checks import Array
+from lenet_fast.data import idx
+from lenet_fast.errors import FileFormatError
+
+MAX_BYTES = 2**29
+"""Files that hold more numbers are not read: MNIST's training set takes 376 million bytes as
+float64. A packed file of half a million bytes may hold so many."""
+
+_NPY_MAGIC = b"\x93NUMPY"
+
+# What NumPy is known to raise on damaged headers, which it hands to Python's own parser.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    AttributeError,
+    EOFError,
+)
+
+
+def is_array(head: bytes) -> bool:
+    """Tell by its first four bytes or more whether a file is .npy, IDX, or packed with gzip.
+
+    Pictures may begin with two zero bytes too: HEIC, AVIF, ICO and TGA do.
+    """
+    is_idx = head[:2] == b"\0\0" and len(head) > 3 and head[2] in idx.TYPES
+    is_idx = is_idx and 1 <= head[3] <= idx.MAX_DIMENSIONS
+    return is_idx or head.startswith((_NPY_MAGIC, b"\x1f\x8b"))
+
+
+def read_array(path: str | os.PathLike[str]) -> Array:
+    """Read a .npy file, or an IDX file, plain or packed with gzip.
+
+    Parameters
+    ----------
+    path : path
+        The file. What it is is told from its content, not from its name.
+
+    Returns
+    -------
+    ndarray
+        Of real numbers. That of a .npy file is mapped: a false header takes no memory.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is neither, damaged, longer than its header says, holds anything but real
+        numbers, or more than :data:`MAX_BYTES` of them. Nothing in it is ever executed.
+    OSError
+        If it cannot be opened.
+    """
+    with idx.open_regular(path) as file:
+        head = file.read(len(_NPY_MAGIC))
+    if head == _NPY_MAGIC:
+        return _read_npy(os.fspath(path))
+    return idx.read(path, max_bytes=MAX_BYTES)
+
+
+def _read_npy(name: str) -> Array:
+    size = os.stat(name).st_size
+    try:
+        with warnings.catch_warnings():
+            # Python's parser warns of numbers such as 1if; the header is refused all the same.
+            warnings.simplefilter("ignore")
+            array = np.load(name, mmap_mode="r", allow_pickle=False)
+    except _DAMAGED as error:
+        # The first argument of a SyntaxError is its text, without where that was; what follows a
+        # colon may be the whole header.
+        text = error.args[0] if error.args else ""
+        if "Python objects" in str(text):
+            raise FileFormatError(
+                f"{name}: expected grey images of real numbers, got Python objects"
+            ) from None
+        reason = str(text).partition(": ")[0].partition("\n")[0][:90] or type(error).__name__
+        raise FileFormatError(
+            f"{name}: expected a sound .npy file, got a damaged one ({reason})"
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise FileFormatError(f"{name}: expected grey images of real numbers, got {array.dtype}")
+    if array.nbytes > MAX_BYTES:
+        raise FileFormatError(
+            f"{name}: expected at most {MAX_BYTES:,} bytes, got {array.nbytes:,}; split it"
+        )
+    end = array.offset + array.nbytes
+    if array.size and end != size:
+        raise FileFormatError(
+            f"{name}: expected one array, {end:,} bytes with its header, got {size:,} bytes"
+        )
+    return array

@@ -1,0 +1,132 @@
+"""On which scale the grey values of an array are, and which images hold nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.checks import Array
+from lenet_fast.pixels import BACKGROUND, FAINT, INK
+
+_FEWEST = 5  # pixels of a digit; in MNIST's 70,000 images it is 34
+_CONTRAST = 2 / 3  # of ink to paper: with less, an image or set of images is on another scale
+_PIECE = 4096  # images at a time, since floats take several times the memory of bytes
+
+
+def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Return grey values as bytes, from any of the scales that are told from each other.
+
+    Parameters
+    ----------
+    images : ndarray, (n, rows, columns)
+        Integers from 0 paper to 255 ink, bools, floats from 0 paper to 1 ink or from -0.1 to
+        1.175, the networks' own. Where they span less than two thirds of that, as in images of 0
+        and 1, or of 0 to 16, or none is near paper, the smallest is taken for paper and the largest
+        for ink. NaN and
+        infinity become paper.
+
+    Returns
+    -------
+    images : ndarray, (n, rows, columns), uint8
+        0 paper to 255 ink.
+    notes : list of str
+        What was taken for paper and ink, where it is not what is usual.
+
+    Raises
+    ------
+    ValueError
+        If the values are on another scale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_bytes(np.array([[[0, 1], [1, 0]]]))[0].tolist()
+    [[[0, 255], [255, 0]]]
+    """
+    if not images.size:
+        return np.zeros(images.shape, np.uint8), []
+    low, high = _range(images)
+    paper, ink = _scale(images.dtype, low, high)
+    notes = []
+    whole = ink - paper
+    is_other = (high - low) / whole < _CONTRAST or (low - paper) / whole > FAINT / 255
+    if is_other and (high - low) / whole > 1e-6:
+        start = "" if low == paper else f"{low:g} taken for paper and "
+        notes.append(
+            f"values from {low:g} to {high:g}, not {paper:g} to {ink:g}: {start}{high:g} taken for "
+            "ink"
+        )
+        paper, ink = low, high
+    if images.dtype == np.uint8 and (paper, ink) == (0, 255):
+        return np.asarray(images), notes
+    made = np.empty(images.shape, np.uint8)
+    for first in range(0, len(images), _PIECE):
+        piece = slice(first, first + _PIECE)
+        values = images[piece].astype(np.float64)
+        shares = np.nan_to_num((values - paper) / (ink - paper), nan=0, posinf=0, neginf=0)
+        made[piece] = np.rint(255 * shares).clip(0, 255)
+    return made, notes
+
+
+def _range(images: Array) -> tuple[float, float]:
+    """Return the smallest and largest finite value; 0 and 0 if there is none."""
+    low, high = images.min(), images.max()
+    if images.dtype.kind != "f" or (np.isfinite(low) and np.isfinite(high)):
+        return low.item(), high.item()
+    finite = images[np.isfinite(images)]
+    return (finite.min().item(), finite.max().item()) if finite.size else (0.0, 0.0)
+
+
+def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
+    """Return what is paper and what is ink."""
+    if dtype.kind == "b":
+        return 0, 1
+    # With a float, lest integers overflow.
+    shifted = f"({'images -' if low > 0 else 'images +'} {abs(float(low))})" if low else "images"
+    way_out = f"bring them there with {shifted} / {float(high) - float(low)}"
+    if dtype.kind in "iu":
+        if low < 0 or high > 255:
+            if dtype == np.int8 and low < -1:
+                way_out = f"if 0 is paper, with images.view(numpy.uint8), else {way_out}"
+            raise ValueError(
+                f"expected integers from 0 paper to 255 ink, got {low} to {high}; {way_out}"
+            )
+        return 0, 255
+    margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # what was computed is not exact
+    if low >= -margin and high <= 1 + margin:
+        return 0.0, 1.0
+    # Values just below 0 may also be a resized image's; the networks' own have paper of -0.1.
+    if abs(low - BACKGROUND) <= margin and high <= INK + margin:
+        return BACKGROUND, INK
+    if low >= 0 and _CONTRAST * 255 < high <= 255:
+        way_out = "divide by 255"
+    raise ValueError(
+        "expected floats from 0 paper to 1 ink, or from -0.1 to 1.175, the networks' own scale, "
+        f"got {low} to {high}; {way_out}"
+    )
+
+
+def blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Tell of each image whether too few of its pixels differ for a digit.
+
+    Parameters
+    ----------
+    images : ndarray, (n, rows, columns), uint8
+        Grey values, bright on dark or dark on light.
+
+    Returns
+    -------
+    ndarray, (n,), bool
+        Whether fewer than five pixels lie more than :data:`FAINT` above the others.
+    """
+    found = np.ones(len(images), np.bool_)
+    if images[:1].size <= 2 * _FEWEST:
+        return found
+    for first in range(0, len(images), _PIECE):
+        values = images[first : first + _PIECE]
+        flat = np.partition(values.reshape(len(values), -1), (_FEWEST - 1, -_FEWEST), axis=1)
+        contrast = flat[:, -_FEWEST].astype(int) - flat[:, _FEWEST - 1]
+        found[first : first + _PIECE] = contrast <= FAINT
+    return found

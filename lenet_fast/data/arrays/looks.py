@@ -1,0 +1,108 @@
+"""What a set of images looks like: dark ink on light paper, or digits on their sides."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast.checks import Array
+from lenet_fast.data.arrays.greys import blank
+from lenet_fast.pixels import FAINT
+
+
+def look_inverted(images: Array) -> bool:
+    """Tell whether most of some images have dark ink on light paper, the reverse of MNIST's.
+
+    Parameters
+    ----------
+    images : ndarray, (n, rows, columns), uint8
+        Grey values; blank images do not count.
+
+    Returns
+    -------
+    bool
+        True if in more than half of them the median of the border is in the lightest quarter.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> images = data.load("sample").test.images
+    >>> look_inverted(images), look_inverted(255 - images)
+    (False, True)
+    """
+    border, low, contrast = _borders(images[:: max(1, len(images) // 1000)])
+    told = contrast > FAINT
+    light = np.median(border, axis=1) > low + 0.75 * contrast
+    return bool((light & told).sum() > told.sum() / 2)
+
+
+def differ(inverted: bool, images: Array) -> bool:
+    """Tell whether images have paper and ink the other way round than those with `inverted`."""
+    sound = images[~blank(images)]
+    return len(sound) > 0 and look_inverted(sound) != inverted
+
+
+def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
+    """Tell which images, none of them blank, are the other way round than those with `inverted`.
+
+    They are what most of them are, but for those whose whole border is of the other kind. One
+    image tells less than many: Fashion-MNIST's clothes cover half of the border, though not all.
+    """
+    border, low, contrast = _borders(images)
+    dark = border.max(axis=1) < low + 0.25 * contrast
+    light = border.min(axis=1) > low + 0.75 * contrast
+    if differ(inverted, images):
+        return ~(light if inverted else dark)
+    return dark if inverted else light
+
+
+def _borders(images: Array) -> tuple[Array, Array, Array]:
+    """Return of each image the pixels of its border, its smallest value, and its contrast."""
+    border = np.concatenate(
+        [images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1
+    )
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))
+    low = flat.min(axis=1).astype(float)
+    return border, low, flat.max(axis=1) - low
+
+
+def look_transposed(images: Array) -> str:
+    """Tell whether digits lie on their sides, as those of EMNIST's files do.
+
+    Parameters
+    ----------
+    images : ndarray, (n, rows, columns), uint8
+        Digits, bright on dark.
+
+    Returns
+    -------
+    str
+        How many are wider than high, such as "9 of 10 are wider than high", if those are
+        four or more and seven of ten; else "".
+
+    Notes
+    -----
+    Of MNIST's digits 8 in 100 are wider than high, and 76 higher than wide.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> images = data.load("sample").test.images
+    >>> look_transposed(images), look_transposed(images.transpose(0, 2, 1))
+    ('', '801 of 1000 are wider than high')
+    """
+    sample = images[:: max(1, len(images) // 1000)]
+    ink = sample > 64
+    heights, widths = _extent(np.any(ink, axis=2)), _extent(np.any(ink, axis=1))
+    wide, high = int((widths > heights).sum()), int((heights > widths).sum())
+    if wide < 4 or wide < 0.7 * (wide + high):
+        return ""
+    return f"{wide} of {len(sample)} are wider than high"
+
+
+def _extent(profiles: Array) -> Array:
+    """Return from the first to the last True in each row, how many there are."""
+    length = profiles.shape[1] - profiles.argmax(axis=1) - profiles[:, ::-1].argmax(axis=1)
+    return np.where(profiles.any(axis=1), length, 0)
