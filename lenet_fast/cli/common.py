@@ -198,7 +198,7 @@ def _inverted(network: Network) -> bool | None:
     engine = engines.create(network, losses.default_for(network), threads=1)
     with np.errstate(over="ignore", invalid="ignore"), contextlib.closing(engine):
         bright, dark = (
-            float(np.mean(_winners(network, engine.predict(seen)) == test.labels))
+            float(np.mean(network.winners(engine.predict(seen)) == test.labels))
             for seen in (
                 data.fitted(test.images, network.input_shape[-1], turned=turned)
                 for turned in (False, True)
@@ -207,12 +207,6 @@ def _inverted(network: Network) -> bool | None:
     if max(bright, dark) < _READS or min(bright, dark) > max(bright, dark) / 2:
         return None
     return dark > bright
-
-
-def _winners(network: Network, outputs: Array) -> Array:
-    """Return the winning classes, of outputs that may not be finite."""
-    winners: Array = outputs.argmin(axis=1) if network.output == "rbf" else outputs.argmax(axis=1)
-    return winners
 
 
 def engine_lines(engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tokenize
 import warnings
 
@@ -80,13 +81,13 @@ def _read_npy(name: str) -> Array:
             array = np.load(name, mmap_mode="r", allow_pickle=False)
     except _DAMAGED as error:
         # The first argument of a SyntaxError is its text, without where that was; what follows a
-        # colon may be the whole header.
+        # colon may be the whole header, and a semicolon a hint on Python.
         text = error.args[0] if error.args else ""
         if "Python objects" in str(text):
             raise FileFormatError(
                 f"{name}: expected grey images of real numbers, got Python objects"
             ) from None
-        reason = str(text).partition(": ")[0].partition("\n")[0][:90] or type(error).__name__
+        reason = re.split(r": |; |\n", str(text))[0][:90] or type(error).__name__
         raise FileFormatError(
             f"{name}: expected a sound .npy file, got a damaged one ({reason})"
         ) from None
