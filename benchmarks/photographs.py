@@ -718,19 +718,29 @@ def contact_sheet(name: str, test: data.Dataset, count: int = 6, side: int = 110
     return np.hstack(cells).astype(np.uint8)
 
 
+PICTURED = (
+    *("light falls to the right by 50 %", "light falls to a corner by 50 %, pencil"),
+    *("soft shadow over a corner, 30 %", "sharp shadow of a phone, 30 %", "spot of a lamp, 50 %"),
+    *("black frame of 3 px, 20 px inside", "black bars left and right", "askew on a dark table"),
+    *("ruled askew, lines 170", "squared sheet, lines 150", "isometric paper 190, pencil"),
+    *("folded twice", "crumpled, 12 %", "blackboard, lamp"),
+)
+"""Kinds of sheets for the picture in the documentation."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a model file")
     parser.add_argument("--digits", type=int, default=60, help="digits of each kind (60)")
     parser.add_argument("--only", default="", help="kinds whose group or name has this in it")
-    parser.add_argument("--picture", help="write some of the sheets, and what is read, to a PNG")
+    parser.add_argument("--picture", help="only write sheets, and what is cut out, to a PNG")
     parser.add_argument("--data", help="folder of MNIST's files")
     options = parser.parse_args()
     test = data.load("auto", options.data).test
     readers = {Path(run).name: reader(run) for run in options.runs}
     names = [name for name, sheet in SHEETS.items() if options.only in f"{sheet.group}: {name}"]
     if options.picture:
-        rows = [contact_sheet(name, test) for name in names]
+        rows = [contact_sheet(name, test) for name in (names if options.only else PICTURED)]
         Image.fromarray(np.vstack(rows)).save(options.picture)
         return
     print("| sheet | " + " | ".join(f"{name}: right | wrong" for name in readers) + " | refused |")

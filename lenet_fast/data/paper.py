@@ -30,6 +30,12 @@ Array = npt.NDArray[Any]
 _FAINT = 0.02
 """On even paper, ink is all that has this share of the darkest ink's contrast."""
 
+_SQUARES = 0.06
+"""Side of the smallest squares that wipe strokes out, as a share of the picture's longer side."""
+
+_CLEARLY = 0.1
+"""Paper whose light differs by this share is not even."""
+
 _CORE = 0.4
 """On paper that is not even, the share that a stroke has; lines, folds and stains have less."""
 
@@ -119,8 +125,9 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
     They grow until no stroke fills one, and wider ones find no more.
     """
     longest = max(grey.shape)
-    side = _odd(0.06 * longest)
-    found = _digit(_density(grey, side), lined)
+    side = _odd(_SQUARES * longest)
+    first = _density(grey, side)
+    found = _digit(first, lined)
     while side <= longest:
         wider = _odd(1.6 * side)
         more = _digit(_density(grey, wider), lined)
@@ -128,6 +135,10 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
             break
         side, found = wider, more
     if found is None:
+        if first.uneven > _CLEARLY:
+            raise ValueError(
+                "image: expected a digit, got blank paper in uneven light, or ink too faint for it"
+            )
         return None
     if found.several:
         raise ValueError("image: expected one digit, got several things on the sheet; cut it out")
@@ -233,7 +244,7 @@ class _Line(NamedTuple):
 
 def _without_lines(grey: Array) -> tuple[Array, bool]:
     """Return a picture without the lines that run across it, and whether there were any."""
-    raw, smooth, noise, _, light = _density(grey, _odd(0.06 * max(grey.shape)))
+    raw, smooth, noise, _, light = _density(grey, _odd(_SQUARES * max(grey.shape)))
     framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
     smooth = np.where(framed, 0, smooth)
     lines = _lines(smooth, max(5 * noise, 0.03 * smooth.max()))
@@ -267,7 +278,7 @@ def _lines(density: Array, least: float) -> list[_Line]:
         votes[k] = np.bincount(at + reach, minlength=2 * reach + 1)
     lengths = _chords(angles, reach, rows, columns)
     covered = votes / share / np.maximum(lengths, 0.4 * min(rows, columns))
-    peaks = (covered >= 0.5) & (covered >= dilated(covered, 5))
+    peaks = (covered >= 0.35) & (covered >= dilated(covered, 5))
     which, place = np.nonzero(peaks)
     order = np.argsort(-covered[which, place], kind="stable")
     angle, offset = angles[which[order]], place[order] - reach
@@ -329,11 +340,11 @@ def _span(angle: Array, offset: Array, rows: int, columns: int) -> tuple[Array, 
     )
 
 
-def _points(line_angle: float, offset: float, rows: int, columns: int) -> tuple[Array, Array]:
+def _points(angle: float, offset: float, rows: int, columns: int) -> tuple[Array, Array]:
     """Return the points of a line in a picture, one pixel apart, as rows and columns (float)."""
     t = np.arange(-rows - columns, rows + columns + 1)
-    r = offset * np.cos(line_angle) - t * np.sin(line_angle)
-    c = offset * np.sin(line_angle) + t * np.cos(line_angle)
+    r = offset * np.cos(angle) - t * np.sin(angle)
+    c = offset * np.sin(angle) + t * np.cos(angle)
     inside = (r >= 0) & (r <= rows - 1) & (c >= 0) & (c <= columns - 1)
     return r[inside], c[inside]
 
@@ -373,8 +384,9 @@ def _checked(density: Array, dark: Array, angle: float, offset: float) -> _Line 
 
 def _without(density: Array, line: _Line) -> Array:
     """Return density without a line; strokes that cross it are mended from both sides."""
-    rows, columns = np.indices(density.shape)
-    away = rows * np.cos(line.angle) + columns * np.sin(line.angle) - line.offset
+    rows, columns = density.shape
+    across = np.arange(rows)[:, None] * np.cos(line.angle) - line.offset
+    away = across + np.arange(columns) * np.sin(line.angle)
     r, c = np.nonzero(np.abs(away) <= line.half + 1.5)
     off = away[r, c]
     step = line.half + 2.5
@@ -396,13 +408,16 @@ def _chosen(density: Array, dark: Array, framed: Array) -> tuple[Array, bool]:
     if not count:
         return dark, False
     mass = np.bincount(numbers.ravel(), (density * dark).ravel(), count + 1)[1:]
+    low, high = _boxes(numbers, count)
+    frames = _rectangles(numbers, low, high)
+    if not frames.all():
+        mass = np.where(frames, 0, mass)
     border = dilated(np.pad(framed, 1, constant_values=True), 3)[1:-1, 1:-1]
     touching = np.zeros(count, bool)
     touching[np.unique(numbers[border & dark]) - 1] = True
     if (~touching).any() and mass[~touching].max() >= 0.1 * mass.max():
         mass = np.where(touching, 0, mass)
     main = int(np.argmax(mass))
-    low, high = _boxes(numbers, count)
     size = (high - low)[:, main].max() + 1
     # How far a part's box is from the main part's, along the axis that parts them more.
     gap = np.maximum(low - high[:, [main]], low[:, [main]] - high).max(axis=0)
@@ -422,6 +437,19 @@ def _boxes(numbers: Array, count: int) -> tuple[Array, Array]:
         np.minimum.at(low[axis], which, places[axis])
         np.maximum.at(high[axis], which, places[axis])
     return low, high
+
+
+def _rectangles(numbers: Array, low: Array, high: Array) -> Array:
+    """Tell of each part whether it is the outline of an upright rectangle, as a frame is."""
+    places = np.stack(np.nonzero(numbers))
+    which = numbers[tuple(places)] - 1
+    away = np.minimum(places - low[:, which], high[:, which] - places).min(axis=0)
+    sides = (high - low + 1).min(axis=0)
+    width = 0.03 * sides + 2
+    count = low.shape[1]
+    edge = np.bincount(which, away <= width[which], count) / np.bincount(which, minlength=count)
+    # Of a narrow part, all is near an edge of its box.
+    return (edge > 0.9) & (sides > 10 * width)
 
 
 def _thickness(part: Array) -> int:
@@ -454,7 +482,7 @@ def is_dark_on_light(grey: Array) -> bool:
     smooth = averaged(grey, 3)
     longest = max(grey.shape)
     strokes = np.zeros(2)
-    for share in (0.06, 0.12, 0.2, 0.3):
+    for share in (_SQUARES / 2, _SQUARES, 0.12, 0.2, 0.3):
         side = max(_odd(share * longest), 3)
         hats = [closed(sign * smooth, side, beyond=True) - sign * smooth for sign in (1, -1)]
         least = 0.4 * max(hat.max() for hat in hats)
@@ -462,8 +490,15 @@ def is_dark_on_light(grey: Array) -> bool:
         around = [
             dilated(each, 5) & ~each & ~dilated(other, 5) for each, other in (narrow, narrow[::-1])
         ]
+        found = np.array([each.sum() for each in around])
+        if share < _SQUARES:
+            # So narrow are ruled lines, before the squares between them are narrow too; but also
+            # the notches of a rough edge.
+            if found.max() > 6 * longest:
+                return bool(found[0] > found[1])
+            continue
         # Narrow strokes are more telling than broad ones, which may be a sheet between bars.
-        strokes += [each.sum() * 0.06 / share for each in around]
+        strokes += found * _SQUARES / share
         if strokes.max() > 0.7 * longest and strokes.max() > 2 * strokes.min():
             break
     return bool(strokes[0] > strokes[1])

@@ -12,6 +12,9 @@ Array = npt.NDArray[Any]
 _PIECE = 2**18
 """About so many pixels are turned into floats at a time."""
 
+_LARGE = 1e300
+"""Sums of larger numbers may overflow."""
+
 
 def resize(images: Array, rows: int, columns: int) -> Array:
     """Resize images, with linear interpolation upwards and anti-aliasing downwards.
@@ -41,7 +44,7 @@ def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.f
     factor : int
         At least 1. Where it does not divide a side, the last blocks are smaller.
     divisor : float
-        Numbers whose sum would overflow are first divided by this.
+        Numbers so large that their sum would overflow are divided by it first.
 
     Returns
     -------
@@ -54,13 +57,17 @@ def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.f
     counts = np.diff(np.append(across, columns))
     step = max(_PIECE // columns // factor, 1)
     for first in range(0, len(result), step):
-        piece = image[first * factor : (first + step) * factor].astype(np.float64) / divisor
+        piece = image[first * factor : (first + step) * factor]
         if factor > 1:
+            if divisor > _LARGE:
+                piece = piece / divisor
             down = np.arange(0, len(piece), factor)
             heights = np.diff(np.append(down, len(piece)))
-            piece = np.add.reduceat(np.add.reduceat(piece, down, axis=0), across, axis=1)
-            piece /= heights[:, None] * counts
-        result[first : first + step] = piece
+            # Along the rows first, and as floats only there: a row may be very long.
+            piece = np.add.reduceat(piece, across, axis=1, dtype=np.float64)
+            piece = np.add.reduceat(piece, down, axis=0) / (heights[:, None] * counts)
+        done = factor > 1 and divisor > _LARGE
+        result[first : first + step] = piece if done else piece.astype(np.float64) / divisor
     return result
 
 
