@@ -668,7 +668,7 @@ def test_the_table_of_epochs() -> None:
     text = epochs.table({"lanes": 2.0, "layers": 3.0, "lanes 2": 1.0}, 6_000, 1.5)
     lines = text.splitlines()
     assert "lanes is faster" in lines[0]
-    assert lines[2] == "| lanes 2 | 10.0 | 6,000 | 150 % | 0.50 x |"
+    assert lines[2] == "| lanes 2 | 10.0 | 6,000 | 150 % ~ | 0.50 x |"
     assert lines[4] == "| layers | 30.0 | 2,000 | 50 % | 1.50 x |"
 
 
