@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from lenet_fast import checks
@@ -147,15 +147,22 @@ class _Task:
         self.future: Future[Any] = Future()
         self._function, self._arguments = function, arguments
 
-    def run(self) -> None:
-        """Make the call, unless it was cancelled."""
+    def run(self, idle: threading.Semaphore) -> None:
+        """Make the call, unless it was cancelled.
+
+        The thread counts as idle before the result is told: who waits for that may have more to
+        do at once, and shall find this thread and start no other.
+        """
         if not self.future.set_running_or_notify_cancel():
+            idle.release()
             return
         try:
             result = self._function(*self._arguments)
         except BaseException as error:
+            idle.release()
             self.future.set_exception(error)
         else:
+            idle.release()
             self.future.set_result(result)
 
 
@@ -163,13 +170,9 @@ def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.
     """Run a first task, and then those of the queue, until a None comes."""
     task: _Task | None = first.pop()  # a thread keeps its arguments; this one shall not be kept
     while task is not None:
-        task.run()
+        task.run(idle)
         task = None  # nor this, while there is nothing to do
-        try:
-            task = tasks.get_nowait()
-        except Empty:
-            idle.release()
-            task = tasks.get()
+        task = tasks.get()
 
 
 class _Workers:
