@@ -741,7 +741,7 @@ def main() -> None:
     names = [name for name, sheet in SHEETS.items() if options.only in f"{sheet.group}: {name}"]
     if options.picture:
         rows = [contact_sheet(name, test) for name in (names if options.only else PICTURED)]
-        Image.fromarray(np.vstack(rows)).save(options.picture)
+        Image.fromarray(np.vstack(rows)).quantize(128).save(options.picture, optimize=True)
         return
     print("| sheet | " + " | ".join(f"{name}: right | wrong" for name in readers) + " | refused |")
     print("|---|" + "---:|" * (2 * len(readers) + 1))

@@ -82,6 +82,19 @@ def test_blank_sheets_in_uneven_light_are_blank(light):
         centre(paper.clip(0, 255).astype(np.uint8))
 
 
+def test_shadows_as_dark_as_ink_are_refused_or_seen_through(digits):
+    kind = "sharp shadow of a phone, 50 %, pencil"
+    reasons = []
+    for k in range(12):
+        random = np.random.default_rng([k, *kind.encode()])
+        sheet = photographs.made(photographs.SHEETS[kind], digits[k], random)
+        try:
+            centre(sheet)
+        except ValueError as error:
+            reasons.append(str(error))
+    assert any("got a shadow as dark as ink; light it evenly" in reason for reason in reasons)
+
+
 def test_two_digits_far_apart_are_refused(digits):
     sheet = np.full((200, 400), 215.0)
     for k, left in ((0, 20), (1, 270)):
