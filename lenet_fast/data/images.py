@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.data import paper
-from lenet_fast.data.pictures import MAX_PIXELS, read_image
+from lenet_fast.data.pictures import read_image
 from lenet_fast.data.resizing import reduced, resize
 from lenet_fast.pixels import prepare
 
-__all__ = ["BOX", "MAX_PIXELS", "SIZE", "centre", "looks_inverted", "prepare", "read_image"]
-__all__ += ["resize"]
+__all__ = ["BOX", "SIZE", "centre", "looks_inverted", "prepare", "read_image", "resize"]
 
 Array = npt.NDArray[Any]
 
@@ -66,7 +65,7 @@ def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDAr
     14 and column 14, counted from 0. This function does the same: it leaves 99.8 % of the test
     images as they are, within 5 of 255 grey levels. The article is silent on how ink is told
     from paper. Here paper may lie in any light, with shadows on it, be framed, ruled, squared,
-    folded, or lie on a table; :mod:`lenet_fast.data.paper` names the methods. Where the border
+    folded, or lie on a table; ``lenet_fast/data/paper.py`` names the methods. Where the border
     is even, as in a drawing of less than 100 pixels, paper is its median.
 
     Examples

@@ -362,7 +362,7 @@ class Trainer:
             If `out` holds a run, or not the one that this trainer goes on with. Nothing of it has
             been touched.
         OSError
-            If a file cannot be written. What was saved before is whole; see :attr:`saved`.
+            If a file cannot be written. What was saved before is whole; see ``saved``.
         ValueError
             If a set is empty, or not the one that this run was trained on before; if the images to
             train on are not on the scale from 0 to 255; or if `average_from` is beyond the last

@@ -119,7 +119,7 @@ def blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     Returns
     -------
     ndarray, (n,), bool
-        Whether fewer than five pixels lie more than :data:`FAINT` above the others.
+        Whether fewer than five pixels lie more than ``lenet_fast.pixels.FAINT`` above the others.
     """
     found = np.ones(len(images), np.bool_)
     if images[:1].size <= 2 * _FEWEST:
