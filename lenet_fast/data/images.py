@@ -30,6 +30,9 @@ BOX = 20
 _WORKING_SIDE = 400
 """Rows or columns, the larger, of the copy in which ink is told from paper."""
 
+_LEAST_SIDE = 150
+"""Rows or columns, the smaller, that the copy of a larger picture has at least."""
+
 
 def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDArray[np.uint8]:
     """Bring an outside image of one digit into the form of MNIST's.
@@ -80,7 +83,10 @@ def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDAr
     if isinstance(invert, str) and invert != "auto":
         raise ValueError(f"invert: expected True, False or 'auto', got {invert!r}")
     grey = _grey(image)
-    found = paper.find_ink(grey, dark=paper.is_dark_on_light(grey) if invert == "auto" else invert)
+    if invert == "auto":
+        found = paper.find_ink_of_either(grey)[0]
+    else:
+        found = paper.find_ink(grey, dark=invert)
     if found is None:
         raise ValueError("image: expected a digit, got a blank image")
     ink = found.density[found.rows, found.columns]
@@ -115,7 +121,12 @@ def looks_inverted(image: Array) -> bool:
         As :func:`centre` does, but a blank image is not inverted.
     """
     grey = _grey(image)
-    return bool(np.ptp(grey)) and paper.is_dark_on_light(grey)
+    if not np.ptp(grey):
+        return False
+    try:
+        return paper.find_ink_of_either(grey)[1]
+    except ValueError:  # there is no digit, so what there is decides
+        return paper.is_dark_on_light(grey)
 
 
 def _grey(image: Array) -> Array:
@@ -128,7 +139,9 @@ def _grey(image: Array) -> Array:
     largest = max(abs(float(image.max())), abs(float(image.min())))
     if not np.isfinite(largest):
         raise ValueError("image: expected finite values, got NaN or infinity")
-    factor = -(-max(image.shape) // _WORKING_SIDE)
+    longer, shorter = max(image.shape), min(image.shape)
+    factor = min(-(-longer // _WORKING_SIDE), max(shorter // _LEAST_SIDE, 1))
+    factor = max(factor, -(-longer // (3 * _WORKING_SIDE)))  # long strips take memory, too
     return reduced(image, factor, largest or 1.0)
 
 

@@ -33,6 +33,9 @@ _FAINT = 0.02
 _BROAD = 0.45
 """No stroke is so wide, as a share of the digit: MNIST's blots, drawn by a marker, have 0.34."""
 
+_DOUBTFUL = 0.25
+"""Few strokes are so wide: one in a hundred of MNIST."""
+
 _SQUARES = 0.06
 """Side of the smallest squares that wipe strokes out, as a share of the picture's longer side."""
 
@@ -52,6 +55,8 @@ class Ink(NamedTuple):
     rows: slice
     columns: slice
     """Where there is any."""
+    breadth: float = 0.0
+    """Side of the largest square in it, as a share of its longer side; 0 if not measured."""
 
 
 def find_ink(grey: Array, *, dark: bool) -> Ink | None:
@@ -81,6 +86,35 @@ def find_ink(grey: Array, *, dark: bool) -> Ink | None:
     if min(grey.shape) < _PHOTOGRAPH:
         return _on_even_paper(grey) or _on_paper(grey, False)
     return _on_paper(*_without_lines(grey))
+
+
+def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
+    """Return the ink in a picture, as :func:`find_ink` does, and whether it is darker than paper.
+
+    Where the strokes found are hardly strokes, as of a sheet between bars or on a table, ink of
+    the other brightness is looked for, and taken if its strokes are thinner.
+    """
+    dark = is_dark_on_light(grey)
+    why = None
+    try:
+        ink = find_ink(grey, dark=dark)
+        breadth = ink.breadth if ink else 0.0
+    except _NoStrokesError as error:
+        ink, breadth, why = None, np.inf, error
+    if breadth > _DOUBTFUL:
+        try:
+            other = find_ink(grey, dark=not dark)
+        except ValueError:
+            other = None
+        if other and other.breadth < 0.7 * breadth:
+            return other, not dark
+    if why:
+        raise why
+    return ink, dark
+
+
+class _NoStrokesError(ValueError):
+    """What there is, is no ink."""
 
 
 class _Found(NamedTuple):
@@ -139,16 +173,19 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
         side, found = wider, more
     if found is None:
         if first.uneven > _CLEARLY:
-            raise ValueError(
+            raise _NoStrokesError(
                 "image: expected a digit, got blank paper in uneven light, or ink too faint for it"
             )
         return None
     longer = max(part.stop - part.start for part in (found.ink.rows, found.ink.columns))
-    if first.uneven > _CLEARLY and found.thickness > _BROAD * longer:
-        raise ValueError("image: expected a digit, got a shadow as dark as ink; light it evenly")
+    breadth = found.thickness / longer
+    if first.uneven > _CLEARLY and breadth > _BROAD:
+        raise _NoStrokesError(
+            "image: expected a digit, got a shadow as dark as ink; light it evenly"
+        )
     if found.several:
         raise ValueError("image: expected one digit, got several things on the sheet; cut it out")
-    return found.ink
+    return found.ink._replace(breadth=breadth)
 
 
 class _Density(NamedTuple):
