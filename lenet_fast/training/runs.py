@@ -21,7 +21,7 @@ from lenet_fast.files import MODEL, read_bytes
 from lenet_fast.training.checkpoints import Checkpoint
 from lenet_fast.training.history import History
 
-__all__ = ["CHECKPOINT", "CONFIG", "FILES", "HISTORY", "MODEL", "read_history"]
+__all__ = ["CHECKPOINT", "CONFIG", "FILES", "HISTORY", "read_history"]
 
 CHECKPOINT = "checkpoint.safetensors"
 """All that a run needs to go on."""
