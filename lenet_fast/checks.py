@@ -329,7 +329,7 @@ def outputs(
     inputs: Sequence[tuple[str, object]],
 ) -> list[Array | None]:
     """Return the arrays for several results, as :func:`output` does for one; an expected shape of
-    None is a result not wanted. :func:`all_returned` gives back the caller's own."""
+    None means that it is not asked for. :func:`all_returned` gives back the caller's own."""
     if value is None:
         given: Sequence[object] = [None] * len(names)
     elif isinstance(value, (tuple, list)) and len(value) == len(names):

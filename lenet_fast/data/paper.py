@@ -106,7 +106,8 @@ def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
             other = find_ink(grey, dark=not dark)
         except ValueError:
             other = None
-        if other and other.breadth < 0.7 * breadth:
+        # After a refusal, strokes alone will do: what is as doubtful is refused, too.
+        if other and other.breadth < min(0.7 * breadth, _DOUBTFUL):
             return other, not dark
     if why:
         raise why

@@ -1,6 +1,6 @@
 """Which values of a table become paper and ink, and whether other rows are on the same scale.
 
-The pixels of images share one scale, so it is that of the whole table and not of a column. A few
+All pixels share one scale, so the whole table has one scale, and not each column its own. A few
 cells that are no pixels, such as row numbers, or -999 where a value is missing, must not decide
 about it: they lie farther from all the others than these lie from one another, or much farther than
 any of these from its neighbour.

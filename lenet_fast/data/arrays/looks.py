@@ -47,7 +47,7 @@ def differ(inverted: bool, images: Array) -> bool:
 def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
     """Tell which images, none of them blank, are the other way round than those with `inverted`.
 
-    They are what most of them are, but for those whose whole border is of the other kind. One
+    The majority decides for all, except for images whose whole border is of the other kind. One
     image tells less than many: Fashion-MNIST's clothes cover half of the border, though not all.
     """
     border, low, contrast = _borders(images)
