@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from benchmarks import photographs
@@ -85,6 +86,13 @@ def test_blank_sheets_in_uneven_light_are_blank(light):
     blank = light(RANDOM, np.full((300, 260), 215.0)) + RANDOM.normal(0, 2, (300, 260))
     with pytest.raises(ValueError, match="blank"):
         centre(blank.clip(0, 255).astype(np.uint8))
+
+
+def test_thick_digits_on_even_paper_are_no_shadows(digits):
+    for digit in (digits[k] for k in (15, 114, 227, 580, 776, 777, 792, 794)):
+        page = Image.new("L", (150, 120), 255)
+        page.paste(Image.fromarray(255 - digit).resize((84, 84)), (50, 10))
+        assert np.corrcoef(centre(np.asarray(page)).ravel(), digit.ravel())[0, 1] > 0.8
 
 
 def test_a_shadow_as_dark_as_ink_is_no_ink(digits):

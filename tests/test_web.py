@@ -208,6 +208,16 @@ def test_thin_lines_become_as_thick_as_those_of_mnist_and_others_stay() -> None:
         np.testing.assert_array_equal(again, data.centre(thick, invert=False))
 
 
+def test_the_first_touch_of_the_pen_is_no_shadow() -> None:
+    page = np.zeros((112, 112))
+    page[50:59, 40:49] = 255
+    page[51:58, [39, 49]] = 255
+    image = digits.from_canvas(page.tolist())
+    assert image is not None
+    assert image.max() == 255
+    assert np.flatnonzero(image.any(axis=1)).tolist() == list(range(6, 22))
+
+
 def test_links_are_those_of_the_papers_table(fresh: Page) -> None:
     stages = {stage["name"]: stage for stage in fresh.ask("/api/network")[1]["stages"]}
     assert stages["C3"]["links"][:7] == [

@@ -89,7 +89,14 @@ def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDAr
         found = paper.find_ink(grey, dark=invert)
     if found is None:
         raise ValueError("image: expected a digit, got a blank image")
-    ink = found.density[found.rows, found.columns]
+    return normalised(found.density[found.rows, found.columns])
+
+
+def normalised(ink: Array) -> npt.NDArray[np.uint8]:
+    """Return ink, (rows, columns) without paper around it, 0 where there is none, as MNIST has it.
+
+    The steps of :func:`centre` for a drawing of which it is known what is ink.
+    """
     scale = BOX / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
     digit = resize(ink, height, width)

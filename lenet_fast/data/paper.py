@@ -180,7 +180,7 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
         return None
     longer = max(part.stop - part.start for part in (found.ink.rows, found.ink.columns))
     breadth = found.thickness / longer
-    if first.uneven > _CLEARLY and breadth > _BROAD:
+    if first.border_uneven > _CLEARLY and breadth > _BROAD:
         raise _NoStrokesError(
             "image: expected a digit, got a shadow as dark as ink; light it evenly"
         )
@@ -199,6 +199,8 @@ class _Density(NamedTuple):
     """Standard deviation of `smooth` on paper."""
     uneven: float
     """By how much the brightest paper exceeds the darkest, as a share of the light."""
+    border_uneven: float
+    """The same at the border, where ink that the squares leave is not counted."""
     light: Array
 
 
@@ -214,8 +216,9 @@ def _density(grey: Array, side: int) -> _Density:
     # Paper with grain is below its own closing.
     middle, noise = _grain(soft)
     raw = (paper - grey) / light - middle
-    uneven = float(np.ptp(paper / paper.max()) if grey.min() >= 0 else np.ptp(paper))
-    return _Density(raw, soft - middle, noise, uneven, light)
+    most = paper.max() if grey.min() >= 0 else 1.0
+    uneven, border_uneven = (float(np.ptp(each) / most) for each in (paper, _ring(paper)))
+    return _Density(raw, soft - middle, noise, uneven, border_uneven, light)
 
 
 _DARK = 0.6
@@ -239,7 +242,7 @@ _PHOTOGRAPH = 100
 
 def _digit(density: _Density, lined: bool) -> _Found | None:
     """Return the digit in a picture of densities, if there is anything."""
-    raw, smooth, noise, uneven, _ = density
+    raw, smooth, noise, uneven, *_ = density
     framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
     smooth = np.where(framed, 0, smooth)
     most = smooth.max()
@@ -288,7 +291,7 @@ class _Line(NamedTuple):
 
 def _without_lines(grey: Array) -> tuple[Array, bool]:
     """Return a picture without the lines that run across it, and whether there were any."""
-    raw, smooth, noise, _, light = _density(grey, _odd(_SQUARES * max(grey.shape)))
+    raw, smooth, noise, *_, light = _density(grey, _odd(_SQUARES * max(grey.shape)))
     framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
     smooth = np.where(framed, 0, smooth)
     lines = _lines(smooth, max(5 * noise, 0.03 * smooth.max()))

@@ -6,13 +6,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.checks import Array
-from lenet_fast.data import centre
+from lenet_fast.data.images import normalised
 
 MIN_SIDE, MAX_SIDE = 8, 160
 """Fewest and most rows and columns of a drawing."""
 
 _FAINT = 16
 """A drawing whose grey values, of 0 to 255, differ by less than this is blank."""
+
+_SPECK = 0.02
+"""Less than this share of the darkest ink does not count as ink."""
 
 _THIN = 0.03
 """A line is thin where fewer of its pixels than this share have ink on all four sides: as in one
@@ -52,11 +55,15 @@ def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
             "pixels: expected 0 paper to 255 ink, but most of the border is ink; where the paper "
             "is 255, subtract them from 255"
         )
-    # With a margin, what is paper is known, however close to the border the ink comes.
-    image = centre(np.pad(grey, 1), invert=False)
-    if _is_thin(image):
-        image = centre(np.pad(_fattened(image), 1), invert=False)
-    return image
+    image = _cut_out(grey)
+    return _cut_out(_fattened(np.pad(image, 1))) if _is_thin(image) else image
+
+
+def _cut_out(grey: Array) -> npt.NDArray[np.uint8]:
+    """Return the drawing's ink as an image; unlike a photograph's, it is known."""
+    ink = np.where(grey > _SPECK * grey.max(), grey, 0)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return normalised(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
 def _checked(pixels: object) -> Array:

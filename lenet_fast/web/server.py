@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import waitress
@@ -141,6 +141,8 @@ def address(server: Any, host: str) -> str:
 def run(server: Any, learning: Learning, url: str, *, browser: bool) -> None:
     """Serve until Ctrl-C, or a request of the system to end; stop the training then.
 
+    The process is to end afterwards: it ignores further signals.
+
     Parameters
     ----------
     browser : bool
@@ -155,25 +157,21 @@ def run(server: Any, learning: Learning, url: str, *, browser: bool) -> None:
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     def end(number: int, frame: object) -> None:
-        if not learning.closed:  # once is enough: some send the signal twice
-            learning.leave()
-            raise KeyboardInterrupt
+        # Once is enough: some send the signal twice, and the second may come until the very end,
+        # after Python has put its own handlers back.
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        learning.leave()
+        raise KeyboardInterrupt
 
-    with _on_signals(end):
-        try:
-            with contextlib.suppress(KeyboardInterrupt):  # in the first moment
-                server.run()
-        finally:
-            server.close()
-            learning.close()
-
-
-@contextlib.contextmanager
-def _on_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Within the block, let SIGINT and SIGTERM call a function."""
-    before = {each: signal.signal(each, handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in _SIGNALS:
+        signal.signal(each, end)
     try:
-        yield
+        with contextlib.suppress(KeyboardInterrupt):  # in the first moment
+            server.run()
     finally:
-        for each, previous in before.items():
-            signal.signal(each, previous)
+        server.close()
+        learning.close()
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
