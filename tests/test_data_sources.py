@@ -21,10 +21,10 @@ import pytest
 from helpers import missing, require
 
 from lenet_fast import data
-from lenet_fast.data import catalogue, fetch, idx, make_sample, sources
+from lenet_fast.data import datasets, fetch, idx, make_sample, sources
 from lenet_fast.errors import FileFormatError
 
-NAMES = catalogue.MNIST.files
+NAMES = datasets.MNIST.files
 
 
 def arrays(seed: int = 0, train: int = 5, test: int = 3) -> tuple[np.ndarray, ...]:
@@ -39,7 +39,7 @@ def arrays(seed: int = 0, train: int = 5, test: int = 3) -> tuple[np.ndarray, ..
 
 TINY_ARRAYS = arrays()
 TINY = dataclasses.replace(
-    catalogue.MNIST, sha256=tuple(map(idx.digest, TINY_ARRAYS)), mirrors=(), npm=""
+    datasets.MNIST, sha256=tuple(map(idx.digest, TINY_ARRAYS)), mirrors=(), npm=""
 )
 PLAIN = dict(zip(NAMES, map(idx.encode, TINY_ARRAYS), strict=True))
 PACKED = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in PLAIN.items()}
@@ -194,11 +194,11 @@ def test_the_sample_does_not_heed_the_users_folder(monkeypatch, tmp_path):
 
 
 def test_digits_of_scikit_learn():
-    datasets = require("sklearn.datasets")
+    bundled = require("sklearn.datasets")
     splits = data.load("digits")
     assert (len(splits.train), len(splits.test)) == (1437, 360)
     pictures = np.concatenate([splits.train.images, splits.test.images])
-    small = datasets.load_digits()
+    small = bundled.load_digits()
     np.testing.assert_array_equal(
         np.concatenate([splits.train.labels, splits.test.labels]), small.target
     )
@@ -339,7 +339,7 @@ def test_one_data_set_does_not_pass_for_another(tmp_path, monkeypatch, tiny_mnis
         zip(PACKED, (gzip.compress(idx.encode(each), mtime=0) for each in arrays(2)), strict=True)
     )
     fashion = dataclasses.replace(
-        catalogue.FASHION_MNIST,
+        datasets.FASHION_MNIST,
         sha256=tuple(hashlib.sha256(content).hexdigest() for content in clothes.values()),
     )
     monkeypatch.setattr(sources, "FASHION_MNIST", fashion)
@@ -355,7 +355,7 @@ def test_one_data_set_does_not_pass_for_another(tmp_path, monkeypatch, tiny_mnis
 
 
 def test_emnist_is_turned_upright(tmp_path):
-    files = dict(zip(catalogue.EMNIST_DIGITS.files, PLAIN.values(), strict=True))
+    files = dict(zip(datasets.EMNIST_DIGITS.files, PLAIN.values(), strict=True))
     splits = data.load("emnist-digits", fill(tmp_path / "emnist", files))
     for got, filed in ((splits.train, TINY_ARRAYS[0]), (splits.test, TINY_ARRAYS[2])):
         assert got.images.flags.c_contiguous
@@ -370,7 +370,7 @@ def test_emnist_may_be_put_into_the_cache(tmp_path):
     assert f"or put them into {place}" in str(caught.value)
     assert "emnist-digits-train-images-idx3-ubyte" in str(caught.value)
     assert "nist.gov" in str(caught.value)
-    names = (f"{name}.gz" for name in catalogue.EMNIST_DIGITS.files)
+    names = (f"{name}.gz" for name in datasets.EMNIST_DIGITS.files)
     fill(place, dict(zip(names, PACKED.values(), strict=True)))
     assert len(data.load("emnist-digits").train) == 5
 
@@ -417,7 +417,7 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path, tiny_mnist, serv
 def test_files_packed_as_published_are_kept_so(tmp_path, serve):
     server = serve(PACKED)
     collection = dataclasses.replace(
-        catalogue.FASHION_MNIST,
+        datasets.FASHION_MNIST,
         sha256=tuple(hashlib.sha256(content).hexdigest() for content in PACKED.values()),
         mirrors=(server.url,),
     )
@@ -557,12 +557,12 @@ def test_the_cache_is_in_the_users_folder_by_default(monkeypatch):
 
 
 def test_the_catalogue_is_well_formed():
-    for collection in (catalogue.MNIST, catalogue.FASHION_MNIST, catalogue.EMNIST_DIGITS):
+    for collection in (datasets.MNIST, datasets.FASHION_MNIST, datasets.EMNIST_DIGITS):
         assert all("-idx" in name for name in collection.files)
         assert len(collection.sha256) in (0, 4)
         assert all(len(each) == 64 and int(each, 16) for each in collection.sha256)
         assert all(url.startswith("https://") and url.endswith("/") for url in collection.mirrors)
-    assert len(catalogue.MNIST.mirrors) >= 2
+    assert len(datasets.MNIST.mirrors) >= 2
 
 
 # --- npm -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
 from lenet_fast.errors import FileFormatError
 from lenet_fast.losses import MAP, CrossEntropy
-from lenet_fast.reproduce import boosting, catalogue, recipes, report, results, runner, training
+from lenet_fast.reproduce import boosting, catalogue, recipes, results, runner, summary, training
 from lenet_fast.training import SGD, Constant, Row, Trainer
 
 ALL = {recipe.name: recipe for group in catalogue.RECIPES.values() for recipe in group}
@@ -201,9 +201,9 @@ def test_a_run_that_diverges_says_so(splits, tmp_path):
     wild = dataclasses.replace(TINY, schedule=Constant(1e30))
     (found,) = run([runner.Job(wild, 0)], splits, tmp_path)
     assert "lower" in found.failed
-    section = report.Section("tiny", [(wild, [found])])
-    assert "| failed |" in report.table([section])
-    assert found.failed in report.markdown([section], "x", "digits", [])
+    section = summary.Section("tiny", [(wild, [found])])
+    assert "| failed |" in summary.table([section])
+    assert found.failed in summary.markdown([section], "x", "digits", [])
 
 
 def test_ctrl_c_stops_all_runs_and_they_go_on_later(splits, tmp_path):
@@ -302,14 +302,14 @@ def result(seed, errors, **options):
 
 def test_the_figures_of_seeds():
     found = [result(0, 10), result(1, 20), result(2, 30), result(3, 0, failed="it diverged")]
-    numbers = report.figures(found)
+    numbers = summary.figures(found)
     assert numbers[:4] == pytest.approx((2.0, 1.0, 1.0, 3.0))
     assert numbers[4:] == pytest.approx((0.2, 2, 3))
-    text = report.table([report.Section("tiny", [(TINY, found)])])
+    text = summary.table([summary.Section("tiny", [(TINY, found)])])
     row = text.splitlines()[-1]
     assert "**2.00** ± 1.00 (1.00 to 3.00) | 0.20 | 3 | 2 |" in row
     assert row.startswith(f"| tiny | {TINY.title} | {TINY.published} |")
-    one = report.table([report.Section("tiny", [(TINY, found[:1])])])
+    one = summary.table([summary.Section("tiny", [(TINY, found[:1])])])
     assert "| **1.00** | 0.20 | 1 |" in one
 
 
@@ -318,12 +318,12 @@ def test_the_command(tmp_path):
     arguments = ["reproduce", "1989", "--quick", "--dataset", "sample", "--out", str(tmp_path)]
     done = CliRunner().invoke(group, arguments)
     assert done.exit_code == 0, done.output
-    text = (tmp_path / report.REPORT).read_text()
+    text = (tmp_path / summary.REPORT).read_text()
     assert "9,760 free parameters, 64,660 connections" in text
     for name in ("1989--errors", "1989--mistakes", "data-samples", "data-classes"):
         assert f"({name}.png)" in text
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-    with open(tmp_path / report.TABLE) as file:
+    with open(tmp_path / summary.TABLE) as file:
         (row,) = csv.DictReader(file)
     saved = results.load(tmp_path / "1989/seed-0")
     assert int(row["test_errors"]) == saved.test_errors
@@ -336,13 +336,13 @@ def test_the_command_says_which_runs_failed(tmp_path, monkeypatch):
         return dataclasses.replace(splits, train=splits.train.subset(64))
 
     wild = dataclasses.replace(TINY, name="wild", schedule=Constant(1e30), digits=few)
-    monkeypatch.setattr(report, "RECIPES", {"seed0": (wild,)})
+    monkeypatch.setattr(summary, "RECIPES", {"seed0": (wild,)})
     out = tmp_path / "new" / "folder"
     arguments = ["reproduce", "seed0", "--quick", "--dataset", "sample", "--out", str(out)]
     done = CliRunner().invoke(group, arguments)
     assert (done.exit_code, type(done.exception)) == (1, SystemExit), done.output
     assert "some runs have failed" in done.output
-    text = (out / report.REPORT).read_text()
+    text = (out / summary.REPORT).read_text()
     assert "wild, seed 0: epoch 1, after" in text
     assert "reproduce seed0 --quick --dataset sample`" in text
 
@@ -394,7 +394,7 @@ def test_the_middle_run_is_drawn(splits):
         predicted = labels.astype(int).copy()
         predicted[:wrong] = (predicted[:wrong] + 1) % 10
         found.append(result(seed, wrong, predicted=predicted.tolist(), test_images=100))
-    picture = report._mistakes(TINY, found, splits)
+    picture = summary._mistakes(TINY, found, splits)
     assert [axes.get_title() for axes in picture.axes] == ["4 of 100 digits misclassified"]
 
 
@@ -402,9 +402,9 @@ def test_pictures_leave_failed_runs_out(splits):
     predicted = splits.test.labels.tolist()
     failed = [result(seed, 0, failed="it diverged") for seed in (0, 2)]
     found = [failed[0], result(1, 0, predicted=predicted, test_images=100), failed[1]]
-    alone = [report.Section("tiny", [(TINY, failed)]), report.Section("j", [(TINY, failed)])]
-    assert list(report._pictures(alone, splits)) == ["data-samples", "data-classes"]
-    made = report._pictures([report.Section("tiny", [(TINY, found)])], splits)
+    alone = [summary.Section("tiny", [(TINY, failed)]), summary.Section("j", [(TINY, failed)])]
+    assert list(summary._pictures(alone, splits)) == ["data-samples", "data-classes"]
+    made = summary._pictures([summary.Section("tiny", [(TINY, found)])], splits)
     assert next(iter(made)) == "tiny--mistakes"
 
 

@@ -31,7 +31,7 @@ from lenet_fast import data, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
-from lenet_fast.web import app, digits, learning, lessons, records, server, thinking
+from lenet_fast.web import app, drawings, learning, lessons, records, server, thinking
 from lenet_fast.web.learning import Learning
 
 SAMPLE = data.load("sample")
@@ -201,10 +201,10 @@ def test_thin_lines_become_as_thick_as_those_of_mnist_and_others_stay() -> None:
 
     for digit in DIGITS:
         thin, thick = (painted(*placed(digit, place)) for place in ("thin", "thick"))
-        prepared = digits.from_canvas(thin.tolist())
+        prepared = drawings.from_canvas(thin.tolist())
         assert inner(prepared) > 0.1 > 0.03 > inner(data.centre(thin, invert=False))
         assert [np.ptp(np.flatnonzero((prepared > 0).any(axis=k))) + 1 for k in (0, 1)] <= [20, 20]
-        again = digits.from_canvas(thick.tolist())
+        again = drawings.from_canvas(thick.tolist())
         np.testing.assert_array_equal(again, data.centre(thick, invert=False))
 
 
@@ -212,7 +212,7 @@ def test_the_first_touch_of_the_pen_is_no_shadow() -> None:
     page = np.zeros((112, 112))
     page[50:59, 40:49] = 255
     page[51:58, [39, 49]] = 255
-    image = digits.from_canvas(page.tolist())
+    image = drawings.from_canvas(page.tolist())
     assert image is not None
     assert image.max() == 255
     assert np.flatnonzero(image.any(axis=1)).tolist() == list(range(6, 22))

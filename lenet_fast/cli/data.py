@@ -20,7 +20,7 @@ def data(folder: Path | None, dataset: str) -> None:
     to download. All that was not named as a folder is checked by SHA-256.
     """
     from lenet_fast.data import fetch, idx
-    from lenet_fast.data.catalogue import MNIST
+    from lenet_fast.data.datasets import MNIST
 
     # Not "auto": who asks for the data wants to hear that they are not to be had.
     splits = common.load_data("mnist" if dataset == "auto" and folder is None else dataset, folder)

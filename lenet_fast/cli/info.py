@@ -78,7 +78,7 @@ def _instruction_sets() -> dict[str, Any]:
 def _mnist() -> str:
     """Return where MNIST is, as far as a look at the names of files tells."""
     from lenet_fast.data import fetch
-    from lenet_fast.data.catalogue import MNIST
+    from lenet_fast.data.datasets import MNIST
     from lenet_fast.data.sources import DATA_VARIABLE
 
     named = os.environ.get(DATA_VARIABLE)

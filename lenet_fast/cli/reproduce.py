@@ -103,11 +103,11 @@ def _reproduce(
     stop: Stop,
 ) -> None:
     from lenet_fast import plots, threads
-    from lenet_fast.reproduce import report, runner
+    from lenet_fast.reproduce import runner, summary
 
     out = options["out"]
     plots.check_out(out / "picture.png")  # first: the runs take a while
-    wanted = report.recipes_of(names)
+    wanted = summary.recipes_of(names)
     splits = common.load_data(options["dataset"], options["folder"])
     todo = list(
         dict.fromkeys(
@@ -140,9 +140,9 @@ def _reproduce(
         more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
         common.say(f"\nStopped. To go on:\n  {common.command_line(*again, *more)}")
         raise stop.leave() from None
-    sections = report.sections(wanted, {(each.recipe, each.seed): each for each in found})
-    path = report.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
-    click.echo(f"\n{report.table(sections)}\n")
+    sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
+    path = summary.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
+    click.echo(f"\n{summary.table(sections)}\n")
     common.line("report", path)
     if splits.notice:
         common.notice(splits.notice)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks
 from lenet_fast.data import idx
-from lenet_fast.data.catalogue import Collection
+from lenet_fast.data.datasets import Collection
 from lenet_fast.errors import FileFormatError
 
 Report = Callable[[str], None]

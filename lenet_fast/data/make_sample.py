@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.data import idx, sources
-from lenet_fast.data.catalogue import MNIST
+from lenet_fast.data.datasets import MNIST
 
 SEED = 1998
 TRAIN_PER_DIGIT = 500

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast import checks, pixels
-from lenet_fast.data import arrays, catalogue, fetch, idx, images
-from lenet_fast.data.catalogue import FASHION_MNIST, MNIST, Collection
+from lenet_fast.data import arrays, datasets, fetch, idx, images
+from lenet_fast.data.datasets import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
 
@@ -33,7 +33,7 @@ _MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; packed files
 
 _MIXED = 0.05  # a share of images with paper and ink the other way round that is no accident
 
-_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, catalogue.EMNIST_DIGITS)}
+_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, datasets.EMNIST_DIGITS)}
 
 
 class DataNotFoundError(FileNotFoundError):

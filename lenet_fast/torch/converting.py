@@ -11,7 +11,7 @@ from torch import nn
 from lenet_fast import checks, layers
 from lenet_fast.layers import Layer
 from lenet_fast.network import Network
-from lenet_fast.torch import modules, reading, tensors
+from lenet_fast.torch import modules, sequential, tensors
 
 
 def from_torch(
@@ -67,7 +67,7 @@ def from_torch(
     >>> from_torch(module).counts()
     Counts(units=4170, parameters=31474, connections=112906)
     """
-    row = reading.read(module, input_shape)
+    row = sequential.read(module, input_shape)
     if output is None:
         output = row.output
     network = row.network(output, pixel_range)
@@ -150,7 +150,7 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         return nn.Linear(layer.n_in, layer.n_out)
     if type(layer) is layers.RBF:
         return modules.RBF(layer.n_in, layer.n_out, centres=layer.parameters["w"])
-    for kind, squashing in reading.SQUASHING.items():
+    for kind, squashing in sequential.SQUASHING.items():
         if type(layer) is squashing:
             return kind()
     raise TypeError(

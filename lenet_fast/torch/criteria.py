@@ -9,7 +9,7 @@ from torch import nn
 from lenet_fast import checks, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
-from lenet_fast.torch import modules, reading, tensors
+from lenet_fast.torch import modules, sequential, tensors
 
 
 def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
@@ -22,7 +22,7 @@ def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
     """
     kind = type(criterion)
     if isinstance(criterion, nn.Module):
-        reading.check_plain("criterion", criterion)
+        sequential.check_plain("criterion", criterion)
     if kind is nn.MSELoss:
         _mean(criterion)
         on, off, labels = _one_hot(tensors.without_gradient("targets", targets, tensors.FLOATS))

@@ -16,7 +16,7 @@ from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.torch import batches, criteria, optimisers, reading, tensors
+from lenet_fast.torch import criteria, loaders, optimisers, sequential, tensors
 from lenet_fast.training import History, Row, TrainingDiverged
 from lenet_fast.training.interrupts import stop_on_sigint
 
@@ -104,13 +104,13 @@ def fit(
     >>> [row.epoch for row in history.rows]
     [1, 2]
     """
-    batch_size = batches.sampler_of(loader).batch_size
-    images, targets = batches.tensors_of("loader", loader.dataset)
+    batch_size = loaders.sampler_of(loader).batch_size
+    images, targets = loaders.tensors_of("loader", loader.dataset)
     loss, labels = criteria.read(criterion, targets)
     run = _Run(module, images, criterion, optimizer, loss.output)
     criteria.check_width(criterion, targets, run.network.output_shape[0])
     epochs = checks.integer("epochs", epochs, 1)
-    x, labels = batches.examples("loader", run.network, images, labels)
+    x, labels = loaders.examples("loader", run.network, images, labels)
     shown = None if test is None else _shown(test, criterion, loss, run.network)
     made = engines.create(
         run.network,
@@ -127,7 +127,7 @@ def fit(
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
                 totals = Totals()
-                for part in batches.parts(loader, made.images_a_call):
+                for part in loaders.parts(loader, made.images_a_call):
                     totals += run.train(made, x, labels, part, batch_size)
                     stop.check()
                 seconds = time.perf_counter() - started
@@ -168,7 +168,7 @@ class _Run:
         if images.dim() != 4:
             raise ValueError(f"images: expected shape (n, c, h, w), got {tuple(images.shape)}")
         c, h, w = images.shape[1:]
-        row = reading.read(module, (c, h, w))
+        row = sequential.read(module, (c, h, w))
         criteria.check_end(criterion, row.softmax)
         self.network: Network = row.network(output, None)
         given = row.tensors(self.network)
@@ -211,13 +211,13 @@ def _shown(
     test: TensorDataset, criterion: nn.Module, loss: Loss, network: Network
 ) -> tuple[Array, Array]:
     """Return images and labels to evaluate on."""
-    images, targets = batches.tensors_of("test", test)
+    images, targets = loaders.tensors_of("test", test)
     found, labels = criteria.read(criterion, targets)
     if found.config() != loss.config():
         raise ValueError(f"test: expected targets as those of the loader, {loss}, got {found}")
     if not len(images):
         raise ValueError("test: expected at least one image, got none")
-    return batches.examples("test", network, images, labels)
+    return loaders.examples("test", network, images, labels)
 
 
 def _evaluated(engine: Engine, shown: tuple[Array, Array] | None, stop: _Stop) -> Totals:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, abort
 
 from lenet_fast import __version__, checks
 from lenet_fast.data.arrays import look_inverted
-from lenet_fast.web import digits, lessons, names
+from lenet_fast.web import drawings, lessons, names
 from lenet_fast.web.learning import BusyError, Learning
 from lenet_fast.web.names import is_ours
 
@@ -169,7 +169,7 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
             "train_images": len(splits.train),
             "test_images": len(test),
             "folder": str(learning.folder),
-            "max_side": digits.MAX_SIDE,
+            "max_side": drawings.MAX_SIDE,
             **lessons.choices(len(splits.train)),
         }
 
@@ -183,7 +183,7 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
         body = _body()
         known: dict[str, Any] = {}
         if set(body) == {"pixels"}:
-            image, inverted = digits.from_canvas(body["pixels"]), False
+            image, inverted = drawings.from_canvas(body["pixels"]), False
         elif set(body) == {"digit"}:
             index = checks.integer("digit", body["digit"], 0, len(test) - 1)
             image, inverted = test.images[index], test_inverted
