@@ -409,7 +409,7 @@ def test_a_folder_without_a_checkpoint_is_no_run_to_go_on_with(tmp_path):
     (tmp_path / "run" / "config.toml").write_text("mine")
     done = run(tmp_path, "train", *SHORT, "--epochs", 1, "--out", "run")
     assert done.returncode == 2
-    assert "holds config.toml, but no checkpoint.safetensors to go on from; rep" in done.stderr
+    assert "holds config.toml, but no checkpoint.safetensors to resume from; rep" in done.stderr
     assert "--resume" not in done.stderr
     with pytest.raises(FileExistsError, match=r"holds config\.toml; name another folder"):
         new_trainer(out=tmp_path / "run")
@@ -448,7 +448,7 @@ def test_a_run_that_diverges_later_says_what_it_has(tmp_path):
     arguments = ("train", *SHORT, "--epochs", 3, "--out", "run", "--rates")
     done = run(tmp_path, *arguments, "0.01,1e9", "--batch-size", 8)
     assert done.returncode == 1
-    words = "run holds the last good state, after epoch 1, but --resume would end here again"
+    words = "run holds the last good state, after epoch 1, but --resume would fail here again"
     assert words in done.stderr
     assert len(runs.read_history(tmp_path / "run").rows) == 1
     done = run(tmp_path, *arguments, "0.01", "--overwrite")
@@ -477,7 +477,7 @@ def test_no_room_for_the_first_checkpoint(tmp_path):
     done = limited(tmp_path, 100_000, *arguments)
     assert done.returncode == 1
     assert done.stderr == (
-        "lenet-fast: error: run/checkpoint.safetensors: File too large; nothing is saved, and run "
+        "lenet-fast: error: run/checkpoint.safetensors: File too large; nothing was saved, and run "
         "holds no run\n"
     )
     assert not (tmp_path / "run").exists()
@@ -492,7 +492,7 @@ def test_no_room_for_the_old_run_to_be_replaced(tmp_path):
         "--overwrite",
     )  # fmt: skip
     assert done.returncode == 1
-    words = "File too large; nothing is saved, and run holds what it held before"
+    words = "File too large; nothing was saved, and run holds what it held before"
     assert f"run/checkpoint.safetensors: {words}" in done.stderr
     assert "Traceback" not in done.stderr
     assert contents(tmp_path / "run") == before
@@ -506,7 +506,7 @@ def test_a_disk_that_fills_up_later(tmp_path):
     assert done.stderr.startswith("lenet-fast: error: run/")
     assert done.stderr.endswith(" train --resume run\n")
     assert done.stderr.count("\n") == 1
-    words = "safetensors: File too large; the state saved last, after epoch 1, is kept. To go on: "
+    words = "safetensors: File too large; the last saved state, after epoch 1, is kept. To resume: "
     assert words in done.stderr
     assert ".tmp" not in done.stderr
     after = contents(tmp_path / "run")

@@ -68,7 +68,7 @@ def test_a_signal_stops_in_order_and_the_run_goes_on(tmp_path, number, times):
             training.process.send_signal(number)
         _, err = training.process.communicate(timeout=60)
     assert training.process.returncode == 128 + number, err
-    assert "all is saved. To go on:" in err
+    assert "saved. To resume:" in err
     assert "train --resume run" in err
     assert "Traceback" not in err
     assert set(os.listdir(training.out)) == set(runs.FILES)

@@ -902,7 +902,7 @@ def test_a_folder_that_nothing_can_be_saved_to(capsys: pytest.CaptureFixture[str
 
     with pytest.raises(SystemExit, match="2"):
         cli.main(["serve", "--no-browser", "--out", "/"])
-    assert "--out: expected a folder that can be made, got /" in capsys.readouterr().err
+    assert "--out: expected a folder that can be created, got /" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""The command line, one module a command.
+"""The command line, one module per command.
 
-Commands import what they compute with only when they run, so that ``--help`` is quick. What a
-program may want goes to the standard output, and notices, progress and errors to the standard
-error output.
+Commands import the modules that compute only when they run, so that ``--help`` is quick. Results
+that a program may read go to standard output; notices, progress and errors go to standard error.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from lenet_fast.cli.train import train
 TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
 
 _EXPECTED = (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError)
-"""What the library raises when it is given something wrong, or the machine lacks something. So is
-Python's RuntimeError where the system has no thread left."""
+"""Errors that the library raises for wrong input, or where the machine lacks something. Python's
+RuntimeError when the system has no thread left is treated alike."""
 
 
 @click.group(
@@ -45,7 +44,7 @@ Python's RuntimeError where the system has no thread left."""
 @click.version_option(__version__, "-V", "--version", package_name="lenet_fast")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """LeNet-5 on MNIST: train it, test it, and use it."""
+    """Train, test and use LeNet-5 on MNIST."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -57,14 +56,13 @@ for command in (train, evaluate, predict, serve, export, reproduce, plot, info, 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    The exit status is 0 if all went well, 1 if something could not be done, 2 if the command was
-    called wrongly, and 130 if Ctrl-C ended it. Errors take one line, unless LENET_FAST_TRACEBACK
-    is set.
+    The exit status is 0 on success, 1 if the command failed, 2 if it was called wrongly, and 130
+    after Ctrl-C. An error takes one line, unless LENET_FAST_TRACEBACK is set.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        By default those that Python was started with.
+        The words of the command line. Default: those that Python was started with.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -74,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        # Not click's own way out, which prints a usage error on four lines.
+        # click's standalone mode would print a usage error on four lines.
         status = group.main(arguments, prog_name="lenet-fast", standalone_mode=False)
         if sys.stdout is not None:  # None where it was closed before Python began
             sys.stdout.flush()
@@ -90,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         common.fail("stopped")
         return common.STOPPED
-    except Exception as error:  # not to swallow it, but to say it in one line
+    except Exception as error:  # reported in one line, not swallowed
         if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
             traceback.print_exc()
         else:
@@ -101,14 +99,14 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _explained(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "expected input that is nested less deeply; Python's stack is full"
+        return "expected input with less nesting; Python's stack is full"
     if isinstance(error, RuntimeError) and "new thread" in str(error):
         return f"the system has no thread left ({error}); --threads 1 needs the fewest"
     if not isinstance(error, _EXPECTED):
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return (
-            f"this is a fault of lenet-fast, please report it: {what}; "
-            f"{TRACEBACK_VARIABLE}=1 shows where it is"
+            f"this is a bug in lenet-fast, please report it: {what}; "
+            f"{TRACEBACK_VARIABLE}=1 shows where it happens"
         )
     if isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
@@ -122,7 +120,7 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 
 def _abandon_output() -> None:
-    """Drop what could not be written, lest Python try again, and fail, on its way out."""
+    """Drop output that cannot be written, so that Python does not try again and fail on exit."""
     if sys.stdout is None:
         return
     try:

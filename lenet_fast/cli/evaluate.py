@@ -1,4 +1,4 @@
-"""``lenet-fast evaluate``: count the errors of a model."""
+"""``lenet-fast evaluate``: measure the errors of a model."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def evaluate(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Count a model's errors on the test images.
+    """Measure a model's errors on the test images.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. Prints errors, accuracy, and the
-    confusion matrix: how often each digit was taken for each.
+    RUN_OR_MODEL is the folder of a run, or a model file. Prints the number of errors, the
+    accuracy, and the confusion matrix: how often each digit was classified as each.
     """
     import time
 
@@ -90,7 +90,7 @@ def evaluate(
 
 
 def _print_confusion(confusion: Array) -> None:
-    """Print it whole: closer together, or in several tables, where the terminal is narrow."""
+    """Print it whole; on a narrow terminal closer together, or in several tables."""
     from rich.console import Console
 
     columns = {
@@ -100,7 +100,7 @@ def _print_confusion(confusion: Array) -> None:
         columns[str(digit)][digit] = f"[bold]{confusion[digit, digit] or '.'}[/bold]"
     columns["wrong"] = [str(row.sum() - row[digit]) for digit, row in enumerate(confusion)]
     console = Console()
-    console.print("Rows: what it is. Columns: what was found.", style="italic")
+    console.print("Rows: true digit. Columns: predicted digit.", style="italic")
     while columns:
         layouts = [(count, gap) for count in range(len(columns), 0, -1) for gap in (1, 0)]
         for count, gap in layouts:
@@ -108,13 +108,13 @@ def _print_confusion(confusion: Array) -> None:
             width = Console(width=1000).measure(table).maximum
             if width <= console.width:
                 break
-        # A line that is too long all the same wraps in the terminal; rich would cut the counts.
+        # A line that is still too long wraps in the terminal; rich would truncate the counts.
         Console(width=max(width, console.width)).print(table, "")
         columns = dict(list(columns.items())[count:])
 
 
 def _table(columns: dict[str, list[str]], gap: int) -> Table:
-    """Return a table of some of the columns, with the digits in front."""
+    """Return a table of some of the columns, with the digits as row labels."""
     from rich.box import SIMPLE
     from rich.table import Table
 

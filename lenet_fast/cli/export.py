@@ -1,4 +1,4 @@
-"""``lenet-fast export``: a model as an ONNX file, for other programs."""
+"""``lenet-fast export``: write a model as an ONNX file, for other programs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _IMAGES = 10
 _LARGEST = 1e-4
-"""Largest difference that may come from rounding, as a share of the largest output; as a rule it is
-below 1e-6."""
+"""Largest difference that rounding can explain, relative to the largest output; usually it is below
+1e-6."""
 
 
 @click.command(epilog=common.example("lenet-fast export runs/lenet5 lenet5.onnx"))
@@ -25,23 +25,24 @@ below 1e-6."""
 def export(run_or_model: Path, out: Path) -> None:
     """Write a model as an ONNX file, which other programs can run.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. OUT.onnx is replaced if it is there. It
-    is written after onnx's checker has passed it, and its outputs for some images of the bundled
-    sample have been compared with ours.
+    RUN_OR_MODEL is the folder of a run, or a model file. An existing OUT.onnx is replaced. Before
+    it is written, onnx's checker must accept it, and its outputs for some images of the bundled
+    sample must agree with ours.
 
-    The file reads floats (n, 1, rows, columns) on the scale of pixels that is printed. It has no
-    softmax at its end.
+    The exported network reads floats (n, 1, rows, columns) in the range that the command prints.
+    It does not end in a softmax.
 
-    It needs onnx: pip install 'lenet_fast[onnx]'. onnxruntime, if installed, runs the comparison.
+    Needs onnx: pip install 'lenet_fast[onnx]'. onnxruntime, if installed, runs the comparison.
     """
     from lenet_fast import files, onnx
 
     _check_out(out)
     file, network, _ = common.read_model(run_or_model)
     common.line("model", file)
-    paper, ink = network.pixel_range
+    background, foreground = network.pixel_range
     size = " x ".join(map(str, network.input_shape))
-    common.line("input", f"images, n x {size}", network.dtype, f"{paper} paper to {ink} ink")
+    values = f"{background} background to {foreground} foreground"
+    common.line("input", f"images, n x {size}", network.dtype, values)
     common.line("output", f"outputs, n x {network.output_shape[0]}", network.output)
     model = onnx.to_bytes(network)
     common.line("checked", f"by onnx's checker, opset {onnx.OPSET}")
@@ -49,8 +50,8 @@ def export(run_or_model: Path, out: Path) -> None:
     difference = f"{found.largest:.1e}, {found.relative:.1e} of the largest output"
     if not found.relative <= _LARGEST:
         raise ArithmeticError(
-            f"{out}: expected outputs that differ from ours by rounding alone, but {found.runtime} "
-            f"gives others, by up to {difference}; nothing is written"
+            f"{out}: expected outputs that differ from ours by rounding only, but those of "
+            f"{found.runtime} differ by up to {difference}; nothing is written"
         )
     common.line("compared", f"with {found.runtime}", f"{_IMAGES} images of the sample")
     common.line("", f"largest difference {difference}")
@@ -62,16 +63,16 @@ def _check_out(out: Path) -> None:
     if out.suffix.lower() != ".onnx":
         raise ValueError(f"out: expected a name that ends in .onnx, got {out}")
     if not out.parent.is_dir():
-        raise FileNotFoundError(
-            f"out: expected a folder that is there, but there is no {out.parent}"
-        )
+        raise FileNotFoundError(f"out: expected an existing folder, but there is no {out.parent}")
 
 
 def _images(network: Network) -> Array:
-    """Return the first test images of the sample, as the network reads them."""
+    """Return the first test images of the sample, prepared for the network."""
     from lenet_fast import data
 
     size = network.input_shape[-1]
     images = data.fitted(data.load("sample").test.images[:_IMAGES], size)
-    paper, ink = network.pixel_range
-    return data.prepare(images, size=size, dtype=network.dtype, background=paper, ink=ink)
+    background, foreground = network.pixel_range
+    return data.prepare(
+        images, size=size, dtype=network.dtype, background=background, ink=foreground
+    )

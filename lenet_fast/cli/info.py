@@ -1,4 +1,4 @@
-"""``lenet-fast info``: what is here, what is not, and how to get it."""
+"""``lenet-fast info``: what is available, what is missing, and how to get it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def info(as_json: bool) -> None:
     click.echo()
     for name, state in facts["backends"].items():
         marker = "*" if name == facts["backend"] else " "
-        reason, *cure = (("" if state["usable"] else "not here: ") + state["detail"]).split("; ")
+        reason, *cure = (("" if state["usable"] else "missing: ") + state["detail"]).split("; ")
         common.line(f"{marker} {name}", reason)
         for text in cure:
             common.line("", text)
-    click.echo("  * is the default; --backend or LENET_FAST_BACKEND chooses another\n")
+    click.echo("  * is the default; --backend or LENET_FAST_BACKEND selects another\n")
     sets = facts["instruction_sets"]
     if sets:
         built = ", ".join(
@@ -39,7 +39,7 @@ def info(as_json: bool) -> None:
             for name in sets["built"]
         )
         common.line("kernels", f"built: {built}")
-        common.line("", f"in use: {sets['used']}; LENET_FAST_ISA chooses another")
+        common.line("", f"in use: {sets['used']}; LENET_FAST_ISA selects another")
         click.echo()
     common.line("MNIST", facts["mnist"])
 
@@ -76,18 +76,18 @@ def _instruction_sets() -> dict[str, Any]:
 
 
 def _mnist() -> str:
-    """Return where MNIST is, as far as a look at the names of files tells."""
+    """Return where MNIST is, judging by file names only."""
     from lenet_fast.data import fetch
     from lenet_fast.data.datasets import MNIST
     from lenet_fast.data.sources import DATA_VARIABLE
 
     named = os.environ.get(DATA_VARIABLE)
     if named:
-        return f"taken from {DATA_VARIABLE}, {named}"
+        return f"in the folder of {DATA_VARIABLE}, {named}"
     try:
         folder = fetch.cache_folder() / MNIST.name
     except FileNotFoundError as error:
         return f"no cache: {error}"
     if all(os.path.exists(folder / name) for name in MNIST.files):
         return f"in the cache, {folder}"
-    return f"not in the cache, {folder}; get it by: lenet-fast data"
+    return f"not in the cache, {folder}; download it with: lenet-fast data"

@@ -1,4 +1,4 @@
-"""``lenet-fast plot``: pictures of a run, of a model, and of data."""
+"""``lenet-fast plot``: figures of a run, a model, or data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WHAT = (
     metavar="FILE",
     type=click.Path(path_type=Path),
     required=True,
-    help="The picture: .png, .svg or .pdf. One that is there is replaced.",
+    help="File to write: .png, .svg or .pdf. An existing file is replaced.",
 )
 @click.option(
     "--image",
@@ -47,7 +47,7 @@ WHAT = (
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of the test images, counted from 0; for features.",
+    help="Which test image to show, counted from 0; with --what features.",
 )
 @common.data_options
 @click.pass_context
@@ -60,22 +60,22 @@ def plot(
     folder: Path | None,
     dataset: str,
 ) -> None:
-    """Draw a picture of a run, of a model, or of data.
+    """Draw a figure of a run, a model, or data.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. There is to be seen:
+    RUN_OR_MODEL is the folder of a run, or a model file. WHAT is one of:
 
     \b
     errors        error rates by epoch; of a run only
     filters       kernels of the first two convolutions
-    features      what every layer makes of a test image
+    features      outputs of every layer for a test image
     bitmaps       centres of the RBF outputs
-    confusion     how often each digit was taken for each
+    confusion     how often each digit was classified as each
     mistakes      test images that are misclassified
-    table         which maps see which
-    distribution  how many images there are of each digit; needs no model
+    table         which maps are connected to which
+    distribution  number of images of each digit; needs no model
     samples       the first training images; needs no model
 
-    It needs matplotlib: pip install 'lenet_fast[plot]'
+    Needs matplotlib: pip install 'lenet_fast[plot]'
     """
     from lenet_fast import plots
 
@@ -85,7 +85,7 @@ def plot(
         raise click.UsageError(
             f"RUN_OR_MODEL: expected none with --what {what}, got {run_or_model}"
         )
-    plots.check_out(out)  # first: data and answers may take a while
+    plots.check_out(out)  # first: loading the data and running the network may take a while
     if what in _DATA_ALONE:
         splits = _data(dataset, folder)
         picture = (

@@ -21,7 +21,7 @@ VALUES = {
     "rbf": ("penalty", "penalties"),
     "linear": ("score", "scores"),
 }
-"""What the numbers are that a network of each output gives to the classes: one, and several."""
+"""Name of the value that a network gives each class, by output layer: singular and plural."""
 
 
 @click.command(
@@ -35,12 +35,12 @@ VALUES = {
 @click.option(
     "--centre/--no-centre",
     default=None,
-    help="Whether to bring images into MNIST's form.  [default: all but arrays of 28x28 or 32x32]",
+    help="Centre and scale the digit, as in MNIST.  [default: all but arrays of 28x28 or 32x32]",
 )
 @click.option(
     "--transpose",
     is_flag=True,
-    help="Exchange rows and columns first: EMNIST's files have digits on their sides.",
+    help="Swap rows and columns first: in EMNIST's files, digits lie on their sides.",
 )
 @common.engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
@@ -54,19 +54,21 @@ def predict(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Print the digit that a model sees in images.
+    """Classify the digits in images.
 
     RUN_OR_MODEL is the folder of a run, or a model file. FILES are pictures of one digit each
     (PNG, JPEG and others), NumPy's .npy, or IDX, plain or .gz.
 
-    A picture is turned bright on dark if it is dark on light; its ink is fitted into 20x20 pixels
-    and put into 28x28 with its centre of mass in the middle, as MNIST's was. Arrays hold grey
-    values, (rows, columns) or (n, rows, columns), with an axis of channels or without, or are
-    tables with an image in each row: integers from 0 paper to 255 ink, or floats from 0 to 1, or
-    the networks' own from -0.1 to 1.175. Those of 28x28 or 32x32 pixels are taken as they are,
-    others treated like pictures. Where the values show another scale, or dark ink on light paper,
-    a line says what they are taken for. Blank images are refused; the others are answered, and the
-    exit status is 1.
+    A dark digit on light is inverted. The digit is cut out, scaled to fit 20x20 pixels, and put
+    into 28x28 with its centre of mass in the middle, as in MNIST.
+
+    Arrays hold grey values of shape (rows, columns) or (n, rows, columns), with or without an
+    axis of channels, or are tables with one image per row. Values are integers from 0 (background)
+    to 255 (foreground), floats from 0 to 1, or the network's own scale, from -0.1 to 1.175.
+    Arrays of 28x28 or 32x32 pixels are used unchanged, others are treated like pictures. Where the
+    values suggest another scale, or dark digits on light, a line says how they are read.
+
+    Blank images are refused; the other images are still classified, and the exit status is 1.
     """
     from lenet_fast import engines
 
@@ -117,7 +119,7 @@ def predict(
 
 
 def _read(path: Path, network: Network, centre: bool | None, transpose: bool) -> Digits:
-    """Return the digits in a file, as the network reads them."""
+    """Return the digits in a file, in the form that the network reads."""
     import numpy as np
 
     from lenet_fast import data
@@ -131,7 +133,7 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
         head = file.read(6)
     if not head:
         raise ValueError("expected a picture, .npy or IDX, got an empty file")
-    # By what is in them, not by their names.
+    # The content decides, not the file's name.
     if arrays.is_array(head):
         return arrays.digits(
             arrays.read_array(path),
@@ -150,7 +152,7 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
 
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:
-    """Return class, and value of each class, for every row of outputs (n, k)."""
+    """Return the class and the value of each class, for every row of outputs (n, k)."""
     one, several = VALUES[network.output]
     values = network.probabilities(outputs) if network.output == "softmax" else outputs
     return [
@@ -162,7 +164,7 @@ def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:
 def _text(network: Network, result: dict[str, Any]) -> str:
     one, several = VALUES[network.output]
     values = result[several]
-    # Python's sort keeps the order of equals, and the winner is the first of equals too.
+    # Python's sort is stable, and the network's answer is the first of equals too.
     order = sorted(range(len(values)), key=values.__getitem__, reverse=network.output != "rbf")
     second = order[1]
     digits = 2 if network.output == "rbf" else 4
@@ -173,7 +175,7 @@ def _text(network: Network, result: dict[str, Any]) -> str:
 
 
 def _naming(path: Path, error: Exception) -> str:
-    """Return what went wrong, with the name of the file unless it is in the message."""
+    """Return what went wrong, with the file's name unless the message has it."""
     if isinstance(error, OSError) and error.strerror:
         return f"{path}: {error.strerror}"
     text = str(error)

@@ -1,4 +1,4 @@
-"""``lenet-fast reproduce``: train what the papers report, and write a report."""
+"""``lenet-fast reproduce``: repeat the papers' experiments, and write a report."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 OUT = Path("runs", "reproduce")
 SEEDS = 5
 FEW_SEEDS = 2
-"""Of the sweep over j."""
+"""For the sweep over j."""
 
 NAMES = {
     "1989": "the network of 1989, with A. Karpathy's settings",
     "lenet1": "LeNet-1, of 1990",
     "lenet4": "LeNet-4",
-    "boosted-lenet4": "three of them, boosted",
+    "boosted-lenet4": "three LeNet-4, boosted",
     "lenet5": "LeNet-5: RBF, MAP criterion, SDLM",
-    "lenet5-distorted": "the same with distortions",
+    "lenet5-distorted": "LeNet-5 with distortions",
     "seed0": "softmax outputs, 7 epochs",
     "seed1": "average pooling, batches of 256; without pooling",
     "seed2": "the network of 1989 with sigmoid outputs",
@@ -38,13 +38,13 @@ NAMES = {
     "j": "a sweep over the constant j of the MAP criterion",
     "outputs": "RBF, softmax and plain dense outputs",
 }
-"""Those of :data:`lenet_fast.reproduce.catalogue.RECIPES`, which would make ``--help`` slow."""
+"""Those of :data:`lenet_fast.reproduce.catalogue.RECIPES`, whose import would slow ``--help``."""
 
 
 @click.command(
     epilog="\b\nNames:\n"
     + "\n".join(f"  {name:<18}{what}" for name, what in NAMES.items())
-    + "\n  all               all of them: most of an hour on two cores\n\n"
+    + "\n  all               all of them: nearly an hour on two cores\n\n"
     + common.example(
         "lenet-fast reproduce lenet5 --quick", "lenet-fast reproduce all --out runs/reproduce"
     )
@@ -58,14 +58,14 @@ NAMES = {
     metavar="N",
     default=SEEDS,
     show_default=True,
-    help=f"Runs of each recipe; of the sweep {FEW_SEEDS} at most.",
+    help=f"Runs per recipe; at most {FEW_SEEDS} for the sweep.",
 )
 @click.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Runs at once, each on one thread.  [default: one a physical core]",
+    help="Runs at a time, one thread each.  [default: one per physical core]",
 )
 @click.option(
     "--out",
@@ -73,17 +73,17 @@ NAMES = {
     metavar="DIR",
     default=OUT,
     show_default=True,
-    help="Folder for runs and report. Runs that are there are not computed again.",
+    help="Folder for runs and report. Runs that it already holds are not repeated.",
 )
 @common.data_options
 def reproduce(
     names: tuple[str, ...], seeds: int, quick: bool, jobs: int | None, **options: Any
 ) -> None:
-    """Train the networks of the papers as their sources say, and write a report.
+    """Repeat the papers' experiments with their sources' settings, and write a report.
 
-    The report has our errors beside the source's, with the spread over seeds, and says what the
-    source leaves open. After Ctrl-C, SIGTERM or SIGHUP the same command goes on with the runs
-    that are missing.
+    The report shows our errors beside the source's, with the spread over seeds, and lists what the
+    source leaves open. After Ctrl-C, SIGTERM or SIGHUP, the same command continues with the
+    missing runs.
     """
     from lenet_fast.cli import stopping
     from lenet_fast.locks import LockedFolder
@@ -138,7 +138,7 @@ def _reproduce(
             )
     except KeyboardInterrupt:
         more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
-        common.say(f"\nStopped. To go on:\n  {common.command_line(*again, *more)}")
+        common.say(f"\nStopped. To continue:\n  {common.command_line(*again, *more)}")
         raise stop.leave() from None
     sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
     path = summary.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
@@ -147,11 +147,11 @@ def _reproduce(
     if splits.notice:
         common.notice(splits.notice)
     if any(each.failed for each in found):
-        raise click.ClickException("some runs have failed; the report says which, and why")
+        raise click.ClickException("some runs failed; the report says which, and why")
 
 
 def _at_once(todo: Sequence[Job], most: int) -> list[str]:
-    """Return how many of the runs go on at once, in words; nothing of a single one."""
+    """Return how many runs go on at a time, in words; nothing for a single run."""
     found = min(most, sum(not job.recipe.alone for job in todo))
     if len(todo) < 2:
         return []
@@ -160,7 +160,7 @@ def _at_once(todo: Sequence[Job], most: int) -> list[str]:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
-    """Show a bar for each run in work, at a terminal, and a line for each that has ended."""
+    """Show a progress bar for each current run, on a terminal, and a line for each finished one."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""``lenet-fast serve``: the page on which to draw a digit, and to watch the network learn."""
+"""``lenet-fast serve``: a page to draw digits on, and to watch a network learn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 from lenet_fast.cli import common
 
 OUT = Path("runs", "page")
-"""The folder that the page saves to; the next ones are called page-2, page-3, ..."""
+"""The folder that the page saves to; the next free one is page-2, page-3, ..."""
 
 _WAYS_OUT = {
-    errno.EADDRINUSE: "another program listens there; take another --port",
-    errno.EACCES: "take a --port of 1024 or more",
-    errno.EADDRNOTAVAIL: "expected an address of this machine, or 0.0.0.0 for all it has",
+    errno.EADDRINUSE: "another program uses this port; choose another --port",
+    errno.EACCES: "choose a --port of 1024 or more",
+    errno.EADDRNOTAVAIL: "expected an address of this machine, or 0.0.0.0 for all of them",
     socket.EAI_NONAME: "expected a name or an address of this machine",
 }
 
@@ -44,7 +44,7 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen on. With another than this, all who reach it may draw and train.",
+    help="Address to listen on. With any other, everyone who can reach it may draw and train.",
 )
 @click.option(
     "--allow-host",
@@ -52,14 +52,14 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
     multiple=True,
     metavar="NAME",
     callback=_checked_names,
-    help="A name by which the page may be opened, besides localhost and numeric addresses: that of "
-    "this machine in the network, or of a proxy. May be given several times.",
+    help="A host name under which the page may be opened, besides localhost and numeric addresses: "
+    "this machine's name in the network, or a proxy's. May be repeated.",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     metavar="N",
-    help="0: any that is free.  [default: 8000, or any that is free if that is taken]",
+    help="0: any free port.  [default: 8000, or any free port if that is taken]",
 )
 @click.option(
     "--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser."
@@ -70,7 +70,7 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
     metavar="DIR",
     default=OUT,
     show_default=True,
-    help="Folder for what is saved on the page; DIR-2 and so on if that is taken.",
+    help="Folder for what the page saves; DIR-2 and so on if it is taken.",
 )
 def serve(
     run_or_model: Path | None,
@@ -82,18 +82,18 @@ def serve(
     browser: bool,
     out: Path,
 ) -> None:
-    """Show a page: draw a digit, watch the network think, watch it learn.
+    """Serve a page to draw digits on, inspect a network and watch it learn.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. Without it, the page begins to train a
-    network, which takes seconds, and all can be seen on it.
+    RUN_OR_MODEL is the folder of a run, or a model file. Without it, the page starts to train a
+    network, which takes seconds; everything works meanwhile.
 
-    The page needs no network but the one inside this machine. Ctrl-C ends it. It needs Flask and
-    waitress: pip install 'lenet_fast[web]'
+    The page loads nothing from the internet. Ctrl-C ends the server. Needs Flask and waitress:
+    pip install 'lenet_fast[web]'
     """
     out = common.full_path("--out", out)
     if not out.name:
-        raise click.UsageError(f"--out: expected a folder that can be made, got {out}")
-    if not host:  # sockets take it for all addresses
+        raise click.UsageError(f"--out: expected a folder that can be created, got {out}")
+    if not host:  # for a socket, an empty name means all addresses
         raise click.UsageError("--host: expected an address such as 127.0.0.1, got nothing")
     try:
         from lenet_fast.web import server
@@ -124,5 +124,5 @@ def serve(
         raise OSError(f"--host, --port: {where}: {reason}") from error
     url = server.address(served, host)
     common.line("page", url)
-    common.line("", "Ctrl-C ends it")
+    common.line("", "Ctrl-C ends the server")
     server.run(served, learning, url, browser=browser)

@@ -1,4 +1,4 @@
-"""What the options of ``lenet-fast train`` mean: checked, completed, made into a run's parts."""
+"""The options of ``lenet-fast train``: check them, fill in defaults, build the run's parts."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 FREE = {
     *("epochs", "folder", "backend", "engine", "threads", "checkpoint_every", "resume", "out"),
 }
-"""Options that may be given anew when a run goes on; the others make the run what it is."""
+"""Options that may change when a run resumes; the others define the run."""
 
-_LONGEST_PATH = 4096  # characters; no system has longer ones
+_LONGEST_PATH = 4096  # characters; no system allows longer ones
 
 
 class Number(click.FloatRange):
-    """A number in a range, and none that is not finite, which passes every comparison."""
+    """A finite number in a range; NaN would pass every comparison."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:
-        """Return the number of an option's text."""
+        """Return the number in an option's text."""
         number = float(super().convert(value, param, context))
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, context)
@@ -46,23 +46,23 @@ RATE = Number(min=0, min_open=True)
 
 
 class Rates(click.ParamType):
-    """Learning rates with commas between them."""
+    """Learning rates, separated by commas."""
 
     name = "rates"
 
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> list[float]:
-        """Return the numbers of an option's text."""
+        """Return the numbers in an option's text."""
         try:
             numbers = [float(rate) for rate in value.split(",")]
         except ValueError:
-            self.fail(f"expected numbers with commas between them, got {value!r}", param, context)
+            self.fail(f"expected numbers separated by commas, got {value!r}", param, context)
         return [RATE.convert(rate, param, context) for rate in numbers]
 
 
 def fill_in(options: dict[str, Any], given: set[str]) -> None:
-    """Refuse options that do not go together, and put in those that depend on others."""
+    """Refuse options that contradict each other, and fill in those that depend on others."""
     if options["rates"] and given & {"rate", "step", "decay_rate"}:
         raise click.UsageError("--rates: expected without --rate, --step and --decay-rate")
     if (options["step"] is None) != (options["decay_rate"] is None):
@@ -91,17 +91,17 @@ def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
     elif options["momentum"] is None:
         options["momentum"] = MOMENTUM
     elif options["momentum"] == 0 and options["nesterov"]:
-        raise click.UsageError("--nesterov: expected a --momentum above 0 with it, got 0")
+        raise click.UsageError("--nesterov: expected with a --momentum above 0, got 0")
     if options["weight_decay"] is None:
         options["weight_decay"] = WEIGHT_DECAYS[options["optimiser"]]
 
 
 def check_average(average_from: int | None, epochs: int) -> None:
-    """Refuse a mean that no epoch would go into."""
+    """Refuse an average that no epoch would contribute to."""
     if average_from is not None and average_from > epochs:
         raise click.UsageError(
             f"--average-from: expected at most the last epoch, {epochs} by --epochs, got "
-            f"{average_from}, which would leave nothing to average"
+            f"{average_from}, which leaves nothing to average"
         )
 
 
@@ -154,14 +154,14 @@ def optimiser(options: dict[str, Any]) -> Optimiser:
 
 
 def distortion(options: dict[str, Any]) -> Distortion | None:
-    """Return the distortions that the options name."""
+    """Return the distortions that the options name, if any."""
     from lenet_fast.data import distort
 
     return None if options["distort"] is None else distort.PRESETS[options["distort"]]
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:
-    """Return data with at most so many training images."""
+    """Return data with at most `limit` training images."""
     if limit is None:
         return splits
     if limit > len(splits.train):
@@ -172,12 +172,12 @@ def limited(splits: Splits, limit: int | None) -> Splits:
 
 
 def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
-    """Return the options that make the run what it is, and where its data are."""
+    """Return the options that define the run, and the location of its data."""
     from lenet_fast.data.sources import SAMPLE_SOURCE
 
     kept = {name: value for name, value in options.items() if name not in FREE}
     del kept["overwrite"]
-    # What "auto" has found is what the run goes on with, even if there is MNIST by then.
+    # A resumed run uses the data set that "auto" found, even if MNIST is available by then.
     kept["dataset"] = "sample" if splits.source == SAMPLE_SOURCE else options["dataset"]
     if options["folder"] is not None:
         kept["data"] = os.fspath(common.full_path("--data", options["folder"]))
@@ -185,23 +185,23 @@ def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a folder that holds a run, and say what can be done."""
+    """Refuse a folder that holds a run, and say what to do."""
     from lenet_fast.training import runs
 
     try:
         runs.check_free(out)
     except FileExistsError:
         taken = [name for name in runs.FILES if os.path.lexists(out / name)]
-        what = f"{', '.join(taken)}, but no {runs.CHECKPOINT} to go on from; "
+        what = f"{', '.join(taken)}, but no {runs.CHECKPOINT} to resume from; "
         if runs.CHECKPOINT in taken:
-            what = f"a run; go on with it by --resume {shlex.quote(os.fspath(out))}, "
+            what = f"a run; resume it with --resume {shlex.quote(os.fspath(out))}, "
         raise click.UsageError(
-            f"--out: {out} holds {what}replace it by --overwrite, or name another folder"
+            f"--out: {out} holds {what}replace it with --overwrite, or choose another folder"
         ) from None
 
 
 def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, int | None]:
-    """Return data set, folder and limit that a run's options name, which may be from any file."""
+    """Return data set, folder and limit from a run's recorded options, which are untrusted."""
     from lenet_fast import checks
     from lenet_fast.errors import FileFormatError
     from lenet_fast.training import runs
@@ -222,9 +222,9 @@ def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, in
 def check_same(
     options: dict[str, Any], given: set[str], recorded: dict[str, Any], folder: Path
 ) -> None:
-    """Refuse options that would make a run another one than it was."""
+    """Refuse options that would change what defines the run."""
     if "out" in given and not _same_folder(options["out"], folder):
-        raise click.UsageError(f"--out: a run goes on in its own folder, {folder}")
+        raise click.UsageError(f"--out: a run resumes in its own folder, {folder}")
     if "overwrite" in given:
         raise click.UsageError("--overwrite: a run is either replaced or resumed")
     for name in sorted(given - FREE):
@@ -232,7 +232,7 @@ def check_same(
             option = f"--{name.replace('_', '-')}"
             had = "none" if recorded.get(name) is None else str(recorded[name])[:80]
             raise click.UsageError(
-                f"{option}: the run in {folder} has {had}, got {options[name]}; leave it out"
+                f"{option}: the run in {folder} has {had}, got {options[name]}; omit the option"
             )
 
 

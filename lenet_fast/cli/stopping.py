@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: a command that works for long stops in good order, as after Ctrl-C."""
+"""SIGTERM and SIGHUP: a long command saves and stops, as after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import click
 from lenet_fast.cli import common
 from lenet_fast.training import Callback, Trainer
 
-_NAMES = ("SIGTERM", "SIGHUP")  # the second is unknown on Windows
+_NAMES = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 
 class Stop(Callback):
-    """What the signals do: stop the training in work, or else raise KeyboardInterrupt, once.
+    """On the first signal, stop the current training, or else raise KeyboardInterrupt.
 
-    A terminal that is closed sends SIGHUP twice, and a system that shuts down SIGTERM before
-    SIGHUP: all but the first change nothing. Ctrl-C, twice, is for those who are in a hurry.
+    Later signals change nothing: a terminal that closes sends SIGHUP twice, and a system that
+    shuts down sends SIGTERM before SIGHUP. To stop at once, press Ctrl-C twice.
 
     Attributes
     ----------
     status : int
-        The exit status after Ctrl-C or the first signal, as shells have it: 128 + its number.
+        Exit status after Ctrl-C or the first signal, as in shells: 128 + the signal's number.
     came : bool
-        Whether one of the signals has come.
+        Whether one of the signals has arrived.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Stop(Callback):
         self._trainer: Trainer | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Stop this one from now on, or at once if a signal has come."""
+        """Stop this trainer from now on, or at once if a signal has arrived."""
         self._trainer = trainer
         if self.came:
             trainer.stop()
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Leave it alone."""
+        """Stop it no more."""
         self._trainer = None
 
     def handle(self, number: int, frame: object) -> None:
@@ -57,15 +57,15 @@ class Stop(Callback):
         self._trainer.stop()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal has come.
+        """Raise KeyboardInterrupt if a signal has arrived.
 
-        The first one may be lost: compiled modules ignore what is raised while they are loaded.
+        The handler's own exception may be lost: compiled modules ignore it while they load.
         """
         if self.came:
             raise KeyboardInterrupt
 
     def leave(self) -> click.exceptions.Exit:
-        """Return what ends the command with the exit status, be there a terminal or not."""
+        """Return the exception that ends the command with the exit status, terminal or not."""
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
@@ -77,10 +77,10 @@ class Stop(Callback):
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[Stop]:
-    """Within the block, let SIGTERM and SIGHUP stop a training that has the yielded callback.
+    """Within the block, SIGTERM and SIGHUP stop a training that has the yielded callback.
 
-    Without a training they end the command. Signals that the process ignores, as one started by
-    ``nohup`` does, stay ignored; and only the main thread may set handlers.
+    Without a training they end the command. Signals that the process ignores, as under ``nohup``,
+    stay ignored. Handlers are set on the main thread only.
     """
     stop = Stop()
     before = {}
@@ -97,7 +97,7 @@ def on_signals() -> Iterator[Stop]:
         common.fail("stopped")
         raise stop.leave() from None
     except OSError as error:
-        # The terminal has gone with the signal, after the training has stopped and is saved.
+        # The terminal went away with the signal, after the training had stopped and saved.
         if not stop.came or error.filename is not None:
             raise
         raise stop.leave() from None

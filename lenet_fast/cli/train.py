@@ -1,4 +1,4 @@
-"""``lenet-fast train``: train LeNet-5, or go on with a run."""
+"""``lenet-fast train``: train LeNet-5, or resume a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lenet_fast.training import Trainer
 
 OUT = Path("runs", "lenet5")
-"""The folder of a run that names none; the next ones are called lenet5-2, lenet5-3, ..."""
+"""The default folder of a run; the next free one is lenet5-2, lenet5-3, ..."""
 
 
 _RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
@@ -51,7 +51,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help="Train on the first N images only; the test set stays whole.",
+    help="Train on the first N images only; the test set stays complete.",
 )
 @click.option("--epochs", type=click.IntRange(1), metavar="N", default=EPOCHS, show_default=True)
 @click.option(
@@ -60,7 +60,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     metavar="N",
     default=BATCH_SIZE,
     show_default=True,
-    help="Images a step. 1: the paper's stochastic gradient, one image after the other.",
+    help="Images per step. 1: the paper's stochastic gradient, one image at a time.",
 )
 @click.option(
     "--optimiser",
@@ -73,27 +73,34 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     "--rate",
     type=settings.RATE,
     metavar="NUMBER",
-    help="Learning rate; given alone, it stays.  "
-    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}, less for batches below {BATCH_SIZE}, in "
+    help="Learning rate; if given alone, it stays constant.  "
+    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}; below batches of {BATCH_SIZE} smaller, in "
     f"proportion or, with adamw, to the root; times {DECAY_RATE} every {STEP} epochs]",
 )
 @click.option(
-    "--rates", type=settings.Rates(), help="One rate an epoch, such as 0.1,0.05; the last stays."
+    "--rates",
+    type=settings.Rates(),
+    help="One rate per epoch, such as 0.1,0.05; the last one applies to all later epochs.",
 )
-@click.option("--step", type=click.IntRange(1), metavar="EPOCHS", help="With --decay-rate.")
+@click.option(
+    "--step",
+    type=click.IntRange(1),
+    metavar="EPOCHS",
+    help="Multiply the rate by --decay-rate every this many epochs.",
+)
 @click.option(
     "--decay-rate",
     type=settings.RATE,
     metavar="NUMBER",
-    help="Multiply the rate by this every --step epochs.",
+    help="Factor of the rate every --step epochs.",
 )
 @click.option(
     "--momentum",
     type=settings.Number(0, 1, max_open=True),
     metavar="NUMBER",
-    help=f"Of sgd.  [default: {MOMENTUM:g}]",
+    help=f"For sgd.  [default: {MOMENTUM:g}]",
 )
-@click.option("--nesterov", is_flag=True, help="Nesterov's momentum, with sgd.")
+@click.option("--nesterov", is_flag=True, help="Use Nesterov's momentum, with sgd.")
 @click.option(
     "--weight-decay", type=settings.Number(0), metavar="NUMBER", help=f"[default: {_DECAYS}]"
 )
@@ -109,7 +116,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     type=click.Choice(("table", "full")),
     default="table",
     show_default=True,
-    help="Which maps of S2 those of C3 see: by the paper's table, or all.",
+    help="Which maps of S2 each map of C3 reads: those of the paper's table, or all.",
 )
 @click.option(
     "--output",
@@ -121,20 +128,20 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 @click.option(
     "--loss",
     type=click.Choice(("map", "penalty", "cross_entropy", "mean_squared_error")),
-    help="Each goes with one output, penalty with rbf: the distance to the right digit alone.  "
-    "[default: rbf map, softmax cross_entropy, linear mean_squared_error]",
+    help="Each fits one output; penalty fits rbf: the distance to the right digit alone.  "
+    "[default: map for rbf, cross_entropy for softmax, mean_squared_error for linear]",
 )
 @click.option(
     "--activation",
     type=click.Choice(("scaled_tanh", "tanh", "sigmoid", "relu")),
     default="scaled_tanh",
     show_default=True,
-    help="Sigmoids are slow to begin to learn.",
+    help="Networks with sigmoids are slow to start learning.",
 )
 @click.option(
     "--initialiser",
     type=click.Choice(("lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal")),
-    help="[default: lecun1998 for the paper's network, others where that hardly learns]",
+    help="[default: lecun1998 for the paper's network, others where it hardly learns with that]",
 )
 @click.option(
     "--seed",
@@ -142,55 +149,55 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     metavar="N",
     default=0,
     show_default=True,
-    help="Decides the first weights, the order of the images and their distortions.",
+    help="Determines the initial weights, the order of the images and their distortions.",
 )
 @click.option(
     "--distort",
     type=click.Choice(DISTORTIONS),
     help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
-    "as in 1998. elastic: rotate and bend them.",
+    "as in 1998. elastic: rotate and bend.",
 )
 @click.option(
     "--average-from",
     type=click.IntRange(1),
     metavar="N",
-    help="From epoch N on, test and save the mean of the weights at the ends of epochs.",
+    help="From epoch N on, test and save the average of the weights at the ends of epochs.",
 )
 @click.option(
     "--evaluate-train",
     is_flag=True,
-    help="Go through the training images again after each epoch, for their errors then. Otherwise "
-    "the errors shown are those met while learning.",
+    help="Measure the training errors again after each epoch. By default they are counted while "
+    "the network learns.",
 )
 @common.engine_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help=f"Folder for the run.  [default: {OUT}, or {OUT}-2 and so on if that is taken]",
+    help=f"Folder for the run.  [default: {OUT}, or {OUT}-2 and so on if it is taken]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
 @click.option(
     "--checkpoint-every",
     type=click.IntRange(1),
     metavar="N",
-    help="Save the checkpoint within an epoch, too, after every N images.",
+    help="Also save the checkpoint within epochs, after every N images.",
 )
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Go on with the run in this folder, with its own options.",
+    help="Resume the run in this folder, with its own options.",
 )
 @click.pass_context
 def train(context: click.Context, **options: Any) -> None:
     """Train LeNet-5 on MNIST.
 
-    After every epoch the folder of the run holds model.safetensors (of the epoch with the fewest
-    test errors), history.csv, config.toml and checkpoint.safetensors, from which --resume goes
-    on, with the same results as if the run had never stopped. Ctrl-C stops after the batches in
-    work. Resuming, only --epochs, --data, --threads, --backend, --engine and --checkpoint-every can
-    be chosen anew.
+    After every epoch the run's folder holds model.safetensors (the network of the epoch with the
+    fewest test errors), history.csv, config.toml and checkpoint.safetensors. --resume continues
+    from the checkpoint, with the same results as if the run had never stopped; it accepts new
+    values for --epochs, --data, --threads, --backend, --engine and --checkpoint-every only. Ctrl-C
+    finishes the current batches, saves and stops.
     """
     given = {
         name
@@ -207,16 +214,16 @@ def train(context: click.Context, **options: Any) -> None:
 
 
 def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
-    """Train from the start."""
+    """Start a new run."""
     from lenet_fast import backends
     from lenet_fast.training import EpochTable, ProgressBar, Trainer
 
     settings.fill_in(options, given)
-    # What can be wrong comes first: the data may take a minute to come.
+    # Check what can be wrong first: downloading the data may take a minute.
     network, loss = settings.network(options)
     schedule, optimiser = settings.schedule(options), settings.optimiser(options)
     backends.get(options["backend"])
-    with _folder(options["out"]) as out:  # locked, before anything is known of it
+    with _folder(options["out"]) as out:  # locked before it is checked
         if not options["overwrite"]:
             settings.check_out(out.path)
         splits = common.load_data(options["dataset"], options["folder"])
@@ -244,7 +251,7 @@ def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
 
 
 def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
-    """Go on with a run."""
+    """Resume a run."""
     from lenet_fast.locks import LockedFolder
     from lenet_fast.training import EpochTable, ProgressBar, Trainer, runs
 
@@ -263,26 +270,26 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
         epochs = options["epochs"] if "epochs" in given else trainer.epochs
         done = len(trainer.history.rows)
         if epochs < done:
-            raise click.UsageError(f"--epochs: expected at least the {done} that {out} has had")
+            raise click.UsageError(f"--epochs: expected at least {done}, as {out} has completed")
         settings.check_average(trainer.average_from or None, epochs)
-        if options["folder"] is not None:  # the next resumption looks there, too
+        if options["folder"] is not None:  # the next resume looks there, too
             recorded["data"] = os.fspath(common.full_path("--data", options["folder"]))
         dataset, folder, limit = settings.of_run(recorded, out)
         splits = common.load_data(dataset, folder)
         _fit(trainer, settings.limited(splits, limit), out, epochs, stop)
     if epochs == done:
-        common.say(f"\nThe run has had its {done} epochs; to add some, say --epochs.")
+        common.say(f"\nThe run has completed its {done} epochs; for more, pass --epochs.")
 
 
 def _folder(out: Path | None) -> LockedFolder:
-    """Return the folder to use, locked; a new one is taken back if the run does not come about."""
+    """Return the folder to use, locked; a new one is removed if the run does not start."""
     from lenet_fast.locks import LockedFolder
 
     return LockedFolder.new(OUT) if out is None else LockedFolder(out)
 
 
 def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
-    """Say what is going to be done, with what."""
+    """Print what the run trains, and how."""
     counts = trainer.network.counts()
     common.line(
         "network",
@@ -299,20 +306,20 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     if trainer.distortion is not None:
         common.line("distorted", trainer.distortion)
     if trainer.average_from:
-        common.line("", f"mean of the weights from epoch {trainer.average_from} on")
+        common.line("", f"average of the weights from epoch {trainer.average_from} on")
     common.line("run", out)
     click.echo()
     if trainer.engine.backend == "numba":
-        common.say("Numba compiles in the first batches: half a minute, once on a machine.\n")
+        common.say("Numba compiles in the first batches: half a minute, once per machine.\n")
 
 
 def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -> None:
-    """Train, with a word before and after."""
+    """Train, and print the settings before and the outcome after."""
     from lenet_fast.training import TrainingDiverged, runs
 
     new = trainer.saved is None
     _describe(trainer, splits, out)
-    go_on = f"To go on:\n  {common.command_line('train', '--resume', out)}"
+    go_on = f"To resume:\n  {common.command_line('train', '--resume', out)}"
     try:
         history = trainer.fit(splits.train, splits.test, epochs)
     except KeyboardInterrupt:
@@ -320,12 +327,12 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
         raise stop.leave() from None
     except TrainingDiverged as diverged:
         if new and not trainer.history.rows:
-            runs.clear(out)  # lest the folder is taken by a run that can go nowhere
+            runs.clear(out)  # a folder is not taken by a run that cannot be resumed
             kept = f"Nothing is kept: no epoch was complete, and {out} is free again."
         else:
             kept = (
-                f"{out} holds the last good state, {trainer.saved}, but --resume would end here "
-                "again: name another folder, or say --overwrite."
+                f"{out} holds the last good state, {trainer.saved}, but --resume would fail here "
+                "again: choose another folder, or pass --overwrite."
             )
         raise TrainingDiverged(diverged.reason, kept) from diverged
     except OSError as failed:
@@ -336,7 +343,7 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
             failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"
         )
         if isinstance(failed, FileNotFoundError) and failed.filename == str(out):
-            raise click.ClickException(f"{what}; what it held has gone with it") from failed
+            raise click.ClickException(f"{what}; the run in it is lost") from failed
         # An error takes one line.
         kept = _kept(trainer, out, go_on.replace("\n ", ""))
         raise click.ClickException(f"{what}; {kept}") from failed
@@ -354,17 +361,17 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
         common.notice(splits.notice)
     if history.interrupted:
         done = len(history.rows)
-        common.say(f"\nStopped in epoch {done + 1} of {trainer.epochs}; all is saved. {go_on}")
+        common.say(f"\nStopped in epoch {done + 1} of {trainer.epochs}; saved. {go_on}")
         raise stop.leave()
 
 
 def _kept(trainer: Trainer, out: Path, go_on: str) -> str:
-    """Say what is left of a run that has ended before its time."""
+    """Return what is left of a run that ended early, in words."""
     from lenet_fast.training import runs
 
     if trainer.saved is None:
         held = any(os.path.lexists(out / name) for name in runs.FILES)
-        return f"nothing is saved, and {out} holds {'what it held before' if held else 'no run'}"
+        return f"nothing was saved, and {out} holds {'what it held before' if held else 'no run'}"
     if not os.path.lexists(out / runs.CHECKPOINT):
-        return f"what was saved in {out} is gone"
-    return f"the state saved last, {trainer.saved}, is kept. {go_on}"
+        return f"the state saved in {out} is gone"
+    return f"the last saved state, {trainer.saved}, is kept. {go_on}"
