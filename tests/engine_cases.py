@@ -14,7 +14,7 @@ import numpy as np
 from helpers import assert_within, new_rng
 
 from lenet_fast import losses
-from lenet_fast.engines import Engine, LayersEngine, plan
+from lenet_fast.engines import Engine, LayersEngine, compiled
 from lenet_fast.layers import (
     RBF,
     AvgPool2D,
@@ -173,7 +173,7 @@ def assert_close(found, expected, share: float, dtype) -> None:
 # --- memory  ---
 
 
-_aligned = plan.aligned
+_aligned = compiled.aligned
 
 
 class Fences:
@@ -185,7 +185,7 @@ class Fences:
         self.made: list[np.ndarray] = []
 
     def aligned(self, count: int, dtype: np.dtype) -> np.ndarray:
-        """Take the place of ``plan.aligned``."""
+        """Take the place of ``compiled.aligned``."""
         whole = _aligned(count + 2 * self.width, dtype)
         whole.fill(self.mark)
         self.made.append(whole)

@@ -24,7 +24,7 @@ from helpers import LANE_BACKENDS, assert_within, in_child, slopes, using, using
 
 from lenet_fast import losses, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, lanes, plan
+from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, compiled, tile
 from lenet_fast.layers import Conv2D, Dense, ReLU
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -56,7 +56,7 @@ def check(net: Network, loss: Loss, expected: Results, n: int, backend: str) -> 
 def fences(monkeypatch):
     """Put a fence on both sides of each thread's memory, and look at it afterwards."""
     fences = Fences()
-    monkeypatch.setattr(plan, "aligned", fences.aligned)
+    monkeypatch.setattr(compiled, "aligned", fences.aligned)
     yield fences
     assert fences.hold()
 
@@ -178,15 +178,15 @@ def test_gradients_are_slopes(lane_backend):
 
 
 def plant(monkeypatch, field: str, change) -> None:
-    """Change one column of the table of steps of every plan."""
-    make = plan.make
+    """Change one column of the table of steps of every program."""
+    lay_out = tile.lay_out
 
     def wrong(network, count):
-        made = make(network, count)
+        made = lay_out(network, count)
         made.steps[field] = change(made.steps[field])
         return made
 
-    monkeypatch.setattr(plan, "make", wrong)
+    monkeypatch.setattr(tile, "lay_out", wrong)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_stale_memory_is_seen(monkeypatch):
     x, labels = examples(net, 5)
     found = results(engine, x, labels)
     # The network's input now lies behind what is filled: its last pixels are never written.
-    engine._plan.steps["x"][0] += 1
+    engine._program.steps["x"][0] += 1
     with pytest.raises(AssertionError):
         assert_nothing_stale_is_read(engine, x, labels, found)
 
@@ -286,10 +286,10 @@ def test_blocks_have_their_own_sums(monkeypatch, lane_backend):
     net = lenet5(np.float32)
     x, labels = examples(net, 150)
     first = LanesEngine(net, losses.MAP(), backend=lane_backend).loss_and_gradients(x, labels)[1]
-    lanes._derivative.cache_clear()
-    monkeypatch.setattr(lanes, "BLOCKS", 3)
+    tile.batch_items.cache_clear()
+    monkeypatch.setattr(tile, "BLOCKS", 3)
     second = LanesEngine(net, losses.MAP(), backend=lane_backend).loss_and_gradients(x, labels)[1]
-    lanes._derivative.cache_clear()
+    tile.batch_items.cache_clear()
     assert any((array != second[name]).any() for name, array in first.items())
 
 

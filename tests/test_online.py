@@ -26,8 +26,8 @@ from lenet_fast.engines import (
     Rule,
     Totals,
     Unsupported,
-    online_plan,
-    plan,
+    compiled,
+    single,
 )
 from lenet_fast.layers import AvgPool2D, Conv2D, Dense, MaxPool2D, ReLU, Subsample2D, Tanh
 from lenet_fast.losses import Loss
@@ -78,8 +78,8 @@ def assert_trained(found: Training, expected: Training, net: Network) -> None:
 
 def assert_padding_is_zero(engine: OnlineEngine) -> None:
     """Nothing has leaked into what stands for no weight."""
-    padding = np.ones(engine._online.values, bool)
-    for place in engine._online.parameters:
+    padding = np.ones(engine._single.values, bool)
+    for place in engine._single.parameters:
         padding[place.first + np.flatnonzero(place.index >= 0)] = False
     assert not engine._packed[padding].any()
 
@@ -103,7 +103,7 @@ def check(
 def fences(monkeypatch):
     """Put a fence on both sides of all memory, NaN into it, and look at the fences afterwards."""
     fences = Fences()
-    monkeypatch.setattr(plan, "aligned", fences.aligned)
+    monkeypatch.setattr(compiled, "aligned", fences.aligned)
     yield fences
     assert fences.hold()
 
@@ -254,14 +254,14 @@ def test_planted_a_thousand_steps_from_another_weight(online_backend):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_judge_sees_a_planted_error(name, field, change, online_backend, monkeypatch):
-    make = online_plan.make
+    lay_out = single.lay_out
 
     def wrong(network, lanes):
-        made = make(network, lanes)
+        made = lay_out(network, lanes)
         made.steps[field] = change(made.steps[field])
         return made
 
-    monkeypatch.setattr(online_plan, "make", wrong)
+    monkeypatch.setattr(single, "lay_out", wrong)
     expected = judged_case(name, "momentum")
     with pytest.raises(AssertionError):
         check(ALL[name].network(np.float32), ALL[name].loss, "momentum", expected, online_backend)
@@ -696,8 +696,12 @@ def test_weights_of_another_size_are_refused(change, online_backend):
     engine = OnlineEngine(net, losses.MAP(), backend=online_backend)
     layer = net.layers[-3]
     layer.parameters["w"] = change(layer.parameters["w"])
-    with pytest.raises(ValueError, match="could not broadcast"):
-        engine.predict_one(digits(1)[0][0])
+    for call in (
+        lambda: engine.predict_one(digits(1)[0][0]),
+        lambda: engine.train(*digits(3), np.arange(3), 1, SGD(), 0.1),
+    ):
+        with pytest.raises(ValueError, match=r"^F6\.w: expected 10080 numbers, got (600|20160)$"):
+            call()
 
 
 def test_two_threads_that_meet_other_weights_at_once(online_backend):

@@ -12,7 +12,7 @@ import pytest
 from helpers import normal, require
 
 from lenet_fast import backends, losses
-from lenet_fast.engines import OnlineEngine, online_plan
+from lenet_fast.engines import OnlineEngine, single
 from lenet_fast.layers import Conv2D, Dense, Tanh
 from lenet_fast.network import Network
 from lenet_fast.training import SGD
@@ -48,8 +48,8 @@ def test_arguments_are_those_of_the_compiled_kernel():
 def test_taps_follow_the_order_of_the_weights(dtype):
     layers = [Conv2D(2, 3, (2, 3), dilation=(2, 1)), Tanh(), Dense(3 * 3 * 4, 2)]
     network = Network(layers, input_shape=(2, 5, 6), dtype=dtype)
-    plan = online_plan.make(network, lane_count(dtype))
-    taps, ends = part_of_backend("engines.online_plan").tap_table(plan.steps)
+    program = single.lay_out(network, lane_count(dtype))
+    taps, ends = part_of_backend("engines.online_plan").tap_table(program.steps)
     assert ends.tolist() == [0, 12, 12, 12]
     row = [0, 1, 2, 3, 4, 5]  # three columns of two maps, side by side
     assert taps.tolist() == [*row, *(2 * 6 * 2 + place for place in row)]
@@ -190,7 +190,7 @@ def test_an_image_may_be_read_only_or_not_for_one_compiled_function(rng, dtype):
     image.setflags(write=False)
     np.testing.assert_array_equal(engine.predict_one(image), outputs)
     jit = part_of_backend("jit")
-    records = engine._online.steps, engine._online.input, engine._bindings.table
+    records = engine._single.steps, engine._single.input, engine._bindings.table
     dtypes = (np.dtype(dtype), *(each.dtype for each in records))
     _, predict = predictor._compiled(jit.sources(), *dtypes)
     assert len(predict.signatures) == 1

@@ -13,8 +13,9 @@ import pytest
 from helpers import missing
 
 from lenet_fast import backends, layers, losses
-from lenet_fast.engines import LanesEngine, OnlineEngine, lanes, plan, program
-from lenet_fast.engines.program import Activation, Item, Kind, LossKind, Rule
+from lenet_fast.engines import LanesEngine, OnlineEngine, compiled, program, tile
+from lenet_fast.engines.compile import records
+from lenet_fast.engines.program import Activation, Item, ItemKind, Kind, LossKind, Rule
 from lenet_fast.network import Network
 from lenet_fast.training import SGD, AdamW
 
@@ -56,7 +57,7 @@ def test_a_planted_change_is_seen():
 
 @pytest.mark.parametrize("record", program.RECORDS, ids=lambda record: record.__name__)
 def test_records_have_the_fields_in_order_and_no_gaps(record):
-    made = plan.records(record, [tuple(range(len(record._fields)))])
+    made = records(record, [tuple(range(len(record._fields)))])
     assert made.dtype.names == record._fields
     assert made.dtype.itemsize == 8 * len(record._fields)
     assert made[0].tolist() == tuple(range(len(record._fields)))
@@ -75,7 +76,7 @@ def test_each_activation_has_its_number():
     }
     for layer, name in names.items():
         net = Network([getattr(layers, layer)(), layers.Dense(4, 2)], input_shape=(1, 2, 2))
-        step, dense = plan.make(net, 4).steps
+        step, dense = tile.lay_out(net, 4).steps
         assert (step["kind"], step["activation"]) == (Kind.ACTIVATION, Activation[name])
         assert (dense["kind"], dense["activation"]) == (Kind.FULL, Activation.NO_ACTIVATION)
 
@@ -92,18 +93,18 @@ def test_each_loss_has_its_record():
         (losses.Penalty(), {"kind": LossKind.PENALTY}),
     ):
         for smallest_wins in (False, True):
-            record = lanes.loss_record(loss, smallest_wins=smallest_wins)
+            record = compiled.loss_record(loss, smallest_wins=smallest_wins)
             expected = {"smallest_wins": int(smallest_wins), **fields}
             assert {name: record[name][0] for name in expected} == expected
-    assert lanes.loss_record(losses.CrossEntropy(), smallest_wins=False)["floor"] == -math.inf
+    assert compiled.loss_record(losses.CrossEntropy(), smallest_wins=False)["floor"] == -math.inf
 
 
 def test_each_rule_has_its_record():
-    record = lanes.update_record(SGD(0.9, 0.1, nesterov=True).rule, 0.5, 7)[0]
+    record = compiled.update_record(SGD(0.9, 0.1, nesterov=True).rule, 0.5, 7)[0]
     found = [record[name] for name in ("rule", "rate", "momentum", "nesterov", "weight_decay")]
     assert found == [Rule.SGD, 0.5, 0.9, 1, 0.1]
     assert record["done"] == 7
-    record = lanes.update_record(AdamW(0.7, 0.8, 1e-3, 0.2).rule, 0.25, 0)[0]
+    record = compiled.update_record(AdamW(0.7, 0.8, 1e-3, 0.2).rule, 0.25, 0)[0]
     found = [record[name] for name in ("rule", "beta1", "beta2", "epsilon", "weight_decay")]
     assert found == [Rule.ADAMW, 0.7, 0.8, 1e-3, 0.2]
 
@@ -173,7 +174,7 @@ UNKNOWN = [
 @pytest.mark.parametrize(("message", "k", "field", "number"), UNKNOWN)
 def test_lanes_refuse_steps_they_do_not_know(compiled_backend, message, k, field, number):
     engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
-    plant_step("_plan", k, field, number)(engine)
+    plant_step("_program", k, field, number)(engine)
     x, labels = images()
     for act in (
         learn,
@@ -186,7 +187,7 @@ def test_lanes_refuse_steps_they_do_not_know(compiled_backend, message, k, field
 
 def test_lanes_refuse_a_step_of_the_online_engine(compiled_backend):
     engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
-    plant_step("_plan", 0, "kind", Kind.CONVOLUTION_ALONG_MAPS)(engine)
+    plant_step("_program", 0, "kind", Kind.CONVOLUTION_ALONG_MAPS)(engine)
     refuses(engine, learn, r"^kind of step 0: expected one of 0, 3, 4, 5, 6, 7, got 2$")
 
 
@@ -201,8 +202,8 @@ def test_lanes_refuse_a_step_of_the_online_engine(compiled_backend):
 def test_online_refuses_steps_it_does_not_know(compiled_backend, message, k, field, number):
     net = network()
     engine = OnlineEngine(net, losses.CrossEntropy(), backend=compiled_backend, threads=1)
-    assert engine._online.steps["planar"][2], "what is planted is not looked at"
-    plant_step("_online", k, field, number)(engine)
+    assert engine._single.steps["planar"][2], "what is planted is not looked at"
+    plant_step("_single", k, field, number)(engine)
     pattern = rf"^{message}: expected one of [-0-9, ]+, got {number}$"
     refuses(engine, learn, pattern)
     refuses(engine, lambda engine: engine._bind(), pattern)
@@ -214,7 +215,7 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
         return kind(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
 
     engine = made()
-    monkeypatch.setitem(lanes._RULES, "sgd", 3)
+    monkeypatch.setitem(compiled.RULES, "sgd", 3)
     refuses(engine, learn, r"^rule of the update: expected one of 0, 1, 2, got 3$")
     monkeypatch.undo()
     engine = made()
@@ -224,7 +225,8 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
 
 def test_unknown_items_are_refused(compiled_backend, monkeypatch):
     engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
-    work = lanes._Work(plan.records(Item, [Item(4, 0, 5, 0)]), (slice(0, 1),), 1)
+    items = records(Item, [Item(4, 0, 5, 0)])
+    work = tile.Work(ItemKind.FORWARD, items, (slice(0, 1),), (5,), 1)
     x, labels = images()
     refuses(
         engine,

@@ -2,7 +2,7 @@
 #
 # The lane engine's tables, as the loops read them: a network as steps, a call as items.
 #
-# A plan (lenet_fast/engines/plan.py) is a table of steps, one row per layer, whose numbers say
+# A program (lenet_fast/engines/tile.py) is a table of steps, one row per layer, whose numbers say
 # where in a thread's memory its input, output and gradients lie, counted in vectors.
 
 from lanes cimport element_size, lanes

@@ -2,7 +2,7 @@
 #
 # The online engine's tables, as the loops read them.
 #
-# A plan (lenet_fast/engines/online_plan.py) is a table of steps, one row per layer, whose numbers
+# A program (lenet_fast/engines/single.py) is a table of steps, one row per layer, whose numbers
 # say where in memory its input, output and gradients lie, and how its parameters are laid out.
 
 from lanes cimport real

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lenet_fast import checks
+from lenet_fast.engines.compile import Unsupported
 from lenet_fast.engines.interface import Engine, Optimiser, Rule, Totals
 from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.layers import LayersEngine
 from lenet_fast.engines.online import OnlineEngine
-from lenet_fast.engines.plan import Unsupported
 from lenet_fast.losses import Loss, no_loss
 from lenet_fast.network import Network
 

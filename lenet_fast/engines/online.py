@@ -9,16 +9,17 @@ What takes many images at a time (evaluation, Hessian diagonals) runs on the lan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.engines import inputs, online_plan, plan
+from lenet_fast.engines import compiled, inputs, single
+from lenet_fast.engines.compile import Program, Unsupported, records, whole
 from lenet_fast.engines.interface import Optimiser, Rule, Totals
-from lenet_fast.engines.lanes import LanesEngine, update_record
+from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.program import Binding, Kind, Step
 from lenet_fast.layers import Layer
 from lenet_fast.losses import Loss
@@ -35,7 +36,7 @@ class _Bindings:
     names: list[tuple[int, str, int]]  # steps, names and sizes
     table: Array  # of Binding
     index: Array
-    room: int  # numbers of memory for those in another order
+    size: int  # numbers of memory for those in another order
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class OnlineEngine(LanesEngine):
 
     name = "online"
     images_a_call = 4096
-    _BATCHES = 4096  # of one image
+    _BATCHES = 4096
 
     def __init__(
         self,
@@ -64,13 +65,14 @@ class OnlineEngine(LanesEngine):
     ) -> None:
         super().__init__(network, loss, backend=backend, threads=threads)
         self._run_online, self._new_predictor = backends.get(self.backend).online_kernels()
-        self._online = online_plan.make(network, self._lanes)
-        self._inputs.append(self._online.input)  # the predictor reads it at every call
-        self._packed = plan.aligned(self._online.values, network.dtype)
-        self._sums = plan.aligned(self._online.trained, network.dtype)
+        self._single = single.lay_out(network, self._lanes)
+        self._inputs.append(self._single.input)  # the predictor reads it at every call
+        self._packed = compiled.aligned(self._single.values, network.dtype)
+        self._sums = compiled.aligned(self._single.trained, network.dtype)
         self._sums[...] = 0  # some rules change the padding, too: by nothing, then
-        self._memory = plan.aligned(self._online.size, network.dtype)
-        self._bindings = _bindings(network, self._online, self._lanes)
+        self._memory = compiled.aligned(self._single.size, network.dtype)
+        self._training = self._single, self._packed
+        self._bindings = _bindings(network, self._single, self._lanes)
         self._bound = self._bind()
         self._seen: tuple[int, ...] = ()  # the shape of bytes that passed the full check
 
@@ -103,7 +105,7 @@ class OnlineEngine(LanesEngine):
                 break
         if bound.predict is None:
             return super().predict(image[np.newaxis])[0]
-        self._follow_scale()
+        self._follow_pixel_range()
         outputs = np.empty(network.output_shape, network.dtype)
         bound.predict(image, outputs)
         return outputs
@@ -126,9 +128,9 @@ class OnlineEngine(LanesEngine):
         ):
             return _Bound(bound, None)
         predict = self._new_predictor(
-            self._online.steps,
-            self._online.input,
-            self._online.size + self._bindings.room,
+            self._single.steps,
+            self._single.input,
+            self._single.size + self._bindings.size,
             self._bindings.table,
             self._bindings.index,
             arrays,
@@ -149,48 +151,13 @@ class OnlineEngine(LanesEngine):
         check_batch_size(batch_size)
         return super().train(x, labels, order, batch_size, optimiser, rate)
 
-    def _train(
-        self,
-        x: Array,
-        labels: Array,
-        order: Array,
-        batch_size: int,
-        optimiser: Optimiser,
-        rate: float,
+    def _learn(
+        self, x: Array, labels: Array, order: Array, size: int, *optimiser: Array
     ) -> list[Totals]:
-        trained = self._online.trained
-        learned = [place for place in self._online.parameters if place.first < trained]
-        with self._pool.alone:
-            arrays = self.network.parameters
-            slots = optimiser.slots({place.name: arrays[place.name] for place in learned})
-            state = self._arranged(learned, slots)
-            factors = self._arranged(learned, [optimiser.factors] if optimiser.factors else [], 1)
-            update = update_record(optimiser.rule, rate, optimiser.steps)
-            totals = self._learn(x, labels, order, update, state, factors)
-            for place in learned:
-                place.unpack(self._packed, arrays[place.name])
-                for k, slot in enumerate(slots):
-                    place.unpack(state[k * trained :], slot[place.name])
-            finite = np.isfinite(totals[:, 0])
-            done = len(order) if finite.all() else int(finite.argmin())
-            optimiser.steps += done
+        totals = self._run_single(x, labels, order, *optimiser)
+        finite = np.isfinite(totals[:, 0])
+        done = len(order) if finite.all() else int(finite.argmin())
         return [Totals(loss, int(errors), 1) for loss, errors in totals[: done + 1].tolist()]
-
-    def _arranged(
-        self,
-        learned: Sequence[online_plan.Place],
-        kinds: Sequence[Mapping[str, Array]],
-        padding: float = 0,
-    ) -> Array:
-        """Return arrays by name, one kind behind the other, in the order of the loops."""
-        size = self._online.trained
-        made = plan.aligned(len(kinds) * size, self.network.dtype)
-        made[...] = padding
-        for k, arrays in enumerate(kinds):
-            for place in learned:
-                if place.name in arrays:
-                    place.pack(arrays[place.name], made[k * size : (k + 1) * size])
-        return made
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return the seconds of one thread by layer: forward, to the input, to the weights.
@@ -205,16 +172,16 @@ class OnlineEngine(LanesEngine):
             return super().profile(x, labels, train=False)
         x, labels = inputs.examples(self.network, x, labels)
         seconds = np.zeros((len(self.network.layers), 3))
-        state = np.zeros(self._online.trained, self.network.dtype)
+        state = np.zeros(self._single.trained, self.network.dtype)
         with self._pool.alone:
-            update = update_record(Rule("sgd", momentum=0.9), 0.0, 0)  # changes nothing
-            self._learn(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
-        full = self._online.steps["kind"] == Kind.FULL
+            update = compiled.update_record(Rule("sgd", momentum=0.9), 0.0, 0)  # changes nothing
+            self._run_single(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
+        full = self._single.steps["kind"] == Kind.FULL
         seconds[full, 1] += seconds[full, 2]
         seconds[full, 2] = 0  # but for the clock's own time
         return seconds
 
-    def _learn(
+    def _run_single(
         self,
         x: Array,
         labels: Array,
@@ -224,23 +191,18 @@ class OnlineEngine(LanesEngine):
         factors: Array,
         seconds: Array | None = None,
     ) -> Array:
-        """Learn, in the packed parameters; return loss and errors of each image, NaN behind one
-        whose loss is not finite."""
-        dtype = self.network.dtype
-        raw = x.dtype == np.uint8
-        self._follow_scale()
+        """Learn; return loss and errors of each image, NaN behind one whose loss is not finite."""
+        program = self._single
+        self._follow_pixel_range()
         totals = np.full((len(order), 2), np.nan)
-        arrays = self.network.parameters
-        self._packed[...] = 0  # the padding, too: weights that were no numbers have spoilt it
-        for place in self._online.parameters:
-            place.pack(arrays[place.name], self._packed)
+        self._packed[...] = 0  # NaN weights of an earlier call may have reached the padding
+        compiled.pack(program, self.network, self._packed)
         self._run_online(
-            self._online.steps,
-            self._online.masks,
-            self._online.input,
+            program.steps,
+            program.tables,
+            program.input,
             self._packed,
-            x if raw else np.empty((0, 1, 1), np.uint8),
-            np.empty((0, 1, 1, 1), dtype) if raw else x,
+            *compiled.image_arguments(x, self.network.dtype),
             order,
             labels,
             self._loss_record,
@@ -258,27 +220,27 @@ class OnlineEngine(LanesEngine):
 def check_batch_size(batch_size: int) -> None:
     """Raise Unsupported unless the online engine can train with steps of so many images: one."""
     if checks.integer("batch_size", batch_size, 1) != 1:
-        raise plan.Unsupported(
+        raise Unsupported(
             f"batch_size: expected 1 for the online engine, got {batch_size}; use engine='lanes'"
         )
 
 
-def _bindings(network: Network, made: online_plan.Plan, lanes: int) -> _Bindings:
+def _bindings(network: Network, program: Program, lanes: int) -> _Bindings:
     numbers = {layer.name: k for k, layer in enumerate(network.layers)}
-    names, rows, index, first, room = [], [], [np.zeros(0, np.intc)], 0, 0
-    for place in made.parameters:
-        layer, _, name = place.name.rpartition(".")
-        step = Step(*made.steps[numbers[layer]].tolist())
-        size = network.parameters[place.name].size
+    names, rows, index, first, size = [], [], [np.zeros(0, np.intc)], 0, 0
+    for part in program.parameters:
+        layer, _, name = part.name.rpartition(".")
+        step = Step(*program.steps[numbers[layer]].tolist())
+        values = network.parameters[part.name].size
         by_rows = step.kind in (Kind.FULL, Kind.DISTANCES)
         pitch, at, count = step.pitch, -1, 0
-        if by_rows and (name == "b" or size // step.c_out >= lanes):
-            pitch = size // step.c_out
+        if by_rows and (name == "b" or values // step.c_out >= lanes):
+            pitch = values // step.c_out
         else:
-            at, count = made.size + room, place.index.size
-            room += online_plan.whole(count, online_plan.ALIGNED) + online_plan.ALIGNED
-            index.append(place.index.astype(np.intc))
-        names.append((numbers[layer], name, size))
+            at, count = program.size + size, part.index.size
+            size += whole(count, single.ALIGNED) + single.ALIGNED
+            index.append(part.index.astype(np.intc))
+        names.append((numbers[layer], name, values))
         rows.append(Binding(numbers[layer], int(name == "b"), pitch, at, first, count))
         first += count
-    return _Bindings(names, plan.records(Binding, rows), np.concatenate(index), room)
+    return _Bindings(names, records(Binding, rows), np.concatenate(index), size)

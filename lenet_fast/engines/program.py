@@ -3,8 +3,8 @@
 A program is a network for the loops: a :class:`Step` per layer, and an :class:`Input`. A call adds
 a :class:`Loss`, an :class:`Update`, and for the lane engine a list of :class:`Item`; single
 predictions need a list of :class:`Binding`. A record becomes a row of a structured array (see
-:func:`lenet_fast.engines.plan.records`): an ``int`` is a ``Py_ssize_t``, a ``float`` a ``double``,
-in the order given here.
+:func:`lenet_fast.engines.compile.records`): an ``int`` is a ``Py_ssize_t``, a ``float`` a
+``double``, in the order given here.
 
 All other sides read the fields by name. ``kernels/program.pxd`` and
 ``lenet_fast/backends/numba_backend/program.py`` are derived from this file: after a change, run

@@ -1,4 +1,4 @@
-"""The online engine's plans: where each number of the parameters lies, and what lies in memory."""
+"""The online engine's programs: where each number of the parameters lies, and what is in memory."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_plan import NETWORKS
+from test_tile import NETWORKS
 
 from lenet_fast import models
-from lenet_fast.engines import online_plan, plan
-from lenet_fast.engines.online_plan import ALIGNED, Plan
+from lenet_fast.engines import single
+from lenet_fast.engines.compile import Program, Unsupported
 from lenet_fast.engines.program import Kind, Step
+from lenet_fast.engines.single import ALIGNED
 from lenet_fast.layers import Conv2D, Dense, MaxPool2D, ScaledTanh, Tanh
 from lenet_fast.network import Network
 
 LANES = pytest.mark.parametrize("lanes", [2, 16])
 
 
-def steps_of(made: Plan) -> list[Step]:
+def steps_of(made: Program) -> list[Step]:
     return [Step(*row) for row in made.steps.tolist()]
 
 
@@ -35,7 +36,7 @@ def linked(layer: object, name: str, array: np.ndarray) -> np.ndarray:
 # --- parameters ---------------------------------------------------------------------------------
 
 
-def judge_parameters(net: Network, made: Plan) -> None:
+def judge_parameters(net: Network, made: Program) -> None:
     """Fail unless each number that counts has one place, and those that learn come first."""
     layers = {layer.name: layer for layer in net.layers}
     assert sorted(place.name for place in made.parameters) == sorted(net.parameters)
@@ -58,7 +59,7 @@ def judge_parameters(net: Network, made: Plan) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_weight_has_one_place(name, lanes):
     net = NETWORKS[name](np.float32)
-    judge_parameters(net, online_plan.make(net, lanes))
+    judge_parameters(net, single.lay_out(net, lanes))
 
 
 @pytest.mark.parametrize(
@@ -73,10 +74,10 @@ def test_each_weight_has_one_place(name, lanes):
 )
 def test_the_judge_sees_a_planted_place(change):
     net = NETWORKS["table"](np.float32)
-    made = online_plan.make(net, 8)
+    made = single.lay_out(net, 8)
     wrong = (*made.parameters[:2], change(made.parameters[2]), *made.parameters[3:])
     with pytest.raises(AssertionError):
-        judge_parameters(net, Plan(**(vars(made) | {"parameters": wrong})))
+        judge_parameters(net, Program(**(vars(made) | {"parameters": wrong})))
 
 
 def test_weights_lie_as_the_loops_read_them():
@@ -85,11 +86,11 @@ def test_weights_lie_as_the_loops_read_them():
     for lanes, columns, kind in ((2, 9, of_maps), (4, 10, of_columns)):
         conv, pool = Conv2D(1, 2, (1, 3)), MaxPool2D(2)
         net = Network([conv, pool, Dense(2 * (columns // 2 - 1), 3)], input_shape=(1, 2, columns))
-        made = online_plan.make(net, lanes)
+        made = single.lay_out(net, lanes)
         assert steps_of(made)[0].kind == kind
         assert made.parameters[0].index.tolist() == [0, 3, 1, 4, 2, 5]
     two = Network([Conv2D(2, 2, (2, 1), bias="unit"), Dense(4, 3)], input_shape=(2, 2, 2))
-    made = online_plan.make(two, 2)
+    made = single.lay_out(two, 2)
     # (kh, kw, c_in, maps) from (maps, c_in, kh, kw); a bias for each pixel's maps, likewise.
     assert made.parameters[0].index.tolist() == [0, 4, 2, 6, 1, 5, 3, 7]
     assert made.parameters[1].index.tolist() == [0, 2, 1, 3]
@@ -98,7 +99,7 @@ def test_weights_lie_as_the_loops_read_them():
 def test_absent_links_and_padding_have_no_weights():
     table = np.array([[1, 0], [1, 1], [0, 1]], bool)
     net = Network([Conv2D(2, 3, (1, 2), connections=table), Dense(6, 3)], input_shape=(2, 1, 3))
-    made = online_plan.make(net, 4)
+    made = single.lay_out(net, 4)
     # (kh, kw, c_in, maps), maps padded to four.
     expected = [
         *([0, 4, -1, -1], [-1, 6, 10, -1]),
@@ -107,14 +108,14 @@ def test_absent_links_and_padding_have_no_weights():
     assert made.parameters[0].index.reshape(-1, 4).tolist() == expected
     assert made.parameters[1].index.tolist() == [0, 1, 2, -1]
     assert made.parameters[2].index.reshape(3, 8)[:, 6:].tolist() == [[-1, -1]] * 3
-    mask = made.masks[steps_of(made)[0].mask :].reshape(3, 4)
+    mask = made.tables[steps_of(made)[0].mask :].reshape(3, 4)
     assert mask.tolist() == [[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 0]]
 
 
 @pytest.mark.parametrize(("lanes", "planar"), [(2, 0), (4, 1), (16, 1)])
 def test_more_maps_come_from_planar_ones_or_from_repeated_ones(lanes, planar):
     net = NETWORKS["sub-sampling with more maps"](np.float32)  # 3 times as many, then twice
-    steps = steps_of(online_plan.make(net, lanes))
+    steps = steps_of(single.lay_out(net, lanes))
     first, second = (step for step in steps if step.kind == Kind.SUBSAMPLING)
     assert (first.planar, first.padded >= 0) == (planar, not planar)
     assert (second.planar, second.padded >= 0) == (0, True)
@@ -123,7 +124,7 @@ def test_more_maps_come_from_planar_ones_or_from_repeated_ones(lanes, planar):
 # --- memory -------------------------------------------------------------------------------------
 
 
-def regions(net: Network, made: Plan, lanes: int) -> dict[str, tuple[int, int]]:
+def regions(net: Network, made: Program, lanes: int) -> dict[str, tuple[int, int]]:
     """Return what may not overlap: first number, and the first behind."""
     at = int(made.input["at"][0])
     found = {"input": (at, at + math.prod(net.input_shape))}
@@ -144,7 +145,7 @@ def regions(net: Network, made: Plan, lanes: int) -> dict[str, tuple[int, int]]:
             size = maps * step.h_in * step.w_in
             found[f"{name}: room"] = (step.padded, step.padded + size)
             found[f"{name}: its gradient"] = (step.d_padded, step.d_padded + size)
-        work = online_plan._work(step, lanes)
+        work = single._work(step, lanes)
         assert step.work + work + ALIGNED <= made.size
     assert len({step.work for step in steps}) == 1
     found["scratch"] = (steps[0].work, made.size - ALIGNED)
@@ -165,7 +166,7 @@ def close(found: dict[str, tuple[int, int]]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_memory_does_not_overlap_and_has_room(name, lanes):
     net = NETWORKS[name](np.float32)
-    made = online_plan.make(net, lanes)
+    made = single.lay_out(net, lanes)
     found = regions(net, made, lanes)
     assert close(found) == []
     steps = steps_of(made)
@@ -182,7 +183,7 @@ def test_memory_does_not_overlap_and_has_room(name, lanes):
 
 def test_the_judge_sees_a_planted_overlap():
     net = NETWORKS["padding"](np.float32)
-    made = online_plan.make(net, 8)
+    made = single.lay_out(net, 8)
     found = regions(net, made, 8)
     first, stop = found["input"]
     assert close(found | {"input": (first, stop + 2 * ALIGNED)})
@@ -197,7 +198,7 @@ def planar(*layers: object, shape: tuple[int, int, int], lanes: int) -> list[int
     for layer in layers:
         size = layer.output_shape(size)
     net = Network([*layers, Dense(math.prod(size), 3)], input_shape=shape)
-    return [step.planar for step in steps_of(online_plan.make(net, lanes))]
+    return [step.planar for step in steps_of(single.lay_out(net, lanes))]
 
 
 def test_few_maps_of_long_rows_are_planar():
@@ -225,7 +226,7 @@ def test_few_maps_of_long_rows_are_planar():
 
 def test_lenet5s_steps():
     net = models.lenet5()
-    made = online_plan.make(net, 16)
+    made = single.lay_out(net, 16)
     kinds = [step.kind for step in steps_of(made)]
     assert kinds == [
         *(Kind.CONVOLUTION_ALONG_COLUMNS, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
@@ -241,5 +242,5 @@ def test_what_is_unknown_is_refused():
         pass
 
     net = Network([Doubled(4, 2, name="TWICE")], input_shape=(1, 2, 2))
-    with pytest.raises(plan.Unsupported, match=r"^layer TWICE: only engine='layers' knows Doubled"):
-        online_plan.make(net, 16)
+    with pytest.raises(Unsupported, match=r"^layer TWICE: only engine='layers' knows Doubled"):
+        single.lay_out(net, 16)

@@ -1,4 +1,4 @@
-"""The lane engine's plans: what lies where in memory, and how a batch is cut into pieces."""
+"""The lane engine's programs: what lies where in memory, and how a batch is cut into pieces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from engine_cases import CASES, EVERYTHING
 
 from lenet_fast import models
-from lenet_fast.engines import lanes, plan
-from lenet_fast.engines.plan import Plan
+from lenet_fast.engines import compiled, tile
+from lenet_fast.engines.compile import Program
 from lenet_fast.engines.program import Item, ItemKind, Kind, Step
 from lenet_fast.layers import RBF, Conv2D, Dense, MaxPool2D, ScaledTanh, Subsample2D, Tanh
 from lenet_fast.network import Network
@@ -29,7 +29,7 @@ NETWORKS = {
 }
 
 
-def steps_of(made: Plan) -> list[Step]:
+def steps_of(made: Program) -> list[Step]:
     return [Step(*row) for row in made.steps.tolist()]
 
 
@@ -42,7 +42,7 @@ def at(first: int, vectors: int) -> Region:
     return first, first + vectors
 
 
-def lasting(net: Network, made: Plan) -> dict[str, Region]:
+def lasting(net: Network, made: Program) -> dict[str, Region]:
     """Return what must be there from the first step forward to the last one back."""
     found = {"input": at(made.input["at"][0], math.prod(net.input_shape))}
     for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
@@ -72,7 +72,7 @@ def lasting(net: Network, made: Plan) -> dict[str, Region]:
     return found
 
 
-def scratch(net: Network, made: Plan, lanes_count: int) -> Region:
+def scratch(net: Network, made: Program, lanes_count: int) -> Region:
     """Return the scratch that the hungriest step needs."""
     needs = [0]
     for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
@@ -100,7 +100,7 @@ def overlaps(regions: dict[str, Region]) -> list[tuple[str, str]]:
     return found
 
 
-def judge(net: Network, made: Plan, lanes_count: int) -> list[tuple[str, str]]:
+def judge(net: Network, made: Program, lanes_count: int) -> list[tuple[str, str]]:
     """Return what overlaps and must not."""
     wrong = []
     keep = lasting(net, made) | {"scratch": scratch(net, made, lanes_count)}
@@ -129,7 +129,7 @@ def judge(net: Network, made: Plan, lanes_count: int) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_memory_does_not_overlap(name, lanes_count):
     net = NETWORKS[name](np.float32)
-    made = plan.make(net, lanes_count)
+    made = tile.lay_out(net, lanes_count)
     assert judge(net, made, lanes_count) == []
     assert made.steps.shape == (len(net.layers),)
     assert made.input[["maps", "rows", "columns"]][0].tolist() == net.input_shape
@@ -146,7 +146,7 @@ def test_memory_does_not_overlap(name, lanes_count):
 )
 def test_the_judge_sees_a_planted_overlap(field, change):
     net = NETWORKS["padding"](np.float32)
-    made = plan.make(net, 16)
+    made = tile.lay_out(net, 16)
     step = steps_of(made)[2]
     made.steps[field][2] = change(step)
     if field == "dx":
@@ -159,7 +159,7 @@ def test_the_judge_sees_a_planted_overlap(field, change):
 def test_activations_work_in_place():
     """But for the first layer's, whose input stays, and where a squashed output is needed."""
     layers = [Tanh(), Conv2D(1, 2, 3), Tanh(), ScaledTanh(), Dense(32, 3), Tanh()]
-    steps = steps_of(plan.make(Network(layers, input_shape=(1, 6, 6)), 16))
+    steps = steps_of(tile.lay_out(Network(layers, input_shape=(1, 6, 6)), 16))
     assert [step.x == step.y for step in steps] == [False, False, True, False, False, True]
 
 
@@ -169,7 +169,7 @@ def test_activations_work_in_place():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parameters_that_learn_come_first(name):
     net = NETWORKS[name](np.float32)
-    made = plan.make(net, 16)
+    made = tile.lay_out(net, 16)
     assert [place.name for place in made.parameters] == [
         *net.trainable_names,
         *(name for name in net.parameters if name not in net.trainable_names),
@@ -188,7 +188,7 @@ def test_parameters_that_learn_come_first(name):
 
 def test_fixed_parameters_lie_behind():
     net = models.lenet5()
-    made = plan.make(net, 16)
+    made = tile.lay_out(net, 16)
     assert made.parameters[-1].name == "OUTPUT.w"
     # 60,000 free parameters, and room for the 36 absent links of C3.
     assert (made.trained, made.values) == (60_000 + 36 * 25, 60_000 + 36 * 25 + 840)
@@ -196,7 +196,7 @@ def test_fixed_parameters_lie_behind():
 
 def test_a_network_that_learns_nothing():
     net = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
-    made = plan.make(net, 16)
+    made = tile.lay_out(net, 16)
     assert (made.trained, made.values) == (0, 12)
     assert not made.steps["passes"].any()
 
@@ -205,7 +205,7 @@ def test_a_network_that_learns_nothing():
 
 
 def test_steps_of_lenet5():
-    steps = steps_of(plan.make(models.lenet5(), 16))
+    steps = steps_of(tile.lay_out(models.lenet5(), 16))
     assert [step.kind for step in steps] == [
         *(Kind.CONVOLUTION, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
         *(Kind.CONVOLUTION, Kind.ACTIVATION, Kind.SUBSAMPLING, Kind.ACTIVATION),
@@ -223,7 +223,7 @@ def test_numbers_of_a_step():
         MaxPool2D((1, 2), (3, 2)),
         Dense(8, 3),
     ]
-    made = plan.make(Network(layers, input_shape=(1, 8, 4)), 16)
+    made = tile.lay_out(Network(layers, input_shape=(1, 8, 4)), 16)
     conv, mean, pool, _ = steps_of(made)
     assert (conv.pad_value, mean.scale) == (-0.5, 0.5)
     assert (pool.kh, pool.kw, pool.stride_v, pool.stride_h) == (1, 2, 3, 2)
@@ -237,7 +237,7 @@ def test_tables_lie_one_behind_the_other():
         Conv2D(3, 3, 2, groups=3),
         Dense(12, 2),
     ]
-    made = plan.make(Network(layers, input_shape=(1, 6, 6)), 16)
+    made = tile.lay_out(Network(layers, input_shape=(1, 6, 6)), 16)
     steps = steps_of(made)
     assert [step.table for step in steps] == [0, 2, 8, -1]
     assert [step.width for step in steps[:3]] == [1, 2, 1]
@@ -252,8 +252,8 @@ def test_blocks_are_whole_tiles(count):
     for first in (0, 7):
         for n in (1, count - 1, count, count + 1, 100, 256, 257, 60_000):
             last = first + max(n, 1)
-            blocks = lanes._blocks(first, last, count)
-            assert len(blocks) == min(-(-max(n, 1) // count), lanes.BLOCKS)
+            blocks = tile.blocks_of(first, last, count)
+            assert len(blocks) == min(-(-max(n, 1) // count), tile.BLOCKS)
             assert [blocks[0][0], blocks[-1][1]] == [first, last]
             assert all(one[1] == other[0] for one, other in itertools.pairwise(blocks))
             assert all((stop - start) % count == 0 for start, stop in blocks[:-1])
@@ -265,7 +265,7 @@ def test_blocks_are_whole_tiles(count):
     ("n", "batch_size", "trained"), [(1, 1, 5), (100, 33, 20_000), (64, 64, 8192), (9, 100, 0)]
 )
 def test_items_of_a_training(n, batch_size, trained):
-    work = lanes._train(n, batch_size, 4, trained)
+    work = tile.batch_items(n, batch_size, 4, trained, ItemKind.GRADIENT)
     items = [Item(*row) for row in work.items.tolist()]
     assert len(work.batches) == -(-n // batch_size)
     first = done = 0
@@ -295,7 +295,7 @@ def test_items_of_a_training(n, batch_size, trained):
 
 
 def test_items_of_a_prediction():
-    work = lanes._forward(150, 16)
+    work = tile.forward_items(150, 16)
     items = [Item(*row) for row in work.items.tolist()]
     assert [(item.first, item.last) for item in items] == [(0, 64), (64, 128), (128, 150)]
     assert {(item.kind, item.opened) for item in items} == {(ItemKind.FORWARD, 0)}
@@ -306,7 +306,7 @@ def test_items_of_a_prediction():
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
 def test_aligned_memory(count, dtype):
-    array = plan.aligned(count, dtype)
+    array = compiled.aligned(count, dtype)
     assert (array.shape, array.dtype) == ((count,), dtype)
     assert array.ctypes.data % 64 == 0 or not count
     assert array.flags.writeable

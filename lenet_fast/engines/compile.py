@@ -1,0 +1,273 @@
+"""A network as a program: what the compiled loops work off.
+
+:func:`lower` says what each layer does, as a :class:`~lenet_fast.engines.program.Step`. Then one of
+two layouts gives everything its place in memory: ``tile.py`` for a tile of images at a time, one
+image per vector lane, ``single.py`` for one image at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_type_hints
+
+import numpy as np
+
+from lenet_fast.checks import Array
+from lenet_fast.engines.program import Activation, Kind, Step
+from lenet_fast.layers import (
+    RBF,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Shape,
+    Sigmoid,
+    Subsample2D,
+    Tanh,
+)
+from lenet_fast.network import Network
+
+
+class Unsupported(ValueError):  # noqa: N818  (what it is, as in StopIteration)
+    """The lane and online engines cannot run this; the message says what, such as a layer."""
+
+
+@functools.cache
+def record_type(kind: type[NamedTuple]) -> np.dtype[Any]:
+    """Return the dtype of a record of the program, with one field for each of its own."""
+    types = {int: np.intp, float: np.float64}
+    return np.dtype([(name, types[each]) for name, each in get_type_hints(kind).items()])
+
+
+def records(kind: type[NamedTuple], rows: Sequence[tuple[Any, ...]]) -> Array:
+    """Return records of the program as a structured array."""
+    return np.array(rows, record_type(kind))
+
+
+@dataclass(frozen=True)
+class ParameterSlice:
+    """Where a parameter of so many numbers lies among all of them.
+
+    ``index`` says which of its numbers is where, -1 for padding and absent links. If ``rows`` is
+    not 0, they lie in their own order, as so many rows, padded at their ends.
+    """
+
+    name: str
+    size: int
+    first: int
+    index: Array
+    rows: int
+
+    @property
+    def last(self) -> int:
+        """Where it ends."""
+        return self.first + self.index.size
+
+    def pack(self, array: Array, packed: Array) -> None:
+        """Copy the parameter, or an array laid out like it, to its place; leave padding alone."""
+        if array.size != self.size:
+            raise ValueError(f"{self.name}: expected {self.size} numbers, got {array.size}")
+        part = packed[self.first : self.last]
+        if self.rows:
+            array = array.reshape(self.rows, -1)
+            part.reshape(self.rows, -1)[:, : array.shape[1]] = array
+        else:
+            linked = self.index >= 0
+            part[linked] = array.reshape(-1)[self.index[linked]]
+
+    def unpack(self, packed: Array, array: Array) -> None:
+        """Copy it back into an array of any memory layout; leave absent links alone."""
+        part = packed[self.first : self.last]
+        if self.rows:
+            rows = part.reshape(self.rows, -1)[:, : self.size // self.rows]
+            array[...] = rows.reshape(array.shape)
+        else:
+            linked = self.index >= 0
+            np.put(array, self.index[linked], part[linked])
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network, ready for the loops.
+
+    Attributes
+    ----------
+    steps : structured ndarray (layers,)
+        Their fields are those of :class:`~lenet_fast.engines.program.Step`.
+    tables : ndarray
+        Which maps the convolutions link, one convolution after the other. For a tile their
+        connections (c_out, width), uint8; for a single image, of convolutions along maps only, the
+        masks of their gradients (c_in + 1, pitch), in the network's dtype: 1 for each link, 0 for
+        none and for padding; the last row is the bias's.
+    input : structured ndarray (1,)
+        Likewise an :class:`~lenet_fast.engines.program.Input`.
+    size : int
+        Memory that a thread needs: vectors for a tile, numbers for a single image.
+    parameters : tuple of ParameterSlice
+        Those that learn come first.
+    trained, values : int
+        Numbers that learn, and all, padding included.
+    """
+
+    steps: Array
+    tables: Array
+    input: Array
+    size: int
+    parameters: tuple[ParameterSlice, ...]
+    trained: int
+    values: int
+
+    @property
+    def learned(self) -> list[ParameterSlice]:
+        """The parameters that learn."""
+        return [part for part in self.parameters if part.last <= self.trained]
+
+
+_ACTIVATIONS: dict[type[Layer], Activation] = {
+    ScaledTanh: Activation.SCALED_TANH,
+    Tanh: Activation.TANH,
+    Sigmoid: Activation.SIGMOID,
+    ReLU: Activation.RELU,
+}
+_KNOWN = (*_ACTIVATIONS, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
+
+
+class Memory:
+    """Hands out stretches of memory, one behind the other.
+
+    Each begins at a multiple of `unit`, with at least `gap` behind it.
+    """
+
+    def __init__(self, unit: int = 1, gap: int = 0) -> None:
+        self.size, self._unit, self._gap = 0, unit, gap
+
+    def take(self, count: int) -> int:
+        """Return where the next stretch begins."""
+        first = self.size
+        self.size += whole(count, self._unit) + self._gap
+        return first
+
+
+def whole(count: int, unit: int) -> int:
+    """Return `count`, or the next multiple of a unit above it."""
+    return -(-count // unit) * unit
+
+
+def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
+    """Return what the layers do, a step per layer, without places in memory.
+
+    The second list has the connections (c_out, width) of each convolution, None for other layers.
+
+    Raises
+    ------
+    Unsupported
+        If there is a layer that the loops do not know, or not in its place.
+    """
+    learning = [k for k, layer in enumerate(network.layers) if layer.trainable]
+    lowest = learning[0] if learning else len(network.layers)
+    steps: list[Step] = []
+    tables: list[Array | None] = []
+    for k, layer in enumerate(network.layers):
+        step, table = _lower(layer, network.shapes[k], network.shapes[k + 1])
+        if step.kind == Kind.DISTANCES and k < len(network.layers) - 1:
+            raise Unsupported(
+                f"layer {layer.name}: only engine='layers' runs an RBF layer that is not the last"
+            )
+        steps.append(step._replace(learns=int(layer.trainable), passes=int(k > lowest)))
+        tables.append(table)
+    return steps, tables
+
+
+def overwrites(steps: list[Step], k: int) -> bool:
+    """Return whether a step writes to the place of its input: an activation does, unless that is
+    the input of the network, or the output of an activation, whose derivative needs it."""
+    return steps[k].kind == Kind.ACTIVATION and k > 0 and steps[k - 1].kind != Kind.ACTIVATION
+
+
+def place_parameters(
+    network: Network,
+    steps: list[Step],
+    memory: Memory,
+    arranged: Callable[[int, str, Array], tuple[Array, int]],
+) -> tuple[list[Step], tuple[ParameterSlice, ...], int]:
+    """Return the steps with places for their parameters; these places, those that learn first; and
+    how many numbers learn.
+
+    `arranged` gets the number of a step, the name of a parameter, and 0, 1, 2, ... in its shape. It
+    returns index and rows of the :class:`ParameterSlice`.
+    """
+    steps, parameters, trained = steps.copy(), [], 0
+    layers = list(enumerate(network.layers))
+    for k, layer in sorted(layers, key=lambda each: not each[1].trainable):
+        for name, array in layer.parameters.items():
+            numbers = np.arange(array.size, dtype=np.intp).reshape(array.shape)
+            index, rows = arranged(k, name, numbers)
+            first = memory.take(index.size)
+            part = ParameterSlice(f"{layer.name}.{name}", array.size, first, index, rows)
+            parameters.append(part)
+            steps[k] = steps[k]._replace(**{name: first})
+        if layer.trainable:
+            trained = memory.size
+    return steps, tuple(parameters), trained
+
+
+def _covers(layer: Conv2D, input_shape: Shape) -> bool:
+    """Return whether a convolution is a dense layer: one position, which sees all of the input."""
+    return (
+        layer.kernel == tuple(input_shape[1:])
+        and not any(layer.padding)
+        and layer.groups == 1
+        and layer.dilation == (1, 1)
+        and layer.table is None
+    )
+
+
+def _lower(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | None]:
+    """Return the step of a layer, and of a convolution its connections (c_out, width)."""
+    if type(layer) not in _KNOWN:  # what a subclass computes may be something else
+        raise Unsupported(f"layer {layer.name}: only engine='layers' knows {type(layer).__name__}")
+    c, h, w = (*shape, 1, 1)[:3]
+    c_out, h_out, w_out = (*output, 1, 1)[:3]
+    sizes = {"c_in": c, "h_in": h, "w_in": w, "h_bare": h, "w_bare": w}
+    sizes |= {"c_out": c_out, "h_out": h_out, "w_out": w_out}
+    if type(layer) in _ACTIVATIONS:
+        return Step(Kind.ACTIVATION, _ACTIVATIONS[type(layer)], **sizes), None
+    if isinstance(layer, Conv2D) and not _covers(layer, shape):
+        return _convolution(layer, sizes)
+    if isinstance(layer, Conv2D | Dense):
+        return Step(Kind.FULL, **sizes), None
+    if isinstance(layer, RBF):
+        return Step(Kind.DISTANCES, **sizes), None
+    assert isinstance(layer, MaxPool2D | AvgPool2D | Subsample2D)
+    kind = Kind.MAXIMUM if isinstance(layer, MaxPool2D) else Kind.SUBSAMPLING
+    (kh, kw), (stride_v, stride_h) = layer.kernel, layer.stride
+    windows = {"kh": kh, "kw": kw, "stride_v": stride_v, "stride_h": stride_h}
+    summed = isinstance(layer, Subsample2D) and layer.reduction == "sum"
+    return Step(kind, **sizes, **windows, scale=1.0 if summed else 1 / (kh * kw)), None
+
+
+def _convolution(layer: Conv2D, sizes: dict[str, int]) -> tuple[Step, Array]:
+    top, bottom, left, right = layer.padding
+    width = layer.c_in // layer.groups
+    sizes = sizes | {
+        "h_in": sizes["h_in"] + top + bottom,
+        "w_in": sizes["w_in"] + left + right,
+        "width": width,
+        "unit": int(layer.bias == "unit"),
+    }
+    names = ("kh", "kw", "stride_v", "stride_h", "dilation_v", "dilation_h", "top", "left")
+    numbers = (*layer.kernel, *layer.stride, *layer.dilation, top, left)
+    step = Step(
+        Kind.CONVOLUTION,
+        pad_value=layer.pad_value,
+        padded=0 if any(layer.padding) else -1,  # a layout sets its place
+        **sizes,
+        **dict(zip(names, numbers, strict=True)),
+    )
+    table = np.ones((layer.c_out, width), bool) if layer.table is None else layer.table
+    return step, table

@@ -1,0 +1,87 @@
+"""What a call of the compiled loops gets: parameters in the order of a program, and records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import losses
+from lenet_fast.checks import Array
+from lenet_fast.engines import program
+from lenet_fast.engines.compile import Program, Unsupported, records
+from lenet_fast.engines.interface import Rule
+from lenet_fast.engines.program import LossKind, Update
+from lenet_fast.losses import Loss
+from lenet_fast.network import Network
+
+RULES = {"": program.Rule.NO_RULE, "sgd": program.Rule.SGD, "adamw": program.Rule.ADAMW}
+
+
+def pack(program: Program, network: Network, parameters: Array) -> None:
+    """Copy a network's parameters to where the loops read them; leave padding alone."""
+    arrays = network.parameters
+    for part in program.parameters:
+        part.pack(arrays[part.name], parameters)
+
+
+def packed(
+    program: Program,
+    kinds: Sequence[Mapping[str, Array]],
+    dtype: np.dtype[Any],
+    padding: float = 0,
+) -> Array:
+    """Return arrays laid out like the parameters that learn, one kind behind the other.
+
+    Each kind is given by the names of the parameters; those that are missing get the `padding`.
+    """
+    array = aligned(len(kinds) * program.trained, dtype)
+    array[...] = padding
+    for k, arrays in enumerate(kinds):
+        for part in program.learned:
+            if part.name in arrays:
+                part.pack(arrays[part.name], array[k * program.trained :])
+    return array
+
+
+def aligned(count: int, dtype: np.dtype[Any]) -> Array:
+    """Return an array of numbers, not set, that begins with a cache line."""
+    line = 64
+    raw = np.empty(count * dtype.itemsize + line, np.uint8)
+    first = -raw.ctypes.data % line
+    return raw[first : first + count * dtype.itemsize].view(dtype)
+
+
+def image_arguments(x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return images as the loops take them, bytes and floats: one of them is empty."""
+    if x.dtype == np.uint8:
+        return x, np.empty((0, 1, 1, 1), dtype)
+    return np.empty((0, 1, 1), np.uint8), x
+
+
+def update_record(rule: Rule, rate: float, done: int) -> Array:
+    """Return a step's rule as a record: its rate, and how many steps there were before."""
+    update = Update(
+        RULES[rule.name], rate, rule.momentum, int(rule.nesterov), rule.weight_decay, rule.beta1,
+        rule.beta2, rule.epsilon, done,
+    )  # fmt: skip
+    return records(Update, [update])
+
+
+def loss_record(loss: Loss, *, smallest_wins: bool) -> Array:
+    """Return a loss as a record."""
+    if type(loss) is losses.CrossEntropy:
+        record = program.Loss(
+            LossKind.CROSS_ENTROPY, floor=-math.inf, smoothing=float(loss.smoothing)
+        )
+    elif type(loss) is losses.MeanSquaredError:
+        record = program.Loss(LossKind.SQUARED_ERROR, scale=loss.scale, on=loss.on, off=loss.off)
+    elif type(loss) is losses.MAP:
+        record = program.Loss(LossKind.MAP, floor=-loss.j, exact=int(loss.curvature == "exact"))
+    elif type(loss) is losses.Penalty:
+        record = program.Loss(LossKind.PENALTY)
+    else:
+        raise Unsupported(f"loss: only engine='layers' knows {type(loss).__name__}")
+    return records(program.Loss, [record._replace(smallest_wins=int(smallest_wins))])

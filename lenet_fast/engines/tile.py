@@ -1,0 +1,181 @@
+"""A program for the lane engine: where a tile of images at a time has its numbers.
+
+A tile is as many images as a vector has lanes. All that one tile needs lies in one stretch of
+memory, counted in vectors: the outputs of the layers, their gradients, and scratch. Parameters lie
+as in the network's own arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from lenet_fast.checks import Array
+from lenet_fast.engines.compile import (
+    Memory,
+    Program,
+    lower,
+    overwrites,
+    place_parameters,
+    records,
+    whole,
+)
+from lenet_fast.engines.program import Input, Item, ItemKind, Kind, Step
+from lenet_fast.network import Network
+
+BLOCKS = 8
+"""Most blocks that a batch is cut into: as many threads can work on it. Each has a gradient, and
+all of them should stay in the cache together."""
+
+TILES = 4
+"""Tiles that go forward at a time, where nothing comes back."""
+
+PIECE = 8192
+"""Parameters that are updated at a time."""
+
+
+def lay_out(network: Network, lanes: int) -> Program:
+    """Return the program of a network.
+
+    Parameters
+    ----------
+    network : Network
+    lanes : int
+        Images per vector.
+
+    Raises
+    ------
+    Unsupported
+        If there is a layer that the loops do not know, or not in its place.
+    """
+    memory, values = Memory(), Memory()
+    input_at = memory.take(math.prod(network.input_shape))
+    steps, tables = lower(network)
+    steps, parameters, trained = place_parameters(
+        network, steps, values, lambda k, name, numbers: (numbers.reshape(-1), 1)
+    )
+    steps = _with_outputs(steps, input_at, memory)
+    steps = [_with_sums(step, memory) for step in steps]
+    work = memory.take(max(_work(step, lanes) for step in steps))
+    last = steps[-1]
+    rows = memory.take(3 * last.c_out + 2 * last.c_in * last.h_bare * last.w_bare)
+    links = [np.zeros(0, np.uint8)]
+    for k, table in enumerate(tables):
+        if table is not None:
+            steps[k] = steps[k]._replace(table=sum(each.size for each in links))
+            links.append(table.astype(np.uint8).reshape(-1))
+    image = Input(input_at, *network.input_shape, 0, *network.pixel_range)
+    return Program(
+        steps=records(Step, [step._replace(work=work, rows=rows) for step in steps]),
+        tables=np.concatenate(links),
+        input=records(Input, [image]),
+        size=memory.size,
+        parameters=parameters,
+        trained=trained,
+        values=values.size,
+    )
+
+
+def _with_outputs(steps: list[Step], at: int, memory: Memory) -> list[Step]:
+    """Return the steps with places for inputs, outputs and their gradients.
+
+    Two stretches take turns for the gradients, since that of an output is of no use once that of
+    the input is there.
+    """
+    outputs: list[tuple[int, int]] = []  # place and stretch of the gradient of each step's
+    sizes = [0, 0]
+    for k, step in enumerate(steps):
+        if overwrites(steps, k):
+            outputs.append(outputs[-1])
+            continue
+        size = step.c_out * step.h_out * step.w_out
+        stretch = 1 - outputs[-1][1] if outputs else 0
+        outputs.append((memory.take(size), stretch))
+        sizes[stretch] = max(sizes[stretch], size)
+    gradients = [memory.take(size) for size in sizes]
+    places = [(at, -1), *((y, gradients[stretch]) for y, stretch in outputs)]
+    return [
+        step._replace(x=places[k][0], dx=places[k][1], y=places[k + 1][0], dy=places[k + 1][1])
+        for k, step in enumerate(steps)
+    ]
+
+
+def _with_sums(step: Step, memory: Memory) -> Step:
+    """Return a step with places for its padded input and for gradients added lane by lane."""
+    if step.padded >= 0:
+        step = step._replace(padded=memory.take(step.c_in * step.h_in * step.w_in))
+    if step.learns and step.kind == Kind.CONVOLUTION:
+        step = step._replace(sums_w=memory.take(step.c_out * step.width * step.kh * step.kw))
+        if step.b >= 0:
+            biases = step.h_out * step.w_out if step.unit else 1
+            step = step._replace(sums_b=memory.take(step.c_out * biases))
+    elif step.learns and step.kind == Kind.SUBSAMPLING:
+        step = step._replace(sums_w=memory.take(step.c_out), sums_b=memory.take(step.c_out))
+    return step
+
+
+def _work(step: Step, lanes: int) -> int:
+    """Return how many vectors of scratch a step needs."""
+    inputs = step.c_in * step.h_in * step.w_in
+    if step.kind == Kind.CONVOLUTION:
+        spread_rows = step.h_in + (step.kh - 1) * step.dilation_v
+        spread_columns = step.w_in + (step.kw - 1) * step.dilation_h
+        return step.c_out * spread_rows * spread_columns + inputs
+    if step.kind == Kind.FULL:  # the squares of the inputs, and the inputs transposed
+        return inputs + whole(inputs, lanes)
+    return step.h_out * step.w_out
+
+
+class Work(NamedTuple):
+    """A list of items."""
+
+    kind: ItemKind  # of those that are not updates
+    items: Array
+    batches: tuple[slice, ...]  # where the blocks of each batch are
+    images: tuple[int, ...]  # per batch
+    blocks: int  # most per batch
+
+
+def blocks_of(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
+    """Return the blocks of a batch: whole tiles, but for the last one."""
+    tiles = -(-(last - first) // lanes)
+    count = min(tiles, BLOCKS)
+    edges = [min(first + tiles * k // count * lanes, last) for k in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+@functools.lru_cache(maxsize=16)
+def forward_items(n: int, lanes: int) -> Work:
+    step = TILES * lanes
+    items = [Item(ItemKind.FORWARD, k, min(k + step, n), 0) for k in range(0, n, step)]
+    return _listed(ItemKind.FORWARD, items, [slice(0, len(items))], [n])
+
+
+@functools.lru_cache(maxsize=16)
+def batch_items(n: int, batch_size: int, lanes: int, trained: int, kind: ItemKind) -> Work:
+    items: list[Item] = []
+    batches, sizes = [], []
+    for step, start in enumerate(range(0, n, batch_size)):
+        stop = min(start + batch_size, n)
+        opened, images = len(items), stop - start
+        blocks = blocks_of(start, stop, lanes)
+        items += [Item(kind, *block, opened, k) for k, block in enumerate(blocks)]
+        batches.append(slice(opened, len(items)))
+        sizes.append(images)
+        opened = len(items)
+        items += [
+            Item(ItemKind.UPDATE, k, min(k + PIECE, trained), opened, len(blocks), images, step)
+            for k in range(0, trained, PIECE)
+        ]
+    return _listed(kind, items, batches, sizes)
+
+
+def _listed(kind: ItemKind, items: list[Item], batches: list[slice], images: list[int]) -> Work:
+    array = records(Item, items)
+    array.setflags(write=False)  # it is kept and shared
+    blocks = max(batch.stop - batch.start for batch in batches)
+    return Work(kind, array, tuple(batches), tuple(images), blocks)
