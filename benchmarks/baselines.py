@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import operations
+from benchmarks.contenders import checker, installed
+from benchmarks.operations import Case, Step
 from lenet_fast import threads
-from lenet_fast.bench import steps
-from lenet_fast.bench.contenders import Contender, checker, installed
-from lenet_fast.bench.steps import Case, Step
+from lenet_fast.bench.rounds import Contender
 
 Array = np.ndarray[Any, Any]
 
-BATCHES = {"original": 2, "SciPy": 8, "modified": steps.BATCH, "vectorised": steps.BATCH}
+BATCHES = {"original": 2, "SciPy": 8, "modified": operations.BATCH, "vectorised": operations.BATCH}
 """Images each works on; the time of a smaller batch is scaled, and marked so in the results."""
 
 
@@ -255,7 +256,7 @@ def names(step: Step, dtype: str) -> list[str]:
 def make(name: str, case: Case) -> Contender:
     """Return one of the ways as a contender, on its own, smaller batch."""
     batch = min(BATCHES[name], case.batch)
-    part = steps.case(case.step.name, case.dtype, batch)
+    part = operations.case(case.step.name, case.dtype, batch)
     return Contender(
         name,
         partial(_WAYS[name][case.step.function], *in_notebooks(part.arrays, case.step)),
@@ -281,7 +282,7 @@ def _to_nhwc(array: Array, kernel: bool) -> Array:
 def in_kernels(value: Any) -> tuple[Array, ...]:
     """Return results of that order in the order of the reference."""
     found = []
-    for i, array in enumerate(steps.results(value)):
+    for i, array in enumerate(operations.results(value)):
         if array.ndim == 4:  # of the gradients, the second is that of the kernels
             array = array.transpose((3, 2, 0, 1) if i == 1 else (0, 3, 1, 2))
         found.append(array)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import pytest
 
+from benchmarks.contenders import installed
 from benchmarks.scheduler import Scheduler, replay
-from lenet_fast.bench import rounds, suite
+from lenet_fast.bench import machine, rounds
 
 DEFAULTS = {
     "max-time": rounds.SECONDS,
@@ -43,8 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
-    """Add the limits of one core, or why they are unknown."""
-    output_json["lenet_fast"] = suite.describe()
+    """Add the machine, the limits of one core, or why they are unknown, and versions."""
+    about = machine.describe()
+    if installed("torch"):
+        about["versions"] += f", PyTorch {metadata.version('torch')}"
+    output_json["lenet_fast"] = about
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.contenders import installed
 from benchmarks.epochs import measure
 from lenet_fast import backends, data
-from lenet_fast.bench import networks
-from lenet_fast.bench.contenders import installed
+from lenet_fast.bench import workloads
 from lenet_fast.data import Distortion
 from lenet_fast.data.distort import PRESETS
 from lenet_fast.threads import Pool, resolve
@@ -90,9 +90,9 @@ def trainings(
     pool, samples = Pool(threads), np.arange(len(images))
 
     def one(preset: str | None) -> Callable[[], object]:
-        start = networks.fresh(network, batch)
-        engine = networks.create(networks.names(batch)[0], start, threads)
-        train = networks.trainer(engine, start.rate)
+        start = workloads.fresh(network, batch)
+        engine = workloads.create(workloads.names(batch)[0], start, threads)
+        train = workloads.trainer(engine, start.rate)
 
         def run() -> object:
             x = images
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distortions", description=__doc__)
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
-    parser.add_argument("--network", choices=networks.NETWORKS, default="plain", help="(plain)")
+    parser.add_argument("--network", choices=workloads.NETWORKS, default="plain", help="(plain)")
     parser.add_argument("--images", type=int, default=4_096, help="images a round (4096)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds (9)")
     parser.add_argument("--batch-size", type=int, default=256, help="images a step (256)")

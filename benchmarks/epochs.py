@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import tensorflow_network
+from benchmarks import pytorch_network, tensorflow_network
+from benchmarks.contenders import installed
 from lenet_fast import data
-from lenet_fast.bench import counts, machine, networks
-from lenet_fast.bench.contenders import installed
-from lenet_fast.bench.networks import PYTORCH, Train
-from lenet_fast.bench.report import percent
+from lenet_fast.bench import counts, machine, workloads
+from lenet_fast.bench.tables import percent
+from lenet_fast.bench.workloads import Train
 from lenet_fast.threads import resolve
 
 EPOCH = 60_000
@@ -39,16 +39,16 @@ Runs = Mapping[str, Callable[[], list[float]]]
 
 def ours(name: str, network: str, threads: int, batch: int) -> Train:
     """Return one of our engines, as the trainer calls it."""
-    start = networks.fresh(network, batch)
-    return networks.trainer(networks.create(name, start, threads), start.rate)
+    start = workloads.fresh(network, batch)
+    return workloads.trainer(workloads.create(name, start, threads), start.rate)
 
 
 def pytorch(name: str, network: str, threads: int, batch: int) -> Train:
     """Return PyTorch, a step at a time."""
     import torch
 
-    start = networks.fresh(network, batch)
-    net = networks.PyTorch(*start, channels_last=name.endswith("channels_last"))
+    start = workloads.fresh(network, batch)
+    net = pytorch_network.PyTorchNetwork(*start, channels_last=name.endswith("channels_last"))
 
     def train(images: Array, labels: Array, batch: int) -> list[float]:
         torch.set_num_threads(threads)
@@ -63,7 +63,7 @@ def pytorch(name: str, network: str, threads: int, batch: int) -> Train:
 def tensorflow(network: str, threads: int, batch: int) -> Train:
     """Return TensorFlow, all steps in one graph."""
     tf, _ = tensorflow_network.load(threads)
-    net = tensorflow_network.TensorFlowNetwork(tf, *networks.fresh(network, batch))
+    net = tensorflow_network.TensorFlowNetwork(tf, *workloads.fresh(network, batch))
     loop = tf.function(net.train)
 
     def train(images: Array, labels: Array, batch: int) -> list[float]:
@@ -76,10 +76,11 @@ def tensorflow(network: str, threads: int, batch: int) -> Train:
 def contenders(network: str, threads: int, batch: int) -> dict[str, Train]:
     """Return everything that is here and takes less than a minute to begin; ours first."""
     found = {}
-    for name in networks.names(batch):
+    for name in workloads.names(batch):
+        found[name] = ours(name, network, threads, batch)
+    for name in pytorch_network.names():
         if not name.endswith("compile"):
-            make = pytorch if name in PYTORCH else ours
-            found[name] = make(name, network, threads, batch)
+            found[name] = pytorch(name, network, threads, batch)
     if installed("tensorflow"):
         found["TensorFlow"] = tensorflow(network, threads, batch)
     return found
@@ -129,7 +130,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.epochs", description=__doc__)
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
-    parser.add_argument("--network", choices=networks.NETWORKS, default="1998", help="which (1998)")
+    parser.add_argument(
+        "--network", choices=workloads.NETWORKS, default="1998", help="which (1998)"
+    )
     parser.add_argument("--images", type=int, default=6_144, help="images a round (6144)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (7)")
     parser.add_argument("--batch-size", type=int, default=256, help="images a step (256)")
@@ -150,7 +153,7 @@ def main() -> None:
     before = peak()
     seconds = measure(runs, options.rounds)
     after = peak()
-    work = 2 * images * counts.of(networks.fresh(options.network).network, training=True)
+    work = 2 * images * counts.of(workloads.fresh(options.network).network, training=True)
     print(
         f"LeNet-5, {options.network}, {train.name}, batch {batch}, {threads} threads, "
         f"{options.rounds} rounds of {images} images\n"

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.contenders import installed
 from lenet_fast import backends, data, engines, models
-from lenet_fast.bench.contenders import installed
 from lenet_fast.connections import LENET1989_H2
 from lenet_fast.data.images import resize
 from lenet_fast.engines import Engine

@@ -15,11 +15,11 @@ from unittest import mock
 
 import numpy as np
 
-from benchmarks import baselines
+from benchmarks import baselines, operations
+from benchmarks.contenders import checker
+from benchmarks.operations import BATCH, Case, Step
 from lenet_fast import drop_in, threads
-from lenet_fast.bench import steps
-from lenet_fast.bench.contenders import Contender, checker, compare
-from lenet_fast.bench.steps import BATCH, Case, Step
+from lenet_fast.bench.rounds import Contender, compare
 
 NAMES = ("modified", "vectorised", "drop_in", "drop_in chained")
 """The first two are those of :mod:`benchmarks.baselines`. The last gets images in the memory order
@@ -90,7 +90,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def _in_kernels(value: Any) -> tuple[Array, ...]:
-    found = steps.results(value)
+    found = operations.results(value)
     if len(found) == 3:  # a bias's gradient has four axes here
         found = (*found[:2], found[2].reshape(-1))
     return baselines.in_kernels(found)
@@ -126,7 +126,7 @@ def training(name: str, dtype: str, count: int) -> Contender:
     """Return "modified" or "drop_in" as a contender at a notebook's training step."""
     functions: dict[str, Any] = {"modified": Modified, "drop_in": drop_in}
     (other,) = functions.keys() - {name}
-    rng = np.random.default_rng(steps.SEED)
+    rng = np.random.default_rng(operations.SEED)
     x = rng.normal(size=(BATCH, 32, 32, 1)).astype(dtype)
     right = np.eye(10, dtype=dtype)[rng.integers(0, 10, BATCH)]
     shapes = [(5, 5, 1, 6), (5, 5, 6, 16), (5, 5, 16, 120), (120, 84), (84, 10)]

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import tensorflow_network
+from benchmarks import contenders, pytorch_network, tensorflow_network
+from benchmarks.contenders import installed
 from benchmarks.modified_network import ModifiedNetwork
 from lenet_fast import onnx, threads
-from lenet_fast.bench import networks
-from lenet_fast.bench.contenders import Contender, installed
-from lenet_fast.bench.networks import MOMENTUM, Work
+from lenet_fast.bench import workloads
+from lenet_fast.bench.rounds import Contender
+from lenet_fast.bench.workloads import MOMENTUM, Work
 from lenet_fast.losses import MAP
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +22,9 @@ Array = np.ndarray[Any, Any]
 
 def names(work: Work) -> list[str]:
     """Return those that can do a piece of work and are here."""
-    found = ["modified"] if work.network == "1998" else []
+    found = pytorch_network.names()
+    if work.network == "1998":
+        found.append("modified")
     if not work.trains and installed("onnxruntime") and installed("onnx"):
         found.append("onnxruntime")
     if installed("jax"):
@@ -33,13 +36,15 @@ def names(work: Work) -> list[str]:
 
 def make(name: str, work: Work, count: int) -> Contender:
     """Return one of them, on so many threads."""
+    if name in pytorch_network.NAMES:
+        return pytorch_network.contender(name, work, count)
     return _MAKERS[name](work, count)
 
 
 def _modified(work: Work, count: int) -> Contender:
-    net = ModifiedNetwork(*networks.fresh(batch=work.batch), MOMENTUM)
+    net = ModifiedNetwork(*workloads.fresh(batch=work.batch), MOMENTUM)
     step: Any = net.step if work.trains else net.predict
-    return networks.contender("modified", work, step, around=threads.alone_with_blas)
+    return workloads.contender("modified", work, step, around=threads.alone_with_blas)
 
 
 def _onnxruntime(work: Work, count: int) -> Contender:
@@ -47,13 +52,13 @@ def _onnxruntime(work: Work, count: int) -> Contender:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = count, 1
-    model = onnx.to_bytes(networks.fresh(work.network).network)
+    model = onnx.to_bytes(workloads.fresh(work.network).network)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def predict(x: Array) -> Any:
         return session.run(None, {"images": x})[0]
 
-    return networks.contender("onnxruntime", work, predict)
+    return workloads.contender("onnxruntime", work, predict)
 
 
 def _jax(work: Work, count: int) -> Contender:
@@ -67,8 +72,8 @@ def _jax(work: Work, count: int) -> Contender:
     import jax.numpy as jnp
     from jax import lax
 
-    network, loss, rate = networks.fresh(work.network, work.batch)
-    table = networks.table(network)
+    network, loss, rate = workloads.fresh(work.network, work.batch)
+    table = contenders.table(network)
     bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])  # unless they are weights that learn
     p = {name: jnp.asarray(network.parameters[name]) for name in network.trainable_names}
 
@@ -120,7 +125,7 @@ def _jax(work: Work, count: int) -> Contender:
 
     if not work.trains:
         jitted = jax.jit(outputs)
-        return networks.contender("JAX", work, lambda x: np.asarray(jitted(p, x)), threads="all")
+        return workloads.contender("JAX", work, lambda x: np.asarray(jitted(p, x)), threads="all")
     parts = work.parts
     stacked = tuple(np.stack(each) for each in zip(*parts, strict=True))
     scan, step = jax.jit(partial(lax.scan, train)), jax.jit(train)
@@ -136,7 +141,7 @@ def _jax(work: Work, count: int) -> Contender:
             values.append(float(value))
         return values
 
-    return Contender("JAX", run, networks.checker("JAX", work), info={"threads": "all"})
+    return Contender("JAX", run, workloads.checker("JAX", work), info={"threads": "all"})
 
 
 _MAKERS: dict[str, Callable[[Work, int], Contender]] = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lenet_fast.bench import rounds
-from lenet_fast.bench.contenders import Contender
+from lenet_fast.bench.rounds import Contender
 
 _now = 0.0
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast.bench import networks
-from lenet_fast.bench.contenders import Contender, installed
-from lenet_fast.bench.networks import MOMENTUM, Work
+from benchmarks import contenders
+from benchmarks.contenders import installed
+from lenet_fast.bench import workloads
+from lenet_fast.bench.rounds import Contender
+from lenet_fast.bench.workloads import MOMENTUM, Work
 from lenet_fast.losses import MAP, Loss
 from lenet_fast.network import Network
 
@@ -27,16 +29,16 @@ def contender(work: Work, count: int) -> Contender:
     image, 3,800 against 3,200.
     """
     tf, info = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh(work.network, work.batch))
+    net = TensorFlowNetwork(tf, *workloads.fresh(work.network, work.batch))
     if not work.trains:
         predict = tf.function(net.outputs, jit_compile=work.batch == 1)
         predict = predict.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
-        return networks.contender(
+        return workloads.contender(
             "TensorFlow", work, lambda x: predict(tf.constant(_nhwc(x))).numpy(), **info
         )
     x, labels = (np.stack(each) for each in zip(*work.parts, strict=True))
     x, train = _nhwc(x, len(x)), tf.function(net.train)
-    check = networks.checker("TensorFlow", work)
+    check = workloads.checker("TensorFlow", work)
     return Contender("TensorFlow", lambda: train(x, labels).numpy(), check, info=info)
 
 
@@ -46,7 +48,7 @@ def lite_contender(work: Work, count: int) -> Contender:
     All of its operations are XNNPACK's, which the interpreter takes of itself.
     """
     tf, _ = load(count)
-    net = TensorFlowNetwork(tf, *networks.fresh(work.network, work.batch))
+    net = TensorFlowNetwork(tf, *workloads.fresh(work.network, work.batch))
     outputs = tf.function(net.outputs)
     graph = outputs.get_concrete_function(tf.TensorSpec([work.batch, 32, 32, 1]))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph], net.module)
@@ -60,7 +62,7 @@ def lite_contender(work: Work, count: int) -> Contender:
         interpreter.invoke()
         return interpreter.get_tensor(target)  # a copy
 
-    return networks.contender("TensorFlow Lite", work, predict)
+    return workloads.contender("TensorFlow Lite", work, predict)
 
 
 def load(count: int) -> tuple[Any, dict[str, Any]]:
@@ -109,7 +111,7 @@ class TensorFlowNetwork:
         self.weights = {name: tf.Variable(array) for name, array in w.items()}
         self._trained = [self.weights[name] for name in network.trainable_names]
         self._velocity = [tf.Variable(tf.zeros_like(one)) for one in self._trained]
-        links = networks.table(network)
+        links = contenders.table(network)
         self._table = None if links is None else tf.constant(links.transpose(2, 3, 1, 0))
         self.module = tf.Module()  # who owns the weights, for the converter
         self.module.weights = list(self.weights.values())

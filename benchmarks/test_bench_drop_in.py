@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import notebooks
+from benchmarks import notebooks, operations
 from benchmarks.notebooks import TRAINING
+from benchmarks.operations import BATCH, DTYPES, STEPS
 from benchmarks.scheduler import Scheduler, clock
-from lenet_fast.bench import steps
-from lenet_fast.bench.contenders import Contender
-from lenet_fast.bench.steps import BATCH, DTYPES, STEPS
+from lenet_fast.bench.rounds import Contender
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 """Of ours; with more than one, NumPy's matrix products take as many as they like."""
@@ -50,7 +49,7 @@ def test_drop_in(
         info: dict[str, Any] = {"kind": "front end", "ours": contender == "drop_in"}
         info["images"] = BATCH
     else:
-        case = steps.case(step, dtype)
+        case = operations.case(step, dtype)
         make = partial(notebooks.make, case=case, count=THREADS)
         info = {"kind": "drop_in", "shape": list(case.shape), "flops": case.flops}
     timing, timings = scheduler.timing(request, group, contender, make)

@@ -11,8 +11,7 @@ import pytest
 from benchmarks import latency
 from benchmarks.scheduler import Scheduler, clock
 from lenet_fast.bench import rounds
-from lenet_fast.bench.latency import LATENCIES
-from lenet_fast.bench.networks import BY_NAME
+from lenet_fast.bench.workloads import BY_NAME, LATENCIES
 
 CALLS = int(os.environ.get("LENET_FAST_BENCH_CALLS", rounds.CALLS))
 """Of each; rounds and seconds have no say here."""

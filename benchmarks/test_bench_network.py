@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.scheduler import Scheduler, clock
-from lenet_fast.bench import networks
-from lenet_fast.bench.contenders import Contender
-from lenet_fast.bench.networks import BY_NAME, WORKS
+from lenet_fast.bench import workloads
+from lenet_fast.bench.rounds import Contender
+from lenet_fast.bench.workloads import BY_NAME, WORKS
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 """Of everyone; the steps are on one thread always."""
@@ -19,7 +19,7 @@ THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 CASES = [
     pytest.param(work.name, name, id=f"{work.name}-{name}")
     for work in WORKS
-    for name in [*networks.names(work.batch), *peers.names(work)]
+    for name in [*workloads.names(work.batch), *peers.names(work)]
 ]
 
 
@@ -37,7 +37,7 @@ def test_network(
     work = BY_NAME[group]
 
     def make(name: str) -> Contender:
-        source = peers if name in peers.names(work) else networks
+        source = peers if name in peers.names(work) else workloads
         return source.make(name, work, THREADS)
 
     timing, timings = scheduler.timing(request, group, contender, make)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.contenders import installed
 from benchmarks.scheduler import Scheduler, clock
 from lenet_fast import data, threads
-from lenet_fast.bench.contenders import Contender, WrongAnswerError, installed
+from lenet_fast.bench.rounds import Contender, WrongAnswerError
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 """Of ours; with more than one, NumPy's matrix products take as many as they like."""

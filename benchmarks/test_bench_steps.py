@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import baselines
+from benchmarks import baselines, contenders, operations
+from benchmarks.operations import BATCH, DTYPES, STEPS, Case
 from benchmarks.scheduler import Scheduler, clock
-from lenet_fast.bench import contenders, steps
-from lenet_fast.bench.contenders import Contender
-from lenet_fast.bench.steps import BATCH, DTYPES, STEPS, Case
+from lenet_fast.bench.rounds import Contender
 
 CASES = [
     pytest.param((step.name, dtype), name, id=f"{step.name}-{dtype}-{name}")
@@ -40,7 +39,7 @@ def test_step(
 ) -> None:
     step, dtype = group
     benchmark.group = f"{step}, {dtype}"
-    case = steps.case(step, dtype)
+    case = operations.case(step, dtype)
     timing, timings = scheduler.timing(request, group, contender, lambda name: make(name, case))
     report(
         timing,

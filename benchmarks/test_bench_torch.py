@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks import contenders, pytorch_network
 from benchmarks.scheduler import Scheduler, clock
 from lenet_fast import models
-from lenet_fast.bench import contenders, counts, networks
-from lenet_fast.bench.contenders import Contender
+from lenet_fast.bench import counts, workloads
+from lenet_fast.bench.rounds import Contender, compare
 
 BATCH, RATE = 256, 0.02
-WORK = networks.BY_NAME["training, batch 256"]
+WORK = workloads.BY_NAME["training, batch 256"]
 
 CASES = [
     pytest.param(group, name, id=f"{group}-{name}")
@@ -42,13 +43,13 @@ class Trained:
         from lenet_fast.torch import to_torch
 
         torch.set_num_threads(1)
-        _, x, labels = networks.examples(WORK.images)
+        _, x, labels = workloads.examples(WORK.images)
         data = TensorDataset(torch.from_numpy(x), torch.from_numpy(labels))
         self.loader = DataLoader(data, batch_size=BATCH)
         self.module = to_torch(plain())
         self.criterion = torch.nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(
-            self.module.parameters(), lr=RATE, momentum=networks.MOMENTUM
+            self.module.parameters(), lr=RATE, momentum=workloads.MOMENTUM
         )
 
     def weights(self) -> tuple[Any, ...]:
@@ -86,22 +87,22 @@ def make_fit(name: str) -> Contender:
     run = trained.loop if name == "PyTorch eager" else trained.fit
 
     def check(found: tuple[Any, ...]) -> None:
-        contenders.compare(name, found, expected(), "float32")
+        compare(name, found, expected(), "float32")
 
     return Contender(name, run, check)
 
 
 def make_modules(name: str) -> Contender:
     if name == "PyTorch eager":
-        return networks.pytorch(name, WORK, 1)
+        return pytorch_network.contender(name, WORK, 1)
     import torch
 
     from lenet_fast.torch import MAPLoss, to_torch
 
     torch.set_num_threads(1)
-    network, loss, rate = networks.fresh(WORK.network, BATCH)
+    network, loss, rate = workloads.fresh(WORK.network, BATCH)
     module, criterion = to_torch(network), MAPLoss(loss.config()["j"])
-    optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=networks.MOMENTUM)
+    optimizer = torch.optim.SGD(module.parameters(), lr=rate, momentum=workloads.MOMENTUM)
 
     def step(x: Any, labels: Any) -> float:
         optimizer.zero_grad()
@@ -110,7 +111,7 @@ def make_modules(name: str) -> Contender:
         optimizer.step()
         return float(value.detach())
 
-    return networks.contender(name, WORK, step)
+    return workloads.contender(name, WORK, step)
 
 
 MAKERS = {"fit": make_fit, "modules": make_modules}
@@ -129,7 +130,7 @@ def test_torch(
 ) -> None:
     benchmark.group = f"torch: {group}, float32"
     timing, timings = scheduler.timing(request, group, contender, MAKERS[group])
-    network = plain() if group == "fit" else networks.fresh(WORK.network).network
+    network = plain() if group == "fit" else workloads.fresh(WORK.network).network
     report(
         timing,
         timings,

@@ -19,25 +19,24 @@ import numpy as np
 import pytest
 from helpers import missing
 
-import benchmarks.latency
-from benchmarks import baselines, distortions, epochs, lenet1989, peers
-from lenet_fast import backends, cli, models
-from lenet_fast.bench import (
+from benchmarks import (
+    baselines,
+    charts,
     contenders,
-    counts,
+    distortions,
+    epochs,
     latency,
-    machine,
-    networks,
-    pictures,
-    profile,
+    lenet1989,
+    operations,
+    peers,
+    pytorch_network,
     report,
-    rounds,
-    steps,
-    suite,
 )
-from lenet_fast.bench.contenders import Contender, WrongAnswerError
-from lenet_fast.bench.report import Row, Run
-from lenet_fast.cli.bench import _write
+from benchmarks.report import Run
+from lenet_fast import backends, cli, models
+from lenet_fast.bench import comparison, counts, machine, profile, rounds, tables, workloads
+from lenet_fast.bench.rounds import Contender, WrongAnswerError
+from lenet_fast.bench.tables import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,15 +89,15 @@ def test_operations_are_those_of_the_paper() -> None:
         ("C3 table", 1_600, 151_600),
         ("C5", 120, 48_120),
     ):
-        flops = steps.BY_NAME[f"{name} forward"].flops
+        flops = operations.BY_NAME[f"{name} forward"].flops
         assert (flops - units) // 2 + units == connections
-        assert steps.BY_NAME[f"{name} backward"].flops == 2 * (flops - units)
+        assert operations.BY_NAME[f"{name} backward"].flops == 2 * (flops - units)
 
 
 def test_a_case_is_the_same_every_time_and_knows_its_bytes() -> None:
-    case = steps.case("F6 forward", "float32", 3)
-    steps.case.cache_clear()
-    again = steps.case("F6 forward", "float32", 3)
+    case = operations.case("F6 forward", "float32", 3)
+    operations.case.cache_clear()
+    again = operations.case("F6 forward", "float32", 3)
     assert case is not again
     for one, other in zip(case.arrays, again.arrays, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -107,10 +106,10 @@ def test_a_case_is_the_same_every_time_and_knows_its_bytes() -> None:
     assert case.flops == 3 * 2 * 84 * 120
 
 
-@pytest.mark.parametrize("dtype", steps.DTYPES)
-@pytest.mark.parametrize("step", steps.STEPS, ids=lambda step: step.name)
-def test_every_contender_of_a_step_is_right(step: steps.Step, dtype: str) -> None:
-    case = steps.case(step.name, dtype, 5)
+@pytest.mark.parametrize("dtype", operations.DTYPES)
+@pytest.mark.parametrize("step", operations.STEPS, ids=lambda step: step.name)
+def test_every_contender_of_a_step_is_right(step: operations.Step, dtype: str) -> None:
+    case = operations.case(step.name, dtype, 5)
     made = [contenders.make(name, case) for name in contenders.names(step)]
     for name in baselines.names(step, dtype):
         made.append(baselines.make(name, case))
@@ -123,8 +122,8 @@ def test_every_contender_of_a_step_is_right(step: steps.Step, dtype: str) -> Non
 
 def test_one_contender_of_a_convolution_is_what_a_call_without_options_takes() -> None:
     for name in ("C3 forward", "C3 backward", "C5 forward", "C5 backward"):
-        step = steps.BY_NAME[name]
-        case = steps.case(name, "float32", 8)
+        step = operations.BY_NAME[name]
+        case = operations.case(name, "float32", 8)
         infos = [contenders.make(each, case).info for each in contenders.names(step)]
         assert sum(info.get("default", False) for info in infos) == 1
 
@@ -141,30 +140,32 @@ def test_one_contender_of_a_convolution_is_what_a_call_without_options_takes() -
 )
 def test_a_wrong_answer_is_seen(wrong: tuple[Any, ...]) -> None:
     right = (np.array([1.0, 2.0]),)
-    contenders.compare("right", right, right, "float32")
+    rounds.compare("right", right, right, "float32")
     with pytest.raises(WrongAnswerError, match="planted"):
-        contenders.compare("planted", wrong, right, "float32")
+        rounds.compare("planted", wrong, right, "float32")
 
 
-@pytest.mark.parametrize("work", networks.WORKS, ids=lambda work: work.name)
-def test_every_contender_of_the_network_is_right(work: networks.Work) -> None:
-    for name in networks.names(work.batch):
+@pytest.mark.parametrize("work", workloads.WORKS, ids=lambda work: work.name)
+def test_every_contender_of_the_network_is_right(work: workloads.Work) -> None:
+    made = [workloads.make(name, work, 1) for name in workloads.names(work.batch)]
+    for name in pytorch_network.names():
         if not name.endswith("compile"):  # a minute each
-            each = networks.make(name, work, 1)
-            with each.around():
-                each.check(each.run())
+            made.append(pytorch_network.contender(name, work, 1))
+    for each in made:
+        with each.around():
+            each.check(each.run())
 
 
 def test_of_batches_of_one_the_slow_ones_do_a_part() -> None:
-    work = networks.BY_NAME["plain: training, batch 1"]
-    assert (work.part, networks.BY_NAME["one image"].part) == (32, 1)
-    assert networks.BY_NAME["training, batch 32"].part == 768
-    slow = networks.make("layers numpy", work, 1)
+    work = workloads.BY_NAME["plain: training, batch 1"]
+    assert (work.part, workloads.BY_NAME["one image"].part) == (32, 1)
+    assert workloads.BY_NAME["training, batch 32"].part == 768
+    slow = workloads.make("layers numpy", work, 1)
     assert slow.scale == work.images / 32
     losses = slow.run()
     assert len(losses) == 32
-    fast = next(name for name in networks.names(1) if name.startswith("online"))
-    each = networks.make(fast, work, 1)
+    fast = next(name for name in workloads.names(1) if name.startswith("online"))
+    each = workloads.make(fast, work, 1)
     assert each.scale == 1
     found = each.run()
     assert len(found) == work.images
@@ -173,8 +174,8 @@ def test_of_batches_of_one_the_slow_ones_do_a_part() -> None:
     for wrong in (found[:-1], found[:31], [*found[:-1], math.nan]):
         with pytest.raises(WrongAnswerError, match="expected losses"):
             each.check(wrong)
-    assert networks.fresh("plain", 1).rate == networks.RATES["plain"] / 32
-    assert networks.fresh("plain", 256).rate == networks.RATES["plain"]
+    assert workloads.fresh("plain", 1).rate == workloads.RATES["plain"] / 32
+    assert workloads.fresh("plain", 256).rate == workloads.RATES["plain"]
 
 
 @pytest.mark.parametrize(
@@ -187,10 +188,10 @@ def test_of_batches_of_one_the_slow_ones_do_a_part() -> None:
 def test_a_network_that_learns_otherwise_is_seen(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = networks.BY_NAME[name]
-    networks.expected(work)
-    monkeypatch.setattr(networks, "MOMENTUM", 0.8)
-    each = networks.make("layers numpy", work, 1)
+    work = workloads.BY_NAME[name]
+    workloads.expected(work)
+    monkeypatch.setattr(workloads, "MOMENTUM", 0.8)
+    each = workloads.make("layers numpy", work, 1)
     with pytest.raises(AssertionError, match="expected losses"), each.around():
         each.check(each.run())
 
@@ -198,12 +199,12 @@ def test_a_network_that_learns_otherwise_is_seen(
 def test_peers_know_both_networks() -> None:
     """Those that begin at once; the suite itself checks all before it times them."""
     for name in ("evaluation, batch 1000", "plain: evaluation, batch 1000"):
-        work = networks.BY_NAME[name]
+        work = workloads.BY_NAME[name]
         for peer in {"modified", "onnxruntime"} & {*peers.names(work)}:
             each = peers.make(peer, work, 1)
             with each.around():
                 each.check(each.run())
-    assert "modified" not in peers.names(networks.BY_NAME["plain: training, batch 256"])
+    assert "modified" not in peers.names(workloads.BY_NAME["plain: training, batch 256"])
 
 
 def test_names_of_contenders() -> None:
@@ -215,31 +216,32 @@ def test_names_of_contenders() -> None:
         missing("the cython backend cannot be used")
     module = backends.get("cython")
     for batch, fast, other in ((1, "online", "lanes"), (32, "lanes", "online")):
-        names = networks.names(batch)
+        names = workloads.names(batch)
         assert not [name for name in names if name.startswith(other)]
         found = [name for name in names if name.startswith(f"{fast} cython")]
         assert found == [f"{fast} cython {isa}" for isa in module.instruction_sets()[::-1]]
         for name in found:
-            engine = networks.ours(name, networks.BY_NAME["one image"], 1)
+            engine = workloads.make(name, workloads.BY_NAME["one image"], 1)
             assert engine.info == {"backend": "cython", "engine": fast, "isa": name.split()[-1]}
-        assert sum(map(suite._usual, found)) == 1
-        assert suite._usual(f"{fast} cython {module.isa()}")
-        assert {"layers cython", "layers numpy"} <= {*filter(suite._usual, names)}
-    assert not networks.has_engine("online", "numpy")
-    assert networks.has_engine("layers", "numpy")
+        assert sum(map(comparison._usual, found)) == 1
+        assert comparison._usual(f"{fast} cython {module.isa()}")
+        assert {"layers cython", "layers numpy"} <= {*filter(comparison._usual, names)}
+    assert not workloads.has_engine("online", "numpy")
+    assert workloads.has_engine("layers", "numpy")
 
 
-def test_latency_is_that_of_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = latency.names()
-    assert [work.name for work in latency.LATENCIES] == ["one image", "plain: one image"]
-    assert not [name for name in names if not name.startswith(("online", "PyTorch eager"))]
-    mine = [name for name in names if name.startswith("online")]
+def test_latency_is_that_of_the_network_itself() -> None:
+    assert [work.name for work in workloads.LATENCIES] == ["one image", "plain: one image"]
+    names = workloads.latency_names()
+    assert not [name for name in names if not name.startswith("online")]
     if backends.available()["cython"].usable:
         sets = backends.get("cython").instruction_sets()[::-1]
-        assert mine[: len(sets)] == [f"online cython {isa}" for isa in sets]
-    for work in latency.LATENCIES:
-        assert {*mine} <= {*benchmarks.latency.names(work)}
-        for name in mine:
+        assert names[: len(sets)] == [f"online cython {isa}" for isa in sets]
+    for work in workloads.LATENCIES:
+        everyone = latency.names(work)
+        assert everyone[: len(names)] == names
+        assert ("PyTorch eager" in everyone) == contenders.installed("torch")
+        for name in names:
             each = latency.make(name, work)
             _, backend, *sets = name.split()
             with each.around():
@@ -253,7 +255,7 @@ def test_latency_is_that_of_the_network_itself(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:
-    plain, paper = (networks.fresh(name).network for name in ("plain", "1998"))
+    plain, paper = (workloads.fresh(name).network for name in ("plain", "1998"))
     assert counts.of(plain, training=False) == 416_520
     assert counts.of(plain, training=True) == 1_131_960
     by_name = dict(zip((layer.name for layer in plain.layers), counts.by_layer(plain), strict=True))
@@ -269,7 +271,7 @@ def test_multiply_adds_are_those_of_the_layers() -> None:
     bare = models.lenet5(pooling=None, output="softmax")
     biases = sum(map(math.prod, (bare.shapes[k + 1] for k in (0, 2, 4, 6, 8))))
     assert counts.of(bare, training=False) == bare.counts().connections - biases
-    assert networks.BY_NAME["plain: evaluation, batch 1000"].flops == 2 * 416_520 * 1000
+    assert workloads.BY_NAME["plain: evaluation, batch 1000"].flops == 2 * 416_520 * 1000
 
 
 # --- turns ---
@@ -454,7 +456,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         missing("matplotlib is not installed")
     run = run_of(*STEPS, float32=6e11, float64=3e11, bandwidth=1e10)
-    drawn = pictures.draw(run, tmp_path)
+    drawn = charts.draw(run, tmp_path)
     assert [path.name for path in drawn] == ["pytorch.png", "published.png", "roofline-float64.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
@@ -463,37 +465,50 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_probe")
-def test_the_command_measures_and_reports(tmp_path: Path, capsys: Any) -> None:
-    arguments = ["bench", "--only", "squared error", "--seconds", "0.001", "--out", str(tmp_path)]
+def test_the_command_measures_and_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(comparison, "CALLS", 20)
+    arguments = ["bench", "--only", "plain: ONE image", "--seconds", "0.001"]
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(arguments)
+        cli.main([*arguments, "--out", str(tmp_path)])
     out, err = capsys.readouterr()
     assert exit_info.value.code == 0, err
-    assert "| squared error backward |" in out
     assert (tmp_path / "report.md").read_text() == out
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
-def test_the_report_is_not_written_into_a_pipe(tmp_path: Path) -> None:
+    whole, _, single = out.partition("## The latency of one image\n\nOf 20 calls each")
+    names = [*filter(comparison._usual, workloads.names(1))]
+    fast = [*filter(comparison._usual, workloads.latency_names())]
+    for part, expected in ((whole, names), (single, fast)):
+        found = re.findall(r"^\| plain: one image \| ([^|]*) \|", part, re.MULTILINE)
+        assert sorted(found) == sorted(expected)
+    assert "against" not in out
+    assert "unknown" in out  # the limits of the core
+    os.remove(tmp_path / "report.md")
     os.mkfifo(tmp_path / "report.md")
-    with pytest.raises(FileExistsError, match=r"expected a regular file, got .*report\.md"):
-        _write(run_of(*STEPS), "text", tmp_path)
-
-
-def test_the_command_refuses_a_step_that_is_none(capsys: Any) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(["bench", "--only", "C17"])
+        cli.main([*arguments, "--out", str(tmp_path)])
+    assert exit_info.value.code == 1
+    assert "report.md: expected a regular file, got a device or a pipe" in capsys.readouterr().err
+
+
+def test_the_command_says_where_single_operations_are_measured(capsys: Any) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["bench", "--only", "C3"])
     assert exit_info.value.code == 2
-    assert "--only" in capsys.readouterr().err
+    error = " ".join(re.sub("[│╭╮╯╰─]", "", capsys.readouterr().err).split())
+    assert "--only: expected a part of a name such as 'training, batch 256'" in error
+    assert "got 'C3'; single operations are measured from the source: pytest benchmarks/" in error
 
 
 @pytest.mark.usefixtures("no_probe")
 def test_the_command_names_who_was_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setitem(contenders.TOLERANCE, "float32", -1.0)
+    monkeypatch.setitem(rounds.TOLERANCE, "float32", -1.0)
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(["bench", "--only", "squared error forward", "--seconds", "0.001"])
+        cli.main(["bench", "--only", "plain: one image", "--seconds", "0.001"])
     assert exit_info.value.code == 1
-    assert "squared error forward, float32: cython" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "plain: one image: layers numpy: layers numpy: result 0: wrong by" in error
+    assert "plain: one image, latency: online" in error
 
 
 @pytest.fixture
@@ -510,7 +525,7 @@ def one_profile(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) -> None:
     found = profile.measure("1998", one_profile, seconds=1e-4)
-    network = networks.fresh().network
+    network = workloads.fresh().network
     assert found.layers == tuple(layer.name for layer in network.layers)
     # Every layer goes forward; those that learn have gradients of their weights.
     assert (found.seconds[:, 0] > 0).all()
@@ -522,10 +537,10 @@ def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) 
 
 
 def test_a_profile_of_the_online_engine_has_weights_on_the_way_back(one_profile: str) -> None:
-    if not networks.has_engine("online", one_profile):
+    if not workloads.has_engine("online", one_profile):
         missing(f"{one_profile} has no kernels for the online engine")
     found = profile.measure("plain", one_profile, 1e-4, "online")
-    network = networks.fresh("plain").network
+    network = workloads.fresh("plain").network
     assert (found.seconds[:, 0] > 0).all()
     by_name = dict(zip(found.layers, zip(found.seconds, found.counts, strict=True), strict=True))
     for name in ("C1", "C3"):
@@ -582,11 +597,11 @@ def test_the_peak_of_a_profile_is_the_most_of_probes_between_its_runs(
     assert found.peak == 9e11
     assert [row.info["peak_after"] for row in found.whole] == [9e11, 9e11]
     assert all(row.share is not None and 0 < row.share < 1 for row in found.whole)
-    assert report.MORE not in profile.markdown([found])
+    assert tables.MORE not in profile.markdown([found])
 
 
 def test_shares_that_cannot_be_are_marked() -> None:
-    assert [report.percent(share) for share in (None, 0.5, 1.004, 1.006, 6.53)] == [
+    assert [tables.percent(share) for share in (None, 0.5, 1.004, 1.006, 6.53)] == [
         *("", "50 %", "100 %", "101 % ~", "653 % ~")
     ]
     info = {"images": 1000, "flops": 2 * 10**8, "peak_before": 1e10, "peak_after": 1e10}
@@ -598,12 +613,12 @@ def test_shares_that_cannot_be_are_marked() -> None:
     text = profile.markdown([one])
     assert "500 % ~ |" in text
     assert "200 % ~ of the peak" in text
-    assert report.NOTE_OF_MORE in text
+    assert tables.NOTE_OF_MORE in text
     idle = dataclasses.replace(row, info=info | {"peak_before": 1e12, "peak_after": 1e12})
     one = dataclasses.replace(one, peak=1e12, whole=(idle,))
-    assert report.NOTE_OF_MORE not in profile.markdown([one])
-    assert report.NOTE_OF_MORE in report.markdown(Run([row], {}))
-    assert report.NOTE_OF_MORE not in report.markdown(Run([idle], {}))
+    assert tables.NOTE_OF_MORE not in profile.markdown([one])
+    assert tables.NOTE_OF_MORE in report.markdown(Run([row], {}))
+    assert tables.NOTE_OF_MORE not in report.markdown(Run([idle], {}))
 
 
 def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> None:
@@ -611,7 +626,7 @@ def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> No
         cli.main(["bench", "--profile", "--backend", one_profile, "--seconds", "0.001"])
     out, err = capsys.readouterr()
     assert exit_info.value.code == 0, err
-    online = networks.has_engine("online", one_profile)
+    online = workloads.has_engine("online", one_profile)
     assert out.count("| C3.squash ") == 2 + 2 * online
     assert out.count("\ntraining, batch 256: ") == 2
     assert out.count("\ntraining, batch 1: ") == out.count("\none image: ") == 2 * online
@@ -640,7 +655,7 @@ def test_the_command_refuses_what_does_not_go_together(
 def test_a_profile_of_an_engine_that_is_wrong_is_refused(
     one_profile: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(networks, "TOLERANCE", -1.0)
+    monkeypatch.setattr(workloads, "TOLERANCE", -1.0)
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["bench", "--profile", "--backend", one_profile])
     assert exit_info.value.code == 1
@@ -652,7 +667,7 @@ def test_epochs_lets_all_begin_with_the_same_losses(
     network: str, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(epochs, "installed", lambda library: False)  # TensorFlow takes a while
-    images, _, labels = networks.examples(3 * batch)
+    images, _, labels = workloads.examples(3 * batch)
     runs = {
         name: functools.partial(run, images, labels, batch)
         for name, run in epochs.contenders(network, 1, batch).items()
@@ -675,21 +690,21 @@ def test_the_table_of_epochs() -> None:
 @pytest.mark.usefixtures("no_probe")
 def test_latency_alone_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(peers, "installed", lambda library: False)
-    benchmarks.latency.main(["--network", "plain", "--calls", "20"])
+    latency.main(["--network", "plain", "--calls", "20"])
     out = capsys.readouterr().out
     assert "Of 20 calls each" in out
     lines = [line for line in out.splitlines() if line.startswith("| plain: one image")]
-    assert len(lines) == len(latency.names())
-    monkeypatch.setitem(contenders.TOLERANCE, "float32", -1.0)
+    assert len(lines) == len(latency.names(workloads.BY_NAME["plain: one image"]))
+    monkeypatch.setitem(rounds.TOLERANCE, "float32", -1.0)
     with pytest.raises(SystemExit, match=r"plain: one image: .*wrong by"):
-        benchmarks.latency.main(["--network", "plain", "--calls", "20"])
+        latency.main(["--network", "plain", "--calls", "20"])
     with pytest.raises(SystemExit):
-        benchmarks.latency.main(["--calls", "0"])
+        latency.main(["--calls", "0"])
     assert "--calls: expected at least 1, got 0" in capsys.readouterr().err
 
 
 def test_the_digits_of_1989() -> None:
-    train = networks.data.load("sample").train
+    train = workloads.data.load("sample").train
     x, labels = lenet1989.digits(train, 7_291, 0)
     assert x.shape == (7_291, 1, 16, 16)
     assert x.dtype == np.float32
@@ -703,7 +718,7 @@ def test_the_digits_of_1989() -> None:
 
 def test_the_run_of_1989(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(lenet1989, "TRAIN", 200)
-    backend = next((b for b in backends.NAMES if networks.has_engine("online", b)), None)
+    backend = next((b for b in backends.NAMES if workloads.has_engine("online", b)), None)
     if backend is None:
         missing("no backend has kernels for the online engine")
     options = ["--dataset", "sample", "--passes", "2", "--steps", "40", "--backend", str(backend)]
@@ -713,7 +728,7 @@ def test_the_run_of_1989(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     assert "| online engine |" in out
     assert ("| PyTorch eager |" in out) == contenders.installed("torch")
     assert "learned: " in out
-    x, labels = lenet1989.digits(networks.data.load("sample").train, 40, 0)
+    x, labels = lenet1989.digits(workloads.data.load("sample").train, 40, 0)
     with pytest.raises(SystemExit, match="planted: expected the losses"):
         lenet1989.verify("planted", [1.0] * 40, x, labels)
 
@@ -739,7 +754,7 @@ def test_distortions_are_verified_and_timed(
     assert {"| none |", "| paper |", "| elastic |"} <= set(
         re.findall(r"^\| \w+ \|", out, re.MULTILINE)
     )
-    images = networks.data.load("sample").train.images[:8]
+    images = workloads.data.load("sample").train.images[:8]
     runs = distortions.contenders(images, "paper")
     with pytest.raises(SystemExit, match="planted: expected the bytes of numpy, got others by"):
         distortions.verify(runs | {"planted": lambda: runs["numpy"]() // 2})

@@ -44,8 +44,8 @@ LIBRARIES = {
     "threadpoolctl": ("threads",),
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
-    "torch": ("bench", "torch"),
-    "matplotlib": ("plots", "bench", "reproduce"),
+    "torch": ("torch",),
+    "matplotlib": ("plots", "reproduce"),
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
     "google": ("onnx",),  # protobuf, which comes with onnx

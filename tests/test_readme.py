@@ -36,7 +36,7 @@ SHORT = {
     "info": [],
     "plot": ["--dataset", "sample"],
     "reproduce": ["--dataset", "sample"],
-    "bench": ["--only", "F6 forward", "--seconds", "0.001"],
+    "bench": ["--only", "plain: one image, latency", "--seconds", "0.001"],
 }
 """What is added to a command; of an option that is given twice, the last one counts."""
 

@@ -1,4 +1,4 @@
-"""Measuring: steps of LeNet-5, who may run them, whether they are right, and how long they take.
+"""What ``lenet-fast bench`` measures: this machine, the whole network on it, and where time goes.
 
-The benchmark suite of the checkout and ``lenet-fast bench`` are two front ends of what is here.
+The benchmarks of the checkout use what is here, and add single operations and other libraries.
 """

@@ -14,8 +14,14 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import __version__
 
 MOVED = 0.15
 """A group during which the peak moved by more than this share is marked in reports."""
@@ -188,8 +194,8 @@ def moved(before: Limits | None, after: Limits | None, dtype: str) -> bool:
     return abs(first - second) > MOVED * max(first, second)
 
 
-def describe() -> dict[str, str]:
-    """Return what identifies the machine in a report."""
+def describe() -> dict[str, Any]:
+    """Return what identifies the machine in a report, its limits, and versions."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -198,4 +204,12 @@ def describe() -> dict[str, str]:
                 break
     except OSError:
         pass
-    return {"cpu": name, "system": f"{platform.system()} {platform.machine()}"}
+    limits = probe(memory=True)
+    return {
+        "cpu": name,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": f"lenet_fast {__version__}, NumPy {np.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+        "probe": missing() or "compiled",
+        **{key: getattr(limits, key, None) for key in ("float32", "float64", "bandwidth")},
+    }

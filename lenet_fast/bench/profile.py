@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lenet_fast import backends
-from lenet_fast.bench import counts, machine, networks, rounds
-from lenet_fast.bench.contenders import Contender, WrongAnswerError
-from lenet_fast.bench.report import MORE, NOTE_OF_MORE, Row, percent
+from lenet_fast.bench import counts, machine, rounds, workloads
+from lenet_fast.bench.rounds import Contender, WrongAnswerError
+from lenet_fast.bench.tables import MORE, NOTE_OF_MORE, Row, percent
 from lenet_fast.checks import Array
 from lenet_fast.engines import LanesEngine, OnlineEngine, Unsupported
 
@@ -64,7 +64,7 @@ class Profile:
     Attributes
     ----------
     network : str
-        One of :data:`lenet_fast.bench.networks.NETWORKS`.
+        One of :data:`lenet_fast.bench.workloads.NETWORKS`.
     engine : str
         What ran, in words.
     kind : str
@@ -99,7 +99,7 @@ def measure(
     Parameters
     ----------
     network : str
-        One of :data:`lenet_fast.bench.networks.NETWORKS`.
+        One of :data:`lenet_fast.bench.workloads.NETWORKS`.
     backend : {"cython", "numba", "numpy"}, optional
         By default the current one.
     seconds : float
@@ -115,13 +115,13 @@ def measure(
     """
     backend = backends.current() if backend is None else backend
     kind = _KINDS[engine]
-    if not networks.has_engine(engine, backend):
+    if not workloads.has_engine(engine, backend):
         raise Unsupported(
             f"backend: expected one with kernels for the {engine} engine, got {backend}"
         )
-    start = networks.fresh(network, kind.batch)
+    start = workloads.fresh(network, kind.batch)
     runs = kind.make(start.network, start.loss, backend=backend, threads=1)
-    images, _, labels = networks.examples(IMAGES)
+    images, _, labels = workloads.examples(IMAGES)
     taken: list[Array] = []
 
     def check(value: Array) -> None:
@@ -134,10 +134,10 @@ def measure(
         return taken[-1]
 
     prefix = "" if network == "1998" else f"{network}: "
-    works = {name: networks.BY_NAME[f"{prefix}{name}"] for name in kind.works}
+    works = {name: workloads.BY_NAME[f"{prefix}{name}"] for name in kind.works}
     made = [
         # In a group names must differ.
-        dataclasses.replace(networks.ours(f"{engine} {backend}", work, 1), name=name)
+        dataclasses.replace(workloads.make(f"{engine} {backend}", work, 1), name=name)
         for name, work in works.items()
     ]
     made.append(Contender("profile", run, check))
@@ -174,7 +174,7 @@ def _probe() -> list[machine.Limits]:
 
 
 def _row(
-    engine: str, name: str, work: networks.Work, group: rounds.Group, peak: float | None
+    engine: str, name: str, work: workloads.Work, group: rounds.Group, peak: float | None
 ) -> Row:
     info = {"images": work.images, "flops": work.flops, **group.info("float32")}
     info |= {"peak_before": peak, "peak_after": peak}

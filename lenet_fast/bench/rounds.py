@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lenet_fast.bench import machine
-from lenet_fast.bench.contenders import Contender
+from lenet_fast.checks import Array
 
 SECONDS = 0.3
 ROUNDS = 5
@@ -31,6 +31,53 @@ CALLS = 10_000
 _BLOCK, _FIRST = 250, 5
 """Such calls that a contender has at a turn, and those before them that do not count: what the
 others have left in the caches is not its own."""
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+"""Largest error allowed, as a share of the largest value of a result."""
+
+
+class WrongAnswerError(AssertionError):
+    """A contender's answer is not the reference's: it may not be timed."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that does a piece of work again and again.
+
+    Attributes
+    ----------
+    name : str
+    run : callable
+        Does the work once.
+    check : callable
+        Raises WrongAnswerError unless what `run` returned is right.
+    around : callable
+        Returns a context for the runs; entering it is not timed.
+    scale : float
+        What to multiply its seconds by, where it does a part of the work of the others.
+    info : dict
+        For the results.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    check: Callable[[Any], None]
+    around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    scale: float = 1.0
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dtype: str) -> None:
+    """Raise WrongAnswerError unless all arrays agree within the dtype's tolerance."""
+    if len(found) != len(expected):
+        raise WrongAnswerError(f"{name}: expected {len(expected)} results, got {len(found)}")
+    for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+        if one.shape != other.shape:
+            raise WrongAnswerError(f"{name}: result {i}: expected {other.shape}, got {one.shape}")
+        error = np.abs(one - other).max(initial=0)
+        limit = TOLERANCE[dtype] * np.abs(other).max(initial=0)
+        if not error <= limit:  # NaN is wrong, too
+            raise WrongAnswerError(f"{name}: result {i}: wrong by {error:.3g}, allowed {limit:.3g}")
 
 
 @dataclass

@@ -1,9 +1,8 @@
-"""``lenet-fast bench``: measure the speed on this machine, beside PyTorch if it is installed."""
+"""``lenet-fast bench``: measure the speed on this machine, of every engine and backend."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -11,19 +10,16 @@ from click.core import ParameterSource
 from lenet_fast import backends
 from lenet_fast.cli import common, settings
 
-if TYPE_CHECKING:
-    from lenet_fast.bench.report import Run
-
 
 @click.command(
     epilog=common.example(
         "lenet-fast bench",
-        "lenet-fast bench --only C3 --only tanh --out bench",
+        "lenet-fast bench --only 'batch 1' --only latency --out bench",
         "lenet-fast bench --profile",
     )
 )
 @click.option(
-    "--only", metavar="WORD", multiple=True, help="Only steps with WORD in the name; repeatable."
+    "--only", metavar="WORD", multiple=True, help="Only work with WORD in the name; repeatable."
 )
 @click.option(
     "--seconds",
@@ -31,21 +27,21 @@ if TYPE_CHECKING:
     metavar="NUMBER",
     default=0.05,
     show_default=True,
-    help="Least time per contender and step.",
+    help="Least time per contender and piece of work.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Threads for the whole network; single steps use one.",
+    help="Threads for whole networks; single calls use one.",
 )
 @click.option(
     "--out",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write report.md here, with figures if matplotlib is installed.",
+    help="Write report.md here as well.",
 )
 @click.option(
     "--profile",
@@ -68,11 +64,13 @@ def bench(
     profiles: bool,
     backend: str | None,
 ) -> None:
-    """Time each step of LeNet-5 and the whole network, in about two minutes.
+    """Time LeNet-5 on this machine, by every engine and backend that works here, in about a minute.
 
-    Whole networks train and predict, in batches and one image at a time. The backends, and PyTorch
-    if it is installed, take turns; each must give the right answer first. The machine should be
-    idle.
+    Whole networks train and predict, in batches and one image at a time. The engines take turns;
+    each must give the right answer first. The machine should be idle.
+
+    The benchmarks of the source time single operations, and compare with PyTorch and other
+    libraries: pytest benchmarks/ --benchmark-only.
 
     With --profile: for each layer of the network of 1998, and of the plain one (all connections,
     average pooling, softmax), the time of the lane engine (batches) and of the online engine (one
@@ -87,16 +85,22 @@ def bench(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from lenet_fast.bench import report, suite
+    from lenet_fast import files
+    from lenet_fast.bench import comparison, machine
     from lenet_fast.threads import start_bar
 
     for word in only:
-        if not suite.tasks((word,), threads):
-            raise click.UsageError(f"--only: expected a part of a step's name, got {word!r}")
-    tasks = suite.tasks(only, threads)
-    if threads > 1 and not any(task.kind == "network" for task in tasks):
+        if not comparison.tasks((word,), threads):
+            first, *_, last = comparison.tasks()
+            raise click.UsageError(
+                f"--only: expected a part of a name such as {first.name!r} or {last.name!r}, got "
+                f"{word!r}; single operations are measured from the source: "
+                "pytest benchmarks/ --benchmark-only -k WORD"
+            )
+    tasks = comparison.tasks(only, threads)
+    if threads > 1 and all(task.calls for task in tasks):
         raise click.UsageError(
-            f"--threads: expected with the whole network among the steps, got --only {only[0]}"
+            f"--threads: expected with more than single calls, got --only {only[0]}"
         )
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -109,11 +113,13 @@ def bench(
         def advance(name: str) -> None:
             bar.update(task, advance=1, description=name)
 
-        run, failures = suite.measure(tasks, seconds=seconds, advance=advance)
-    text = report.markdown(run)
+        rows, failures = comparison.measure(tasks, seconds, advance)
+    text = comparison.markdown(rows, machine.describe())
     click.echo(text, nl=False)
     if folder is not None:
-        _write(run, text, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(folder / "report.md", text.encode())
+        common.say(f"wrote {folder / 'report.md'}")
     for one in failures:
         common.fail(f"{one.group}: {one.contender}: {one.error}")
     if failures:
@@ -121,15 +127,15 @@ def bench(
 
 
 def _profile(context: click.Context, backend: str | None, seconds: float) -> None:
-    from lenet_fast.bench import networks, profile
-    from lenet_fast.bench.contenders import WrongAnswerError
+    from lenet_fast.bench import profile, workloads
+    from lenet_fast.bench.rounds import WrongAnswerError
 
     for name in ("only", "threads", "folder"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "out" if name == "folder" else name
             raise click.UsageError(f"--{option}: expected without --profile")
     wanted = backend or backends.current()
-    here = [engine for engine in profile.ENGINES if networks.has_engine(engine, wanted)]
+    here = [engine for engine in profile.ENGINES if workloads.has_engine(engine, wanted)]
     if not here:
         raise click.UsageError(
             f"--profile: expected a --backend with kernels for the lane engine, got {wanted}"
@@ -138,23 +144,8 @@ def _profile(context: click.Context, backend: str | None, seconds: float) -> Non
         found = [
             profile.measure(name, wanted, seconds, engine)
             for engine in here
-            for name in networks.NETWORKS
+            for name in workloads.NETWORKS
         ]
     except WrongAnswerError as error:
         raise click.ClickException(str(error)) from error
     click.echo(profile.markdown(found), nl=False)
-
-
-def _write(run: Run, text: str, folder: Path) -> None:
-    from lenet_fast import files
-    from lenet_fast.bench import pictures
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "report.md"
-    files.write_atomic(path, text.encode())
-    common.say(f"wrote {path}")
-    try:
-        for picture in pictures.draw(run, folder):
-            common.say(f"wrote {picture}")
-    except ImportError as error:
-        common.say(f"no pictures: {error}")

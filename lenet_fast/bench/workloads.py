@@ -2,10 +2,9 @@
 
 There are two: LeNet-5 of 1998 (table of connections, trainable sub-sampling, RBF outputs, MAP), and
 the plain one (all connections, average pooling, softmax, cross-entropy). Every contender starts
-from the same weights. Training counts only if the losses of its first steps are those of the
-reference; prediction, if the outputs are. Ours trains as its trainer does, on bytes; the others
-have the images prepared for them. At one image at a time, who needs a call for each step does a
-part of the steps, and what it took is scaled.
+from the same weights. Training counts only if the losses of its first steps match the reference;
+prediction, if the outputs do. The engines train on bytes, as the trainer lets them. At one image at
+a time, contenders that need a call per step run part of the steps, and their time is scaled.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,10 +21,9 @@ import numpy as np
 
 from lenet_fast import backends, data, engines, losses, models
 from lenet_fast.bench import counts
-from lenet_fast.bench.contenders import Contender, WrongAnswerError, compare, installed
+from lenet_fast.bench.rounds import Contender, WrongAnswerError, compare
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Unsupported
-from lenet_fast.layers import Conv2D
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.training import SGD
@@ -45,8 +41,6 @@ TOLERANCE = 1e-4
 """Of the losses: rounding grows from step to step."""
 PART = 32
 """Steps of one image, by those that need a call for each; and losses that are compared."""
-
-PYTORCH = ("PyTorch eager", "PyTorch channels_last", "PyTorch compile")
 
 
 class Start(NamedTuple):
@@ -98,6 +92,8 @@ WORKS = (
     Work("plain: one image", 1, 1, False, "plain"),
 )
 BY_NAME = {work.name: work for work in WORKS}
+LATENCIES = tuple(work for work in WORKS if not work.trains and work.batch == 1)
+"""Those whose single calls are timed, too."""
 
 
 @functools.cache
@@ -111,13 +107,6 @@ def fresh(name: str = "1998", batch: int = 32) -> Start:
     """Return one of NETWORKS as everyone starts with it, its loss, and the rate to train it at."""
     network = models.lenet5(**NETWORKS[name])
     return Start(network, losses.default_for(network), RATES[name] * min(1, batch / 32))
-
-
-def table(network: Network) -> Array | None:
-    """Return which maps C3 sees, to multiply its weights with; None if it sees all of them."""
-    layer = next(layer for layer in network.layers if layer.name == "C3")
-    assert isinstance(layer, Conv2D)
-    return None if layer.table is None else layer.table[:, :, None, None].astype(np.float32)
 
 
 Train = Callable[[Array, Array, int], list[float]]
@@ -193,20 +182,20 @@ def checker(
 @functools.cache
 def expected(work: Work) -> Array:
     """Return the losses, or the outputs, of the reference."""
-    made = ours("layers numpy", work, threads=1)
+    made = make("layers numpy", work, threads=1)
     with made.around():
         found = made.run()
     return np.concatenate([*map(np.atleast_1d if work.trains else np.atleast_2d, found)])
 
 
 def names(batch: int) -> list[str]:
-    """Return the contenders that are here: engines on each backend, and PyTorch.
+    """Return the contenders: the engines on every backend that works here.
 
     Parameters
     ----------
     batch : int
-        Images at a time. For one it is the online engine, for more the lane engine, as users get
-        them; the engine that goes by layers is there for both. The first two are one for each
+        Images per step. For one it is the online engine, for more the lane engine, as users get
+        them; the engine that goes by layers is there for both. The first two are there once per
         instruction set of the compiled backend, the best first.
     """
     fast = "online" if batch == 1 else "lanes"
@@ -219,9 +208,6 @@ def names(batch: int) -> list[str]:
             here = [f"{engine} {backend} {isa}" for isa in sets if engine == fast]
             if has_engine(engine, backend):
                 found += here or [f"{engine} {backend}"]
-    if installed("torch"):
-        compiler = os.environ.get("CXX", "g++")
-        found += PYTORCH if shutil.which(compiler) else PYTORCH[:2]
     return found
 
 
@@ -234,11 +220,6 @@ def has_engine(engine: str, backend: str) -> bool:
     return True
 
 
-def make(name: str, work: Work, threads: int) -> Contender:
-    """Return one of the contenders that :func:`names` gives."""
-    return pytorch(name, work, threads) if name in PYTORCH else ours(name, work, threads)
-
-
 def create(name: str, start: Start, threads: int) -> Engine:
     """Return an engine by a contender's name: engine, backend and, if not that in use, the set."""
     engine, backend, *sets = name.split()
@@ -248,8 +229,8 @@ def create(name: str, start: Start, threads: int) -> Engine:
         )
 
 
-def ours(name: str, work: Work, threads: int) -> Contender:
-    """Return one of our engines on one of our backends."""
+def make(name: str, work: Work, threads: int) -> Contender:
+    """Return one of the contenders that :func:`names` gives."""
     start = fresh(work.network, work.batch)
     engine = create(name, start, threads)
     engine_name, backend, *sets = name.split()
@@ -281,106 +262,28 @@ def trainer(engine: Engine, rate: float) -> Train:
     return train
 
 
-def pytorch(name: str, work: Work, threads: int) -> Contender:
-    """Return PyTorch, eager, with its other memory layout, or compiled."""
-    import torch
+def latency(name: str, work: Work) -> Contender:
+    """Return one of the contenders whose single calls are timed: a user's ``Network.predict``."""
+    engine, backend, *sets = name.split()
+    network = fresh(work.network).network
+    image = work.parts[0][0][0]
+    module = backends.get(backend)
+    with (
+        backends.use_backend(backend),
+        module.use_isa(*sets) if sets else contextlib.nullcontext(),
+    ):
+        network.predict(image)  # from now on it has an engine, with these instructions
+        isa = module.isa() if backend == "cython" else None
+    check = checker(name, work)
+    return Contender(
+        name,
+        partial(network.predict, image),
+        lambda y: check([y[None]]),
+        partial(backends.use_backend, backend),
+        info={"backend": backend, "engine": engine, "isa": isa},
+    )
 
-    net = PyTorch(*fresh(work.network, work.batch), channels_last=name.endswith("channels_last"))
-    if name.endswith("compile"):
-        net.compile()
 
-    @contextlib.contextmanager
-    def around() -> Iterator[None]:
-        torch.set_num_threads(threads)
-        yield
-
-    step: Any = net.step if work.trains else net.predict
-    return contender(name, work, step, lambda y: y.numpy(), around)
-
-
-class PyTorch:
-    """A network as a PyTorch user would write it, trained by SGD with momentum.
-
-    Parameters
-    ----------
-    network : Network
-        Gives the weights to start with: that of 1998, or the plain one.
-    loss : Loss
-    rate : float
-    channels_last : bool
-        Whether images and kernels are laid out with their channels innermost.
-    """
-
-    def __init__(
-        self, network: Network, loss: Loss, rate: float, channels_last: bool = False
-    ) -> None:
-        import torch
-
-        self._torch = torch
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.weights = {
-            name: self._laid_out(torch.tensor(array)).requires_grad_(
-                name in network.trainable_names
-            )
-            for name, array in network.parameters.items()
-        }
-        trained = [weight for weight in self.weights.values() if weight.requires_grad]
-        self._optimiser = torch.optim.SGD(trained, lr=rate, momentum=MOMENTUM)
-        links = table(network)
-        self._table = None if links is None else torch.tensor(links)
-        self._j = loss.j if isinstance(loss, losses.MAP) else None
-        self._outputs: Callable[[Any], Any] = self.outputs
-        self._loss: Callable[[Any, Any], Any] = self.loss
-
-    def compile(self) -> None:
-        """Compile passes and loss at their first calls, which takes a while."""
-        compiled = partial(self._torch.compile, dynamic=False)
-        self._outputs, self._loss = compiled(self.outputs), compiled(self.loss)
-
-    def _laid_out(self, tensor: Any) -> Any:
-        return tensor.contiguous(memory_format=self._layout) if tensor.dim() == 4 else tensor
-
-    def outputs(self, x: Any) -> Any:
-        """Return the distances to the ten bitmaps, or the ten sums of the plain network."""
-        functional, p = self._torch.nn.functional, self.weights
-
-        def squash(a: Any) -> Any:
-            return 1.7159 * (2 / 3 * a).tanh()
-
-        def pool(a: Any, name: str) -> Any:
-            if f"{name}.w" not in p:
-                return functional.avg_pool2d(a, 2)
-            sums = functional.avg_pool2d(a, 2, divisor_override=1)
-            return squash(sums * p[f"{name}.w"][:, None, None] + p[f"{name}.b"][:, None, None])
-
-        x = pool(squash(functional.conv2d(x, p["C1.w"], p["C1.b"])), "S2")
-        w = p["C3.w"] if self._table is None else p["C3.w"] * self._table
-        x = pool(squash(functional.conv2d(x, w, p["C3.b"])), "S4")
-        x = squash(functional.conv2d(x, p["C5.w"], p["C5.b"])).flatten(1)
-        x = squash(functional.linear(x, p["F6.w"], p["F6.b"]))
-        if "OUTPUT.b" in p:
-            return functional.linear(x, p["OUTPUT.w"], p["OUTPUT.b"])
-        return (x[:, None, :] - p["OUTPUT.w"]).square().sum(2)
-
-    def loss(self, x: Any, labels: Any) -> Any:
-        """Return the mean of the MAP criterion, or of the cross-entropy."""
-        functional, y = self._torch.nn.functional, self.outputs(x)
-        if self._j is None:
-            return functional.cross_entropy(y, labels)
-        right = y.gather(1, labels[:, None])[:, 0]
-        rubbish = functional.pad(-y, (0, 1), value=-self._j)
-        return (right + rubbish.logsumexp(1)).mean()
-
-    def step(self, x: Array, labels: Array) -> float:
-        """Train on one batch; return its mean loss."""
-        torch = self._torch
-        loss = self._loss(self._laid_out(torch.from_numpy(x)), torch.from_numpy(labels))
-        self._optimiser.zero_grad()
-        loss.backward()
-        self._optimiser.step()
-        return float(loss.detach())
-
-    def predict(self, x: Array) -> Any:
-        """Return the outputs for a batch."""
-        with self._torch.inference_mode():
-            return self._outputs(self._laid_out(self._torch.from_numpy(x)))
+def latency_names() -> list[str]:
+    """Return the contenders that :func:`latency` makes: the online engine on every backend."""
+    return [name for name in names(1) if name.startswith("online")]

@@ -1,4 +1,4 @@
-"""The report's pictures: speed-ups by step, and a roofline. They need matplotlib."""
+"""The report's charts: speed-ups by step, and a roofline. They need matplotlib."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_fast.bench.report import PUBLISHED, WAYS, Line, Run, geometric_mean, lines
+from benchmarks.report import PUBLISHED, WAYS, Line, Run, geometric_mean, lines
 from lenet_fast.plots import style
 
 if TYPE_CHECKING:

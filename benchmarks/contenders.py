@@ -8,66 +8,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from benchmarks.operations import Case, Step, results
 from lenet_fast import backends, ops, threads
-from lenet_fast.bench.steps import Case, Step, results
+from lenet_fast.bench.rounds import Contender, compare
 from lenet_fast.checks import Array
-
-TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-"""Largest error allowed, as a share of the largest value of a result."""
+from lenet_fast.layers import Conv2D
+from lenet_fast.network import Network
 
 OURS = ("cython", "numba", "numpy")
 ALGORITHMS = ("direct", "im2col")
 PYTORCH = ("PyTorch", "PyTorch channels_last")
-
-
-class WrongAnswerError(AssertionError):
-    """A contender's answer is not the reference's: it may not be timed."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Something that does a piece of work again and again.
-
-    Attributes
-    ----------
-    name : str
-    run : callable
-        Does the work once.
-    check : callable
-        Raises WrongAnswerError unless what `run` returned is right.
-    around : callable
-        Returns a context for the runs; entering it is not timed.
-    scale : float
-        What to multiply its seconds by, where it does a part of the work of the others.
-    info : dict
-        For the results.
-    """
-
-    name: str
-    run: Callable[[], Any]
-    check: Callable[[Any], None]
-    around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    scale: float = 1.0
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dtype: str) -> None:
-    """Raise WrongAnswerError unless all arrays agree within the dtype's tolerance."""
-    if len(found) != len(expected):
-        raise WrongAnswerError(f"{name}: expected {len(expected)} results, got {len(found)}")
-    for i, (one, other) in enumerate(zip(found, expected, strict=True)):
-        if one.shape != other.shape:
-            raise WrongAnswerError(f"{name}: result {i}: expected {other.shape}, got {one.shape}")
-        error = np.abs(one - other).max(initial=0)
-        limit = TOLERANCE[dtype] * np.abs(other).max(initial=0)
-        if not error <= limit:  # NaN is wrong, too
-            raise WrongAnswerError(f"{name}: result {i}: wrong by {error:.3g}, allowed {limit:.3g}")
 
 
 def checker(
@@ -84,6 +39,13 @@ def checker(
 def installed(library: str) -> bool:
     """Return whether a library could be imported, without importing it."""
     return importlib.util.find_spec(library) is not None
+
+
+def table(network: Network) -> Array | None:
+    """Return which maps C3 sees, to multiply its weights with; None if it sees all of them."""
+    layer = next(layer for layer in network.layers if layer.name == "C3")
+    assert isinstance(layer, Conv2D)
+    return None if layer.table is None else layer.table[:, :, None, None].astype(np.float32)
 
 
 def names(step: Step) -> list[str]:
