@@ -7,7 +7,7 @@ import stat
 import numpy as np
 import pytest
 
-from lenet_fast import files, losses, models
+from lenet_fast import disk, files, losses, models
 from lenet_fast.errors import FileFormatError
 
 
@@ -42,8 +42,8 @@ def left_over(folder):
 
 def test_write_atomic_writes_and_replaces(tmp_path):
     path = tmp_path / "file"
-    files.write_atomic(path, b"old and longer")
-    files.write_atomic(path, lambda file: file.write(b"new"))
+    disk.write_atomic(path, b"old and longer")
+    disk.write_atomic(path, lambda file: file.write(b"new"))
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -57,7 +57,7 @@ def test_write_atomic_keeps_the_old_file_when_the_writer_fails(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        files.write_atomic(path, fail)
+        disk.write_atomic(path, fail)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -72,7 +72,7 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_fails(tmp_path, monkeypat
 
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(OSError, match="No space left"):
-        files.write_atomic(path, b"new")
+        disk.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -81,7 +81,7 @@ def test_write_atomic_replaces_no_device_and_no_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)  # stands for /dev/null, which the superuser could replace
     with pytest.raises(FileExistsError, match="expected a regular file, got a device or a pipe"):
-        files.write_atomic(pipe, b"new")
+        disk.write_atomic(pipe, b"new")
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert os.listdir(tmp_path) == ["pipe"]
 
@@ -89,7 +89,7 @@ def test_write_atomic_replaces_no_device_and_no_pipe(tmp_path):
 def test_write_atomic_gives_the_permissions_of_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
-        files.write_atomic(tmp_path / "file", b"")
+        disk.write_atomic(tmp_path / "file", b"")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
@@ -100,20 +100,20 @@ def test_write_atomic_follows_a_link(tmp_path):
     target, link = tmp_path / "folder" / "target", tmp_path / "link"
     target.write_bytes(b"old")
     link.symlink_to(target)
-    files.write_atomic(link, b"new")
+    disk.write_atomic(link, b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
 
 
 def test_write_atomic_needs_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
-        files.write_atomic(tmp_path / "absent" / "file", b"new")
+        disk.write_atomic(tmp_path / "absent" / "file", b"new")
 
 
 def test_write_atomic_does_not_replace_a_folder(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        files.write_atomic(tmp_path / "folder", b"new")
+        disk.write_atomic(tmp_path / "folder", b"new")
     assert os.listdir(tmp_path) == ["folder"]
 
 
@@ -368,7 +368,7 @@ def test_a_long_header_is_not_even_read(tmp_path, monkeypatch, kind):
     def never(path, limit):
         raise AssertionError("the file is read")
 
-    monkeypatch.setattr(files, "read_bytes", never)
+    monkeypatch.setattr(disk, "read_bytes", never)
     with pytest.raises(FileFormatError, match=r"file: expected .* header of at most .* 100000000"):
         files.read_tensors(path, kind)
 

@@ -307,10 +307,10 @@ def test_other_shapes_cannot_be_written():
         idx.encode(np.broadcast_to(np.uint8(0), (2**32,)))
 
 
-def test_a_missing_file_is_an_os_error(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         idx.read(tmp_path / "nothing")
-    with pytest.raises(OSError, match=str(tmp_path.name)):
+    with pytest.raises(FileFormatError, match=f"{tmp_path.name}: expected a file, got a folder"):
         idx.read(tmp_path)
 
 
@@ -328,7 +328,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     reader.join(5)
-    assert faults == [f"{tmp_path / 'pipe'}: expected a regular file, got a pipe or device"]
+    assert faults == [f"{tmp_path / 'pipe'}: expected a regular file, got a device or a pipe"]
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])

@@ -437,5 +437,5 @@ def test_other_files_are_refused(tmp_path, digits):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileFormatError, match="expected a regular file, got a pipe or device"):
+    with pytest.raises(FileFormatError, match="expected a regular file, got a device or a pipe"):
         data.read_image(tmp_path / "pipe")

@@ -20,7 +20,7 @@ PACKAGE = Path(lenet_fast.__file__).parent
 STOREYS = (
     {
         *("errors", "shapes", "checks", "configs", "connections", "bitmaps"),
-        *("pixels", "threads", "backends", "locks"),
+        *("pixels", "threads", "backends", "locks", "disk"),
     },
     {"ops"},
     {"layers", "losses"},

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import lenet_fast
-from lenet_fast import data, files, locks, models
+from lenet_fast import data, disk, files, locks, models
 from lenet_fast.data import idx
 from lenet_fast.locks import LockedFolder
 from lenet_fast.training import Callback, Trainer, checkpoints, runs
@@ -164,8 +164,8 @@ def test_without_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "try_lock", none)
     with pytest.warns(UserWarning, match=r"run: the file system has no locks .* not supported"):
         LockedFolder(tmp_path / "run").release()
-    files.write_atomic(tmp_path / "file", b"new")
-    files.write_atomic(tmp_path / "file", b"newer")
+    disk.write_atomic(tmp_path / "file", b"new")
+    disk.write_atomic(tmp_path / "file", b"newer")
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -397,10 +397,10 @@ def test_a_write_removes_what_a_killed_one_left_but_not_what_goes_on(tmp_path):
 
     def content(file: Any) -> None:
         file.write(b"outer")
-        files.write_atomic(tmp_path / "file", b"inner")  # as another process might
+        disk.write_atomic(tmp_path / "file", b"inner")  # as another process might
         assert len([name for name in os.listdir(tmp_path) if name.endswith(".tmp")]) == 1
 
-    files.write_atomic(tmp_path / "file", content)
+    disk.write_atomic(tmp_path / "file", content)
     assert contents(tmp_path) == {"file": b"outer"}
 
 
@@ -560,7 +560,7 @@ def test_a_folder_that_is_replaced_is_left_alone(sets, tmp_path, every):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda path: files.write_atomic(path, b"new"),
+        lambda path: disk.write_atomic(path, b"new"),
         lambda path: files.save_model(path, models.lenet5()),
     ],
 )
@@ -658,7 +658,7 @@ def test_what_is_being_written_is_never_more_open_than_before(tmp_path):
     def content(file: Any) -> None:
         seen.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
 
-    files.write_atomic(tmp_path / "file", content)
+    disk.write_atomic(tmp_path / "file", content)
     assert seen == [0o600]
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 

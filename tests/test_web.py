@@ -27,7 +27,7 @@ from drawn_digits import DIGITS, PLACES, painted, placed
 from helpers import started
 from page_cases import serving
 
-from lenet_fast import data, files, models
+from lenet_fast import data, disk, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
@@ -810,7 +810,7 @@ def test_of_what_cannot_be_saved_whole_nothing_stays(
 
     before = sorted(fresh.learning.folder.parent.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_atomic", full)
+        patch.setattr(disk, "write_atomic", full)
         status, answer, _ = fresh.ask("/api/save", {})
     assert (status, "No space left" in answer["error"]) == (500, True)
     assert sorted(fresh.learning.folder.parent.iterdir()) == before

@@ -85,7 +85,7 @@ def bench(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from lenet_fast import files
+    from lenet_fast import disk
     from lenet_fast.bench import comparison, machine
     from lenet_fast.threads import start_bar
 
@@ -118,7 +118,7 @@ def bench(
     click.echo(text, nl=False)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(folder / "report.md", text.encode())
+        disk.write_atomic(folder / "report.md", text.encode())
         common.say(f"wrote {folder / 'report.md'}")
     for one in failures:
         common.fail(f"{one.group}: {one.contender}: {one.error}")

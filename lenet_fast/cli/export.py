@@ -34,7 +34,7 @@ def export(run_or_model: Path, out: Path) -> None:
 
     Needs onnx: pip install 'lenet_fast[onnx]'. onnxruntime, if installed, runs the comparison.
     """
-    from lenet_fast import files, onnx
+    from lenet_fast import disk, onnx
 
     _check_out(out)
     file, network, _ = common.read_model(run_or_model)
@@ -55,7 +55,7 @@ def export(run_or_model: Path, out: Path) -> None:
         )
     common.line("compared", f"with {found.runtime}", f"{_IMAGES} images of the sample")
     common.line("", f"largest difference {difference}")
-    files.write_atomic(out, model)
+    disk.write_atomic(out, model)
     common.line("written", out, f"{len(model):,} bytes")
 
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy.typing as npt
 
-from lenet_fast import checks
+from lenet_fast import checks, disk
 from lenet_fast.data import idx
 from lenet_fast.data.datasets import Collection
 from lenet_fast.errors import FileFormatError
@@ -114,7 +114,7 @@ class Search:
         for name in self.collection.files:
             path = self._cached(self.cache, name)
             try:
-                with idx.open_regular(path) as file:
+                with disk.open_regular(path) as file:
                     content = file.read(_UNPACKED_BYTES + 1)
                 if len(content) > _UNPACKED_BYTES:
                     raise FileFormatError(f"{path.name}: expected {name}, got a larger file")
@@ -200,15 +200,13 @@ class Search:
 
     def _keep(self, name: str, content: bytes) -> None:
         """Put an accepted file into the cache; data that cannot be kept can still be used."""
-        from lenet_fast.files import write_atomic
-
         if self.cache is None:
             return
         if not self.collection.packed:
             content = idx.encode(self.arrays[name])
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._cached(self.cache, name), content)
+            disk.write_atomic(self._cached(self.cache, name), content)
         except OSError as error:
             self.report(f"cache {self.cache}: could not keep {name}: {error}")
 

@@ -14,13 +14,13 @@ import hashlib
 import io
 import math
 import os
-import stat
 import zlib
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from lenet_fast import disk
 from lenet_fast.errors import FileFormatError
 
 __all__ = [
@@ -91,25 +91,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
     ...     read(f"{folder}/three.gz")
     array([1, 2, 3], dtype=uint8)
     """
-    with open_regular(path) as file:
+    with disk.open_regular(path) as file:
         return _read(file, os.fstat(file.fileno()).st_size, os.fspath(path), max_bytes)
-
-
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file to read, unless it is one that may never end, or never begin.
-
-    Raises
-    ------
-    FileFormatError
-        If it is a pipe, a socket or a device.
-    OSError
-        If it cannot be opened, or is a folder.
-    """
-    status = os.stat(path)
-    # open() has its own error for a folder, but would wait for the other end of a pipe.
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise FileFormatError(f"{os.fspath(path)}: expected a regular file, got a pipe or device")
-    return open(path, "rb")
 
 
 def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:
@@ -242,12 +225,10 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
     OSError
         If the file cannot be written.
     """
-    from lenet_fast.files import write_atomic
-
     content = encode(array)
     if os.fspath(path).endswith(".gz"):
         content = gzip.compress(content, mtime=0)
-    write_atomic(path, content)
+    disk.write_atomic(path, content)
 
 
 def encode(array: Array) -> bytes:

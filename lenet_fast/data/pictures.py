@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast.data import idx
+from lenet_fast import disk
 from lenet_fast.data.resizing import reduced
 from lenet_fast.errors import FileFormatError
 
@@ -129,7 +129,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     from PIL import Image, ImageOps, UnidentifiedImageError  # late: they take a while to import
 
     expected = f"{os.fspath(path)}: expected a sound image file ({', '.join(_FORMATS)})"
-    with idx.open_regular(path) as file, warnings.catch_warnings():
+    with disk.open_regular(path) as file, warnings.catch_warnings():
         # Pillow warns of damaged metadata and of large pictures; neither is the caller's concern.
         warnings.simplefilter("ignore")
         try:

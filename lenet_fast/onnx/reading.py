@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import bitmaps, files
+from lenet_fast import bitmaps, disk, files
 from lenet_fast.checks import Array, quoted
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers import (
@@ -99,7 +99,7 @@ def load(
     onnx = form.library()
     from google.protobuf.message import DecodeError
 
-    raw = files.read_bytes(path, form.MAX_BYTES)
+    raw = disk.read_bytes(path, form.MAX_BYTES)
     try:
         form.check_fields(raw, onnx.ModelProto.DESCRIPTOR)
         reader = _Reader(row_of(onnx, onnx.load_model_from_string(raw)))

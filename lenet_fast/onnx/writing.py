@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import checks, files
+from lenet_fast import checks, disk, files
 from lenet_fast.checks import Array
 from lenet_fast.layers import (
     RBF,
@@ -77,7 +77,7 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     ...     onnx.load(path).counts().parameters
     60000
     """
-    files.write_atomic(path, to_bytes(network))
+    disk.write_atomic(path, to_bytes(network))
 
 
 def to_bytes(network: Network) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from lenet_fast import checks, files
+from lenet_fast import checks, disk
 from lenet_fast.checks import Array
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def save(picture: Figure, path: str | os.PathLike[str]) -> None:
     def write(file: BinaryIO) -> None:
         picture.savefig(file, format=suffix, dpi="figure")
 
-    files.write_atomic(path, write)
+    disk.write_atomic(path, write)
 
 
 def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lenet_fast import checks, files
-from lenet_fast.data import idx
+from lenet_fast import checks, disk
 from lenet_fast.training import History, Row
 from lenet_fast.training.history import checked_row
 
@@ -83,7 +82,7 @@ class Result:
     def save(self, folder: Path) -> None:
         """Write the result into the folder of its run."""
         path = folder / RESULT
-        files.write_beside(path, json.dumps(dataclasses.asdict(self)).encode(), path)
+        disk.write_beside(path, json.dumps(dataclasses.asdict(self)).encode(), path)
 
 
 def plain(value: Any) -> Any:
@@ -100,7 +99,7 @@ def load(folder: Path) -> Result | None:
         If it cannot be read, or is a pipe or a device, so that none could be written either.
     """
     try:
-        with idx.open_regular(folder / RESULT) as file:
+        with disk.open_regular(folder / RESULT) as file:
             content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         return None

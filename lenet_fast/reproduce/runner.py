@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lenet_fast import __version__, backends, engines, files
+from lenet_fast import __version__, backends, disk, engines, files
 from lenet_fast.data import Splits
 from lenet_fast.network import Network
 from lenet_fast.reproduce import boosting, results
@@ -149,7 +149,7 @@ def _run(
             networks = [trainer.result]
             result.rows = [results.plain(vars(row)) for row in trainer.history.rows]
             path = folder / runs.HISTORY
-            files.write_beside(path, trainer.history.to_csv().encode(), path)
+            disk.write_beside(path, trainer.history.to_csv().encode(), path)
     except (TrainingDiverged, NothingToLearn) as error:
         result.failed = str(error)
     result.seconds = time.perf_counter() - started

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lenet_fast import engines, files
+from lenet_fast import disk, engines
 from lenet_fast.checks import Array
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.data import Splits
@@ -110,7 +110,7 @@ def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) 
             path.unlink()
         plots.save(picture, path)
     for path, content in ((out / TABLE, _csv(sections)), (out / REPORT, text)):
-        files.write_beside(path, content.encode(), path)
+        disk.write_beside(path, content.encode(), path)
     return out / REPORT
 
 

@@ -6,7 +6,8 @@ is checked, and that it is an object and not the class or the name of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from inspect import get_annotations
 from typing import Any
 
 from lenet_fast import checks, data
@@ -15,26 +16,18 @@ from lenet_fast.training.callbacks import Callback
 from lenet_fast.training.optimisers import Optimiser
 from lenet_fast.training.schedules import Schedule
 
-_OPTIMISER = (
-    *("rule", "steps", "factors", "curvature_images", "slots", "step", "follow"),
-    *("state", "load_state", "config"),
-)
-_SCHEDULE = ("rate", "config")
-_ENGINE = ("evaluate", "predict")
-_CALLBACK = ("on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end")
-
 
 def optimiser(value: Any) -> Optimiser:
     """Return an optimiser; raise TypeError for anything else."""
     what = "an optimiser, such as lenet_fast.training.AdamW()"
-    _require("optimiser", value, _OPTIMISER, what)
+    _require("optimiser", value, Optimiser, what)
     return value
 
 
 def schedule(value: Any) -> Schedule:
     """Return a schedule; raise TypeError for anything else."""
     what = "a schedule, such as lenet_fast.training.Constant(0.01)"
-    _require("schedule", value, _SCHEDULE, what)
+    _require("schedule", value, Schedule, what)
     return value
 
 
@@ -48,7 +41,7 @@ def callbacks(value: Any) -> list[Callback]:
     found = list(value)
     for i, each in enumerate(found):
         what = "a callback, such as lenet_fast.training.EpochTable()"
-        _require(f"callbacks[{i}]", each, _CALLBACK, what)
+        _require(f"callbacks[{i}]", each, Callback, what)
     return found
 
 
@@ -61,10 +54,12 @@ def dataset(name: str, value: Any) -> data.Dataset:
 
 def engine(value: Any) -> Engine:
     """Return an engine; raise TypeError for anything else."""
-    _require("engine", value, _ENGINE, "an engine, from lenet_fast.engines.create")
+    _require("engine", value, Engine, "an engine, from lenet_fast.engines.create")
     return value
 
 
-def _require(name: str, value: object, attributes: Sequence[str], what: str) -> None:
-    if isinstance(value, type) or not all(hasattr(value, each) for each in attributes):
+def _require(name: str, value: object, like: type, what: str) -> None:
+    """Raise TypeError unless a value has all that a protocol, or a base class, names."""
+    names = (each for each in {**get_annotations(like), **vars(like)} if not each.startswith("_"))
+    if isinstance(value, type) or not all(hasattr(value, each) for each in names):
         raise TypeError(f"{name}: expected {what}, got {checks.kind(value)}")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, disk
 from lenet_fast.engines import Engine
 from lenet_fast.errors import FileFormatError
-from lenet_fast.files import MODEL, read_bytes
+from lenet_fast.files import MODEL
 from lenet_fast.training.checkpoints import Checkpoint
 from lenet_fast.training.history import History
 
@@ -186,7 +186,7 @@ def read_history(folder: str | os.PathLike[str]) -> History:
 def _text(path: Path) -> str:
     if path.is_file() and not os.stat(path).st_size:
         return ""
-    return read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8")
+    return disk.read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8")
 
 
 def to_toml(table: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from lenet_fast import checks, data, engines, files, losses
+from lenet_fast import checks, data, disk, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
@@ -591,7 +591,7 @@ class Trainer:
                 return  # there is nothing to do, so nothing changes
         config = runs.config(self._checkpoint(), self.engine.threads)  # first: it may be refused
         for name in runs.FILES:
-            files.remove_leftovers(out / name)
+            disk.remove_leftovers(out / name)
         try:
             # The checkpoint comes first: a folder that holds anything can be gone on with.
             if runs.stamp(out) is None or self._new:
@@ -621,7 +621,7 @@ class Trainer:
             self._folder.check()
 
     def _write(self, path: Path, text: str) -> None:
-        files.write_beside(path, text.encode(), path.with_name(runs.CHECKPOINT))
+        disk.write_beside(path, text.encode(), path.with_name(runs.CHECKPOINT))
 
     def _save_checkpoint(self) -> None:
         if self._out is not None:

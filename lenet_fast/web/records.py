@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lenet_fast import __version__, files, losses
+from lenet_fast import __version__, disk, files, losses
 from lenet_fast.data import Splits
 from lenet_fast.training import History, Row, runs
 from lenet_fast.web.lessons import Lesson
@@ -105,7 +105,7 @@ class Run:
         extra = {"images": self.images, "lesson": self.lesson.to_json()}
         files.save_model(folder / runs.MODEL, network, self.loss, extra)
         history = History(self.rows, self.train_images, self.test_images)
-        files.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
+        disk.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
         sets = {"train": splits.train, "test": splits.test}
         tables = {
             "run": {"images": self.images, "seconds": round(self.seconds, 3), "state": self.state},
@@ -115,4 +115,4 @@ class Run:
             "network": network.config(),
         }
         head = "# What was trained on the page, and how far.\n\n"
-        files.write_atomic(folder / runs.CONFIG, (head + runs.to_toml(tables)).encode())
+        disk.write_atomic(folder / runs.CONFIG, (head + runs.to_toml(tables)).encode())

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from lenet_fast import disk
 from lenet_fast.checks import Array
 from lenet_fast.data import idx
 from lenet_fast.errors import FileFormatError
@@ -65,7 +66,7 @@ def read_array(path: str | os.PathLike[str]) -> Array:
     OSError
         If it cannot be opened.
     """
-    with idx.open_regular(path) as file:
+    with disk.open_regular(path) as file:
         head = file.read(len(_NPY_MAGIC))
     if head == _NPY_MAGIC:
         return _read_npy(os.fspath(path))
