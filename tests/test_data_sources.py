@@ -300,7 +300,9 @@ def test_a_pipe_among_the_files_is_called_one(tmp_path, target):
             os.mkfifo(tmp_path / name)
         else:
             (tmp_path / name).symlink_to(target)
-    with pytest.raises(FileFormatError, match=r"train-images-.*: expected a regular file, got a device or a pipe"):
+    with pytest.raises(
+        FileFormatError, match=r"train-images-.*: expected a regular file, got a device or a pipe"
+    ):
         data.load("mnist", tmp_path)
 
 
