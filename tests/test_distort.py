@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from helpers import complains, layouts, require
 
-from lenet_fast import backends, data
+from lenet_fast import data
 from lenet_fast.data import Distortion, distort
+from lenet_fast.ops import warping
 from lenet_fast.threads import Pool
 
 DIGITS = data.load("sample").train.images[:40]
@@ -94,7 +95,6 @@ def test_affine_distortions_are_those_of_scipy(size):
 
 def test_elastic_distortions_are_those_of_scipy():
     ndimage = require("scipy.ndimage")
-    kernels = backends.get("numpy")
     noise = np.empty((40, 2, 32, 32))
     for k in range(40):
         numbers = stream(5, 2, k, 8 + 256)[8:]
@@ -104,9 +104,9 @@ def test_elastic_distortions_are_those_of_scipy():
     assert noise.std() == pytest.approx(3**-0.5, rel=0.01)
     smooth = ndimage.gaussian_filter(noise, (0, 0, 4, 4), mode="constant", truncate=4)
     made = ALL(DIGITS, SAMPLES, 2, 5, size=32)
-    fields = np.empty((40, 2, 32, 32), np.int32)
-    weights = distort._smoothing(32, 4.0)
-    kernels.smooth_noise(distort._keys(SAMPLES, 2, 5), weights, weights, 34 * 2.0**-5, fields)
+    weights, factor = distort._smoothing(32, 4.0), 34 * 2.0**-5
+    keys = distort._keys(SAMPLES, 2, 5)
+    fields = warping.smooth_noise(keys, weights, weights, factor, backend="numpy")
     found = fields / 2.0**18
     # Weights are rounded to 2**-13, at most 33 of them twice, and once the sums to 2**-10.
     np.testing.assert_allclose(found, 34 * smooth, rtol=0, atol=34 * (2 * 33 * 2**-14 + 2**-11))
@@ -294,3 +294,52 @@ def test_wrong_arguments():
         AFFINE(DIGITS, SAMPLES, 1, -1)
     with complains("backend"):
         AFFINE(DIGITS, SAMPLES, 1, 0, backend="fortran")
+
+
+IMAGES, MATRICES = DIGITS[:3], np.zeros((3, 2, 3), np.int32)
+FIELDS, OUT = np.zeros((3, 2, 20, 24), np.int32), np.zeros((3, 20, 24), np.uint8)
+KEYS, WEIGHTS = np.zeros(3, np.uint64), np.zeros((20, 20), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "kind"),
+    [
+        ("images", IMAGES / 255, TypeError),
+        ("images", IMAGES[:2], ValueError),
+        ("images", np.zeros((3, 257, 3), np.uint8), ValueError),
+        ("matrices", MATRICES.astype(np.int64), TypeError),
+        ("matrices", MATRICES[:, :1], ValueError),
+        ("fields", FIELDS.astype(np.float32), TypeError),
+        ("fields", FIELDS[:0], ValueError),
+        ("fields", FIELDS[..., :23], ValueError),
+        ("out", OUT.tolist(), TypeError),
+        ("out", OUT[:2], ValueError),
+        ("out", OUT[..., ::2], ValueError),
+        ("out", IMAGES, ValueError),
+    ],
+)
+def test_the_border_of_warping_trusts_nobody(name, wrong, kind):
+    arguments = {"images": IMAGES, "matrices": MATRICES, "fields": FIELDS, "out": OUT}
+    assert warping.warp(**arguments) is OUT
+    assert warping.warp(**arguments | {"fields": None}) is OUT
+    with pytest.raises(kind, match="expected"):
+        warping.warp(**arguments | {name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "kind"),
+    [
+        ("keys", KEYS.astype(np.int64), TypeError),
+        ("keys", KEYS[None], ValueError),
+        ("down", WEIGHTS.astype(np.float64), TypeError),
+        ("down", WEIGHTS[:, :19], ValueError),
+        ("across", WEIGHTS[0], ValueError),
+        ("factor", "1", TypeError),
+        ("factor", np.nan, ValueError),
+    ],
+)
+def test_the_border_of_noise_trusts_nobody(name, wrong, kind):
+    arguments = {"keys": KEYS, "down": WEIGHTS, "across": WEIGHTS, "factor": 1.0}
+    assert warping.smooth_noise(**arguments).shape == (3, 2, 20, 20)
+    with complains(name, kind):
+        warping.smooth_noise(**arguments | {name: wrong})

@@ -17,15 +17,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet_fast import backends, checks, configs
-from lenet_fast.backends.numpy_backend.warp import POSITION_BITS, splitmix64, stream
+from lenet_fast import checks, configs
 from lenet_fast.checks import Array
+from lenet_fast.ops import warping
+from lenet_fast.ops.warping import MAX_SIZE, POSITION_BITS, splitmix64, stream
 from lenet_fast.threads import Pool
 
 __all__ = ["ELASTIC", "MAX_SIZE", "PAPER", "PRESETS", "Distortion", "from_config"]
-
-MAX_SIZE = 256
-"""Most rows and columns of an image: positions in it are 32-bit numbers."""
 
 _PIECE = 128
 """Images that a thread takes at a time: their displacements stay in the cache."""
@@ -164,7 +162,7 @@ class Distortion:
         ImportError
             If the backend is missing here.
         """
-        images = _checked(images)
+        images = warping.checked("images", images)
         height, width = _canvas(images.shape[1:], size)
         drawn = self.draw(samples, epoch, seed)
         if len(samples) != len(images):
@@ -172,16 +170,14 @@ class Distortion:
         matrices = _matrices(drawn, images.shape[1:], (height, width))
         keys = _keys(samples, epoch, seed)
         made = np.empty((len(images), height, width), np.uint8)
-        kernels = backends.get(backend)
         down, across = _smoothing(height, self.smoothness), _smoothing(width, self.smoothness)
         factor = self.elastic * 2.0 ** (POSITION_BITS - _FIELD_BITS)
 
         def one(piece: slice) -> None:
-            bent = len(keys[piece]) if self.elastic else 0
-            fields = np.empty((bent, 2, height, width), np.int32)
-            if bent:
-                kernels.smooth_noise(keys[piece], down, across, factor, fields)
-            kernels.warp(images[piece], matrices[piece], fields, made[piece])
+            fields = None
+            if self.elastic:
+                fields = warping.smooth_noise(keys[piece], down, across, factor, backend=backend)
+            warping.warp(images[piece], matrices[piece], fields, made[piece], backend=backend)
 
         pieces = [slice(k, k + _PIECE) for k in range(0, len(images), _PIECE)]
         with contextlib.closing((pool or Pool(1)).run(one, pieces)) as results:
@@ -249,18 +245,6 @@ def from_config(config: object) -> Distortion:
         return Distortion(**values)
     except TypeError as error:
         raise ValueError(f"distortion: {error}") from error
-
-
-def _checked(images: object) -> Array:
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        raise TypeError(f"images: expected a NumPy array of uint8, got {checks.kind(images)}")
-    if images.ndim != 3 or not 0 < min(images.shape[1:]) <= max(images.shape[1:]) <= MAX_SIZE:
-        raise ValueError(
-            f"images: expected (n, rows, columns), 1 to {MAX_SIZE} of each, got {images.shape}"
-        )
-    images = np.ascontiguousarray(images).view(np.ndarray)
-    images.flags.writeable = False  # one kind of argument for Numba to compile for
-    return images
 
 
 def _canvas(shape: tuple[int, ...], size: int | None) -> tuple[int, int]:

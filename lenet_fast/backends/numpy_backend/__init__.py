@@ -1,8 +1,8 @@
 """The reference: each operation as a NumPy user would write it, with no tricks for speed.
 
 Functions get checked, C-contiguous inputs and ready outputs, overwrite the outputs and return
-nothing; :mod:`lenet_fast.ops` is their only caller, and for images :mod:`lenet_fast.data.distort`.
-The other backends answer to the same names and parameters.
+nothing; :mod:`lenet_fast.ops` is their only caller. The other backends answer to the same names and
+parameters.
 """
 
 import numpy as _np
