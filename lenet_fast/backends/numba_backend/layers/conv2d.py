@@ -113,10 +113,6 @@ def without_gaps(window):
     )
 
 
-# No literal, for which Numba would compile all of it anew.
-BACKWARDS = np.intp(-1)
-
-
 # --- forward ------------------------------------------------------------------------------------
 
 
