@@ -122,14 +122,10 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
     """Return the digits in a file, in the form that the network reads."""
     import numpy as np
 
-    from lenet_fast import data
+    from lenet_fast import data, disk
     from lenet_fast.data import arrays
 
-    if path.is_dir():
-        raise ValueError("expected a file, got a folder")
-    if path.exists() and not path.is_file():
-        raise ValueError("expected a regular file, got a pipe or device")
-    with open(path, "rb") as file:
+    with disk.open_regular(path) as file:
         head = file.read(6)
     if not head:
         raise ValueError("expected a picture, .npy or IDX, got an empty file")
