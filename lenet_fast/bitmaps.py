@@ -1,4 +1,4 @@
-"""The ten 7x12 characters that the RBF output units of LeNet-5 have as centres.
+"""The ten 7x12 characters that are the centres of LeNet-5's RBF output units.
 
 Transcribed from figure 3 of LeCun et al. 1998. The bars above 0, 2, 4 and 5 look like errors,
 but they are in the figure.
@@ -30,11 +30,11 @@ _FIGURE = """
 
 
 def digits() -> npt.NDArray[np.bool_]:
-    """Return the ten bitmaps: (10, 12, 7), True for ink."""
+    """Return the ten bitmaps: (10, 12, 7), True for foreground."""
     rows = [line.split() for line in _FIGURE.split("\n") if line]
     return np.array([[[cell == "#" for cell in row[d]] for row in rows] for d in range(10)])
 
 
 def centres(dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
-    """Return the centres of the ten RBF units: (10, 84), +1 for ink and -1 for paper."""
+    """Return the centres of the ten RBF units: (10, 84), +1 foreground and -1 background."""
     return np.where(digits().reshape(10, ROWS * COLUMNS), 1, -1).astype(dtype)

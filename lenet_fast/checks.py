@@ -1,9 +1,10 @@
-"""Checks of arguments, and the texts of their errors.
+"""Argument checks and their error messages.
 
-The kernels trust their caller, and a compiled one writes wherever it is told to: what passes
-here must be safe, and stay so while a kernel runs without Python's lock, whatever other threads do
-with the caller's arrays meanwhile. So numbers that say where to read or write are copied, and the
-copy is checked; and floats are taken by a view, whose shape nobody else can set.
+The kernels trust their caller, and a compiled kernel writes wherever it is told to. So what passes
+these checks must be safe, and stay safe while a kernel runs without Python's lock, whatever other
+threads do with the caller's arrays. Integers that decide where to read or write are therefore
+copied, and the copy is checked; float arrays are used through a view, whose shape no one else can
+change.
 
 Every message reads ``argument: expected ..., got ...``.
 """
@@ -24,39 +25,39 @@ Array = npt.NDArray[Any]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST = 2**31 - 1
-_LONGEST = 64  # characters of a text, in a message
+_LONGEST = 64  # characters of a quoted text in a message
 
 
 def kind(value: object) -> str:
-    """Return what a value is, in the words of an error message."""
+    """Return the kind of a value, for an error message."""
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__} of dtype {value.dtype}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, FunctionType):
         return f"the function {value.__name__}"
-    if type(value).__repr__ is object.__repr__:  # which would be an address in memory
+    if type(value).__repr__ is object.__repr__:  # it would print a memory address
         return f"an object of type {type(value).__name__}"
     return " ".join(f"{type(value).__name__} {value!r}".split())[:80]
 
 
 def quoted(text: str) -> str:
-    """Return a text, which may be from any file, as it may stand in a message."""
+    """Return an untrusted text, quoted and shortened for a message."""
     return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
 
 
 def _array(name: str, value: object) -> Array:
-    """Return a view of an array: another thread may set the shape of the array itself."""
-    # Subclasses such as masked arrays carry meaning that a kernel would silently drop.
+    """Return a view of an array; another thread may change the shape of the array itself."""
+    # A kernel would silently drop the meaning of subclasses such as masked arrays.
     if type(value) is not np.ndarray and not isinstance(value, np.memmap):
         raise TypeError(f"{name}: expected a NumPy array, got {kind(value)}")
     return value.view()
 
 
 def _ready(value: Array, dtype: np.dtype[Any] | None = None) -> Array:
-    """Return the array in the layout that kernels read: C order, aligned, of a dtype."""
+    """Return the array in the layout that kernels read: C order, aligned, with the dtype."""
     if dtype in (None, value.dtype) and value.flags.c_contiguous and value.flags.aligned:
-        return value  # np.require would take a microsecond to find out
+        return value  # np.require would take a microsecond for this test
     return np.require(value, dtype, ("C_CONTIGUOUS", "ALIGNED"))
 
 
@@ -66,21 +67,20 @@ def floats(name: str, value: object, axes: str | None, *, like: Array | None = N
     Parameters
     ----------
     name : str
-        Argument, for the message.
+        Name of the argument, for the message.
     value : object
-        What came.
+        The argument.
     axes : str or None
-        Names of the axes, such as ``"n, c, h, w"``; all but ``n`` must hold something.
-        None: any shape.
+        Names of the axes, such as ``"n, c, h, w"``; only ``n`` may be empty. None: any shape.
     like : ndarray, optional
-        The array whose dtype this one must share; called ``x`` in the message.
+        The array whose dtype this one must have.
 
     Raises
     ------
     TypeError
-        If it is no array, or not of dtype float32 or float64 (or of another than `like`).
+        If it is not an array, or not float32 or float64 (or differs from `like`).
     ValueError
-        If the number of axes is wrong or an axis other than the batch is empty.
+        If the number of axes is wrong, or an axis other than the batch is empty.
     """
     array = _array(name, value)
     if like is not None and array.dtype != like.dtype:
@@ -114,19 +114,19 @@ def same_shape(name: str, array: Array, expected: tuple[int, ...], why: str) -> 
 
 
 def incoming(name: str, value: object, expected: tuple[int, ...], like: Array) -> Array:
-    """Return a gradient (or Hessian diagonal) that arrives at an output of a known shape."""
+    """Return a gradient (or Hessian diagonal) with respect to an output of a known shape."""
     array = floats(name, value, None, like=like)
     same_shape(name, array, expected, "that of the output")
     return array
 
 
 def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> int:
-    """Return a plain int from `minimum` to `maximum`, by default more than any image could want.
+    """Return a plain int from `minimum` to `maximum`; the default exceeds any image size.
 
     Raises
     ------
     TypeError
-        If it is not an integer (a bool and a float are not).
+        If it is not an integer (bools and floats are not).
     ValueError
         If it is out of range.
     """
@@ -149,7 +149,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def seed(value: object) -> int:
-    """Return a seed of random streams: an int from 0 to 2**63 - 1."""
+    """Return a random seed: an int from 0 to 2**63 - 1."""
     return integer("seed", value, 0, 2**63 - 1)
 
 
@@ -191,7 +191,7 @@ def four_sides(name: str, value: object) -> tuple[int, int, int, int]:
 
 
 def real(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
-    """Return a float that is finite, also in the dtype that a kernel will hold it in."""
+    """Return a float that is finite, also after conversion to the kernel's dtype."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
@@ -219,29 +219,29 @@ def largest(dtype: np.dtype[Any]) -> float:
 
 
 def path(name: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path, with the home folder for a ``~`` at its beginning.
+    """Return a path, with a leading ``~`` expanded to the home folder.
 
     Raises
     ------
     FileNotFoundError
-        If there is a ``~``, and nobody knows that folder: a container's user may have none.
+        If there is a ``~`` but no known home folder, as for some users of containers.
     """
     try:
         return Path(value).expanduser()
     except RuntimeError:
         raise FileNotFoundError(
-            f"{name}: expected a path, got {os.fspath(value)!r}, and no home folder is known here; "
-            "give it in full"
+            f"{name}: expected a path, got {os.fspath(value)!r}, but no home folder is known here; "
+            "give the full path"
         ) from None
 
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
-    """Return a string that is one of those allowed."""
+    """Return a string that is one of the allowed ones."""
     return _choice(name, value, allowed, allowed)
 
 
 def choice_or_none(name: str, value: object, allowed: Sequence[str]) -> str | None:
-    """Return None, or a string that is one of those allowed."""
+    """Return None, or a string that is one of the allowed ones."""
     return None if value is None else _choice(name, value, allowed, (*allowed, "None"))
 
 
@@ -258,7 +258,7 @@ def table(name: str, value: object, expected: tuple[int, int]) -> Array:
     array = _array(name, value)
     if array.dtype != np.bool_:
         raise TypeError(f"{name}: expected dtype bool, got {array.dtype}")
-    same_shape(name, array, expected, "output maps, input maps a group")
+    same_shape(name, array, expected, "output maps, input maps per group")
     return _ready(array, np.dtype(np.uint8))
 
 
@@ -267,8 +267,8 @@ def labels(name: str, value: object, count: int, classes: int) -> Array:
     given = _array(name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an integer dtype, got {given.dtype}")
-    same_shape(name, given, (count,), "one label an image")
-    array = np.array(given, order="C")  # checked below, and then nobody can change it
+    same_shape(name, given, (count,), "one label per image")
+    array = np.array(given, order="C")  # a copy, which no one else can change after the check
     if count:
         smallest, largest = int(array.min()), int(array.max())
         if smallest < 0 or largest >= classes:
@@ -284,15 +284,15 @@ def output(
     dtype: np.dtype[Any],
     inputs: Sequence[tuple[str, object]],
 ) -> Array:
-    """Return the array that a kernel may write to: a new one, or a view of the caller's if it is
-    fit. :func:`returned` gives back the caller's own.
+    """Return the array for a kernel to write to: a new one, or a view of the caller's if it is
+    suitable. :func:`returned` gives back the caller's own.
 
     Raises
     ------
     TypeError
-        If it is no plain array, or of the wrong dtype.
+        If it is not a plain array, or has the wrong dtype.
     ValueError
-        If its shape is wrong, it is read-only, not C-contiguous and aligned, or shares memory
+        If it has the wrong shape, is read-only, is not C-contiguous and aligned, or shares memory
         with an input or another output.
     """
     if value is None:
@@ -302,23 +302,23 @@ def output(
         raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
     same_shape(name, array, expected, "that of the result")
     if not array.flags.writeable:
-        raise ValueError(f"{name}: expected an array that can be written to, got a read-only one")
+        raise ValueError(f"{name}: expected a writable array, got a read-only one")
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise ValueError(f"{name}: expected a C-contiguous, aligned array, got one that is not")
     for other_name, other in inputs:
         if isinstance(other, np.ndarray) and _overlap(array, other):
             raise ValueError(
-                f"{name}: expected memory of its own, got an array that overlaps {other_name}"
+                f"{name}: expected an array with its own memory, got one that overlaps {other_name}"
             )
     return array
 
 
 def _overlap(a: Array, b: Array) -> bool:
-    effort: Any = 1000  # NumPy's own annotation knows of -1 and 0 only
+    effort: Any = 1000  # NumPy's annotation allows only -1 and 0
     try:
         return np.shares_memory(a, b, max_work=effort)
     except np.exceptions.TooHardError:
-        return True  # pieces of one work space, woven too tightly to tell
+        return True  # views interleaved too tightly to tell
 
 
 def outputs(
@@ -328,8 +328,8 @@ def outputs(
     dtype: np.dtype[Any],
     inputs: Sequence[tuple[str, object]],
 ) -> list[Array | None]:
-    """Return the arrays for several results, as :func:`output` does for one; an expected shape of
-    None means that it is not asked for. :func:`all_returned` gives back the caller's own."""
+    """Return the arrays for several results, as :func:`output` does for one. An expected shape of
+    None means: not computed. :func:`all_returned` gives back the caller's own."""
     if value is None:
         given: Sequence[object] = [None] * len(names)
     elif isinstance(value, (tuple, list)) and len(value) == len(names):
@@ -355,12 +355,12 @@ def outputs(
 
 
 def returned(value: Any, result: Array) -> Array:
-    """Return what :func:`output` made of `value`, as the caller knows it: not our view of it."""
+    """Return the result of :func:`output` as the caller's own array instead of our view of it."""
     return result if value is None else value
 
 
 def all_returned(value: Any, *results: Array | None) -> Any:
-    """Return what :func:`outputs` made of `value`, as the caller knows it: not our views of it."""
+    """Return the results of :func:`outputs` as the caller's own arrays, not our views of them."""
     if value is None:
         return results
     return tuple(result if one is None else one for one, result in zip(value, results, strict=True))

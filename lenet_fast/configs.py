@@ -1,4 +1,4 @@
-"""Descriptions as model files hold them, of layers, losses and networks; none is trusted."""
+"""Validation of untrusted configuration dicts from model files: layers, losses, networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = TypeVar("Kind")
 def checked(
     what: str, config: object, keys: Collection[str], added: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a description with exactly the keys expected; ValueError if it is anything else.
+    """Return a config with exactly the expected keys; ValueError if it is anything else.
 
     `added` has the values of keys that older files lack.
     """
@@ -21,13 +21,13 @@ def checked(
         raise ValueError(f"{what}: expected a dict, got {checks.kind(config)}")
     whole: dict[str, Any] = {**(added or {}), **config}
     if whole.keys() != set(keys):
-        found = ", ".join(map(str, config))
-        raise ValueError(f"{what}: expected the keys {', '.join(keys)}, got {found[:200]}")
+        got = ", ".join(map(str, config))
+        raise ValueError(f"{what}: expected the keys {', '.join(keys)}, got {got[:200]}")
     return whole
 
 
 def kind_of(what: str, config: object, key: str, kinds: Mapping[str, Kind]) -> Kind:
-    """Return the one of `kinds` that a description names; ValueError if it names none."""
+    """Return the entry of `kinds` that a config names; ValueError if it names none of them."""
     if not isinstance(config, dict):
         raise ValueError(f"{what}: expected a dict, got {checks.kind(config)}")
     name = config.get(key)

@@ -1,4 +1,4 @@
-"""Connection tables: which input maps each output map of a convolution sees."""
+"""Connection tables: which input maps each output map of a convolution reads."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ LENET4_C3 = _table(
 )
 """LeNet-4, from the 8 maps of S2 to the 16 of C3: 47 links. The choice is ours.
 
-LeCun et al. 1998 give no table; with 47 links the network has 259,806 connections, of all numbers
-the one next to the 260,000 that are published. In a ring of the 8 maps, C3's map o sees o, o + 1
-and o + 3, and its map 8 + o sees o, o + 1 and o + 4, but for the last link of the last map. So any
-two maps of S2 meet in one or two maps of C3, and every map of S2 is seen by six, map 3 by five.
-The two maps that sub-sample the same map of C1 are neighbours, 0 and 1, 2 and 3, and so on: half of
-the maps of C3 see such a pair, the others three maps of C1."""
+LeCun et al. 1998 give no table; with 47 links the network has 259,806 connections, the closest
+possible number to the published 260,000. With the 8 maps in a ring, map o of C3 reads o, o + 1 and
+o + 3, and map 8 + o reads o, o + 1 and o + 4, except that the last map lacks its last link. So any
+two maps of S2 meet in one or two maps of C3, and every map of S2 feeds six, map 3 five. The two
+maps that sub-sample the same map of C1 are neighbours (0 and 1, 2 and 3, and so on): half of the
+maps of C3 read such a pair, the others read three maps of C1."""
 
 LENET1989_H2 = _table(
     [
@@ -63,35 +63,35 @@ LENET1989_H2 = _table(
     ],
     c_in=12,
 )
-"""The network of 1989, from the 12 maps of H1 to the 12 of H2, each of which sees 8: 96 links.
+"""The network of 1989, from the 12 maps of H1 to the 12 of H2, each of which reads 8: 96 links.
 
 LeCun et al. 1989 do not say which 8; these are A. Karpathy's (karpathy/lecun1989-repro). Every map
-of H1 is seen by 8 of H2."""
+of H1 feeds 8 of H2."""
 
 
 def full(c_out: int, c_in: int) -> Table:
-    """Return the table in which every output map sees every input map."""
+    """Return the table in which every output map reads every input map."""
     return np.ones((c_out, c_in), np.bool_)
 
 
 def checked(name: str, value: object, expected: tuple[int, int]) -> Table:
-    """Return a connection table as a bool array of its own.
+    """Return a connection table as a new bool array.
 
     Parameters
     ----------
     name : str
-        Argument, for the message.
+        Name of the argument, for the message.
     value : ndarray of bool, or list of lists of 0, 1, False and True
-        One row an output map; the lists are what a model file holds.
+        One row per output map; model files hold lists.
     expected : tuple of int
-        (output maps, input maps a group).
+        (output maps, input maps per group).
 
     Raises
     ------
     TypeError
         If it is neither a bool array nor such lists.
     ValueError
-        If its shape is wrong, or an output map is without links.
+        If its shape is wrong, or an output map has no links.
     """
     if isinstance(value, (list, tuple)):
         value = _from_lists(name, value, expected)
@@ -99,7 +99,7 @@ def checked(name: str, value: object, expected: tuple[int, int]) -> Table:
     if not table.any(axis=1).all():
         lonely = int(np.flatnonzero(~table.any(axis=1))[0])
         raise ValueError(
-            f"{name}: expected a link or more for every output map, got none for map {lonely}"
+            f"{name}: expected at least one link per output map, got none for map {lonely}"
         )
     return table
 
@@ -109,14 +109,14 @@ def _from_lists(
 ) -> Table:
     c_out, c_in = expected
     if len(value) != c_out:
-        raise ValueError(f"{name}: expected {c_out} rows, one an output map, got {len(value)}")
+        raise ValueError(f"{name}: expected {c_out} rows, one per output map, got {len(value)}")
     for row in value:
         if not isinstance(row, (list, tuple)):
-            raise TypeError(f"{name}: expected rows that are lists, got {checks.kind(row)}")
+            raise TypeError(f"{name}: expected lists as rows, got {checks.kind(row)}")
         if len(row) != c_in:
             raise ValueError(f"{name}: expected {c_in} entries in each row, got {len(row)}")
         for entry in row:
-            # 1.0 == 1 and "1" must not pass: a file that holds them was not written by us.
+            # Refuse 1.0 and "1", which are equal to or look like 1: our files never hold them.
             if type(entry) not in (int, bool) or entry not in (0, 1):
                 raise ValueError(f"{name}: expected entries 0 or 1, got {checks.kind(entry)}")
     return np.array(value, np.bool_)

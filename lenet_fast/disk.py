@@ -1,6 +1,6 @@
-"""Files on a disk: what is read is a regular file, what is written is whole.
+"""Files on disk: only regular files are read, and files are written completely or not at all.
 
-Everything that writes a file goes through :func:`write_atomic` or :func:`write_beside`.
+All output files go through :func:`write_atomic` or :func:`write_beside`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_REGULAR = "expected a regular file, got a device or a pipe"
 
 
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
-    """Open a file to read, unless it is one that may never end, or never begin.
+    """Open a file for reading, unless it might block or never end.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
     OSError
         If it cannot be opened.
     """
-    info = os.stat(path)  # first: opening a pipe would wait for its other end
+    info = os.stat(path)  # before opening: opening a pipe would block
     if not stat.S_ISREG(info.st_mode):
         fault = _NOT_A_FILE if stat.S_ISDIR(info.st_mode) else _NOT_REGULAR
         raise FileFormatError(f"{os.fspath(path)}: {fault}")
@@ -44,31 +44,31 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return what is in a regular file of 1 to `limit` bytes; see :func:`open_regular`."""
+    """Return the content of a regular file of 1 to `limit` bytes; see :func:`open_regular`."""
     with open_regular(path, limit) as file:
         return file.read(limit + 1)
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], None]) -> None:
-    """Write a file so that its name always leads to the whole old one or the whole new one.
+    """Write a file so that its name always refers to the complete old or the complete new file.
 
-    The bytes go to a temporary file in the same folder, and from there to the disk; then the
-    file is renamed. Whatever fails, the old file stays and the temporary one is removed; one that
-    was left behind by a process that was killed is removed by the next write of the same name. A
-    file that is replaced hands on its permissions and, where the system allows it, its owner.
+    The bytes go to a temporary file in the same folder and are flushed to disk; then the file is
+    renamed. On any failure the old file stays and the temporary one is removed. A temporary file
+    of a killed process is removed by the next write to the same name. The new file takes over the
+    permissions of the old one and, where the system allows it, its owner.
 
     Parameters
     ----------
     path : path
         The file. Its folder must exist. A symbolic link is followed, not replaced.
     content : bytes or callable
-        What to write, or a function that writes it to the open file that it is given.
+        The bytes to write, or a function that writes them to the open file it is given.
 
     Raises
     ------
     OSError
         If the folder is missing, full or not writable, or `path` is a folder, a device or a pipe.
-        Its ``filename`` is `path`.
+        The error's ``filename`` is `path`.
     """
     _replace(Path(os.path.realpath(path)), content, path, None)
 
@@ -80,8 +80,8 @@ def write_beside(
 ) -> None:
     """Write a file of a run as :func:`write_atomic` does, but replace a symbolic link.
 
-    The folder of a run may come from elsewhere, and its links lead anywhere. A new file gets the
-    permissions of the `other` file of the run, if that is there.
+    A run's folder may come from elsewhere, with links that lead anywhere. A new file gets the
+    permissions of the run's `other` file, if that exists.
     """
     _replace(Path(path), content, path, Path(other))
 
@@ -100,20 +100,20 @@ def _replace(
     except OSError as error:
         if _names_another(error, target):
             raise
-        # Not the name of the temporary file, of which nobody knows.
+        # Report the target's name, not that of the temporary file, which means nothing to users.
         if error.errno is None:
             raise OSError(f"{os.fspath(path)}: {error}") from error
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files that processes left behind that were killed as they wrote a file.
+    """Remove the temporary files that killed processes left behind while writing a file.
 
-    Those that somebody is writing are locked, and stay.
+    Files that a process is still writing are locked, and stay.
     """
     path = Path(path)
     pattern = re.compile(rf"\.{re.escape(path.name[:50])}\.[0-9a-f]{{16}}\.tmp")
-    with contextlib.suppress(OSError):  # whether the folder can be read is for the writer to see
+    with contextlib.suppress(OSError):  # an unreadable folder is for the writer to report
         for name in os.listdir(path.parent):
             if not pattern.fullmatch(name):
                 continue
@@ -123,7 +123,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def _replaced(target: Path, path: str | os.PathLike[str]) -> os.stat_result | None:
-    """Return what is known of the file that will be replaced; None if there is none."""
+    """Return the status of the file that will be replaced; None if there is none."""
     try:
         found = os.lstat(target)
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def _replaced(target: Path, path: str | os.PathLike[str]) -> os.stat_result | No
         return None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, _NOT_A_FILE, os.fspath(path))
-    # A rename would put a file in the place of /dev/null, for all other programs too.
+    # A rename would replace /dev/null by a file, for all other programs too.
     if not stat.S_ISREG(found.st_mode):
         raise FileExistsError(errno.EEXIST, _NOT_REGULAR, os.fspath(path))
     return found
@@ -167,10 +167,10 @@ def _write(
         if os.name == "nt":
             os.replace(temporary, target)
     finally:
-        with contextlib.suppress(FileNotFoundError):  # gone: it has become the target
+        with contextlib.suppress(FileNotFoundError):  # it was renamed to the target
             os.unlink(temporary)
-    # The rename itself must outlive a power cut. Not every system can do this with a folder;
-    # the file is whole either way.
+    # Flush the rename too, in case of a power cut. Not every system can flush a folder; the file
+    # is complete either way.
     with contextlib.suppress(OSError):
         folder = os.open(target.parent, os.O_RDONLY)
         try:
@@ -180,7 +180,7 @@ def _write(
 
 
 def _new_temporary(target: Path, mode: int) -> tuple[BinaryIO, Path]:
-    """Return a new file in the folder of another, open, locked, and its name."""
+    """Return a new, open, locked file in the target's folder, and its path."""
     while True:
         temporary = target.parent / f".{target.name[:50]}.{secrets.token_hex(8)}.tmp"
         file = open(  # noqa: SIM115  (the caller closes it)
@@ -190,8 +190,8 @@ def _new_temporary(target: Path, mode: int) -> tuple[BinaryIO, Path]:
             try:
                 locked = locks.try_lock(file.fileno())
             except OSError:
-                return file, temporary  # there are no locks here, so nobody can remove it either
-            # Between its making and its locking, somebody may have taken it for a leftover.
+                return file, temporary  # without locks, nobody else can remove it either
+            # Between creation and locking, another process may have removed it as a leftover.
             if locked and os.path.exists(temporary):
                 return file, temporary
         except BaseException:
@@ -205,18 +205,18 @@ def _new_temporary(target: Path, mode: int) -> tuple[BinaryIO, Path]:
 
 
 def _take_over(descriptor: int, old: os.stat_result | None, like: os.stat_result) -> None:
-    """Give a file the permissions of another, and the owner of the one that it replaces."""
+    """Give a file the permissions of another, and the owner of the file that it replaces."""
     if old is not None:
         new = os.fstat(descriptor)
         if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
             with contextlib.suppress(OSError):  # only the superuser may give files away
                 os.fchown(descriptor, old.st_uid, old.st_gid)
-    with contextlib.suppress(OSError):  # made with them already, but for what the umask takes away
+    with contextlib.suppress(OSError):  # created with these permissions, except for the umask
         os.fchmod(descriptor, like.st_mode & 0o777)
 
 
 def _names_another(error: OSError, target: Path) -> bool:
-    """Return whether an error is about a file other than the one that was to be written."""
+    """Return whether an error is about a file other than the one being written."""
     if error.filename is None:
         return False
     name = os.path.basename(os.fsdecode(error.filename))

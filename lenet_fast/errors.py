@@ -1,7 +1,7 @@
-"""Exceptions that callers may want to tell apart."""
+"""Exceptions of this package."""
 
 __all__ = ["FileFormatError"]
 
 
 class FileFormatError(ValueError):
-    """A file that is truncated, altered, or not of the format it should have."""
+    """A file is truncated, altered, or not in the expected format."""

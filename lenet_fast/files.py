@@ -1,8 +1,8 @@
 """Model files.
 
-A file is in the safetensors format, never a pickle: reading one runs no code. Its metadata
-hold what it is, the versions, the architecture, and a SHA-256 over all of that and every
-array, so that a file that was cut, altered or made by another program is told from a good one.
+Files are in the safetensors format, not pickles: reading one runs no code. The metadata hold the
+kind of file, versions, the architecture, and a SHA-256 over these and every array. So a file that
+was truncated, altered or written by another program is recognised.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ MODEL = "model.safetensors"
 """The model file in a run's folder: the network after the epoch with the fewest test errors."""
 
 MAX_BYTES = 2**30
-"""No file larger than this is read or written; LeNet-5 takes about 250,000 bytes."""
+"""Larger files are neither read nor written; LeNet-5 takes about 250,000 bytes."""
 
 MAX_HEADER_BYTES = {"model": 2**20, "checkpoint": 2**24}
-"""Nor a header longer than this, by kind of file; that of LeNet-5 takes about 6,000 bytes, and a
-checkpoint's another 300 per epoch."""
+"""Longest header by kind of file; that of LeNet-5 takes about 6,000 bytes, plus 300 per epoch in a
+checkpoint."""
 
 MAX_ARRAYS = 2**14
-"""Nor more arrays; 1,000 layers with all that a checkpoint may keep of them have 10,000."""
+"""Largest number of arrays; a checkpoint of 1,000 layers can have up to 10,000."""
 
-# What a wrong header ends in; KeyError: a dtype that NumPy lacks.
+# Errors that a wrong header causes; KeyError: a dtype that NumPy lacks.
 _NO_HEADER = (KeyError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class SavedModel(NamedTuple):
-    """What a model file holds.
+    """The content of a model file.
 
     Attributes
     ----------
     network : Network
     loss : Loss or None
-        What it was trained with.
+        The loss that the network was trained with.
     extra : dict
-        What :func:`save_model` was given.
+        The `extra` of :func:`save_model`.
     library_version : str
-        That of lenet_fast, which wrote the file.
+        The version of lenet_fast that wrote the file.
     """
 
     network: Network
@@ -72,18 +72,18 @@ def save_model(
     Parameters
     ----------
     path : path
-        The file; one that is there is replaced.
+        The file; an existing one is replaced.
     network : Network
         Its architecture and all its arrays are saved.
     loss : Loss, optional
         One of :mod:`lenet_fast.losses`.
     extra : mapping, optional
-        Anything that JSON can hold, to be returned by :func:`read_model`.
+        Data that JSON can hold; :func:`read_model` returns it.
 
     Raises
     ------
     ValueError
-        If a parameter is not finite: such a file would not be accepted back.
+        If a parameter is not finite, because such a file could not be loaded.
     OSError
         If the file cannot be written.
 
@@ -112,7 +112,7 @@ def write_model(
     *,
     beside: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Save a network as :func:`save_model` does, also `beside` the other files of a run."""
+    """Like :func:`save_model`, optionally `beside` the other files of a run."""
     check_finite(network)
     metadata = {
         "network": network.config(),
@@ -123,19 +123,19 @@ def write_model(
 
 
 def check_finite(network: Network) -> None:
-    """Raise ValueError if a parameter is NaN or infinite: no such file would be accepted back."""
+    """Raise ValueError if a parameter is NaN or infinite, because it could not be loaded again."""
     for name, array in network.parameters.items():
         if not np.isfinite(array).all():
             raise ValueError(f"network: expected finite parameters, got NaN or infinity in {name}")
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
-    """Load the network of a model file; :func:`read_model` gives the rest of it too.
+    """Load the network of a model file; :func:`read_model` also returns the rest.
 
     Parameters
     ----------
     path : path
-        A file written by :func:`save_model`, or the folder of a run, which holds one:
+        A file written by :func:`save_model`, or the folder of a run with its
         ``model.safetensors``.
 
     Raises
@@ -143,14 +143,14 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is no model file, or one that was cut or altered, or a folder without one; the message
-        says which.
+        If it is not a model file, was truncated or altered, or is a folder without one; the
+        message says which.
     """
     return read_model(path).network
 
 
 def read_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Load all that a model file holds: network, loss (None if there is none), extra, version.
+    """Load everything in a model file: network, loss (or None), extra and version.
 
     Raises as :func:`load_model` does.
     """
@@ -175,7 +175,7 @@ def write_tensors(
     *,
     beside: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write arrays and JSON-able metadata to a sealed safetensors file of a kind ("model")."""
+    """Write arrays and JSON metadata to a safetensors file of a kind ("model"), with a checksum."""
     import safetensors.numpy  # late: only files need it, never the ops
 
     from lenet_fast import __version__
@@ -191,7 +191,7 @@ def write_tensors(
         **metadata,
     }
     content["sha256"] = _digest(arrays, content)
-    # One entry, since the library writes several in an order that changes from file to file.
+    # One entry, because the library writes several in varying order.
     raw = safetensors.numpy.save(arrays, {_KEY: json.dumps(content)})
     header = int.from_bytes(raw[:8], "little")
     if header > MAX_HEADER_BYTES[kind]:
@@ -208,9 +208,9 @@ def write_tensors(
 def read_tensors(
     path: str | os.PathLike[str], kind: str
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays and metadata of a file of :func:`write_tensors`.
+    """Return the arrays and metadata of a file written by :func:`write_tensors`.
 
-    They are those that were written; whether they make sense is for the caller to see.
+    The checksum is verified; whether the content makes sense is for the caller to check.
     """
     import safetensors
     import safetensors.numpy
@@ -218,7 +218,7 @@ def read_tensors(
     header_bytes = _header_bytes(path, kind)
     raw = disk.read_bytes(path, MAX_BYTES)
     try:
-        # First the header alone: the library spends a second on 20,000 arrays.
+        # Parse the header first: the library spends a second on 20,000 arrays.
         header = json.loads(raw[8 : 8 + header_bytes])
         arrays = len(header)
         tensors = safetensors.numpy.load(raw) if arrays <= MAX_ARRAYS else {}
@@ -239,7 +239,7 @@ def read_tensors(
         content = dict(json.loads(text))
     except (TypeError, ValueError, RecursionError):
         raise FileFormatError(
-            f"{path}: expected a lenet_fast {kind} file, got one whose description is no JSON"
+            f"{path}: expected a lenet_fast {kind} file, got one whose metadata are not JSON"
         ) from None
     made_by, version = content.get("format"), content.get("format_version")
     if made_by != f"lenet_fast {kind}":
@@ -265,7 +265,7 @@ def build(
     *,
     optional: bool = False,
 ) -> Any:
-    """Return the object that a file's metadata describe; FileFormatError if they describe none."""
+    """Return the object described by a file's metadata; FileFormatError if it cannot be built."""
     if config is None and optional:
         return None
     if not isinstance(config, dict):
@@ -282,7 +282,7 @@ def build(
 def build_network(
     path: str | os.PathLike[str], config: Any, tensors: Mapping[str, Array]
 ) -> Network:
-    """Return the network of a file's metadata with the file's arrays in it, all checked."""
+    """Return the network described by a file's metadata, with the file's arrays, all checked."""
     network: Network = build(path, "network", Network.from_config, config)
     check_arrays(path, tensors, network.parameters)
     for name, array in network.parameters.items():
@@ -293,16 +293,16 @@ def build_network(
 def check_arrays(
     path: str | os.PathLike[str], tensors: Mapping[str, Array], like: Mapping[str, Array]
 ) -> None:
-    """Raise FileFormatError unless a file's arrays have the names, shapes and dtypes of others.
+    """Raise FileFormatError unless a file's arrays match others in names, shapes and dtypes.
 
-    They must be finite too: a network with a NaN in it answers nothing, and no training of
-    ours writes one.
+    They must also be finite: a network with a NaN cannot classify anything, and our training
+    never saves one.
     """
     if tensors.keys() != like.keys():
         wrong = sorted(tensors.keys() ^ like.keys())
         raise FileFormatError(
             f"{path}: expected the arrays of the network it describes, got a file in which these "
-            f"are missing or too many: {', '.join(map(checks.quoted, wrong[:5]))}"
+            f"are missing or not expected: {', '.join(map(checks.quoted, wrong[:5]))}"
         )
     for name, array in like.items():
         found = tensors[name]

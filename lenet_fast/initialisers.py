@@ -1,10 +1,9 @@
-"""How the weights of a network start, by name.
+"""Initial weights of a network, by name of the rule.
 
-Every array is drawn from a random stream of its own, which follows from the seed, the place of
-the layer in the network and the parameter; what the other layers look like has no part in it.
-Numbers are drawn in float64 and then rounded, so that networks of both dtypes start alike.
-F stands for the number of inputs of a unit, of the links that are there where a connection table
-says so, and 4 for a sub-sampling unit of 2x2.
+Every array is drawn from its own random stream, which depends on the seed, the layer's position in
+the network and the parameter, but not on the other layers. Numbers are drawn in float64 and then
+rounded, so that networks of both dtypes start alike. F is the number of inputs of a unit: those
+that a connection table links, and 4 for a 2x2 sub-sampling unit.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ __all__ = [
     "lecun_sqrt",
 ]
 
-_PURPOSE = 1  # keeps these streams apart from others that grow from the same seed
+_PURPOSE = 1  # separates these streams from others with the same seed
 
 
 def _scaled(values: Array, factors: Array) -> Array:
-    """Multiply, in place, by factors that have one entry along the first axis."""
+    """Multiply in place by factors, one per entry of the first axis."""
     values *= factors.reshape(-1, *[1] * (values.ndim - 1))
     return values
 
@@ -43,8 +42,8 @@ def _uniform(random: np.random.Generator, shape: Shape, half_width: Array) -> Ar
 def lecun1998(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw everything uniformly from +-2.4 / F: weights, biases and sub-sampling coefficients.
 
-    The rule of LeCun et al. 1998. With no root of F the outputs start close to zero: the more
-    layers, the longer a network stays at chance before it gets going.
+    The rule of LeCun et al. 1998. Because it does not take the root of F, the outputs start close
+    to zero: the more layers, the longer a network stays at chance level.
     """
     return _uniform(random, shape, 2.4 / layer.fan_in())
 
@@ -52,7 +51,7 @@ def lecun1998(layer: Layer, name: str, shape: Shape, random: np.random.Generator
 def lecun_sqrt(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights and sub-sampling coefficients from +-2.4 / sqrt(F); biases are zero.
 
-    A. Karpathy's reading of the paper of 1989, in which he believes that a root is missing.
+    A. Karpathy's reading of the paper of 1989, in which he suspects a missing root.
     """
     if name == "b":
         return np.zeros(shape)
@@ -62,7 +61,7 @@ def lecun_sqrt(layer: Layer, name: str, shape: Shape, random: np.random.Generato
 def eblearn(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights from +-1 / sqrt(F); coefficients are 1 / sqrt(F) and biases zero.
 
-    What EBLearn, the library of LeCun's laboratory, does by default.
+    The default of EBLearn, the library of LeCun's laboratory.
     """
     if name == "b":
         return np.zeros(shape)
@@ -71,9 +70,9 @@ def eblearn(layer: Layer, name: str, shape: Shape, random: np.random.Generator) 
 
 
 def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
-    """Draw weights from +-sqrt(6 / (F + fan-out)); coefficients take the mean, biases are zero.
+    """Draw weights from +-sqrt(6 / (F + fan-out)); coefficients average, biases are zero.
 
-    Fan-out is the number of weights that an input goes through, in the mean over the input maps.
+    Fan-out is the number of weights that read an input, averaged over the input maps.
     """
     if name == "b":
         return np.zeros(shape)
@@ -83,7 +82,7 @@ def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Gene
 
 
 def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
-    """Draw weights from a normal distribution of variance 2 / F; the rest as glorot_uniform."""
+    """Draw weights from a normal distribution of variance 2 / F; others as glorot_uniform."""
     if name == "b":
         return np.zeros(shape)
     if isinstance(layer, Subsample2D):
@@ -92,7 +91,7 @@ def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator
 
 
 def _mean(layer: Subsample2D) -> Array:
-    """Return the coefficients with which sub-sampling starts as average pooling."""
+    """Return coefficients that make sub-sampling start as average pooling."""
     return np.ones(layer.c_out) if layer.reduction == "mean" else 1 / layer.fan_in()
 
 
@@ -103,7 +102,7 @@ INITIALISERS: dict[str, Callable[[Layer, str, Shape, np.random.Generator], Array
     "glorot_uniform": glorot_uniform,
     "he_normal": he_normal,
 }
-"""By name, the functions that draw one array of a layer."""
+"""The functions that draw one array of a layer, by name."""
 
 
 def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: int = 0) -> None:
@@ -112,7 +111,7 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
     Parameters
     ----------
     layers : sequence of Layer
-        All layers of a network, in order; what is fixed stays as it is.
+        All layers of a network, in order; fixed parameters do not change.
     initialiser : str
         One of `INITIALISERS`.
     seed : int
@@ -121,7 +120,7 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
     Raises
     ------
     TypeError, ValueError
-        If `initialiser` is not a name in the list, or `seed` is not such an int.
+        If `initialiser` is not in the list, or `seed` is not such an int.
     """
     draw = INITIALISERS[checks.choice("initialiser", initialiser, tuple(INITIALISERS))]
     seed = checks.seed(seed)

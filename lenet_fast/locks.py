@@ -12,18 +12,18 @@ from pathlib import Path
 from types import TracebackType
 
 _WINDOWS_NAME = ".lock"
-_TRIES = 100  # a folder may be removed, by who has failed, before it is locked
+_TRIES = 100  # a process that fails may remove the folder before it is locked
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file, or a folder where that can be opened, without waiting.
+    """Lock an open file, or a folder where the system can open one, without waiting.
 
-    The lock ends when the descriptor, and all copies of it in forked processes, are closed.
+    The lock ends when the descriptor and its copies in forked processes are closed.
 
     Returns
     -------
     bool
-        False if somebody else holds a lock on it: another process, or another descriptor here.
+        False if another process, or another descriptor of this one, holds a lock on it.
 
     Raises
     ------
@@ -47,15 +47,15 @@ def try_lock(descriptor: int) -> bool:
 
 
 class LockedFolder(os.PathLike[str]):
-    """A folder that one run alone writes to, until it is released; stands for its path.
+    """A folder that only one run writes to until it is released; usable as a path.
 
-    The lock is on the folder itself, so nothing is left behind when a process is killed. Whoever
-    only reads takes no lock. A forked child does not inherit it.
+    The lock is on the folder itself, so a killed process leaves nothing behind. Readers need no
+    lock. A forked child does not inherit it.
 
     Parameters
     ----------
     path : path
-        It is made if it is missing, with the folders above it.
+        Created if it is missing, with its parents.
 
     Attributes
     ----------
@@ -66,14 +66,14 @@ class LockedFolder(os.PathLike[str]):
     BlockingIOError
         If another process, or another thread of this one, holds the lock.
     NotADirectoryError
-        If there is a file of that name.
+        If there is a file with that name.
     OSError
-        If the folder cannot be made or read.
+        If the folder cannot be created or read.
 
     Notes
     -----
-    The lock is that of ``flock``. Over NFS it holds among the processes of one machine only. Where
-    the file system has no locks at all, a UserWarning says so and the run goes on without one.
+    The lock is that of ``flock``. Over NFS it holds only among the processes of one machine. If the
+    file system has no locks at all, a UserWarning says so and the run continues without one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -95,12 +95,12 @@ class LockedFolder(os.PathLike[str]):
 
     @classmethod
     def new(cls, path: str | os.PathLike[str]) -> LockedFolder:
-        """Make a folder that was not there, with -2, -3 and so on behind its name if it is taken.
+        """Create a new folder; if the name is taken, append -2, -3 and so on.
 
         Raises
         ------
         OSError
-            If it cannot be made.
+            If it cannot be created.
         """
         folder, number = Path(path), 1
         while True:
@@ -133,17 +133,17 @@ class LockedFolder(os.PathLike[str]):
     def check(self) -> None:
         """Raise FileNotFoundError if the folder is no longer the one that was locked.
 
-        Who moves it away and begins another run of that name must not find both in it.
+        Otherwise a user who moves it away and starts another run with its name gets a mixture.
         """
         if self._descriptor is not None and not self._is_same(self._descriptor):
-            what = "moved, removed or replaced while a run went on in it"
+            what = "moved, removed or replaced while a run was using it"
             raise FileNotFoundError(errno.ENOENT, what, str(self.path))
 
     def release(self) -> None:
-        """Let others write; remove the folders that were made for this one and are still empty."""
+        """Let others write; remove folders that were created for this one and are still empty."""
         on_windows = sys.platform == "win32"
         if on_windows:
-            self._close()  # an open file cannot be removed there
+            self._close()  # Windows cannot remove an open file
             with contextlib.suppress(OSError):
                 (self.path / _WINDOWS_NAME).unlink()
         for folder in reversed(self._made):
@@ -158,7 +158,7 @@ class LockedFolder(os.PathLike[str]):
             os.close(descriptor)
 
     def _lock(self) -> bool:
-        """Return whether the folder of this name is locked; BlockingIOError if it is in use."""
+        """Return whether the folder is now locked; BlockingIOError if it is in use."""
         self._make()
         try:
             self._descriptor = self._open()
@@ -168,7 +168,7 @@ class LockedFolder(os.PathLike[str]):
             free = try_lock(self._descriptor)
         except OSError as error:
             warnings.warn(
-                f"{self.path}: the file system has no locks ({error.strerror}); see to it that no "
+                f"{self.path}: the file system has no locks ({error.strerror}); make sure that no "
                 "other process trains there meanwhile",
                 stacklevel=5,
             )
@@ -176,7 +176,7 @@ class LockedFolder(os.PathLike[str]):
         if not free:
             raise BlockingIOError(
                 f"out: expected a folder that no other training writes to, but {self.path} is in "
-                "use; wait for that training to end, stop it, or name another folder"
+                "use; wait for that training to end, stop it, or choose another folder"
             )
         same = self._is_same(self._descriptor)
         if not same:
@@ -200,10 +200,10 @@ class LockedFolder(os.PathLike[str]):
                 each.mkdir()
             except FileExistsError:
                 if not each.is_dir():
-                    what = "expected a folder, got a link that leads to none"
+                    what = "expected a folder, got a link that leads nowhere"
                     raise FileExistsError(errno.EEXIST, what, str(each)) from None
             except FileNotFoundError:
-                return  # the one above it has been removed meanwhile
+                return  # its parent has been removed meanwhile
             else:
                 self._made.append(each)
 
@@ -216,7 +216,7 @@ class LockedFolder(os.PathLike[str]):
 
 
 def _forget() -> None:
-    """Close a forked child's copies: otherwise they would hold the locks of its parent."""
+    """Close the copies in a forked child, which would keep the parent's locks alive."""
     for folder in list(_held):
         folder._made = []
         folder._close()

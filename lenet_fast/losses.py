@@ -1,7 +1,7 @@
-"""What training makes small, as objects that a run can name, save and load.
+"""Loss functions as objects that can be named, saved and loaded.
 
-Each goes with one kind of network output. Values and derivatives are each image's own: sums and
-means over a batch are the engine's business.
+Each loss fits one kind of network output. Values and derivatives are per image; the engines sum and
+average over a batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "from_config",
 ]
 
-_NARROWEST = np.dtype(np.float32)  # a number that fits it suits networks of both dtypes
+_NARROWEST = np.dtype(np.float32)  # a number that fits it works in networks of both dtypes
 
 
 class _Network(Protocol):
@@ -35,21 +35,21 @@ class _Network(Protocol):
 
 
 class Loss(ABC):
-    """What all losses have in common.
+    """Base class of the losses.
 
     Attributes
     ----------
     name : str
-        The one in configurations and on the command line.
+        Name in configurations and on the command line.
     output : {"linear", "softmax", "rbf"}
-        The network output it goes with.
+        The network output that it fits.
     """
 
     name: ClassVar[str]
     output: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[dict[str, Any]] = {}
-    """What options mean that descriptions lack which were written before there were any."""
+    """Defaults of options that older configurations lack."""
 
     @abstractmethod
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
@@ -57,22 +57,22 @@ class Loss(ABC):
 
     @abstractmethod
     def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the gradient at each image's outputs: (n, k)."""
+        """Return the gradient with respect to each image's outputs: (n, k)."""
 
     @abstractmethod
     def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the diagonal of the Hessian at each image's outputs: (n, k)."""
+        """Return the diagonal of the Hessian with respect to each image's outputs: (n, k)."""
 
     def check(self, network: _Network) -> None:
-        """Raise ValueError unless the loss goes with what a network puts out."""
+        """Raise ValueError unless the loss fits the network's output."""
         if network.output != self.output:
             raise ValueError(
                 f"loss: expected {' or '.join(all_for(network))} for a network with output "
-                f"{network.output!r}, got {self.name}, which goes with output {self.output!r}"
+                f"{network.output!r}, got {self.name}, which fits output {self.output!r}"
             )
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`from_config`."""
+        """Return a description that JSON can hold, for :func:`from_config`."""
         config: dict[str, Any] = {"name": self.name}
         for option in self.options:
             value = getattr(self, option)
@@ -81,12 +81,12 @@ class Loss(ABC):
 
     def __repr__(self) -> str:
         values = {option: getattr(self, option) for option in self.options}
-        told = [
+        shown = [
             f"{option}={value!r}"
             for option, value in values.items()
             if option not in self.added or value != self.added[option]
         ]
-        return f"{type(self).__name__}({', '.join(told)})"
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class CrossEntropy(Loss):
@@ -95,7 +95,7 @@ class CrossEntropy(Loss):
     Parameters
     ----------
     smoothing : float
-        Share of label smoothing, from 0 to below 1.
+        Label smoothing: share of the target spread over all classes, from 0 to below 1.
     """
 
     name = "cross_entropy"
@@ -125,9 +125,9 @@ class MeanSquaredError(Loss):
     Parameters
     ----------
     on, off : float
-        Targets for the output of the right class, and for the others.
+        Targets for the output of the right class and for the other outputs.
     scale : float
-        Factor before the sum, above 0.
+        Factor of the sum, above 0.
     """
 
     name = "mean_squared_error"
@@ -173,15 +173,15 @@ class MAP(Loss):
     ----------
     j : float
         Penalty of the constant "rubbish" class, in units of squared distance, from 0 to infinity
-        (no such class). The paper gives no value. An untrained network has penalties near 84, and
-        half-way between the two closest bitmaps, where both are at 12, wrong classes are pushed
-        away with 0.0001 of the full force at j = 3, 0.2 at 10, and all of it at 20 and above.
+        (no such class). The paper gives no value. An untrained network has penalties near 84.
+        Half-way between the two closest bitmaps, where both penalties are 12, wrong classes are
+        pushed away with 0.0001 of the full force at j = 3, 0.2 at 10, and all of it from 20 on.
     curvature : {"paper", "exact"}
-        How an engine passes the diagonal of the Hessian through the RBF layer. "paper" passes on
-        the diagonal at the outputs, as through all other layers, by
-        :func:`lenet_fast.ops.rbf_hessian`; "exact" keeps what two outputs have in common, by
-        :func:`lenet_fast.ops.map_rbf_hessian`. Neither changes loss or gradients, and
-        :meth:`hessian` is that at the outputs with both.
+        How an engine passes the diagonal of the Hessian through the RBF layer. "paper" passes the
+        diagonal at the outputs, as through all other layers, with
+        :func:`lenet_fast.ops.rbf_hessian`; "exact" also includes the terms between two outputs,
+        with :func:`lenet_fast.ops.map_rbf_hessian`. The choice does not change the loss, the
+        gradients or :meth:`hessian`.
     """
 
     name = "map"
@@ -209,8 +209,8 @@ class MAP(Loss):
 class Penalty(Loss):
     """The plain criterion of 1998 for RBF outputs; see :func:`lenet_fast.ops.penalty_loss`.
 
-    It pulls towards the right class and pushes no other away, as :class:`MAP` does where two are
-    close. The Hessian at the outputs is 0; that of the RBF units themselves is left.
+    It pulls towards the right class and pushes no other class away, unlike :class:`MAP`. The
+    Hessian at the outputs is 0; what remains is that of the RBF units themselves.
     """
 
     name = "penalty"
@@ -232,27 +232,27 @@ _LOSSES: dict[str, type[Loss]] = {
 
 
 def no_loss(value: object) -> str:
-    """Return what to say of a loss that is none."""
+    """Return the message for an argument that is not a loss."""
     return (
         f"loss: expected a loss, such as lenet_fast.losses.CrossEntropy(), got {checks.kind(value)}"
     )
 
 
 def all_for(network: _Network) -> dict[str, Loss]:
-    """Return the losses, with their default options, that go with what a network puts out.
+    """Return the losses that fit a network's output, with their default options.
 
-    By name, the default first.
+    The keys are their names; the default loss comes first.
     """
     return {name: loss() for name, loss in _LOSSES.items() if loss.output == network.output}
 
 
 def default_for(network: _Network) -> Loss:
-    """Return the loss, with its default options, that goes with what a network puts out."""
+    """Return the default loss for a network's output, with its default options."""
     return next(iter(all_for(network).values()))
 
 
 def from_config(config: object) -> Loss:
-    """Return the loss that a :meth:`Loss.config` describes, which may come from any file.
+    """Return the loss of an untrusted :meth:`Loss.config`.
 
     Options that were added later may be absent.
 

@@ -1,4 +1,4 @@
-"""Networks of the papers."""
+"""The networks of the papers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SQUASHING: dict[str, type[Layer]] = {
 """Squashing functions by their names for ``activation``."""
 
 POOLINGS = ("subsample", "average", "max")
-"""What there is for ``pooling``, besides None."""
+"""Choices of ``pooling``, besides None."""
 
 _INITIALISERS = {
     "scaled_tanh": "lecun_sqrt",
@@ -63,31 +63,32 @@ def lenet5(
 ) -> Network:
     """Return LeNet-5; without arguments, the network of the paper of 1998.
 
-    Its layers are C1, S2, C3, S4, C5, F6 and OUTPUT, and the squashing after one of them is called
-    C1.squash, and so on. Images are 32x32 with a background of -0.1 and ink of 1.175.
+    Its layers are C1, S2, C3, S4, C5, F6 and OUTPUT. The activation after C1 is called C1.squash,
+    and so on. Images are 32x32, from -0.1 (background) to 1.175 (foreground).
 
     Parameters
     ----------
     pooling : {"subsample", "average", "max"} or None
-        S2 and S4: trainable sub-sampling, squashed, as in the paper; pooling over 2x2, not
-        squashed again; or no such layers. Without them C1 and C3 take steps of two pixels, as the
-        convolutions of 1989 do, so that all sizes and weights from C3 on stay what they were.
+        S2 and S4: trainable sub-sampling followed by an activation, as in the paper; or pooling
+        over 2x2 without an activation; or no such layers. With None, C1 and C3 have a stride of 2,
+        as in 1989, so that all sizes and weights from C3 on stay the same.
     connections : {"table", "full"}
-        Whether the maps of C3 see those of S2 by the paper's table, or all of them.
+        Whether the maps of C3 read those of S2 by the paper's table, or all of them.
     output : {"rbf", "softmax", "linear"}
         Squared distances to the bitmaps of the ten digits, as in the paper; or ten weighted sums,
-        for cross-entropy and for squared error.
+        for cross-entropy ("softmax") or squared error ("linear").
     activation : {"scaled_tanh", "tanh", "sigmoid", "relu"}
-        Squashing function. The bitmaps consist of +1 and -1, which the first reaches, the second
-        approaches, and the others cannot reach on both sides. With "sigmoid" it takes epochs, and
+        The bitmaps consist of +1 and -1. "scaled_tanh" reaches both, "tanh" approaches both, the
+        others can reach only one. With "sigmoid", learning starts only after several epochs, and
+        needs larger rates.
         larger rates, before anything is learned.
     extra_dense : int, optional
-        Units of one more dense layer, EXTRA, squashed, between C5 and F6.
+        Units of an additional dense layer, EXTRA, with an activation, between C5 and F6.
     initialiser : str, optional
-        One of :data:`lenet_fast.initialisers.INITIALISERS`. By default the paper's, "lecun1998",
-        for the paper's network: sub-sampling, RBF outputs, scaled tanh. Its weights are so small
-        that others are slow to begin to learn; these get "lecun_sqrt" (scaled tanh, tanh),
-        "he_normal" (relu) or "glorot_uniform" (sigmoid, which is slow to begin all the same).
+        One of :data:`lenet_fast.initialisers.INITIALISERS`. The default for the paper's network
+        (sub-sampling, RBF outputs, scaled tanh) is the paper's, "lecun1998". Its weights are so
+        small that other networks are slow to start learning; their defaults are "lecun_sqrt"
+        (scaled tanh, tanh), "he_normal" (relu) and "glorot_uniform" (sigmoid, still slow to start).
     seed : int
         See :meth:`lenet_fast.network.Network.initialise`.
     dtype : {"float32", "float64"}
@@ -99,7 +100,7 @@ def lenet5(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of those.
+        If an argument is not one of the above.
 
     Notes
     -----
@@ -151,7 +152,7 @@ def lenet5(
 
 
 def default_initialiser(pooling: str | None, output: str, activation: str) -> str:
-    """Return the initialiser that :func:`lenet5` uses for its arguments unless told otherwise."""
+    """Return the initialiser that :func:`lenet5` uses for its arguments by default."""
     if (pooling, output, activation) == ("subsample", "rbf", "scaled_tanh"):
         return "lecun1998"
     return _INITIALISERS[activation]
@@ -162,9 +163,9 @@ def lenet1(
 ) -> Network:
     """Return the network of 1990, which the paper of 1998 calls LeNet-1.
 
-    Its layers are H1, H2, H3, H4 and OUTPUT, each followed by its squashing, H1.squash and so on.
-    Images are 28x28 with a background of -0.1 and ink of 1.175; the paper's digits were reduced to
-    16x16 and put into the middle, see :func:`lenet_fast.data.as_1990`. It is trained with
+    Its layers are H1, H2, H3, H4 and OUTPUT, each followed by an activation, H1.squash and so on.
+    Images are 28x28, from -0.1 (background) to 1.175 (foreground). The paper's digits were reduced
+    to 16x16 and put into the middle; see :func:`lenet_fast.data.as_1990`. Train it with
     :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
@@ -182,14 +183,14 @@ def lenet1(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of those.
+        If an argument is not one of the above.
 
     Notes
     -----
     LeCun et al. 1990, "Handwritten digit recognition with a back-propagation network", NIPS 2:
-    2,578 free parameters, 98,442 connections, and 4,635 units with one that is constant for the
-    biases, which :meth:`~lenet_fast.network.Network.counts` leaves out. The network of 1989,
-    :func:`lenet1989`, is another one.
+    2,578 free parameters, 98,442 connections, and 4,635 units, including a constant one for the
+    biases that :meth:`~lenet_fast.network.Network.counts` leaves out. :func:`lenet1989` is another
+    network.
 
     Examples
     --------
@@ -219,19 +220,19 @@ def lenet4(
     seed: int = 0,
     dtype: npt.DTypeLike = "float32",
 ) -> Network:
-    """Return LeNet-4, as far as it is known.
+    """Return LeNet-4, as far as it is documented.
 
-    Its layers are C1, S2, C3, S4, C5 and OUTPUT, each followed by its squashing, C1.squash and so
-    on. Images are 32x32 with a background of -0.1 and ink of 1.175. By default it is trained with
-    :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
+    Its layers are C1, S2, C3, S4, C5 and OUTPUT, each followed by an activation, C1.squash and so
+    on. Images are 32x32, from -0.1 (background) to 1.175 (foreground). With the default output,
+    train it with :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
     ----------
     connections : {"table", "full"}
-        Whether the maps of C3 see those of S2 by :data:`lenet_fast.connections.LENET4_C3`, which is
-        our choice, or all of them.
+        Whether the maps of C3 read those of S2 by :data:`lenet_fast.connections.LENET4_C3`, which
+        is our choice, or all of them.
     output : {"linear", "softmax"}
-        Ten squashed units, for squared error; or ten weighted sums, for cross-entropy.
+        Ten units with an activation, for squared error; or ten weighted sums, for cross-entropy.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
     seed : int
@@ -245,15 +246,15 @@ def lenet4(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of those.
+        If an argument is not one of the above.
 
     Notes
     -----
     LeCun et al. 1998, section III.C: 4 maps in C1, 8 sub-sampling maps connected in pairs to them,
-    that is, two for each map of C1, 16 maps in C3, 16 sub-sampling maps, 120 units, 10 outputs.
-    Which maps of S2 those of C3 see is not said. The paper counts about 17,000 parameters and
-    260,000 connections, which no such network has both of: C5 alone has 48,120 parameters. With the
-    47 links of our table there are 50,673 and 259,806; with all 128, 52,698 and 462,306.
+    that is, two per map of C1, 16 maps in C3, 16 sub-sampling maps, 120 units, 10 outputs. The
+    paper does not say which maps of S2 those of C3 read. It counts about 17,000 parameters and
+    260,000 connections, but no such network has both: C5 alone has 48,120 parameters. With the 47
+    links of our table there are 50,673 and 259,806; with all 128, 52,698 and 462,306.
 
     Examples
     --------
@@ -290,21 +291,21 @@ def lenet1989(
 ) -> Network:
     """Return the network of 1989, the first LeNet.
 
-    Its layers are H1, H2, H3 and OUTPUT, each followed by its squashing, H1.squash and so on. There
-    is no pooling: the convolutions take steps of two pixels, and have a bias a unit. Images are
-    16x16, from -1 (paper) to 1 (ink), or bytes, which are brought to that scale; see
-    :func:`lenet_fast.data.as_1989`. It is trained with
+    Its layers are H1, H2, H3 and OUTPUT, each followed by an activation, H1.squash and so on. There
+    is no pooling: the convolutions have a stride of 2, and a bias per unit. Images are 16x16,
+    from -1 (background) to 1 (foreground); bytes are converted to that scale. See
+    :func:`lenet_fast.data.as_1989`. Train it with
     :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
     ----------
     activation : {"scaled_tanh", "tanh", "sigmoid", "relu"}
-        Squashing function.
+        Activation function of all layers.
     output_activation : str, optional
-        That of the outputs, if it is another.
+        Activation function of OUTPUT, if it is a different one.
     initialiser : str
-        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniformly from
-        +-2.4 / F, F being the number of inputs of a unit.
+        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniform over
+        +-2.4 / F, where F is the number of inputs of a unit.
     seed : int
         See :meth:`lenet_fast.network.Network.initialise`.
     dtype : {"float32", "float64"}
@@ -316,15 +317,15 @@ def lenet1989(
     Raises
     ------
     TypeError, ValueError
-        If an argument is none of those.
+        If an argument is not one of the above.
 
     Notes
     -----
     LeCun et al. 1989, "Backpropagation applied to handwritten zip code recognition", Neural
-    Computation 1(4): 1,256 units, 9,760 free parameters and 64,660 connections. Two choices where
-    the paper is silent are those of A. Karpathy's reproduction (karpathy/lecun1989-repro): which 8
-    of the 12 maps of H1 a map of H2 sees, and that both convolutions see a border of -1, two pixels
-    wide, which is the background. Units squash by 1.7159 tanh(2x / 3); his, by tanh.
+    Computation 1(4): 1,256 units, 9,760 free parameters and 64,660 connections. Where the paper is
+    silent, two choices follow A. Karpathy's reproduction (karpathy/lecun1989-repro): which 8 of the
+    12 maps of H1 each map of H2 reads, and that both convolutions are padded by two pixels of -1,
+    the background. The activation is 1.7159 tanh(2x / 3); his is tanh.
 
     What the paper of 1998 calls LeNet-1 is another network, of 1990: :func:`lenet1`.
 

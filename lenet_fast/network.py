@@ -1,4 +1,4 @@
-"""A network: a plain list of layers whose shapes fit together."""
+"""A network: a list of layers whose shapes fit together."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lenet_fast.layers.squashing import Squashing
 __all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
 
 OUTPUTS = ("linear", "softmax", "rbf")
-"""What the outputs of a network may be; see :class:`Network`."""
+"""Kinds of network output; see :class:`Network`."""
 
 DTYPES = ("float32", "float64")
-"""Of parameters and images."""
+"""Choices for the dtype of parameters and images."""
 
 _MAX_LAYERS = 1000
 _SCALE = (pixels.BACKGROUND, pixels.INK)
 _FAINT_BYTES = bytes(range(pixels.FAINT + 1))
-_FAR = 8  # times the larger end of the pixel range: noise, or an attack, may be outside of it
+_FAR = 8  # times the larger end of the pixel range; noise or attacks may exceed it
 
 
 class Counts(NamedTuple):
-    """What the papers count: units with those of the input, free parameters, connections."""
+    """Counts as in the papers: units including those of the input, free parameters, connections."""
 
     units: int
     parameters: int
@@ -38,31 +38,31 @@ class Counts(NamedTuple):
 
 
 class Network:
-    """Layers from an image to one number a class.
+    """Layers from an image to one number per class.
 
     Parameters
     ----------
     layers : sequence of Layer
-        In order. The network takes them over: it makes their arrays and names those without a
-        name, so a layer can be part of one network only.
+        In order. The network takes ownership: it allocates the layers' arrays and names those
+        without a name, so a layer can be part of one network only.
     input_shape : (c, h, w)
         Shape of one image.
     output : {"linear", "softmax", "rbf"}
-        What the outputs are: scores of which the largest wins; the same, to be read through a
-        softmax, which is not part of the network; or the penalties of a last RBF layer, of which
-        the smallest wins.
+        What the outputs are: scores, of which the largest wins; the same, meant for a softmax,
+        which is not part of the network; or the penalties of a last RBF layer, of which the
+        smallest wins.
     dtype : {"float32", "float64"}
-        Of parameters and images.
-    pixel_range : (paper, ink) or None
-        What the bytes 0 and 255 become where the network is given bytes, by default -0.1 and 1.175
-        (LeCun et al. 1998, section II.B). None: not known, since the weights are those of another
-        program; the network then takes floats only, until :attr:`pixel_range` is set.
+        Dtype of parameters and images.
+    pixel_range : (background, foreground) or None
+        Values of the bytes 0 and 255 on the network's scale, by default -0.1 and 1.175 (LeCun et
+        al. 1998, section II.B). None: unknown, because the weights come from another program; the
+        network then takes floats only, until :attr:`pixel_range` is set.
 
     Attributes
     ----------
     layers : list of Layer
     input_shape, output_shape : tuple of int
-        Of one image, and of its outputs: (k,).
+        Shapes of one image and of its outputs: (k,).
     shapes : list of tuple of int
         Input shape of each layer, and the output shape of the last.
     output : str
@@ -70,21 +70,21 @@ class Network:
     pixel_range : tuple of float
         Can be set.
     pixel_range_known : bool
-        Whether it was given, or is the default for want of it.
+        Whether the range was given; if not, :attr:`pixel_range` is the default.
     inverted : bool or None
-        Whether it was trained on dark ink on light paper, the reverse of MNIST's; None if that is
-        not known. Training sets it, and model files keep it. :meth:`predict` reads images as they
-        are; what brings images from elsewhere into the network's form looks at it.
+        Whether the network was trained on dark digits on light, the reverse of MNIST's; None if
+        unknown. Training sets it, and model files store it. :meth:`predict` does not use it; code
+        that prepares images from elsewhere does.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind; if the output shape of a layer is not what the next
-        one expects, which it names; if two layers have one name, or one is part of a network.
+        If an argument is of the wrong kind, if a layer's output shape does not fit the next layer
+        (the message names it), if two layers share a name, or if one already has a network.
 
     Notes
     -----
-    A new network is initialised by ``lecun1998`` with seed 0; see :meth:`initialise`.
+    A new network is initialised with ``lecun1998`` and seed 0; see :meth:`initialise`.
 
     Examples
     --------
@@ -124,29 +124,29 @@ class Network:
         last = self.layers[-1]
         if len(self.output_shape) != 1:
             raise ValueError(
-                f"layers: expected a last layer with one number a class, such as Dense, got "
+                f"layers: expected a last layer with one number per class, such as Dense, got "
                 f"{last.name} with outputs of shape {self.output_shape}"
             )
         if isinstance(last, RBF) != (self.output == "rbf"):
             raise ValueError(
-                f"output: expected 'rbf' where the last layer is an RBF, and only there, got "
+                f"output: expected 'rbf' if, and only if, the last layer is an RBF, got "
                 f"{self.output!r} with a last layer {last.name} ({type(last).__name__})"
             )
 
     @property
     def pixel_range(self) -> tuple[float, float]:
-        """What the bytes 0 and 255 become."""
+        """Values of the bytes 0 and 255 on the network's scale."""
         return self._pixel_range
 
     @pixel_range.setter
     def pixel_range(self, pixel_range: tuple[float, float]) -> None:
         self._pixel_range = _checked_pixel_range(pixel_range)
         self.pixel_range_known = True
-        self._engines.clear()  # some have read it already
+        self._engines.clear()  # existing ones may have read the old range
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """All arrays by name, such as ``C1.w``, fixed ones too; not copies."""
+        """All arrays by name, such as ``C1.w``, including fixed ones; not copies."""
         return {
             f"{layer.name}.{name}": array
             for layer in self.layers
@@ -155,7 +155,7 @@ class Network:
 
     @property
     def trainable_names(self) -> list[str]:
-        """Names of the parameters that are learned."""
+        """Names of the trainable parameters."""
         return [
             f"{layer.name}.{name}"
             for layer in self.layers
@@ -165,7 +165,7 @@ class Network:
 
     @property
     def stages(self) -> dict[str, str]:
-        """By the name of each layer that does more than squash, that of its last squashing."""
+        """For each layer that is not an activation, the name of the last activation after it."""
         stages: dict[str, str] = {}
         name = ""
         for layer in self.layers:
@@ -175,14 +175,14 @@ class Network:
         return stages
 
     def initialise(self, initialiser: str = "lecun1998", seed: int = 0) -> None:
-        """Set all trainable parameters anew.
+        """Set all trainable parameters to new initial values.
 
         Parameters
         ----------
         initialiser : str
             One of :data:`lenet_fast.initialisers.INITIALISERS`.
         seed : int
-            The same seed gives the same weights, and another one others.
+            The same seed gives the same weights.
         """
         initialisers.initialise(self.layers, initialiser, seed)
 
@@ -192,22 +192,22 @@ class Network:
         Parameters
         ----------
         x : ndarray
-            Bytes (rows, columns) or (n, rows, columns), 0 paper to 255 ink, for a network with
-            one square input map; or floats in the network's dtype and on its scale,
-            (c, h, w) or (n, c, h, w): see :func:`lenet_fast.data.prepare`.
+            Bytes (rows, columns) or (n, rows, columns), from 0 (background) to 255 (foreground),
+            for a network with one square input map; or floats in the network's dtype and range,
+            (c, h, w) or (n, c, h, w), as from :func:`lenet_fast.data.prepare`.
 
         Returns
         -------
         ndarray (k,) or (n, k)
-            For one image, nothing else is allocated, and it takes microseconds; its outputs can
-            differ by rounding from those of the same image among several. The arrays of the
-            network are read at each call. Calls may come from several threads at once.
+            One image takes microseconds, and nothing but the result is allocated; its outputs can
+            differ by rounding from those of the same image in a batch. Every call uses the
+            network's current arrays. The method is thread-safe.
 
         Raises
         ------
         TypeError, ValueError
-            If the images do not fit the network; or if they are on another scale: bytes of which
-            none is above 16, though not all are 0, or floats far beyond :attr:`pixel_range`.
+            If the images do not fit the network, or are on another scale: bytes whose maximum is
+            16 or less but not 0, or floats far outside :attr:`pixel_range`.
 
         Examples
         --------
@@ -221,7 +221,7 @@ class Network:
         backend = backends.current()
         engine = self._engines.get(backend)
         if engine is None:
-            # Engines know networks: this import cannot come first.
+            # Imported late: engines import this module.
             from lenet_fast import engines, losses
 
             engine = engines.create(self, losses.default_for(self), batch_size=1, backend=backend)
@@ -229,20 +229,20 @@ class Network:
         return engine.predict_one(x) if _is_one_image(x) else engine.predict(x)
 
     def activations(self, x: Array) -> dict[str, Array]:
-        """Return what every layer makes of one image, or of several.
+        """Return the output of every layer, for one image or for several.
 
         Parameters
         ----------
         x : ndarray
-            As for :meth:`predict`. All layers' outputs for all images are kept: for LeNet-5,
-            about 65,000 bytes an image.
+            As for :meth:`predict`. The outputs of all layers are kept for all images: for
+            LeNet-5, about 65,000 bytes per image.
 
         Returns
         -------
         dict of str to ndarray
-            By the names of the layers, in their order: maps (c, h, w) or numbers (k,), for several
-            images with an axis n before them. A squashing function is a layer of its own: what
-            the units of C1 hand on is called ``C1.squash``.
+            By layer name, in order: maps (c, h, w) or numbers (k,), with a leading axis n for
+            several images. An activation is a layer of its own: ``C1`` are the weighted sums,
+            ``C1.squash`` the values after the activation.
 
         Raises
         ------
@@ -252,8 +252,8 @@ class Network:
         Examples
         --------
         >>> from lenet_fast import data, models
-        >>> found = models.lenet5().activations(data.load("sample").test.images[0])
-        >>> found["C1"].shape, found["F6.squash"].shape
+        >>> outputs = models.lenet5().activations(data.load("sample").test.images[0])
+        >>> outputs["C1"].shape, outputs["F6.squash"].shape
         ((6, 28, 28), (84,))
         """
         from lenet_fast import engines, losses  # as in predict
@@ -265,16 +265,16 @@ class Network:
         return engine.activations(x)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the engines of :meth:`predict`: their threads cannot be copied."""
+        """Leave out the engines of :meth:`predict`, whose threads cannot be copied."""
         return self.__dict__ | {"_engines": {}}
 
     def classify(self, outputs: npt.ArrayLike) -> npt.NDArray[np.intp]:
-        """Return the winning class of each row of outputs; of equals, the first.
+        """Return the winning class of each row of outputs; the first one in a tie.
 
         Parameters
         ----------
         outputs : array_like (n, k) or (k,)
-            Of :meth:`predict`.
+            The result of :meth:`predict`.
 
         Returns
         -------
@@ -283,7 +283,7 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If these cannot be outputs of the network: images, or NaN.
+            If they cannot be outputs of this network, such as images or NaN.
 
         Examples
         --------
@@ -295,7 +295,7 @@ class Network:
         return self.winners(self._outputs(outputs, "classify"))
 
     def winners(self, outputs: Array) -> npt.NDArray[np.intp]:
-        """Return what :meth:`classify` does, unchecked: training meets NaN, and reports it."""
+        """Like :meth:`classify`, but unchecked: training has to report NaN itself."""
         winners = outputs.argmin(axis=-1) if self.output == "rbf" else outputs.argmax(axis=-1)
         return np.asarray(winners, np.intp)[()]
 
@@ -305,7 +305,7 @@ class Network:
         Parameters
         ----------
         outputs : array_like (n, k) or (k,)
-            Of :meth:`predict`.
+            The result of :meth:`predict`.
 
         Returns
         -------
@@ -314,8 +314,8 @@ class Network:
         Raises
         ------
         TypeError, ValueError
-            If the network's output is not "softmax": other outputs are no probabilities. And as
-            :meth:`classify` does.
+            If the network's output is not "softmax", because other outputs are not probabilities;
+            otherwise as for :meth:`classify`.
         """
         if self.output != "softmax":
             raise ValueError(
@@ -327,7 +327,7 @@ class Network:
         return powers / powers.sum(axis=-1, keepdims=True)
 
     def _outputs(self, outputs: npt.ArrayLike, method: str) -> Array:
-        """Return what :meth:`predict` may have returned, (n, k) or (k,)."""
+        """Check outputs as :meth:`predict` returns them, (n, k) or (k,), and return an array."""
         (k,) = self.output_shape
         way_out = f"call network.{method}(network.predict(images))"
         if not isinstance(outputs, (np.ndarray, list, tuple)):
@@ -337,9 +337,9 @@ class Network:
             )
         try:
             rows = np.asarray(outputs)
-        except ValueError:  # rows of several lengths
+        except ValueError:  # rows of different lengths
             raise ValueError(
-                f"outputs: expected rows of {k} numbers, got rows of several lengths"
+                f"outputs: expected rows of {k} numbers, got rows of different lengths"
             ) from None
         if rows.ndim not in (1, 2) or rows.shape[-1] != k:
             raise ValueError(
@@ -358,7 +358,7 @@ class Network:
     def counts(self) -> Counts:
         """Return units, free parameters and connections, as the papers count them.
 
-        Squashing adds no units, the input does. Pooling and RBF layers have connections, though
+        The input counts as units; activations do not. Pooling and RBF layers have connections but
         no free parameters.
         """
         rows = self._counts_by_layer()
@@ -396,7 +396,7 @@ class Network:
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description, without the arrays, for :meth:`from_config`."""
+        """Return a description that JSON can hold, without the arrays, for :meth:`from_config`."""
         config = {
             "layers": [layer.config() for layer in self.layers],
             "input_shape": list(self.input_shape),
@@ -404,20 +404,19 @@ class Network:
             "dtype": self.dtype.name,
             "pixel_range": list(self.pixel_range) if self.pixel_range_known else None,
         }
-        # Those that were never trained have none, nor have files from before there was one.
+        # Networks that were never trained lack it, and so do files from before it existed.
         return config if self.inverted is None else {**config, "inverted": self.inverted}
 
     @classmethod
     def from_config(cls, config: object) -> Network:
         """Return a new network of the architecture that a :meth:`config` describes.
 
-        The description may come from any file, so all of it is checked. The weights are those
-        of a new network.
+        The config is untrusted and fully checked. The weights are newly initialised.
 
         Raises
         ------
         ValueError
-            If it is not such a description, or the network would be absurdly large.
+            If it is not such a config, or the network would be absurdly large.
         """
         keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted")
         added = {"pixel_range": list(_SCALE), "inverted": None}
@@ -438,7 +437,7 @@ class Network:
 
 
 def _check_images(x: object, network: Network) -> None:
-    """Raise an error that says what to do where something is given for images; engines do not."""
+    """Raise an error with advice if `x` is not an array of images; engines do not check this."""
     if not isinstance(x, np.ndarray):
         hint = "; pass its images" if hasattr(x, "images") else ""
         raise TypeError(f"x: expected a NumPy array of images, got {type(x).__name__}{hint}")
@@ -448,16 +447,16 @@ def _check_images(x: object, network: Network) -> None:
             several = ", ".join(map(str, ("n", *input_shape)))
             raise ValueError(
                 f"x: expected floats of shape {input_shape}, or ({several}) for several "
-                f"images, got shape {x.shape}; lenet_fast.data.prepare makes them of bytes"
+                f"images, got shape {x.shape}; lenet_fast.data.prepare converts bytes to them"
             )
         if x.dtype.kind == "f" and x.size and network.pixel_range_known:
-            paper, ink = network.pixel_range
+            background, foreground = network.pixel_range
             largest = x.max()
-            if _FAR * max(abs(paper), abs(ink)) < largest < math.inf:
+            if _FAR * max(abs(background), abs(foreground)) < largest < math.inf:
                 raise ValueError(
-                    f"x: expected floats from {paper:g} paper to {ink:g} ink, got up to "
-                    f"{largest:g}; bring them to that scale, or set the network's pixel_range if "
-                    "it was trained on another"
+                    f"x: expected floats from {background:g} (background) to {foreground:g} "
+                    f"(foreground), got up to {largest:g}; convert them to that range, or set the "
+                    "network's pixel_range if it was trained on another"
                 )
         return
     if x.ndim not in (2, 3):
@@ -466,7 +465,7 @@ def _check_images(x: object, network: Network) -> None:
         )
     if x.ndim == 3:
         pixels.check_axes("x", x, network.input_shape[-1])
-    # For one image this takes half as long as its maximum.
+    # For one image this takes half as long as computing its maximum.
     if x.ndim != 2 or not x.tobytes().lstrip(_FAINT_BYTES):
         pixels.check_bytes("x", x)
 
@@ -486,22 +485,24 @@ def _checked_layers(given: Sequence[Layer]) -> list[Layer]:
         if layer.parameters or any(layer is other for other in given[:index]):
             raise ValueError(
                 f"layers: expected new layers, got {layer.name or type(layer).__name__} at "
-                f"{index}, which is part of a network already"
+                f"{index}, which is already part of a network"
             )
     return list(given)
 
 
 def _checked_pixel_range(given: object) -> tuple[float, float]:
     if not isinstance(given, (list, tuple)) or len(given) != 2:
-        raise TypeError(f"pixel_range: expected (paper, ink), got {checks.kind(given)}")
-    paper, ink = (checks.real("pixel_range", number, np.dtype(np.float32)) for number in given)
-    if np.float32(paper) == np.float32(ink):
-        raise ValueError(f"pixel_range: expected two numbers that differ, got {paper:g} twice")
-    return paper, ink
+        raise TypeError(f"pixel_range: expected (background, foreground), got {checks.kind(given)}")
+    background, foreground = (
+        checks.real("pixel_range", number, np.dtype(np.float32)) for number in given
+    )
+    if np.float32(background) == np.float32(foreground):
+        raise ValueError(f"pixel_range: expected two different numbers, got {background:g} twice")
+    return background, foreground
 
 
 def _checked_dtype(given: npt.DTypeLike) -> np.dtype[Any]:
-    if isinstance(given, (str, np.dtype, type)):  # None would count as float64 to NumPy
+    if isinstance(given, (str, np.dtype, type)):  # NumPy would read None as float64
         for name in DTYPES:
             if given in (name, np.dtype(name)):
                 return np.dtype(name)
@@ -509,11 +510,11 @@ def _checked_dtype(given: npt.DTypeLike) -> np.dtype[Any]:
 
 
 def _name(given: list[Layer]) -> None:
-    """Give a name to each layer without one, and check that all differ."""
+    """Name the layers without a name, and check that all names differ."""
     taken: set[str] = set()
     for layer in given:
         if layer.name in taken:
-            raise ValueError(f"layers: expected names that differ, got {layer.name} twice")
+            raise ValueError(f"layers: expected different names, got {layer.name} twice")
         if layer.name:
             taken.add(layer.name)
     for layer in given:
@@ -527,7 +528,7 @@ def _name(given: list[Layer]) -> None:
 
 
 def _chain(given: list[Layer], input_shape: Shape) -> list[Shape]:
-    """Return the shape before and after every layer; ValueError where two do not fit together."""
+    """Return the shapes before and after each layer; ValueError where two do not fit together."""
     shapes = [input_shape]
     values = 0
     for layer in given:

@@ -1,7 +1,7 @@
-"""From bytes to what the networks read.
+"""Conversion of bytes to network inputs.
 
-Grey values are bytes, 0 paper to 255 ink. Networks read floats on the scale of LeCun et al.
-1998: -0.1 paper to 1.175 ink, padded from 28x28 to 32x32 (section II.B).
+Grey values are bytes, from 0 (background) to 255 (foreground). Networks read floats on the scale of
+LeCun et al. 1998: from -0.1 to 1.175, padded from 28x28 to 32x32 (section II.B).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy.typing as npt
 from lenet_fast.checks import Array
 
 BACKGROUND, INK = -0.1, 1.175
-"""What paper and the darkest ink become: inputs have a mean of about 0, and a variance of about 1
+"""Values of the bytes 0 and 255: inputs then have a mean of about 0 and a variance of about 1
 (LeCun et al. 1998, section II.B)."""
 
 FAINT = 16
-"""No digit is this close to its paper, of 255."""
+"""Bytes whose maximum is this or less are on another scale: no digit is so faint."""
 
 
 def prepare(
@@ -34,19 +34,20 @@ def prepare(
     Parameters
     ----------
     images : ndarray, (n, rows, columns), uint8
-        Grey values, 0 paper to 255 ink; 28x28 as a rule, at most ``size`` x ``size``.
+        Grey values, from 0 (background) to 255 (foreground); usually 28x28, at most ``size`` x
+        ``size``.
     size : int
-        Rows and columns of the result. The images are put into the middle; where an odd number
-        of rows or columns is missing, one more is added below or on the right.
+        Rows and columns of the result. The images are centred; if an odd number of rows or
+        columns is missing, the extra one goes below or on the right.
     dtype : dtype
         Float32 or float64.
     background, ink : float
-        What 0 and 255 become; the values between lie on a straight line.
+        Values of the bytes 0 and 255; the values between are interpolated linearly.
 
     Returns
     -------
     ndarray, (n, 1, size, size), `dtype`
-        Pixels on the 1998 scale, -0.1 paper to 1.175 ink, unless told otherwise.
+        By default on the 1998 scale, from -0.1 (background) to 1.175 (foreground).
 
     Raises
     ------
@@ -54,7 +55,7 @@ def prepare(
         If the images are not uint8, or `dtype` is not float32 or float64.
     ValueError
         If the shape is wrong or too large, a value is not finite, or the images are on another
-        scale than 0 to 255: none is 0, and none above 16.
+        scale than 0 to 255: their maximum is 16 or less, but not 0.
 
     Examples
     --------
@@ -83,12 +84,12 @@ def prepare(
 
 
 def check_axes(name: str, images: Array, size: int) -> None:
-    """Raise ValueError if images (n, rows, columns) for an input of `size` seem to be others."""
+    """Raise ValueError if images (n, rows, columns) seem to have other axes, for a `size` input."""
     n, rows, columns = images.shape
     if columns in (1, 3, 4) and rows >= 8:
         raise ValueError(
             f"{name}: expected bytes (n, rows, columns), or (rows, columns) for one image, got "
-            f"{images.shape}, whose last axis seems to be one of channels; pass grey images, such "
+            f"{images.shape}, whose last axis seems to be channels; pass grey images, such "
             f"as {name}[..., 0]"
         )
     if n in (28, size) and rows != columns and n in (rows, columns):
@@ -100,19 +101,19 @@ def check_axes(name: str, images: Array, size: int) -> None:
 
 
 def check_bytes(name: str, images: Array) -> None:
-    """Raise ValueError if images (..., rows, columns) of bytes end at 1, 15 or 16, not at 255."""
+    """Raise ValueError if the maximum of byte images (..., rows, columns) is from 1 to 16."""
     largest = int(images.max()) if images.size else 0
     if 0 < largest <= FAINT:
         raise ValueError(
-            f"{name}: expected bytes from 0 paper to 255 ink, got 0 to {largest}; bring them to "
-            f"that scale, such as with {name} * np.uint8({255 // largest})"
+            f"{name}: expected bytes from 0 (background) to 255 (foreground), got 0 to {largest}; "
+            f"convert them to that range, such as with {name} * np.uint8({255 // largest})"
         )
 
 
 def prepared(
     images: Array, size: int, dtype: np.dtype[Any], background: float, ink: float
 ) -> Array:
-    """Return what :func:`prepare` does, unchecked: one image of many may be blank or faint."""
+    """Like :func:`prepare`, but unchecked: single images of many may be blank or faint."""
     n, rows, columns = images.shape
     if (rows, columns) != (size, size):
         top, left = (size - rows) // 2, (size - columns) // 2

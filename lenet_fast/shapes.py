@@ -4,21 +4,21 @@ from __future__ import annotations
 
 
 def window_extent(kernel: int, dilation: int) -> int:
-    """Return how many pixels a dilated kernel covers along one axis."""
+    """Return the number of pixels that a dilated kernel covers along one axis."""
     return (kernel - 1) * dilation + 1
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> int:
-    """Return how many windows fit along one axis, or 0 where none does.
+    """Return how many windows fit along one axis; 0 if none does.
 
     Parameters
     ----------
     size : int
         Input pixels along the axis, before padding.
     kernel, stride, dilation : int
-        Taps of the kernel, pixels between windows, pixels between taps; all at least 1.
+        Size of the kernel, distance between windows, distance between taps; all at least 1.
     padding : int
-        Pixels added on both sides together.
+        Pixels added, on both sides together.
 
     Notes
     -----

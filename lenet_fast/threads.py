@@ -1,4 +1,4 @@
-"""How many threads to use, and a small pool of them."""
+"""The number of threads to use, and a thread pool."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from lenet_fast import checks
 __all__ = ["ENVIRONMENT_VARIABLE", "MAX_THREADS", "default_threads", "resolve", "usable_cores"]
 
 ENVIRONMENT_VARIABLE = "LENET_FAST_THREADS"
-"""Says the default number of threads, where it is set."""
+"""Environment variable for the default number of threads."""
 
 MAX_THREADS = 1024
-"""More are refused."""
+"""Largest number of threads allowed."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def resolve(threads: int | None) -> int:
-    """Return a number of threads: the one given, or :func:`default_threads`.
+    """Return a number of threads: the given one, or :func:`default_threads`.
 
     Raises
     ------
     TypeError, ValueError
-        If `threads` is no int from 1 to 1024.
+        If `threads` is not an int from 1 to 1024.
     """
     if threads is None:
         return default_threads()
@@ -51,7 +51,7 @@ def default_threads() -> int:
     Raises
     ------
     ValueError
-        If ``LENET_FAST_THREADS`` holds no int from 1 to 1024.
+        If ``LENET_FAST_THREADS`` is not an int from 1 to 1024.
     """
     text = os.environ.get(ENVIRONMENT_VARIABLE)
     if not text:
@@ -65,15 +65,15 @@ def default_threads() -> int:
 
 
 def usable_cores(root: str | os.PathLike[str] = "/") -> int:
-    """Return how many physical cores this process may use, where the system tells; 1 at least.
+    """Return how many physical cores this process may use, as far as the system tells; at least 1.
 
-    Only the CPUs that the process is bound to count, hyper-threads of one core count once, and the
-    CPU time that a container is granted is the limit.
+    Only the CPUs in the process's affinity mask count, hyper-threads of one core count once, and a
+    container's CPU quota is a limit.
 
     Parameters
     ----------
     root : path
-        Where ``proc`` and ``sys`` are looked for.
+        Folder with ``proc`` and ``sys``.
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = os.sched_getaffinity(0)
@@ -84,13 +84,13 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> int:
 
 
 def _siblings(root: Path, cpu: int) -> str:
-    """Return a text that the hyper-threads of one core have in common."""
+    """Return a text that all hyper-threads of one core share."""
     folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
     return _read(folder / "thread_siblings_list") or f"unknown, CPU {cpu}"
 
 
 def _quota(root: Path) -> float:
-    """Return how many CPUs' time the process's control groups grant; infinity without a limit."""
+    """Return the CPU quota of the process's control groups, in CPUs; infinity without a limit."""
     limits = [math.inf]
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -101,8 +101,8 @@ def _quota(root: Path) -> float:
             mounts = [root / "sys/fs/cgroup" / name for name in (controllers, "cpu")]
         else:
             continue
-        # Each group above has a say too. Within a container the path may be one of the host,
-        # of which nothing but the mount itself is seen.
+        # The limits of all parent groups apply, too. In a container the path may be the
+        # host's, of which only the mount itself is visible.
         inner = Path(path.lstrip("/"))
         for mount in mounts:
             limits += [_limit(mount / group) for group in (inner, *inner.parents)]
@@ -128,7 +128,7 @@ def _read(path: Path) -> str:
 
 
 def _all_ended(futures: Iterable[Future[Any]]) -> None:
-    """Wait for all of them, whatever the signals; an interrupt comes out only then."""
+    """Wait for all of them despite signals; raise a KeyboardInterrupt only after that."""
     pending = list(futures)
     interrupt: KeyboardInterrupt | None = None
     while not all(future.done() for future in pending):
@@ -141,7 +141,7 @@ def _all_ended(futures: Iterable[Future[Any]]) -> None:
 
 
 class _Task:
-    """A call of a function, and what comes of it."""
+    """A function call and its future."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.future: Future[Any] = Future()
@@ -150,8 +150,8 @@ class _Task:
     def run(self, idle: threading.Semaphore) -> None:
         """Make the call, unless it was cancelled.
 
-        The thread counts as idle before the result is told: who waits for that may have more to
-        do at once, and shall find this thread and start no other.
+        The thread is marked idle before the result is set: a caller that waits for the result may
+        submit again at once, and must find this thread instead of starting another.
         """
         if not self.future.set_running_or_notify_cancel():
             idle.release()
@@ -167,25 +167,25 @@ class _Task:
 
 
 def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.Semaphore) -> None:
-    """Run a first task, and then those of the queue, until a None comes."""
-    task: _Task | None = first.pop()  # a thread keeps its arguments; this one shall not be kept
+    """Run a first task, and then those of the queue, until a None arrives."""
+    task: _Task | None = first.pop()  # a thread keeps its arguments alive, but not the list's items
     while task is not None:
         task.run(idle)
-        task = None  # nor this, while there is nothing to do
+        task = None  # do not keep it alive while waiting
         task = tasks.get()
 
 
 class _Workers:
     """Threads that take tasks from a queue.
 
-    Why not a ``ThreadPoolExecutor``: it takes no more tasks once the main thread is done, though
-    others go on; and where no thread can be had it raises, but keeps the task. These threads are
-    daemons: whoever needs their results waits for them, and nobody else has to.
+    A ``ThreadPoolExecutor`` takes no more tasks once the main thread is done, although other
+    threads go on; and if no thread can start, it raises but keeps the task. These threads are
+    daemons: those who need their results wait for them, no one else has to.
 
     Parameters
     ----------
     most : int
-        How many threads there may be.
+        Largest number of threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -196,7 +196,7 @@ class _Workers:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
         """See :meth:`Pool.submit`."""
-        # As Python ends, threads stop where they are, and new ones never begin.
+        # While Python shuts down, threads stop where they are, and new ones never start.
         if sys.is_finalizing():
             return None
         task = _Task(function, arguments)
@@ -204,8 +204,8 @@ class _Workers:
             name = f"lenet_fast_{len(self._threads)}"
             given = ([task], self._tasks, self._idle)
             thread = threading.Thread(target=_work, args=given, name=name, daemon=True)
-            # The system may have no thread to give (RuntimeError), or no memory for one: because of
-            # a container's limit of processes, say. Those that are there take its place.
+            # The system may have no thread left (RuntimeError) or no memory for one, for example
+            # because of a container's limit of processes. Then the existing threads do the work.
             with contextlib.suppress(RuntimeError, MemoryError):
                 thread.start()
                 self._threads.append(thread)
@@ -216,23 +216,23 @@ class _Workers:
         return task.future
 
     def end(self) -> None:
-        """Let the threads end, after what they have to do."""
+        """Let the threads end, after their remaining tasks."""
         for _ in self._threads:
             self._tasks.put(None)
 
     def join(self) -> None:
-        """Wait for the threads, which were told to end."""
+        """Wait for the threads; call :meth:`end` before."""
         for thread in self._threads:
-            if not sys.is_finalizing():  # or they have stopped where they were
+            if not sys.is_finalizing():  # else they have already stopped
                 thread.join()
 
 
 class Pool:
     """Threads that run a function on a list of items.
 
-    They are started when first needed, and again after a fork, which leaves them behind. With
-    one thread everything runs in the caller's; so it does where no more can be had: because the
-    system grants none, or because Python is ending. That changes no result.
+    Threads start on first use, and again after a fork, in which they do not survive. With one
+    thread, or if no other can start (the system has none left, or Python is shutting down),
+    everything runs in the caller's thread. That does not change results.
 
     Parameters
     ----------
@@ -241,8 +241,8 @@ class Pool:
 
     Attributes
     ----------
-    alone : threading.RLock
-        For the owner, to keep its other callers waiting; nobody holds it after a fork.
+    lock : threading.RLock
+        For the owner, to make its other callers wait; free again after a fork.
     """
 
     def __init__(self, threads: int) -> None:
@@ -251,29 +251,29 @@ class Pool:
         _pools.add(self)
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
-        self.alone = threading.RLock()
+        self._workers_lock = threading.Lock()
+        self.lock = threading.RLock()
         self._workers: _Workers | None = None
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result] | None:
-        """Have a thread make a call, also if the pool is of one thread.
+        """Make a call in a thread, even if the pool has only one.
 
         Returns
         -------
         Future or None
-            None if there is no thread to be had: then nothing was done, and the caller may do it.
+            None if no thread can start: then nothing was done, and the caller may do it.
         """
-        with self._lock:
+        with self._workers_lock:
             if self._workers is None:
                 self._workers = _Workers(self.threads)
             return self._workers.submit(function, *arguments)
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
-        """Yield the results in the order of the items, each as soon as it is there.
+        """Yield the results in the order of the items, each as soon as it is available.
 
-        Only a few items more than there are threads are begun before their results are taken.
-        An exception of the function comes out here, once the items that have begun are done.
-        Who leaves early must close the generator, which waits for them likewise.
+        At most about twice as many items as threads run ahead of the results taken. An exception
+        of the function is raised here, after the items in progress have finished. A caller that
+        stops early must close the generator, which also waits for them.
         """
         if self.threads == 1:
             yield from map(function, items)
@@ -281,7 +281,7 @@ class Pool:
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:
-                # The caller's context, so that np.errstate and the like hold in the thread too.
+                # Copy the caller's context, so that np.errstate and the like hold in the thread.
                 context = contextvars.copy_context()
                 future = self.submit(context.run, function, item)
                 if future is None:
@@ -302,17 +302,17 @@ class Pool:
                 future.cancel()
             _all_ended(pending)
 
-    def together(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
-        """Run a function on all items at the same time, on the first one in the caller's thread.
+    def run_all(self, function: Callable[[Item], Any], items: Sequence[Item]) -> None:
+        """Run a function on all items at the same time, the first one in the caller's thread.
 
-        There are no more items than threads. All have ended when this returns, or raises what
-        the function did. Where there are fewer threads than items, some run one after the other:
-        none may wait for another one to begin.
+        There may be at most as many items as threads. All calls have ended when this returns or
+        raises. If fewer threads can start, some calls run one after the other, so no call may
+        wait for another one to start.
         """
         others: list[Future[Any]] = []
         left: list[Item] = []
         try:
-            for item in items[1:]:  # one by one: what has begun is waited for
+            for item in items[1:]:  # one by one, so that all that have started are waited for
                 future = self.submit(function, item)
                 if future is None:
                     left.append(item)
@@ -326,8 +326,8 @@ class Pool:
             other.result()
 
     def close(self) -> None:
-        """End the threads, after what they are doing. The next run starts new ones."""
-        with self._lock:
+        """End the threads, after their current tasks. The next run starts new ones."""
+        with self._workers_lock:
             workers, self._workers = self._workers, None
             if workers is not None:
                 workers.end()
@@ -340,22 +340,22 @@ class Pool:
 
 
 def start_bar(bar: Any) -> None:
-    """Start one of rich's bars; it stands still where the system has no thread to move it."""
+    """Start one of rich's progress bars; without a free thread it does not move."""
     with contextlib.suppress(RuntimeError):
         bar.start()
 
 
 @functools.cache
 def _libraries() -> Any:
-    import threadpoolctl  # late: it looks through all loaded libraries, which takes a while
+    import threadpoolctl  # late: it scans all loaded libraries, which takes a while
 
     return threadpoolctl.ThreadpoolController()
 
 
 def with_one_blas_thread(function: Callable[[Item], Result]) -> Callable[[Item], Result]:
-    """Return a function that holds NumPy's matrix products to one thread while it runs.
+    """Return a function that limits NumPy's matrix products to one thread while it runs.
 
-    It must run inside :func:`alone_with_blas`, in whatever thread.
+    Call it inside :func:`alone_with_blas`, in any thread.
     """
 
     def limited(item: Item) -> Result:
@@ -367,11 +367,11 @@ def with_one_blas_thread(function: Callable[[Item], Result]) -> Callable[[Item],
 
 @contextlib.contextmanager
 def alone_with_blas() -> Iterator[None]:
-    """Hold NumPy's matrix products to one thread, while nobody else in here does.
+    """Limit NumPy's matrix products to one thread; other threads that enter wait.
 
-    For some libraries the number of threads is the process's: were it set and restored from
-    several threads in turn, the last value would be anyone's. For others it is each thread's own,
-    hence :func:`with_one_blas_thread`.
+    Some BLAS libraries have one number of threads per process: if several threads set and
+    restored it in turn, the last value would be arbitrary. Others have one per thread, hence
+    :func:`with_one_blas_thread`.
     """
     with _blas_lock, _libraries().limit(limits=1, user_api="blas"):
         yield

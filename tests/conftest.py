@@ -127,10 +127,10 @@ def page_network() -> Network:
     else on the bundled sample."""
     for library in ("flask", "waitress"):
         require(library)
-    from lenet_fast.web.lessons import Lesson
+    from lenet_fast.web.training_requests import TrainingRequest
 
     splits = data.load("mnist" if os.environ.get("LENET_FAST_DATA") else "sample")
-    lesson = Lesson.from_json({}, len(splits.train))
-    trainer = lesson.trainer()
-    trainer.fit(splits.train, splits.test, lesson.epochs)
+    request = TrainingRequest.from_json({}, len(splits.train))
+    trainer = request.trainer()
+    trainer.fit(splits.train, splits.test, request.epochs)
     return trainer.network

@@ -15,12 +15,12 @@ for library in ("flask", "waitress"):
 from waitress import wasyncore  # noqa: E402
 
 from lenet_fast.web import server  # noqa: E402
-from lenet_fast.web.learning import Learning  # noqa: E402
+from lenet_fast.web.manager import TrainingManager  # noqa: E402
 
 
 @contextlib.contextmanager
 def serving(
-    taught: Learning,
+    taught: TrainingManager,
     timeout: int = 20,
     port: int = 0,
     host: str = "127.0.0.1",

@@ -44,7 +44,7 @@ def test_a_small_scale_is_stretched_and_said(dtype: str, ink: int) -> None:
     small = (FEW.astype(int) * ink + 127) // 255
     images = (small / (255 if dtype == "f4" else 1)).astype(dtype)
     expected = np.rint(small * (255 / ink))
-    assert_digits(read(images), expected, f"{images.max():g} taken for ink")
+    assert_digits(read(images), expected, f"{images.max():g}, not")
     assert read(images).images.max() == 255
 
 
@@ -55,7 +55,7 @@ def test_grey_paper_is_stretched_and_said(paper: int, ink: int, inverted: bool) 
     images = np.uint8(ink) - shares if inverted else np.uint8(paper) + shares
     expected = np.rint(shares * (255 / (ink - paper)))
     expected = np.rint(255 - shares * (255 / (ink - paper))) if inverted else expected
-    words = f"{paper} taken for paper and {ink} taken for ink"
+    words = f"from {paper} to {ink}, not"
     assert_digits(read(images.astype(np.uint8), inverted=inverted), expected, words)
 
 
@@ -82,7 +82,7 @@ def test_bools_are_black_and_white() -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (FEW.astype(np.int8), "integers from 0 paper to 255 ink, got -128 to 127"),
+        (FEW.astype(np.int8), "integers from 0 (background) to 255 (foreground), got -128 to 127"),
         (FEW.astype(np.uint16) * 257, "got 0 to 65535"),
         (FEW.astype(np.float32), "got 0.0 to 255.0"),
         (FEW / 127.5 - 1, "got -1.0 to 1.0"),
@@ -136,11 +136,11 @@ def test_dark_ink_is_turned_or_told() -> None:
     for images in (255 - FEW, 1 - FEW / 255, ~(FEW > 127)):
         found = read(images)
         bright = np.where(FEW > 127, 255, 0) if images.dtype == bool else FEW
-        assert_digits(found, bright, "dark ink on light paper")
+        assert_digits(found, bright, "dark digits on light")
         assert_digits(read(images, inverted=True), 255 - bright)
         for as_it_is in ({"centred": False}, {"inverted": None}):
-            assert_digits(read(images, **as_it_is), 255 - bright, "taken as it is")
-    assert_digits(read(FEW, inverted=True), 255 - FEW, "bright ink on dark paper")
+            assert_digits(read(images, **as_it_is), 255 - bright, "not inverted")
+    assert_digits(read(FEW, inverted=True), 255 - FEW, "bright digits on dark")
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -151,8 +151,8 @@ def test_images_that_are_the_reverse_of_the_rest_are_turned(others: int, inverte
     count = 12 - others if inverted else others
     expected = 255 - FEW if inverted else FEW
     assert_digits(read(mixed, inverted=inverted), expected, f"{count} of 12 have ")
-    assert_digits(read(mixed, inverted=None), mixed, "taken as it is")
-    assert_digits(read(mixed, centred=False), mixed, "taken as it is")
+    assert_digits(read(mixed, inverted=None), mixed, "not inverted")
+    assert_digits(read(mixed, centred=False), mixed, "not inverted")
 
 
 def test_ink_on_most_of_the_border_turns_no_image_among_others() -> None:
@@ -285,10 +285,10 @@ def test_colours_become_grey(one: bool, before: bool) -> None:
         if one
         else colours(images)
     )
-    assert_digits(found, images, "colours taken as grey")
+    assert_digits(found, images, "colours converted to grey")
     tinted = (colours(images) * np.array([1, 0.75, 0])).astype(np.uint8)
     expected = np.rint(tinted @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    assert_digits(read(tinted), expected, "colours taken as grey")
+    assert_digits(read(tinted), expected, "colours converted to grey")
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -344,7 +344,7 @@ def test_what_is_no_number_is_refused(dtype: str) -> None:
 def test_digits_on_their_sides_are_told() -> None:
     lying = SAMPLE[:40].transpose(0, 2, 1)
     assert_digits(read(lying), lying, "--transpose")
-    assert_digits(read(255 - lying), lying, "dark ink", "--transpose")
+    assert_digits(read(255 - lying), lying, "dark digits", "--transpose")
     assert_digits(read(lying, transposed=True), SAMPLE[:40])
     assert not read(SAMPLE[:40]).notes
 

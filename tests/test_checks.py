@@ -225,14 +225,14 @@ def test_out_that_overlaps_an_input(case, rng):
             given[...] = array
             out = pool[start : start + right.size].reshape(right.shape)
             assert np.shares_memory(given, out)
-            with complains(label, about="of its own"):
+            with complains(label, about="its own memory"):
                 calling(case, {**arrays, name: given}, out=put(out))
             np.testing.assert_array_equal(given, array)
         if len(case.results) > 1:
             continue
         for name, array in arrays.items():
             if array.shape == right.shape and array.dtype == right.dtype:
-                with complains(label, about="of its own", got=name):
+                with complains(label, about="its own memory", got=name):
                     calling(case, arrays, out=array)
 
 
@@ -245,7 +245,7 @@ def test_out_of_several_results(case, rng):
             calling(case, arrays, out=wrong)
     pool = np.zeros(sum(one.size for one in fitting))
     shared = tuple(pool[: one.size].reshape(one.shape) for one in fitting)
-    with complains(f"out ({case.results[1]})", about="of its own"):
+    with complains(f"out ({case.results[1]})", about="its own memory"):
         calling(case, arrays, out=shared)
     # Side by side in one piece of memory they are fine, and so is a part of them.
     ends = np.cumsum([one.size for one in fitting])

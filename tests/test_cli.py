@@ -731,12 +731,18 @@ def test_predict_says_what_it_takes_an_array_for(
 ) -> None:
     images, expected = digits
     ways: dict[str, tuple[Any, str]] = {
-        "bits.npy": ((images > 127).astype(np.uint8), "from 0 to 1, not 0 to 255: 1 taken for"),
-        "sixteen.npy": (images.astype(np.int64) // 16, "15 taken for ink"),
-        "twice.npy": (images / 255 / 255, "taken for ink"),
-        "table.npy": (images.reshape(8, 784), "8 rows of 784 numbers taken as 28x28 pixels"),
-        "colours.npy": (np.repeat(images[..., None], 3, axis=3), "colours taken as grey"),
-        "dark.npy": (255 - images, "dark ink on light paper"),
+        "bits.npy": (
+            (images > 127).astype(np.uint8),
+            "from 0 to 1, not 0 to 255: read as background",
+        ),
+        "sixteen.npy": (
+            images.astype(np.int64) // 16,
+            "from 0 to 15, not 0 to 255: read as background",
+        ),
+        "twice.npy": (images / 255 / 255, "read as background to foreground"),
+        "table.npy": (images.reshape(8, 784), "8 rows of 784 numbers read as 28x28 pixels"),
+        "colours.npy": (np.repeat(images[..., None], 3, axis=3), "colours converted to grey"),
+        "dark.npy": (255 - images, "dark digits on light"),
     }
     for name, (array, _) in ways.items():
         np.save(name, array)

@@ -347,7 +347,7 @@ def test_works_after_a_fork_in_the_middle_of_a_call():
     holds, done = threading.Event(), threading.Event()
 
     def hold() -> None:  # as a call in another Python thread does
-        with engine._pool.alone:
+        with engine._pool.lock:
             holds.set()
             done.wait(30)
 

@@ -483,14 +483,14 @@ twice = ReLU()
             [used],
             {},
             ValueError,
-            "expected new layers, got dense1 at 0, which is part of a network",
+            "expected new layers, got dense1 at 0, which is already part of a network",
         ),
         ([twice, twice], {}, ValueError, "expected new layers, got ReLU at 1"),
         (
             [ReLU(name="A"), Tanh(name="A")],
             {},
             ValueError,
-            "expected names that differ, got A twice",
+            "expected different names, got A twice",
         ),
         (
             [Conv2D(1, 6, name="C1"), Conv2D(5, 16, name="C3")],
@@ -499,8 +499,8 @@ twice = ReLU()
             r"layer C3: input: expected 5 maps, got 6 \(shape \(6, 28, 28\)\)",
         ),
         ([Conv2D(1, 6)], {}, ValueError, r"expected a last layer .* got conv1 .* \(6, 28, 28\)"),
-        ([Dense(1024, 2)], {"output": "rbf"}, ValueError, "output: expected 'rbf' where the last"),
-        ([RBF(1024, 2, centres="given")], {}, ValueError, "output: expected 'rbf' where the last"),
+        ([Dense(1024, 2)], {"output": "rbf"}, ValueError, "output: expected 'rbf' if, and only if"),
+        ([RBF(1024, 2, centres="given")], {}, ValueError, "output: expected 'rbf' if, and only if"),
         ([Dense(1024, 2)], {"output": "logits"}, ValueError, "output: expected one of"),
         ([Dense(1024, 2)], {"dtype": "int32"}, TypeError, "dtype: expected float32 or float64"),
         ([Dense(1024, 2)], {"dtype": ">f4"}, TypeError, "dtype: expected float32 or float64"),
@@ -664,7 +664,11 @@ def test_from_config_trusts_nothing(config):
         (lambda image: np.zeros((32, 32, 9), np.uint8), ValueError, "(32, 32, 9), whose last"),
         (lambda image: image[None, ..., None], ValueError, "(1, 28, 28, 1)"),
         (lambda image: image.ravel(), ValueError, "(784,)"),
-        (lambda image: image // 255, ValueError, "from 0 paper to 255 ink, got 0 to 1"),
+        (
+            lambda image: image // 255,
+            ValueError,
+            "from 0 (background) to 255 (foreground), got 0 to 1",
+        ),
         (lambda image: image // 16, ValueError, "got 0 to 15"),
         (lambda image: np.stack([image // 255] * 2), ValueError, "got 0 to 1"),
         (lambda image: (image / 255).astype("f4"), ValueError, "lenet_fast.data.prepare"),
@@ -732,7 +736,7 @@ def test_probabilities_of_rows_or_one():
         (np.float32(1), TypeError, "got float32"),
         (np.full((2, 10), np.nan), ValueError, "got NaN or infinity"),
         (np.full(10, np.inf), ValueError, "got NaN or infinity"),
-        ([[1.0] * 10, [1.0] * 9], ValueError, "several lengths"),
+        ([[1.0] * 10, [1.0] * 9], ValueError, "different lengths"),
         ("0123456789", TypeError, "got str"),
         (None, TypeError, "got NoneType"),
     ],
@@ -772,7 +776,7 @@ def test_floats_far_beyond_the_pixel_range_are_refused(scale):
     x = data.prepare(images, background=0, ink=scale)
     for wrong in (x, x[0]):
         for method in (network.predict, network.activations):
-            with pytest.raises(ValueError, match=rf"x: .* 1.175 ink, got up to {scale}; .*range"):
+            with pytest.raises(ValueError, match=rf"x: .* 1.175 .*, got up to {scale}; .*range"):
                 method(wrong)
     noise = np.random.default_rng(0).normal(size=(64, 1, 32, 32)).astype(np.float32)
     assert np.isfinite(network.predict(noise)).all()

@@ -217,7 +217,7 @@ def test_trainings_in_two_threads_do_not_share_a_folder(sets, tmp_path):
     finally:
         wait.end.set()
         thread.join()
-    with pytest.raises(FileExistsError, match="resume that run, name another folder"):
+    with pytest.raises(FileExistsError, match="resume that run, choose another folder"):
         other.fit(*sets, epochs=1)
     late.fit(*sets, epochs=1)
 
@@ -228,10 +228,10 @@ def test_a_trainer_goes_on_with_its_own_run_only(sets, tmp_path):
     stale = Trainer.resume(tmp_path / "run")
     one.fit(*sets, epochs=2)
     before = contents(tmp_path / "run")
-    with pytest.raises(FileExistsError, match=r"checkpoint\.safetensors is another; resume"):
+    with pytest.raises(FileExistsError, match=r"checkpoint\.safetensors has changed; resume"):
         stale.fit(*sets, epochs=2)
     new_trainer(out=tmp_path / "run", overwrite=True, seed=3).fit(*sets, epochs=1)
-    with pytest.raises(FileExistsError, match=r"checkpoint\.safetensors is another; resume"):
+    with pytest.raises(FileExistsError, match=r"checkpoint\.safetensors has changed; resume"):
         one.fit(*sets, epochs=3)
     assert checkpoints.load(tmp_path / "run" / runs.CHECKPOINT).seed == 3
     assert before.keys() == set(runs.FILES)
@@ -411,7 +411,7 @@ def test_a_folder_without_a_checkpoint_is_no_run_to_go_on_with(tmp_path):
     assert done.returncode == 2
     assert "holds config.toml, but no checkpoint.safetensors to resume from; rep" in done.stderr
     assert "--resume" not in done.stderr
-    with pytest.raises(FileExistsError, match=r"holds config\.toml; name another folder"):
+    with pytest.raises(FileExistsError, match=r"holds config\.toml; choose another folder"):
         new_trainer(out=tmp_path / "run")
     assert (tmp_path / "run" / "config.toml").read_text() == "mine"
     done = run(tmp_path, "train", *SHORT, "--epochs", 1, "--out", "run", "--overwrite")

@@ -270,16 +270,16 @@ def test_items_run_together(pool):
 
     for _ in range(3):
         seen.clear()
-        pool.together(meet, range(pool.threads))
+        pool.run_all(meet, range(pool.threads))
         assert len(set(seen.values())) == pool.threads
         assert seen[0] == threading.get_ident()
-    pool.together(seen.pop, [0])
+    pool.run_all(seen.pop, [0])
     assert 0 not in seen
 
 
 def test_one_item_needs_no_threads():
     pool = Pool(7)
-    pool.together(lambda item: None, [1])
+    pool.run_all(lambda item: None, [1])
     assert pool._workers is None
 
 
@@ -294,7 +294,7 @@ def test_what_runs_together_ends_before_an_exception_comes_out(wrong):
         done.append(item)
 
     with pytest.raises(KeyError, match=str(wrong)):
-        pool.together(fail, [0, 1, 2])
+        pool.run_all(fail, [0, 1, 2])
     assert len(done) == 2
     pool.close()
 
@@ -311,7 +311,7 @@ def test_an_interrupt_comes_out_when_all_have_ended():
             done.append(item)
 
     with pytest.raises(KeyboardInterrupt):
-        pool.together(slow, [0, 1, 2])
+        pool.run_all(slow, [0, 1, 2])
     assert sorted(done) == [1, 2]
     done.clear()
     with pytest.raises(KeyboardInterrupt):
@@ -324,10 +324,10 @@ def test_an_owner_can_keep_others_waiting(pool):
     entered = []
 
     def enter() -> None:
-        with pool.alone:
+        with pool.lock:
             entered.append(1)
 
-    with pool.alone, pool.alone:  # again, from the same thread
+    with pool.lock, pool.lock:  # again, from the same thread
         other = threading.Thread(target=enter)
         other.start()
         time.sleep(0.02)
@@ -340,14 +340,14 @@ def test_nobody_is_kept_waiting_in_a_child(pool):
     holds, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with pool.alone:
+        with pool.lock:
             holds.set()
             done.wait(30)
 
     def child() -> int:
-        with pool.alone:
+        with pool.lock:
             seen = []
-            pool.together(seen.append, range(pool.threads))
+            pool.run_all(seen.append, range(pool.threads))
             return len(seen)
 
     holder = threading.Thread(target=hold)
@@ -367,7 +367,7 @@ def test_works_after_a_fork(pool):
 
 def test_works_after_a_fork_in_the_middle_of_a_run():
     pool = Pool(2)
-    with pool._lock:  # as another thread may hold it at that moment
+    with pool._workers_lock:  # as another thread may hold it at that moment
         assert in_child(lambda: sum(pool.run(abs, [-1, -2, -3]))) == 6
     pool.close()
 
@@ -464,7 +464,7 @@ def test_goes_on_with_fewer_threads(monkeypatch, allowed):
     assert len(seen) == 1
     assert (threading.get_ident() in seen) == (allowed == 0)
     done = []
-    pool.together(done.append, [1, 2, 3])
+    pool.run_all(done.append, [1, 2, 3])
     assert sorted(done) == [1, 2, 3]
     pool.close()
 
@@ -482,7 +482,7 @@ def test_without_threads_exceptions_come_out_and_the_rest_is_not_begun(monkeypat
         list(pool.run(fail, [0, 1, 2]))
     assert done == [0]
     with pytest.raises(KeyError, match="1"):
-        pool.together(fail, [0, 1, 2])
+        pool.run_all(fail, [0, 1, 2])
     assert done == [0, 0]
 
 

@@ -263,7 +263,7 @@ def test_the_seed_changes_the_order(sets):
     [
         ("history.csv", "", "history.csv: history: expected columns epoch,"),
         ("history.csv", "epoch,errors\n1,2\n", "history.csv: history: expected columns epoch,"),
-        ("history.csv", f"{COLUMNS}\n1,2,3\n", "expected 8 values an epoch, got 3 in row 1"),
+        ("history.csv", f"{COLUMNS}\n1,2,3\n", "expected 8 values per epoch, got 3 in row 1"),
         ("history.csv", f"{COLUMNS}\n1,1,1,1,many,1,1,1\n", "history.csv: .*many"),
         ("history.csv", None, "there is no .*history.csv"),
         ("config.toml", None, "there is no .*config.toml"),
@@ -1314,10 +1314,10 @@ def test_images_that_nothing_else_would_be_like_are_refused(sets, tmp_path):
     train, test = sets
     for pixels, got in ((train.images // 3, "0 to 85"), (100 + train.images // 3, "100 to 185")):
         other = data.Dataset(pixels, train.labels, "other")
-        with complains("train", about="from 0 paper to 255 ink", got=got):
+        with complains("train", about="from 0 (background) to 255 (foreground)", got=got):
             new_trainer(out=tmp_path / "run").fit(other, test, epochs=1)
     assert not (tmp_path / "run").exists()
     trainer = new_trainer()
     trainer.network.pixel_range_known = False
-    with complains("network", about="what the bytes 0 and 255 become"):
+    with complains("network", about="values of the bytes 0 and 255"):
         trainer.fit(train, test, epochs=1)

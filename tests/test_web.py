@@ -31,8 +31,8 @@ from lenet_fast import data, disk, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import runs
-from lenet_fast.web import app, drawings, learning, lessons, records, server, thinking
-from lenet_fast.web.learning import Learning
+from lenet_fast.web import app, drawings, manager, records, server, snapshots, training_requests
+from lenet_fast.web.manager import TrainingManager
 
 SAMPLE = data.load("sample")
 JSON = {"Content-Type": "application/json"}
@@ -42,7 +42,7 @@ QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs"
 class Page:
     """A server on a free port, and the ways to ask it."""
 
-    def __init__(self, taught: Learning, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, taught: TrainingManager, port: int, host: str = "127.0.0.1") -> None:
         self.learning, self.port, self.host = taught, port, host
 
     def ask(
@@ -90,7 +90,9 @@ class Page:
 @pytest.fixture(scope="module")
 def page(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """Yield a page with a network that can read."""
-    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    taught = TrainingManager(
+        SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model"
+    )
     with pytest.MonkeyPatch.context() as patch, serving(taught) as served:
         patch.setattr(app, "_BEAT_SECONDS", 0.1)
         yield Page(taught, served.effective_port)
@@ -226,7 +228,7 @@ def test_links_are_those_of_the_papers_table(fresh: Page) -> None:
     ]
     assert stages["S2"]["links"] == [[k] for k in range(6)]
     assert stages["C1"]["links"] is stages["F6"]["links"] is None
-    lenet4 = thinking.Mind(models.lenet4(), 1, "").describe()["stages"]
+    lenet4 = snapshots.NetworkSnapshot(models.lenet4(), 1, "").describe()["stages"]
     assert lenet4[1]["links"] == [[k // 2] for k in range(8)]
 
 
@@ -241,8 +243,8 @@ def test_links_are_those_of_the_papers_table(fresh: Page) -> None:
     ids=["relu", "lenet4", "lenet1", "lenet1989"],
 )
 def test_other_networks_can_be_looked_at_too(network: Network) -> None:
-    mind = thinking.Mind(network, 3, "other")
-    described, seen = mind.describe(), mind.think(SAMPLE.test.images[0])
+    snapshot = snapshots.NetworkSnapshot(network, 3, "other")
+    described, seen = snapshot.describe(), snapshot.inspect(SAMPLE.test.images[0])
     assert json.loads(json.dumps(described, allow_nan=False))["bitmaps"] is None
     for stage in described["stages"]:
         values = base64.b64decode(seen["stages"][stage["name"]]["values"])
@@ -251,7 +253,7 @@ def test_other_networks_can_be_looked_at_too(network: Network) -> None:
     found = network.classify(network.predict(images))
     assert seen["digit"] == found[0]
     wrong = np.flatnonzero(found != SAMPLE.test.labels)
-    np.testing.assert_array_equal(mind.mistakes(SAMPLE.test), wrong)
+    np.testing.assert_array_equal(snapshot.mistakes(SAMPLE.test), wrong)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
@@ -264,15 +266,15 @@ def test_a_network_that_overflows_gives_numbers_that_json_has(
     network = models.lenet5(pooling=None, activation=activation)
     for array in network.parameters.values():
         array[...] = weight
-    mind = thinking.Mind(network, 0, "wild")
-    for answer in (mind.think(SAMPLE.test.images[0]), mind.describe()):
+    snapshot = snapshots.NetworkSnapshot(network, 0, "wild")
+    for answer in (snapshot.inspect(SAMPLE.test.images[0]), snapshot.describe()):
         json.dumps(answer, allow_nan=False)
 
 
 def test_a_network_for_other_images_is_refused() -> None:
     network = Network([Dense(64 * 3, 10)], input_shape=(3, 8, 8))
     with pytest.raises(ValueError, match=r"one map and ten digits, got one for 3 x 8 x 8"):
-        thinking.Mind(network, 0, "of colours")
+        snapshots.NetworkSnapshot(network, 0, "of colours")
 
 
 # --- limits  ---
@@ -395,7 +397,9 @@ def test_this_host_by_any_of_its_names_is_not(page: Page) -> None:
 @pytest.fixture(scope="module")
 def named(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """Yield a page that may be opened by two more names."""
-    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    taught = TrainingManager(
+        SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model"
+    )
     names = ("LabPC", "xyz-8790.app.github.dev.", "bücher.local", "[fd00::5]")
     with serving(taught, allowed=names) as served:
         yield Page(taught, served.effective_port)
@@ -525,7 +529,7 @@ def test_another_site_can_ask_nothing_and_takes_no_listeners_place(
     paths = ["/api/about", "/api/network", "/api/training", "/api/digit?which=wrong"]
     for path in paths + ["/api/events"] * (app.MAX_LISTENERS + 1):
         status, answer, _ = page.ask(path, headers=header)
-        assert (status, "of this page's own" in answer["error"]) == (403, True)
+        assert (status, "from this page" in answer["error"]) == (403, True)
     with page.raw(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n") as listener:
         assert listener.recv(100).startswith(b"HTTP/1.1 200 ")
 
@@ -622,7 +626,7 @@ def test_listeners_are_few_and_the_rest_is_answered_meanwhile(page: Page) -> Non
 def test_slow_clients_are_sent_away(page_network: Network, tmp_path: Path) -> None:
     """Half a head, half a body, either by drips, and a listener that never reads."""
     head = b"POST /api/read HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    taught = Learning(SAMPLE, tmp_path, page_network)
+    taught = TrainingManager(SAMPLE, tmp_path, page_network)
     with serving(taught, timeout=1) as served, contextlib.ExitStack() as stack:
         page = Page(taught, served.effective_port)
         half = [
@@ -720,10 +724,10 @@ def test_a_network_that_reads_is_never_half_written(fresh: Page) -> None:
     try:
         seen = set()
         for _ in range(5):
-            mind = fresh.learning.mind
-            before = {name: array.copy() for name, array in mind.network.parameters.items()}
+            snapshot = fresh.learning.snapshot
+            before = {name: array.copy() for name, array in snapshot.network.parameters.items()}
             time.sleep(0.15)
-            for name, array in mind.network.parameters.items():
+            for name, array in snapshot.network.parameters.items():
                 np.testing.assert_array_equal(array, before[name])
             seen.add(before["C1.w"].tobytes())
         assert len(seen) > 1  # it does learn meanwhile
@@ -751,7 +755,7 @@ def test_an_engine_that_cannot_be_had_is_said_so(
         raise ImportError("backend: expected Numba")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lessons.Lesson, "trainer", missing)
+        patch.setattr(training_requests.TrainingRequest, "trainer", missing)
         status, answer, _ = fresh.ask("/api/training", QUICK)
     assert (status, answer["error"]) == (400, "backend: expected Numba")
     assert fresh.learning._thread is None
@@ -763,9 +767,9 @@ def test_without_a_thread_to_be_had_nothing_is_begun(
     before = fresh.learning.current()
     with monkeypatch.context() as patch:
         patch.setattr(
-            learning, "threading", SimpleNamespace(**vars(threading) | {"Thread": NoThread})
+            manager, "threading", SimpleNamespace(**vars(threading) | {"Thread": NoThread})
         )
-        with pytest.raises(learning.BusyError, match="no room for the training: can't start new"):
+        with pytest.raises(manager.BusyError, match="no room for the training: can't start new"):
             fresh.learning.start(QUICK)
     assert fresh.learning.current() == before
     fresh.learning.start(QUICK)
@@ -777,14 +781,14 @@ def test_only_so_many_runs_are_saved(fresh: Page, monkeypatch: pytest.MonkeyPatc
     fresh.wait_for("done")
     parent = fresh.learning.folder.parent
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "MAX_SAVES", fresh.learning._saved + 2)
+        patch.setattr(manager, "MAX_SAVES", fresh.learning._saved + 2)
         with ThreadPoolExecutor(8) as pool:
             before = len([*parent.iterdir()])
             answers = list(pool.map(lambda _: fresh.ask("/api/save", {}), range(8)))
         assert sorted(status for status, *_ in answers) == [200] * 2 + [409] * 6
         reasons = {answer["error"] for status, answer, _ in answers if status == 409}
         assert len(reasons) == 1
-        assert f"{learning.MAX_SAVES} networks have been saved" in reasons.pop()
+        assert f"{manager.MAX_SAVES} networks have been saved" in reasons.pop()
         assert len([*parent.iterdir()]) == before + 2
     assert fresh.ask("/api/save", {})[0] == 200
 
@@ -840,11 +844,11 @@ def test_the_time_to_ten_percent_stays_when_points_are_forgotten() -> None:
 
 def test_a_network_without_numbers_reads_no_digit() -> None:
     network = models.lenet5(output="softmax")
-    answer = thinking.Mind(network, 0, "sound").think(SAMPLE.test.images[0])
+    answer = snapshots.NetworkSnapshot(network, 0, "sound").inspect(SAMPLE.test.images[0])
     assert answer["digit"] in range(10)
     for array in network.parameters.values():
         array[...] = np.nan
-    answer = thinking.Mind(network, 0, "spoilt").think(SAMPLE.test.images[0])
+    answer = snapshots.NetworkSnapshot(network, 0, "spoilt").inspect(SAMPLE.test.images[0])
     assert (answer["digit"], answer["second"]) == (None, None)
     json.dumps(answer, allow_nan=False)
 
@@ -930,7 +934,7 @@ def test_a_port_that_is_taken_or_privileged(
         port = taken.getsockname()[1]
         error = failing(capsys, "--port", f"{port}")
         assert error.startswith(f"--host, --port: 127.0.0.1, {port}: Address already in use; ")
-        assert "take another --port" in error
+        assert "choose another --port" in error
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -942,7 +946,7 @@ def test_a_port_that_is_taken_or_privileged(
     )
 
 
-@pytest.mark.parametrize("module", ["waitress.task", "lenet_fast.web.learning"])
+@pytest.mark.parametrize("module", ["waitress.task", "lenet_fast.web.manager"])
 def test_no_threads_for_the_command(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -972,7 +976,7 @@ def test_no_threads_for_the_command(
 def test_the_address_to_type_is_one_that_is_answered(
     page_network: Network, tmp_path: Path, host: str, url: str
 ) -> None:
-    taught = Learning(SAMPLE, tmp_path, page_network)
+    taught = TrainingManager(SAMPLE, tmp_path, page_network)
     with serving(taught, host=host) as served:
         found = server.address(served, host)
         assert found == f"http://{url}:{served.effective_port}/"
@@ -1002,25 +1006,25 @@ def test_without_the_libraries_it_says_what_to_install(
 def test_what_a_network_of_dark_ink_is_shown() -> None:
     image = SAMPLE.test.images[0]
     network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
-    plain = thinking.Mind(network, 0, "plain").think(image)
+    plain = snapshots.NetworkSnapshot(network, 0, "plain").inspect(image)
     network.inverted = True
-    mind = thinking.Mind(network, 0, "dark")
-    drawn = mind.think(image)
+    snapshot = snapshots.NetworkSnapshot(network, 0, "dark")
+    drawn = snapshot.inspect(image)
     assert drawn["values"] != pytest.approx(plain["values"], rel=1e-3)
-    assert drawn == mind.think(255 - image, inverted=True)
+    assert drawn == snapshot.inspect(255 - image, inverted=True)
     network.inverted = False
-    mind = thinking.Mind(network, 0, "bright")
-    assert mind.think(255 - image, inverted=True) == mind.think(image)
+    snapshot = snapshots.NetworkSnapshot(network, 0, "bright")
+    assert snapshot.inspect(255 - image, inverted=True) == snapshot.inspect(image)
 
 
 def test_the_page_counts_mistakes_as_the_network_learned() -> None:
     network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
-    expected = thinking.Mind(network, 0, "plain").mistakes(SAMPLE.test)
+    expected = snapshots.NetworkSnapshot(network, 0, "plain").mistakes(SAMPLE.test)
     network.inverted = True
     turned = data.Dataset(255 - SAMPLE.test.images, SAMPLE.test.labels, "turned")
-    mind = thinking.Mind(network, 0, "dark")
-    plain = thinking.Mind(network, 0, "dark").mistakes(SAMPLE.test)
-    found = mind.mistakes(turned)
+    snapshot = snapshots.NetworkSnapshot(network, 0, "dark")
+    plain = snapshots.NetworkSnapshot(network, 0, "dark").mistakes(SAMPLE.test)
+    found = snapshot.mistakes(turned)
     np.testing.assert_array_equal(found, plain)
     assert not np.array_equal(found, expected)
 
@@ -1029,4 +1033,4 @@ def test_a_network_that_knows_no_bytes_is_refused() -> None:
     network = models.lenet5()
     network.pixel_range_known = False
     with pytest.raises(ValueError, match="set its pixel_range"):
-        thinking.Mind(network, 0, "foreign")
+        snapshots.NetworkSnapshot(network, 0, "foreign")

@@ -28,7 +28,7 @@ from playwright.sync_api import Browser, BrowserContext, Error, Page, expect  # 
 from playwright.sync_api import sync_playwright as start_playwright  # noqa: E402
 
 from lenet_fast.web import server  # noqa: E402
-from lenet_fast.web.learning import Learning  # noqa: E402
+from lenet_fast.web.manager import TrainingManager  # noqa: E402
 
 SAMPLE = data.load("sample")
 FLAGS = (
@@ -57,9 +57,11 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def learning(
     page_network: Network, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Learning, str]]:
+) -> Iterator[tuple[TrainingManager, str]]:
     """Yield what the page shows, and its address."""
-    taught = Learning(SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model")
+    taught = TrainingManager(
+        SAMPLE, tmp_path_factory.mktemp("saved") / "page", page_network, "a model"
+    )
     with serving(taught) as served:
         yield taught, server.address(served, "127.0.0.1")
 
@@ -106,7 +108,7 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Browser, learning: tuple[Learning, str]) -> Iterator[Any]:
+def visit(browser: Browser, learning: tuple[TrainingManager, str]) -> Iterator[Any]:
     """Yield a function that opens the page in a window of its own; afterwards, check that nothing
     went wrong there and that no request left the machine."""
     taught, url = learning
@@ -339,7 +341,9 @@ def test_what_is_no_number_of_a_test_digit_is_told_so(visit: Any) -> None:
         page.locator("#clear").click()
 
 
-def train(visit: Any, learning: tuple[Learning, str], settings: dict[str, Any]) -> dict[str, Any]:
+def train(
+    visit: Any, learning: tuple[TrainingManager, str], settings: dict[str, Any]
+) -> dict[str, Any]:
     """Train at the server, to the end; return the run, which the page knows then."""
     taught = learning[0]
     taught.start(settings)
@@ -351,7 +355,7 @@ def train(visit: Any, learning: tuple[Learning, str], settings: dict[str, Any]) 
     return run
 
 
-def test_no_run_is_put_beside_itself(visit: Any, learning: tuple[Learning, str]) -> None:
+def test_no_run_is_put_beside_itself(visit: Any, learning: tuple[TrainingManager, str]) -> None:
     opened = visit()
     page = opened.page
     quick = {"model": "lenet1", "distort": "none", "epochs": 1}
@@ -439,7 +443,7 @@ def test_a_network_without_numbers_reads_nothing(visit: Any) -> None:
     wild = answer | {"digit": None, "second": None}
     page.route("**/api/read", lambda route: route.fulfill(json=wild))
     opened.draw(3, "corner")
-    expect(page.locator("#second")).to_contain_text("are no numbers")
+    expect(page.locator("#second")).to_contain_text("are not finite")
     opened.reads(NOTHING)
 
 
@@ -459,7 +463,7 @@ def test_a_network_without_numbers_reads_nothing(visit: Any) -> None:
 def test_small_networks_are_shown_too(
     browser: Browser, tmp_path: Path, layers: list[Layer], stage: str, maps: list[str]
 ) -> None:
-    taught = Learning(SAMPLE, tmp_path, Network(layers, input_shape=(1, 28, 28)), "small")
+    taught = TrainingManager(SAMPLE, tmp_path, Network(layers, input_shape=(1, 28, 28)), "small")
     with serving(taught) as served:
         context = browser.new_context()
         opened = Visit(context, server.address(served, "127.0.0.1"), ready="#stage-name")
@@ -622,7 +626,7 @@ def test_an_answer_that_was_overtaken_changes_nothing(visit: Any) -> None:
 
 
 def test_a_tab_in_the_background_takes_no_connection(
-    visit: Any, learning: tuple[Learning, str]
+    visit: Any, learning: tuple[TrainingManager, str]
 ) -> None:
     """A browser has six to a server, for all of its tabs: with six that listen, none reads."""
     opened = visit()
@@ -652,7 +656,7 @@ def test_a_server_that_goes_and_another_that_comes(
     browser: Browser, page_network: Network, tmp_path: Path
 ) -> None:
     context = browser.new_context()
-    with serving(Learning(SAMPLE, tmp_path / "page", page_network, "one")) as served:
+    with serving(TrainingManager(SAMPLE, tmp_path / "page", page_network, "one")) as served:
         port = int(served.effective_port)
         opened = Visit(context, server.address(served, "127.0.0.1"))
         told, network = opened.page.locator("#told"), opened.page.locator("#network option")
@@ -660,7 +664,7 @@ def test_a_server_that_goes_and_another_that_comes(
     expect(told).to_have_text("The server does not answer.")
     opened.draw(2)
     expect(opened.page.locator("#second")).to_have_text("The server does not answer.")
-    with serving(Learning(SAMPLE, tmp_path / "page", page_network, "another"), port=port):
+    with serving(TrainingManager(SAMPLE, tmp_path / "page", page_network, "another"), port=port):
         expect(network).to_have_text("another")
         expect(told).not_to_contain_text("answer")
         opened.draw(2)
@@ -672,7 +676,7 @@ def test_by_an_allowed_name_the_page_is_whole(
     browser: Browser, page_network: Network, tmp_path: Path
 ) -> None:
     """What a browser sends by that name is taken; by a name that is not allowed, nothing is."""
-    taught = Learning(SAMPLE, tmp_path / "page", page_network, "one")
+    taught = TrainingManager(SAMPLE, tmp_path / "page", page_network, "one")
     # Browsers have it that all names below localhost are this machine's.
     with serving(taught, allowed=["lab.localhost"]) as served:
         port = served.effective_port
@@ -693,7 +697,7 @@ def test_by_an_allowed_name_the_page_is_whole(
 
 
 def test_another_site_takes_no_listeners_place_but_may_lead_here(
-    browser: Browser, learning: tuple[Learning, str], monkeypatch: pytest.MonkeyPatch
+    browser: Browser, learning: tuple[TrainingManager, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = learning[1]
     events = f"{url}api/events"

@@ -97,7 +97,7 @@ def serve(
         raise click.UsageError("--host: expected an address such as 127.0.0.1, got nothing")
     try:
         from lenet_fast.web import server
-        from lenet_fast.web.learning import BusyError, Learning
+        from lenet_fast.web.manager import BusyError, TrainingManager
     except ModuleNotFoundError as error:
         raise ImportError(
             f"serve needs Flask and waitress, and {error.name} is missing: "
@@ -111,13 +111,13 @@ def serve(
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)
     try:
-        learning = Learning(splits, out, network, str(run_or_model or ""))
+        manager = TrainingManager(splits, out, network, str(run_or_model or ""))
     except BusyError as error:  # no thread for the first training
         raise OSError(str(error)) from error
     try:
-        served = server.create(learning, host, port, allowed=allowed)
+        served = server.create(manager, host, port, allowed=allowed)
     except OSError as error:
-        learning.close()
+        manager.close()
         way_out = _WAYS_OUT.get(error.errno or 0)
         where = f"{host}, {'any' if port is None else port}"
         reason = f"{error.strerror}; {way_out}" if way_out else error.strerror
@@ -125,4 +125,4 @@ def serve(
     url = server.address(served, host)
     common.line("page", url)
     common.line("", "Ctrl-C ends the server")
-    server.run(served, learning, url, browser=browser)
+    server.run(served, manager, url, browser=browser)

@@ -1,4 +1,4 @@
-"""Data: MNIST and its relatives, the IDX format, and the way from images to network inputs."""
+"""Data: MNIST and its relatives, the IDX format, and the conversion of images to network inputs."""
 
 from lenet_fast.data.distort import Distortion
 from lenet_fast.data.images import centre, looks_inverted, prepare, read_image

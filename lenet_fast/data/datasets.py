@@ -1,4 +1,4 @@
-"""The data sets that come as four IDX files: their names, check sums and addresses."""
+"""The data sets of four IDX files: names, checksums and addresses."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Collection:
-    """A data set of four IDX files, and where to get them.
+    """A data set of four IDX files, and its sources.
 
     Parameters
     ----------
     name : str
         Its name for :func:`lenet_fast.data.load`, and its folder in the cache.
     title : str
-        Its name for people.
+        Its name in messages.
     files : tuple of str
-        Plain names of training images, training labels, test images and test labels.
+        Names, without .gz, of training images, training labels, test images and test labels.
     sha256 : tuple of str
-        Check sums of the four, in that order; none if they are not known.
+        Checksums of the four, in that order; empty if unknown.
     packed : bool
-        Whether the check sums are those of the files packed with gzip, as the mirrors have
-        them, and not of their content.
+        Whether the checksums are those of the gzip files on the mirrors, not of their content.
     mirrors : tuple of str
-        Addresses of folders that hold the four files packed with gzip.
+        Addresses of folders with the four gzip files.
     npm : str
-        npm package that holds the four files plain in its folder `data`, or nothing.
+        npm package with the four files, uncompressed, in its folder `data`; or empty.
     folders : tuple of str
-        Folders below the user's folder where the files may be, as other libraries leave them.
+        Subfolders of the user's folder where other libraries put the files.
     page : str
-        Where a person finds the files, or nothing.
+        Web page with the files, for people; or empty.
     transposed : bool
-        Whether rows and columns of the images are exchanged in the files.
+        Whether rows and columns of the images are swapped in the files.
     """
 
     name: str

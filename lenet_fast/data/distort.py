@@ -1,8 +1,8 @@
 """Random distortions of training images, fresh in every epoch.
 
-What happens to an image depends on the seed, the epoch, and its number in the data set, and on
-nothing else: not on the order of the images, on which of them are distorted together, on the number
-of threads, or on the backend.
+The distortion of an image depends only on the seed, the epoch, and its number in the data set: not
+on the order of the images, on which images are distorted together, on the number of threads, or on
+the backend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lenet_fast.threads import Pool
 __all__ = ["ELASTIC", "MAX_SIZE", "PAPER", "PRESETS", "Distortion", "from_config"]
 
 _PIECE = 128
-"""Images that a thread takes at a time: their displacements stay in the cache."""
+"""Images per task of a thread: their displacements fit in the cache."""
 
 _MOST = {
     "shift": 100.0,
@@ -41,35 +41,35 @@ _SMOOTHNESS = 0.5, 50.0
 
 @dataclass(frozen=True)
 class Distortion:
-    """What may happen to an image, as ranges; each distortion is drawn evenly from its own.
+    """Ranges of random distortions; each amount is drawn uniformly from its range.
 
-    An image is scaled and squeezed, sheared, rotated, all about its centre, and shifted. Where
-    `elastic` is above 0, each pixel is displaced as well, on its own, but much like its neighbours.
+    An image is scaled and squeezed, sheared, rotated, all about its centre, and shifted. If
+    `elastic` is above 0, each pixel is also displaced, by similar amounts as its neighbours.
 
     Parameters
     ----------
     shift : float, default 0
-        Up to how many pixels, up or down and, drawn on its own, left or right; at most 100.
+        Largest shift in pixels, up or down and, drawn separately, left or right; at most 100.
     scale : float, default 0
         The size is multiplied by 1 - `scale` to 1 + `scale`; at most 0.5.
     squeeze : float, default 0
         The height is multiplied by 1 - `squeeze` to 1 + `squeeze`, and the width divided by the
-        same; at most 0.5.
+        same factor; at most 0.5.
     shear : float, default 0
-        By how many pixels, at most, a row is moved to the left or right for each pixel that it is
-        above the centre; at most 1.
+        Largest shift of a row to the left or right, in pixels per pixel above the centre; at most
+        1.
     rotation : float, default 0
-        Up to how many degrees, to either side; at most 180.
+        Largest angle in degrees, to either side; at most 180.
     elastic : float, default 0
-        Alpha, in pixels: what the smoothed noise is multiplied by; at most 1000. This one is
-        no range: it is the noise that is drawn.
+        Alpha, in pixels: the factor of the smoothed noise; at most 1000. This is not a range: the
+        noise is random, not alpha.
     smoothness : float, default 4
         Sigma of the Gaussian that smoothes the noise, 0.5 to 50 pixels.
 
     Raises
     ------
     TypeError, ValueError
-        If one of them is no number, or out of its limits.
+        If an argument is not a number, or out of its limits.
 
     Notes
     -----
@@ -77,14 +77,14 @@ class Distortion:
     scaling, squeezing (narrower and taller at once, or the reverse) and horizontal shearing. The
     ranges are not in the paper; those of :data:`lenet_fast.data.distort.PAPER` are ours.
 
-    Elastic distortions are those of Simard, Steinkraus and Platt 2003: the displacements of all
-    pixels along one axis are noise, evenly spread from -1 to 1, under a Gaussian whose weights add
-    up to 1, times alpha. Their root mean square is ``0.163 alpha / sigma`` pixels, less near the
-    border: outside of the picture there is no noise. The Gaussian ends at 4 sigma.
+    Elastic distortions are those of Simard, Steinkraus and Platt 2003: the displacements along one
+    axis are noise, uniform from -1 to 1, smoothed by a Gaussian whose weights add up to 1, times
+    alpha. Their root mean square is ``0.163 alpha / sigma`` pixels, and less near the border,
+    because there is no noise outside the image. The Gaussian ends at 4 sigma.
 
     Pixels are interpolated linearly between four, at positions rounded to 1/2048 of a pixel, and
-    rounded to the nearest byte; outside of the image all is 0. The arithmetic is of whole numbers,
-    hence the same bytes everywhere; in images of up to 64 x 64 they are within 0.7 grey levels of
+    rounded to the nearest byte; outside the image all is 0. The arithmetic uses integers, which
+    gives the same bytes everywhere; in images of up to 64 x 64 they are within 0.7 grey levels of
     exact interpolation at the exact positions.
 
     Examples
@@ -109,7 +109,7 @@ class Distortion:
     smoothness: float = 4.0
 
     DRAWN: ClassVar = ("shift_down", "shift_right", "scale", "squeeze", "shear", "rotation")
-    """The names of :meth:`draw`, in the order in which they take numbers from a stream."""
+    """The keys of :meth:`draw`, in the order in which they take numbers from a stream."""
 
     def __post_init__(self) -> None:
         limits = {name: (0.0, most) for name, most in _MOST.items()} | {"smoothness": _SMOOTHNESS}
@@ -135,21 +135,21 @@ class Distortion:
         Parameters
         ----------
         images : ndarray, (n, rows, columns), uint8
-            Grey values, 0 paper to 255 ink; up to 256 x 256.
-        samples : ndarray, (n,), integers not below 0
+            Grey values, from 0 (background) to 255 (foreground); up to 256 x 256.
+        samples : ndarray, (n,), integers of at least 0
             The number of each image in its data set.
         epoch : int
-            Not below 0.
+            At least 0.
         seed : int
             From 0 to 2**63 - 1.
         size : int, optional
-            Rows and columns of the results, not fewer than those of the images, which are put into
-            the middle as :func:`lenet_fast.data.prepare` does; so ink that is moved out of an image
-            is kept. By default they are as large as the images.
+            Rows and columns of the results, at least those of the images, which are centred as by
+            :func:`lenet_fast.data.prepare`; so a digit that moves out of its image is kept. By
+            default the size of the images.
         backend : {"cython", "numba", "numpy"}, optional
-            Changes no byte.
+            Does not change any byte.
         pool : Pool, optional
-            Threads to share the work with. Changes no byte either.
+            Threads that share the work. Does not change any byte.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class Distortion:
         Raises
         ------
         TypeError, ValueError
-            If one of them is not as described.
+            If an argument is not as described.
         ImportError
             If the backend is missing here.
         """
@@ -166,7 +166,7 @@ class Distortion:
         height, width = _canvas(images.shape[1:], size)
         drawn = self.draw(samples, epoch, seed)
         if len(samples) != len(images):
-            raise ValueError(f"samples: expected {len(images)}, one an image, got {len(samples)}")
+            raise ValueError(f"samples: expected {len(images)}, one per image, got {len(samples)}")
         matrices = _matrices(drawn, images.shape[1:], (height, width))
         keys = _keys(samples, epoch, seed)
         made = np.empty((len(images), height, width), np.uint8)
@@ -186,7 +186,7 @@ class Distortion:
         return made
 
     def draw(self, samples: Array, epoch: int, seed: int) -> dict[str, Array]:
-        """Return, by name, how much of each distortion images get.
+        """Return the amounts of each distortion, by name.
 
         Parameters
         ----------
@@ -196,14 +196,14 @@ class Distortion:
         Returns
         -------
         dict of str to float64 ndarray (n,)
-            ``shift_down`` and ``shift_right`` in pixels; ``scale`` and ``squeeze`` less the 1;
+            ``shift_down`` and ``shift_right`` in pixels; ``scale`` and ``squeeze`` minus 1;
             ``shear``, to the right above the centre; ``rotation`` in degrees, counter-clockwise.
-            Each is drawn, whether its range is 0 or not.
+            All are drawn, even if a range is 0.
 
         Notes
         -----
-        The numbers are those of a splitmix64 generator for each image, whose state is the hash of
-        seed, epoch and sample; the first six are for these, the noise follows from the ninth on.
+        Each image has its own splitmix64 generator, whose initial state is the hash of seed, epoch
+        and sample. Its first six numbers are for these amounts; the noise starts at the ninth.
         """
         keys = _keys(samples, epoch, seed)
         shifts, rest = (self.shift, self.shift), (self.scale, self.squeeze, self.shear)
@@ -212,7 +212,7 @@ class Distortion:
         return dict(zip(self.DRAWN, (shares * ranges).T.copy(), strict=True))
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.distort.from_config`."""
+        """Return a description that JSON can hold, for :func:`.distort.from_config`."""
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -224,15 +224,14 @@ PAPER = Distortion(shift=2, scale=0.15, squeeze=0.1, shear=0.2)
 """The distortions of LeCun et al. 1998, section III.B. The ranges are ours."""
 
 ELASTIC = Distortion(shift=1, scale=0.1, shear=0.1, rotation=8, elastic=20, smoothness=4)
-"""Rotation and elastic distortions; the ranges, and alpha, are ours: digits stay easy to read."""
+"""Rotation and elastic distortions; the ranges and alpha are ours, and digits stay readable."""
 
 PRESETS: Mapping[str, Distortion] = {"paper": PAPER, "elastic": ELASTIC}
-"""By the names of the command line."""
+"""Distortions by their names on the command line."""
 
 
 def from_config(config: object) -> Distortion:
-    """Return the distortion that a :meth:`.Distortion.config` describes, which may come from any
-    file.
+    """Return the distortion described by an untrusted :meth:`.Distortion.config`.
 
     Raises
     ------
@@ -255,23 +254,23 @@ def _canvas(shape: tuple[int, ...], size: int | None) -> tuple[int, int]:
 
 
 def _keys(samples: Array, epoch: int, seed: int) -> Array:
-    """Return the state of each image's stream."""
+    """Return the initial state of each image's random stream."""
     if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iu":
         raise TypeError(f"samples: expected an array of integers, got {checks.kind(samples)}")
     if samples.ndim != 1 or (len(samples) and samples.min() < 0):
         got = samples.shape if samples.ndim != 1 else samples.min()
-        raise ValueError(f"samples: expected (n,) integers not below 0, got {got}")
+        raise ValueError(f"samples: expected (n,) integers of at least 0, got {got}")
     start = np.array([checks.seed(seed)], np.uint64)
     start = splitmix64(splitmix64(start) + np.uint64(checks.integer("epoch", epoch, 0)))
     return splitmix64(start + samples.astype(np.uint64))
 
 
 def _matrices(drawn: Mapping[str, Array], shape: tuple[int, ...], canvas: tuple[int, int]) -> Array:
-    """Return the way back from pixels to where they are from: (n, 2, 3), 2**18 a pixel.
+    """Return the maps from output to input pixels: (n, 2, 3), in units of 2**-18 pixels.
 
     With rows counted downwards, a point (row, column) about the centre goes to
     ``rotation @ shear @ (height * row, width * column)``, where ``shear = [[1, 0], [-shear, 1]]``
-    and ``rotation = [[cos, -sin], [sin, cos]]``. What follows is the inverse of that.
+    and ``rotation = [[cos, -sin], [sin, cos]]``. The matrices are the inverse of that.
     """
     height = (1 + drawn["scale"]) * (1 + drawn["squeeze"])
     width = (1 + drawn["scale"]) / (1 + drawn["squeeze"])
@@ -283,7 +282,7 @@ def _matrices(drawn: Mapping[str, Array], shape: tuple[int, ...], canvas: tuple[
     matrices[:, 0, 1] = np.rint(unit * sine / height)
     matrices[:, 1, 0] = np.rint(unit * (shear * cosine - sine) / width)
     matrices[:, 1, 1] = np.rint(unit * (shear * sine + cosine) / width)
-    # The centre of the image is in the middle of the canvas, or half a pixel above or left of it.
+    # The centre of the image is that of the canvas, or half a pixel above or to the left of it.
     centre = [(side - 1) / 2 for side in shape]
     row, column = (
         at + (large - side) // 2 + shift
@@ -303,7 +302,7 @@ _FIELD_BITS = 10 + _WEIGHT_BITS  # of smoothed noise between -1 and 1: 8 + 13 - 
 
 @functools.lru_cache(maxsize=8)
 def _smoothing(size: int, sigma: float) -> Array:
-    """Return the matrix (size, size) that smoothes along an axis; its numbers count 2**-13."""
+    """Return the matrix (size, size) that smoothes along an axis, in units of 2**-13."""
     reach = int(4 * sigma + 0.5)
     weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(reach + 1)]
     total = 2 * sum(weights) - 1

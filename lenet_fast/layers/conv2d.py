@@ -37,10 +37,10 @@ class Conv2D(Layer):
     stride, padding, dilation, groups, pad_value, algorithm
         As for :func:`lenet_fast.ops.conv2d`.
     connections : bool ndarray (c_out, c_in // groups), optional
-        Which output map sees which input map; each must see one at least. Absent links have
+        Which output map reads which input map; each must read at least one. Absent links have
         weights of zero, and count neither as parameters nor as connections.
     bias : {"map", "unit"} or None
-        One bias a map, one a unit (as in the network of 1989), or none.
+        One bias per map, one per unit (as in the network of 1989), or none.
     name : str, optional
 
     Attributes
@@ -95,7 +95,7 @@ class Conv2D(Layer):
 
     @property
     def links(self) -> tables.Table:
-        """Which output map sees which input map: bool (c_out, c_in), groups included."""
+        """Which output map reads which input map: bool (c_out, c_in), groups included."""
         links = np.zeros((self.c_out, self.c_in), np.bool_)
         for o in range(self.c_out):
             first = o // (self.c_out // self.groups) * self._width

@@ -1,4 +1,4 @@
-"""Layers whose every unit sees all inputs. Images (n, c, h, w) are flattened on the way in."""
+"""Layers whose units all read every input. Images (n, c, h, w) are flattened first."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lenet_fast.layers.base import Gradients, Layer, Operations, Shape, size
 
 
 def _flat(x: Array) -> Array:
-    # Not reshape(n, -1), which an empty batch leaves undefined.
+    # reshape(n, -1) is undefined for an empty batch.
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 class FullyConnected(Layer):
-    """A layer of n_out units that see n_in inputs each."""
+    """A layer of n_out units that read n_in inputs each."""
 
     def __init__(self, n_in: int, n_out: int, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -31,7 +31,7 @@ class FullyConnected(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         if math.prod(input_shape) != self.n_in:
             raise ValueError(
-                f"input: expected {self.n_in} numbers an image (n_in), got "
+                f"input: expected {self.n_in} numbers per image (n_in), got "
                 f"{math.prod(input_shape)} (shape {input_shape})"
             )
         return (self.n_out,)
@@ -89,15 +89,15 @@ class RBF(FullyConnected):
     n_in, n_out : int
         Inputs and units.
     centres : "digits", "given" or ndarray (n_out, n_in)
-        The bitmaps of the ten digits, which are 84 numbers each; or those of an array. "given" is
-        what :meth:`~Layer.config` says of an array: the centres, which a model file holds among the
-        parameters, are zero until they are put there.
+        The bitmaps of the ten digits, with 84 numbers each; or an array. "given" is how
+        :meth:`~Layer.config` records an array: the centres are zero until they are loaded from the
+        parameters in a model file.
     name : str, optional
 
     Notes
     -----
-    The centres are not trained. LeCun et al. 1998, section II.B: if they were, and there were no
-    competition between the classes, all of them could become equal and every distance zero.
+    The centres are not trained. LeCun et al. 1998, section II.B: without competition between the
+    classes, trained centres could all become equal, and every distance zero.
     """
 
     operations = Operations(ops.rbf, ops.rbf_backward, ops.rbf_hessian)
@@ -163,7 +163,7 @@ class RBF(FullyConnected):
         backend: str | None = None,
         input_hessian: bool = True,
     ) -> tuple[Array | None, Gradients]:
-        """Pass the diagonal of the Hessian back; with `dy`, the curvature of the units is kept."""
+        """Pass the diagonal of the Hessian back; with `dy`, include the units' curvature."""
         operation = functools.partial(ops.rbf_hessian, dy=dy)
         return self._back(operation, hy, x, y, backend, input_hessian)
 

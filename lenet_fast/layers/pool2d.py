@@ -1,4 +1,4 @@
-"""Layers that see their input through windows, map by map."""
+"""Layers that read their input through windows, map by map."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Subsample2D(Layer):
     reduction : {"sum", "mean"}
         What the coefficient multiplies.
     multiplier : int
-        Output maps that see one input map, side by side: output map o sees input map
+        Output maps per input map, side by side: output map o reads input map
         ``o // multiplier``. Each has a coefficient ``w`` and a bias ``b``.
     name : str, optional
     """

@@ -1,24 +1,24 @@
-"""The public kernels: every operation checked here, then run by one of three backends.
+"""The public operations: this package checks the arguments, then one of three backends computes.
 
-Arrays are float32 or float64 (one dtype a call), images in NCHW order: ``x (n, c, h, w)``. Inputs
+Arrays are float32 or float64 (one dtype per call), images in NCHW order: ``x (n, c, h, w)``. Inputs
 may be read-only, strided or in Fortran order; a batch may be empty. Results are C-contiguous.
 
-Kernels run without Python's lock. Labels and connection tables are copied before that, so another
-thread may change them; one that changes numbers of the other arrays changes the result, and no
-more.
+Kernels run without Python's lock. Labels and connection tables are copied first, so another thread
+may change them safely; a thread that changes values of the other arrays changes only the result.
 
-Options that every function takes:
+All functions take these options:
 
 backend : {"cython", "numba", "numpy"}, optional
-    Which implementation runs; see :mod:`lenet_fast.backends` for the default.
-out : ndarray, or a tuple of them where there are several results, optional
-    Where to write: right shape and dtype, C-contiguous, writable, overlapping no input.
+    The implementation to run; see :mod:`lenet_fast.backends` for the default.
+out : ndarray, or a tuple of them for several results, optional
+    Arrays to write to: of the right shape and dtype, C-contiguous, writable, not overlapping any
+    input.
 
-Every function raises TypeError for an argument of the wrong kind or dtype, ValueError for a wrong
-shape or value, and ImportError for a backend that is not there. ``_backward`` functions return
-gradients in the order of the forward's arrays; ``_hessian`` functions pass the diagonal of the
-Hessian back by the recursion of LeCun et al. 1998, appendix C: ``hx`` for ``dx``, with the terms
-in f'' and between parameters that share a weight dropped, so that it never turns negative.
+All functions raise TypeError for an argument of the wrong kind or dtype, ValueError for a wrong
+shape or value, and ImportError for a missing backend. ``_backward`` functions return gradients in
+the order of the forward's arrays. ``_hessian`` functions pass the diagonal of the Hessian back by
+the recursion of LeCun et al. 1998, appendix C: ``hx`` corresponds to ``dx``; the terms in f'' and
+between parameters that share a weight are dropped, so that it is never negative.
 """
 
 from lenet_fast.ops._activations import (

@@ -1,6 +1,6 @@
-"""Squashing functions, element by element, on arrays of any shape.
+"""Activation functions, element by element, on arrays of any shape.
 
-Slopes are taken from the output y, so a backward pass needs no input.
+Slopes are computed from the output y, so a backward pass does not need the input.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def relu_backward(
         Gradient at the output.
     y : ndarray, the same shape
         The forward's output, or its input, which has the same sign; ``f' = 1 where y > 0, else 0``,
-        but NaN where y is.
+        but NaN where y is NaN.
     backend, out
         See :mod:`lenet_fast.ops`.
 
@@ -290,8 +290,8 @@ def relu_backward(
 
     Notes
     -----
-    A NaN in `y` comes out as one, as it does of the other functions here, so that it is not lost
-    on the way back. PyTorch passes `dy` there.
+    A NaN in `y` gives a NaN, as in the other functions here, so that it is not lost on the way
+    back. PyTorch returns `dy` there.
     """
     return _backward("relu_backward", ("dy", dy), y, backend, out)
 

@@ -111,29 +111,29 @@ def conv2d(
     w : ndarray (c_out, c_in // groups, kh, kw)
         Kernels, of the dtype of `x`. They are not flipped.
     b : ndarray (c_out,) or (c_out, h_out, w_out), optional
-        One bias a map, or one a unit as in the network of 1989.
+        One bias per map, or one per unit as in the network of 1989.
     stride, dilation : int or (vertical, horizontal)
-        Pixels between windows, and between the taps of a kernel.
+        Distance between windows, and between the taps of a kernel, in pixels.
     padding : int, (vertical, horizontal), or (top, bottom, left, right)
         Pixels added around the images.
     groups : int
-        Input and output maps are cut into so many groups; each sees only its own.
+        Input and output maps are divided into this many groups; each reads only its own.
     connections : bool ndarray (c_out, c_in // groups), optional
-        Which output map sees which input map (of its group). Weights of an absent link count as
-        zero, whatever they hold.
+        Which output map reads which input map (of its group). Weights of absent links count as
+        zero, whatever their value.
     pad_value : float
-        What the added pixels hold.
+        Value of the added pixels.
     algorithm : {"auto", "direct", "im2col"}
-        Direct loops, or packed columns and one matrix product. "auto" asks the backend, whose
-        ``conv2d_algorithm`` gives the one that was faster at LeNet's layers and says when.
+        Direct loops, or packed columns and one matrix product. "auto" lets the backend choose; its
+        ``conv2d_algorithm`` returns the one that was faster on LeNet's layers.
     backend, out
         See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, c_out, h_out, w_out)
-        ``h_out = (h_in + top + bottom - (kh - 1) * dilation - 1) // stride + 1``, and so
-        horizontally.
+        ``h_out = (h_in + top + bottom - (kh - 1) * dilation - 1) // stride + 1``, and ``w_out``
+        likewise.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def conv2d(
 
     Notes
     -----
-    The connection table is that of LeCun et al. 1998, Table I; the bias a unit and the border of
+    The connection table is that of LeCun et al. 1998, Table I; the bias per unit and the border of
     constant value are those of LeCun et al. 1989.
 
     Examples
@@ -162,7 +162,7 @@ def conv2d(
         bias = checks.floats("b", b, None, like=plan.x)
         if bias.shape not in ((c_out,), (c_out, h_out, w_out)):
             raise ValueError(
-                f"b: expected shape ({c_out},), a map, or ({c_out}, {h_out}, {w_out}), a unit, "
+                f"b: expected shape ({c_out},), per map, or ({c_out}, {h_out}, {w_out}), per unit, "
                 f"got {bias.shape}"
             )
         if bias.ndim == 1:
@@ -239,11 +239,11 @@ def conv2d_backward(
     dy : ndarray (n, c_out, h_out, w_out)
         Gradient at the output.
     x, w, stride, padding, dilation, groups, connections, pad_value, algorithm
-        As they were for :func:`conv2d`.
+        The arguments of :func:`conv2d`.
     bias : {"map", "unit"}
-        Whether `db` is one a map or one a unit.
+        Whether `db` is per map or per unit.
     input_gradient : bool
-        False leaves `dx` out; the first layer of a network has no use for it.
+        False: `dx` is not computed, as for the first layer of a network.
     backend, out
         See :mod:`lenet_fast.ops`; `out` is ``(dx, dw, db)``.
 
@@ -292,7 +292,7 @@ def conv2d_hessian(
 ) -> tuple[Array | None, Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`conv2d`.
 
-    Parameters and results are those of :func:`conv2d_backward`, `hy` in the place of `dy`.
+    Parameters and results are those of :func:`conv2d_backward`, with `hy` instead of `dy`.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def conv2d_hessian(
 
     Notes
     -----
-    LeCun et al. 1998, appendix C: the backward pass on squares, so it is that very pass.
+    LeCun et al. 1998, appendix C: this is the backward pass on squared weights and inputs.
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
     return _gradients(

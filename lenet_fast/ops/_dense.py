@@ -61,7 +61,7 @@ def dense(
         biases = np.zeros(n_out, images.dtype)
     else:
         biases = checks.floats("b", b, "n_out", like=images)
-        checks.same_shape("b", biases, (n_out,), "one bias an output of w")
+        checks.same_shape("b", biases, (n_out,), "one bias per output of w")
     run = backends.get(backend).dense
     shape = (images.shape[0], n_out)
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
@@ -113,7 +113,7 @@ def dense_backward(
     x, w
         As for :func:`dense`.
     input_gradient : bool
-        False leaves `dx` out.
+        False: `dx` is not computed.
     backend, out
         See :mod:`lenet_fast.ops`; `out` is ``(dx, dw, db)``.
 

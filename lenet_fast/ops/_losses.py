@@ -14,7 +14,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def _reduced(losses: Array, reduction: str) -> float | Array:
-    """Return the losses of a batch as asked for; their sum is taken in float64."""
+    """Return a batch's losses, reduced; sums are accumulated in float64."""
     if reduction == "none":
         return losses
     total = float(losses.sum(dtype=np.float64))
@@ -93,7 +93,7 @@ def _numbers(outputs: Array, option: object, name: str) -> tuple[float, ...]:
 
 
 def rubbish(j: object, dtype: np.dtype[Any]) -> float:
-    """Return the penalty of the rubbish class, as a kernel takes it: from 0 to infinity."""
+    """Return the penalty of the rubbish class in the form that kernels take: 0 to infinity."""
     if isinstance(j, float | np.floating) and float(j) > checks.largest(dtype):
         return math.inf  # e^-j is 0 either way
     value = checks.real("j", j, dtype)
@@ -120,8 +120,8 @@ def softmax_cross_entropy(
     labels : integer ndarray (n,)
         Classes, 0 to k - 1.
     smoothing : float
-        Share s of label smoothing, from 0 to below 1: the target t is 1 - s for the right class,
-        and s / k more for each class, the right one included.
+        Label smoothing s, from 0 to below 1: the target t is 1 - s for the right class, plus s / k
+        for every class, including the right one.
     reduction : {"mean", "sum", "none"}
         Over the batch; the mean of an empty one is 0.
     backend, out
@@ -140,7 +140,7 @@ def softmax_cross_entropy(
     Notes
     -----
     Label smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture for computer
-    vision", section 7; PyTorch's ``label_smoothing``. The loss of a perfect answer is not 0 then.
+    vision", section 7; PyTorch's ``label_smoothing``. With it, a perfect answer's loss is not 0.
 
     Examples
     --------
@@ -163,12 +163,13 @@ def softmax_cross_entropy_backward(
 ) -> Array:
     """Return the gradient of :func:`softmax_cross_entropy`.
 
-    Parameters and errors are those of :func:`softmax_cross_entropy`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`softmax_cross_entropy`, except that `reduction`
+    cannot be "none".
 
     Returns
     -------
     dx : ndarray (n, k)
-        ``p - t``, p the softmax, t the targets; divided by n for the mean.
+        ``p - t``, with the softmax p and the targets t; divided by n for the mean.
     """
     name = "softmax_cross_entropy"
     return _derivative(x, labels, smoothing, name, "backward", reduction, backend, out)
@@ -183,9 +184,10 @@ def softmax_cross_entropy_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Return the Hessian's diagonal of :func:`softmax_cross_entropy`.
+    """Return the diagonal of the Hessian of :func:`softmax_cross_entropy`.
 
-    Parameters and errors are those of :func:`softmax_cross_entropy`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`softmax_cross_entropy`, except that `reduction`
+    cannot be "none".
 
     Returns
     -------
@@ -210,7 +212,7 @@ def mean_squared_error(
     Parameters
     ----------
     x, targets : ndarray (n, k)
-        Outputs and what they should be, of one dtype.
+        Outputs and their targets, of one dtype.
     scale : float
         Factor: 1/2 as in the papers; ``1 / k`` gives the mean over the outputs.
     reduction : {"mean", "sum", "none"}
@@ -249,7 +251,8 @@ def mean_squared_error_backward(
 ) -> Array:
     """Return the gradient of :func:`mean_squared_error`.
 
-    Parameters and errors are those of :func:`mean_squared_error`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`mean_squared_error`, except that `reduction` cannot
+    be "none".
 
     Returns
     -------
@@ -270,7 +273,8 @@ def mean_squared_error_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`mean_squared_error`.
 
-    Parameters and errors are those of :func:`mean_squared_error`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`mean_squared_error`, except that `reduction` cannot
+    be "none".
 
     Returns
     -------
@@ -340,7 +344,7 @@ def map_loss_backward(
 ) -> Array:
     """Return the gradient of :func:`map_loss`.
 
-    Parameters and errors are those of :func:`map_loss`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`map_loss`, except that `reduction` cannot be "none".
 
     Returns
     -------
@@ -362,7 +366,7 @@ def map_loss_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`map_loss`.
 
-    Parameters and errors are those of :func:`map_loss`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`map_loss`, except that `reduction` cannot be "none".
 
     Returns
     -------
@@ -405,7 +409,7 @@ def penalty_loss(
 
     Notes
     -----
-    LeCun et al. 1998, eq. 8. Nothing pushes the wrong classes away: see :func:`map_loss`.
+    LeCun et al. 1998, eq. 8. It does not push wrong classes away, unlike :func:`map_loss`.
 
     Examples
     --------
@@ -427,7 +431,8 @@ def penalty_loss_backward(
 ) -> Array:
     """Return the gradient of :func:`penalty_loss`.
 
-    Parameters and errors are those of :func:`penalty_loss`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`penalty_loss`, except that `reduction` cannot be
+    "none".
 
     Returns
     -------
@@ -447,12 +452,13 @@ def penalty_loss_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`penalty_loss`.
 
-    Parameters and errors are those of :func:`penalty_loss`, but `reduction` is not "none".
+    Parameters and errors are those of :func:`penalty_loss`, except that `reduction` cannot be
+    "none".
 
     Returns
     -------
     hx : ndarray (n, k)
-        Zeros: the loss is linear. What curvature there is below comes from the RBF units, for
-        which :func:`lenet_fast.ops.rbf_hessian` needs the gradient.
+        Zeros: the loss is linear. Curvature below it comes only from the RBF units, for which
+        :func:`lenet_fast.ops.rbf_hessian` needs the gradient.
     """
     return _derivative(x, labels, None, "penalty_loss", "hessian", reduction, backend, out)

@@ -90,8 +90,8 @@ def max_pool2d(
     kernel : int or (vertical, horizontal)
         Rows and columns of the window.
     stride : int or (vertical, horizontal), optional
-        Pixels between windows; by default those of `kernel`, so that windows tile the image. Rows
-        and columns left over at the end are not seen.
+        Distance between windows in pixels; by default `kernel`, so that windows tile the image.
+        Rows and columns left over at the end are ignored.
     backend, out
         See :mod:`lenet_fast.ops`.
 
@@ -135,14 +135,14 @@ def max_pool2d_backward(
     x, kernel, stride, backend, out
         As for :func:`max_pool2d`.
     ties : {"first", "all"}
-        Which of several maxima gets the `dy` of its window: the first in scan order, a
-        subgradient; or each of them the whole, as in many a notebook's own code, which gives away
-        more than there is. Of a window with NaN, that is the first NaN, or none.
+        Which of several equal maxima gets the `dy` of its window: only the first in scan order, a
+        subgradient; or each of them, as in many notebooks, which makes the sum too large. In a
+        window with NaN, "first" is the first NaN, and "all" is none.
 
     Returns
     -------
     dx : ndarray (n, c, h_in, w_in)
-        Each window hands its `dy` to its maximum, and zero to the others.
+        Each window passes its `dy` to its maximum, and zero to the others.
 
     Raises
     ------

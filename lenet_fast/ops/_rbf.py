@@ -27,7 +27,7 @@ def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = N
     x : ndarray (n, n_in)
         A batch of vectors, float32 or float64.
     w : ndarray (n_out, n_in)
-        One centre an output unit.
+        One centre per output unit.
     backend, out
         See :mod:`lenet_fast.ops`.
 
@@ -118,8 +118,8 @@ def rbf_hessian(
     x, w
         As for :func:`rbf`.
     dy : ndarray (n, n_out), optional
-        First derivative at the output; with it the curvature of the RBF itself is kept, without
-        it the result is the Gauss-Newton part alone.
+        First derivative at the output. With it, the result includes the curvature of the RBF
+        itself; without it, it is the Gauss-Newton part alone.
     backend, out
         See :mod:`lenet_fast.ops`; `out` is ``(hx, hw)``.
 
@@ -165,15 +165,15 @@ def map_rbf_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Return the Hessian's diagonal of :func:`lenet_fast.ops.map_loss` at the inputs of RBF units.
+    """Return the diagonal of the Hessian of :func:`.map_loss` with respect to RBF units' inputs.
 
-    It is exact: :func:`rbf_hessian`, which passes on the diagonal at the outputs, drops what two
-    outputs have in common.
+    It is exact; :func:`rbf_hessian`, which uses only the diagonal at the outputs, drops the terms
+    between two outputs.
 
     Parameters
     ----------
     y : ndarray (n, n_out)
-        What :func:`rbf` made of `x`.
+        The output of :func:`rbf` for `x`.
     x, w
         As for :func:`rbf`.
     j : float
@@ -185,8 +185,8 @@ def map_rbf_hessian(
     -------
     hx : ndarray (n, n_in)
         ``2 (1 - sum p_i) + 4 [sum p_i d_i^2 - (sum p_i d_i)^2]`` with ``d_i = x_j - w_ij`` and
-        ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``, whatever the labels; each image's own, and
-        never negative.
+        ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``; it does not depend on the labels. Per image,
+        and never negative.
 
     Raises
     ------

@@ -41,20 +41,20 @@ def subsample2d(
     x : ndarray (n, c, h_in, w_in)
         Images, float32 or float64.
     w, b : ndarray (c_out,)
-        Coefficient and bias of each output map. There are as many as maps of x, or m times as many:
-        then output map o sees map ``o // m`` of x, with a coefficient and a bias of its own.
+        Coefficient and bias of each output map. There may be m times as many output maps as maps
+        of x: output map o then reads map ``o // m`` of x, with its own coefficient and bias.
     kernel, stride
         The window, as for :func:`lenet_fast.ops.max_pool2d`.
     reduction : {"sum", "mean"}
-        The paper adds; many reproductions average. The functions that the two can express are
-        the same, the size of the coefficient's gradient is not.
+        The paper adds; many reproductions average. Both express the same functions, but the
+        coefficient's gradient differs in size.
     backend, out
         See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, c_out, h_out, w_out)
-        Not squashed yet.
+        Before the activation.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def subsample2d(
 
     Notes
     -----
-    LeCun et al. 1998, section II.B, layers S2 and S4. More output maps than input maps are those
-    of LeNet-4, two of which see the same map.
+    LeCun et al. 1998, section II.B, layers S2 and S4. LeNet-4 has more output maps than input
+    maps: two of them read the same map.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def subsample2d(
     """
     images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
     biases = checks.floats("b", b, "c_out", like=images)
-    checks.same_shape("b", biases, coefficients.shape, "one bias a coefficient of w")
+    checks.same_shape("b", biases, coefficients.shape, "one bias per coefficient of w")
     run = backends.get(backend).subsample2d
     y = checks.output("out", out, shape, images.dtype, [("x", x), ("w", w), ("b", b)])
     run(images, coefficients, biases, y, *taps, scale)
@@ -161,7 +161,7 @@ def subsample2d_hessian(
     -------
     hx, hw, hb : ndarray
         ``w^2 hy``, ``hy s^2`` and ``hy``, each summed where it is shared, with s the window's sum.
-        With ``reduction="mean"`` s is the mean, and hx takes the squared share, 1/16.
+        With ``reduction="mean"``, s is the mean, and hx has the squared factor, 1/16.
     """
     names = ("hx", "hw", "hb")
     options = (kernel, stride, reduction, backend, out)

@@ -1,4 +1,4 @@
-"""Training: the trainer, and what it is put together from."""
+"""Training: the trainer and its parts."""
 
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.history import History, Row

@@ -1,4 +1,4 @@
-"""The mean of a network's weights over epochs, as a network of its own."""
+"""The average of a network's weights over epochs, as a network."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """The mean of a network's weights, at the times when it is added.
+    """The average of a network's weights over the calls of :meth:`add`.
 
     Parameters
     ----------
     network : Network
-        Gives the architecture.
+        Determines the architecture.
 
     Attributes
     ----------
     network : Network
-        One with the mean weights.
+        A network with the average weights.
     count : int
-        How many networks were added.
+        Number of networks added.
 
     Notes
     -----
-    Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization", in
-    the mean over the ends of epochs. The sums are those of float64.
+    Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization", here
+    over the ends of epochs. Sums are accumulated in float64.
     """
 
     def __init__(self, network: Network) -> None:
@@ -44,32 +44,32 @@ class WeightAverage:
         }
 
     def add(self, network: Network) -> None:
-        """Take a network's weights into the mean.
+        """Add a network's weights to the average.
 
         Raises
         ------
         ValueError
-            If it is a network of other parameters.
+            If the network has other parameters.
         """
-        found = {name: network.parameters[name].shape for name in network.trainable_names}
-        if found != {name: mean.shape for name, mean in self._means.items()}:
-            raise ValueError("network: expected one with the parameters of the first, got another")
+        shapes = {name: network.parameters[name].shape for name in network.trainable_names}
+        if shapes != {name: mean.shape for name, mean in self._means.items()}:
+            raise ValueError("network: expected the parameters of the first network, got others")
         self.count += 1
         for name, mean in self._means.items():
             mean += (network.parameters[name] - mean) / self.count
         self._show()
 
     def state(self) -> dict[str, Array]:
-        """Return the means, live, by parameter."""
+        """Return the averages by parameter; not copies."""
         return self._means
 
     def load_state(self, means: Mapping[str, Array], count: int) -> None:
-        """Take over what :meth:`state` gave, and the count.
+        """Restore the result of :meth:`state`, and the count.
 
         Raises
         ------
         ValueError
-            If the names or shapes are not those of this network's parameters, or a number is not
+            If the names or shapes do not match this network's parameters, or a number is not
             finite.
         """
         if {name: mean.shape for name, mean in means.items()} != {

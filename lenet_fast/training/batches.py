@@ -1,4 +1,4 @@
-"""A data set in use: the order of its images, and a pass for evaluation."""
+"""The order of a data set's images, its evaluation, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def evaluate(
     Parameters
     ----------
     engine : Engine
-        The one that runs it.
+        The engine to use.
     dataset : Dataset
-        Goes to the engine some thousand images at a time, so that there is something to report.
+        Passed to the engine a few thousand images at a time, so that progress can be reported.
     on_batch : callable, optional
-        Called with the images done, the images in all, and the sum of the losses so far.
+        Called with the number of images done, their total, and the sum of the losses so far.
     """
     parts.engine(engine)
     parts.dataset("dataset", dataset)
     totals = Totals()
     for first in range(0, len(dataset), _EVALUATION_BATCH):
         block = slice(first, first + _EVALUATION_BATCH)
-        # A network that overflows is told by its loss.
+        # Overflow shows up as a non-finite loss.
         with np.errstate(over="ignore", invalid="ignore"):
             totals += engine.evaluate(dataset.images[block], dataset.labels[block])
         if on_batch is not None:
@@ -47,17 +47,17 @@ def evaluate(
 
 
 def shuffled(images: int, seed: int, epoch: int) -> Array:
-    """Return the order of the images in an epoch; it depends on these three numbers only.
+    """Return the order of the images in an epoch; it depends only on these three numbers.
 
     Sorting the raw output of a counter-based generator gives the same order with every version
-    of NumPy, which the generators' own ``permutation`` does not promise.
+    of NumPy; for the generators' own ``permutation`` NumPy does not promise that.
     """
     raw = np.random.Philox(key=[seed, epoch]).random_raw(images)
     return np.argsort(raw, kind="stable")
 
 
 def fingerprint(name: str, dataset: data.Dataset) -> Fingerprint:
-    """Return what tells a data set from another; raise unless it is one with images in it."""
+    """Return an identification of a data set; raise if it is not a Dataset or has no images."""
     parts.dataset(name, dataset)
     if len(dataset.images) == 0:
         raise ValueError(f"{name}: expected at least one image, got none")

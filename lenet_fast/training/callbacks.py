@@ -1,6 +1,6 @@
-"""What can be told about a training run while it goes on: a protocol, and two for the terminal.
+"""Reports on a training run in progress: the callback protocol, and two callbacks for the terminal.
 
-rich is imported when training starts, so that everything else does without it.
+rich is imported when training starts, so that nothing else needs it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an epoch has come.
+    """Progress within an epoch.
 
     Attributes
     ----------
     phase : {"train", "evaluate"}
-        ``images`` and ``total`` count the images of this phase.
+        Training or evaluation; ``images`` and ``total`` count the images of this phase.
     epoch, epochs : int
-        The epoch in progress, from 1, and how many there will be.
+        The current epoch, from 1, and the number of epochs.
     loss : float
-        Mean loss of the images of this phase so far.
+        Mean loss of this phase so far.
     images_per_second : float
-        Of this phase so far.
+        Speed of this phase so far.
     """
 
     phase: Literal["train", "evaluate"]
@@ -45,11 +45,11 @@ class Progress:
 class Callback:
     """Base class of callbacks; every method does nothing and may be overridden.
 
-    Any of them may call ``trainer.stop()``. What they raise ends the training.
+    Each method may call ``trainer.stop()``. An exception in one ends the training.
     """
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Training starts or goes on; ``trainer.history`` has the epochs that are complete."""
+        """Training starts or resumes; ``trainer.history`` has the completed epochs."""
 
     def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
         """A batch has been trained on or evaluated."""
@@ -58,7 +58,7 @@ class Callback:
         """An epoch is complete, and its files are written."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Training has ended, be it by an exception."""
+        """Training has ended, normally or by an exception."""
 
 
 def _checked(console: Console | None) -> Console | None:
@@ -68,12 +68,12 @@ def _checked(console: Console | None) -> Console | None:
 
 
 class ProgressBar(Callback):
-    """A bar with images/s and remaining time for each epoch; silent when not on a terminal.
+    """A progress bar per epoch, with images/s and remaining time; only on a terminal.
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to draw. By default rich's own, which :class:`EpochTable` uses too, so that its
+        Where to draw. By default rich's own, which :class:`EpochTable` also uses, so that its
         lines appear above the bar.
     """
 
@@ -125,15 +125,15 @@ class ProgressBar(Callback):
 
 
 class EpochTable(Callback):
-    """One line an epoch: loss, error and misclassified images of both sets, on 80 columns.
+    """One line per epoch: loss, error and misclassified images on both sets, in 80 columns.
 
-    The epochs that a resumed run has behind it come first. A star marks an epoch that was the
-    best until then, by the rule of :attr:`History.best`.
+    A resumed run's earlier epochs come first. A star marks an epoch that is the best so far, as
+    defined by :attr:`History.best`.
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        Where to print; rich's own by default.
+        Where to print; by default rich's own.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -141,7 +141,7 @@ class EpochTable(Callback):
         self._best: tuple[int, float] | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Print the head of the table, and the epochs that are complete."""
+        """Print the table's header, and the completed epochs."""
         self._best = None
         self._print("               --------- train --------  --------- test ---------")
         self._print("epoch    rate      loss    error  wrong      loss    error  wrong  seconds")

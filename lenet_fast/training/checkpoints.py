@@ -1,8 +1,8 @@
-"""The state of a run between two batches, whole enough to go on with the same bits.
+"""The complete state of a run between two batches, from which it resumes with the same bits.
 
-A checkpoint holds the weights, the optimiser's arrays, where in which epoch the run stands, the
-rows of its history, and everything that the next batch depends on. The order of the images and
-their distortions are not in it: they follow from the seed and the epoch.
+A checkpoint holds the weights, the optimiser's arrays, the position in the epoch, the history, and
+everything else that the next batch depends on. It does not hold the order of the images and their
+distortions, which follow from the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lenet_fast.training.history import Row, checked_row
 
 @dataclasses.dataclass
 class Position:
-    """Where a run stands: `epoch` epochs are complete, and `batch` batches of the next one.
+    """Position of a run: `epoch` epochs are complete, and `batch` batches of the next one.
 
-    ``loss_sum``, ``errors`` and ``seconds`` are those of that next epoch's batches so far.
+    ``loss_sum``, ``errors`` and ``seconds`` are totals over those batches.
     """
 
     epoch: int = 0
@@ -45,7 +45,7 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """What tells a data set from another."""
+    """Identifies a data set."""
 
     name: str
     images: int
@@ -54,7 +54,7 @@ class Fingerprint:
 
 @dataclasses.dataclass
 class Checkpoint:
-    """All of a run's state; ``code`` says which engine, backend and versions computed it."""
+    """The complete state of a run; ``code`` records engine, backend and versions."""
 
     network: Network
     loss: losses.Loss
@@ -72,12 +72,12 @@ class Checkpoint:
     position: Position
     rows: list[Row]
     shuffle: bool = True
-    average_from: int = 0  # 0: there is no mean of the weights
-    averaged: int = 0  # epochs in it
+    average_from: int = 0  # 0: no average of the weights
+    averaged: int = 0  # number of epochs in the average
     average: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the checkpoint, atomically; a symbolic link is replaced."""
+        """Write the checkpoint atomically; a symbolic link is replaced."""
         tensors = {f"weights/{name}": w for name, w in self.network.parameters.items()}
         tensors |= {f"optimiser/{name}": array for name, array in self.optimiser.state().items()}
         tensors |= {f"average/{name}": array for name, array in self.average.items()}
@@ -110,7 +110,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is no checkpoint, or one that was cut or altered.
+        If it is not a checkpoint, or was truncated or altered.
     """
     tensors, metadata = files.read_tensors(path, "checkpoint")
     weights, arrays = _below(tensors, "weights/"), _below(tensors, "optimiser/")
@@ -149,12 +149,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def checked_run(run: object) -> dict[str, Any]:
-    """Return what a checkpoint says of its run in JSON, each part of the type it should have.
+    """Return a checkpoint's JSON description of its run, with every part checked.
 
     Raises
     ------
     TypeError, ValueError
-        If a part is missing, of another type, out of its range, or contradicts another.
+        If a part is missing, of the wrong type, out of range, or contradicts another.
     """
     found = configs.checked("run", run, _RUN_KEYS, _ADDED)
     for name, (least, most) in _INTEGERS.items():
@@ -190,8 +190,8 @@ _INTEGERS = {
     "average_from": (0, _LARGEST),
     "averaged": (0, _LARGEST),
 }
-_LONGEST = 1000  # names and versions, which errors and warnings repeat
-_DEEPEST = 20  # options: tables and lists within each other
+_LONGEST = 1000  # characters of names and versions, which messages repeat
+_DEEPEST = 20  # nesting of tables and lists in the options
 
 
 def _names(kind: type) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected a text, got {checks.kind(value)}")
+        raise TypeError(f"{name}: expected a string, got {checks.kind(value)}")
     if len(value) > _LONGEST:
         raise ValueError(f"{name}: expected at most {_LONGEST} characters, got {len(value)}")
     return value
@@ -255,16 +255,16 @@ def _checked_position(given: object, images: int, batch_size: int) -> Position:
     if position.seconds < 0:
         raise ValueError(f"position.seconds: expected at least 0, got {position.seconds}")
     if batch == 0 and (position.loss_sum or position.seconds):
-        raise ValueError("position: expected neither a loss nor seconds of no batch")
+        raise ValueError("position: expected no loss and no seconds without batches")
     return position
 
 
 def _check_average(average: dict[str, Any], network: Network, run: dict[str, Any]) -> None:
-    """Raise unless there is a mean where the run says so, of as many epochs as there can be."""
+    """Raise unless the average exists if the run has one, over a possible number of epochs."""
     first, epoch = run["average_from"], run["position"].epoch
     if not first:
         if average or run["averaged"]:
-            raise ValueError("average: expected none in a run that takes no mean of its weights")
+            raise ValueError("average: expected none in a run that does not average its weights")
         return
     complete = max(0, epoch - first + 1)
     checks.integer("averaged", run["averaged"], complete, max(0, epoch - first + 2))
@@ -285,7 +285,7 @@ def _check_options(options: object) -> None:
             if isinstance(item, dict | list)
         ]
         if any(isinstance(each, list) and None in each for each in inner):
-            raise ValueError("options: expected no null in a list: TOML has no word for it")
+            raise ValueError("options: expected no null in a list, which TOML cannot hold")
     if inner:
         raise ValueError(f"options: expected at most {_DEEPEST} levels")
 

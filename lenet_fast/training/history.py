@@ -1,4 +1,4 @@
-"""What a training run has measured, epoch by epoch."""
+"""The measurements of a training run, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lenet_fast import checks, configs
 class Row:
     """One epoch; the fields are the columns of ``history.csv``, in their order.
 
-    Losses are means over all images of a set and errors the number of misclassified images:
-    those of the test set after the epoch; those of the training set as its images were learned
-    from, or with ``evaluate_train`` after the epoch, too. ``train_seconds`` and
-    ``images_per_second`` are those of the training alone, without the evaluation.
+    Losses are means over all images of a set; errors are numbers of misclassified images. Those of
+    the test set are measured after the epoch. Those of the training set are collected during the
+    epoch, or with ``evaluate_train`` measured after it, too. ``train_seconds`` and
+    ``images_per_second`` cover the training only, not the evaluation.
     """
 
     epoch: int
@@ -37,14 +37,14 @@ _INTEGERS = ("epoch", "train_errors", "test_errors")
 
 
 def checked_row(values: Mapping[str, Any], epoch: int, train_images: int, test_images: int) -> Row:
-    """Return the row of an epoch, of values that may come from any file.
+    """Return the row of an epoch from untrusted values.
 
-    A loss may be NaN, as that of a test set that there was not.
+    A loss may be NaN, as without a test set.
 
     Raises
     ------
     TypeError, ValueError
-        If a value is of the wrong type, or out of its range; the message names the row.
+        If a value is of the wrong type or out of range; the message names the row.
     """
     most = {"train_errors": train_images, "test_errors": test_images}
 
@@ -76,11 +76,11 @@ class History:
     Attributes
     ----------
     rows : list of Row
-        One for each epoch that is complete, in order.
+        One row per completed epoch, in order.
     train_images, test_images : int
-        Number of images of the two sets, to turn errors into rates.
+        Number of images in the two sets, to turn errors into rates.
     interrupted : bool
-        Whether the last call of ``fit`` was stopped before it was done.
+        Whether the last call of ``fit`` was stopped early.
     """
 
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -90,11 +90,11 @@ class History:
 
     @property
     def best(self) -> Row | None:
-        """The epoch with the fewest test errors; of several, the one with the lowest test loss."""
+        """The epoch with the fewest test errors; in a tie, the one with the lowest test loss."""
         return min(self.rows, key=lambda row: (row.test_errors, row.test_loss), default=None)
 
     def to_csv(self) -> str:
-        """Return the rows as comma-separated values below a line of column names."""
+        """Return the rows as comma-separated values, after a line of column names."""
         lines = [",".join(COLUMNS)]
         for row in self.rows:
             values = dataclasses.astuple(
@@ -109,20 +109,20 @@ class History:
 
     @classmethod
     def from_csv(cls, text: str, train_images: int, test_images: int) -> History:
-        """Return the history of which :meth:`to_csv` wrote the rows.
+        """Return the history whose rows :meth:`to_csv` wrote.
 
         Parameters
         ----------
         text : str
-            Comma-separated values below a line of column names.
+            Comma-separated values, after a line of column names.
         train_images, test_images : int
-            Which are not among them.
+            Numbers of images, which the text does not contain.
 
         Raises
         ------
         ValueError
-            If the columns are others, a value is no number or out of its range, or the epochs are
-            not those from 1 on.
+            If the columns differ, a value is not a number or out of range, or the epochs are not
+            numbered from 1.
         """
         try:
             names, *lines = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
@@ -134,7 +134,7 @@ class History:
         for epoch, values in enumerate(lines, 1):
             if len(values) != len(COLUMNS):
                 raise ValueError(
-                    f"history: expected {len(COLUMNS)} values an epoch, got {len(values)} in "
+                    f"history: expected {len(COLUMNS)} values per epoch, got {len(values)} in "
                     f"row {epoch}"
                 )
             try:

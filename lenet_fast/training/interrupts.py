@@ -1,4 +1,4 @@
-"""Ctrl-C: once to stop in good order, twice to stop at once."""
+"""Ctrl-C: once to save and stop, twice to stop at once."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Protocol
 
 
 class Stoppable(Protocol):
-    """Something that can be asked to stop, and knows whether it was."""
+    """An object with a ``stop`` method that knows whether it was called."""
 
     @property
     def stopping(self) -> bool:
         """Whether :meth:`stop` has been called."""
 
     def stop(self) -> None:
-        """Stop as soon as everything is in order."""
+        """Stop as soon as the state is consistent."""
 
 
 @contextlib.contextmanager
 def stop_on_sigint(target: Stoppable) -> Iterator[None]:
-    """Within the block, let the first SIGINT call ``stop``, and the next raise KeyboardInterrupt.
+    """Within the block, the first SIGINT calls ``stop``, the next raises KeyboardInterrupt.
 
-    Only the main thread may set signal handlers; in others this does nothing. A process that
-    ignores the signal, as one started by ``nohup`` may, goes on ignoring it.
+    Only the main thread may set signal handlers; in other threads this does nothing. A process
+    that ignores the signal, for example under ``nohup``, keeps ignoring it.
     """
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or previous is None or previous == signal.SIG_IGN:
-        yield  # None: a handler that Python could not put back
+        yield  # None: a handler that Python could not restore
         return
 
     def handle(number: int, frame: object) -> None:

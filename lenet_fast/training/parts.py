@@ -1,7 +1,7 @@
-"""Checks of what a trainer is made of, before anything begins.
+"""Checks of a trainer's parts before training begins.
 
-An optimiser, a schedule or a callback may be anybody's, as long as it has what is used of it. That
-is checked, and that it is an object and not the class or the name of one.
+Any object can be an optimiser, schedule or callback if it has the attributes that the trainer uses.
+That is checked, and that it is an instance, not a class or a name.
 """
 
 from __future__ import annotations

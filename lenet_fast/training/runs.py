@@ -1,4 +1,4 @@
-"""The folder that a run writes: which files, when they may be replaced, and ``config.toml``."""
+"""The folder of a run: its files, when they may be replaced, and ``config.toml``."""
 
 from __future__ import annotations
 
@@ -24,49 +24,49 @@ from lenet_fast.training.history import History
 __all__ = ["CHECKPOINT", "CONFIG", "FILES", "HISTORY", "read_history"]
 
 CHECKPOINT = "checkpoint.safetensors"
-"""All that a run needs to go on."""
+"""Everything that a run needs to resume."""
 
 HISTORY = "history.csv"
-"""A row an epoch; see :func:`read_history`."""
+"""One row per epoch; see :func:`read_history`."""
 
 CONFIG = "config.toml"
-"""What was trained, how, on which data, with which code."""
+"""The network, the training settings, the data, and the version of the code."""
 
 _MAX_TEXT_BYTES = 2**26
 
 FILES = (MODEL, CHECKPOINT, HISTORY, CONFIG)
-"""All of these: no run is written over one of them unless told to."""
+"""All files of a run; none is overwritten unless the caller says so."""
 
 
 def check_free(folder: Path) -> None:
-    """Raise unless a new run may write its files into a folder.
+    """Raise unless a new run may write its files to a folder.
 
     Raises
     ------
     NotADirectoryError
-        If there is a file of that name.
+        If there is a file with that name.
     FileExistsError
-        If one of the files that a run writes is there already.
+        If one of the files that a run writes already exists.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"out: expected a folder, got the file {folder}")
     taken = [name for name in FILES if os.path.lexists(folder / name)]
     if taken:
-        go_on = "resume that run, " if CHECKPOINT in taken else ""
+        resume = "resume that run, " if CHECKPOINT in taken else ""
         raise FileExistsError(
             f"out: expected a folder without a run in it, but {folder} holds {', '.join(taken)}; "
-            f"{go_on}name another folder, or ask for it to be overwritten"
+            f"{resume}choose another folder, or ask for it to be overwritten"
         )
 
 
 def clear(folder: Path, names: Sequence[str] = FILES) -> None:
-    """Remove files of an earlier run, and nothing else."""
+    """Remove the files of an earlier run, and nothing else."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
 
 
 def stamp(folder: Path) -> tuple[int, ...] | None:
-    """Return what tells the checkpoint in a folder from any other; None if there is none."""
+    """Return an identification of the checkpoint in a folder; None if there is none."""
     try:
         found = os.stat(folder / CHECKPOINT)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     FileNotFoundError
         If there is none.
     ValueError
-        If `path` is a file of another name: the run goes on in the folder it lies in.
+        If `path` is a file with another name: a run resumes in the folder of its checkpoint.
     """
     path = Path(path)
     if path.is_dir():
@@ -95,7 +95,7 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
 
 
 def code(engine: Engine) -> dict[str, str]:
-    """Return what the bits of results depend on besides a run's own settings."""
+    """Return what the bits of results depend on, besides a run's settings."""
     from lenet_fast import __version__
 
     return {
@@ -108,7 +108,7 @@ def code(engine: Engine) -> dict[str, str]:
 
 
 def config(run: Checkpoint, threads: int) -> str:
-    """Return what a run does, as ``config.toml`` says it to people."""
+    """Return the description of a run for ``config.toml``, which is meant for people."""
     tables = {
         "run": {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,14 +135,14 @@ def config(run: Checkpoint, threads: int) -> str:
         "network": run.network.config(),
     }
     head = (
-        "# What this run does, for people; written whenever training starts or goes on. To go on,\n"
+        "# What this run does, for people to read; rewritten whenever training starts or resumes.\n"
         f"# lenet-fast train --resume reads {CHECKPOINT}, never this file.\n\n"
     )
     return head + to_toml(tables)
 
 
 def read_history(folder: str | os.PathLike[str]) -> History:
-    """Return what a run has measured, from the ``history.csv`` and ``config.toml`` in its folder.
+    """Return a run's measurements from the ``history.csv`` and ``config.toml`` in its folder.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def read_history(folder: str | os.PathLike[str]) -> History:
     NotADirectoryError
         If `folder` is a file, such as a model file.
     FileFormatError
-        If a file is not of the form in which a run writes it.
+        If a file does not have the form in which a run writes it.
     """
     folder = Path(folder)
     history, config = folder / HISTORY, folder / CONFIG
@@ -192,7 +192,7 @@ def _text(path: Path) -> str:
 def to_toml(table: Mapping[str, Any]) -> str:
     """Return a table as TOML.
 
-    Entries that are None are left out, since TOML has no word for them.
+    Entries that are None are left out, because TOML has no null.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def _value(value: Any) -> str:
         value = value.item()
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):  # TOML and Python write numbers, inf and nan alike
+    if isinstance(value, int | float):  # TOML and Python write numbers, inf and nan the same way
         return repr(value)
     if isinstance(value, str | os.PathLike):
         return _string(os.fspath(value))
@@ -251,6 +251,6 @@ def _value(value: Any) -> str:
 
 
 def _string(text: str) -> str:
-    # A JSON string is a TOML one, but for DEL. A file name that is no Unicode loses a byte.
+    # A JSON string is also a TOML string, except for DEL. Bytes that are not Unicode are replaced.
     text = text.encode(errors="replace").decode()
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

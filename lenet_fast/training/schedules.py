@@ -1,4 +1,4 @@
-"""The learning rate of every epoch. Epochs are counted from 1."""
+"""The learning rate of each epoch. Epochs are counted from 1."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) * 4 + (0.00001,) * 8
-"""The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 and their per-weight
-scaling (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
+"""The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 with their per-weight
+rates (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
 
 DEFAULT_RATES = {
     "map": 0.0007,
@@ -35,23 +35,23 @@ DEFAULT_RATES = {
     "cross_entropy": 0.01,
     "mean_squared_error": 0.0025,
 }
-"""By loss, first rates that train LeNet-5 well on MNIST with batch size 32 and momentum 0.9."""
+"""First rates, by loss, that train LeNet-5 well on MNIST with batch size 32 and momentum 0.9."""
 
 DEFAULT_BATCH_SIZE = 32
-"""What those are for; a smaller batch gets a smaller rate."""
+"""The batch size of the default rates; a smaller batch gets a smaller rate."""
 
 ADAMW_RATE = 0.001
-"""A first rate for AdamW with which LeNet-5 learns well at batch size 32, whatever the loss."""
+"""A first rate for AdamW that trains LeNet-5 well at batch size 32, with every loss."""
 
 
 class Schedule(Protocol):
-    """What the trainer needs of a schedule."""
+    """The methods that the trainer needs of a schedule."""
 
     def rate(self, epoch: int) -> float:
         """Return the rate of an epoch, the first being 1."""
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
 
 
 class Constant:
@@ -77,7 +77,7 @@ class Constant:
         return self._rate
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
         return {"type": "constant", "rate": self._rate}
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ class StepDecay:
         return self._rate * self._decay_rate ** ((epoch - 1) // self._step)
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
         return {
             "type": "step_decay",
             "rate": self._rate,
@@ -127,12 +127,12 @@ class StepDecay:
 
 
 class RateList:
-    """One rate an epoch; after the end of the list its last rate stays.
+    """One rate per epoch; the last rate applies to all later epochs.
 
     Parameters
     ----------
     rates : sequence of float, or ndarray
-        Each above 0; one at least.
+        At least one, each above 0.
 
     Examples
     --------
@@ -156,7 +156,7 @@ class RateList:
         return self._rates[min(epoch, len(self._rates)) - 1]
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
         return {"type": "rate_list", "rates": list(self._rates)}
 
     def __repr__(self) -> str:
@@ -164,16 +164,16 @@ class RateList:
 
 
 class Cosine:
-    """Rates that fall along half a period of a cosine, epoch by epoch.
+    """Rates that fall along half a period of a cosine.
 
     Parameters
     ----------
     rate : float
-        That of the first epoch.
+        Rate of the first epoch.
     epochs : int
-        Length of the fall; from then on the rate stays at the last one.
+        Number of epochs of the fall; later epochs use the last rate.
     last : float, optional
-        Rate of the last epoch, by default a hundredth of the first.
+        Rate of the last epoch; default: a hundredth of the first.
 
     Notes
     -----
@@ -198,7 +198,7 @@ class Cosine:
         return self._last + (self._rate - self._last) * (1 + math.cos(math.pi * share)) / 2
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
         return {"type": "cosine", "rate": self._rate, "epochs": self._epochs, "last": self._last}
 
     def __repr__(self) -> str:
@@ -214,12 +214,12 @@ _TYPES: dict[str, Callable[..., Schedule]] = {
 
 
 def from_config(config: Mapping[str, Any]) -> Schedule:
-    """Return the schedule that a :meth:`~Schedule.config` describes.
+    """Return the schedule described by a :meth:`~Schedule.config`.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no such schedule, or not with these options.
+        If there is no such schedule, or it does not take these options.
     """
     schedule = configs.kind_of("schedule", config, "type", _TYPES)
     return schedule(**{key: value for key, value in config.items() if key != "type"})
@@ -228,22 +228,22 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
 def default_for(
     loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Schedule:
-    """Return the schedule of a run of 20 epochs that names none: four levels, falling; or that of
-    the paper of 1998, where each weight has a rate of its own.
+    """Return the default schedule of a run of 20 epochs: four falling rates, or for "sdlm" those of
+    the paper of 1998, which has a rate per weight.
 
     Parameters
     ----------
     loss : Loss
     optimiser : {"sgd", "adamw", "sdlm"}
     batch_size : int
-        Images a step. Below 32 the rate is smaller: for SGD in proportion to the batch, for AdamW
+        Images per step. Below 32 the rate shrinks: for SGD in proportion to the batch, for AdamW
         to its square root. The paper's rates are for steps of one image.
 
     Raises
     ------
     TypeError, ValueError
-        If the loss is not one of :mod:`lenet_fast.losses`, there is no such optimiser, or the batch
-        size is no int from 1.
+        If the loss is not one of :mod:`lenet_fast.losses`, the optimiser is unknown, or the batch
+        size is not a positive int.
 
     Examples
     --------

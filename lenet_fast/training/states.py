@@ -1,4 +1,4 @@
-"""What optimisers check of the numbers and arrays that they are given, or find in files."""
+"""Checks of the numbers and arrays that optimisers are given, or load from files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lenet_fast import checks
 from lenet_fast.checks import Array
 
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
-"""The least that a divisor may be."""
+"""Smallest divisor allowed."""
 
 MOST_STEPS = 2**62
-"""More steps are not taken from a file: there would be no room to count on."""
+"""Largest step count accepted from a file, so that counting on cannot overflow."""
 
 
 def not_negative(name: str, value: object) -> float:
@@ -24,7 +24,7 @@ def not_negative(name: str, value: object) -> float:
 
 
 def checked_factors(factors: Mapping[str, Array] | None) -> dict[str, Array]:
-    """Return copies of the factors, which must be arrays of finite numbers not below zero."""
+    """Return copies of the factors: arrays of finite numbers of at least 0."""
     if factors is None:
         return {}
     if not isinstance(factors, Mapping):
@@ -41,7 +41,7 @@ def checked_factors(factors: Mapping[str, Array] | None) -> dict[str, Array]:
 
 
 def checked_state(kind: str, name: str, array: Array, w: Array) -> Array:
-    """Return a copy of an array that may come from any file."""
+    """Return a checked copy of an untrusted array."""
     try:
         check_fit(kind, name, array, w)
         negative = kind in ("velocities", "first_moments")
@@ -61,7 +61,7 @@ def checked_steps(array: Array | None) -> int:
 
 
 def check_fit(kind: str, name: str, array: Array, w: Array) -> None:
-    """Raise unless an array has the dtype and the shape of its parameter."""
+    """Raise unless an array has the dtype and shape of its parameter."""
     if array.dtype == w.dtype and array.shape == w.shape:
         return
     what = f"{kind}[{name!r}]"

@@ -1,4 +1,4 @@
-"""Mini-batch training: epochs, files, stopping and going on."""
+"""Mini-batch training: epochs, files, stopping and resuming."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from lenet_fast.training.optimisers import SGD, Optimiser
 from lenet_fast.training.schedules import DEFAULT_RATES, Schedule, default_for
 
 EPOCHS = 20
-"""How many times a run sees all images, unless told otherwise: as often as in the 1998 paper."""
+"""Default number of passes over the training set, as in the 1998 paper."""
 
 
-class TrainingDiverged(ArithmeticError):  # noqa: N818  (what happened, as in StopIteration)
+class TrainingDiverged(ArithmeticError):  # noqa: N818  (named after the event, as StopIteration)
     """The loss or a weight has become infinite or NaN.
 
     Parameters
     ----------
     reason : str
-        What has happened, and what may help.
+        What happened, and what may help.
     kept : str
-        What has become of the files of the run.
+        The state of the run's files.
 
     Attributes
     ----------
@@ -56,82 +56,80 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818  (what happened, as in St
 
 
 class _Stopped(Exception):  # noqa: N818
-    """Leaves the loops after :meth:`Trainer.stop`; never seen outside of this module."""
+    """Leaves the loops after :meth:`Trainer.stop`; internal to this module."""
 
 
 class Trainer:
-    """Trains a network, and can stop after any batch and go on later with the same bits.
+    """Trains a network; it can stop after any batch and resume later with the same bits.
 
     Parameters
     ----------
     network : Network
-        Changed in place.
+        Trained in place.
     loss : Loss, optional
-        One of :mod:`lenet_fast.losses`; the one that fits the network's output by default.
+        One of :mod:`lenet_fast.losses`; default: the one for the network's output.
     optimiser : Optimiser, optional
-        ``SGD(momentum=0.9)`` by default.
+        Default: ``SGD(momentum=0.9)``.
     schedule : Schedule, optional
-        :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the batch
-        size by default.
+        Default: :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the
+        batch size.
     batch_size : int, default 32
-        Images a step. The last batch of an epoch may be smaller; every image is seen.
+        Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
-        From 0 to 2**63 - 1. With the epoch, it decides the order of the images, and their
+        From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
         distortions.
     distortion : Distortion, optional
-        What happens to the images before they are trained on, anew in each epoch.
+        Distorts the training images, anew in each epoch.
     evaluate_train : bool, default False
-        Whether to go through the training set again after each epoch, for its loss and errors
-        then, as the papers plot them, without distortions. Otherwise they are those met while
-        learning, and cost nothing.
+        Whether to measure the training loss and errors after each epoch, as the papers plot them,
+        without distortions. By default they are collected while the network learns, at no cost.
     shuffle : bool, default True
-        Whether each epoch goes through the images in an order of its own, or all in the order of
-        the set, as in 1989.
+        Whether to shuffle the images in each epoch. False: keep the data set's order, as in 1989.
     average_from : int, optional
-        The epoch after which :attr:`result` is no longer the network but the mean of its weights
-        at the ends of epochs, from this one on; see
+        From the end of this epoch on, :attr:`result` is the average of the network's weights over
+        the ends of epochs, instead of the network; see
+        :class:`lenet_fast.training.averages.WeightAverage`. Default: no averaging.
         :class:`lenet_fast.training.averages.WeightAverage`. By default there is no mean.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
     out : path, optional
-        A folder for ``checkpoint.safetensors`` (written at the start, after every epoch and when
-        stopped), ``config.toml``, ``model.safetensors`` (the best epoch, see
-        :attr:`History.best`) and ``history.csv``. Without it nothing is written. While :meth:`fit`
-        goes on, the folder is locked against all other runs.
+        A folder for ``checkpoint.safetensors`` (written at the start, after every epoch and on a
+        stop), ``config.toml``, ``model.safetensors`` (the best epoch, see :attr:`History.best`)
+        and ``history.csv``. Without it nothing is written. During :meth:`fit` the folder is locked
+        against other runs.
     overwrite : bool, default False
-        Whether those four files may be replaced if they are in `out` already; only with `out`.
+        Whether to replace those four files if they exist in `out`; only with `out`.
     checkpoint_every : int, optional
-        Save the checkpoint within an epoch, too, after every so many images, or the whole
-        batches that they are part of; only with `out`.
+        Also save the checkpoint within an epoch, whenever this many images are done (rounded up
+        to whole batches); only with `out`.
     callbacks : sequence of Callback
-        Told about batches and epochs.
+        Informed about batches and epochs.
     options : mapping, optional
-        Anything TOML and JSON can hold; goes into ``config.toml`` as ``[options]``, and into
-        checkpoints.
-
+        Data that TOML and JSON can hold, for ``[options]`` in ``config.toml`` and for checkpoints.
     Attributes
     ----------
     history : History
         The epochs so far.
     epochs : int
-        How many there will be.
+        Number of epochs of the current or last call of :meth:`fit`.
     result : Network
-        What the last row of the history is about: `network`, or with `average_from` the mean.
+        The network of the last row of the history: `network`, or with `average_from` the average.
     stopping : bool
         Whether :meth:`stop` was called since :meth:`fit` began.
     saved : Position or None
-        Where the checkpoint in `out` stands: complete epochs, and batches of the next one. None if
-        none has been written.
+        Position of the checkpoint in `out`: complete epochs, and batches of the next one. None if
+        there is none yet.
 
     Raises
     ------
     FileExistsError
-        If `out` holds a run already. Nothing of it has been touched.
+        If `out` already holds a run, which is then left unchanged.
     lenet_fast.engines.Unsupported
-        A ValueError: as from :func:`lenet_fast.engines.create`; and if the engine is "online" and
-        batches have more than one image.
+        A ValueError, as from :func:`lenet_fast.engines.create`; also if the engine is "online" and
+        the batch size is not 1.
     TypeError, ValueError
-        If an argument is none of those, such as a name or a class in place of an object.
+        If an argument is of the wrong kind, such as a name or class instead of an object, or out
+        of range.
 
     Examples
     --------
@@ -176,7 +174,7 @@ class Trainer:
         self.callbacks = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a mapping, got {checks.kind(options)}")
-        if not isinstance(self.loss, losses.Loss):  # before a schedule is made for it
+        if not isinstance(self.loss, losses.Loss):  # before a schedule is created for it
             raise TypeError(losses.no_loss(self.loss))
         if schedule is None:
             rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
@@ -208,7 +206,7 @@ class Trainer:
         if self.average_from:
             self._average = WeightAverage(network)
             self._average_engine = create(self._average.network)
-        if self.engine.name == "online":  # before anything is written
+        if self.engine.name == "online":  # before any file is written
             online.check_batch_size(self.batch_size)
         self._pool = Pool(self.engine.threads)
         self.options = dict(options or {})
@@ -221,15 +219,15 @@ class Trainer:
             raise TypeError(f"out: expected a path, got {checks.kind(out)}")
         self._out = None if out is None else Path(out)
         self._locked = out if isinstance(out, LockedFolder) else None
-        self._folder: LockedFolder | None = None  # while fit goes on
+        self._folder: LockedFolder | None = None  # during fit
         self._overwrite = checks.flag("overwrite", overwrite)
         if out is None and (self._overwrite or checkpoint_every is not None):
             name = "overwrite" if self._overwrite else "checkpoint_every"
             raise ValueError(
-                f"{name}: expected together with out, the folder that it is about, got no out"
+                f"{name}: expected together with out, the folder that it refers to, got no out"
             )
         self.saved: checkpoints.Position | None = None
-        self._stamp: tuple[int, ...] | None = None  # of the checkpoint that is ours
+        self._stamp: tuple[int, ...] | None = None  # of our checkpoint
         self._new = True
         if self._out is not None and not self._overwrite:
             runs.check_free(self._out)
@@ -245,36 +243,34 @@ class Trainer:
         checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> Trainer:
-        """Return a trainer that stands where a run stopped; :meth:`fit` then goes on.
+        """Return a trainer in the state in which a run stopped; :meth:`fit` then continues it.
 
-        Network, loss, optimiser, schedule, batch size, seed, distortion and options are those of
-        the run, and it goes on in the same folder. With the same data it ends with the bits of a
-        run that was never stopped.
+        The run keeps its network, loss, optimiser, schedule, batch size, seed, distortion, options
+        and folder. With the same data it ends with the same bits as a run that never stopped.
 
         Parameters
         ----------
         run : path
             The run's folder or the ``checkpoint.safetensors`` in it.
         engine, backend : str, optional
-            Those of the run by default. With others, another instruction set, or another version
-            of this library or of NumPy, the results may differ by rounding, and a UserWarning
-            says so.
+            Default: those of the run. With others, another instruction set, or another version of
+            this library or of NumPy, results may differ by rounding, and a UserWarning says so.
         threads : int, optional
-            Does not change the results.
+            Does not change results.
         checkpoint_every : int, optional
-            As for a new run; nor does this.
+            As for a new run; does not change results.
         callbacks : sequence of Callback
-            Told about batches and epochs.
+            Informed about batches and epochs.
 
         Raises
         ------
         FileNotFoundError, FileFormatError
-            If there is no checkpoint, or a damaged one.
+            If there is no checkpoint, or it is damaged.
         ImportError
-            If the backend of the run is missing here.
+            If the run's backend is missing here.
         """
         path = runs.checkpoint_path(run)
-        stamp = runs.stamp(path.parent)  # before it is read: who changes it meanwhile is noticed
+        stamp = runs.stamp(path.parent)  # before reading, so that a change meanwhile is noticed
         saved = checkpoints.load(path)
         try:
             trainer = cls(
@@ -319,8 +315,8 @@ class Trainer:
         ]
         if changed:
             warnings.warn(
-                f"{path.parent}: the run goes on with other code ({', '.join(changed)}); "
-                "the results can differ by rounding from those of a run never stopped",
+                f"{path.parent}: the run resumes with other code ({', '.join(changed)}); the "
+                "results can differ by rounding from those of a run that never stopped",
                 stacklevel=2,
             )
         return trainer
@@ -332,49 +328,48 @@ class Trainer:
             self._checkpoint_batches = math.ceil(images / self.batch_size)
 
     def fit(self, train: data.Dataset, test: data.Dataset, epochs: int | None = None) -> History:
-        """Train until `epochs` epochs are complete, those done before included.
+        """Train until `epochs` epochs are complete, including earlier ones.
 
         Parameters
         ----------
         train, test : Dataset
-            At least one image each. The test set decides which epoch is the best; nothing is
-            learned from it.
+            At least one image each. The test set determines the best epoch; it is not trained on.
         epochs : int, optional
-            By default as many as last time, also if that was before :meth:`resume`; 20 if
-            there was none. A larger number makes a finished run go on.
+            Default: that of the previous :meth:`fit` (also before :meth:`resume`), else 20. With a
+            larger number, a finished run continues.
 
         Returns
         -------
         History
-            Its ``interrupted`` is true if :meth:`stop` or Ctrl-C came first. Then the batches in
-            work (of up to 512 images together, or 4,096 one by one) were finished, and the state
-            saved where `out` was given; a second Ctrl-C raises KeyboardInterrupt at once, and only
-            :meth:`resume` goes on exactly from there. The files are whole in any case.
+            ``interrupted`` is true if :meth:`stop` or Ctrl-C ended the training early. The current
+            call of the engine (up to 512 images, or 4,096 in batches of one) is completed first,
+            and the state is saved if there is an `out`. A second Ctrl-C raises KeyboardInterrupt
+            at once; then only :meth:`resume` continues exactly. The files are always intact.
 
         Raises
         ------
         TrainingDiverged
-            If the loss or a weight is no longer finite. The files stay as they were after the
-            last epoch or stop, or at the start; the network in memory is of no use.
+            If the loss or a weight is no longer finite. The files keep the state of the last epoch
+            or stop, or of the start; the network in memory is useless.
         BlockingIOError
             If another run writes to the folder `out`.
         FileExistsError
-            If `out` holds a run, or not the one that this trainer goes on with. Nothing of it has
-            been touched.
+            If `out` already holds a run, or a checkpoint other than this trainer's. It is left
+            unchanged.
         OSError
-            If a file cannot be written. What was saved before is whole; see ``saved``.
+            If a file cannot be written. What was saved before is intact; see ``saved``.
         ValueError
-            If a set is empty, or not the one that this run was trained on before; if the images to
-            train on are not on the scale from 0 to 255; or if `average_from` is beyond the last
+            If a set is empty, or differs from the one that this run was trained on before; if the
+            training images do not range from 0 to 255; or if `average_from` is beyond the last
             epoch.
         TypeError
-            If a set is no Dataset.
+            If a set is not a Dataset.
         """
         epochs = self.epochs if epochs is None else checks.integer("epochs", epochs, 1)
         if self.average_from > epochs:
             raise ValueError(
                 f"average_from: expected at most {epochs}, the last epoch, got "
-                f"{self.average_from}, which would leave nothing to average"
+                f"{self.average_from}, which leaves nothing to average"
             )
         self.epochs = epochs
         self._recognise(train, test)
@@ -410,13 +405,13 @@ class Trainer:
 
     @property
     def result(self) -> Network:
-        """The network that the last row of the history is about."""
+        """The network that the last row of the history describes."""
         if self._average is None or not self._average.count:
             return self.network
         return self._average.network
 
     def stop(self) -> None:
-        """Ask :meth:`fit` to return after the batches in work; may come from another thread."""
+        """Make :meth:`fit` return after the current batches; may be called from any thread."""
         self.stopping = True
 
     # ------------------------------------------------------------------ one epoch
@@ -428,7 +423,7 @@ class Trainer:
         self._train(train, epoch, rate)
         engine = self.engine
         if self._average is not None and epoch >= self.average_from:
-            # Not again, where a run was stopped while it was evaluated.
+            # Not twice, if the run was stopped during the evaluation.
             if self._average.count <= epoch - self.average_from:
                 self._average.add(self.network)
             engine = self._average_engine
@@ -474,7 +469,7 @@ class Trainer:
             if self.distortion is not None:
                 images, labels = self._examples(train, turns, epoch)
                 turns = np.arange(len(turns))
-            # What overflows here is found in the loss, and said in words.
+            # Overflow shows up as a non-finite loss, which is reported below.
             with np.errstate(over="ignore", invalid="ignore"):
                 batches = self.engine.train(
                     images, labels, turns, self.batch_size, self.optimiser, rate
@@ -493,7 +488,7 @@ class Trainer:
             started = time.perf_counter()
 
     def _examples(self, train: data.Dataset, chosen: Array, epoch: int) -> tuple[Array, Array]:
-        """Return some of the images, as they are to be in an epoch, and their labels."""
+        """Return some training images, distorted for an epoch, and their labels."""
         images, labels = train.images[chosen], train.labels[chosen]
         if self.distortion is not None:
             images = self.distortion(
@@ -501,14 +496,14 @@ class Trainer:
                 chosen,
                 epoch,
                 self.seed,
-                size=self.network.input_shape[-1],  # not to lose ink that is moved
+                size=self.network.input_shape[-1],  # so that a shift does not cut off the digit
                 backend=self.engine.backend,
                 pool=self._pool,
             )
         return images, labels
 
     def _follow_curvature(self, train: data.Dataset, chosen: Array, epoch: int) -> None:
-        """Let the optimiser set its rates by the Hessian's diagonal over some images."""
+        """Let the optimiser set its rates from the Hessian's diagonal over some images."""
         images, labels = self._examples(train, chosen, epoch)
         with np.errstate(over="ignore", invalid="ignore"):
             diagonal = self.engine.hessian_diagonal(images, labels)
@@ -517,7 +512,7 @@ class Trainer:
         self.optimiser.follow(diagonal)
 
     def _next_pause(self) -> int:
-        """Return the batch of this epoch before which the engine comes back."""
+        """Return the batch of this epoch before which the engine returns."""
         batch = self._position.batch + max(1, self.engine.images_a_call // self.batch_size)
         every = self._checkpoint_batches
         return min(batch, (self._position.batch // every + 1) * every) if every else batch
@@ -546,7 +541,7 @@ class Trainer:
         return report
 
     def _check_state(self) -> None:
-        """Raise TrainingDiverged unless every weight and every array of the optimiser is finite."""
+        """Raise TrainingDiverged unless all weights and arrays of the optimiser are finite."""
         arrays = [*self.network.parameters.values(), *self.optimiser.state().values()]
         if not all(np.isfinite(array).all() for array in arrays):
             self._diverged("expected finite weights, got NaN or infinity")
@@ -566,18 +561,18 @@ class Trainer:
         )
 
     def _lower_rate(self, rate: float) -> float:
-        """Return a rate to try after one that was too high: the usual one, if that is lower."""
+        """Return a lower rate to try: the default, if that is lower than the current one."""
         if self.loss.name in DEFAULT_RATES:
             rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
-            usual = default_for(self.loss, rule, self.batch_size).rate(1)
-            if usual < rate:
-                return usual
+            default = default_for(self.loss, rule, self.batch_size).rate(1)
+            if default < rate:
+                return default
         return rate / 10
 
     # ------------------------------------------------------------------ files
 
     def _begin_files(self, out: Path) -> None:
-        """Write the first files of a run, or note that it goes on."""
+        """Write the first files of a run, or check those of a resumed one."""
         self._new = self.saved is None
         if self._new and not self._overwrite:
             runs.check_free(out)
@@ -585,18 +580,18 @@ class Trainer:
             if self._stamp is not None and runs.stamp(out) not in (self._stamp, None):
                 raise FileExistsError(
                     f"out: expected the run in {out} as this trainer left it, but its "
-                    f"{runs.CHECKPOINT} is another; resume the run anew, or name another folder"
+                    f"{runs.CHECKPOINT} has changed; resume the run again, or choose another folder"
                 )
             if self._position.epoch >= self.epochs:
-                return  # there is nothing to do, so nothing changes
-        config = runs.config(self._checkpoint(), self.engine.threads)  # first: it may be refused
+                return  # nothing to do, so nothing changes
+        config = runs.config(self._checkpoint(), self.engine.threads)  # first: it may raise
         for name in runs.FILES:
             disk.remove_leftovers(out / name)
         try:
-            # The checkpoint comes first: a folder that holds anything can be gone on with.
+            # The checkpoint comes first: a folder with any file of a run can be resumed.
             if runs.stamp(out) is None or self._new:
                 self._save_checkpoint()
-            if not self.history.rows:  # those of a run that is overwritten
+            if not self.history.rows:  # remove those of an overwritten run
                 runs.clear(out, (runs.MODEL, runs.HISTORY))
             self._write(out / runs.CONFIG, config)
         except BaseException:
@@ -607,7 +602,7 @@ class Trainer:
 
     def _write_epoch(self, out: Path, row: Row) -> None:
         self._check_folder()
-        # The checkpoint comes last: after a crash between two files, the epoch is done again.
+        # The checkpoint comes last: after a crash between two files, the epoch is repeated.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
             files.write_model(
@@ -666,17 +661,17 @@ class Trainer:
         self._data = found
 
     def _check_scale(self, train: data.Dataset) -> None:
-        """Let the network know whether ink is dark; raise if it could not read other images."""
+        """Set whether the network's digits are dark on light; raise if the scale is wrong."""
         low, high = int(train.images.min()), int(train.images.max())
         if high - low < 128:
             raise ValueError(
-                f"train: expected images from 0 paper to 255 ink, got {low} to {high}; bring them "
-                "to that scale"
+                f"train: expected images from 0 (background) to 255 (foreground), got {low} to "
+                f"{high}; convert them to that scale"
             )
         if not self.network.pixel_range_known:
             raise ValueError(
-                "network: expected one that knows what the bytes 0 and 255 become, got one "
-                "without; set its pixel_range, such as to (0.0, 1.0)"
+                "network: expected one that records the values of the bytes 0 and 255, got one "
+                "that does not; set its pixel_range, such as to (0.0, 1.0)"
             )
         self.network.inverted = arrays.look_inverted(train.images)
         if self._average is not None:

@@ -1,4 +1,4 @@
-"""The page: draw a digit, watch the network think, watch it learn.
+"""The web page: draw a digit, inspect the network, watch it learn.
 
-The modules import Flask and waitress when they are imported themselves; this one imports nothing.
+This package imports nothing; its modules import Flask and waitress.
 """

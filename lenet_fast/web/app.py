@@ -1,4 +1,4 @@
-"""The routes of the page, and what is refused."""
+"""The routes of the page, and its checks of requests."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from werkzeug.exceptions import HTTPException, abort
 
 from lenet_fast import __version__, checks
 from lenet_fast.data.arrays import look_inverted
-from lenet_fast.web import drawings, lessons, names
-from lenet_fast.web.learning import BusyError, Learning
+from lenet_fast.web import drawings, names, training_requests
+from lenet_fast.web.manager import BusyError, TrainingManager
 from lenet_fast.web.names import is_ours
 
 MAX_BYTES = 256 * 1024
-"""No request's body may be larger."""
+"""Largest body of a request."""
 
 MAX_LISTENERS = 12
-"""How many may be told of a training as it goes on; the others have to ask."""
+"""Most clients that receive the progress of a training as it happens; others have to poll."""
 
 _STREAM_SECONDS, _BEAT_SECONDS = 60.0, 2.0
-"""How long a listener is served before it must come again, and how often it hears of nothing."""
+"""Longest life of a stream of events, and longest silence in it."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -43,36 +43,36 @@ _log = logging.getLogger(__name__)
 
 
 def create(
-    learning: Learning, host: str = "127.0.0.1", allowed: Collection[str] = ()
+    manager: TrainingManager, host: str = "127.0.0.1", allowed: Collection[str] = ()
 ) -> flask.Flask:
     """Return the page as a WSGI application.
 
     Parameters
     ----------
-    learning : Learning
-        What is shown.
+    manager : TrainingManager
+        The networks and trainings to show.
     host : str
-        What the server listens on. Requests must be for it, or for this machine: a page from
-        elsewhere whose name leads here (DNS rebinding) is refused. Where the server listens on all
-        addresses, any numeric address will do.
+        The address the server listens on. Requests must name it, or this machine: a page from
+        another site whose name resolves to this server (DNS rebinding) is refused. If the server
+        listens on all addresses, any numeric address is accepted.
     allowed : collection of str
-        Further names by which the page may be opened, and whose TLS proxy may stand before it.
+        Further names under which the page may be opened, also behind a proxy with TLS.
 
     Raises
     ------
     ValueError
-        If one of `allowed` is no host name.
+        If one of `allowed` is not a host name.
     """
-    # Some systems take the type from a registry in which programs leave nonsense.
+    # Some systems read the type from a registry, in which programs leave wrong entries.
     mimetypes.add_type("text/javascript", ".js")
     app = flask.Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # ask again: a new version may have come
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # revalidate: the package may have been updated
     _guard(app, host, frozenset(map(names.checked, allowed)))
     _errors(app)
-    _reading(app, learning)
-    _training(app, learning)
-    _events(app, learning)
+    _reading(app, manager)
+    _training(app, manager)
+    _events(app, manager)
     return app
 
 
@@ -84,17 +84,17 @@ def _guard(app: flask.Flask, host: str, allowed: Collection[str]) -> None:
         if not is_ours(header, host, allowed):
             abort(403, f"host: expected the address of this server; {_way_in(header)}")
         if request.path == "/" and request.method in ("GET", "HEAD"):
-            return  # a link on another site may lead here, and shows nobody what is here
-        # Browsers send this where they trust the connection: to this machine, or with TLS.
+            return  # a link on another site may lead here; it reveals nothing to that site
+        # Browsers send this header on trusted connections: to this machine, or with TLS.
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         if site not in ("same-origin", "none"):
-            abort(403, "sec-fetch-site: expected a request of this page's own, not another site's")
-        origin = request.headers.get("Origin")  # programs send none
+            abort(403, "sec-fetch-site: expected a request from this page, not from another site")
+        origin = request.headers.get("Origin")  # other programs send none
         if origin is not None and not names.is_own_origin(origin, header, allowed):
             abort(
                 403,
-                "origin: expected a request of this page's own; behind a proxy, start the server "
-                "with --allow-host and the proxy's name, and let the proxy pass on the Host header",
+                "origin: expected a request from this page; behind a proxy, start the server with "
+                "--allow-host and the proxy's name, and let the proxy pass on the Host header",
             )
 
     @app.after_request
@@ -106,12 +106,12 @@ def _guard(app: flask.Flask, host: str, allowed: Collection[str]) -> None:
 
 
 def _way_in(header: str) -> str:
-    """Return what to do, so that the page may be opened by the name in a Host header."""
+    """Return how to open the page under the name in a Host header."""
     try:
         name = names.checked(names.given(header))
     except ValueError:
         name = "NAME"
-    return f"to open it by another name, start it with: lenet-fast serve --allow-host {name}"
+    return f"to open it under another name, start it with: lenet-fast serve --allow-host {name}"
 
 
 def _errors(app: flask.Flask) -> None:
@@ -125,9 +125,9 @@ def _errors(app: flask.Flask) -> None:
     @app.errorhandler(Exception)
     def other(error: Exception) -> tuple[flask.Response, int]:
         _log.error("the page", exc_info=error)
-        return answer(500, "something went wrong here; the server's terminal says what")
+        return answer(500, "the server failed; its terminal shows the error")
 
-    @app.errorhandler(ImportError)  # an engine that is not to be had here
+    @app.errorhandler(ImportError)  # an engine that is missing here
     @app.errorhandler(TypeError)
     @app.errorhandler(ValueError)
     def wrong(error: Exception) -> tuple[flask.Response, int]:
@@ -152,8 +152,8 @@ def _body() -> dict[str, Any]:
     return body
 
 
-def _reading(app: flask.Flask, learning: Learning) -> None:
-    test = learning.splits.test
+def _reading(app: flask.Flask, manager: TrainingManager) -> None:
+    test = manager.splits.test
     test_inverted = look_inverted(test.images)
 
     @app.get("/")
@@ -162,20 +162,20 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:
-        splits = learning.splits
+        splits = manager.splits
         return {
             "version": __version__,
             "notice": splits.notice,
             "train_images": len(splits.train),
             "test_images": len(test),
-            "folder": str(learning.folder),
+            "folder": str(manager.folder),
             "max_side": drawings.MAX_SIDE,
-            **lessons.choices(len(splits.train)),
+            **training_requests.choices(len(splits.train)),
         }
 
     @app.get("/api/network")
     def network() -> dict[str, Any]:
-        return learning.mind.describe()
+        return manager.snapshot.describe()
 
     @app.post("/api/read")
     def read() -> flask.Response:
@@ -191,10 +191,10 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
         else:
             raise ValueError("body: expected either pixels or digit")
         if image is None:
-            answer: dict[str, Any] = {"blank": True, "number": learning.mind.number}
+            answer: dict[str, Any] = {"blank": True, "number": manager.snapshot.number}
         else:
-            thought = learning.mind.think(image, inverted=inverted)
-            answer = {"blank": False, "image": image.tolist(), **thought}
+            outputs = manager.snapshot.inspect(image, inverted=inverted)
+            answer = {"blank": False, "image": image.tolist(), **outputs}
         response = flask.jsonify(answer | known)
         seconds = time.perf_counter() - started
         response.headers["Server-Timing"] = f"read;dur={1000 * seconds:.2f}"
@@ -203,56 +203,56 @@ def _reading(app: flask.Flask, learning: Learning) -> None:
     @app.get("/api/digit")
     def digit() -> dict[str, Any]:
         which = checks.choice("which", flask.request.args.get("which"), ("random", "wrong"))
-        chosen = np.arange(len(test)) if which == "random" else learning.mind.mistakes(test)
+        chosen = np.arange(len(test)) if which == "random" else manager.snapshot.mistakes(test)
         index = int(np.random.default_rng().choice(chosen)) if len(chosen) else None
         return {"index": index, "of": len(chosen)}
 
 
-def _training(app: flask.Flask, learning: Learning) -> None:
+def _training(app: flask.Flask, manager: TrainingManager) -> None:
     @app.get("/api/training")
     def training() -> dict[str, Any]:
-        return learning.everything()
+        return manager.everything()
 
     @app.post("/api/training")
     def start() -> dict[str, Any]:
-        learning.start(_body())
-        return learning.everything()
+        manager.start(_body())
+        return manager.everything()
 
     @app.post("/api/stop")
     def stop() -> dict[str, Any]:
         _body()
-        learning.stop()
-        return learning.current()
+        manager.stop()
+        return manager.current()
 
     @app.post("/api/use")
     def use() -> dict[str, Any]:
-        learning.use(_body().get("number"))
-        return learning.everything()
+        manager.use(_body().get("number"))
+        return manager.everything()
 
     @app.post("/api/save")
     def save() -> dict[str, Any]:
         _body()
         try:
-            return {"folder": str(learning.save())}
+            return {"folder": str(manager.save())}
         except OSError as error:
-            abort(500, f"{learning.folder}: {error.strerror}")
+            abort(500, f"{manager.folder}: {error.strerror}")
 
 
-def _events(app: flask.Flask, learning: Learning) -> None:
+def _events(app: flask.Flask, manager: TrainingManager) -> None:
     free = threading.BoundedSemaphore(MAX_LISTENERS)
 
     def stream() -> Iterator[str]:
         end = time.monotonic() + _STREAM_SECONDS
         version = -1
         yield "retry: 1000\n\n"
-        while time.monotonic() < end and not learning.closed:
-            if learning.wait(version, _BEAT_SECONDS):
-                state = learning.current()
+        while time.monotonic() < end and not manager.closed:
+            if manager.wait(version, _BEAT_SECONDS):
+                state = manager.current()
                 version = state["version"]
                 yield f"data: {json.dumps(state)}\n\n"
-                time.sleep(0.1)  # what changes in the meantime is told at once
+                time.sleep(0.1)  # changes meanwhile are sent together
             else:
-                yield ":\n\n"  # finds out whether the listener is still there
+                yield ":\n\n"  # fails if the client has gone
 
     @app.get("/api/events")
     def events() -> flask.Response:

@@ -1,4 +1,4 @@
-"""From a drawing to an image like those of MNIST."""
+"""Conversion of a drawing to an image like MNIST's."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ MIN_SIDE, MAX_SIDE = 8, 160
 """Fewest and most rows and columns of a drawing."""
 
 _FAINT = 16
-"""A drawing whose grey values, of 0 to 255, differ by less than this is blank."""
+"""A drawing is blank if its grey values, from 0 to 255, differ by less than this."""
 
 _SPECK = 0.02
-"""Less than this share of the darkest ink does not count as ink."""
+"""Pixels below this share of the darkest one do not belong to the drawing."""
 
 _THIN = 0.03
-"""A line is thin where fewer of its pixels than this share have ink on all four sides: as in one
-of 25 images of MNIST."""
+"""A line is thin if fewer of its pixels than this share have neighbours on all four sides; that is
+true for one of 25 images of MNIST."""
 
 
 def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
-    """Return a drawing as an image like those of MNIST.
+    """Return a drawing as an image like MNIST's.
 
     Parameters
     ----------
     pixels : list of lists of numbers
-        Rows of grey values, 0 paper to 255 ink, from 8x8 to 160x160, as JSON has brought them.
+        Rows of grey values, from 0 (background) to 255 (foreground), 8x8 to 160x160, from JSON.
 
     Returns
     -------
     ndarray (28, 28) uint8, or None
-        The ink fitted into 20x20 pixels, its centre of mass in the middle, as
-        :func:`lenet_fast.data.centre` does it. Lines thinner than MNIST's become thicker: a pen
-        may be as thin as a hair, and the network has not seen such digits. None if the drawing is
-        blank: all paper, or all ink.
+        The drawing, scaled to fit 20x20 pixels and centred by its mass, as by
+        :func:`lenet_fast.data.centre`. Lines thinner than MNIST's are thickened: a pen can be very
+        thin, and the network was not trained on such digits. None if the drawing is blank: all
+        background, or all foreground.
 
     Raises
     ------
     TypeError, ValueError
-        If `pixels` is anything else, also where it has another scale or dark and bright are
-        swapped.
+        If `pixels` is anything else, for example on another scale or inverted.
     """
     grey = _checked(pixels)
     if 0 < grey.max() <= 1:
-        raise ValueError("pixels: expected 0 paper to 255 ink, got at most 1; multiply them by 255")
+        raise ValueError(
+            "pixels: expected 0 (background) to 255 (foreground), got at most 1; multiply by 255"
+        )
     if np.ptp(grey) < _FAINT:
         return None
     border = np.concatenate([grey[[0, -1]].ravel(), grey[1:-1, [0, -1]].ravel()])
     if np.median(border) > 127:
         raise ValueError(
-            "pixels: expected 0 paper to 255 ink, but most of the border is ink; where the paper "
-            "is 255, subtract them from 255"
+            "pixels: expected 0 (background) to 255 (foreground), but most of the border is "
+            "foreground; if the background is 255, subtract the values from 255"
         )
     image = _cut_out(grey)
     return _cut_out(_fattened(np.pad(image, 1))) if _is_thin(image) else image
 
 
 def _cut_out(grey: Array) -> npt.NDArray[np.uint8]:
-    """Return the drawing's ink as an image; unlike a photograph's, it is known."""
+    """Cut out the drawing; unlike in a photograph, its pixels are known."""
     ink = np.where(grey > _SPECK * grey.max(), grey, 0)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return normalised(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
@@ -85,14 +86,12 @@ def _checked(pixels: object) -> Array:
     if not np.isfinite(grey).all():
         raise ValueError("pixels: expected finite numbers, got NaN or infinity")
     if grey.min() < 0 or grey.max() > 255:
-        raise ValueError(
-            f"pixels: expected 0 paper to 255 ink, got {grey.min():g} to {grey.max():g}"
-        )
+        raise ValueError(f"pixels: expected 0 to 255, got {grey.min():g} to {grey.max():g}")
     return grey
 
 
 def _sides(image: Array) -> list[Array]:
-    """Return what is above, below, left and right of each pixel."""
+    """Return the pixels above, below, left and right of each pixel."""
     wide: Array = np.pad(image, 1)
     return [wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]]
 

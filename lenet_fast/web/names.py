@@ -1,8 +1,9 @@
-"""The names under which the page may be opened, and the sites that may ask it.
+"""The names under which the page may be opened, and the sites that may send requests to it.
 
-A browser tells sites apart by their names alone. Another site can point its name at this machine
-(DNS rebinding); its scripts would then count as the page's own. So a request must give a name that
-belongs to this server. A number cannot be rebound, a name can: each name is allowed one by one.
+A browser tells sites apart by name only. Another site can make its name resolve to this machine
+(DNS rebinding); its scripts would then count as the page's own. So each request must give a name
+that belongs to this server. Numeric addresses cannot be rebound, names can: each name is allowed
+separately.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from urllib.parse import SplitResult, urlsplit
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _AMBIGUOUS = "ßς\u200c\u200d"
-"""Letters that Python and the browsers translate differently."""
+"""Letters that Python and browsers translate differently."""
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def checked(name: str) -> str:
-    """Return a name that a visitor may open the page by, as a browser sends it.
+    """Return a name under which the page may be opened, in the form that a browser sends.
 
     Parameters
     ----------
     name : str
-        A host name or a numeric address, without scheme, port and path. Case does not matter, nor
-        does a dot at the end; letters beyond ASCII become punycode.
+        A host name or a numeric address, without scheme, port and path. Case and a final dot do
+        not matter; letters beyond ASCII become punycode.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def checked(name: str) -> str:
     what = "expected one host name such as labpc.local"
     if "*" in name or name.startswith("."):
         raise ValueError(
-            f"{what}, got {name!r}; wildcards are not allowed: whoever has a name under it could "
+            f"{what}, got {name!r}; wildcards are not allowed: whoever owns a name under it could "
             "take over the page. Give each name in full"
         )
     if any(letter in name for letter in _AMBIGUOUS):
@@ -52,14 +53,14 @@ def checked(name: str) -> str:
     if (
         len(found) > 253
         or not all(_LABEL.fullmatch(label) for label in labels)
-        or _NUMBER.fullmatch(labels[-1])  # browsers take it for an address
+        or _NUMBER.fullmatch(labels[-1])  # browsers read it as an address
     ):
         raise ValueError(f"{what}, without scheme, port (any will do) and path, got {name!r}")
     return found
 
 
 def plain(name: str) -> str:
-    """Return a host name or an address in the one form in which names are compared."""
+    """Return a host name or address in the form in which names are compared."""
     name = name.lower().removesuffix(".")
     address = _address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
     if address is not None:
@@ -71,21 +72,21 @@ def plain(name: str) -> str:
 
 
 def given(header: str) -> str:
-    """Return the name in a Host header, which may have a port behind it; empty if there is none."""
+    """Return the name in a Host header, without the port; empty if there is none."""
     parts = _split(f"http://{header}")
     return plain(parts.hostname or "") if parts else ""
 
 
 def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
-    """Tell whether a Host header names this server; any port will do.
+    """Tell whether a Host header names this server, at any port.
 
     Parameters
     ----------
     header : str
     host : str
-        What the server listens on. Where that is all addresses, any numeric address is ours.
+        The address the server listens on. If that is all addresses, any numeric address is ours.
     allowed : collection of str
-        Further names, as :func:`checked` returns them.
+        Further names, as from :func:`checked`.
     """
     name = given(header)
     everywhere = is_unspecified(host) and _address(name) is not None
@@ -93,11 +94,11 @@ def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
 
 
 def is_own_origin(origin: str, header: str, allowed: Collection[str] = ()) -> bool:
-    """Tell whether an Origin header is that of the page, whose Host header is ours.
+    """Tell whether an Origin header is that of the page, given a Host header that is ours.
 
-    A browser that comes through a proxy names the proxy's origin. That of an allowed name is
-    trusted: with TLS at any port, without it at port 80 only, since other programs may serve at
-    other ports of that machine.
+    Behind a proxy, a browser sends the proxy's origin. It is trusted if its name is allowed: with
+    TLS at any port, without TLS only at port 80, because other programs may use other ports of
+    that machine.
     """
     if origin == f"http://{header}":
         return True
@@ -110,7 +111,7 @@ def is_own_origin(origin: str, header: str, allowed: Collection[str] = ()) -> bo
 
 
 def is_unspecified(host: str) -> bool:
-    """Tell whether to listen on a host is to listen on all addresses."""
+    """Tell whether listening on a host means listening on all addresses."""
     address = _address(host)
     return address is not None and address.is_unspecified
 
@@ -123,7 +124,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Return the parts of a URL that is a scheme, a host and perhaps a port, and nothing else."""
+    """Return the parts of a URL that consists only of a scheme, a host and perhaps a port."""
     try:
         parts = urlsplit(url)
         has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -1,4 +1,4 @@
-"""What a training on the page has come to: the curve, the epochs, and the files of it."""
+"""The record of a training on the page: its error curve, epochs and files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 from lenet_fast import __version__, disk, files, losses
 from lenet_fast.data import Splits
 from lenet_fast.training import History, Row, runs
-from lenet_fast.web.lessons import Lesson
-from lenet_fast.web.thinking import Mind
+from lenet_fast.web.snapshots import NetworkSnapshot
+from lenet_fast.web.training_requests import TrainingRequest
 
 MAX_POINTS = 150
 
 REACHED = 0.1
-"""Runs are compared by the time that they take until they misread no more than this share."""
+"""Runs are compared by the time until they misclassify at most this share."""
 
 _FIRST_SECONDS = 0.1
-"""The time between two points of the error curve at first; doubled whenever there are too many."""
+"""Initial time between two points of the error curve; doubled whenever there are too many."""
 
 
 class Point(NamedTuple):
@@ -32,14 +32,14 @@ class Point(NamedTuple):
 
 @dataclass
 class Run:
-    """A training that the page has started, as far as it has come."""
+    """A training that the page has started, and its current state."""
 
     number: int
-    lesson: Lesson
+    request: TrainingRequest
     data: str
     train_images: int
     test_images: int
-    mind: Mind
+    snapshot: NetworkSnapshot
     loss: losses.Loss
     state: str = "running"  # then "done", "stopped" or "failed"
     reason: str = ""
@@ -55,25 +55,25 @@ class Run:
     stopping: bool = False
 
     def add(self, point: Point) -> None:
-        """Add a point to the curve; of too many, every other one is left out from now on."""
+        """Add a point to the curve; if there are too many, drop every other one."""
         if self.reached is None and point.error <= REACHED:
-            self.reached = point.seconds  # of the points, this one may be left out
+            self.reached = point.seconds  # recorded, because the point may be dropped later
         self.points.append(point)
         if len(self.points) > MAX_POINTS:
             self.points = [*self.points[:-1:2], point]
             self.every *= 2
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the page shows of it."""
+        """Return what the page shows of the run."""
         return {
             "number": self.number,
-            "lesson": self.lesson.to_json(),
+            "lesson": self.request.to_json(),
             "data": self.data,
             "state": self.state,
             "reason": self.reason,
             "epoch": self.epoch,
             "images": self.images,
-            "total": self.train_images * self.lesson.epochs,
+            "total": self.train_images * self.request.epochs,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second),
             "reached": None if self.reached is None else round(self.reached, 3),
@@ -90,9 +90,9 @@ class Run:
         }
 
     def save(self, folder: Path, splits: Splits) -> None:
-        """Write what other commands read of a run: the network, the errors, and what was done.
+        """Write the files that other commands read: the network, the errors and the settings.
 
-        The folder is removed if that fails: half a run is none.
+        On failure the folder is removed, so that no incomplete run remains.
         """
         try:
             self._write(folder, splits)
@@ -101,15 +101,15 @@ class Run:
             raise
 
     def _write(self, folder: Path, splits: Splits) -> None:
-        network = self.mind.network
-        extra = {"images": self.images, "lesson": self.lesson.to_json()}
+        network = self.snapshot.network
+        extra = {"images": self.images, "lesson": self.request.to_json()}
         files.save_model(folder / runs.MODEL, network, self.loss, extra)
         history = History(self.rows, self.train_images, self.test_images)
         disk.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
         sets = {"train": splits.train, "test": splits.test}
         tables = {
             "run": {"images": self.images, "seconds": round(self.seconds, 3), "state": self.state},
-            "lesson": self.lesson.to_json(),
+            "lesson": self.request.to_json(),
             "code": {"lenet_fast": __version__},
             "data": {key: {"name": each.name, "images": len(each)} for key, each in sets.items()},
             "network": network.config(),

@@ -1,4 +1,4 @@
-"""The server of the page: waitress, for as long as it is wanted."""
+"""The page's server, waitress."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import waitress
 from waitress.channel import HTTPChannel
 
 from lenet_fast.web import app, names
-from lenet_fast.web.learning import Learning
+from lenet_fast.web.manager import TrainingManager
 
 THREADS = 24
-"""Each listener takes one, so there are twice as many as listeners."""
+"""Each event stream occupies one, so there are twice as many as event streams."""
 
 PORT = 8000
 
 _TIMEOUT_SECONDS = 20
-"""A connection on which nothing has come or gone for so long is closed, and one whose request is
-still not there in full."""
+"""A connection is closed after this time without traffic, or if its request takes longer than this
+to arrive."""
 
 
 class _Channel(HTTPChannel):
-    """A connection on which the bytes of a request that drips in are no activity."""
+    """A connection on which the bytes of an incomplete request do not count as activity."""
 
-    last_activity: float  # when; waitress does not say
+    last_activity: float  # a time; waitress has no annotation
 
     def handle_read(self) -> None:
         before, halfway = self.last_activity, self.request is not None
@@ -42,43 +42,43 @@ class _Channel(HTTPChannel):
 
 
 def create(
-    learning: Learning,
+    manager: TrainingManager,
     host: str,
     port: int | None = None,
     timeout: int = _TIMEOUT_SECONDS,
     allowed: Collection[str] = (),
 ) -> Any:
-    """Return a waitress server of the page, which listens already; its ``run`` serves.
+    """Return a waitress server of the page that is already listening; call its ``run``.
 
     Parameters
     ----------
-    learning : Learning
-        What is shown.
+    manager : TrainingManager
+        The networks and trainings to show.
     host : str
         Address to listen on.
     port : int, optional
-        0 for any that is free. By default 8000, or any that is free if that is taken.
+        0 for any free port. By default 8000, or any free port if that is taken.
     timeout : int
-        Seconds after which a connection without any traffic is closed, and what a request may
-        take to arrive.
+        Seconds after which a connection without traffic is closed, and which a request may take
+        to arrive.
     allowed : collection of str
-        Further names by which the page may be opened.
+        Further names under which the page may be opened.
 
     Raises
     ------
     OSError
-        If that address is not to be had, or the threads are not.
+        If the address is not available, or the threads cannot be started.
     ValueError
-        If one of `allowed` is no host name.
+        If one of `allowed` is not a host name.
     """
     listening = _listening(host, port)
     try:
-        page = app.create(learning, _as_browsers_write(host, listening), allowed)
+        page = app.create(manager, _as_browsers_write(host, listening), allowed)
         server = _created(page, listening, timeout)
     except ValueError:
         listening.close()
         raise
-    except RuntimeError as error:  # Python's, where the system has no thread left
+    except RuntimeError as error:  # from Python, if the system has no thread left
         listening.close()
         raise OSError(errno.EAGAIN, f"expected room for {THREADS} threads, got: {error}") from error
     server.channel_class = _Channel
@@ -91,7 +91,7 @@ def _created(page: Callable[..., Any], listening: socket.socket, timeout: int) -
         sockets=[listening],
         threads=THREADS,
         ident=None,
-        max_request_body_size=app.MAX_BYTES + 1,  # waitress takes less than that
+        max_request_body_size=app.MAX_BYTES + 1,  # waitress requires less than this
         max_request_header_size=16 * 1024,
         channel_timeout=timeout,
         cleanup_interval=max(1, timeout // 4),
@@ -102,15 +102,15 @@ def _created(page: Callable[..., Any], listening: socket.socket, timeout: int) -
 def _listening(host: str, port: int | None) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError as error:  # Python's, of a name that no network can have
+    except UnicodeError as error:  # from Python, for an impossible name
         raise OSError(errno.EINVAL, "expected a host name or an address") from error
-    # A name may have several addresses: IPv4 is what other programs expect of "localhost".
+    # A name may have several addresses; other programs expect IPv4 for "localhost".
     family, *_, address = min(found, key=lambda each: each[0] != socket.AF_INET)
 
     def listening(port: int) -> socket.socket:
         try:
             return socket.create_server((address[0], port, *address[2:]), family=family)
-        except OSError as error:  # whose text repeats the address
+        except OSError as error:  # its text repeats the address
             raise OSError(error.errno, os.strerror(error.errno or 0)) from error
 
     try:
@@ -122,7 +122,7 @@ def _listening(host: str, port: int | None) -> socket.socket:
 
 
 def _as_browsers_write(host: str, listening: socket.socket) -> str:
-    """Return a host; in full if it is a short form of an address, such as 127.1 or 0."""
+    """Return a host, expanded if it is a short form of an address, such as 127.1 or 0."""
     try:
         names.checked(host)
     except ValueError:
@@ -131,47 +131,47 @@ def _as_browsers_write(host: str, listening: socket.socket) -> str:
 
 
 def address(server: Any, host: str) -> str:
-    """Return what to type into a browser on this machine."""
+    """Return the URL for a browser on this machine."""
     name = _as_browsers_write(host, server.socket)
     if names.is_unspecified(name):
         name = "::1" if ":" in name else "127.0.0.1"
     return f"http://{f'[{name}]' if ':' in name else name}:{server.effective_port}/"
 
 
-def run(server: Any, learning: Learning, url: str, *, browser: bool) -> None:
-    """Serve until Ctrl-C, or a request of the system to end; stop the training then.
+def run(server: Any, manager: TrainingManager, url: str, *, browser: bool) -> None:
+    """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop the training.
 
-    The process is to end afterwards: it ignores further signals.
+    The process should end afterwards, because it ignores further signals.
 
     Parameters
     ----------
     browser : bool
-        Whether to open `url` in the visitor's browser.
+        Whether to open `url` in a browser.
     """
-    # 200 at once are quite possible, and nothing to warn of.
+    # 200 connections at once are possible and need no warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     if browser:
-        # In a thread: a browser in the terminal returns when it is closed. Without a thread to be
-        # had, the visitor has the address to type.
+        # In a thread, because a terminal browser returns only when it is closed. If no thread can
+        # start, the user can still open the address.
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
     def end(number: int, frame: object) -> None:
-        # Once is enough: some send the signal twice, and the second may come until the very end,
-        # after Python has put its own handlers back.
+        # Ignore further signals: some programs send it twice, and the second may arrive after
+        # Python has restored its own handlers.
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        learning.leave()
+        manager.leave()
         raise KeyboardInterrupt
 
     for each in _SIGNALS:
         signal.signal(each, end)
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # in the first moment
+        with contextlib.suppress(KeyboardInterrupt):  # at startup
             server.run()
     finally:
         server.close()
-        learning.close()
+        manager.close()
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

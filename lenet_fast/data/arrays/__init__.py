@@ -1,7 +1,8 @@
-"""Digits in arrays, in .npy and IDX files: in which shape and on which scale they are.
+"""Digits in arrays, in .npy and IDX files: finding out their layout and scale.
 
-Nothing about an array says which axis is which and what is paper. What can be told is brought into
-the form of MNIST's images, with a note of what was taken for what; the rest is refused.
+An array does not say which axis is which, nor which value is the background. What shape and values
+allow to work out is converted to the form of MNIST's images, with a note of each guess; the rest is
+refused.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ __all__ = [
 ]
 
 MAX_IMAGES = 2**18
-"""More are not read at a time; EMNIST's training set has 240,000 digits."""
+"""Most images that are read at a time; EMNIST's training set has 240,000 digits."""
 
 
 class Digits(NamedTuple):
-    """Images of digits that came in an array.
+    """Images of digits from an array.
 
     Attributes
     ----------
     images : ndarray, (n, rows, columns), uint8
-        Those that can be read, 0 paper to 255 ink.
+        The readable images, from 0 (background) to 255 (foreground).
     numbers : list of int
-        Which of the array's images they are.
+        Their numbers in the array.
     faults : dict of int to str
-        By their numbers, why the others cannot be read.
+        For each unreadable image, by its number, the reason.
     several : bool
         Whether the array may hold several images.
     notes : list of str
-        What the array was taken for, where it is not what is usual.
+        How the array was read, where that is unusual.
     """
 
     images: npt.NDArray[np.uint8]
@@ -70,32 +71,32 @@ def digits(
     transposed: bool = False,
     inverted: bool | None = False,
 ) -> Digits:
-    """Return the digits of an array as a network reads them.
+    """Return the digits of an array in the form that a network reads.
 
     Parameters
     ----------
     array : ndarray
         As for :func:`as_images` and :func:`as_bytes`.
     centred : bool, optional
-        Whether to bring them into MNIST's form with :func:`lenet_fast.data.centre`; by default
-        those of other sizes than 28x28 and 32x32.
+        Whether to cut out, scale and centre them with :func:`lenet_fast.data.centre`; by default
+        only images of other sizes than 28x28 and 32x32.
     transposed : bool
-        Whether rows and columns are exchanged, as in EMNIST's files.
+        Whether rows and columns are swapped, as in EMNIST's files.
     inverted : bool, optional
-        Whether the network was trained on dark ink on light paper. Images of the other kind are
-        turned round, unless `centred` is False. None: not known, and they are left as they are.
+        Whether the network was trained on dark digits on light. Other images are inverted to
+        match, unless `centred` is False. None: unknown, so images are not inverted.
 
     Returns
     -------
     Digits
-        With a note of all that was taken for something else than it seems.
+        With a note of every guess and change.
 
     Raises
     ------
     TypeError, ValueError
         As :func:`as_images` and :func:`as_bytes` do.
     """
-    # A damaged file may hold anything, such as bits that are no number at all.
+    # A damaged file may hold anything, including bit patterns that are not numbers.
     with np.errstate(invalid="ignore", over="ignore"):
         images, several, notes = as_images(array)
         if not 0 < len(images) <= MAX_IMAGES:
@@ -109,12 +110,10 @@ def digits(
             made, faults, more = _centred(images, inverted)
     found = [number for number in range(len(images)) if number not in faults]
     if several and not transposed:
-        # Ink is bright in what is looked at.
+        # look_transposed expects bright digits.
         wide = look_transposed(255 - made[found] if look_inverted(made[found]) else made[found])
         if wide:
-            more.append(
-                f"{wide}, as if rows and columns were exchanged; --transpose exchanges them"
-            )
+            more.append(f"{wide}, as if rows and columns were swapped; --transpose swaps them")
     return Digits(made[found], found, faults, several, notes + more)
 
 
@@ -122,7 +121,7 @@ Made = tuple[npt.NDArray[np.uint8], dict[int, str], list[str]]
 
 
 def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
-    """Return images as they are, on the networks' scale of bytes."""
+    """Return images as bytes, uncropped."""
     faults: dict[int, str] = {}
     if images.dtype.kind == "f":
         wrong = ~np.isfinite(images).all(axis=(1, 2))
@@ -135,13 +134,13 @@ def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
     others = sound[turned_round(bool(inverted), made[sound])]
     if len(others):
         which = f"{len(others)} of {len(sound)} have " if len(others) < len(sound) else ""
-        seen = "bright ink on dark paper" if inverted else "dark ink on light paper"
+        seen = "bright digits on dark" if inverted else "dark digits on light"
         whose = "MNIST's" if inverted is None else "what the model was trained on"
         turn = turn and inverted is not None
         if turn:
             made = made.copy()
             made[others] = 255 - made[others]
-        done = "turned round" if turn else "taken as it is"
+        done = "inverted" if turn else "not inverted"
         notes.append(f"{which}{seen}, the reverse of {whose}: {done}")
     return made, faults, notes
 

@@ -1,4 +1,4 @@
-"""Arrays of digits in files: NumPy's .npy, and IDX, plain or packed."""
+"""Arrays of digits in files: NumPy's .npy, and IDX, plain or compressed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lenet_fast.data import idx
 from lenet_fast.errors import FileFormatError
 
 MAX_BYTES = 2**29
-"""Files that hold more numbers are not read: MNIST's training set takes 376 million bytes as
-float64. A packed file of half a million bytes may hold so many."""
+"""Most bytes of numbers that are read: MNIST's training set takes 376 million bytes as float64. A
+compressed file of half a million bytes could hold as many."""
 
 _NPY_MAGIC = b"\x93NUMPY"
 
-# What NumPy is known to raise on damaged headers, which it hands to Python's own parser.
+# Errors that NumPy raises on damaged headers, which it passes to Python's own parser.
 _DAMAGED = (
     ValueError,
     TypeError,
@@ -36,9 +36,9 @@ _DAMAGED = (
 
 
 def is_array(head: bytes) -> bool:
-    """Tell by its first four bytes or more whether a file is .npy, IDX, or packed with gzip.
+    """Tell from its first four bytes or more whether a file is .npy, IDX or gzip.
 
-    Pictures may begin with two zero bytes too: HEIC, AVIF, ICO and TGA do.
+    Some pictures also begin with two zero bytes: HEIC, AVIF, ICO and TGA.
     """
     is_idx = head[:2] == b"\0\0" and len(head) > 3 and head[2] in idx.TYPES
     is_idx = is_idx and 1 <= head[3] <= idx.MAX_DIMENSIONS
@@ -46,22 +46,22 @@ def is_array(head: bytes) -> bool:
 
 
 def read_array(path: str | os.PathLike[str]) -> Array:
-    """Read a .npy file, or an IDX file, plain or packed with gzip.
+    """Read a .npy file, or an IDX file, plain or compressed with gzip.
 
     Parameters
     ----------
     path : path
-        The file. What it is is told from its content, not from its name.
+        The file. Its content decides what it is, not its name.
 
     Returns
     -------
     ndarray
-        Of real numbers. That of a .npy file is mapped: a false header takes no memory.
+        Real numbers. A .npy file is memory-mapped, so a false header allocates nothing.
 
     Raises
     ------
     FileFormatError
-        If the file is neither, damaged, longer than its header says, holds anything but real
+        If the file is neither, damaged, longer than its header says, or holds anything but real
         numbers, or more than :data:`MAX_BYTES` of them. Nothing in it is ever executed.
     OSError
         If it cannot be opened.
@@ -77,12 +77,12 @@ def _read_npy(name: str) -> Array:
     size = os.stat(name).st_size
     try:
         with warnings.catch_warnings():
-            # Python's parser warns of numbers such as 1if; the header is refused all the same.
+            # Python's parser warns of tokens such as 1if; the header is refused anyway.
             warnings.simplefilter("ignore")
             array = np.load(name, mmap_mode="r", allow_pickle=False)
     except _DAMAGED as error:
-        # The first argument of a SyntaxError is its text, without where that was; what follows a
-        # colon may be the whole header, and a semicolon a hint on Python.
+        # The first argument of a SyntaxError is its text, without the location. After a colon may
+        # come the whole header, and after a semicolon a hint about Python.
         text = error.args[0] if error.args else ""
         if "Python objects" in str(text):
             raise FileFormatError(
@@ -90,7 +90,7 @@ def _read_npy(name: str) -> Array:
             ) from None
         reason = re.split(r": |; |\n", str(text))[0][:90] or type(error).__name__
         raise FileFormatError(
-            f"{name}: expected a sound .npy file, got a damaged one ({reason})"
+            f"{name}: expected an intact .npy file, got a damaged one ({reason})"
         ) from None
     if array.dtype.kind not in "biuf":
         raise FileFormatError(f"{name}: expected grey images of real numbers, got {array.dtype}")

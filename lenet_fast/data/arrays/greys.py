@@ -1,4 +1,4 @@
-"""On which scale the grey values of an array are, and which images hold nothing."""
+"""The scale of an array's grey values, and its blank images."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy.typing as npt
 from lenet_fast.checks import Array
 from lenet_fast.pixels import BACKGROUND, FAINT, INK
 
-_FEWEST = 5  # pixels of a digit; in MNIST's 70,000 images it is 34
-_CONTRAST = 2 / 3  # of ink to paper: with less, an image or set of images is on another scale
-_PIECE = 4096  # images at a time, since floats take several times the memory of bytes
+_FEWEST = 5  # pixels of a digit; the fewest in MNIST's 70,000 images are 34
+_CONTRAST = 2 / 3  # smallest contrast, relative to the full range; less means another scale
+_PIECE = 4096  # images at a time, because floats take several times the memory of bytes
 
 
 def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """Return grey values as bytes, from any of the scales that are told from each other.
+    """Return grey values as bytes, from any scale that can be recognised.
 
     Parameters
     ----------
     images : ndarray, (n, rows, columns)
-        Integers from 0 paper to 255 ink, bools, floats from 0 paper to 1 ink or from -0.1 to
-        1.175, the networks' own. Where they span less than two thirds of that, as in images of 0
-        and 1, or of 0 to 16, or none is near paper, the smallest is taken for paper and the largest
-        for ink. NaN and
-        infinity become paper.
+        Integers from 0 (background) to 255 (foreground), bools, floats from 0 to 1, or floats from
+        -0.1 to 1.175, the networks' own scale. If the values span less than two thirds of that, as
+        in images of 0 and 1 or of 0 to 16, or if none is near the background, the smallest value
+        is read as background and the largest as foreground. NaN and infinity become background.
 
     Returns
     -------
     images : ndarray, (n, rows, columns), uint8
-        0 paper to 255 ink.
+        From 0 (background) to 255 (foreground).
     notes : list of str
+        How the scale was read, where that is unusual.
         What was taken for paper and ink, where it is not what is usual.
 
     Raises
@@ -48,24 +48,24 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     if not images.size:
         return np.zeros(images.shape, np.uint8), []
     low, high = _range(images)
-    paper, ink = _scale(images.dtype, low, high)
+    background, foreground = _scale(images.dtype, low, high)
     notes = []
-    whole = ink - paper
-    is_other = (high - low) / whole < _CONTRAST or (low - paper) / whole > FAINT / 255
+    whole = foreground - background
+    is_other = (high - low) / whole < _CONTRAST or (low - background) / whole > FAINT / 255
     if is_other and (high - low) / whole > 1e-6:
-        start = "" if low == paper else f"{low:g} taken for paper and "
         notes.append(
-            f"values from {low:g} to {high:g}, not {paper:g} to {ink:g}: {start}{high:g} taken for "
-            "ink"
+            f"values from {low:g} to {high:g}, not {background:g} to {foreground:g}: read as "
+            "background to foreground"
         )
-        paper, ink = low, high
-    if images.dtype == np.uint8 and (paper, ink) == (0, 255):
+        background, foreground = low, high
+    if images.dtype == np.uint8 and (background, foreground) == (0, 255):
         return np.asarray(images), notes
     made = np.empty(images.shape, np.uint8)
     for first in range(0, len(images), _PIECE):
         piece = slice(first, first + _PIECE)
         values = images[piece].astype(np.float64)
-        shares = np.nan_to_num((values - paper) / (ink - paper), nan=0, posinf=0, neginf=0)
+        shares = (values - background) / (foreground - background)
+        shares = np.nan_to_num(shares, nan=0, posinf=0, neginf=0)
         made[piece] = np.rint(255 * shares).clip(0, 255)
     return made, notes
 
@@ -80,36 +80,37 @@ def _range(images: Array) -> tuple[float, float]:
 
 
 def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]:
-    """Return what is paper and what is ink."""
+    """Return the values of background and foreground."""
     if dtype.kind == "b":
         return 0, 1
-    # With a float, lest integers overflow.
+    # As a float, because integers could overflow.
     shifted = f"({'images -' if low > 0 else 'images +'} {abs(float(low))})" if low else "images"
-    way_out = f"bring them there with {shifted} / {float(high) - float(low)}"
+    way_out = f"convert them with {shifted} / {float(high) - float(low)}"
     if dtype.kind in "iu":
         if low < 0 or high > 255:
             if dtype == np.int8 and low < -1:
-                way_out = f"if 0 is paper, with images.view(numpy.uint8), else {way_out}"
+                way_out = f"if 0 is background, use images.view(numpy.uint8), else {way_out}"
             raise ValueError(
-                f"expected integers from 0 paper to 255 ink, got {low} to {high}; {way_out}"
+                f"expected integers from 0 (background) to 255 (foreground), got {low} to {high}; "
+                f"{way_out}"
             )
         return 0, 255
-    margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # what was computed is not exact
+    margin = 1e-3 if dtype.itemsize == 2 else 1e-6  # for rounding
     if low >= -margin and high <= 1 + margin:
         return 0.0, 1.0
-    # Values just below 0 may also be a resized image's; the networks' own have paper of -0.1.
+    # Values just below 0 may come from resizing; the networks' own scale has a background of -0.1.
     if abs(low - BACKGROUND) <= margin and high <= INK + margin:
         return BACKGROUND, INK
     if low >= 0 and _CONTRAST * 255 < high <= 255:
         way_out = "divide by 255"
     raise ValueError(
-        "expected floats from 0 paper to 1 ink, or from -0.1 to 1.175, the networks' own scale, "
-        f"got {low} to {high}; {way_out}"
+        "expected floats from 0 (background) to 1 (foreground), or from -0.1 to 1.175, the "
+        f"networks' own scale, got {low} to {high}; {way_out}"
     )
 
 
 def blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tell of each image whether too few of its pixels differ for a digit.
+    """Tell for each image whether too few of its pixels differ for a digit.
 
     Parameters
     ----------

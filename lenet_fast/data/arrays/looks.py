@@ -1,4 +1,4 @@
-"""What a set of images looks like: dark ink on light paper, or digits on their sides."""
+"""Properties of a set of images: dark digits on light, or digits on their sides."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lenet_fast.pixels import FAINT
 
 
 def look_inverted(images: Array) -> bool:
-    """Tell whether most of some images have dark ink on light paper, the reverse of MNIST's.
+    """Tell whether most images have dark digits on light, the reverse of MNIST's.
 
     Parameters
     ----------
     images : ndarray, (n, rows, columns), uint8
-        Grey values; blank images do not count.
+        Grey values; blank images are ignored.
 
     Returns
     -------
@@ -39,16 +39,16 @@ def look_inverted(images: Array) -> bool:
 
 
 def differ(inverted: bool, images: Array) -> bool:
-    """Tell whether images have paper and ink the other way round than those with `inverted`."""
+    """Tell whether images are inverted relative to a network with this ``inverted``."""
     sound = images[~blank(images)]
     return len(sound) > 0 and look_inverted(sound) != inverted
 
 
 def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
-    """Tell which images, none of them blank, are the other way round than those with `inverted`.
+    """Tell which images, none of them blank, are inverted relative to ``inverted``.
 
-    The majority decides for all, except for images whose whole border is of the other kind. One
-    image tells less than many: Fashion-MNIST's clothes cover half of the border, though not all.
+    The majority decides for all, except for images whose whole border is of the other kind. A
+    single image is less reliable: Fashion-MNIST's clothes cover half of the border, but not all.
     """
     border, low, contrast = _borders(images)
     dark = border.max(axis=1) < low + 0.25 * contrast
@@ -59,7 +59,7 @@ def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
 
 
 def _borders(images: Array) -> tuple[Array, Array, Array]:
-    """Return of each image the pixels of its border, its smallest value, and its contrast."""
+    """Return each image's border pixels, its smallest value, and its contrast."""
     border = np.concatenate(
         [images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1
     )
@@ -69,7 +69,7 @@ def _borders(images: Array) -> tuple[Array, Array, Array]:
 
 
 def look_transposed(images: Array) -> str:
-    """Tell whether digits lie on their sides, as those of EMNIST's files do.
+    """Tell whether digits lie on their sides, as in EMNIST's files.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def look_transposed(images: Array) -> str:
     Returns
     -------
     str
-        How many are wider than high, such as "9 of 10 are wider than high", if those are
-        four or more and seven of ten; else "".
+        How many are wider than high, such as "9 of 10 are wider than high", if these are at
+        least four and seven of ten; else "".
 
     Notes
     -----
-    Of MNIST's digits 8 in 100 are wider than high, and 76 higher than wide.
+    Of 100 digits of MNIST, 8 are wider than high and 76 higher than wide.
 
     Examples
     --------
@@ -103,6 +103,6 @@ def look_transposed(images: Array) -> str:
 
 
 def _extent(profiles: Array) -> Array:
-    """Return from the first to the last True in each row, how many there are."""
+    """Return the number of entries from the first to the last True of each row."""
     length = profiles.shape[1] - profiles.argmax(axis=1) - profiles[:, ::-1].argmax(axis=1)
     return np.where(profiles.any(axis=1), length, 0)

@@ -1,4 +1,4 @@
-// The answer: a large digit, the runner-up, ten bars, the image that the network gets.
+// The answer: a large digit, the runner-up, ten bars, and the network's input image.
 
 const byId = (id) => document.getElementById(id);
 const rows = [];
@@ -18,7 +18,7 @@ export function format(value, network) {
   return value.toFixed(network.output === "rbf" ? 1 : 2).replace(/^-(?=[0.]+$)/, ""); // no "-0.00"
 }
 
-// Say it aloud when nothing has changed for a while, not at every move of the pen.
+// Announce it when nothing has changed for a while, not at every move of the pen.
 function say(text) {
   clearTimeout(quiet);
   quiet = setTimeout(() => {
@@ -35,7 +35,7 @@ export function showAnswer(result, network) {
     return;
   }
   if (result.digit === null) {
-    showNothing("The network’s outputs are no numbers.");
+    showNothing("The network’s outputs are not finite.");
     return;
   }
   paintGrey(byId("prepared"), result.image);
@@ -50,7 +50,7 @@ export function showAnswer(result, network) {
     showRow(row, (values[k] - low) / (high - low || 1), words[k], k === digit));
 }
 
-// Show no answer, and why there is none.
+// Show no answer, and the reason.
 export function showNothing(why, spoken = why) {
   paintGrey(byId("prepared"), null);
   byId("digit").textContent = "–";
@@ -65,7 +65,7 @@ function showRow(row, share, text, first) {
   row.classList.toggle("first", first);
 }
 
-// Dark ink on white, whatever the theme: it is what is in the files.
+// Dark on white in every theme, as in the files.
 export function paintGrey(canvas, image) {
   const context = canvas.getContext("2d");
   if (!image) {

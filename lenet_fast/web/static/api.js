@@ -1,10 +1,10 @@
-// What goes to the server and comes back.
+// Requests to the server and its answers.
 
 export class Refused extends Error {}
 
 async function answer(path, options) {
   const response = await fetch(path, options).catch(() => {
-    throw new Refused("The server does not answer."); // browsers have words of their own for it
+    throw new Refused("The server does not answer."); // browsers have different messages for this
   });
   const body = await response.json().catch(() => ({ error: response.statusText }));
   if (!response.ok) throw new Refused(body.error);
@@ -20,9 +20,9 @@ export async function post(path, body = {}) {
   return answer(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
-// Tell of every change of the training. There is room for so many listeners only: who finds none
-// asks once, and tries again. A browser has six connections to a server, for all of its tabs, so
-// those that nobody sees keep none.
+// Report every change of the training. The server has a limited number of event streams: without
+// one, poll once and try again. A browser has six connections to a server for all its tabs, so
+// hidden tabs keep none.
 export function listen(tell, lost) {
   let source = null;
   const open = () => {
@@ -30,7 +30,7 @@ export function listen(tell, lost) {
     source = document.hidden ? null : new EventSource("/api/events");
     if (!source) return;
     source.onmessage = (event) => tell(JSON.parse(event.data));
-    // Either the stream has had its time, or there was no room, or nobody is there any more.
+    // The stream's time is over, or there was no free one, or the server is gone.
     source.onerror = async ({ target }) => {
       const refused = target.readyState === EventSource.CLOSED;
       try {

@@ -1,4 +1,4 @@
-// The curve: share of test digits misread, on a logarithmic scale, by images seen.
+// The curve: share of misread test digits, on a logarithmic scale, by number of images.
 
 const TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 const EDGE = { left: 52, right: 16, top: 10, bottom: 40 };
@@ -34,7 +34,7 @@ export function draw(svg, runs) {
     parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 22, share === 1 ? "end" : "middle"));
   }
   parts.push(text("images seen", (EDGE.left + width - EDGE.right) / 2, height - 5, "middle"));
-  // The other run first, so that the one lies on top.
+  // The other run first, so that the selected one is on top.
   [["b", runs[1]], ["a", runs[0]]].forEach(([name, run]) => {
     if (!run) return;
     const path = run.points.map(([images, , error], k) => `${k ? "L" : "M"}${x(images).toFixed(1)} ${y(error).toFixed(1)}`);

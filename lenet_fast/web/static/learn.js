@@ -1,4 +1,4 @@
-// Learning: what to train, how far it has come, and two runs side by side.
+// Training: settings, progress, and two runs side by side.
 
 import { get, post } from "./api.js";
 import { draw, thousands } from "./chart.js";
@@ -14,7 +14,7 @@ const ENGINES = {
 };
 
 export class Lessons {
-  // chosen(number) is called when another network is to read.
+  // chosen(number) is called when the visitor selects the network that reads.
   constructor(about) {
     this.about = about;
     this.runs = new Map();
@@ -55,8 +55,8 @@ export class Lessons {
     this.form.rate.value = Number(rate.toPrecision(3));
   }
 
-  // Offer to put beside the one run all others, and none; never the run itself. Who chooses the
-  // other one for the one has both change places.
+  // Offer all other runs, or none, for comparison. Selecting the other run as the first one swaps
+  // the two.
   offerOthers() {
     const [one, other] = [byId("run-a"), byId("run-b")];
     const before = other.value === one.value ? this.one : other.value;
@@ -86,7 +86,7 @@ export class Lessons {
 
   // Take all runs, as after a start.
   everything(state) {
-    if (state.version < this.version) return; // overtaken by a later one
+    if (state.version < this.version) return; // a later state has arrived before
     this.begun = state.begun;
     this.runs = new Map(state.runs.map((run) => [run.number, run]));
     this.networks = state.networks;
@@ -102,7 +102,7 @@ export class Lessons {
     this.update(state);
   }
 
-  // Take the state of the run that began last; resolves when all is shown.
+  // Take the state of the latest run; resolves when everything is shown.
   async update(state) {
     const { run } = state;
     if (state.version < this.version) return;
@@ -128,7 +128,7 @@ export class Lessons {
     this.compare();
   }
 
-  // Say what has become of the training, once: it must not wipe away what was answered since.
+  // Report the outcome of the training once, so that it does not overwrite later messages.
   tell(words) {
     if (words === this.told) return;
     this.told = words;
@@ -175,8 +175,8 @@ const FACTS = [
   ["Images/s", speed],
 ];
 
-// What was measured last: after an epoch, on all test digits; within one, on about a thousand of
-// them, which is worth a digit less.
+// The latest measurement: after an epoch, on all test digits; within one, on about a thousand,
+// shown with one digit less.
 function testError(run) {
   const [epoch, point] = [run.epochs.at(-1), run.points.at(-1)];
   if (epoch && !(point?.[0] > epoch.images)) return percent(epoch.test);
@@ -187,7 +187,7 @@ function speed(run) {
   return run.images_per_second ? run.images_per_second.toLocaleString("en") : "–";
 }
 
-// Give a select these choices; what was chosen stays so, as long as it is there.
+// Set a select's options; keep the selected one if it is still there.
 function fill(select, choices) {
   const before = select.value;
   select.replaceChildren(...choices.map(([value, title]) => new Option(title, value)));

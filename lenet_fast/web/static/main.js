@@ -8,15 +8,15 @@ import { Pad } from "./pad.js";
 
 const byId = (id) => document.getElementById(id);
 
-let network = null; // as long as nothing is known of it, there is nobody to read
+let network = null; // null until its description has arrived
 let digit = null; // the number of a test digit, if one is shown
-let wanted = null; // what is to be read next: [body, time of the event]
+let wanted = null; // the next request: [body, time of the event]
 let reading = false;
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const lessons = new Lessons(introduce(await first("/api/about")));
 
-// Get what the page cannot be without; say so if it does not come.
+// Load what the page needs; report a failure.
 async function first(path) {
   try {
     return await get(path);
@@ -43,12 +43,12 @@ function changed(start) {
   byId("undo").disabled = byId("clear").disabled = pad.empty;
   if (!pad.image) {
     digit = null;
-    byId("source").textContent = ""; // what it says is not of this drawing
+    byId("source").textContent = ""; // it described another image
   }
   read(start);
 }
 
-// Have what is on the paper read, if only as it is when the last answer has come.
+// Have the drawing read; changes before the last answer arrives are read together.
 function read(start) {
   if (pad.image && digit !== null) wanted = [{ digit }, start];
   else wanted = [pad.empty ? null : { pixels: pad.pixels() }, start];
@@ -66,7 +66,7 @@ async function readOn() {
       if (result.number === network.number) show(result, start);
       else wanted ??= [body, start];
     } catch (error) {
-      showNothing(error.message); // rather than what was read before
+      showNothing(error.message); // instead of the previous answer
       layers.show({ blank: true });
     }
   }
@@ -76,8 +76,8 @@ async function readOn() {
 function show(result, start) {
   showAnswer(result, network);
   layers.show(result);
-  // From the event to the picture, for whoever looks at the timeline. The message arrives when
-  // the frame has been painted.
+  // Measure the time from the event to the picture, for the browser's timeline. The message
+  // arrives when the frame has been painted.
   if (start === null || result.blank) return;
   requestAnimationFrame(() => {
     const { port1, port2 } = new MessageChannel();
@@ -89,7 +89,7 @@ function show(result, start) {
   });
 }
 
-// Get to know another network.
+// Load another network's description.
 async function meet() {
   network = await get("/api/network");
   layers.describe(network);
@@ -140,7 +140,7 @@ read(null);
 lessons.everything(await get("/api/training"));
 listen(
   async (state) => {
-    // Another server than before: nothing here is of it.
+    // Another server than before: reload everything.
     if (state.begun !== lessons.begun) location.reload();
     await lessons.update(state);
     if (state.reading !== network.number) await meet();

@@ -1,4 +1,4 @@
-// The layers: a slider through them, the maps of one, and those of the layer before, which it sees.
+// The layers: a slider to choose one, its maps, and those of the previous layer, which it reads.
 
 import { format, paintGrey } from "./answer.js";
 
@@ -13,7 +13,7 @@ export class Layers {
     new ResizeObserver(() => this.build()).observe(byId("think"));
   }
 
-  // Take a network's description; the layer stays where it was, as far as there is one.
+  // Take a network's description; keep the selected layer if it exists.
   describe(network) {
     const first = this.network === undefined;
     this.network = network;
@@ -33,7 +33,7 @@ export class Layers {
     this.build();
   }
 
-  // Make the canvases of the chosen layer, and of the one before.
+  // Create the canvases of the selected layer, and of the previous one.
   build() {
     if (!this.network) return;
     const stages = this.network.stages;
@@ -60,7 +60,7 @@ export class Layers {
     this.paint();
   }
 
-  // Fill a box with the canvases of a stage, each as large as there is room for, up to a limit.
+  // Fill a box with the canvases of a stage, each as large as possible, up to a limit.
   tiles(box, stage, most, buttons) {
     const [count, rows, columns] = cut(stage.shape);
     const tiled = rows * columns > 1;
@@ -93,7 +93,7 @@ export class Layers {
       const down = Math.ceil(tiles.length / across);
       const wide = (w - across * (GAP + 4)) / across / width;
       const high = (h - down * (GAP + 4)) / down / height;
-      // Full rows are worth a little size.
+      // Prefer full rows, even if canvases become a little smaller.
       const worth = down * across === tiles.length ? 1 : 0.8;
       const found = worth * Math.min(wide, high, most / width);
       if (found > side * (1 + 1e-9)) [side, columns] = [found, across];
@@ -133,7 +133,7 @@ export class Layers {
     return `${maps.length > 1 ? "maps" : "map"} ${maps.join(", ")} of ${before}`;
   }
 
-  // Show which maps of the layer before feed a map.
+  // Show which maps of the previous layer feed a map.
   light(map) {
     const links = map === null ? null : this.stage.links?.[map];
     this.from.forEach((tile, k) => {
@@ -214,7 +214,7 @@ function cut(shape) {
   return [shape[0], shape[1] ?? 1, shape[2] ?? 1];
 }
 
-// How many of so many units to put into a row, for a box of this form.
+// The number of units per row, for a box of this shape.
 function acrossOf(count, box) {
   const wish = Math.sqrt((count * box.clientWidth) / box.clientHeight) || 1;
   let across = Math.max(1, Math.min(count, Math.round(wish)));

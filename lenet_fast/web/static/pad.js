@@ -1,7 +1,7 @@
-// The paper: strokes by mouse, pen, finger or keyboard, and the grey values that they make.
+// The drawing: strokes by mouse, pen, finger or keyboard, and their grey values.
 
-const SIDE = 112; // pixels a side of what is sent
-const STEP = 0.02; // of the side, for a key
+const SIDE = 112; // pixels per side of the image that is sent
+const STEP = 0.02; // share of the side, per key press
 
 export class Pad {
   // changed(start) is called after every change, with the time of the event that made it.
@@ -13,7 +13,7 @@ export class Pad {
     this.image = null; // a test digit, instead of strokes
     this.cursor = null; // of the keyboard: [x, y]
     this.keyStroke = null;
-    this.stroke = null; // of the pointer, as long as it is down
+    this.stroke = null; // the pointer's current stroke
     this.ink = canvas.getContext("2d");
     const small = document.createElement("canvas");
     small.width = small.height = SIDE;
@@ -24,7 +24,7 @@ export class Pad {
 
   listen() {
     const canvas = this.canvas;
-    let pointer = null; // of several fingers, the first draws
+    let pointer = null; // with several fingers, the first one draws
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || this.stroke) return;
       pointer = event.pointerId;
@@ -126,14 +126,14 @@ export class Pad {
     return this.strokes.length === 0 && this.image === null;
   }
 
-  // Rows of grey values, 0 paper to 255 ink.
+  // Rows of grey values, from 0 (background) to 255 (foreground).
   pixels() {
     const { data } = this.small.getImageData(0, 0, SIDE, SIDE);
     return Array.from({ length: SIDE }, (_, row) =>
       Array.from({ length: SIDE }, (_, column) => data[4 * (row * SIDE + column)]));
   }
 
-  // Draw a stroke, from one of its points on.
+  // Draw a stroke, starting at one of its points.
   draw(stroke, first) {
     const colour = getComputedStyle(this.canvas).color;
     for (const [context, side, style] of [[this.ink, this.canvas.width, colour], [this.small, SIDE, "#fff"]]) {

@@ -1,4 +1,4 @@
-"""What can be asked of a training, checked: which network, which engine, how fast, how long."""
+"""The settings of a training that a visitor can choose, checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_EPOCHS = 100
 MAX_RATE = 10.0
 
 _IMAGES = 100_000
-"""How many images the page trains on unless told otherwise: a few seconds."""
+"""Approximate number of images of a default training: a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ ENGINES = {
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """How a network is to be trained.
+class TrainingRequest:
+    """Settings of a training.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Lesson:
     distort : {"none", "paper", "elastic"}
     epochs : int
     rate : float
-        That of the first epoch; it falls along a cosine.
+        Rate of the first epoch; it falls along a cosine.
     """
 
     model: str
@@ -76,13 +76,13 @@ class Lesson:
     rate: float
 
     @classmethod
-    def from_json(cls, given: object, images: int) -> Lesson:
-        """Return the lesson that a visitor has asked for; what is missing is as usual.
+    def from_json(cls, given: object, images: int) -> TrainingRequest:
+        """Return the settings in a request; missing ones get their defaults.
 
         Raises
         ------
         TypeError, ValueError
-            If it is none.
+            If they are invalid.
         """
         if not isinstance(given, dict):
             raise TypeError("training: expected an object with the settings")
@@ -94,8 +94,10 @@ class Lesson:
         output = checks.choice("output", given.get("output", outputs[0]), outputs)
         engine = checks.choice("engine", given.get("engine", "auto"), tuple(ENGINES))
         name = checks.choice("distort", given.get("distort", "elastic"), ("none", *distort.PRESETS))
-        epochs = checks.integer("epochs", given.get("epochs", usual_epochs(images)), 1, MAX_EPOCHS)
-        rate = checks.real("rate", given.get("rate", usual_rate(output, engine)))
+        epochs = checks.integer(
+            "epochs", given.get("epochs", default_epochs(images)), 1, MAX_EPOCHS
+        )
+        rate = checks.real("rate", given.get("rate", default_rate(output, engine)))
         if not 0 < rate <= MAX_RATE:
             raise ValueError(f"rate: expected more than 0, at most {MAX_RATE:g}, got {rate:g}")
         return cls(model, output, engine, name, epochs, rate)
@@ -116,19 +118,19 @@ class Lesson:
         )
 
 
-def usual_epochs(images: int) -> int:
-    """Return how often a training set of so many images is gone through by default."""
+def default_epochs(images: int) -> int:
+    """Return the default number of epochs for a training set of this size."""
     return max(3, min(20, round(_IMAGES / images)))
 
 
-def usual_rate(output: str, engine: str) -> float:
-    """Return the rate by default: that of the library, in proportion to the batch."""
+def default_rate(output: str, engine: str) -> float:
+    """Return the default rate: that of the library, in proportion to the batch."""
     loss = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}[output]
     return DEFAULT_RATES[loss] * ENGINES[engine] / DEFAULT_BATCH_SIZE
 
 
 def choices(images: int) -> dict[str, Any]:
-    """Return what the page offers, with the values that it begins with."""
+    """Return the choices that the page offers, with their defaults."""
     return {
         "models": [
             {"value": key, "title": kind.title, "outputs": kind.outputs}
@@ -136,9 +138,9 @@ def choices(images: int) -> dict[str, Any]:
         ],
         "engines": list(ENGINES),
         "rates": {
-            output: {engine: usual_rate(output, engine) for engine in ENGINES} for output in _ALL
+            output: {engine: default_rate(output, engine) for engine in ENGINES} for output in _ALL
         },
-        "epochs": usual_epochs(images),
+        "epochs": default_epochs(images),
         "max_epochs": MAX_EPOCHS,
         "max_rate": MAX_RATE,
     }

@@ -1,4 +1,4 @@
-"""Trainings that the page starts: one at a time, in a thread, with something to see meanwhile."""
+"""Trainings that the page starts: one at a time, in a thread, visible while they run."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from lenet_fast.data import Dataset, Splits
 from lenet_fast.locks import LockedFolder
 from lenet_fast.network import Network
 from lenet_fast.training import Callback, Progress, Row, Trainer, TrainingDiverged
-from lenet_fast.web.lessons import Lesson
 from lenet_fast.web.records import Point, Run
-from lenet_fast.web.thinking import Mind
+from lenet_fast.web.snapshots import NetworkSnapshot
+from lenet_fast.web.training_requests import TrainingRequest
 
 KEPT_RUNS = 8
-"""Runs whose networks and curves stay in memory; the page itself keeps the first network, too."""
+"""Runs whose networks and curves stay in memory, besides the network that the page began with."""
 
 MAX_SAVES = 100
-"""How many runs can be saved until the server ends: a visitor must not fill the disk."""
+"""Most networks that can be saved until the server ends, so that a visitor cannot fill the disk."""
 
 _SHOW_SECONDS = 0.1
-"""The page sees the network in training ten times a second, at most."""
+"""Shortest time between two snapshots of the network in training."""
 
 _PROBE_IMAGES = 1000
-"""How many test images a point of the error curve is from, about."""
+"""Approximate number of test images behind each point of the error curve."""
 
 _log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """There is a training already, or nothing to be done, or no room for it."""
+    """A training is already running, there is nothing to do, or no resources are left."""
 
 
 class _Watch(Callback):
-    """Takes the network's weights between two batches, and measures its error now and then."""
+    """Copies the network's weights between two batches, and measures its error now and then."""
 
-    def __init__(self, learning: Learning, run: Run, test: Dataset) -> None:
-        self._learning, self._run = learning, run
+    def __init__(self, manager: TrainingManager, run: Run, test: Dataset) -> None:
+        self._manager, self._run = manager, run
         step = max(1, len(test) // _PROBE_IMAGES)
         self._images, self._labels = test.images[::step].copy(), test.labels[::step].copy()
-        self._shown = self._probed = 0.0  # when
+        self._shown = self._probed = 0.0  # time of the last one
         self._before = 0.0  # seconds of the epochs before this one
         self._last = 0, 0, 0.0  # epoch, images, seconds
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        if self._run.stopping:  # from before the trainer began to listen
+        if self._run.stopping:  # requested before the trainer existed
             trainer.stop()
         self._probe(trainer)
 
@@ -72,47 +72,47 @@ class _Watch(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         self._before += row.train_seconds
-        with self._learning.changing():
+        with self._manager.changing():
             self._run.rows.append(row)
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._show(trainer):
-            self._probe(trainer)  # the curve goes on to the end
+            self._probe(trainer)  # extend the curve to the end
 
     def _probe(self, trainer: Trainer) -> None:
         _, images, seconds = self._last
         found = trainer.engine.evaluate(self._images, self._labels)
-        with self._learning.changing():
+        with self._manager.changing():
             self._run.add(Point(images, seconds, found.errors / found.images))
 
     def _show(self, trainer: Trainer) -> bool:
-        """Show the network; return whether it can be: of one that diverges, the last good weights
-        stay."""
+        """Show the network; return whether that was possible: if it diverges, the last good
+        weights stay."""
         run = self._run
         arrays = trainer.network.parameters.values()
         if not all(np.isfinite(array).all() for array in arrays):
             return False
-        mind = Mind(trainer.network, run.number, run.mind.name)
-        with self._learning.changing():
+        snapshot = NetworkSnapshot(trainer.network, run.number, run.snapshot.name)
+        with self._manager.changing():
             run.epoch, run.images, run.seconds = self._last
             run.images_per_second = run.images / max(run.seconds, 1e-9)
-            self._learning.put(run, mind)
+            self._manager.put(run, snapshot)
         return True
 
 
-class Learning:
-    """The networks of the page, and the training in progress; for any number of threads.
+class TrainingManager:
+    """The networks of the page, and the current training; thread-safe.
 
     Parameters
     ----------
     splits : Splits
-        What is learned, and tested on.
+        Data to train and test on.
     folder : Path
-        Where runs are saved: there, or with -2, -3 and so on behind its name.
+        Where to save runs: there, or with -2, -3 and so on appended to the name.
     network : Network, optional
-        What the page begins with. By default a training begins at once.
+        The first network of the page. By default a training starts at once.
     name : str
-        For the visitor, where that network is from.
+        The origin of that network, to show to visitors.
     """
 
     def __init__(
@@ -129,74 +129,77 @@ class Learning:
         self._trainer: Trainer | None = None
         self._thread: threading.Thread | None = None
         self.closed = False
-        self._given = None if network is None else Mind(network, 0, name)
-        self._mind = self._given
+        self._given = None if network is None else NetworkSnapshot(network, 0, name)
+        self._snapshot = self._given
         if self._given is None:
             self.start({})
 
-    # ------------------------------------------------------------------ what there is to see
+    # ------------------------------------------------------------------ state
 
     @property
-    def mind(self) -> Mind:
-        """The network that reads, as it is at this moment."""
-        assert self._mind is not None  # the first training has put one there
-        return self._mind
+    def snapshot(self) -> NetworkSnapshot:
+        """The current snapshot of the network that reads drawings."""
+        assert self._snapshot is not None  # set by the first training
+        return self._snapshot
 
     def current(self) -> dict[str, Any]:
-        """Return the run that began last, and which network reads."""
+        """Return the latest run, and which network reads."""
         with self._changed:
             last = self._runs.get(self._count)
             return {
-                "begun": self._begun,  # tells this server from one that was here before
+                "begun": self._begun,  # distinguishes this server from an earlier one
                 "version": self._version,
-                "reading": self.mind.number,
+                "reading": self.snapshot.number,
                 "run": None if last is None else last.to_json(),
             }
 
     def everything(self) -> dict[str, Any]:
-        """Return all runs, and the networks that may be chosen."""
+        """Return all runs, and the networks to choose from."""
         with self._changed:
             return self.current() | {
                 "runs": [run.to_json() for run in self._runs.values()],
-                "networks": [{"number": mind.number, "name": mind.name} for mind in self._minds()],
+                "networks": [
+                    {"number": snapshot.number, "name": snapshot.name}
+                    for snapshot in self._snapshots()
+                ],
             }
 
-    def _minds(self) -> list[Mind]:
-        """Return the networks that may be chosen."""
+    def _snapshots(self) -> list[NetworkSnapshot]:
+        """Return the networks to choose from."""
         given = [] if self._given is None else [self._given]
-        return given + [run.mind for run in self._runs.values()]
+        return given + [run.snapshot for run in self._runs.values()]
 
     def wait(self, version: int, seconds: float) -> bool:
-        """Wait for a later version than one; return whether there is one."""
+        """Wait for a version later than `version`; return whether there is one."""
         with self._changed:
             return self._changed.wait_for(lambda: self._version > version, seconds)
 
-    # ------------------------------------------------------------------ what can be done
+    # ------------------------------------------------------------------ actions
 
     def start(self, given: object) -> None:
-        """Begin to train a new network.
+        """Start to train a new network.
 
         Raises
         ------
         BusyError
-            If there is a training already.
+            If a training is already running.
         TypeError, ValueError, ImportError
-            If the settings are none, or nothing here can run them.
+            If the settings are invalid, or cannot be run here.
         """
         train, test = self.splits.train, self.splits.test
-        lesson = Lesson.from_json(given, len(train))
+        request = TrainingRequest.from_json(given, len(train))
         with self._changed:
             if self._thread is not None:
                 raise BusyError("a training is in progress; stop it first")
-            trainer = lesson.trainer()
+            trainer = request.trainer()
             number = self._count + 1
             run = Run(
                 number=number,
-                lesson=lesson,
+                request=request,
                 data=self.splits.source.partition(",")[0],  # without the folder
                 train_images=len(train),
                 test_images=len(test),
-                mind=Mind(trainer.network, number, f"run {number}"),
+                snapshot=NetworkSnapshot(trainer.network, number, f"run {number}"),
                 loss=trainer.loss,
             )
             trainer.callbacks.append(_Watch(self, run, test))
@@ -204,8 +207,8 @@ class Learning:
                 target=self._train, args=(trainer, run), name="training", daemon=True
             )
             try:
-                thread.start()  # it waits at its first change, until this one is done
-            except RuntimeError as error:  # Python's, where the system has no thread left
+                thread.start()  # its first change waits until this one is complete
+            except RuntimeError as error:  # from Python, if the system has no thread left
                 raise BusyError(f"the system has no room for the training: {error}") from error
             self._count = number
             self._runs[number] = run
@@ -213,38 +216,38 @@ class Learning:
                 del self._runs[old]
             self._trainer, self._thread = trainer, thread
             with self.changing():
-                self._mind = run.mind
+                self._snapshot = run.snapshot
 
     def stop(self) -> None:
-        """Ask the training to stop; nothing happens if there is none."""
+        """Ask the training to stop, if there is one."""
         with self._changed:
             if self._trainer is not None:
                 self._runs[self._count].stopping = True
                 self._trainer.stop()
 
     def use(self, number: object) -> None:
-        """Let another network read.
+        """Choose the network that reads drawings.
 
         Parameters
         ----------
         number : int
-            Of a run; 0 for the network that the page began with.
+            The number of a run; 0 for the first network of the page.
 
         Raises
         ------
         BusyError
-            If there is a training: its network reads.
+            If a training is running: then its network reads.
         ValueError
-            If there is no network of that number.
+            If there is no network with that number.
         """
         with self._changed:
             if self._thread is not None:
                 raise BusyError("the network in training reads; stop it first")
-            chosen = {mind.number: mind for mind in self._minds()}
+            chosen = {snapshot.number: snapshot for snapshot in self._snapshots()}
             if type(number) is not int or number not in chosen:
-                raise ValueError("network: expected the number of one that is here")
+                raise ValueError("network: expected the number of an existing one")
             with self.changing():
-                self._mind = chosen[number]
+                self._snapshot = chosen[number]
 
     def save(self) -> Path:
         """Write the network that reads, and its history, to a new folder; return the folder.
@@ -252,21 +255,21 @@ class Learning:
         Raises
         ------
         BusyError
-            If it is none that was trained here, or :data:`MAX_SAVES` were saved before.
+            If it was not trained here, or :data:`MAX_SAVES` networks have been saved.
         OSError
             If the folder cannot be written.
         """
         with self._changed:
-            run = self._runs.get(self.mind.number)
+            run = self._runs.get(self.snapshot.number)
             if run is None:
-                raise BusyError("this network is from a file already")
+                raise BusyError("this network comes from a file already")
             if self._saved == MAX_SAVES:
                 raise BusyError(
                     f"{MAX_SAVES} networks have been saved since the server started, which is its "
                     "limit; start it again to save more"
                 )
             self._saved += 1
-            kept = dataclasses.replace(run, rows=list(run.rows))  # as it is now
+            kept = dataclasses.replace(run, rows=list(run.rows))  # a copy of the current state
         try:
             with LockedFolder.new(self.folder) as locked:
                 kept.save(locked.path, self.splits)
@@ -279,42 +282,42 @@ class Learning:
         return locked.path
 
     def leave(self) -> None:
-        """Stop the training, and tell the listeners to go; returns at once."""
+        """Stop the training, and end the event streams; returns at once."""
         with self.changing():
             self.closed = True
             self.stop()
 
     def close(self) -> None:
-        """Likewise, and wait until the training has ended."""
+        """Like :meth:`leave`, but wait until the training has ended."""
         self.leave()
         thread = self._thread
         if thread is not None:
             thread.join()
 
-    # ------------------------------------------------------------------ for the training
+    # ------------------------------------------------------------------ used by the training
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Within the block, what there is to see may be changed; whoever waits is told after it."""
+        """Within the block, the state may be changed; afterwards, waiting threads are notified."""
         with self._changed:
             yield
             self._version += 1
             self._changed.notify_all()
 
-    def put(self, run: Run, mind: Mind) -> None:
-        """Take a run's network as it is now; within :meth:`changing`."""
-        if self._mind is run.mind:
-            self._mind = mind
-        run.mind = mind
+    def put(self, run: Run, snapshot: NetworkSnapshot) -> None:
+        """Set a run's current snapshot; call within :meth:`changing`."""
+        if self._snapshot is run.snapshot:
+            self._snapshot = snapshot
+        run.snapshot = snapshot
 
     def _train(self, trainer: Trainer, run: Run) -> None:
         state, reason = "failed", ""
         try:
-            history = trainer.fit(self.splits.train, self.splits.test, run.lesson.epochs)
+            history = trainer.fit(self.splits.train, self.splits.test, run.request.epochs)
             state = "stopped" if history.interrupted else "done"
         except TrainingDiverged:
-            reason = f"The rate {run.lesson.rate:g} is too high: the loss is no longer finite."
-        except Exception as error:  # the page must live on, whatever it was
+            reason = f"The rate {run.request.rate:g} is too high: the loss is no longer finite."
+        except Exception as error:  # logged and shown; the page must keep running
             _log.exception("training")
             reason = f"{type(error).__name__}: {error}"[:300]
         finally:

@@ -1,4 +1,4 @@
-"""What a network makes of an image, for the page: maps of every layer, a value for each class."""
+"""The outputs of a network for an image, for the page: maps of every layer, a value per class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VALUES = {
     "rbf": {"one": "penalty", "smallest_wins": True},
     "linear": {"one": "score", "smallest_wins": False},
 }
-"""What the numbers are that a network of each output gives to the classes."""
+"""The value that a network gives each class, by output layer."""
 
 _KINDS: dict[type[Layer], str] = {
     Conv2D: "convolution",
@@ -43,20 +43,20 @@ _KINDS: dict[type[Layer], str] = {
 }
 
 _BOUNDS: dict[type[Layer], float] = {ScaledTanh: 1.7159, Tanh: 1.0, Sigmoid: 1.0}
-"""What the values of a squashing function lie within; those of others are open."""
+"""Limits of the values of activation functions; those of other layers are unlimited."""
 
 
-class Mind:
-    """A network as it was at one moment; nothing changes it, so any number of threads may ask.
+class NetworkSnapshot:
+    """An immutable copy of a network, which any number of threads may use.
 
     Parameters
     ----------
     network : Network
         Copied.
     number : int
-        Of the run that it is from; 0 for the one that the page began with.
+        The number of the network's run; 0 for the first network of the page.
     name : str
-        For the visitor.
+        A name to show to visitors.
 
     Raises
     ------
@@ -73,8 +73,8 @@ class Mind:
             )
         if not network.pixel_range_known:
             raise ValueError(
-                f"{name}: expected a network that knows what the bytes 0 and 255 become, got one "
-                "without; set its pixel_range"
+                f"{name}: expected a network that records the values of the bytes 0 and 255, got "
+                "one that does not; set its pixel_range"
             )
         self._size = rows
         self.network = copy.deepcopy(network)
@@ -85,13 +85,13 @@ class Mind:
 
     @functools.cached_property
     def _stages(self) -> dict[str, str]:
-        """The network's stages but the last, which gives the answer."""
+        """The network's stages except the last one, which gives the answer."""
         stages = self.network.stages
         stages.popitem()
         return stages
 
     def describe(self) -> dict[str, Any]:
-        """Return what the page must know of the network, whatever the weights."""
+        """Return what the page needs to know about the network besides its weights."""
         network = self.network
         layers = {layer.name: layer for layer in network.layers}
         shapes = {
@@ -124,13 +124,13 @@ class Mind:
             "bitmaps": np.nan_to_num(centres).tolist() if centres.shape == (10, units) else None,
         }
 
-    def think(self, image: Array, *, inverted: bool = False) -> dict[str, Any]:
-        """Return what the network makes of one image, (28, 28) uint8, which it gets fitted.
+    def inspect(self, image: Array, *, inverted: bool = False) -> dict[str, Any]:
+        """Return the outputs for one image, (28, 28) uint8, which is resized to the input.
 
-        `inverted`: whether the image is from a set of dark ink on light paper.
+        `inverted`: whether the image comes from a set of dark digits on light.
 
-        The outputs of a layer are bytes in base64, int8: 127 is the layer's limit. There is no
-        digit where the network overflows.
+        The outputs of a layer are int8 in base64; 127 is the layer's limit. If the network
+        overflows, there is no digit.
         """
         network = self.network
         turned = self._turned(inverted)
@@ -157,31 +157,31 @@ class Mind:
         }
 
     def _turned(self, inverted: bool) -> bool:
-        """Return whether the network was trained on the reverse of such images."""
+        """Return whether the network was trained on inverted images of this kind."""
         return self.network.inverted is not None and self.network.inverted != inverted
 
     @functools.cached_property
     def _limits(self) -> dict[str, float]:
-        """What the values of each stage lie within, where that is known; else 0."""
+        """The limit of each stage's values, if known; else 0."""
         limits: dict[str, float] = {}
         bound = 0.0
         ends = {last: name for name, last in self._stages.items()}
         for layer in self.network.layers:
-            if not isinstance(layer, AvgPool2D | MaxPool2D):  # these leave the range as it is
+            if not isinstance(layer, AvgPool2D | MaxPool2D):  # pooling keeps the range
                 bound = _BOUNDS.get(type(layer), 0.0)
             if layer.name in ends:
                 limits[ends[layer.name]] = bound
         return limits
 
     def mistakes(self, test: Dataset) -> Array:
-        """Return the indices of the test images that the network misreads."""
-        with self._lock:  # the second who asks waits for the first
+        """Return the indices of the test images that the network misclassifies."""
+        with self._lock:  # a second caller waits for the first one's result
             if self._answers is None or self._answers[0] is not test:
                 engine = engines.create(self.network, losses.default_for(self.network))
                 turned = self._turned(look_inverted(test.images))
                 seen = fitted(test.images, self._size, turned=turned)
                 outputs = engine.predict(seen)
-                found = np.full(len(test), -1)  # no digit, where the network overflows
+                found = np.full(len(test), -1)  # no digit if the network overflows
                 sound = np.isfinite(outputs).all(axis=1)
                 found[sound] = self.network.classify(outputs[sound])
                 engine.close()
@@ -190,7 +190,7 @@ class Mind:
 
 
 def _links(layer: Layer, before: int, maps: int) -> list[list[int]] | None:
-    """Return which maps of the stage before each map sees; None if all see all."""
+    """Return which maps of the previous stage each map reads; None if all read all."""
     if isinstance(layer, Conv2D):
         table = layer.links
         return None if table.all() else [np.flatnonzero(row).tolist() for row in table]
