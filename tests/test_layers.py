@@ -308,8 +308,8 @@ def test_fan_in_counts_links():
         (Conv2D(1, 1, padding=2**20, stride=2**20), (1, 9, 9), "padding: expected at most"),
         (Subsample2D(6), (5, 4, 4), "input: expected 6 maps, got 5"),
         (MaxPool2D(3), (5, 2, 4), "expected one that fits 2 x 4 pixels"),
-        (Dense(120, 84), (16, 5, 5), r"expected 120 numbers an image \(n_in\), got 400"),
-        (RBF(), (83,), r"expected 84 numbers an image \(n_in\), got 83"),
+        (Dense(120, 84), (16, 5, 5), r"expected 120 numbers per image \(n_in\), got 400"),
+        (RBF(), (83,), r"expected 84 numbers per image \(n_in\), got 83"),
     ],
 )
 def test_inputs_that_do_not_fit(layer, shape, text):
@@ -339,7 +339,7 @@ def test_inputs_that_do_not_fit(layer, shape, text):
         (
             lambda: Conv2D(4, 3, connections=np.array([[1], [0], [1]]) > [[0] * 4]),
             ValueError,
-            "connections: expected a link .* none for map 1",
+            "connections: expected at least one link .* none for map 1",
         ),
         (lambda: Subsample2D(2, reduction="max"), ValueError, "reduction: expected one of"),
         (lambda: Subsample2D(2, multiplier=0), ValueError, "multiplier: expected an int from 1"),
