@@ -1,35 +1,35 @@
-"""The functions that CNN notebooks write for themselves, with the kernels behind them.
+"""The functions that CNN notebooks define themselves, on fast kernels.
 
-Many a course has its students program a convolutional network in NumPy: ``conv_forward``,
-``pool_backward`` and so on, as loops over images and pixels. Here are these functions with the same
-names, signatures, caches and numbers, so that a notebook runs many times faster once it imports
-them::
+In many courses, students write a convolutional network in NumPy: ``conv_forward``,
+``pool_backward`` and so on, as loops over images and pixels. This module has these functions with
+the same names, signatures, caches and results. A notebook that imports them runs many times
+faster::
 
     from lenet_fast.drop_in import conv_forward, conv_backward, pool_forward, pool_backward
 
-They are those of Andrew Ng's Deep Learning Specialization (:func:`zero_pad`,
+They replace the functions of Andrew Ng's Deep Learning Specialization (:func:`zero_pad`,
 :func:`conv_single_step`, :func:`conv_forward`, :func:`conv_backward`, :func:`pool_forward`,
 :func:`create_mask_from_window`, :func:`distribute_value`, :func:`pool_backward`); of mattwang44's
 LeNet-from-Scratch, which adds :func:`conv_SDLM`, :func:`subsampling_forward` and
 :func:`subsampling_backward`; and :func:`im2col` and :func:`col2im` of *Deep Learning from Scratch*.
 
 Arrays are images (m, n_H, n_W, n_C), filters (f, f, n_C_prev, n_C) and biases (1, 1, 1, n_C);
-:func:`im2col` takes (N, C, H, W). If all arrays of a call are float32, so are its results; other
-real numbers, mixed ones too, count as float64. Wrong arguments raise TypeError or ValueError,
+:func:`im2col` takes (N, C, H, W). If all arrays of a call are float32, so are its results;
+otherwise all real numbers are converted to float64. Wrong arguments raise TypeError or ValueError,
 where a notebook's own functions would broadcast, or return zeros.
 
-Where such code differs from the definition, its numbers are the default, and the definition's an
-option: ``pool_backward(..., ties="first")``, ``pool_backward(..., curvature=True)``, and
-``{"reduction": "sum"}`` for :func:`subsampling_forward`. Sums are taken in another order, so
-numbers agree to rounding.
+Where such code differs from the definition, the default follows the code, and an option selects
+the definition: ``pool_backward(..., ties="first")``, ``pool_backward(..., curvature=True)``, and
+``{"reduction": "sum"}`` for :func:`subsampling_forward`. Sums are added in another order, so
+results agree to rounding.
 
-Images come back as views of memory in the order of the kernels, map by map. NumPy's elementwise
-functions keep that order, so from one of these functions to the next nothing is rearranged.
-``np.ascontiguousarray`` gives the other order, for code that asks for it.
+Returned images are views of memory in the kernels' order, map by map. NumPy's elementwise
+functions keep that order, so nothing is rearranged between one of these functions and the next.
+``np.ascontiguousarray`` gives the notebooks' order, for code that needs it in memory.
 
-Batches of some size are shared among as many threads as the machine has cores, or
-``LENET_FAST_THREADS``; their number changes no bit of a result. The backend is the current one of
-:mod:`lenet_fast.backends`.
+Large enough batches are split over as many threads as the machine has cores, or as
+``LENET_FAST_THREADS`` says; the number of threads does not change a bit of the results. The backend
+is the current one of :mod:`lenet_fast.backends`.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Images to columns and back, by the names and in the order of *Deep Learning from Scratch*."""
+"""Images to columns and back, with the names and order of *Deep Learning from Scratch*."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_fast.drop_in._shared import arrays, axes, in_blocks, windows
 
 
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
-    """Write what each window of a batch of images sees into a row.
+    """Copy the pixels of each window of a batch of images into a row.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def col2im(
     stride: int = 1,
     pad: int = 0,
 ) -> Array:
-    """Add what is in the rows of :func:`im2col` up where it came from: the gradient of that.
+    """Add the rows of :func:`im2col` up at their pixels: the gradient of :func:`im2col`.
 
     Parameters
     ----------

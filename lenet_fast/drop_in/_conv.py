@@ -1,4 +1,4 @@
-"""Padding and convolution, by the names that notebooks give them."""
+"""Padding and convolution, with the names used in notebooks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def zero_pad(X: Array, pad: int) -> Array:
     ----------
     X : ndarray (m, n_H, n_W, n_C)
     pad : int
-        How many on each of the four sides.
+        Number of them on each of the four sides.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def zero_pad(X: Array, pad: int) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If `X` is no array of four axes, or `pad` no int from 0 on.
+        If `X` is not an array of four axes, or `pad` is not an int of at least 0.
     """
     (images,) = arrays(X=X)
     axes("X", images, "m, n_H, n_W, n_C")
@@ -49,24 +49,24 @@ def zero_pad(X: Array, pad: int) -> Array:
 
 
 def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> np.float64 | np.float32:
-    """Apply one filter at one place.
+    """Apply one filter at one position.
 
     Parameters
     ----------
     a_slice_prev, W : ndarray (f, f, n_C_prev)
-        What the filter sees, and its weights.
+        The pixels under the filter, and its weights.
     b : ndarray (1, 1, 1) or float
         Its bias.
 
     Returns
     -------
     Z : numpy.float64, or numpy.float32
-        In the dtype of the arrays; a plain number for `b` leaves it what it is.
+        In the dtype of the arrays; a plain number as `b` does not change it.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no arrays, or not of these shapes.
+        If they are not arrays, or not of these shapes.
     """
     plain = type(b) in (int, float) and getattr(a_slice_prev, "dtype", None) == np.float32
     bias = np.asarray(b, np.float32 if plain else None)
@@ -93,14 +93,14 @@ def conv_forward(
     W : ndarray (f, f, n_C_prev, n_C)
         Filters; they are not flipped.
     b : ndarray (1, 1, 1, n_C)
-        A bias each.
+        One bias per filter.
     hparameters : dict
         "stride", pixels between windows, and "pad", pixels of zeros on each side.
 
     Returns
     -------
     Z : ndarray (m, n_H, n_W, n_C)
-        ``n_H = (n_H_prev - f + 2 pad) // stride + 1``, and so n_W.
+        ``n_H = (n_H_prev - f + 2 pad) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, W, b, hparameters)``, for :func:`conv_backward` and :func:`conv_SDLM`.
 
@@ -128,7 +128,7 @@ def conv_backward(dZ: Array, cache: Cache) -> tuple[Array, Array, Array]:
     dZ : ndarray (m, n_H, n_W, n_C)
         Gradient at the output.
     cache : tuple
-        What :func:`conv_forward` returned.
+        The cache of :func:`conv_forward`.
 
     Returns
     -------
@@ -158,9 +158,9 @@ def conv_SDLM(
     d2Z : ndarray (m, n_H, n_W, n_C)
         Second derivatives at the output.
     cache : tuple
-        What :func:`conv_forward` returned.
+        The cache of :func:`conv_forward`.
     bias : bool
-        Whether those of the biases are wanted, too. The published function has two results.
+        Whether to return those of the biases, too. The published function returns two results.
 
     Returns
     -------
@@ -176,18 +176,18 @@ def conv_SDLM(
 
     Notes
     -----
-    LeCun et al. 1998, appendix C, has a rate for each weight, from its own entry of ``d2W / m``.
+    LeCun et al. 1998, appendix C, has one rate per weight, from its own entry of ``d2W / m``.
     LeNet-from-Scratch adds them all up and gives the layer one rate, too small by about the number
-    of its weights. That happens in its layers, so a notebook that does it goes on doing it.
+    of its weights. Its layers do that, so a notebook that uses them keeps doing it.
     """
     found = _back("d2Z", d2Z, cache, ops.conv2d_hessian)
     return found if bias else found[:2]
 
 
 class _Plan(NamedTuple):
-    """A convolution whose arguments have been checked, in the order of the kernels."""
+    """A convolution with checked arguments, in the kernels' order."""
 
-    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view if it can be one
+    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view if possible
     w: Array  # (n_C, n_C_prev, f, f)
     b: Array  # (n_C,)
     shape: tuple[int, int, int, int]  # of Z: (m, n_C, n_H, n_W)
@@ -211,8 +211,8 @@ def _plan(
     checks.same_shape("b", bias, (1, 1, 1, count), "one for each of the n_C filters of W")
     shape = (m, count, *windows("W", size, kernel, stride, pad))
     if kernel == size and not pad:
-        # One window sees the whole image: its pixels may as well be the maps of a single one, whose
-        # order in memory is the kernels' already.
+        # One window covers the whole image: its pixels can serve as the maps of a single pixel,
+        # whose order in memory is already the kernels'.
         images, filters = (
             images.reshape(m, 1, 1, filters[..., 0].size),
             filters.reshape(1, 1, -1, count),
@@ -225,7 +225,7 @@ def _back(
     name: str, value: object, cache: object, run: Callable[..., tuple[Any, ...]]
 ) -> tuple[Array, Array, Array]:
     A_prev, W, b, hparameters = cached(cache, "conv_forward", "A_prev", "W", "b", "hparameters")
-    # All in one dtype, so that a float64 gradient is not rounded to the float32 of the images.
+    # All in one dtype, so that a float64 gradient is not rounded to the images' float32.
     A_prev, W, b, incoming = arrays(A_prev=A_prev, W=W, b=b, **{name: value})
     plan = _plan(A_prev, W, b, hparameters)
     dz = planar_like(name, incoming, plan.shape)

@@ -1,4 +1,4 @@
-"""Pooling and sub-sampling, by the names that notebooks give them."""
+"""Pooling and sub-sampling, with the names used in notebooks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pool_forward(
     Returns
     -------
     A : ndarray (m, n_H, n_W, n_C)
-        ``n_H = (n_H_prev - f) // stride + 1``, and so n_W.
+        ``n_H = (n_H_prev - f) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, hparameters)``, for :func:`pool_backward`.
 
@@ -83,18 +83,18 @@ def pool_backward(
     dA : ndarray (m, n_H, n_W, n_C)
         Gradient at the output.
     cache : tuple
-        What :func:`pool_forward` returned.
+        The cache of :func:`pool_forward`.
     mode : {"max", "average"}
-        As it was there.
+        The mode of the forward pass.
     ties : {"all", "first"}
-        Which of several maxima gets the gradient of its window. In the notebooks each of them gets
-        the whole of it, more than there is. (Behind a ReLU that goes unseen in windows of zeros:
-        its slope there is zero.) The first in scan order alone gives a subgradient, that of
-        :func:`lenet_fast.ops.max_pool2d_backward`.
+        Which of several equal maxima gets the gradient of its window. In the notebooks each of them
+        gets all of it, so the sum is too large. (Behind a ReLU this does not show in windows of
+        zeros, where the slope is zero.) "first", the first in scan order, gives a subgradient, as
+        in :func:`lenet_fast.ops.max_pool2d_backward`.
     curvature : bool
-        Whether `dA` holds second derivatives: then the inputs of a mean get its squared share, 1/16
-        of it from a window of 2 x 2. LeNet-from-Scratch passes them back as if they were gradients,
-        with 1/4. For maxima it makes no difference.
+        Whether `dA` holds second derivatives: then the inputs of a mean get the squared factor,
+        1/16 for a window of 2 x 2. LeNet-from-Scratch passes them back like gradients, with a
+        factor of 1/4. For maxima there is no difference.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def pool_backward(
         out = dx[block]
         if largest:
             ops.max_pool2d_backward(da[block], plan.x[block], **plan.window, ties=ties, out=out)
-        else:  # only the shape of the images is read: spare them their new order
+        else:  # it reads only the images' shape, so do not rearrange them
             run(da[block], np.empty_like(out), **plan.window, out=out)
         return ()
 
@@ -127,23 +127,23 @@ def pool_backward(
 
 
 def create_mask_from_window(x: Array) -> Array:
-    """Tell where the largest value of a window is.
+    """Return where the largest value of a window is.
 
     Parameters
     ----------
     x : ndarray (f, f)
-        What the window sees.
+        The values in the window.
 
     Returns
     -------
     mask : ndarray (f, f)
-        Of bool, true at the largest value; at each of them, where there are several, as
-        :func:`pool_backward` has it by default.
+        Bool, true at the largest value; if there are several, at each of them, as
+        :func:`pool_backward` does by default.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no array of real numbers, or empty.
+        If it is not an array of real numbers, or is empty.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def distribute_value(dz: float, shape: tuple[int, int]) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If `dz` is no real number, or `shape` no pair of ints from 1 on.
+        If `dz` is not a real number, or `shape` is not a pair of positive ints.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def subsampling_forward(
     weight, b : ndarray (1, 1, 1, n_C)
         Coefficient and bias of each map.
     hparameters : dict
-        "f" and "stride" as for :func:`pool_forward`; and, if wanted, "reduction": "mean", as in
+        "f" and "stride" as for :func:`pool_forward`; optionally "reduction": "mean", as in
         LeNet-from-Scratch, or "sum", as in LeCun et al. 1998, who add the inputs of a window.
 
     Returns
@@ -250,11 +250,11 @@ def subsampling_backward(
     dA : ndarray (m, n_H, n_W, n_C)
         Gradient at the output.
     *cache
-        What :func:`subsampling_forward` returned; or, as LeNet-from-Scratch has it, ``weight, b,
+        The cache of :func:`subsampling_forward`; or, as in LeNet-from-Scratch, ``weight, b,
         cache``.
     curvature : bool
-        Whether `dA` holds second derivatives, and so do the results: `dA_prev` by the squared
-        coefficient and share, `dweight` by the squared means.
+        Whether `dA` and the results are second derivatives: `dA_prev` with the squared coefficient
+        and factor, `dweight` with the squared means.
 
     Returns
     -------
@@ -270,8 +270,8 @@ def subsampling_backward(
     Notes
     -----
     The functions published in LeNet-from-Scratch cannot run: the forward returns an undefined name.
-    If that is mended, the backward adds `dweight` up over all maps, and `db` not at all. There
-    are no numbers of theirs to reproduce; these are those of the definition.
+    With that fixed, the backward adds `dweight` up over all maps, and `db` not at all. So there
+    are no results to reproduce; these follow the definition.
     """
     if len(cache) not in (1, 3):
         raise TypeError(f"cache: expected the cache, or weight, b, cache, got {len(cache)} values")
@@ -296,7 +296,7 @@ def subsampling_backward(
 
 
 class _Plan(NamedTuple):
-    """A pooling whose arguments have been checked."""
+    """A pooling with checked arguments."""
 
     x: Array  # (m, n_C, n_H_prev, n_W_prev), a view
     shape: tuple[int, int, int, int]  # of A: (m, n_C, n_H, n_W)

@@ -1,4 +1,4 @@
-"""What the drop-in functions share: their checks, the way to the kernels and back, the threads."""
+"""Shared by the drop-in functions: checks, conversion to and from the kernels' order, threads."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lenet_fast.checks import Array
 from lenet_fast.shapes import output_size
 
 BLOCK_IMAGES, BLOCK_BYTES = 32, 2**19
-"""What a block has at least: of less, the calls would cost as much as the work. Blocks hold a whole
-number of the former, so that the kernels' vectors of images are full."""
+"""Smallest size of a block: with less, the calls would cost as much as the work. Blocks hold a
+multiple of BLOCK_IMAGES, so that the kernels' vectors of images are full."""
 
 
 def arrays(**named: Any) -> list[Array]:
     """Return arrays as they are, but in one dtype: float32 if all have it, else float64."""
     found = []
     for name, value in named.items():
-        # Subclasses such as masked arrays carry meaning that a kernel would silently drop.
+        # A kernel would silently drop the meaning of subclasses such as masked arrays.
         if type(value) not in (np.ndarray, np.memmap) or not np.can_cast(value.dtype, np.float64):
             raise TypeError(f"{name}: expected an array of real numbers, got {checks.kind(value)}")
         found.append(value)
@@ -32,7 +32,7 @@ def arrays(**named: Any) -> list[Array]:
 
 
 def axes(name: str, array: Array, names: str) -> None:
-    """Raise ValueError unless an array has these axes, all but the first, m or N, with entries."""
+    """Raise ValueError unless an array has these axes and only the first (m or N) may be empty."""
     if array.ndim != names.count(",") + 1:
         raise ValueError(f"{name}: expected axes ({names}), got {checks.shape(array)}")
     if 0 in array.shape[1:]:
@@ -40,7 +40,7 @@ def axes(name: str, array: Array, names: str) -> None:
 
 
 def settings(value: object, *keys: str) -> list[int]:
-    """Return ints out of hparameters; all are at least 1, but "pad" may be 0."""
+    """Return ints from hyperparameters; all are at least 1, except that "pad" may be 0."""
     if not isinstance(value, Mapping):
         raise TypeError(f"hparameters: expected a dict, got {checks.kind(value)}")
     for key in keys:
@@ -65,7 +65,7 @@ def cached(value: object, function: str, *names: str) -> tuple[Any, ...]:
 def windows(
     name: str, size: Sequence[int], kernel: Sequence[int], stride: int, pad: int = 0
 ) -> tuple[int, int]:
-    """Return how many windows fit into rows and columns; `name` is who says how large they are."""
+    """Return the number of windows in rows and columns; `name` is the argument with their size."""
     rows, columns = (
         output_size(length, taps, stride, padding=2 * pad)
         for length, taps in zip(size, kernel, strict=True)
@@ -84,7 +84,7 @@ def planar(array: Array) -> Array:
 
 
 def planar_like(name: str, array: Array, shape: tuple[int, int, int, int]) -> Array:
-    """Return a gradient (m, n_H, n_W, n_C) as such a view, if that has the output's shape."""
+    """Return a gradient (m, n_H, n_W, n_C) as such a view, after checking its shape."""
     m, n_c, n_h, n_w = shape
     checks.same_shape(name, array, (m, n_h, n_w, n_c), "that of the output")
     return planar(array)
@@ -96,14 +96,14 @@ def interleaved(array: Array) -> Array:
 
 
 def in_blocks(function: Callable[[slice], tuple[Array, ...]], *images: Array) -> list[Array]:
-    """Call a function with each block of a batch, and add up what it returns, in order.
+    """Call a function with each block of a batch, and add up its results in order.
 
-    Blocks depend on the sizes of `images`, what goes in or comes out, and not on the number of
-    threads, which so changes no bit of a result. Their other memory order, where they have one, is
-    made by the kernels' checks, a block at a time.
+    Blocks depend on the sizes of `images`, the inputs and outputs, but not on the number of
+    threads, which therefore does not change a bit of the results. The kernels' checks rearrange
+    images to their memory order block by block, if necessary.
     """
     m, largest = len(images[0]), max(array.nbytes for array in images)
-    # NumPy's matrix products have threads of their own.
+    # NumPy's matrix products use their own threads.
     most = 1 if backends.current() == "numpy" else largest // BLOCK_BYTES
     size = BLOCK_IMAGES * max(1, -(-m // (BLOCK_IMAGES * max(most, 1))))
     if m <= size:
@@ -113,7 +113,7 @@ def in_blocks(function: Callable[[slice], tuple[Array, ...]], *images: Array) ->
     sums: list[Array] = []
     with contextlib.closing(pool.run(function, found)) as results:
         for parts in results:
-            for one, part in zip(sums, parts, strict=False):  # at first there are no sums
+            for one, part in zip(sums, parts, strict=False):  # initially there are no sums
                 one += part
             sums = sums or list(parts)
     return sums

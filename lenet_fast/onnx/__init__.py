@@ -1,7 +1,7 @@
-"""Networks as ONNX files, for programs and devices that run such files, and back.
+"""Networks as ONNX files: exported for other programs and devices, and loaded from them.
 
-A file holds standard operators alone, none of our own, so that any runtime can do without us. The
-library ``onnx`` is imported when the first file is written or read.
+Files contain standard operators only, so any runtime can run them without this package. The library
+``onnx`` is imported on first use.
 """
 
 from lenet_fast.onnx.comparing import Comparison, compare

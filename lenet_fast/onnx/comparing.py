@@ -1,4 +1,4 @@
-"""Whether an ONNX model answers as the network does that it was made of."""
+"""Comparison of an ONNX model's outputs with those of its network."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lenet_fast.onnx import form
 
 
 class Comparison(NamedTuple):
-    """How far a model's outputs are from the network's.
+    """Difference between a model's outputs and the network's.
 
     Attributes
     ----------
     runtime : str
-        What has run the model, with its version.
+        The program that ran the model, with its version.
     largest : float
-        Difference of two outputs.
+        Largest difference between two outputs.
     relative : float
-        The same, divided by the largest output of the network.
+        The same, relative to the network's largest output.
     """
 
     runtime: str
@@ -35,17 +35,17 @@ def compare(model: bytes, network: Network, x: Array) -> Comparison:
     Parameters
     ----------
     model : bytes
-        As :func:`to_bytes` returns it, or an ONNX file holds it. It is trusted: onnxruntime reads
-        it.
+        From :func:`to_bytes`, or the content of an ONNX file. It must be trusted, because
+        onnxruntime reads it.
     network : Network
     x : ndarray (n, c, h, w)
-        Images in the network's dtype and on its scale; at least one.
+        At least one image, in the network's dtype and pixel range.
 
     Returns
     -------
     Comparison
-        The model is run by onnxruntime where it is installed and the network is one of float32, in
-        which alone it has convolutions; or else by onnx itself, which is slow.
+        onnxruntime runs the model if it is installed and the network is float32, because it has no
+        float64 convolution; otherwise onnx itself does, slowly.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def compare(model: bytes, network: Network, x: Array) -> Comparison:
     True
     """
     if np.ndim(x) != 4 or not len(x):
-        raise ValueError(f"x: expected images (n, c, h, w), one at least, got shape {np.shape(x)}")
+        raise ValueError(f"x: expected images (n, c, h, w), at least one, got shape {np.shape(x)}")
     ours = network.predict(x)
     runtime, theirs = _run(model, x)
     largest = float(np.abs(theirs - ours).max())
@@ -82,7 +82,7 @@ def _run(model: bytes, x: Array) -> tuple[str, Array]:
         else:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3  # errors
-            options.intra_op_num_threads = 1  # for so few images; the system may have no more
+            options.intra_op_num_threads = 1  # enough for so few images
             session = onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
             )

@@ -1,4 +1,4 @@
-"""What the writing and the reading of ONNX files agree on."""
+"""Constants and checks shared by the writing and the reading of ONNX files."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from types import ModuleType
 from typing import Any
 
 OPSET, IR_VERSION = 17, 8
-"""Versions of the operators and of the format that are written, both of 2022."""
+"""Versions of the operators and of the format of exported files, both of 2022."""
 
 OPSETS = (13, 28)
-"""Oldest and newest operators that are read. Before 13 some of ours had other inputs."""
+"""Oldest and newest operators that can be read. Before 13 some of them had other inputs."""
 
 MAX_BYTES = 2**25
-"""No file larger than this is written or read. LeNet-5 takes about 250,000 bytes."""
+"""Largest size of a file. LeNet-5 takes about 250,000 bytes."""
 
 MAX_FIELDS = 2**18
-"""Fields of a file that is read, at most; LeNet-5's has fewer than 500. An empty node takes two
-bytes of a file, and eighty times as many in memory."""
+"""Most fields of a file that is read; LeNet-5 has fewer than 500. An empty node takes two bytes in
+a file, and eighty times as many in memory."""
 
 MAX_NODES = 5000
-"""Nodes of a graph that is read, at most; LeNet-5 has 30."""
+"""Most nodes of a graph that is read; LeNet-5 has 30."""
 
 SLOPE, AMPLITUDE = 2 / 3, 1.7159
-"""Of the squashing of 1998."""
+"""Constants of the scaled tanh of 1998."""
 
 OUTPUT, PIXEL_RANGE, INVERTED, CONNECTIONS = (
     f"lenet_fast.{key}" for key in ("output", "pixel_range", "inverted", "connections")
 )
-"""Keys of the model's metadata: what the nodes do not tell."""
+"""Keys of the model's metadata, for what the nodes do not say."""
 
 
 def library() -> ModuleType:
-    """Import onnx; ImportError, with the cure, if it is missing."""
+    """Import onnx; ImportError, with the way to get it, if it is missing."""
     try:
         import onnx
     except ImportError as error:
@@ -40,21 +40,21 @@ def library() -> ModuleType:
 
 
 def check_fields(raw: bytes, kind: Any) -> None:
-    """Count a file's fields without making anything of them, which the parser would do at once.
+    """Count a file's fields before it is parsed, because the parser would allocate all of them.
 
     Parameters
     ----------
     raw : bytes
         The file.
     kind : Descriptor
-        Of its message: says which fields hold messages in turn.
+        Descriptor of the file's message; it says which fields are messages.
 
     Raises
     ------
     ValueError
         If there are more than :data:`MAX_FIELDS`.
     google.protobuf.message.DecodeError
-        If the file is cut short, or no such message.
+        If the file is truncated, or not such a message.
 
     Notes
     -----
@@ -93,7 +93,7 @@ _SIZES = {1: 8, 5: 4}
 
 
 def _varint(raw: bytes, at: int, end: int) -> tuple[int, int]:
-    """Return the number of variable length that begins there, and where the next field begins."""
+    """Return the variable-length number at an offset, and the offset after it."""
     value = 0
     for k in range(10):
         if at + k >= end:

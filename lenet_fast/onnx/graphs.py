@@ -1,7 +1,7 @@
-"""What an ONNX model is made of, checked: a row of steps, each with its options and constants.
+"""A checked form of an ONNX model: a chain of steps, each with its options and constants.
 
-Nothing of a file is trusted, and no compiled code of onnx sees it: the parser of protobuf, and
-what is here, read all that there is to read.
+Files are untrusted, and onnx's compiled code never sees them: only protobuf's parser and this
+module read them.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 from lenet_fast.checks import Array, quoted
 from lenet_fast.onnx import form
 
-_DOMAINS = ("", "ai.onnx")  # both are that of ONNX's own operators
+_DOMAINS = ("", "ai.onnx")  # both mean ONNX's own operators
 
 _FOLDED = ("Identity", "Gather", "Unsqueeze", "Concat")
-"""Operators that are carried out here where they read constants alone. PyTorch writes ``Identity``
-for a second array of the same values, and the others for the shape of ``x.view(len(x), -1)``."""
+"""Operators that are evaluated here if they read only constants. PyTorch writes ``Identity`` for a
+second array of the same values, and the others for the shape of ``x.view(len(x), -1)``."""
 
-_MOST_FOLDED = 8  # numbers, in a constant that is no weight
+_MOST_FOLDED = 8  # numbers in a constant that is not a weight
 
 
 class _Operator(NamedTuple):
-    """What a node may have.
+    """The allowed inputs and options of an operator.
 
-    An option has a default, which says its kind and number, or a tuple of the only values allowed,
-    the default first.
+    An option has either a default, which determines its type and length, or a tuple of the only
+    allowed values, with the default first.
     """
 
-    most_constants: int  # read besides the data
+    most_constants: int  # inputs besides the data
     options: Mapping[str, Any] = {}
 
 
@@ -39,13 +39,13 @@ _POOL: dict[str, Any] = {
     "auto_pad": ("NOTSET",),
     "ceil_mode": (0,),
     "dilations": ([1, 1],),
-    "kernel_shape": [0, 0],  # there is no default: layers refuse this one
+    "kernel_shape": [0, 0],  # required, because layers refuse this value
     "pads": ([0, 0, 0, 0],),
     "strides": [1, 1],
 }
 OPERATORS = {
     "Add": _Operator(1),
-    # Whether padding counts is all the same where there is none.
+    # Without padding, this option has no effect.
     "AveragePool": _Operator(0, _POOL | {"count_include_pad": (0, 1)}),
     "Concat": _Operator(0, {"axis": (0,)}),
     "Conv": _Operator(
@@ -83,27 +83,27 @@ _EITHER_SIDE = ("Add", "Mul")
 
 
 class Step(NamedTuple):
-    """A node that makes something of what the node before it made."""
+    """A node that transforms the output of the previous node."""
 
     operator: str
-    where: str  # what errors call it
+    where: str  # its name in error messages
     name: str
     options: dict[str, Any]
-    constants: list[Array | None]  # its other inputs; None for one that is left out
+    constants: list[Array | None]  # its other inputs; None for an omitted one
 
 
 class Row(NamedTuple):
-    """A model: what goes in, and the steps one after the other."""
+    """A model: its input, and the steps in order."""
 
     dtype: np.dtype[Any]
     input_shape: tuple[int, ...]
-    batch: int | None  # if it has one
+    batch: int | None  # if it is fixed
     steps: list[Step]
     metadata: dict[str, str]
 
 
 def row_of(onnx: Any, model: Any) -> Row:
-    """Return what a ModelProto is made of; ValueError if it is no row of the operators we have."""
+    """Return the steps of a ModelProto; ValueError if it is not a chain of known operators."""
     _check_form(onnx, model)
     graph = model.graph
     if len(graph.node) > form.MAX_NODES:
@@ -135,7 +135,7 @@ def _check_form(onnx: Any, model: Any) -> None:
         raise ValueError("expected an ONNX model, got a file without a graph")
     if not 3 <= model.ir_version <= onnx.IR_VERSION:
         raise ValueError(
-            f"ir_version: expected 3 to {onnx.IR_VERSION}, which onnx {onnx.__version__} knows, "
+            f"ir_version: expected 3 to {onnx.IR_VERSION}, which onnx {onnx.__version__} supports, "
             f"got {model.ir_version}"
         )
     oldest, newest = form.OPSETS
@@ -150,7 +150,7 @@ def _check_form(onnx: Any, model: Any) -> None:
 
 def _define(constants: dict[str, Array], name: str, array: Array) -> None:
     if name in constants or not name:
-        raise ValueError(f"graph: expected arrays with names, all different, got {quoted(name)}")
+        raise ValueError(f"graph: expected arrays with different names, got {quoted(name)}")
     constants[name] = array
 
 
@@ -158,8 +158,8 @@ def _array(onnx: Any, what: str, tensor: Any) -> Array:
     kinds = onnx.TensorProto
     if tensor.data_location == kinds.EXTERNAL or len(tensor.external_data):
         raise ValueError(
-            f"{what}: expected values within the file, got external data; with "
-            "external_data=False PyTorch's exporter leaves them there"
+            f"{what}: expected values within the file, got external data; export with "
+            "external_data=False in PyTorch"
         )
     if tensor.data_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.INT64):
         raise ValueError(
@@ -172,7 +172,7 @@ def _array(onnx: Any, what: str, tensor: Any) -> Array:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{what}: expected as many values as a shape of {dims[:8]} has, got others"
+            f"{what}: expected as many values as shape {dims[:8]} has, got another number"
         ) from error
 
 
@@ -182,7 +182,7 @@ def _kind(onnx: Any, number: int) -> str:
 
 
 def _images(onnx: Any, value: Any) -> tuple[np.dtype[Any], tuple[int, ...], int | None]:
-    """Return dtype, shape of one image, and the number of images if it is fixed."""
+    """Return the dtype, the shape of one image, and the number of images if it is fixed."""
     what, tensor = f"input {quoted(value.name)}", value.type.tensor_type
     kinds = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.DOUBLE: "float64"}
     if tensor.elem_type not in kinds:
@@ -193,14 +193,14 @@ def _images(onnx: Any, value: Any) -> tuple[np.dtype[Any], tuple[int, ...], int 
     if len(sides) != 3 or len(shape) != 3:
         text = ", ".join("?" if size is None else str(size) for size in sizes[:8])
         raise ValueError(
-            f"{what}: expected images (n, c, h, w) of a fixed size, of which n alone may be left "
-            f"open, got ({text})"
+            f"{what}: expected images (n, c, h, w) of a fixed size, of which only n may be open, "
+            f"got ({text})"
         )
     return np.dtype(kinds[tensor.elem_type]), shape, batch
 
 
 def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> list[Step]:
-    """Return the nodes that read the images, or what became of them; carry out the others."""
+    """Return the nodes that depend on the images; evaluate the others."""
     steps = []
     for index, node in enumerate(graph.node):
         label = quoted(node.name) if node.name else str(index)
@@ -209,7 +209,7 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
             step = _step(onnx, node, where, constants, value)
             made = node.output[0]
             if made == value or made in constants:
-                raise ValueError(f"expected an output of its own, got {quoted(made)} again")
+                raise ValueError(f"expected a new output, got {quoted(made)} again")
         except (ValueError, TypeError, IndexError) as error:
             raise ValueError(f"{where}: {error}") from error
         if not isinstance(step, Step):
@@ -220,7 +220,7 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
             steps.append(step)
     if graph.output[0].name != value:
         raise ValueError(
-            f"output {quoted(graph.output[0].name)}: expected what the last node makes, "
+            f"output {quoted(graph.output[0].name)}: expected that of the last node, "
             f"{quoted(value)}"
         )
     return steps
@@ -229,7 +229,7 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
 def _step(
     onnx: Any, node: Any, where: str, constants: Mapping[str, Array], value: str
 ) -> Step | Array:
-    """Return a node as a step, or the constant that it makes."""
+    """Return a node as a step, or the constant that it evaluates to."""
     operator = node.op_type
     if len(node.output) != 1:
         raise ValueError(f"expected one output, got {len(node.output)}")
@@ -248,27 +248,27 @@ def _step(
     for name, array in zip(inputs, arrays, strict=True):
         if name and name != value and array is None:
             raise ValueError(
-                f"expected nodes in a row, each of which reads what the one before it made, "
+                f"expected a chain of nodes, each of which reads the output of the previous one, "
                 f"{quoted(value)}, got one that reads {quoted(name)}"
             )
     if value not in inputs:
         return _folded(operator, options, arrays)
     if operator == "Shape":
-        return np.zeros(1, np.int64)  # of n alone, which a Reshape copies where it reads 0
+        return np.zeros(1, np.int64)  # only n, which a Reshape copies where it reads 0
     data = inputs.index(value)
     if inputs.count(value) > 1 or (data and operator not in _EITHER_SIDE):
-        raise ValueError(f"expected {quoted(value)} as its first input alone")
+        raise ValueError(f"expected {quoted(value)} as its first input only")
     del arrays[data]
     most = OPERATORS[operator].most_constants
     if len(arrays) > most:
-        raise ValueError(f"expected at most {most} inputs more, got {len(arrays)}")
+        raise ValueError(f"expected at most {most} more inputs, got {len(arrays)}")
     arrays += [None] * (most - len(arrays))
     return Step(operator, where, node.name, options, arrays)
 
 
 def _constant(onnx: Any, node: Any) -> Array:
     if len(node.input) or [each.name for each in node.attribute] != ["value"]:
-        raise ValueError("expected a value that is an array, and nothing else")
+        raise ValueError("expected only a value that is an array")
     if node.attribute[0].type != onnx.AttributeProto.TENSOR:
         raise ValueError("value: expected an array")
     return _array(onnx, "value", node.attribute[0].t)
@@ -299,7 +299,7 @@ def _options(onnx: Any, node: Any, allowed: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _value(onnx: Any, attribute: Any) -> Any:
-    """Return an attribute's value, or None for a kind that none of ours has."""
+    """Return an attribute's value, or None for a type that no known option has."""
     kinds = onnx.AttributeProto
     if attribute.type == kinds.INT:
         return int(attribute.i)
@@ -311,7 +311,7 @@ def _value(onnx: Any, attribute: Any) -> Any:
 
 
 def _folded(operator: str, options: Mapping[str, Any], arrays: list[Array | None]) -> Array:
-    """Return what a node makes of constants."""
+    """Evaluate a node on constants."""
     given = [array for array in arrays if array is not None]
     if operator not in _FOLDED or len(given) != len(arrays) or not given:
         raise ValueError("expected a node that reads the images or what became of them")

@@ -174,7 +174,7 @@ class _Reader:
         w, b = self._floats(step, 0, 4), None
         if options["kernel_shape"] not in ([0, 0], list(w.shape[2:])):
             raise ValueError(
-                f"kernel_shape: expected {list(w.shape[2:])}, that of the weights, got "
+                f"kernel_shape: expected {list(w.shape[2:])}, as the weights have, got "
                 f"{options['kernel_shape']}"
             )
         if any(options["pads"]):
@@ -213,7 +213,7 @@ class _Reader:
         """Return top, left, bottom, right of a Pad, and its value."""
         pads = self._integers(step, 0)
         if len(pads) != 8 or any(pads[side] for side in (0, 1, 4, 5)):
-            raise ValueError(f"pads: expected 8, of rows and columns alone, got {pads[:8]}")
+            raise ValueError(f"pads: expected 8, for rows and columns only, got {pads[:8]}")
         value = 0.0 if step.constants[1] is None else self._scalar(step, 1)
         return [pads[side] for side in (2, 3, 6, 7)], value
 
@@ -247,9 +247,7 @@ class _Reader:
             whole = multiplier * channels == len(seen)
             axis = before[-1].options["axis"]
             if axis != 1 or not whole or seen != [o // multiplier for o in range(len(seen))]:
-                raise ValueError(
-                    "expected a Gather after it that repeats each map as often as the others"
-                )
+                raise ValueError("expected a Gather after it that repeats each map equally often")
         layer = Subsample2D(
             channels,
             tuple(kernel),
@@ -262,11 +260,11 @@ class _Reader:
         self._append(layer, w=w, b=b)
 
     def flatten(self, step: Step) -> None:
-        """Read Flatten, or a Reshape that does the same; no layer of ours: Dense does it itself."""
+        """Read Flatten, or an equivalent Reshape; it needs no layer, because Dense flattens."""
         size = math.prod(self._shape)
         if step.operator == "Reshape":
             shape = self._integers(step, 0)
-            # A zero copies the size that is there, unless it is allowed to be one itself.
+            # A zero copies the input's size, unless zeros are allowed as sizes.
             n = {-1, self._row.batch} | ({0} if not step.options["allowzero"] else set())
             if (
                 len(shape) != 2
@@ -331,7 +329,7 @@ class _Reader:
         self._append(_SQUASHING[step.operator](name=self._name(step)))
 
     def softmax(self, step: Step) -> None:
-        """Read Softmax or LogSoftmax, which our networks leave to whoever reads their outputs."""
+        """Read Softmax or LogSoftmax, which is not part of our networks."""
         self._check_flat()
         if self._steps:
             raise ValueError("expected it as the last node, got others after it")
@@ -343,7 +341,7 @@ class _Reader:
         self.arrays.append(arrays)
 
     def _name(self, step: Step) -> str | None:
-        """Return a node's name if a layer may have it, or else None, for one that is made up."""
+        """Return a node's name if it is valid for a layer, else None, for a generated one."""
         if not NAME.fullmatch(step.name) or step.name in self._taken:
             return None
         self._taken.add(step.name)
@@ -353,7 +351,7 @@ class _Reader:
         return tuple(step.operator for step in islice(self._steps, count))
 
     def _follow(self, *operators: str) -> list[Step]:
-        """Take the next steps; ValueError if they are others."""
+        """Take the next steps; ValueError if they are not these operators."""
         found = self._upcoming(len(operators))
         if found != operators:
             raise ValueError(
@@ -366,10 +364,10 @@ class _Reader:
             raise ValueError(f"expected a Flatten before it, got images of shape {self._shape}")
 
     def _floats(self, step: Step, index: int, axes: int | None = None) -> Array:
-        """Return an array that a step reads, in the network's dtype and of so many axes."""
+        """Return an input of a step, in the network's dtype and with this number of axes."""
         array = step.constants[index]
         if array is None:
-            raise ValueError("expected an array to read besides the data, got none")
+            raise ValueError("expected an array as a further input, got none")
         if array.dtype != self._row.dtype:
             raise ValueError(f"expected an array of {self._row.dtype}, got {array.dtype}")
         if axes is not None and array.ndim != axes:
@@ -380,7 +378,7 @@ class _Reader:
         array = self._floats(step, index)
         if array.size != 1 or array.ndim > 1:
             raise ValueError(f"expected a single number in {step.where}, got shape {array.shape}")
-        # By its shortest text: 0.1 in float32 is 0.1 again, and not 0.10000000149.
+        # From its shortest text: 0.1 in float32 becomes 0.1, not 0.10000000149.
         return float(str(array.item(0) if array.dtype == np.float64 else array.reshape(())[()]))
 
     def _integers(self, step: Step, index: int) -> list[int]:
@@ -392,14 +390,14 @@ class _Reader:
 
 def _by_map(array: Array, maps: int) -> Array:
     if array.shape not in ((maps, 1, 1), (1, maps, 1, 1)):
-        raise ValueError(f"expected a number a map, ({maps}, 1, 1), got shape {array.shape}")
+        raise ValueError(f"expected one number per map, ({maps}, 1, 1), got shape {array.shape}")
     return array.reshape(maps)
 
 
 def _tables(metadata: dict[str, str]) -> dict[str, Any]:
     tables = _json(metadata, form.CONNECTIONS) if form.CONNECTIONS in metadata else {}
     if not isinstance(tables, dict):
-        raise ValueError(f"{form.CONNECTIONS}: expected tables by names of layers, got none")
+        raise ValueError(f"{form.CONNECTIONS}: expected tables by layer name, got none")
     return tables
 
 

@@ -1,4 +1,4 @@
-"""From a network to an ONNX model: for each layer one node or a few, in a row."""
+"""Export of a network: each layer becomes one or a few nodes, in a chain."""
 
 from __future__ import annotations
 
@@ -42,28 +42,27 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     network : Network
-        Of any of the layers of :mod:`lenet_fast.layers`.
+        With any layers of :mod:`lenet_fast.layers`.
     path : path
-        The file; one that is there is replaced. Its folder must exist.
+        The file; an existing one is replaced. Its folder must exist.
 
     Raises
     ------
     ImportError
         If onnx is missing.
     TypeError, ValueError
-        If it is no network, or has other layers, parameters that are not finite, or more of them
-        than :func:`load` would take back.
+        If it is not a network, has other layers, parameters that are not finite, or more of them
+        than :func:`load` accepts.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and on its scale of
-    pixels, and gives ``outputs``, (n, k), those of :meth:`.Network.predict`: a softmax is not part
-    of it. The model's metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``,
-    ``lenet_fast.inverted`` and ``lenet_fast.connections``, the connection tables; absent links are
-    weights of zero. What is written has passed the checker of onnx. Which algorithm a convolution
-    takes here is left out.
+    The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and pixel range, and
+    returns ``outputs``, (n, k), those of :meth:`.Network.predict`: without a softmax. The model's
+    metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted`` and
+    ``lenet_fast.connections``, the connection tables; absent links are weights of zero. The model
+    is checked by onnx's checker. The algorithm of a convolution is not stored.
 
     onnxruntime runs networks in float32; it has no convolution in float64.
 
@@ -81,13 +80,13 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
 
 
 def to_bytes(network: Network) -> bytes:
-    """Return the ONNX model that :func:`export` writes; it raises likewise."""
+    """Return the ONNX model that :func:`export` writes; it raises the same errors."""
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
     onnx = form.library()
     files.check_finite(network)
     size = sum(array.nbytes for array in network.parameters.values())
-    if size > form.MAX_BYTES - 2**20:  # room for all that is no parameter
+    if size > form.MAX_BYTES - 2**20:  # leave room for everything else
         raise ValueError(
             f"network: expected parameters of at most {form.MAX_BYTES - 2**20} bytes, got {size}"
         )
@@ -118,14 +117,17 @@ def _model(onnx: Any, network: Network) -> Any:
         [describe("outputs", kind, ["n", *network.output_shape])],
         [onnx.numpy_helper.from_array(array, name) for name, array in chain.constants.items()],
     )
-    paper, ink = network.pixel_range if network.pixel_range_known else ("unknown", "unknown")
+    range_ = network.pixel_range if network.pixel_range_known else ("unknown", "unknown")
     model = onnx.helper.make_model(
         graph,
         opset_imports=[onnx.helper.make_opsetid("", form.OPSET)],
         ir_version=form.IR_VERSION,
         producer_name="lenet_fast",
         producer_version=__version__,
-        doc_string=f"images: {paper} paper to {ink} ink. outputs: {_MEANINGS[network.output]}.",
+        doc_string=(
+            f"images: {range_[0]} background to {range_[1]} foreground. "
+            f"outputs: {_MEANINGS[network.output]}."
+        ),
     )
     onnx.helper.set_model_props(model, _metadata(network))
     return model
@@ -147,10 +149,10 @@ def _metadata(network: Network) -> dict[str, str]:
 
 
 class _Chain:
-    """Nodes of which each reads what the one before it made, and the constants they read.
+    """Nodes that each read the output of the previous one, and the constants they read.
 
-    The node that a layer is mainly made of has its name. All other names have a slash in them,
-    which those of layers and parameters have not, or no dot, which those of parameters have.
+    A layer's main node has the layer's name. All other names contain a slash, unlike names of
+    layers and parameters, or no dot, unlike names of parameters.
     """
 
     def __init__(self, onnx: Any, dtype: np.dtype[Any]) -> None:
@@ -167,7 +169,7 @@ class _Chain:
         self._value = output
 
     def floats(self, name: str, value: Any) -> str:
-        # A copy, since a parameter may lie in memory in any order.
+        # A copy, because a parameter may have any memory layout.
         self.constants[name] = np.array(value, self.dtype, order="C")
         return name
 
@@ -186,9 +188,9 @@ def _conv2d(chain: _Chain, layer: Conv2D, shape: Shape) -> None:
         w = np.where(layer.table[:, :, np.newaxis, np.newaxis], w, 0)
     top, bottom, left, right = layer.padding
     pads = [top, left, bottom, right]
-    if layer.pad_value and any(pads):  # Conv itself pads with zeros alone
+    if layer.pad_value and any(pads):  # Conv pads with zeros only
         around = chain.integers(f"{name}/pads", 0, 0, top, left, 0, 0, bottom, right)
-        chain.add("Pad", f"{name}/pad", around, chain.floats(f"{name}/paper", layer.pad_value))
+        chain.add("Pad", f"{name}/pad", around, chain.floats(f"{name}/border", layer.pad_value))
         pads = [0, 0, 0, 0]
     constants = [chain.floats(f"{name}.w", w)]
     if layer.bias:

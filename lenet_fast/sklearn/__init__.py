@@ -1,8 +1,8 @@
-"""LeNets as scikit-learn's estimators: :class:`LeNetClassifier` and :class:`LeNetFeatures`.
+"""LeNets as scikit-learn estimators: :class:`LeNetClassifier` and :class:`LeNetFeatures`.
 
-They are parts of a pipeline like any other: rows of numbers and classes of any kind go in, and
-scikit-learn's own tools split, search and score. Below them are the networks and engines of this
-package, which learn from ten thousand digits in seconds.
+Use them in pipelines like any other: they take rows of numbers and classes of any kind, and
+scikit-learn's own tools split, search and score. Internally they use the networks and engines of
+this package, which learn from ten thousand digits in seconds.
 
 Examples
 --------

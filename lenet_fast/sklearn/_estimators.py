@@ -1,4 +1,4 @@
-"""The estimators: scikit-learn's manners around a network, an engine and an optimiser."""
+"""The estimators: scikit-learn's interface to a network, an engine and an optimiser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lenet_fast.training import SGD, AdamW, Constant, Cosine, TrainingDiverged, 
 from lenet_fast.training.batches import shuffled
 
 EPOCHS, LEAST_STEPS = 20, 300
-"""Of a fit that names no epochs: few rows are seen more often, until there are so many steps."""
+"""Default epochs of a fit; with few rows there are more epochs, up to this many steps."""
 
 _CHOICES = {
     "model": ("lenet5", "lenet4", "lenet1"),
@@ -51,17 +51,17 @@ _USED_WITH = {
     "output": ("model", "lenet5"),
     "momentum": ("optimiser", "sgd"),
 }
-"""Parameters that count with one choice of another alone."""
+"""Parameters that apply only with one choice of another parameter."""
 
 _SETTLED = (
     *("model", "pooling", "activation", "output", "image_shape", "optimiser", "momentum"),
     *("weight_decay", "dtype"),
 )
-"""Parameters that become a network and an optimiser, and stay what they were from then on."""
+"""Parameters that determine network and optimiser, and cannot change once learning has begun."""
 
 
 class _LeNet(BaseEstimator):
-    """What both estimators share: the parameters, and how they learn."""
+    """Shared by both estimators: the parameters and the learning."""
 
     network_: Network
     _optimiser: Optimiser
@@ -110,7 +110,7 @@ class _LeNet(BaseEstimator):
         self.verbose = verbose
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Give a class methods of its own whose errors Python begins with a name, that of cls."""
+        """Give a class its own copies of methods, so that Python's errors name that class."""
         for name in ("__init__", "fit", "partial_fit"):
             shared = vars(_LeNet)[name]
             if name not in vars(cls) and getattr(cls, name) is shared:
@@ -133,7 +133,7 @@ class _LeNet(BaseEstimator):
         Parameters
         ----------
         X : array-like (n, features)
-            Real numbers, one row an image.
+            Real numbers, one image per row.
         y : array-like (n,)
             The class of each row.
 
@@ -146,13 +146,13 @@ class _LeNet(BaseEstimator):
         TypeError, ValueError
             If the rows, the classes or a parameter are not as described.
         lenet_fast.training.TrainingDiverged
-            If the loss or a weight is no longer finite. After this error as after the others, the
-            estimator is as it was, not fitted or as the last fit left it.
+            If the loss or a weight is no longer finite. After any error the estimator is unchanged:
+            not fitted, or as the last fit left it.
 
         Warns
         -----
         TableWarning
-            If the table may not be what it is taken for.
+            If the table may not be what it seems.
         """
         with self._unchanged_by_errors():
             X, y = validate_data(self, X, y)
@@ -168,16 +168,16 @@ class _LeNet(BaseEstimator):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
-        """Go through some rows once, at a constant rate, on top of what was learned before.
+        """Learn from some rows once, at a constant rate, in addition to earlier ones.
 
         Parameters
         ----------
         X : array-like (n, features)
-            Real numbers, one row an image. The first call's decide on the scale of the pixels.
+            Real numbers, one image per row. The first call determines the scale of the pixels.
         y : array-like (n,)
             The class of each row.
         classes : array-like (k,), optional
-            All classes that there will ever be; by default those of the first call's `y`.
+            All classes that can ever occur; by default those of the first call's `y`.
 
         Returns
         -------
@@ -186,13 +186,13 @@ class _LeNet(BaseEstimator):
         Raises
         ------
         TypeError, ValueError, lenet_fast.training.TrainingDiverged
-            As for :meth:`fit`; and if the classes change, or lack one of `y`, or if a parameter
-            changes of which network and optimiser are made.
+            As for :meth:`fit`; also if the classes change or lack one of `y`, or if a parameter
+            changes that determines network or optimiser.
 
         Warns
         -----
         TableWarning
-            As for :meth:`fit`; and if the rows are on another scale than those of the first call.
+            As for :meth:`fit`; also if the rows are on another scale than those of the first call.
         """
         first = not hasattr(self, "network_")
         with self._unchanged_by_errors():
@@ -215,14 +215,14 @@ class _LeNet(BaseEstimator):
             else:
                 self._check_settled()
                 _scale.check_same(X, self._scale)
-                # What an error leaves is the one that has not learned from these rows.
+                # An error restores the originals, which have not learned from these rows.
                 self.network_, self._optimiser = copy.deepcopy((self.network_, self._optimiser))
             self._learn(X, y, Constant(self._rate()), 1)
         return self
 
     @contextlib.contextmanager
     def _unchanged_by_errors(self) -> Iterator[None]:
-        """Go back to what was learned before, or to nothing, if learning fails."""
+        """Restore the previous state if learning fails."""
         before = self.__dict__.copy()
         try:
             yield
@@ -231,7 +231,7 @@ class _LeNet(BaseEstimator):
             raise
 
     def _check_parameters(self) -> None:
-        """Raise unless each parameter is one that there is, and is used with the others."""
+        """Raise unless each parameter is valid and applies with the others."""
         for name, allowed in _CHOICES.items():
             checks.choice(name, getattr(self, name), allowed)
         checks.choice_or_none("pooling", self.pooling, models.POOLINGS)
@@ -254,20 +254,20 @@ class _LeNet(BaseEstimator):
             if chosen != value and got != usual[name]:
                 raise ValueError(
                     f"{name}: expected {usual[name]!r}, the default, with {other}={chosen!r}, "
-                    f"which has no use for it, got {got!r}; it goes with {other}={value!r}"
+                    f"which ignores it, got {got!r}; it applies with {other}={value!r}"
                 )
 
     def _check_settled(self) -> None:
-        """Raise if a parameter has changed since the network was made that made it what it is."""
+        """Raise if a parameter has changed that determined the network or the optimiser."""
         for name, value in self._settled.items():
             if getattr(self, name) != value:
                 raise ValueError(
                     f"{name}: expected {value!r}, as when learning began, got "
-                    f"{getattr(self, name)!r}; fit learns from scratch, with others"
+                    f"{getattr(self, name)!r}; fit learns from scratch, with new parameters"
                 )
 
     def _begin(self, X: Array, classes: Array) -> None:
-        """Make a new network, and settle all that stays as it is from here on."""
+        """Create a new network, and set everything that stays fixed from here on."""
         decay = self.weight_decay
         optimiser = (
             SGD(self.momentum, decay) if self.optimiser == "sgd" else AdamW(weight_decay=decay)
@@ -301,8 +301,8 @@ class _LeNet(BaseEstimator):
             or [str(label) for label in classes] == [str(digit) for digit in range(10)]
         ):
             raise ValueError(
-                "output: expected 'softmax' unless the classes are the ten digits, which 'rbf' "
-                f"has bitmaps of, got 'rbf' for the classes {classes}"
+                "output: expected 'softmax' unless the classes are the ten digits, for which 'rbf' "
+                f"has bitmaps, got 'rbf' for the classes {classes}"
             )
         network.initialise(initialiser, seed)
         return network
@@ -310,7 +310,7 @@ class _LeNet(BaseEstimator):
     def _rate(self) -> float:
         if self.learning_rate is None:
             loss = losses.default_for(self.network_)
-            # That is for a schedule that stays there at first; the mean of a cosine is half of it.
+            # The default is for a step schedule; the mean of a cosine is half of its first rate.
             return 2 * schedules.default_for(loss, self.optimiser, self.batch_size).rate(1)
         rate = checks.real("learning_rate", self.learning_rate)
         if rate <= 0:
@@ -333,7 +333,7 @@ class _LeNet(BaseEstimator):
                         images, numbers, age, self._seed, backend=engine.backend, pool=pool
                     )
                 order, rate = shuffled(len(images), self._seed, age), schedule.rate(epoch)
-                with np.errstate(over="ignore", invalid="ignore"):  # told by the loss
+                with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     batches = engine.train(
                         seen, labels, order, self.batch_size, self._optimiser, rate
                     )
@@ -354,10 +354,10 @@ class _LeNet(BaseEstimator):
             )
 
     def _engine(self, network: Network, batch_size: int | None = None) -> engines.Engine:
-        """Return an engine that learns from such batches, or without a size one that answers.
+        """Return an engine that trains with a batch size, or without one an engine that predicts.
 
-        The online engine rounds differently for one row and for several, and is no faster for
-        several: rows are answered by the lane engine in its place.
+        The online engine rounds differently for one row than for several, and is no faster for
+        several, so the lane engine predicts in its place.
         """
         online = self.engine == "online" and batch_size is None
         return engines.create(
@@ -381,7 +381,7 @@ class _LeNet(BaseEstimator):
             ) from None
         if wanted == 0:
             raise ValueError("n_jobs: expected a number of threads, or -1 for all, got 0")
-        # They are threads, which a worker process may have where it may not have processes.
+        # A worker process may have threads where it may not have processes.
         with parallel_config(prefer="threads"):
             return min(effective_n_jobs(wanted), threads.default_threads())
 
@@ -398,92 +398,90 @@ class _LeNet(BaseEstimator):
 
 
 class LeNetClassifier(ClassifierMixin, _LeNet):
-    """A LeNet that tells classes from one another.
+    """A LeNet as a classifier.
 
     Parameters
     ----------
     model : {"lenet5", "lenet4", "lenet1"}
         Which LeNet, from the largest to the smallest.
     pooling : {"max", "average", "subsample"} or None
-        Of LeNet-5 only, as the next two: see :func:`lenet_fast.models.lenet5`. The other models
-        have trainable sub-sampling, scaled tanh and weighted sums, and refuse other values of these
-        three than the defaults.
+        Only for LeNet-5, like the next two; see :func:`lenet_fast.models.lenet5`. The other models
+        have trainable sub-sampling, scaled tanh and weighted sums, and refuse other values of
+        these three than the defaults.
     activation : {"relu", "scaled_tanh", "tanh", "sigmoid"}
-        Squashing function; "scaled_tanh" is that of 1998.
+        Activation function; "scaled_tanh" is that of 1998.
     output : {"softmax", "rbf"}
-        A weighted sum for each class, trained by cross-entropy; or squared distances to the bitmaps
-        of the ten digits, as in 1998, trained by the MAP criterion, where the classes are 0 to 9,
-        be they numbers or strings. These want a squashing that reaches +1 and -1, "scaled_tanh".
+        A weighted sum per class, trained with cross-entropy; or, as in 1998, squared distances to
+        the bitmaps of the ten digits, trained with the MAP criterion, for the classes 0 to 9 as
+        numbers or strings. The latter needs an activation that reaches +1 and -1, "scaled_tanh".
     image_shape : (h, w), optional
-        What a row is: pixels of an image of so many rows and columns, row by row. By default a
-        square; features that are no square number are followed by paper up to the next one, with
-        a :class:`TableWarning` where there are more than 35.
+        Rows and columns of the image in each row, whose pixels are in row-major order. By default
+        a square; rows whose length is not a square are padded with background to the next square,
+        with a :class:`TableWarning` above 35 features.
     epochs : int, optional
-        How often all rows are seen. By default 20 times, or more often where that would be fewer
-        than 300 steps; ``n_iter_`` says how often it was.
+        Number of passes over all rows. By default 20, or more if that makes fewer than 300 steps;
+        see ``n_iter_``.
     batch_size : int
-        Rows a step.
+        Rows per step.
     optimiser : {"adamw", "sgd"}
     learning_rate : float, optional
-        By default 0.002 for AdamW, and for SGD 0.02, or 0.0014 with "rbf"; less for a batch size
+        By default 0.002 for AdamW, and for SGD 0.02, or 0.0014 with "rbf"; smaller for a batch size
         below 32, see :func:`lenet_fast.training.schedules.default_for`.
     schedule : {"cosine", "constant"}
-        Whether the rate falls to a hundredth during :meth:`fit`, or stays.
+        Whether the rate falls to a hundredth during :meth:`fit`, or stays constant.
     momentum : float
-        Of SGD; AdamW refuses another value than the default.
+        For SGD; AdamW refuses other values than the default.
     weight_decay : float
         See :class:`lenet_fast.training.AdamW` and :class:`lenet_fast.training.SGD`.
     distortion : lenet_fast.data.Distortion, optional
-        What happens to the images before they are learned from, anew in each epoch, such as
-        ``lenet_fast.data.distort.PAPER``. They are rounded to 256 grey levels for it.
+        Distorts the images before training, anew in each epoch, such as
+        ``lenet_fast.data.distort.PAPER``. The images are first rounded to 256 grey levels.
     dtype : {"float32", "float64"}
-        That of the network. Whatever dtype the rows have, they are scaled in float64 and then
-        rounded to this one.
+        Dtype of the network. Rows of any dtype are scaled in float64 and then rounded to this one.
     engine, backend : str, optional
         As in :func:`lenet_fast.engines.create`.
     n_jobs : int, optional
-        Threads, in scikit-learn's manner: None is 1, unless joblib's context says otherwise, and -1
-        is all. There are never more than physical cores, or than ``LENET_FAST_THREADS``. Their
-        number does not change any result.
+        Number of threads, with scikit-learn's meaning: None is 1, unless joblib's context says
+        otherwise, and -1 is all. The number never exceeds the physical cores or
+        ``LENET_FAST_THREADS``, and does not change results.
     random_state : int, RandomState or None
-        Decides on the first weights, the order of the rows, and the distortions.
+        Determines the initial weights, the order of the rows, and the distortions.
     verbose : bool
-        Whether to print a line an epoch.
+        Whether to print a line per epoch.
 
     Attributes
     ----------
     classes_ : ndarray (k,)
     n_features_in_ : int
     feature_names_in_ : ndarray (features,)
-        Where the columns of X have names.
+        If the columns of X have names.
     network_ : Network
-        To look at, save (:func:`lenet_fast.files.save_model`) or export.
+        To inspect, save (:func:`lenet_fast.files.save_model`) or export.
     image_shape_ : (h, w)
     pixel_range_ : (lowest, highest)
-        The values that become paper and ink.
+        The values that become background and foreground.
     n_iter_ : int
-        Epochs so far.
+        Number of epochs so far.
     loss_curve_ : list of float
-        The mean loss of each epoch, as it was met while learning.
+        The mean training loss of each epoch.
 
     Notes
     -----
-    The lowest value in the whole table that is learned from becomes the network's paper and the
-    highest its ink; values outside are taken for those. A few that lie farther from all others than
-    these from one another do not count: a column of row numbers, -999 where a value is missing.
-    Tables with columns on scales of their own want a ``StandardScaler`` in front. A
-    :class:`TableWarning` says so, and where later rows are on another scale than the first.
+    The lowest value in the whole training table becomes the network's background and the highest
+    its foreground; values outside are clipped. A few values farther from all others than these from
+    one another are ignored, such as a column of row numbers, or -999 for missing values. If the
+    columns have different scales, put a ``StandardScaler`` in front. A :class:`TableWarning` says
+    so, and reports later rows on another scale than the first.
 
-    Images are enlarged by a whole factor while they are within 28x28, are shrunk by averages over
-    areas until the longer side is 28 if they are larger than the network's input (32x32; for
-    LeNet-1, 28x28), and are put into the middle, on paper.
+    Images within 28x28 are enlarged by a whole factor. Images larger than the network's input
+    (32x32; for LeNet-1, 28x28) are shrunk by area means until the longer side is 28. All are
+    centred on background.
 
-    A row gets the same answer to the last bit alone and among others, except where the layers
-    engine runs, as it does with the NumPy backend. While it learns, a table takes 4 KiB a row, or 8
-    in float64.
+    A row gets the same bits alone and among others, except on the layers engine, which the NumPy
+    backend always uses. Training takes 4 KiB per row, 8 KiB in float64.
 
-    A KeyboardInterrupt leaves the estimator with what it has learned until then. A pickled
-    estimator holds arrays and no threads; only load such files from people you trust.
+    After a KeyboardInterrupt the estimator holds what it has learned so far. A pickled estimator
+    holds arrays and no threads; only load such files from people you trust.
 
     Examples
     --------
@@ -497,7 +495,7 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
     """
 
     def _scores(self, X: Any) -> Array:
-        """Return a number for each row and class, of which the largest wins; in float64."""
+        """Return a score for each row and class, of which the largest wins; in float64."""
         check_is_fitted(self)
         answers = self._answers(self.network_, X).astype(np.float64)
         return -answers if self.network_.output == "rbf" else answers
@@ -508,7 +506,7 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         return self.classes_[winners]
 
     def decision_function(self, X: Any) -> Array:
-        """Return a score for each row and class (n, k), or of two classes the second's lead (n,).
+        """Return scores (n, k) per row and class; for two classes, the second's lead (n,).
 
         They are the network's outputs; with "rbf", negative squared distances.
         """
@@ -516,17 +514,17 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class for each row (n, k), in the order of ``classes_``.
+        """Return the probability of each class per row (n, k), in the order of ``classes_``.
 
-        With "rbf", it is the one on which the MAP criterion is built, given that the row is one
-        of the digits.
+        With "rbf", it is the probability on which the MAP criterion is based, given that the row is
+        one of the digits.
         """
         return softmax(self._scores(X), copy=False)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of the probability of each class for each row (n, k).
+        """Return the logarithm of the probability of each class per row (n, k).
 
-        They stay finite where the probability itself is so small that it becomes 0.
+        It stays finite where the probability itself rounds to 0.
         """
         scores = self._scores(X)
         scores -= scores.max(axis=1, keepdims=True)
@@ -534,9 +532,9 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
 
 
 class LeNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _LeNet):
-    """What a LeNet makes of images on its way to their classes: features that it has learned.
+    """A LeNet as a transformer, which returns the features that it has learned.
 
-    It learns as :class:`LeNetClassifier` does, with the same parameters and attributes, and
+    It learns like :class:`LeNetClassifier`, with the same parameters and attributes, and
     transforms rows into the activations below the outputs: with LeNet-5 the 84 of F6, with LeNet-4
     the 120 of C5, and with LeNet-1 the 192 of H4. They have the network's dtype.
 
@@ -572,9 +570,9 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
         return math.prod(self.network_.shapes[-2])
 
     def transform(self, X: Any) -> Array:
-        """Return the activations below the outputs, for each row (n, units)."""
+        """Return the activations below the outputs, per row (n, units)."""
         check_is_fitted(self)
-        # Engines return outputs only: these are sums of a single term each.
+        # Engines return outputs only; an identity layer on top returns the activations unchanged.
         units = self._n_features_out
         network = _with_last(self.network_, "FEATURES", units, "linear")
         for name, array in network.parameters.items():
@@ -584,7 +582,7 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
 
 
 def _with_last(network: Network, name: str, units: int, output: str) -> Network:
-    """Return a new network, another dense layer in place of the outputs and their squashing."""
+    """Return a new network with another dense layer instead of the outputs and their activation."""
     config = network.config()
     names = [layer["name"] for layer in config["layers"]]
     last = names.index("OUTPUT")

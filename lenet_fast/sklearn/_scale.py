@@ -1,9 +1,9 @@
-"""Which values of a table become paper and ink, and whether other rows are on the same scale.
+"""The values of a table that become background and foreground, and checks of later rows' scale.
 
-All pixels share one scale, so the whole table has one scale, and not each column its own. A few
-cells that are no pixels, such as row numbers, or -999 where a value is missing, must not decide
-about it: they lie farther from all the others than these lie from one another, or much farther than
-any of these from its neighbour.
+All pixels share one scale, so the whole table has one scale, not one per column. A few cells that
+are not pixels, such as row numbers, or -999 for a missing value, must not determine it. They lie
+farther from all the others than these lie from one another, or much farther than any of these from
+its neighbour.
 """
 
 from __future__ import annotations
@@ -19,64 +19,64 @@ from lenet_fast.sklearn import _rows
 
 
 class _Strays(NamedTuple):
-    """How many may lie far from the others at most, at either end of the scale."""
+    """Limits on the number of values far from the others, at either end of the scale."""
 
     lines: float  # share of the columns, or of the rows, that are not blank
     cells: float  # share of the cells
-    values: float  # different ones among these cells
-    least: int  # of fewer columns or rows, each may have a scale of its own
+    values: float  # number of different values among these cells
+    least: int  # with fewer columns or rows, each may have its own scale
 
 
 _CUT_OFF, _TOLD = _Strays(0.05, 0.01, np.inf, 16), _Strays(0.25, 0.25, 3, 8)
-"""So few do not count; with more, they may be what the table is about, and all that is done is to
-say so. Many cells of many values, such as probabilities near 1, are what it is about."""
+"""Up to the first limits, such values are ignored. Up to the second, they are kept, with a warning:
+they may be what the table is about, as many cells of many values are (probabilities near 1)."""
 
 _MOST_INKED = 0.45
-"""The share of the cells that are not paper that are strays at most, at either end: few cells of a
-page may have ink, and none of these are strays for that alone."""
+"""Largest share of strays, at either end, among the cells that are not background: a page may have
+few foreground cells, which are not strays for that reason alone."""
 
 _LITTLE = 0.01
-"""The share of the range in which half of the columns may not stay without a warning."""
+"""Smallest share of the range that half of the columns must cover to avoid a warning."""
 
 _SAMPLE_CELLS = 2**20
-"""So many cells show first whether there may be strays; to sort all takes a while."""
+"""Size of the sample that is searched for strays first, because sorting all cells takes a while."""
 
 _MOST_LOOSE = 35
-"""Columns of a table that is taken for loose numbers, and not for an image with a shape."""
+"""Largest number of columns that need not form an image."""
 
 _NARROW, _SATURATED, _NEARLY_ALL = 0.7, 0.05, 0.9
 
 
 _NO_CALLERS = ("lenet_fast.", "sklearn.", "joblib.")
-"""Modules between somebody's own code and a warning here."""
+"""Packages between the user's code and a warning here."""
 
 
 class TableWarning(UserWarning):
-    """A table may not be what it is taken for: pixels on one scale, in rows and columns.
+    """A table may not be what it seems: pixels on one scale, in rows and columns.
 
-    It comes where values that lie far from all others are cut off, where most columns have a much
-    smaller range than the table, where a table of more than 35 columns is no square image, and
-    where rows are asked about, or learned from later, that are on another scale than the first.
+    It is issued if values far from all others are clipped, if most columns have a much smaller
+    range than the table, if a table of more than 35 columns is not a square image, and if later
+    rows are on another scale than the first ones.
     """
 
 
 class Scale(NamedTuple):
-    """What becomes paper and ink, and what the rows are like that say so."""
+    """The values of background and foreground, and typical properties of the rows."""
 
     lowest: float
     highest: float
-    contrast: float  # share of that range which nearly every row has between its ends
-    means: tuple[float, float]  # the lightest and the darkest row's, as such shares
+    contrast: float  # share of that range that nearly every row covers
+    means: tuple[float, float]  # smallest and largest mean of a row, as shares of the range
 
 
 def learn(X: Array) -> Scale:
-    """Return the scale of a table; warn where it is doubtful."""
+    """Return the scale of a table; warn if it is doubtful."""
     lowest, highest = _core_of(X, _CUT_OFF)
     ends = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
     if lowest == highest:
         _warn(
-            f"X: expected values that differ, got {lowest:g} everywhere; nothing can be told "
-            "apart, and all values that come later count as paper, too"
+            f"X: expected values that differ, got {lowest:g} everywhere; the classes cannot be "
+            "told apart, and all later values count as background, too"
         )
         return Scale(lowest, highest, 0.0, (0.0, 1.0))
     outside = (ends[0] < lowest) | (ends[1] > highest)
@@ -86,23 +86,22 @@ def learn(X: Array) -> Scale:
         _warn(
             f"X: expected pixels on one scale, got nearly all values from {lowest:g} to "
             f"{highest:g}, and others in {where}, from {ends[0].min():g} to {ends[1].max():g}, "
-            "which count as the nearest of these two; leave out columns that are no pixels, such "
-            "as row numbers, and replace values that are missing"
+            "which count as the nearest of these two; leave out columns that are not pixels, such "
+            "as row numbers, and replace missing values"
         )
-    low, high = (each.clip(lowest, highest) / 4 for each in ends)  # or differences are too large
+    low, high = (each.clip(lowest, highest) / 4 for each in ends)  # so that differences are finite
     widths = (high - low)[high > low]
     if len(widths) and np.median(widths) < _LITTLE * (highest / 4 - lowest / 4):
         _warn(
             "X: expected pixels on one scale, got columns of which half vary by less than a "
-            f"hundredth of the whole range, {lowest:g} to {highest:g}, and will hardly be seen; "
+            f"hundredth of the whole range, {lowest:g} to {highest:g}, and have hardly any effect; "
             "put a StandardScaler in front"
         )
     elif (most := _core_of(X, _TOLD))[0] > lowest or most[1] < highest:
         _warn(
             f"X: expected pixels on one scale, got most values from {most[0]:g} to {most[1]:g}, "
             f"and others far from them, within {lowest:g} to {highest:g}; on that range, most are "
-            "much alike: replace values that are missing, and bring all columns and rows to one "
-            "scale"
+            "nearly equal: replace missing values, and bring all columns and rows to one scale"
         )
     contrasts, means = _rows_of(X, lowest, highest)
     contrast = float(np.quantile(contrasts, 0.01))
@@ -110,12 +109,12 @@ def learn(X: Array) -> Scale:
 
 
 def check_same(X: Array, scale: Scale) -> None:
-    """Warn where rows are on another scale than those that were learned from."""
+    """Warn if rows are on another scale than the training rows."""
     lowest, highest = scale.lowest, scale.highest
     if lowest == highest or not X.size:
         return
     contrasts, means = _rows_of(X, lowest, highest)
-    told = contrasts > 0  # a blank row is on any scale
+    told = contrasts > 0  # a blank row fits any scale
     smallest, largest = float(X.min()), float(X.max())
     problem = ""
     if told.any() and contrasts[told].max() < _NARROW * scale.contrast:
@@ -123,26 +122,26 @@ def check_same(X: Array, scale: Scale) -> None:
     elif _far_outside(X, lowest, highest) > _SATURATED:
         problem = "many values lie far outside"
     elif _exchanged(means, *scale.means):
-        problem = "paper and ink are exchanged"
+        problem = "background and foreground are swapped"
     if problem:
         _warn(
-            f"X: expected values as in the rows learned from, {lowest:g} to {highest:g}, got "
+            f"X: expected values as in the training rows, {lowest:g} to {highest:g}, got "
             f"{smallest:g} to {largest:g}, where {problem}; bring the rows to that scale"
         )
 
 
 def check_shape(features: int, shape: tuple[int, int]) -> None:
-    """Warn where a table of many columns is no square image."""
+    """Warn if a table of many columns is not a square image."""
     if features > _MOST_LOOSE and features != shape[0] * shape[1]:
         _warn(
             f"X: expected a square number of features, an image row by row, or image_shape=(h, w), "
-            f"got {features}, which are taken for the first pixels of {shape[0]}x{shape[1]}; leave "
-            "out columns that are no pixels, such as row numbers"
+            f"got {features}, which are read as the first pixels of {shape[0]}x{shape[1]}; leave "
+            "out columns that are not pixels, such as row numbers"
         )
 
 
 def _warn(text: str) -> None:
-    """Warn at the line that called an estimator, through pipelines and searches."""
+    """Warn at the line that called an estimator, even through pipelines and searches."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(_NO_CALLERS):
         level, frame = level + 1, frame.f_back
@@ -161,23 +160,23 @@ def _rows_of(X: Array, lowest: float, highest: float) -> tuple[Array, Array]:
 
 
 def _exchanged(means: Array, lightest: float, darkest: float) -> bool:
-    """Return whether nearly all rows lie where the negatives of those before would."""
+    """Return whether nearly all rows have the brightness of inverted training rows."""
     if darkest < 0.5:
         return bool(np.mean(means >= 1 - darkest) > _NEARLY_ALL)
     return lightest > 0.5 and bool(np.mean(means <= 1 - lightest) > _NEARLY_ALL)
 
 
 def _far_outside(X: Array, lowest: float, highest: float) -> float:
-    """Return the share of the values that lie as far from the scale as it is wide, or farther."""
-    with np.errstate(over="ignore"):  # infinite is right: nothing lies beyond
+    """Return the share of values whose distance from the scale is at least its width."""
+    with np.errstate(over="ignore"):  # infinity is correct: nothing lies beyond
         width = highest - lowest
         return float(np.mean((lowest - width >= X) | (highest + width <= X)))
 
 
 def _core_of(X: Array, few: _Strays) -> tuple[float, float]:
-    """Return the lowest and the highest value that is no stray."""
+    """Return the lowest and the highest value that is not a stray."""
     part = X
-    while True:  # without the columns that stray, rows are seen that do, and the other way round
+    while True:  # removing stray columns reveals stray rows, and vice versa
         before = part.shape
         for axis in (0, 1):
             usual = _usual(part, axis, few)
@@ -192,7 +191,7 @@ def _core_of(X: Array, few: _Strays) -> tuple[float, float]:
 
 
 def _usual(part: Array, axis: int, few: _Strays) -> Array:
-    """Return which columns (axis 0) or rows (axis 1) are on the scale of the others."""
+    """Return which columns (axis 0) or rows (axis 1) are on the common scale."""
     lows, highs = part.min(axis=axis).astype(np.float64), part.max(axis=axis).astype(np.float64)
     count = np.count_nonzero(highs > lows)
     if count < few.least:
@@ -216,14 +215,14 @@ def _core_of_cells(part: Array, few: _Strays) -> tuple[float, float]:
 def _core(
     lows: Array, highs: Array, below: int, above: int, step: float = np.inf
 ) -> tuple[float, float]:
-    """Return the ends of what lies together, from some lowest and some highest values.
+    """Return the ends of the values that lie together, given the lowest and highest values.
 
-    At first a number of them is left out `below` and `above`. Then the nearest comes in again as
-    long as its distance is no larger than the whole range until then. Nor may it be much larger
-    than the largest `step` from one value to the next: -1 is far from 0, 0.01, ..., 1.
+    At first, `below` and `above` values are left out. Then the nearest of them is added as long as
+    its distance does not exceed the whole range so far. The distance must also not be much larger
+    than the largest `step` between two successive values: -1 is far from 0, 0.01, ..., 1.
     """
     outer_lows, outer_highs = np.sort(lows)[: below + 1], np.sort(highs)[::-1][: above + 1]
-    # Halves, as a distance may be larger than the largest number.
+    # Halves, because a distance may exceed the largest number.
     low, high = below, above
     while low or high:
         lowest, highest = outer_lows[low] / 2, outer_highs[high] / 2

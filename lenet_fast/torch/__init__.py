@@ -1,20 +1,20 @@
-"""PyTorch's front end: our kernels as differentiable functions, our layers as modules, and the
-training of an existing ``nn.Sequential`` by our engines.
+"""PyTorch's front end: our kernels as differentiable functions, our layers as modules, and training
+of existing ``nn.Sequential`` modules with our engines.
 
 - The functions of :mod:`lenet_fast.torch.functional` are those of :mod:`lenet_fast.ops`, on tensors
   and with gradients.
 - :class:`Conv2d`, :class:`SubSampling2d`, :class:`RBF`, :class:`ScaledTanh`, :class:`MAPLoss` and
-  :class:`PenaltyLoss` are modules that PyTorch itself lacks.
+  :class:`PenaltyLoss` are modules that PyTorch lacks.
 - :func:`from_torch` and :func:`to_torch` convert networks.
-- :func:`fit` trains a module in place, by the fast engines instead of PyTorch's own loops.
+- :func:`fit` trains a module in place, with the fast engines instead of PyTorch's own loop.
 
-Tensors are dense, on the CPU, float32 or float64. They share their memory with the arrays that the
-kernels read; only tensors that are not contiguous are copied. Nothing is converted to another dtype
-or moved from another device: such tensors raise TypeError.
+Tensors must be dense, on the CPU, and float32 or float64. They share their memory with the arrays
+that the kernels read; only non-contiguous tensors are copied. Nothing is converted to another dtype
+or moved from another device; such tensors raise TypeError.
 """
 
 try:
-    import torch  # noqa: F401  (to say what is missing, before a module does)
+    import torch  # noqa: F401  (to name what is missing, before a module fails)
 except ImportError as error:
     raise ImportError("lenet_fast.torch needs PyTorch: pip install 'lenet_fast[torch]'") from error
 

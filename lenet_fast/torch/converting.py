@@ -1,4 +1,4 @@
-"""From a module to a network, and back."""
+"""Conversion between modules and networks."""
 
 from __future__ import annotations
 
@@ -21,43 +21,42 @@ def from_torch(
     output: str | None = None,
     pixel_range: tuple[float, float] | None = None,
 ) -> Network:
-    """Return a network that computes what an ``nn.Sequential`` does.
+    """Return a network that computes the same as an ``nn.Sequential``.
 
     Parameters
     ----------
     module : nn.Sequential
-        Of the modules that the notes list; it may hold others of its kind.
+        Made of the modules listed in the notes, also nested.
     input_shape : (c, h, w), optional
-        Of one image; by default the one of 32 x 32, 28 x 28 and 16 x 16 that fits, with the maps
-        of the first convolution. Where several fit, it must be given.
+        Shape of one image; by default that of 32 x 32, 28 x 28 and 16 x 16 which fits, with the
+        maps of the first convolution. If several fit, it is required.
     output : {"linear", "softmax", "rbf"}, optional
-        As for :class:`lenet_fast.network.Network`. By default "rbf" where the last module is an
-        RBF, "softmax" where it is a Softmax or LogSoftmax, and else "linear".
-    pixel_range : (paper, ink), optional
-        What the bytes 0 and 255 were in the images that the module was trained on: (0.0, 1.0)
-        behind ``ToTensor``, and ((0 - mean) / std, (1 - mean) / std) with ``Normalize`` behind it.
-        A module does not tell. Without it the network takes prepared floats only, and refuses
+        As for :class:`lenet_fast.network.Network`. By default "rbf" if the last module is an RBF,
+        "softmax" if it is a Softmax or LogSoftmax, else "linear".
+    pixel_range : (background, foreground), optional
+        Values of the bytes 0 and 255 in the module's training images: (0.0, 1.0) with
+        ``ToTensor``, and ((0 - mean) / std, (1 - mean) / std) with ``Normalize`` after it. A module
+        does not record them. Without them the network takes prepared floats only, and refuses
         bytes until its ``pixel_range`` is set.
 
     Returns
     -------
     Network
-        In the dtype of the module's parameters, with copies of them. A last Softmax or LogSoftmax
-        is not part of it. Layers are called what the modules are, where those have names and not
-        only numbers.
+        In the dtype of the module's parameters, with copies of them. A final Softmax or LogSoftmax
+        is not included. Layers get the names of the modules, unless those are only numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If there is a module, or an option of one, that no layer has. The message names it, and
-        where several shapes of images fit, those.
+        If a module, or an option of one, has no counterpart. The message names it; if several image
+        shapes fit, it lists them.
 
     Notes
     -----
-    Known are Conv2d (padded with zeros or not), Linear, MaxPool2d and AvgPool2d (without padding
-    and ``ceil_mode``), ReLU, Tanh, Sigmoid, Flatten, Identity, and those of
+    Supported are Conv2d (padded with zeros or not), Linear, MaxPool2d and AvgPool2d (without
+    padding and ``ceil_mode``), ReLU, Tanh, Sigmoid, Flatten, Identity, and the modules of
     :mod:`lenet_fast.torch`. A Linear without biases becomes a layer with biases of zero. Dropout is
-    refused in either mode: it is part of the training, and of no network here.
+    refused in both modes: it belongs to training, and no network here has it.
 
     Examples
     --------
@@ -77,25 +76,24 @@ def from_torch(
 
 
 def to_torch(network: Network) -> nn.Sequential:
-    """Return an ``nn.Sequential`` that computes what a network does.
+    """Return an ``nn.Sequential`` that computes the same as a network.
 
     Parameters
     ----------
     network : Network
-        Of the layers of :mod:`lenet_fast.layers`.
+        With the layers of :mod:`lenet_fast.layers`.
 
     Returns
     -------
     nn.Sequential
-        Of PyTorch's own modules where it has the same ones, and else of those of
-        :mod:`lenet_fast.torch`; a Flatten stands where dense layers begin. The parameters are
-        copies. A name such as ``C1.squash`` becomes ``C1_squash``, since PyTorch allows no dots. A
-        softmax is not part of it, as it is not of the network.
+        Of PyTorch's own modules where they exist, else of those of :mod:`lenet_fast.torch`, with a
+        Flatten before dense layers. The parameters are copies. A name such as ``C1.squash`` becomes
+        ``C1_squash``, because PyTorch allows no dots. A softmax is not included, as in the network.
 
     Raises
     ------
     TypeError
-        If it is no network, or has other layers.
+        If it is not a network, or has other layers.
 
     Examples
     --------
@@ -118,7 +116,7 @@ def to_torch(network: Network) -> nn.Sequential:
             name += "_"
         made[name] = module
 
-    # What the modules draw for a start is written over: PyTorch's generator shall not notice.
+    # The modules' random initial values are overwritten; PyTorch's generator must not advance.
     with torch.random.fork_rng(devices=[]):
         for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
             if isinstance(layer, layers.Dense | layers.RBF) and len(shape) > 1:
@@ -136,7 +134,7 @@ def to_torch(network: Network) -> nn.Sequential:
 
 
 def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
-    """Return a new module that does what a layer does."""
+    """Return a new module that computes the same as a layer."""
     options: dict[str, Any] = {name: getattr(layer, name) for name in layer.options}
     if type(layer) is layers.Conv2D:
         return _convolution(layer, options, shape)

@@ -1,4 +1,4 @@
-"""A criterion of PyTorch as one of our losses, and its targets as labels."""
+"""Conversion of PyTorch's criteria to our losses, and of their targets to labels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lenet_fast.torch import modules, sequential, tensors
 
 
 def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
-    """Return our loss of the same value, and the classes that the targets stand for.
+    """Return our loss of the same value, and the classes that the targets represent.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such loss, or the targets are not of its kind.
+        If there is no such loss, or the targets do not fit it.
     """
     kind = type(criterion)
     if isinstance(criterion, nn.Module):
@@ -51,7 +51,7 @@ def read(criterion: object, targets: torch.Tensor) -> tuple[Loss, Array]:
 
 
 def check_end(criterion: object, softmax: nn.Module | None) -> None:
-    """Raise ValueError unless a module ends as a criterion expects."""
+    """Raise ValueError unless a module ends as a criterion requires."""
     if isinstance(criterion, nn.NLLLoss):
         if not isinstance(softmax, nn.LogSoftmax):
             raise ValueError("module: expected a last LogSoftmax for nn.NLLLoss, got none")
@@ -62,10 +62,10 @@ def check_end(criterion: object, softmax: nn.Module | None) -> None:
 
 
 def check_width(criterion: object, targets: torch.Tensor, outputs: int) -> None:
-    """Raise ValueError unless there is a target for each output, where targets are numbers."""
+    """Raise ValueError unless numeric targets have one number per output."""
     if isinstance(criterion, nn.MSELoss) and targets.shape[1] != outputs:
         raise ValueError(
-            f"targets: expected {outputs} numbers an image, as the module has outputs, got "
+            f"targets: expected {outputs} numbers per image, one per output of the module, got "
             f"{targets.shape[1]}"
         )
 
@@ -79,7 +79,9 @@ def _mean(criterion: object) -> None:
 def _one_hot(targets: Array) -> tuple[float, float, Array]:
     """Return the target of the right class, that of all others, and the classes."""
     if targets.ndim != 2 or not len(targets) or targets.shape[1] < 2:
-        raise ValueError(f"targets: expected shape (n, k), a number a class, got {targets.shape}")
+        raise ValueError(
+            f"targets: expected shape (n, k), one number per class, got {targets.shape}"
+        )
     labels = targets.argmax(axis=1)
     on, off = targets.max(), targets.min()
     expected = np.full_like(targets, off)
@@ -87,6 +89,6 @@ def _one_hot(targets: Array) -> tuple[float, float, Array]:
     if not np.array_equal(expected, targets) or not on > off:
         raise ValueError(
             "targets: expected one number for the right class of every image, and a smaller one "
-            "for all others, got more"
+            "for all others, got more values"
         )
     return float(on), float(off), labels

@@ -1,4 +1,4 @@
-"""Training of a module in place, by our engines."""
+"""Training of a module in place, with our engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lenet_fast.torch import criteria, loaders, optimisers, sequential, tensors
 from lenet_fast.training import History, Row, TrainingDiverged
 from lenet_fast.training.interrupts import stop_on_sigint
 
-_EVALUATED = 4096  # images at a time, so that Ctrl-C is heard
+_EVALUATED = 4096  # images at a time, so that Ctrl-C takes effect soon
 
 
 def fit(
@@ -35,31 +35,31 @@ def fit(
     backend: str | None = None,
     threads: int | None = None,
 ) -> History:
-    """Train an ``nn.Sequential`` as a loop over the loader would, several times faster.
+    """Train an ``nn.Sequential`` like a loop over the loader, several times faster.
 
     The loop is the usual one: outputs, criterion, ``zero_grad``, ``backward``, ``step``. The
-    module's parameters and the state of the optimizer end as that loop leaves them, within
-    rounding, and so do PyTorch's random generators; training can go on in either way.
+    module's parameters, the state of the optimizer and PyTorch's random generators end as that loop
+    would leave them, within rounding; training can continue either way.
 
     Parameters
     ----------
     module : nn.Sequential
-        Of what :func:`from_torch` knows, float32 or float64. Its parameters are changed where they
-        are; those with ``requires_grad=False`` stay as they are, and ``grad`` is left alone.
+        Of modules that :func:`from_torch` supports, float32 or float64. Its parameters are updated
+        in place; those with ``requires_grad=False`` do not change, and ``grad`` is not touched.
     loader : DataLoader
-        Over a TensorDataset of images (n, c, h, w), in the dtype of the module, and targets: labels
-        (n,) or, for MSELoss, the numbers (n, k) that the outputs should be, two different ones.
-        Its batches are taken in its order. It has no workers, and no ``collate_fn`` or
-        ``batch_sampler`` of its own; samplers and ``drop_last`` may be any.
+        Over a TensorDataset of images (n, c, h, w), in the module's dtype, and targets: labels
+        (n,) or, for MSELoss, target outputs (n, k) of two different values. Batches are used in
+        the loader's order. It must have no workers and no custom ``collate_fn`` or
+        ``batch_sampler``; any sampler and ``drop_last`` are allowed.
     criterion : nn.Module
-        CrossEntropyLoss (with ``label_smoothing``), NLLLoss behind a LogSoftmax, or MSELoss, in the
-        mean; or for a last RBF :class:`MAPLoss` or :class:`PenaltyLoss`.
+        CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a LogSoftmax, or MSELoss, with
+        reduction "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
     optimizer : torch.optim.SGD, Adam or AdamW
         Over all parameters of the module. Options without a counterpart are refused: dampening,
-        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ; and
-        so are hooks, here and on the module, its parameters and the criterion.
+        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ; also
+        hooks, here and on the module, its parameters and the criterion.
     epochs : int
-        A learning rate holds for all of them: a scheduler is stepped between calls with one epoch.
+        The learning rate is the same for all of them: with a scheduler, call this once per epoch.
     test : TensorDataset, optional
         Images and targets to evaluate on after each epoch.
     engine, backend, threads : optional
@@ -68,23 +68,23 @@ def fit(
     Returns
     -------
     lenet_fast.training.History
-        Losses are those of the criterion. Without `test`, its columns hold NaN and 0.
+        Losses are the criterion's. Without `test`, its columns hold NaN and 0.
 
     Raises
     ------
     TypeError, ValueError
-        If something cannot be done in the same way here. Nothing has been changed; but where a
-        sampler gives a wrong number late, the batches before it have been trained on.
+        If something cannot be done the same way here. Nothing has been changed; only if a sampler
+        yields a wrong number late, the batches before it have been trained on.
     lenet_fast.training.TrainingDiverged
-        If a loss is not finite. The batch has changed nothing, those before it have.
+        If a loss is not finite. That batch has changed nothing, the batches before it have.
     KeyboardInterrupt
-        After Ctrl-C. The batches in work, of up to 512 images together or 4,096 one by one, have
-        been finished, and module and optimizer are as after a step; after a second Ctrl-C, that
-        is not sure.
+        After Ctrl-C. The current call of the engine (up to 512 images, or 4,096 in batches of one)
+        has finished, and module and optimizer are in the state after a step; after a second Ctrl-C
+        this is not guaranteed.
 
     Notes
     -----
-    Whatever ends the call, module and optimizer hold the batches that are finished.
+    However the call ends, module and optimizer hold the result of the finished batches.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def fit(
 
 
 class _Stop:
-    """What the first Ctrl-C sets."""
+    """Set by the first Ctrl-C."""
 
     stopping = False
 
@@ -155,7 +155,7 @@ class _Stop:
 
 
 class _Run:
-    """A network in the memory of a module, and our optimiser in the place of PyTorch's."""
+    """A network in a module's memory, with our optimiser in place of PyTorch's."""
 
     def __init__(
         self,
@@ -181,15 +181,15 @@ class _Run:
             name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
         }
         self.bridge = optimisers.Bridge(optimizer, self._trained)
-        still = names - set(self._trained)  # frozen ones, and biases that the module has not
+        still = names - set(self._trained)  # frozen ones, and biases that the module lacks
         self.bridge.ours.factors = optimisers.without(self.network.parameters, still)
 
     def train(
         self, engine: Engine, x: Array, labels: Array, order: Array, batch_size: int
     ) -> Totals:
-        """Train on some batches."""
+        """Train on a list of batches."""
         bridge = self.bridge
-        # What overflows here is found in the loss, and said in words.
+        # Overflow shows up as a non-finite loss, which is reported below.
         with np.errstate(over="ignore", invalid="ignore"):
             found = engine.train(x, labels, order, batch_size, bridge.ours, bridge.rate)
         if not math.isfinite(found[-1].loss):
@@ -201,7 +201,7 @@ class _Run:
         return sum(found, Totals())
 
     def give_back(self) -> None:
-        """Bring the optimizer up to date, and let autograd know that parameters have changed."""
+        """Update the optimizer's state, and tell autograd that parameters have changed."""
         self.bridge.give_back()
         for tensor in self._trained.values():
             torch.autograd.graph.increment_version(tensor)
@@ -214,7 +214,7 @@ def _shown(
     images, targets = loaders.tensors_of("test", test)
     found, labels = criteria.read(criterion, targets)
     if found.config() != loss.config():
-        raise ValueError(f"test: expected targets as those of the loader, {loss}, got {found}")
+        raise ValueError(f"test: expected targets like those of the loader, {loss}, got {found}")
     if not len(images):
         raise ValueError("test: expected at least one image, got none")
     return loaders.examples("test", network, images, labels)

@@ -1,10 +1,10 @@
 """The operations of :mod:`lenet_fast.ops` on tensors, with gradients.
 
-Names, options, results and errors are those of :mod:`lenet_fast.ops`, with tensors in the place of
-arrays and without ``out``: see there for what each computes. Tensors are dense, on the CPU, float32
-or float64, one dtype a call. ``torch.autocast`` casts nothing here; tensors of half precision
-that other modules made under it raise TypeError as all others do. There are first derivatives only;
-a backward pass through a gradient (``create_graph=True``) raises RuntimeError.
+Names, options, results and errors are those of :mod:`lenet_fast.ops`, with tensors instead of
+arrays and without ``out``. Tensors must be dense, on the CPU, float32 or float64, one dtype per
+call. ``torch.autocast`` has no effect here; half-precision tensors that other modules produce under
+it raise TypeError. Only first derivatives are supported: differentiating a gradient
+(``create_graph=True``) raises RuntimeError.
 
 Examples
 --------
@@ -49,7 +49,7 @@ __all__ = [
 
 
 def _settled(backend: str | None) -> str:
-    """Return the name of a backend, so that the backward pass runs on that of the forward pass."""
+    """Return the name of a backend, so that the backward pass uses that of the forward pass."""
     return backends.current() if backend is None else backend
 
 
@@ -115,7 +115,7 @@ def subsample2d(
     reduction: str = "sum",
     backend: str | None = None,
 ) -> Tensor:
-    """Add up each window, times a coefficient, plus a bias a map, as the paper of 1998 does.
+    """Add up each window, multiply by a coefficient and add a bias, both per map, as in 1998.
 
     See :func:`lenet_fast.ops.subsample2d`.
     """
@@ -186,8 +186,8 @@ def mean_squared_error(
 ) -> Tensor:
     """Return the squared error, summed over the outputs, times `scale`.
 
-    The mean is that over the images: ``nn.MSELoss`` is ``scale=1 / k``. `targets` get no gradient,
-    and may not ask for one. See :func:`lenet_fast.ops.mean_squared_error`.
+    The mean is over the images: ``nn.MSELoss`` corresponds to ``scale=1 / k``. `targets` get no
+    gradient, and must not require one. See :func:`lenet_fast.ops.mean_squared_error`.
     """
     tensors.without_gradient("targets", targets, tensors.FLOATS)
     options = {"scale": scale}

@@ -1,8 +1,7 @@
-"""The kernels as functions that autograd knows: forward passes that remember what their backward
-passes need.
+"""The kernels as autograd functions: forward passes that save what their backward passes need.
 
-Derivatives are first ones: asked for a second, autograd raises RuntimeError instead of a wrong
-answer. A backward pass runs on the backend of its forward pass.
+Only first derivatives are supported: for a second one, autograd raises RuntimeError instead of
+returning a wrong answer. A backward pass uses the backend of its forward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def _tensor(array: Array | None, needed: bool = True) -> torch.Tensor | None:
 
 
 def _answers(tensor: torch.Tensor) -> Array:
-    """Return labels or targets, which have been checked."""
+    """Return labels or targets, already checked."""
     return tensors.array("answers", tensor, (tensor.dtype,))
 
 
@@ -129,7 +128,7 @@ class Pool2d(Function):
 
 
 class Squashing(Function):
-    """Squashing functions, whose slopes are taken from their outputs."""
+    """Activation functions, whose slopes are computed from their outputs."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, name: str, backend: str) -> torch.Tensor:
@@ -148,7 +147,7 @@ class Squashing(Function):
 
 
 class Loss(Function):
-    """Losses, of which the outputs alone get a gradient."""
+    """Losses; only the outputs get a gradient."""
 
     @staticmethod
     def forward(
@@ -156,7 +155,7 @@ class Loss(Function):
     ) -> torch.Tensor:
         arrays = tensors.array("x", x), _answers(answers)
         value = getattr(ops, name)(*arrays, reduction=reduction, **options)
-        ctx.save_for_backward(x, answers)  # autograd sees to it that neither is changed
+        ctx.save_for_backward(x, answers)  # autograd raises if one of them is changed
         ctx.name, ctx.reduction, ctx.options = name, reduction, options
         return torch.as_tensor(value, dtype=x.dtype)
 

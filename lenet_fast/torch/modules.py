@@ -1,4 +1,4 @@
-"""Modules that PyTorch has no counterpart of: layers of ours, with their options and checks."""
+"""Modules for layers that PyTorch lacks, with our layers' options and checks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lenet_fast.layers.base import IntPair, Padding, Shape
 from lenet_fast.torch import functional, tensors
 
 NAMES = {"w": "weight", "b": "bias"}
-"""Of a layer's parameters, what PyTorch calls them."""
+"""PyTorch's names for a layer's parameters."""
 
 
 class FromLayer(nn.Module):
-    """A module with the options of a layer of ours and parameters of its own.
+    """A module with the options of one of our layers and its own parameters.
 
     Attributes
     ----------
     layer : lenet_fast.layers.Layer
-        Has the options, and no arrays.
+        Holds the options, but no arrays.
     """
 
     layer: layers.Layer
@@ -39,7 +39,7 @@ class FromLayer(nn.Module):
 
 
 class _Trained(FromLayer):
-    """A module whose parameters are learned."""
+    """A module with trainable parameters."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class _Trained(FromLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Set the parameters anew, by the initialiser; PyTorch's generator gives the seed."""
+        """Initialise the parameters again; PyTorch's generator gives the seed."""
         seed = int(torch.randint(2**63 - 1, (), device="cpu"))  # under any default device
         parameters = {name: getattr(self, called) for name, called in NAMES.items()}
         self.layer.parameters = {
@@ -75,18 +75,18 @@ class _Trained(FromLayer):
 
 
 class Conv2d(_Trained):
-    """A convolution with a connection table, a bias a unit, or a border of any value.
+    """A convolution with a connection table, a bias per unit, or padding of any value.
 
     Parameters
     ----------
     c_in, c_out, kernel, stride, padding, dilation, groups, connections, pad_value, bias, algorithm
         As for :class:`lenet_fast.layers.Conv2D`.
     input_size : (rows, columns), optional
-        Of the images, with ``bias="unit"``, and only there: it says how many units there are.
+        Size of the images; required with ``bias="unit"``, where it gives the number of units.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`.
     dtype : torch.dtype, optional
-        Of the parameters, ``weight`` and ``bias``.
+        Dtype of the parameters, ``weight`` and ``bias``.
 
     Examples
     --------
@@ -131,7 +131,7 @@ class Conv2d(_Trained):
         )
         if (bias == "unit") != (input_size is not None):
             raise ValueError(
-                f"input_size: expected (rows, columns) with bias='unit', and only there, got "
+                f"input_size: expected (rows, columns) if, and only if, bias='unit', got "
                 f"{input_size} with {bias!r}"
             )
         size = (1, 1) if input_size is None else checks.pair("input_size", input_size)
@@ -153,7 +153,7 @@ class Conv2d(_Trained):
 
 
 class SubSampling2d(_Trained):
-    """The trainable sub-sampling of 1998, not squashed yet.
+    """The trainable sub-sampling of 1998, before the activation.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class RBF(FromLayer):
     ----------
     n_in, n_out, centres
         As for :class:`lenet_fast.layers.RBF`; centres may be a tensor. They are a buffer,
-        ``weight``, which no optimiser sees and a state dict holds.
+        ``weight``, which no optimiser changes and which state dicts contain.
     dtype : torch.dtype, optional
 
     Examples
@@ -242,15 +242,15 @@ class RBF(FromLayer):
 
 
 class ScaledTanh(nn.Module):
-    """``1.7159 tanh(2 x / 3)``, the squashing of 1998."""
+    """``1.7159 tanh(2 x / 3)``, the activation function of 1998."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the squashed tensor."""
+        """Apply the function element by element."""
         return functional.scaled_tanh(x)
 
 
 class MAPLoss(nn.Module):
-    """The criterion of 1998 for RBF outputs, in the mean over the images.
+    """The criterion of 1998 for RBF outputs, averaged over the images.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class MAPLoss(nn.Module):
 
 
 class PenaltyLoss(nn.Module):
-    """The plain criterion of 1998 for RBF outputs, in the mean over the images."""
+    """The plain criterion of 1998 for RBF outputs, averaged over the images."""
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean penalty of the right classes."""

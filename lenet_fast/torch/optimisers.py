@@ -1,4 +1,4 @@
-"""An optimiser of PyTorch as one of ours, its state taken over and given back."""
+"""Conversion of PyTorch's optimisers to ours and back, with their state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lenet_fast.training import SGD, AdamW
 _SLOTS: dict[type, tuple[str, ...]] = {torch.optim.SGD: ("momentum_buffer",)} | dict.fromkeys(
     (torch.optim.Adam, torch.optim.AdamW), ("exp_avg", "exp_avg_sq")
 )
-"""Of the optimisers we have, what the arrays of ours are called in the state of theirs."""
+"""By optimiser, the names of our arrays in PyTorch's state."""
 
 _REFUSED: dict[str, Any] = {
     "dampening": 0,
@@ -24,17 +24,17 @@ _REFUSED: dict[str, Any] = {
     "amsgrad": False,
     "differentiable": False,
 }
-"""Options without a counterpart, and what they must be; what is left says how, and not what."""
+"""Options without a counterpart, with their only allowed values; the others change only speed."""
 
 
 class Bridge:
-    """An optimiser of PyTorch, and one of ours that goes on where it stands.
+    """An optimiser of PyTorch, and one of ours that continues from its state.
 
     Parameters
     ----------
     optimizer : torch.optim.SGD, Adam or AdamW
     trained : dict of str to tensor
-        The parameters that it trains, by the names of the network's.
+        The parameters that it trains, by the network's names.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Bridge:
     Raises
     ------
     TypeError, ValueError
-        If it is of another kind, has options or a state without counterpart, or other parameters.
+        If it is of another kind, has options or state without a counterpart, or other parameters.
     """
 
     def __init__(self, optimizer: Any, trained: Mapping[str, torch.Tensor]) -> None:
@@ -67,7 +67,7 @@ class Bridge:
         self._take_state()
 
     def give_back(self) -> None:
-        """Write our state into that of the optimizer, so that it could go on itself."""
+        """Copy our state to the optimizer, so that it can continue."""
         if not self.ours.steps:
             return
         for name, tensor in self._trained.items():
@@ -80,7 +80,7 @@ class Bridge:
                     state[kind] = value.clone(memory_format=torch.contiguous_format)
             if isinstance(self.ours, AdamW):
                 state["step"] = torch.tensor(float(self.ours.steps), dtype=torch.float32)
-        self._optimizer._opt_called = True  # for schedulers, which else would warn
+        self._optimizer._opt_called = True  # else schedulers would warn
 
     def _check_parameters(self) -> None:
         expected = {id(tensor) for tensor in self._trained.values()}
@@ -88,7 +88,7 @@ class Bridge:
             for tensor in group["params"]:
                 if tensor.requires_grad and id(tensor) not in expected:
                     raise ValueError(
-                        "optimizer: expected parameters of the module alone, got another of shape "
+                        "optimizer: expected only parameters of the module, got another of shape "
                         f"{tuple(tensor.shape)}"
                     )
                 expected.discard(id(tensor))
@@ -99,11 +99,11 @@ class Bridge:
             )
 
     def _check_tensors(self) -> None:
-        """Raise ValueError if numbers share memory, or hooks have a hand in gradients or steps."""
+        """Raise ValueError if numbers share memory, or hooks affect gradients or steps."""
         for name, tensor in self._trained.items():
             sides = zip(tensor.shape, tensor.stride(), strict=True)
             if any(length > 1 and not step for length, step in sides):
-                raise ValueError(f"module: expected numbers of their own, got {name} expanded")
+                raise ValueError(f"module: expected unshared numbers, got {name} expanded")
             if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
                 raise ValueError(f"module: expected parameters without hooks, got some of {name}")
         hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
@@ -113,7 +113,7 @@ class Bridge:
     def _take_state(self) -> None:
         steps = set()
         arrays = {name: tensors.array(name, tensor) for name, tensor in self._trained.items()}
-        # Live: what an engine changes in them is seen in give_back.
+        # Not copies: give_back reads what the engine writes to them.
         self._slots = dict(zip(self._names, self.ours.slots(arrays), strict=True))
         for name, tensor in self._trained.items():
             state = self._optimizer.state.get(tensor, {})
@@ -129,14 +129,14 @@ class Bridge:
                 self._slots[kind][name][...] = value
         if len(steps) > 1:
             raise ValueError(
-                "optimizer: expected as many steps of every parameter, got "
+                "optimizer: expected the same number of steps for every parameter, got "
                 f"{', '.join(f'{count:g}' for count in sorted(steps))}"
             )
         self.ours.steps = int(steps.pop()) if steps else 0
 
 
 def _options(optimizer: Any) -> dict[str, Any]:
-    """Return the options of all groups of parameters, which must agree."""
+    """Return the options of all parameter groups, which must agree."""
     first, *others = (
         {name: value for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
@@ -169,5 +169,5 @@ def _optimiser(optimizer: Any, options: dict[str, Any]) -> Optimiser:
 
 
 def without(parameters: Mapping[str, checks.Array], names: set[str]) -> dict[str, checks.Array]:
-    """Return the factors by which the parameters of these names stay what they are."""
+    """Return factors of zero, with which the parameters of these names do not change."""
     return {name: np.zeros_like(parameters[name], order="C") for name in sorted(names)}

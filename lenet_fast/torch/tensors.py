@@ -1,4 +1,4 @@
-"""The border: tensors come in as NumPy arrays that share their memory, or not at all."""
+"""Conversion of tensors to NumPy arrays that share their memory, with checks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def array(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS) -> Array:
-    """Return the array that shares a tensor's memory, gradients left aside.
+    """Return the array that shares a tensor's memory; gradients are ignored.
 
     Raises
     ------
     TypeError
-        If it is no tensor, or not dense, not on the CPU, or of none of these dtypes.
+        If it is not a tensor, or not dense, not on the CPU, or of another dtype.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name}: expected a tensor, got {checks.kind(value)}")
@@ -32,18 +32,18 @@ def array(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS) ->
     if value.dtype not in dtypes:
         allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise TypeError(f"{name}: expected a tensor of {allowed}, got {value.dtype}")
-    # A tensor may be the negative of what lies in memory, which no array can be.
+    # A tensor may be the lazy negative of its memory, which no array can be.
     shared: Array = value.detach().resolve_neg().numpy()
     return shared
 
 
 def optional(name: str, value: object) -> Array | None:
-    """Return None for None, or else what :func:`array` does."""
+    """Return None for None, else like :func:`array`."""
     return None if value is None else array(name, value)
 
 
 def without_gradient(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> Array:
-    """Return what :func:`array` does for a tensor that no gradient is expected of."""
+    """Like :func:`array`, for a tensor that gets no gradient."""
     shared = array(name, value, dtypes)
     assert isinstance(value, torch.Tensor)
     if value.requires_grad:
@@ -54,12 +54,12 @@ def without_gradient(name: str, value: object, dtypes: tuple[torch.dtype, ...]) 
 
 
 def table(name: str, value: object) -> Array | None:
-    """Return a connection table, which may be an array already."""
+    """Return a connection table; it may already be an array."""
     if value is None or isinstance(value, np.ndarray):
         return value
     return array(name, value, (torch.bool,))
 
 
 def dtype(of: np.dtype[Any]) -> torch.dtype:
-    """Return PyTorch's name of a float dtype."""
+    """Return PyTorch's float dtype for NumPy's."""
     return FLOATS[checks.FLOATS.index(of)]
