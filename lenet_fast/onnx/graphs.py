@@ -314,7 +314,7 @@ def _folded(operator: str, options: Mapping[str, Any], arrays: list[Array | None
     """Evaluate a node on constants."""
     given = [array for array in arrays if array is not None]
     if operator not in _FOLDED or len(given) != len(arrays) or not given:
-        raise ValueError("expected a node that reads the images or what became of them")
+        raise ValueError("expected a node that depends on the images")
     if operator == "Identity":
         return given[0]
     if options.get("axis"):
@@ -330,8 +330,8 @@ def _folded(operator: str, options: Mapping[str, Any], arrays: list[Array | None
     if operator == "Gather":
         if second.size and not -len(first) <= second.min() <= second.max() < len(first):
             raise ValueError(
-                f"expected indices below {len(first)}, since a Shape is read as that of n alone, "
-                f"got {second.ravel().tolist()}"
+                f"expected indices below {len(first)}, because a Shape stands for n only, got "
+                f"{second.ravel().tolist()}"
             )
         return np.asarray(np.take(first, second, axis=0))
     return np.expand_dims(first, tuple(map(int, second.flat)))

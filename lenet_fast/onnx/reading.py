@@ -1,4 +1,4 @@
-"""From an ONNX file to a network, where its nodes are a row of layers that we have."""
+"""Loading of a network from an ONNX file whose nodes are a chain of known layers."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ _SUBSAMPLINGS = (
     ("Mul", "Mul", "Add"),
     ("Mul", "Gather", "Mul", "Add"),
 )
-"""What follows the means: times the area for sums, which map, coefficient, bias."""
+"""Nodes after the means: factor of the area for sums, choice of maps, coefficient, bias."""
 
 
 def load(
     path: str | os.PathLike[str], *, pixel_range: tuple[float, float] | None = None
 ) -> Network:
-    """Load a network from an ONNX file: one of :func:`export`, or a plain LeNet of another program.
+    """Load a network from an ONNX file of :func:`export`, or of another program's plain LeNet.
 
     Parameters
     ----------
     path : path
         The file.
-    pixel_range : (paper, ink), optional
-        What the bytes 0 and 255 become where the network is given bytes; by default what the file
-        says, if :func:`export` wrote it. Other files do not say it; without it, the network takes
+    pixel_range : (background, foreground), optional
+        Values of the bytes 0 and 255 on the network's scale; by default those in the file, if
+        :func:`export` wrote it. Other files do not contain them; without them, the network takes
         prepared floats only, and refuses bytes until its ``pixel_range`` is set.
 
     Returns
     -------
     Network
-        Its outputs are those of the graph, but for a last Softmax or LogSoftmax: that is left out,
-        and the network's output "softmax". Layers have the names of their nodes, where such a name
-        is one for a layer.
+        Its outputs are those of the graph, except for a final Softmax or LogSoftmax, which is
+        dropped; the network's output is then "softmax". Layers get the names of their nodes, if
+        these are valid for layers.
 
     Raises
     ------
@@ -71,19 +71,18 @@ def load(
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is no ONNX model, or too large (:data:`MAX_BYTES`, :data:`MAX_FIELDS`), or cut or
-        damaged; if its opset
-        is none of :data:`OPSETS`; or if the graph is anything but a row of the layers that we have,
-        from one input (n, c, h, w) of float or double to one output. The message names the node
-        and says what is allowed there.
+        If it is not an ONNX model, is too large (:data:`MAX_BYTES`, :data:`MAX_FIELDS`), truncated
+        or damaged; if its opset is not within :data:`OPSETS`; or if the graph is not a chain of
+        known layers from one input (n, c, h, w) of float or double to one output. The message
+        names the node and says what is allowed there.
 
     Notes
     -----
-    Besides what :func:`export` writes, these are understood: Conv, MaxPool and AveragePool without
-    padding, Relu, Tanh, Sigmoid, Flatten or a Reshape that does the same, Gemm, MatMul with or
-    without Add, Softmax and LogSoftmax at the end, and Constant and Identity. PyTorch writes
-    such files with ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``, of a model
-    without dropout or set not to train. Nothing in a file is run, and no other file is read.
+    Besides files of :func:`export`, it reads Conv, MaxPool and AveragePool without padding, Relu,
+    Tanh, Sigmoid, Flatten or an equivalent Reshape, Gemm, MatMul with or without Add, a final
+    Softmax or LogSoftmax, Constant and Identity. PyTorch writes such files with
+    ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``, from a model without
+    dropout or in evaluation mode. Loading runs nothing in the file and reads no other file.
 
     Examples
     --------
@@ -106,7 +105,7 @@ def load(
         network = reader.network(pixel_range)
     except DecodeError as error:
         raise FileFormatError(
-            f"{path}: expected an ONNX model, got a file that is cut short, or none"
+            f"{path}: expected an ONNX model, got another file or a truncated one"
         ) from error
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise FileFormatError(f"{path}: {error}") from error
@@ -122,10 +121,10 @@ def load(
 
 
 class _Reader:
-    """Makes layers of steps, of the next one or the next few at a time."""
+    """Converts steps to layers, one or a few steps at a time."""
 
     def __init__(self, row: Row) -> None:
-        self.arrays: list[dict[str, Array]] = []  # of each layer, by the parameters' names
+        self.arrays: list[dict[str, Array]] = []  # per layer, by parameter name
         self._row = row
         self._layers: list[Layer] = []
         self._shape: Shape = row.input_shape
@@ -135,7 +134,7 @@ class _Reader:
         self._output = row.metadata.get(form.OUTPUT)
 
     def network(self, pixel_range: tuple[float, float] | None) -> Network:
-        """Return the network, whose parameters are yet to be set."""
+        """Return the network; its parameters are set later."""
         while self._steps:
             step = self._steps.popleft()
             try:

@@ -1,4 +1,4 @@
-"""Counts of digits: what is in a data set, and what was taken for what."""
+"""Counts of digits: in a data set, and by true and predicted class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def class_distribution(splits: Splits) -> Figure:
-    """Draw how many images of each digit the training and the test set have.
+    """Draw the number of images of each digit in the training and the test set.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def class_distribution(splits: Splits) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A bar a digit and set; a broken line is where all would be if they were equally many.
+        One bar per digit and set; a broken line marks equal numbers.
 
     Raises
     ------
@@ -51,24 +51,24 @@ def class_distribution(splits: Splits) -> Figure:
 
 
 def confusion(labels: Array, predicted: Array) -> Figure:
-    """Draw how often each digit was taken for each.
+    """Draw a confusion matrix: how often each digit was classified as each.
 
     Parameters
     ----------
     labels, predicted : ndarray (n,), integers from 0 to 9
-        What the images are, and what they were taken for.
+        True and predicted classes of the images.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each digit, a column for what was found; errors are shaded by their number.
+        One row per true digit, one column per predicted digit; errors are shaded by number.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If these are no such labels, or not as many of the one as of the other.
+        If they are not such labels, or differ in number.
     """
     labels = checks.labels("labels", labels, np.size(labels), 10)
     predicted = checks.labels("predicted", predicted, len(labels), 10)
@@ -77,7 +77,7 @@ def confusion(labels: Array, predicted: Array) -> Figure:
     wrong = counts - np.diag(np.diag(counts))
     picture = style.figure(6.4)
     axes = picture.subplots()
-    axes.set_facecolor("#e3eef6")  # which is seen through the diagonal
+    axes.set_facecolor("#e3eef6")  # visible through the diagonal
     shaded = np.where(np.eye(10), np.nan, wrong)
     style.show(axes, shaded, "Oranges", 0, max(int(wrong.max()), 1))
     for (row, column), count in np.ndenumerate(counts):

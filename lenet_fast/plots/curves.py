@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _RUN = (History, str, os.PathLike)
 PAPERS_RATES = (7e-5, 0.016)
-"""From the least to the largest effective rate in LeCun et al. 1998, section III.B."""
+"""The smallest and largest effective rate in LeCun et al. 1998, section III.B."""
 
 
 def errors(
@@ -31,16 +31,16 @@ def errors(
     *,
     log: bool = False,
 ) -> Figure:
-    """Draw the error rates of training and test set by epoch.
+    """Draw the error rates on the training and the test set by epoch.
 
     Parameters
     ----------
     histories : History, path, or sequence
-        One run or several, each a history or the folder of a run. A sequence in place of one of
-        them holds the runs of several seeds: their mean is drawn as a line, and a band reaches
-        from the least to the largest.
+        One run or several, each a history or the folder of a run. A sequence in place of a run
+        holds the runs of several seeds: a line shows their mean, and a band the range from the
+        smallest to the largest.
     labels : sequence of str, optional
-        A name for each; by default "run 1" and so on.
+        One name per run; by default "run 1" and so on.
     log : bool
         Whether the error rate is on a logarithmic axis.
 
@@ -53,30 +53,30 @@ def errors(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If there is no run, or one without a complete epoch; if seeds have different numbers of
-        epochs; if there are more or fewer labels than runs.
+        If there is no run, or one without a complete epoch; if seeds differ in the number of
+        epochs; or if there are more or fewer labels than runs.
     FileNotFoundError, FileFormatError
         If a folder is not that of a run.
 
     Notes
     -----
-    As in LeCun et al. 1998, figure 5. What the errors of the training set are is said at
-    :class:`lenet_fast.training.Row`.
+    As in LeCun et al. 1998, figure 5. :class:`lenet_fast.training.Row` explains the errors on the
+    training set.
     """
     given: list[Run | Sequence[Run]] = (
         [histories] if isinstance(histories, _RUN) else list(histories)
     )
     if not given:
-        raise ValueError("histories: expected a run or more, got none")
+        raise ValueError("histories: expected at least one run, got none")
     names = [f"run {i + 1}" for i in range(len(given))] if labels is None else list(labels)
     if len(names) != len(given):
-        raise ValueError(f"labels: expected {len(given)}, one a run, got {len(names)}")
+        raise ValueError(f"labels: expected {len(given)}, one per run, got {len(names)}")
     found = [_error_rates([one] if isinstance(one, _RUN) else list(one)) for one in given]
     picture = style.figure(4.5)
     axes = picture.subplots()
     for i, (name, (epochs, sets)) in enumerate(zip(names, found, strict=True)):
         for (what, rates), line in zip(sets.items(), ("--", "-"), strict=True):
-            # One run alone needs no name, and has two colours for its two sets.
+            # A single run needs no name, and has one colour per set.
             alone = len(given) == 1 and labels is None
             colour = style.COLOURS[(i + (alone and what == "training")) % len(style.COLOURS)]
             mean = rates.mean(axis=0)
@@ -115,19 +115,19 @@ def errors(
 
 
 def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
-    """Return the epochs of a run, and by set the error rates (seeds, epochs) in per cent."""
+    """Return the epochs of a run, and for each set the error rates (seeds, epochs) in per cent."""
     read = []
     for one in seeds:
         if not isinstance(one, _RUN):
             raise TypeError(f"histories: expected histories or folders, got {checks.kind(one)}")
         history = one if isinstance(one, History) else runs.read_history(one)
         if not history.rows or min(history.train_images, history.test_images) < 1:
-            raise ValueError("histories: expected an epoch or more of each run, got none")
+            raise ValueError("histories: expected at least one epoch per run, got none")
         read.append(history)
     epochs = [[row.epoch for row in history.rows] for history in read]
     if not epochs or any(one != epochs[0] for one in epochs):
         raise ValueError(
-            "histories: expected as many epochs of each seed, got "
+            "histories: expected the same number of epochs for each seed, got "
             f"{', '.join(str(len(one)) for one in epochs) or 'no seed'}"
         )
     sets = {
@@ -140,31 +140,30 @@ def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
 def rates(
     factors: Mapping[str, Array], rate: float = 1.0, *, network: Network | None = None
 ) -> Figure:
-    """Draw how the effective learning rates of the weights are distributed in each layer.
+    """Draw the distribution of the weights' effective learning rates, by layer.
 
     Parameters
     ----------
     factors : mapping of str to ndarray
-        By the name of a parameter, such as ``C1.w``, what the rate is multiplied by for each
-        weight: :attr:`lenet_fast.training.SDLM.factors`.
+        Factors of the rate for each weight, by parameter name such as ``C1.w``:
+        :attr:`lenet_fast.training.SDLM.factors`.
     rate : float
-        The rate that all have in common; 1 if `factors` are the effective rates already.
+        The global rate; 1 if `factors` are already effective rates.
     network : Network, optional
-        The network they belong to, to leave out the weights of absent links, which are not
-        learned.
+        The network, to leave out the weights of absent links, which are not trained.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Rates on a logarithmic axis, a histogram a layer, all of one height; the range that the
-        paper found is shaded.
+        Rates on a logarithmic axis, one histogram per layer, all of the same height; the range in
+        the paper is shaded.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If there are no factors, or some are no finite numbers above 0.
+        If there are no factors, or some are not finite numbers above 0.
 
     Notes
     -----
@@ -225,12 +224,12 @@ def _by_layer(
             raise TypeError(f"factors[{name!r}]: expected floats, got {checks.kind(array)}")
         effective = rate * array
         if not (np.isfinite(effective) & (effective > 0)).all():
-            raise ValueError(f"factors[{name!r}]: expected rates that are finite and above 0")
+            raise ValueError(f"factors[{name!r}]: expected finite rates above 0")
         table = tables.get(name)
         learned = effective if table is None else effective[table]
         layers.setdefault(name.rpartition(".")[0] or name, []).append(learned.ravel())
     if not layers:
-        raise ValueError("factors: expected those of a parameter or more, got none")
+        raise ValueError("factors: expected those of at least one parameter, got none")
     return {name: np.concatenate(parts) for name, parts in layers.items()}
 
 
@@ -252,17 +251,17 @@ def sweep(
     means : sequence of float
         The mean error at each.
     spreads : sequence of float, or (2, k), optional
-        How far the bars reach to both sides, such as the standard deviation over seeds; or how
-        far down, and how far up.
+        Length of the error bars to both sides, such as the standard deviation over seeds; or the
+        lengths downwards and upwards.
     xlabel, ylabel : str
-        What the axes are, with their units.
+        Labels of the axes, with units.
     log : bool
         Whether the parameter is on a logarithmic axis.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The least mean is marked.
+        The smallest mean is marked.
 
     Raises
     ------
@@ -274,7 +273,7 @@ def sweep(
     places, heights = np.asarray(x, float), np.asarray(means, float)
     if places.ndim != 1 or not places.size or heights.shape != places.shape:
         raise ValueError(
-            "means: expected as many numbers as x, and one or more, got shapes "
+            "means: expected as many numbers as x, at least one, got shapes "
             f"{places.shape} and {heights.shape}"
         )
     bars = np.zeros(places.shape) if spreads is None else np.asarray(spreads, float)
@@ -284,7 +283,7 @@ def sweep(
         )
     for name, values in (("x", places), ("means", heights), ("spreads", bars)):
         if not np.isfinite(values).all() or (name == "spreads" and values.min() < 0):
-            raise ValueError(f"{name}: expected finite numbers, spreads of 0 or more")
+            raise ValueError(f"{name}: expected finite numbers, and spreads of at least 0")
     if log and places.min() <= 0:
         raise ValueError(f"x: expected numbers above 0 on a logarithmic axis, got {places.min():g}")
     order = np.argsort(places, kind="stable")
@@ -311,7 +310,7 @@ def sweep(
 
 
 def _mark_least(axes: Axes, x: Array, y: Array, low: Array) -> None:
-    """Mark the least y, and name it below its bar, which reaches down to `low`."""
+    """Mark the smallest y, and label it below its bar, which reaches down to `low`."""
     least = int(y.argmin())
     axes.plot(x[least], y[least], "o", color=style.ORANGE, markersize=8, zorder=3)
     axes.annotate(

@@ -25,9 +25,9 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     dataset : Dataset
         See :func:`lenet_fast.data.load`.
     count : int
-        How many, at most.
+        Largest number of digits.
     columns : int
-        Digits in a row.
+        Digits per row.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If a number is no int above 0.
+        If a number is not a positive int.
     """
     checks.integer("columns", columns, 1)
     shown = dataset.subset(min(checks.integer("count", count, 1), len(dataset)))
@@ -49,18 +49,18 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
 def mistakes(
     images: Array, labels: Array, predicted: Array, *, columns: int = 14, limit: int = 98
 ) -> Figure:
-    """Draw the misclassified digits, each with what it is and what it was taken for below it.
+    """Draw the misclassified digits, each with its true and its predicted class.
 
     Parameters
     ----------
     images : ndarray (n, rows, columns)
-        Grey values, 0 paper to 255 ink; all of them, not the misclassified alone.
+        Grey values, from 0 (background) to 255 (foreground); all images, not only misclassified.
     labels, predicted : ndarray (n,), integers from 0 to 9
-        What they are, and what they were taken for.
+        True and predicted classes.
     columns : int
-        Digits in a row.
+        Digits per row.
     limit : int
-        Most digits to draw, the first ones.
+        Largest number of digits to draw, the first ones.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def mistakes(
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If the arrays are no images and labels, as many of the one as of the other.
+        If the arrays are not images and labels, or differ in number.
 
     Notes
     -----
@@ -95,21 +95,21 @@ def distorted(images: Array, versions: Array) -> Figure:
     Parameters
     ----------
     images : ndarray (n, rows, columns)
-        The originals: grey values on any scale, 0 for paper.
+        The originals: grey values on any scale, with a background of 0.
     versions : ndarray (n, k, rows, columns)
-        There are k of each.
+        k versions of each.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row a digit, the original first.
+        One row per digit, the original first.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If the arrays are no images that belong together.
+        If the arrays are not images, or do not match.
 
     Notes
     -----
@@ -138,13 +138,13 @@ def distorted(images: Array, versions: Array) -> Figure:
 
 
 def bitmaps(network: Network | None = None) -> Figure:
-    """Draw the 7x12 bitmaps that the RBF output units have as centres.
+    """Draw the 7x12 bitmaps that are the centres of the RBF output units.
 
     Parameters
     ----------
     network : Network, optional
-        One with ten RBF outputs that see 84 units each, for its own centres; by default those of
-        the paper are drawn.
+        A network with ten RBF outputs of 84 inputs each, to draw its centres; by default those of
+        the paper.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def bitmaps(network: Network | None = None) -> Figure:
         centres = rbf_centres(network)
         if centres.shape != (10, 84):
             raise ValueError(
-                f"network: expected ten RBF outputs that see 84 units each, got {centres.shape}"
+                f"network: expected ten RBF outputs of 84 inputs each, got {centres.shape}"
             )
     picture = style.figure(4.9)
     for digit, axes in enumerate(picture.subplots(2, 5).flat):

@@ -1,4 +1,4 @@
-"""What a network holds, and what it makes of an image: links, kernels, maps."""
+"""Contents of a network, and its outputs for an image: links, kernels, maps."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _OUTPUTS = {
 
 
 def connection_table(table: Table | Network) -> Figure:
-    """Draw which input maps each output map of a convolution sees.
+    """Draw which input maps each output map of a convolution reads.
 
     Parameters
     ----------
     table : bool ndarray (c_out, c_in), or Network
-        Such as :data:`lenet_fast.connections.LENET5_C3`; of a network, the table of the first
-        layer that has one.
+        Such as :data:`lenet_fast.connections.LENET5_C3`; for a network, the table of its first
+        layer with one.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A column for each output map, a row for each input map, an X for each link; their numbers
-        by row and column.
+        One column per output map, one row per input map, an X per link; their numbers at the ends
+        of rows and columns.
 
     Raises
     ------
     ImportError
         If matplotlib is missing.
     TypeError, ValueError
-        If it is no table, or a network without one.
+        If it is not a table, or a network without one.
 
     Notes
     -----
@@ -97,8 +97,8 @@ def filters(network: Network, layer: str | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        For each layer a column for each output map and a row for each input map, empty where
-        there is no link. Blue is below zero, red above, on one scale a layer.
+        For each layer, one column per output map and one row per input map, empty where there is
+        no link. Blue is below zero, red above, with one scale per layer.
 
     Raises
     ------
@@ -134,21 +134,21 @@ def filters(network: Network, layer: str | None = None) -> Figure:
 
 
 def features(network: Network, image: Array) -> Figure:
-    """Draw what every layer of a network makes of an image.
+    """Draw the outputs of every layer of a network for an image.
 
     Parameters
     ----------
     network : Network
     image : ndarray
-        One, as for :meth:`lenet_fast.network.Network.predict`.
+        One image, as for :meth:`lenet_fast.network.Network.predict`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The input and the maps of the layers; their single numbers as strips; and the outputs as
-        bars, the winner in orange. With the paper's RBF outputs also the 84 units of the last
-        layer but one in the form of a bitmap, beside the bitmap of the winner. All but the input
-        is blue below zero and red above, on one scale a layer.
+        The input and the maps of the layers; units without maps as strips; and the outputs as bars,
+        the winner in orange. With the paper's RBF outputs also the 84 units of the layer before
+        as a bitmap, beside the bitmap of the winner. Except for the input, blue is below zero and
+        red above, with one scale per layer.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def _draw_outputs(
 
 
 def _columns(n: int) -> int:
-    """Return how many of n maps to put side by side: about as many as below each other."""
+    """Return how many of n maps to put in a row, so that rows and columns are about equal."""
     return next(k for k in range(int(n**0.5 + 0.5), 0, -1) if n % k == 0 or k == 1)
 
 

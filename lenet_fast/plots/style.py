@@ -1,4 +1,4 @@
-"""What all pictures have in common: size, colours, grids of small images, the way to a file."""
+"""Shared by all figures: size, colours, grids of small images, and saving."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
-"""Formats that :func:`save` writes, by the end of the file's name."""
+"""Formats that :func:`save` writes, by file name extension."""
 
 WIDTH, DPI = 8.0, 150
-"""Inches, and pixels an inch: text of 10 points is readable on a slide 1,200 pixels wide."""
+"""Inches, and pixels per inch: text of 10 points is readable on a slide 1,200 pixels wide."""
 
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 GREY = "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "black")
-"""Of M. Okabe and K. Ito, whom those see apart, too, who are blind to red or green."""
+"""From M. Okabe and K. Ito; also distinguishable with red-green colour blindness."""
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
@@ -45,7 +45,7 @@ def figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def check_out(path: str | os.PathLike[str]) -> str:
-    """Return the format of a picture that is yet to be drawn; raise if it could not be written.
+    """Return the format for a file name; raise if a figure could not be written there.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def check_out(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     ValueError
-        If its name ends in none of :data:`FORMATS`.
+        If its extension is not one of :data:`FORMATS`.
     FileNotFoundError
         If its folder is missing.
     ImportError
@@ -67,26 +67,24 @@ def check_out(path: str | os.PathLike[str]) -> str:
         allowed = ", ".join(f".{name}" for name in FORMATS)
         raise ValueError(f"out: expected a name that ends in one of {allowed}, got {path}")
     if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"out: expected a folder that is there, but there is no {path.parent}"
-        )
+        raise FileNotFoundError(f"out: expected an existing folder, but there is no {path.parent}")
     figure(1)
     return suffix
 
 
 def save(picture: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a file, atomically; one that is there is replaced.
+    """Write a figure to a file, atomically; an existing file is replaced.
 
     Parameters
     ----------
     picture : matplotlib.figure.Figure
     path : path
-        Its end, .png, .svg or .pdf, says what is written. Its folder must exist.
+        Its extension, .png, .svg or .pdf, determines the format. Its folder must exist.
 
     Raises
     ------
     ValueError
-        If it ends otherwise.
+        If it has another extension.
     OSError
         If the file cannot be written.
 
@@ -108,7 +106,7 @@ def save(picture: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
-    """Leave of the frame what carries a scale, and put a light grid behind the data."""
+    """Keep only the parts of the frame with a scale, and draw a light grid behind the data."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(axis=grid, which="major", color="#dddddd")
@@ -116,7 +114,7 @@ def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers, 1 and, where there is room, 2 and 5 a decade."""
+    """Label a logarithmic axis with plain numbers: 1 and, if there is room, 2 and 5 per decade."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axis.get_data_interval()
@@ -126,7 +124,7 @@ def log_ticks(axis: Axis) -> None:
 
 
 def bare(axes: Axes) -> None:
-    """Take away frame and scales, which mean nothing around an image."""
+    """Remove frame and scales, which are meaningless around an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -134,17 +132,17 @@ def bare(axes: Axes) -> None:
 
 
 def mosaic(tiles: Array, columns: int, gap: int = 1, below: int = 0) -> Array:
-    """Return images (n, h, w) side by side, row by row, as one, with NaN between them.
+    """Return images (n, h, w) in a grid, row by row, as one image, with NaN between them.
 
     Parameters
     ----------
     tiles : ndarray (n, h, w)
     columns : int
-        Images in a row.
+        Images per row.
     gap : int
         Pixels between rows and columns of images.
     below : int
-        Pixels below each image, for a word.
+        Pixels below each image, for a label.
     """
     n, h, w = tiles.shape
     down, across = h + below + gap, w + gap
@@ -157,12 +155,12 @@ def mosaic(tiles: Array, columns: int, gap: int = 1, below: int = 0) -> Array:
 
 
 def digits_with_words(images: Array, words: Sequence[str], columns: int, title: str) -> Figure:
-    """Return a figure of images (n, h, w), dark ink on white, with a word below each."""
+    """Return a figure of images (n, h, w), dark on white, with a label below each."""
     n, h, w = images.shape
     gap, below, points = 1, round(0.4 * h), 10 if columns <= 14 else 8
     columns = min(columns, max(n, 1))
     whole = mosaic(images, columns, gap, below) if n else np.full((h, w), np.nan)
-    # A few images are not blown up to the whole width.
+    # A few images are not enlarged to the whole width.
     width = min(WIDTH, max(0.6 * columns, 4.0))
     picture = figure(0.4 + width * whole.shape[0] / whole.shape[1], width)
     axes = picture.subplots()
@@ -194,7 +192,7 @@ def grey_images(name: str, value: object, axes: str) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If they are something else.
+        If they are anything else.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":

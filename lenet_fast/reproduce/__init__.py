@@ -1,1 +1,1 @@
-"""The networks of the papers and of other reproductions, trained as their sources say."""
+"""The experiments of the papers and of other reproductions, with their sources' settings."""

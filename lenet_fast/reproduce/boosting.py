@@ -1,9 +1,10 @@
-"""Three networks that are trained one after the other, each on what those before it find hard.
+"""Three networks, trained one after the other, each on examples that are hard for the previous
+ones.
 
 LeCun et al. 1998, section III.C, after Drucker, Schapire and Simard 1993: the first is trained as
-usual; the second on patterns of which the first gets half wrong; the third on those about which the
-first two disagree. Their outputs are added. So few training images are wrong that the patterns come
-from an endless stream of distorted ones.
+usual; the second on patterns of which the first misclassifies half; the third on those on which the
+first two disagree. Their outputs are added. Because few training images are misclassified, the
+patterns come from an endless stream of distorted ones.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
 
 COST = 1.75
-"""Networks that run for an image in the mean, in the paper: the second and third only where the
-first is not sure."""
+"""Mean number of networks that run per image in the paper, where the second and third run only if
+the first is unsure."""
 
 MOST_ROUNDS = 120
-"""Times that the stream goes through the training images, at most, until a set is full."""
+"""Most passes of the stream through the training images until a set is full."""
 
-_STREAM = 1000  # more epochs than a training has
-_SEARCH = 0.3  # of the time, for the bar
+_STREAM = 1000  # first epoch number of the stream, beyond any training
+_SEARCH = 0.3  # share of the time, for the progress bar
 
 
 def train_three(
@@ -37,12 +38,12 @@ def train_three(
     """Return the three networks.
 
     The sets of the second and the third are as large as the training set, or smaller if the stream
-    does not give as much; the images in it are trained on as they are, in as many epochs.
+    yields too little. Their images are not distorted again, and are used for as many epochs.
 
     Raises
     ------
     NothingToLearn
-        If the stream has nothing for the second or the third.
+        If the stream yields nothing for the second or the third.
     Stopped, TrainingDiverged
         As from :func:`lenet_fast.reproduce.training.train`.
     """
@@ -77,7 +78,7 @@ def train_three(
 def where_unsure(networks: list[Network], images: Array, threads: int) -> Array:
     """Return scores with the second and third network only where the first is least sure.
 
-    So many images get all three that an image takes :data:`COST` networks in the mean.
+    So many images get all three networks that the mean per image is :data:`COST`.
     """
     first = scores(networks[:1], images, threads)
     ordered = np.sort(first, axis=1)
@@ -92,17 +93,17 @@ def _part(whole: Report, number: int) -> Report:
 
 
 def _later(part: Report) -> Report:
-    """Return a report of a training, before which its set is sought."""
+    """Return a progress report for a training that follows the search for its set."""
     return lambda done: part(_SEARCH + (1 - _SEARCH) * done)
 
 
 def _stream(
     train: Dataset, distortion: Distortion, seed: int, number: int, size: int
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield distorted images and their labels, all training images a time, without end."""
+    """Yield distorted images and their labels endlessly, all training images at a time."""
     samples = np.arange(len(train))
     for turn in itertools.count():
-        # Epochs of its own: the images are others than those that the first network learned from.
+        # Different epoch numbers: the images differ from those that the first network trained on.
         epoch = _STREAM * number + turn
         yield distortion(train.images, samples, epoch, seed, size=size), train.labels
 
@@ -115,9 +116,9 @@ def _hard(
     watch: Watch,
     part: Report,
 ) -> Dataset:
-    """Return so many images: one network has half of them wrong; of two, one has each wrong.
+    """Return examples: for one network half of them misclassified; for two, all disputed.
 
-    Fewer, if the stream does not give as much; NothingToLearn, if it gives none.
+    Fewer than wanted if the stream yields too little; NothingToLearn if it yields none.
     """
     images, labels, found = [], [], 0
     for x, y in itertools.islice(stream, MOST_ROUNDS):
@@ -127,7 +128,7 @@ def _hard(
         if len(networks) == 1:
             wrong = np.flatnonzero(said[0] != y)[: (wanted - found + 1) // 2]
             right = np.flatnonzero(said[0] == y)
-            step = max(1, len(right) // max(1, len(wrong)))  # as many, from all over the set
+            step = max(1, len(right) // max(1, len(wrong)))  # equally many, from the whole set
             chosen = np.concatenate([wrong, right[::step][: len(wrong)]])
         else:
             chosen = np.flatnonzero(said[0] != said[1])[: wanted - found]
@@ -139,7 +140,7 @@ def _hard(
             break
     if not found:
         raise NothingToLearn(
-            f"network {len(networks) + 1} has nothing to learn from: those before it make no "
-            f"mistakes, even where the training images are distorted {MOST_ROUNDS} times"
+            f"network {len(networks) + 1} has nothing to learn from: the previous ones make no "
+            f"mistakes, even if the training images are distorted {MOST_ROUNDS} times"
         )
     return Dataset(np.concatenate(images), np.concatenate(labels), f"hard-{len(networks)}")

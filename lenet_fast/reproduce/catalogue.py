@@ -1,6 +1,7 @@
-"""The recipes by name: what the papers and other reproductions report, and how we repeat it.
+"""The recipes by name: the results of the papers and other reproductions, and how we repeat them.
 
-What the sources leave open was chosen on the last sixth of the training set, never on the test set.
+Choices that the sources leave open were made on a validation split (the last sixth of the training
+set), never on the test set.
 """
 
 from __future__ import annotations
@@ -27,39 +28,39 @@ PAPER_1998 = "LeCun et al. 1998"
 J = 5.0
 MU = 1.0
 SWEPT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-"""Values of j."""
+"""Values of j in the sweep."""
 
 _SDLM = functools.partial(SDLM, MU)
 _RATES = RateList(LENET5_1998_RATES)
 
 _MU_CHOSEN = (
-    "mu = 1: with the paper's 0.02, or with 0.1, at its rates, some weights move so fast that the "
-    "run diverges or ends worse; their second derivatives are all but 0 over the 500 patterns."
+    "mu = 1. With the paper's 0.02, or with 0.1, and its rates, some weights move so fast that the "
+    "run diverges or ends worse; their second derivatives are almost 0 over the 500 patterns."
 )
-_J_CHOSEN = "j = 5, in units of squared distance: the paper gives no value; see the sweep."
+_J_CHOSEN = "j = 5, in units of squared distance. The paper gives no value; see the sweep."
 _EBLEARN = (
-    "Initial weights from +-1 / sqrt(F), those of EBLearn, of the same laboratory: from the "
-    "paper's +-2.4 / F the run ends a tenth of a per cent worse."
+    "Initial weights from +-1 / sqrt(F), as in EBLearn, from the same laboratory. With the paper's "
+    "+-2.4 / F the test error is 0.1 % higher."
 )
-_SHUFFLED = "Each pass in an order of its own; the second derivatives over the first 500 of it."
+_SHUFFLED = "Each pass is shuffled; the second derivatives are over its first 500 patterns."
 _ALL_OF_IT = (
-    "All of it: max pooling, all links, ReLU, label smoothing, distortions, a mean of the weights "
-    "over the last epochs."
+    "Everything: max pooling, all links, ReLU, label smoothing, distortions, weights averaged over "
+    "the last epochs."
 )
 _LINKS = (
-    "Which maps of the third layer see which of the second: 47 links, our choice; the paper's own "
-    "counts do not fit together."
+    "Which maps of the third layer read which of the second: 47 links, our choice. The paper's own "
+    "counts contradict each other."
 )
 _OUTPUTS = "Ten outputs with targets +1 and -1, and half the squared error."
 _SAME_RATES = "The rates of LeNet-5, and its mu of 0.02; the paper gives none for this network."
 _OTHER_RATES = (
-    "mu = 0.05, and 60 passes at rates from 0.005 down along a cosine; the paper gives none for "
-    "this network. A first recipe, of 20 passes, learned its training set less well, and was "
-    "tested (1.94 %) before this one was chosen, by validation."
+    "mu = 0.05, and 60 passes at rates that fall from 0.005 along a cosine; the paper gives none "
+    "for this network. A first recipe, of 20 passes, fitted its training set less well, and was "
+    "tested (1.94 %) before this one was chosen by validation."
 )
 _RANGES = (
     "Ranges of the distortions, which the paper does not give: {}. They are drawn anew for each "
-    "pass, where the paper made 540,000 images once."
+    "pass; the paper generated 540,000 images once."
 )
 
 
@@ -155,13 +156,13 @@ LENET1989 = Recipe(
     shuffle=False,
     chosen=(
         (
-            "The digits of 1989 are not to be had: 7,291 and 2,007 of MNIST's, drawn by the seed, "
-            "and shrunk to 16x16."
+            "The digits of 1989 are not available: these are 7,291 and 2,007 of MNIST's, drawn by "
+            "the seed, and shrunk to 16x16."
         ),
         (
-            "All that the paper leaves open is as A. Karpathy has it: which maps see which, a "
+            "Everything that the paper leaves open follows A. Karpathy: which maps read which, a "
             "border of -1, weights from +-2.4 / sqrt(F), output biases of -1, tanh, the mean of "
-            "the squared error, and gradients at a rate of 0.03 in place of Newton's method."
+            "the squared error, and gradient descent at a rate of 0.03 instead of Newton's method."
         ),
     ),
 )
@@ -180,9 +181,9 @@ SEED2 = Recipe(
     epochs=23,
     digits=few_of_1989,
     chosen=(
-        "The rate is the code's, 0.1725; its page says 0.15.",
-        "Biases are drawn like the weights; there they are 0.",
-        "Digits are drawn by the seed; there they are the first 7,291.",
+        "The rate is that of the code, 0.1725; its page says 0.15.",
+        "Biases are drawn like the weights; in the source they are 0.",
+        "Digits are drawn by the seed; in the source they are the first 7,291.",
     ),
 )
 
@@ -199,8 +200,8 @@ SEED0 = Recipe(
     batch_size=32,
     chosen=(
         "The rate is that of the log, 0.05; the text says 0.5.",
-        "Halved after five epochs: the source lets it fall in steps, and does not say which.",
-        "The layers of 1998 but for the output: the source does not say how it pools.",
+        "Halved after five epochs: the source lets it fall in steps, but does not say which.",
+        "The layers of 1998 except for the output: the source does not say how it pools.",
     ),
 )
 
@@ -217,10 +218,9 @@ _SEED1 = Recipe(
     batch_size=256,
     chosen=(
         (
-            "Ten times the paper's rates, for a gradient that is the mean of 256 and a rate of its "
-            "own for each weight; the source has 100 times, and rates of whole layers, where it "
-            "suspects a bug. At 20 times, tested before, one seed of five did not learn its "
-            "training set."
+            "Ten times the paper's rates, for a gradient averaged over 256 images and one rate per "
+            "weight; the source uses 100 times, with rates per layer, where it suspects a bug. At "
+            "20 times, tested before, one seed of five did not fit its training set."
         ),
         _J_CHOSEN,
         _MU_CHOSEN,
@@ -259,12 +259,12 @@ SEED3 = Recipe(
     batch_size=64,
     chosen=(
         (
-            "Batches of 64, and initial weights of EBLearn: the source gives no batch size, and "
+            "Batches of 64, and initial weights as in EBLearn: the source gives no batch size, and "
             "starts from a normal distribution."
         ),
         (
-            "Sub-sampling within a map and the paper's bitmaps, where the source mixes all maps, "
-            "and has one pixel wrong."
+            "Sub-sampling within a map and the paper's bitmaps; the source mixes all maps, and has "
+            "one wrong pixel."
         ),
         _J_CHOSEN,
     ),
@@ -340,4 +340,4 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "j": SWEEP,
     "outputs": OUTPUTS,
 }
-"""By the names that the command takes."""
+"""Recipes by the names of the command."""

@@ -1,4 +1,4 @@
-"""What is trained, and how: one recipe for each thing that a source reports."""
+"""What is trained and how: one recipe per result of a source."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lenet_fast.training.schedules import Schedule
 
 
 def as_they_are(splits: Splits, seed: int) -> Splits:
-    """Return the data as they are."""
+    """Return the data unchanged."""
     return splits
 
 
 def reduced_to_1990(splits: Splits, seed: int) -> Splits:
-    """Return digits as LeNet-1 saw them."""
+    """Return digits as LeNet-1 used them."""
     return dataclasses.replace(
         splits, train=data.as_1990(splits.train), test=data.as_1990(splits.test)
     )
@@ -43,7 +43,7 @@ def few_of_1989(splits: Splits, seed: int) -> Splits:
 
 
 def validation(splits: Splits) -> Splits:
-    """Return the training set in two parts: its last sixth takes the place of the test set."""
+    """Split the training set in two: its last sixth replaces the test set."""
     images, labels, name = splits.train.images, splits.train.labels, splits.train.name
     first = len(images) * 5 // 6
     return dataclasses.replace(
@@ -60,31 +60,31 @@ class Recipe:
     Attributes
     ----------
     name : str
-        The folder of its runs.
+        Also the folder name of its runs.
     title : str
-        What it is, for people.
+        A description for people.
     source : str
-        Who reports it.
+        The publication or project.
     published : str
-        What the source reports, in its words: errors of the test set, in per cent.
+        The source's result, in its words: errors on the test set, in per cent.
     network : callable
-        Makes the network of a seed.
+        Returns the network for a seed.
     loss, schedule, epochs, batch_size, distortion, shuffle, average_from
         See :class:`lenet_fast.training.Trainer`.
     optimiser : callable
-        Makes one.
+        Returns an optimiser.
     digits : callable
-        Gives the data their form, with a seed where some are drawn.
+        Converts the data, with a seed if digits are drawn.
     chosen : tuple of str
-        What the source leaves open, and how we chose.
+        What the source leaves open, and our choices.
     validated : bool
-        Whether it is judged by the last sixth of the training set, and not by the test set: where
-        something is compared so as to choose.
+        Whether it is judged by the last sixth of the training set instead of the test set, because
+        a choice depends on the comparison.
     boosted : bool
         Whether it is three networks, see :mod:`lenet_fast.reproduce.boosting`.
     alone : bool
-        Whether its runs take all threads, one run after the other; otherwise several runs go on
-        at once, on a thread each.
+        Whether its runs use all threads, one run after the other; otherwise several runs go on at
+        a time, with one thread each.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Recipe:
     alone: bool = False
 
     def description(self) -> dict[str, Any]:
-        """Return, JSON-able, all that a run follows from, but for seed and data."""
+        """Return everything that determines a run, except seed and data, as JSON can hold it."""
         return {
             "network": self.network(0).config(),
             "loss": self.loss.config(),

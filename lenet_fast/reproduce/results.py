@@ -1,4 +1,4 @@
-"""What a run came to, as a file that later reports read."""
+"""The result of a run, as a file that later reports read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lenet_fast.training.history import checked_row
 
 RESULT = "result.json"
 _MAX_BYTES = 2**26
-_CODE = {"lenet_fast", "numpy", "backend"}  # what a report says of it
+_CODE = {"lenet_fast", "numpy", "backend"}  # shown in reports
 MODEL = "model.safetensors"
 
 
@@ -24,27 +24,28 @@ class Result:
     Attributes
     ----------
     recipe, seed
-        Which.
+        Name of the recipe, and the seed.
     description : dict
-        All that the run follows from; see :meth:`lenet_fast.reproduce.recipes.Recipe.description`.
+        Everything that determines the run; see
+        :meth:`lenet_fast.reproduce.recipes.Recipe.description`.
     code, data : dict
-        With what it was computed, and from what.
+        Versions of the code, and the data.
     seconds : float
-        From the first image to the last test, everything included.
+        From the first image to the last test, including everything.
     threads : int
-        How many worked on it.
+        Number of threads used.
     train_images, train_errors, test_images, test_errors : int
-        Of the network at the end, not the best one; training images as they are, not distorted.
+        For the network after the last epoch, not the best one; on undistorted training images.
     rows : list of dict
-        The history, a row an epoch; empty where there was more than one training.
+        The history, one row per epoch; empty if there was more than one training.
     predicted : list of int
-        The class that each test image got.
+        The predicted class of each test image.
     rates : list of float
-        The least, the median and the greatest rate of a weight in the first epoch, for SDLM.
+        Smallest, median and largest rate of a weight in the first epoch, for SDLM.
     remarks : dict of str to float
-        Other figures, by their names for people.
+        Other figures, by description.
     failed : str
-        Why there are no figures, if there are none.
+        Why there are no figures; else empty.
     """
 
     recipe: str
@@ -80,23 +81,23 @@ class Result:
         return History(rows, self.train_images, self.test_images)
 
     def save(self, folder: Path) -> None:
-        """Write the result into the folder of its run."""
+        """Write the result to the folder of its run."""
         path = folder / RESULT
         disk.write_beside(path, json.dumps(dataclasses.asdict(self)).encode(), path)
 
 
 def plain(value: Any) -> Any:
-    """Return a value as it comes back from JSON: with lists for tuples, and no NumPy numbers."""
+    """Return a value as JSON would return it: lists for tuples, and no NumPy numbers."""
     return json.loads(json.dumps(value))
 
 
 def load(folder: Path) -> Result | None:
-    """Return the result in a run's folder; None if there is none, or not a whole one.
+    """Return the result in a run's folder; None if there is none, or an incomplete one.
 
     Raises
     ------
     OSError, FileFormatError
-        If it cannot be read, or is a pipe or a device, so that none could be written either.
+        If it cannot be read, or is a pipe or a device, which could not be replaced either.
     """
     try:
         with disk.open_regular(folder / RESULT) as file:
@@ -114,7 +115,7 @@ def load(folder: Path) -> Result | None:
 
 
 def _check(found: Result) -> None:
-    """Raise TypeError or ValueError unless all is as a run writes it."""
+    """Raise TypeError or ValueError unless all fields are as a run writes them."""
     empty = Result("", 0, {}, {}, {})
     for name, value in vars(found).items():
         if type(value) is not type(getattr(empty, name)):
@@ -124,7 +125,7 @@ def _check(found: Result) -> None:
     checks.integer("threads", found.threads, 1)
     for name, number in {"seconds": found.seconds, **found.remarks}.items():
         if checks.real(name, number) < 0:
-            raise ValueError(f"{name}: expected a number not below 0, got {number}")
+            raise ValueError(f"{name}: expected a number of at least 0, got {number}")
     if found.failed:
         return
     checks.integer("train_images", found.train_images, 1)
@@ -134,11 +135,11 @@ def _check(found: Result) -> None:
     for epoch, row in enumerate(found.rows, 1):
         checked_row(row, epoch, found.train_images, found.test_images)
     if len(found.predicted) != found.test_images:
-        raise ValueError("predicted: expected a digit an image")
+        raise ValueError("predicted: expected one digit per image")
     for digit in found.predicted:
         checks.integer("predicted", digit, 0, 9)
     rates = [checks.real("rates", rate) for rate in found.rates]
     if len(rates) not in (0, 3) or rates != sorted(rates):
         raise ValueError(
-            f"rates: expected the least, the median and the greatest, got {found.rates}"
+            f"rates: expected the smallest, median and largest rate, got {found.rates}"
         )

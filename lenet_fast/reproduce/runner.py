@@ -1,4 +1,4 @@
-"""Runs of recipes: several at once, each on a thread, or one after the other on all threads."""
+"""Runs of recipes: several at a time with one thread each, or one at a time with all threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lenet_fast.training.batches import fingerprint
 
 
 class Job(NamedTuple):
-    """A run that is wanted."""
+    """A run to do."""
 
     recipe: Recipe
     seed: int
@@ -43,7 +43,7 @@ def run_all(
     report: Callable[[Job, float], None],
     finished: Callable[[Job, Result], None],
 ) -> list[Result]:
-    """Run all jobs whose results are not there yet; return all results, in the order of the jobs.
+    """Run all jobs without a result; return all results, in the order of the jobs.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ def run_all(
     splits : Splits
         Images of 28x28.
     out : Path
-        The folder of the runs' folders. What is there, from the same recipe, data and version of
-        this library, is not computed again.
+        The parent of the runs' folders. Results for the same recipe, data and version of this
+        library are reused.
     at_once : int
-        How many runs go on at once, each on one thread.
+        Number of runs at a time, with one thread each.
     threads : int
-        Of the runs that want to be alone.
+        Threads for runs that need them all.
     report : callable
-        Told a job, and how much of it is done, from 0 to 1; from any thread.
+        Called with a job and the share of it that is done, from 0 to 1; from any thread.
     finished : callable
-        Told a job and its result; from any thread.
+        Called with a job and its result; from any thread.
 
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C, when the runs in work have stopped.
+        After Ctrl-C, when the current runs have stopped.
     """
     data = {
         name: fingerprint(name, dataset).sha256
@@ -87,7 +87,7 @@ def run_all(
     try:
         for job in crowd:
             future = pool.submit(one, job, 1)
-            if future is not None:  # else there is no thread to be had: one after the other, below
+            if future is not None:  # else no thread can start: run one after the other, below
                 futures[future] = job
         for future in concurrent.futures.as_completed(futures):
             done[futures[future]] = future.result()
@@ -102,7 +102,7 @@ def run_all(
         if job not in done:
             try:
                 done[job] = one(job, threads if job.recipe.alone else 1)
-            except Stopped:  # by Ctrl-C, which the trainer takes for itself
+            except Stopped:  # by Ctrl-C, which the trainer handles itself
                 raise KeyboardInterrupt from None
     return [done[job] for job in jobs]
 

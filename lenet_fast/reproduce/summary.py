@@ -1,4 +1,4 @@
-"""A report of runs: Markdown, a table as CSV, and pictures."""
+"""A report on runs: Markdown, a table as CSV, and figures."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ REPORT, TABLE = "report.md", "results.csv"
 
 
 _HOW_JUDGED = (
-    "Errors are those of the network at the end of the last epoch, on all test images unless a row "
-    'says otherwise. Rows marked "validation" are trained on the first five sixths of the training '
-    "set and judged by the last: what the sources leave open was chosen there, not by the test "
-    "set. Deviations are standard deviations over seeds; on 10,000 images an error of 1 % has one "
-    "of 0.1 from chance alone. Runs take one thread unless a row says otherwise, and "
-    "several went on at once. In the curves, training errors are those met while learning."
+    "Errors are those after the last epoch, on all test images unless a row says otherwise. Rows "
+    'marked "validation" are trained on the first five sixths of the training set and judged by '
+    "the last sixth; choices that the sources leave open were made there, not on the test set. "
+    "Deviations are standard deviations over seeds; on 10,000 images, an error of 1 % has a "
+    "deviation of 0.1 from chance alone. Runs use one thread unless a row says otherwise, and "
+    "several ran at a time. In the curves, training errors are collected during training."
 )
 
 _COLUMNS = (
     *("name", "recipe", "seed", "judged_by", "test_errors", "test_images", "train_errors"),
     *("train_images", "seconds", "threads", "failed"),
 )
-"""Of the table, from left to right."""
+"""Columns of the CSV table."""
 
 
 class Section(NamedTuple):
-    """What a name of the command stands for: recipes, each with its results by seed."""
+    """A name of the command: its recipes, each with its results by seed."""
 
     name: str
     parts: list[tuple[Recipe, list[Result]]]
 
 
 class Figures(NamedTuple):
-    """What several seeds came to, in per cent and seconds; NaN where none has a figure."""
+    """Figures over several seeds, in per cent and seconds; NaN if no seed has one."""
 
     mean: float
     spread: float  # standard deviation
@@ -65,7 +65,7 @@ class Figures(NamedTuple):
 
 
 def figures(found: Sequence[Result]) -> Figures:
-    """Return the figures of a recipe's results; those that failed have none."""
+    """Return the figures of a recipe's results, without failed ones."""
     whole = [each for each in found if not each.failed]
     if not whole:
         return Figures(*(math.nan,) * 6, seeds=0)
@@ -82,17 +82,17 @@ def figures(found: Sequence[Result]) -> Figures:
 
 
 def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) -> Path:
-    """Write the report, its table and its pictures into a folder; return the report's path.
+    """Write the report, its table and its figures to a folder; return the report's path.
 
     Parameters
     ----------
     sections : sequence of Section
         At least one result each.
     splits : Splits
-        What was learned from, for the pictures.
+        The data, for the figures.
     out : Path
     command : str
-        What to type to get it all again.
+        The command that reproduces everything.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) 
 
     for name, picture in made.items():
         path = out / f"{name}.png"
-        if path.is_symlink():  # as everything here: replaced, not followed
+        if path.is_symlink():  # replaced, not followed, like all files here
             path.unlink()
         plots.save(picture, path)
     for path, content in ((out / TABLE, _csv(sections)), (out / REPORT, text)):
@@ -119,7 +119,7 @@ def table(sections: Sequence[Section]) -> str:
     lines = [
         (
             "| run | what | source says, test error % | ours: mean ± deviation (least to greatest) "
-            "| training error % | seeds | seconds a run |"
+            "| training error % | seeds | seconds per run |"
         ),
         "|---|---|---|---|---:|---:|---:|",
     ]
@@ -143,9 +143,9 @@ def table(sections: Sequence[Section]) -> str:
 def markdown(
     sections: Sequence[Section], command: str, source: str, pictures: Sequence[str]
 ) -> str:
-    """Return the report; `pictures` are the names of those that lie beside it."""
+    """Return the report; `pictures` are the names of the figures beside it."""
     parts = [
-        "# The papers, run as written",
+        "# Reproducing the papers",
         f"Made by `{command}` on {source}, with {_code(sections)}. {_HOW_JUDGED}",
         table(sections),
     ]
@@ -169,7 +169,7 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
                 f"{_how(recipe)}"
             )
             if recipe.chosen:
-                what = "What the source leaves open, or we do otherwise:"
+                what = "What the source leaves open, or we do differently:"
                 parts.append("\n".join([what, "", *(f"- {each}" for each in recipe.chosen)]))
         parts += _remarks(recipe, found)
     parts += [_image(name) for name in pictures if name.split("--")[0] == section.name]
@@ -256,11 +256,11 @@ def _image(name: str) -> str:
     return f"![{name.replace('--', ', ').replace('-', ' ')}]({name}.png)"
 
 
-# ------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------ figures
 
 
 def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
-    """Return the pictures by name; what stands before ``--`` is the section's."""
+    """Return the figures by name; the part before ``--`` is the section."""
     from lenet_fast import plots
 
     made: dict[str, Figure] = {}
@@ -318,7 +318,7 @@ def _sweep(section: Section) -> Figure:
 
 
 def _mistakes(recipe: Recipe, found: Sequence[Result], splits: Splits) -> Figure:
-    """Draw the misclassified test digits of the run in the middle."""
+    """Draw the misclassified test digits of the median run."""
     from lenet_fast import plots
 
     middle = sorted(found, key=lambda each: each.test_errors)[len(found) // 2]
@@ -327,7 +327,7 @@ def _mistakes(recipe: Recipe, found: Sequence[Result], splits: Splits) -> Figure
 
 
 def _rates(recipe: Recipe, splits: Splits) -> Figure:
-    """Draw the rates of the first pass, of seed 0: they follow from its first weights."""
+    """Draw the rates of the first pass, of seed 0: they follow from its initial weights."""
     from lenet_fast import plots
 
     network, optimiser = recipe.network(0), recipe.optimiser()
@@ -364,7 +364,7 @@ def _seen(recipe: Recipe, splits: Splits, seed: int) -> Splits:
 
 
 def recipes_of(names: Sequence[str]) -> list[tuple[str, tuple[Recipe, ...]]]:
-    """Return the recipes of names of the command, "all" for all of them, in the order given."""
+    """Return the recipes for names of the command ("all" for all of them), in the order given."""
     wanted = RECIPES if "all" in names else dict.fromkeys(names)
     return [(name, RECIPES[name]) for name in wanted]
 

@@ -1,4 +1,4 @@
-"""One training of one network by a recipe, and what networks say together."""
+"""Training of one network by a recipe, and the joint output of several networks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.training import Callback, Progress, Row, Trainer
 
 Report = Callable[[float], None]
-"""Called with how much is done, from 0 to 1."""
+"""Called with the share that is done, from 0 to 1."""
 
 
-class Stopped(Exception):  # noqa: N818  (what happened)
+class Stopped(Exception):  # noqa: N818  (named after the event)
     """A run was stopped before its end."""
 
 
-class NothingToLearn(Exception):  # noqa: N818  (what happened)
+class NothingToLearn(Exception):  # noqa: N818  (named after the event)
     """There are no images that a network could be trained on."""
 
 
 class Watch(Callback):
-    """Reports how far a training has come, stops it when asked to, and keeps the first rates.
+    """Reports the progress of a training, stops it on request, and records the first rates.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class Watch(Callback):
     Attributes
     ----------
     rates : list of float
-        The least, the median and the greatest rate of a weight that is learned, in the first epoch
-        of the first training; empty where all have one.
+        Smallest, median and largest rate of a trainable weight in the first epoch of the first
+        training; empty if all weights have the same rate.
     """
 
     def __init__(self, report: Report, stop: threading.Event) -> None:
@@ -48,14 +48,14 @@ class Watch(Callback):
         self.rates: list[float] = []
 
     def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
-        """Say so, and stop if asked to."""
+        """Report the progress, and stop if requested."""
         done = progress.images / progress.total if progress.phase == "train" else 1.0
         self.report((progress.epoch - 1 + done) / progress.epochs)
         if self.stop.is_set():
             trainer.stop()
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """Keep the rates of the first epoch."""
+        """Record the rates of the first epoch."""
         if row.epoch == 1 and trainer.optimiser.factors and not self.rates:
             factors = [factor.ravel() for factor in trainer.optimiser.factors.values()]
             rates = row.rate * np.concatenate(factors)
@@ -72,7 +72,7 @@ def train(
     threads: int,
     watch: Watch,
 ) -> Trainer:
-    """Train a network as a recipe says, to the end, and return its trainer.
+    """Train a network by a recipe, to the end, and return its trainer.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def train(
 
 
 def scores(networks: Sequence[Network], images: Array, threads: int) -> Array:
-    """Return the outputs of networks (n, k), added; the largest wins."""
+    """Return the sum of the networks' outputs (n, k); the largest wins."""
     total = np.zeros(1)
     for network in networks:
         engine = engines.create(network, losses.default_for(network), threads=threads)

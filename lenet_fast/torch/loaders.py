@@ -1,4 +1,4 @@
-"""What a loader goes through, and in which order."""
+"""The data of a loader, and their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_fast.torch import tensors
 
 
 def sampler_of(loader: object) -> BatchSampler:
-    """Return what the batches of a loader are drawn by, if nothing else decides what they are."""
+    """Return a loader's batch sampler, after checking that it alone determines the batches."""
     if type(loader) is not DataLoader:
         raise TypeError(f"loader: expected a DataLoader, got {checks.kind(loader)}")
     sampler = loader.batch_sampler
@@ -46,7 +46,7 @@ def tensors_of(name: str, dataset: object) -> tuple[torch.Tensor, torch.Tensor]:
 def examples(
     name: str, network: Network, images: torch.Tensor, labels: Array
 ) -> tuple[Array, Array]:
-    """Return images and labels as an engine may read them."""
+    """Return images and labels in the form that engines read."""
     with _named(name):
         x = tensors.without_gradient("images", images, tensors.FLOATS)
         return inputs.examples(network, x, labels)
@@ -54,7 +54,7 @@ def examples(
 
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say in an error whose part it is about."""
+    """Name the argument in an error."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -62,20 +62,20 @@ def _named(name: str) -> Iterator[None]:
 
 
 class _Numbers(Dataset[Any]):
-    """A data set of which each image is its own number."""
+    """A data set in which each image is its own number."""
 
     def __len__(self) -> int:
-        raise NotImplementedError  # the samplers know
+        raise NotImplementedError  # the samplers know the length
 
     def __getitems__(self, numbers: list[int]) -> list[int]:
         return numbers
 
 
 def parts(loader: DataLoader[Any], images: int) -> Iterator[Array]:
-    """Yield the numbers of the images in the loader's order, in whole batches of at least so many
-    images together.
+    """Yield the numbers of the images in the loader's order, in groups of whole batches with at
+    least `images` images.
 
-    Another loader with the same samplers draws the same random numbers as the loader itself.
+    A loader with the same samplers draws the same random numbers as the original.
     """
     numbers: DataLoader[Any] = DataLoader(
         _Numbers(),

@@ -1,4 +1,4 @@
-"""What an ``nn.Sequential`` is made of: layers of ours, and the tensors of their parameters."""
+"""Conversion of an ``nn.Sequential`` to our layers, and the tensors of their parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lenet_fast.network import Network
 from lenet_fast.torch import modules, tensors
 
 SIZES = (32, 28, 16)
-"""Rows and columns of images that are tried where none are given."""
+"""Image sizes that are tried if none is given."""
 
 SQUASHING: dict[type[nn.Module], type[Layer]] = {
     nn.ReLU: layers.ReLU,
@@ -31,32 +31,32 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 class Place(NamedTuple):
-    """Where the tensors of a layer's parameters are."""
+    """The tensors of a layer's parameters, and their module."""
 
     path: str  # of the module
     module: nn.Module
-    parameters: dict[str, torch.Tensor | None]  # by our names; None: biases that are left out
+    parameters: dict[str, torch.Tensor | None]  # by our names; None: omitted biases
 
 
 class Row:
-    """A module, read: layers without arrays, and the places of their parameters."""
+    """The content of a module: layers without arrays, and the places of their parameters."""
 
     def __init__(self, input_shape: tuple[int, int, int]) -> None:
         self.input_shape = input_shape
         self.shape: Shape = input_shape
         self.layers: list[Layer] = []
         self.places: list[Place] = []
-        self.softmax: nn.Module | None = None  # at the end
+        self.softmax: nn.Module | None = None  # the final one
 
     @property
     def output(self) -> str:
-        """What a network's output is called that ends like this."""
+        """The output kind of a network that ends like this."""
         if self.softmax is not None:
             return "softmax"
         return "rbf" if self.layers and isinstance(self.layers[-1], layers.RBF) else "linear"
 
     def network(self, output: str, pixel_range: tuple[float, float] | None) -> Network:
-        """Return the network, whose parameters are yet to be set, but for biases left out."""
+        """Return the network; its parameters are set later, except omitted biases, which are 0."""
         given = [
             (f"{place.path}.{modules.NAMES[name]}", tensor)
             for place in self.places
@@ -71,7 +71,7 @@ class Row:
                     f"{tensor.dtype}"
                 )
         if any(itertools.starmap(np.shares_memory, itertools.combinations(arrays, 2))):
-            raise ValueError("module: expected parameters of its own in each module, got shared")
+            raise ValueError("module: expected separate parameters in each module, got shared ones")
         dtype = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
         network = Network(
             self.layers,
@@ -102,18 +102,18 @@ class Row:
         return found
 
 
-class _Misfit(Exception):  # noqa: N818  (what it is)
-    """The images do not fit; others might. Never seen outside of this module."""
+class _Misfit(Exception):  # noqa: N818  (named after the event)
+    """The images do not fit; others might. Internal to this module."""
 
 
 def read(module: nn.Module, input_shape: tuple[int, int, int] | None) -> Row:
-    """Return what a module is made of, for images of a shape or of the only usual one that fits.
+    """Return the content of a module, for images of a given shape or the only usual one that fits.
 
     Raises
     ------
     TypeError, ValueError
-        If it is no ``nn.Sequential`` of modules that we have layers for; or if no shape is given
-        and several fit, or none.
+        If it is not an ``nn.Sequential`` of modules with known layers; or if no shape is given and
+        several fit, or none.
     """
     leaves = list(_leaves("", module))
     if input_shape is not None:
@@ -135,24 +135,24 @@ def read(module: nn.Module, input_shape: tuple[int, int, int] | None) -> Row:
     tried = ", ".join(f"{size} x {size}" for size in SIZES)
     if not rows:
         raise ValueError(
-            f"input_shape: expected (c, h, w), since of {tried} none fits ({last}), got None"
+            f"input_shape: expected (c, h, w), because none of {tried} fits ({last}), got None"
         )
     fitting = " and ".join(str(row.input_shape) for row in rows)
     raise ValueError(
-        f"input_shape: expected (c, h, w), since {fitting} fit, and the module does not tell which "
-        "it was trained on, got None"
+        f"input_shape: expected (c, h, w), because {fitting} fit, and the module does not record "
+        "which it was trained on, got None"
     )
 
 
 def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules in a sequence of sequences, with their paths."""
+    """Yield the modules of nested sequences, with their paths."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Sequential, got {checks.kind(module)}")
     if path or isinstance(module, nn.Sequential):
         check_plain(path or "module", module)
     # A subclass may compute something else.
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        for name, child in module._modules.items():  # named_children() leaves repeated ones out
+        for name, child in module._modules.items():  # named_children() omits repeated ones
             assert child is not None
             yield from _leaves(f"{path}.{name}" if path else name, child)
     elif not path:
@@ -162,10 +162,10 @@ def _leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def check_plain(name: str, module: nn.Module) -> None:
-    """Raise ValueError if an instance does something else than its class."""
+    """Raise ValueError if an instance computes something else than its class."""
     if any(getattr(module, hooks) for hooks in _HOOKS) or "forward" in vars(module):
         raise ValueError(
-            f"{name}: expected a module without hooks or a forward of its own, got "
+            f"{name}: expected a module without hooks and without its own forward, got "
             f"{type(module).__name__}"
         )
 
@@ -199,7 +199,7 @@ def _read(leaves: list[tuple[str, nn.Module]], input_shape: tuple[int, int, int]
             row.places.append(Place(path, module, parameters))
         else:
             known = (*READERS, nn.Flatten, nn.Identity, nn.Softmax, nn.LogSoftmax)
-            # Our Conv2d is called as PyTorch's is.
+            # Our Conv2d has the same name as PyTorch's.
             names = ", ".join(dict.fromkeys(each.__name__ for each in known))
             raise ValueError(
                 f"{path}: expected one of {names}, got {kind.__name__} as module {path} of the "
@@ -209,12 +209,12 @@ def _read(leaves: list[tuple[str, nn.Module]], input_shape: tuple[int, int, int]
 
 
 def _name(path: str) -> str:
-    """Return a module's path if a layer may have it, and it is more than numbers; or else ""."""
+    """Return a module's path if it is valid for a layer and not only numbers, else ""."""
     return path if NAME.fullmatch(path) and not path.replace(".", "").isdigit() else ""
 
 
 def _maps(module: nn.Module) -> int | None:
-    """Return the maps that a module reads, if it says how many."""
+    """Return the number of maps that a module reads, if it is fixed."""
     if type(module) is nn.Conv2d:
         return module.in_channels
     if type(module) is modules.Conv2d:
@@ -223,7 +223,7 @@ def _maps(module: nn.Module) -> int | None:
 
 
 def _allow(path: str, module: nn.Module, **allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError unless the options of a module are among those allowed."""
+    """Raise ValueError unless the options of a module have allowed values."""
     for option, values in allowed.items():
         value = getattr(module, option)
         if value not in values:
@@ -245,7 +245,7 @@ def _conv2d(path: str, module: nn.Conv2d) -> Read:
     }
     if padding == "valid":
         padding = 0
-    elif padding == "same":  # one pixel more below and on the right, where it is odd
+    elif padding == "same":  # an odd pixel goes below and on the right
         pairs = zip(module.dilation, module.kernel_size, strict=True)
         borders = [dilation * (kernel - 1) for dilation, kernel in pairs]
         padding = tuple(side for total in borders for side in (total // 2, total - total // 2))
