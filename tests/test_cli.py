@@ -1279,14 +1279,14 @@ def homeless(monkeypatch: pytest.MonkeyPatch, lenet_fast: Any) -> Any:
 def test_without_a_home_there_is_no_cache(homeless: Any, softmax_model: Path) -> None:
     result = homeless("info")
     assert result.status == 0
-    assert "no home folder is known here; LENET_FAST_CACHE may name a cache" in result.out
+    assert "no home folder is known here; set LENET_FAST_CACHE to a cache folder" in result.out
     result = homeless("data", "--dataset", "sample")
     assert result.status == 0
-    assert "LENET_FAST_CACHE may name a cache" in result.out
+    assert "set LENET_FAST_CACHE to a cache folder" in result.out
     result = homeless("train", *SHORT[2:], "--out", "run")
     assert result.status == 0
     assert "NOT THE FULL MNIST" in result.err
-    assert "LENET_FAST_CACHE may name a cache" in result.err
+    assert "set LENET_FAST_CACHE to a cache folder" in result.err
     assert homeless("evaluate", softmax_model).status == 0
     for arguments in (("data",), ("train", *SHORT[2:], "--dataset", "emnist-digits")):
         result = homeless(*arguments)
@@ -1297,7 +1297,7 @@ def test_without_a_home_there_is_no_cache(homeless: Any, softmax_model: Path) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system knows a home")
 def test_a_home_that_nobody_knows(homeless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = homeless("train", *SHORT[2:], "--data", "~/mnist", "--out", "run")
-    assert_one_line(result, "folder: expected a path, got '~/mnist', and no home folder is known")
+    assert_one_line(result, "folder: expected a path, got '~/mnist', but no home folder is known")
     result = homeless("serve", "--out", "~/page", "--no-browser")
     assert_one_line(result, "--out: expected a path, got '~/page'")
     monkeypatch.setenv("LENET_FAST_CACHE", "~/cache")

@@ -92,7 +92,7 @@ def test_the_file_says_what_it_is() -> None:
     assert metadata["lenet_fast.output"] == "softmax"
     assert json.loads(metadata["lenet_fast.pixel_range"]) == [-0.1, 1.175]
     assert np.array(json.loads(metadata["lenet_fast.connections"])["C3"]).sum() == 60
-    assert "-0.1 paper to 1.175 ink" in model.doc_string
+    assert "-0.1 background to 1.175 foreground" in model.doc_string
     assert [(each.domain, each.version) for each in model.opset_import] == [("", onnx.OPSET)]
     assert {node.domain for node in model.graph.node} == {""}
     assert {"C1", "S2", "C3.squash", "OUTPUT"} <= {node.name for node in model.graph.node}
@@ -328,7 +328,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "two inputs": (two_inputs, r"one input and one output, got 2 \('images', 'more'\)"),
     "no output": (lambda m: m.graph.output.pop(), "one input and one output, .* and none"),
     "other output": (lambda m: setattr(m.graph.output[0], "name", "S4/y"), "output 'S4/y'"),
-    "a branch": (branch, r"node 'S4' \(MaxPool\): expected nodes in a row, .* reads 'S2/bias/y'"),
+    "a branch": (branch, r"node 'S4' \(MaxPool\): expected a chain of nodes, .* reads 'S2/bias/y'"),
     "operator": (
         lambda m: setattr(node_of(m, "S4"), "op_type", "LpPool"),
         r"node 'S4' \(LpPool\): expected one of the operators Add, .*, got LpPool",
@@ -399,15 +399,15 @@ def test_refused(change: str, tmp_path: Path) -> None:
 def test_of_a_shape_the_number_of_images_alone_is_read(tmp_path: Path) -> None:
     nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "i"], ["y"])]
     model = from_nodes(nodes, {"i": np.array(1)}, [7, 1, 2, 2])
-    refused(model, tmp_path / "a.onnx", r"node 1 .*indices below 1, since a Shape .*, got \[1\]")
+    refused(model, tmp_path / "a.onnx", r"node 1 .*indices below 1, because a Shape .*, got \[1\]")
 
 
 def test_refused_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.onnx"
     raw = onnx.to_bytes(small())
     refused(b"", path, "expected a file of 1 to")
-    refused(b"a text", path, "cut short, or none|without a graph")
-    refused(raw[:-3], path, "cut short, or none")
+    refused(b"a text", path, "another file or a truncated one|without a graph")
+    refused(raw[:-3], path, "another file or a truncated one")
     with pytest.raises(FileNotFoundError):
         onnx.load(tmp_path / "b.onnx")
     with pytest.raises(FileFormatError, match="got a folder"):
@@ -507,7 +507,7 @@ def test_what_is_no_message_is_not_parsed(
 ) -> None:
     """A group, a length beyond the end, a number without end, none, half of one, no type."""
     monkeypatch.delattr(form.library(), "load_model_from_string")
-    refused(raw, tmp_path / "a.onnx", "cut short, or none")
+    refused(raw, tmp_path / "a.onnx", "another file or a truncated one")
 
 
 def test_the_comparison_asks_for_no_threads(monkeypatch):

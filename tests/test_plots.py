@@ -131,9 +131,14 @@ def test_errors_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "labels", "error", "text"),
     [
-        ([], None, ValueError, "histories: expected a run or more"),
-        ([[]], None, ValueError, "histories: expected as many epochs of each seed, got no seed"),
-        (History(), None, ValueError, "histories: expected an epoch or more"),
+        ([], None, ValueError, "histories: expected at least one run"),
+        (
+            [[]],
+            None,
+            ValueError,
+            "histories: expected the same number of epochs for each seed, got no seed",
+        ),
+        (History(), None, ValueError, "histories: expected at least one epoch"),
         ([[history([1], [1]), history([1, 1], [1, 1])]], None, ValueError, "got 1, 2"),
         ([history([1], [1])], ["a", "b"], ValueError, "labels: expected 1, .* got 2"),
         ([[3]], None, TypeError, "histories: expected histories or folders, got int 3"),
@@ -170,8 +175,8 @@ def test_rates() -> None:
     ("factors", "error", "text"),
     [
         ({}, ValueError, "factors: expected those of a parameter"),
-        ({"C1.w": np.array([1.0, 0.0])}, ValueError, r"factors\['C1.w'\]: expected rates"),
-        ({"C1.w": np.array([np.nan])}, ValueError, r"factors\['C1.w'\]: expected rates"),
+        ({"C1.w": np.array([1.0, 0.0])}, ValueError, r"factors\['C1.w'\]: expected finite rates"),
+        ({"C1.w": np.array([np.nan])}, ValueError, r"factors\['C1.w'\]: expected finite rates"),
         ({"C1.w": np.array([1])}, TypeError, r"factors\['C1.w'\]: expected floats"),
     ],
 )

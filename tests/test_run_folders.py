@@ -142,7 +142,7 @@ def test_no_folder_of_that_name(tmp_path):
         with pytest.raises(NotADirectoryError):
             LockedFolder(tmp_path / name)
     (tmp_path / "nowhere").symlink_to(tmp_path / "absent" / "folder")
-    with pytest.raises(FileExistsError, match="expected a folder, got a link that leads to none"):
+    with pytest.raises(FileExistsError, match="expected a folder, got a link that leads nowhere"):
         LockedFolder(tmp_path / "nowhere")
     if os.path.isdir("/proc"):
         with pytest.raises(FileNotFoundError):

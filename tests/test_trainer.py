@@ -1173,7 +1173,7 @@ def test_a_mean_is_of_networks_alike():
     with pytest.raises(TypeError, match="network: expected a Network, got str 'lenet5'"):
         WeightAverage("lenet5")
     average = WeightAverage(models.lenet5())
-    with pytest.raises(ValueError, match="network: expected one with the parameters of the first"):
+    with pytest.raises(ValueError, match="network: expected the parameters of the first"):
         average.add(models.lenet1())
     assert average.count == 0
 

@@ -164,10 +164,10 @@ def test_faint_ink_is_read_too(fresh: Page, most: int) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda drawing: drawing / 255, "multiply them by 255"),
-        (lambda drawing: (drawing > 127) * 1, "multiply them by 255"),
-        (lambda drawing: 255.0 - drawing, "subtract them from 255"),
-        (lambda drawing: 200 - drawing / 2, "subtract them from 255"),
+        (lambda drawing: drawing / 255, "multiply by 255"),
+        (lambda drawing: (drawing > 127) * 1, "multiply by 255"),
+        (lambda drawing: 255.0 - drawing, "subtract the values from 255"),
+        (lambda drawing: 200 - drawing / 2, "subtract the values from 255"),
     ],
     ids=["floats", "bits", "swapped", "swapped-grey"],
 )
