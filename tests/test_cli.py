@@ -1291,7 +1291,7 @@ def test_without_a_home_there_is_no_cache(homeless: Any, softmax_model: Path) ->
     for arguments in (("data",), ("train", *SHORT[2:], "--dataset", "emnist-digits")):
         result = homeless(*arguments)
         assert result.status == 1
-        assert "cache: no home folder is known here; LENET_FAST_CACHE may name" in result.err
+        assert "cache: no home folder is known here; set LENET_FAST_CACHE to" in result.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system knows a home")

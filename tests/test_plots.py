@@ -174,7 +174,7 @@ def test_rates() -> None:
 @pytest.mark.parametrize(
     ("factors", "error", "text"),
     [
-        ({}, ValueError, "factors: expected those of a parameter"),
+        ({}, ValueError, "factors: expected those of at least one parameter"),
         ({"C1.w": np.array([1.0, 0.0])}, ValueError, r"factors\['C1.w'\]: expected finite rates"),
         ({"C1.w": np.array([np.nan])}, ValueError, r"factors\['C1.w'\]: expected finite rates"),
         ({"C1.w": np.array([1])}, TypeError, r"factors\['C1.w'\]: expected floats"),
@@ -201,7 +201,7 @@ def test_sweep() -> None:
     ("x", "means", "spreads", "text"),
     [
         ([1, 2], [1], None, "means: expected as many"),
-        ([], [], None, "means: expected as many numbers as x, and one or more"),
+        ([], [], None, "means: expected as many numbers as x, at least one"),
         ([1, 2], [1, 2], [1], "spreads: expected shape"),
         ([1, 2], [1, 2], [1, -1], "spreads: expected"),
         ([1, 2], [1, np.nan], None, "means: expected finite"),

@@ -137,7 +137,7 @@ def test_extreme_values_stay_on_the_scale():
     assert (images(np.full((2, 4), 3.0)) == PAPER_PIXEL).all()
 
 
-# --- which values are paper and ink ---
+# --- which values are background and foreground ---
 
 NORMAL = {
     "bytes": X,
@@ -291,8 +291,8 @@ OTHER_SCALES = {
     "both signs for shares": (X / 255, X / 127.5 - 1, "far outside"),
     "both signs for bytes": (X, X / 127.5 - 1, "smaller range"),
     "booleans for bytes": (X, X > 127, "smaller range"),
-    "ink on black for ink on white": (255 - X, X, "exchanged"),
-    "white paper": (X, 255 - X, "exchanged"),
+    "ink on black for ink on white": (255 - X, X, "swapped"),
+    "white paper": (X, 255 - X, "swapped"),
     "sixteen bits": (X, X.astype(np.uint16) * 257, "far outside"),
 }
 

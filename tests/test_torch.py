@@ -595,7 +595,7 @@ def test_shapes_that_no_image_has_are_refused(wrong: Any) -> None:
 
 
 def test_sizes_that_cannot_be_guessed_are_asked_for() -> None:
-    with complains("input_shape", about="none fits"):
+    with complains("input_shape", about="none of"):
         front.from_torch(Usual(401))
     with complains("input_shape"):
         front.from_torch(ends())
