@@ -942,7 +942,8 @@ def test_a_port_that_is_taken_or_privileged(
     monkeypatch.setattr(socket, "create_server", denied)  # root may, in CI
     error = failing(capsys, "--port", "80")
     assert (
-        error == "--host, --port: 127.0.0.1, 80: Permission denied; choose a --port of 1024 or more\n"
+        error
+        == "--host, --port: 127.0.0.1, 80: Permission denied; choose a --port of 1024 or more\n"
     )
 
 
