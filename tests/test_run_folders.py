@@ -84,7 +84,9 @@ def test_a_folder_is_locked_for_all_but_one(tmp_path):
     path = tmp_path / "runs" / "one"
     with LockedFolder(path) as one:
         assert os.fspath(one) == str(one) == str(path)
-        with pytest.raises(BlockingIOError, match=r"out: .* but .*one is in use; wait .* or name"):
+        with pytest.raises(
+            BlockingIOError, match=r"out: .* but .*one is in use; wait .* or choose"
+        ):
             LockedFolder(path)
         link = tmp_path / "link"
         link.symlink_to(path)
