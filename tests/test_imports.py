@@ -19,7 +19,7 @@ PACKAGE = Path(lenet_fast.__file__).parent
 # The storeys of the house, from the ground. A module imports from its own or from below.
 STOREYS = (
     {
-        *("errors", "shapes", "checks", "configs", "connections", "bitmaps"),
+        *("errors", "windows", "checks", "configs", "connections", "bitmaps"),
         *("pixels", "threads", "backends", "locks", "disk"),
     },
     {"ops"},
@@ -31,7 +31,7 @@ STOREYS = (
     {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
-OPS_MAY_USE = {"ops", "backends", "checks", "shapes"}
+OPS_MAY_USE = {"ops", "backends", "checks", "windows"}
 
 # Who may use which library outside the standard one; NumPy is free to all.
 LIBRARIES = {

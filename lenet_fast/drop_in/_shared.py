@@ -12,7 +12,7 @@ import numpy as np
 
 from lenet_fast import backends, checks, threads
 from lenet_fast.checks import Array
-from lenet_fast.shapes import output_size
+from lenet_fast.windows import output_size
 
 BLOCK_IMAGES, BLOCK_BYTES = 32, 2**19
 """Smallest size of a block: with less, the calls would cost as much as the work. Blocks hold a

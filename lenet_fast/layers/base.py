@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks
 from lenet_fast.checks import Array
-from lenet_fast.shapes import output_size, window_extent
+from lenet_fast.windows import output_size, window_extent
 
 Shape = tuple[int, ...]
 """Shape of one image, or of a layer's output for it, without an axis for the batch."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.shapes import output_size, window_extent
+from lenet_fast.windows import output_size, window_extent
 
 ALGORITHMS = ("auto", "direct", "im2col")
 BIASES = ("map", "unit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.shapes import output_size
+from lenet_fast.windows import output_size
 
 TIES = ("first", "all")
 
