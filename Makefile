@@ -1,13 +1,13 @@
-# The README's commands, nothing hidden.
+# The README's commands.
 #
 #   make train | make serve | make test | make bench | make docs | make clean
 #
-#   PYTHON=python3.12   the interpreter the environment is made with (3.11 or newer)
+#   PYTHON=python3.12   the interpreter for the environment (3.11 or newer)
 #   ARGS="--epochs 2"   passed on to `lenet-fast train`, `lenet-fast serve` or to `pytest`
-#   BENCH=runs/bench    where `make bench` writes its results, report and pictures
+#   BENCH=runs/bench    folder for the results, report and figures of `make bench`
 #
-# The package is installed editable, so a changed Python file counts at once; a changed kernel or
-# build file makes the next `make` build again.
+# The package is installed editable, so changes to Python files take effect at once; after a change to
+# a kernel or build file, the next `make` builds again.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -49,7 +49,7 @@ $(VENV)/installed: $(VENV)/created $(BUILD_FILES)
 	$(PIP) --editable .
 	@touch $@
 
-# By its name, the package that is installed already, so that nothing is compiled again.
+# By name, so that pip uses the installed package and compiles nothing.
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) 'lenet_fast[test]'
 	@touch $@
@@ -62,12 +62,12 @@ $(VENV)/installed-bench: $(VENV)/installed
 	$(PIP) 'lenet_fast[bench]'
 	@touch $@
 
-# PyTorch, whose front end the pages describe too, is left to you: its default build is gigabytes.
+# The pages about PyTorch need it; install it yourself, because its default build takes gigabytes.
 $(VENV)/installed-docs: $(VENV)/installed
 	$(PIP) 'lenet_fast[docs]'
 	@touch $@
 
-# Leaves runs/ alone, and removes only an environment that this file has made.
+# Keeps runs/, and removes only an environment that this file has created.
 clean:
 	@test ! -f $(VENV)/created || rm -rf $(VENV)
 	rm -rf build dist docs/_build docs/api/lenet_fast*.rst docs/api/modules.txt *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

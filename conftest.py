@@ -1,4 +1,4 @@
-"""What pytest leaves out: the front end of a library that is not installed has no doctests then."""
+"""Skip the doctests of front ends whose library is not installed."""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ required = os.environ.get("LENET_FAST_REQUIRE_CYTHON", "0") not in ("", "0")
 GENERATED = Path("build", "kernels-debug" if debug else "kernels")
 LAST_BUILD = Path("build", "kernels.txt")
 
-# Neither flag changes a result: they only say that nobody reads errno or the exception flags.
+# Neither flag changes results: they only say that no code reads errno or the exception flags.
 C_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 if debug:
     C_FLAGS = ["-O1", "-g", "-UNDEBUG"]
-# Cython's `inline` is a wish. The register blocks of the kernels need it granted: only then are
-# their sizes literals, and their sums registers.
+# Cython's `inline` is only a hint. The kernels' register blocks need it to be followed, so that
+# their sizes become literals, and their sums registers.
 MACROS: list[tuple[str, str | None]] = [
     ("CYTHON_INLINE", "inline __attribute__((always_inline, unused))")
 ]

@@ -1,6 +1,6 @@
 """Settings of the documentation: ``make docs`` builds it in docs/_build.
 
-The API pages and the help texts are made of the package at each build, so they cannot go stale.
+The API pages and the help texts are generated from the package at each build, so they are current.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
-# Without a terminal, the help texts are as wide as this says.
+# Without a terminal, this sets the width of the help texts.
 os.environ["COLUMNS"] = "80"
 
 from docutils import nodes  # noqa: E402
@@ -50,9 +50,9 @@ def kind(value: Any) -> str:
 
 
 def public_modules() -> list[ModuleType]:
-    """Return the modules whose ``__all__`` says what is public of them.
+    """Return the modules whose ``__all__`` lists their public names.
 
-    The kernels of the backends are no part: who wants them calls :mod:`lenet_fast.ops`.
+    The kernels of the backends are not included; users call :mod:`lenet_fast.ops`.
     """
     package = Path(lenet_fast.__file__).parent
     found = []
@@ -66,10 +66,10 @@ def public_modules() -> list[ModuleType]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Return what the page of a module describes, in its order.
+    """Return the names that a module's page describes, in order.
 
-    Modules have pages of their own, and what a package hands on from one of its modules stands on
-    the page of the package alone.
+    Modules have their own pages, and names that a package re-exports from one of its modules appear
+    only on the package's page.
     """
     parent = sys.modules.get(module.__name__.rpartition(".")[0])
     handed_on = () if parent in (None, lenet_fast) else getattr(parent, "__all__", ())
@@ -86,11 +86,11 @@ PUBLIC = public_modules()
 
 
 def members(value: type) -> list[str]:
-    """Return what the entry of a class describes: its public methods and properties, and those
-    attributes that have a text below them.
+    """Return what the entry of a class describes: its public methods and properties, and the
+    attributes with a docstring.
 
-    What it has of other classes of ours is part of that, but for what is the same with all layers
-    or losses; what it has of other libraries is not.
+    Members inherited from our classes are included, except those that all layers or losses share;
+    members inherited from other libraries are not.
     """
     found: dict[str, None] = {}
     for base in value.__mro__:
@@ -107,7 +107,7 @@ def members(value: type) -> list[str]:
 
 
 def api_page(module: ModuleType) -> str:
-    """Return the text of a page about one module."""
+    """Return the text of a module's page."""
     full = module.__name__
     title = full.removeprefix("lenet_fast.")
     lines = [title, "=" * len(title), "", f".. automodule:: {full}", ""]
@@ -134,7 +134,7 @@ def write_api_pages(app: Sphinx) -> None:
     rows = [".. list-table::", "   :widths: 38 62", ""]
     for module in PUBLIC:
         summary = (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ")
-        summary = re.sub(r":\w+:`[~.]?([^`]*)`", r"`\1`", summary)  # no names by their module here
+        summary = re.sub(r":\w+:`[~.]?([^`]*)`", r"`\1`", summary)  # names without their module
         rows += [f"   * - :mod:`{module.__name__}`", f"     - {summary}"]
     pages = {f"{module.__name__}.rst": api_page(module) for module in PUBLIC}
     pages["modules.txt"] = "\n".join(rows) + "\n"
@@ -143,12 +143,12 @@ def write_api_pages(app: Sphinx) -> None:
             path.unlink()
     for name, text in pages.items():
         path = DOCS / "api" / name
-        if not path.exists() or path.read_text() != text:  # or Sphinx reads all pages again
+        if not path.exists() or path.read_text() != text:  # else Sphinx would read all pages again
             path.write_text(text)
 
 
 def warn_of_missing(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of every public name, and every public method of a class, without an entry."""
+    """Warn of public names, and public methods of classes, without an entry."""
     entries = env.get_domain("py").objects
     for module in PUBLIC:
         for name in public_names(module):
@@ -164,20 +164,20 @@ def warn_of_missing(app: Sphinx, env: BuildEnvironment) -> None:
 def describe_constant(
     app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
-    """Give a constant that a package hands on the text below it in the module that defines it."""
+    """Give a re-exported constant the docstring from the module that defines it."""
     if what != "data":
         return
     package, _, name = name.rpartition(".")
-    lines[:] = lines if _own_text(package, name) else []  # else it is that of its type
+    lines[:] = lines if _own_text(package, name) else []  # else it is the docstring of its type
     for module in sorted(sys.modules):
         if not any(lines) and module.startswith(f"{package}."):
             lines += _own_text(module, name)
     if not any(lines):
-        logger.warning("%s.%s has no text below it", package, name)
+        logger.warning("%s.%s has no docstring", package, name)
 
 
 def leave_unsigned(app: Sphinx, what: str, *rest: Any) -> tuple[None, None] | None:
-    """Keep numpydoc from looking for the arguments of a constant in the text of its type."""
+    """Keep numpydoc from looking for a constant's arguments in the docstring of its type."""
     return (None, None) if what == "data" else None
 
 
@@ -189,7 +189,8 @@ def _own_text(module: str, name: str) -> list[str]:
 
 
 class Help(SphinxDirective):
-    """``.. help:: train``: what ``lenet-fast train --help`` prints; without a name, that of all."""
+    """``.. help:: train``: the output of ``lenet-fast train --help``; without a name, the
+    group's."""
 
     optional_arguments = 1
 
@@ -204,7 +205,7 @@ class Help(SphinxDirective):
 
 
 def setup(app: Sphinx) -> None:
-    """Tell Sphinx of all that."""
+    """Register all of this with Sphinx."""
     app.add_directive("help", Help)
     app.connect("builder-inited", write_api_pages)
     app.connect("env-check-consistency", warn_of_missing)
@@ -238,7 +239,7 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 templates_path: list[str] = []
 
-autodoc_typehints = "none"  # the docstrings say it
+autodoc_typehints = "none"  # the docstrings have the types
 autodoc_member_order = "bysource"
 autosummary_generate = False
 toc_object_entries_show_parents = "hide"
@@ -255,8 +256,8 @@ numpydoc_xref_aliases = {
     for name in public_names(module)
     if kind(getattr(module, name)) in ("class", "exception")
 }
-# Form, and that what is documented exists. The others ask for sections that most methods here do
-# without, such as "See Also", or for texts to begin on the line after the quotes.
+# Check form, and that everything documented exists. The other checks require sections that most
+# methods here do not need, such as "See Also", or texts that begin on the line after the quotes.
 numpydoc_validation_checks = {
     *("GL03", "GL05", "GL06", "GL07", "GL09", "GL10", "SS03", "SS04", "SS05"),
     *("PR02", "PR05", "PR08", "PR10"),

@@ -1,4 +1,4 @@
-"""The examples of these pages run as doctests: in an empty folder, and with what they need."""
+"""The examples of these pages run as doctests, in an empty folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import require
 
-collect_ignore = ["conf.py"]  # Sphinx's, and no module with doctests
+collect_ignore = ["conf.py"]  # Sphinx's settings, without doctests
 
 DOCS = Path(__file__).parent
 CYTHON = "lenet_fast.backends.cython_backend"
@@ -19,12 +19,12 @@ NEEDS = {
     "sklearn.rst": ["sklearn"],
     "torch.rst": ["torch"],
 }
-"""What the examples of a page cannot do without."""
+"""The libraries that the examples of a page need."""
 
 
 @pytest.fixture(autouse=True)
 def _page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a page out if a library is missing; else what it writes goes to a folder of its own."""
+    """Skip a page if a library is missing; run its examples in an empty folder."""
     for module in NEEDS.get(request.path.relative_to(DOCS).as_posix(), []):
         require(module)
     monkeypatch.chdir(tmp_path)

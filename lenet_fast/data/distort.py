@@ -20,10 +20,13 @@ import numpy as np
 from lenet_fast import checks, configs
 from lenet_fast.checks import Array
 from lenet_fast.ops import warping
-from lenet_fast.ops.warping import MAX_SIZE, POSITION_BITS, splitmix64, stream
+from lenet_fast.ops.warping import POSITION_BITS, splitmix64, stream
 from lenet_fast.threads import Pool
 
 __all__ = ["ELASTIC", "MAX_SIZE", "PAPER", "PRESETS", "Distortion", "from_config"]
+
+MAX_SIZE = warping.MAX_SIZE
+"""Most rows and columns of an image, because positions are 32-bit numbers."""
 
 _PIECE = 128
 """Images per task of a thread: their displacements fit in the cache."""

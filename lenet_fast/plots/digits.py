@@ -97,7 +97,7 @@ def distorted(images: Array, versions: Array) -> Figure:
     images : ndarray (n, rows, columns)
         The originals: grey values on any scale, with a background of 0.
     versions : ndarray (n, k, rows, columns)
-        k versions of each.
+        The k versions of each.
 
     Returns
     -------

@@ -106,6 +106,7 @@ class Trainer:
         Informed about batches and epochs.
     options : mapping, optional
         Data that TOML and JSON can hold, for ``[options]`` in ``config.toml`` and for checkpoints.
+
     Attributes
     ----------
     history : History
