@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks, pixels
 from lenet_fast.data import arrays, datasets, fetch, idx, images
+from lenet_fast.data.arrays.looks import POLARITY
 from lenet_fast.data.datasets import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
@@ -361,7 +362,7 @@ def _examined(
         inverted.append(arrays.look_inverted(found[first]))
         odd = int(arrays.turned_round(inverted[-1], found[first]).sum())
         if odd > _MIXED * len(pictures):
-            kind = "bright digits on dark" if inverted[-1] else "dark digits on light"
+            kind = POLARITY[inverted[-1]]
             notices.append(f"Of the {part} images, {odd:,} of {len(pictures):,} have {kind}.")
         seen = 255 - found[first] if inverted[-1] else found[first]
         if collection.transposed:
@@ -376,7 +377,7 @@ def _examined(
     if any(inverted):
         sets = "The images" if all(inverted) else f"The {('training', 'test')[inverted[1]]} images"
         notices.append(
-            f"{sets} look inverted: dark digits on light, the reverse of MNIST's. A network "
+            f"{sets} look inverted: {POLARITY[False]}, the reverse of MNIST's. A network "
             "records how it was trained; other images are inverted to match."
         )
     return found, notices

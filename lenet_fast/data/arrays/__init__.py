@@ -16,7 +16,13 @@ from lenet_fast.checks import Array
 from lenet_fast.data.arrays.axes import AS_THEY_ARE, as_images
 from lenet_fast.data.arrays.containers import MAX_BYTES, is_array, read_array
 from lenet_fast.data.arrays.greys import as_bytes, blank
-from lenet_fast.data.arrays.looks import differ, look_inverted, look_transposed, turned_round
+from lenet_fast.data.arrays.looks import (
+    POLARITY,
+    differ,
+    look_inverted,
+    look_transposed,
+    turned_round,
+)
 from lenet_fast.data.images import centre
 
 __all__ = [
@@ -134,7 +140,7 @@ def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
     others = sound[turned_round(bool(inverted), made[sound])]
     if len(others):
         which = f"{len(others)} of {len(sound)} have " if len(others) < len(sound) else ""
-        seen = "bright digits on dark" if inverted else "dark digits on light"
+        seen = POLARITY[bool(inverted)]
         whose = "MNIST's" if inverted is None else "what the model was trained on"
         turn = turn and inverted is not None
         if turn:

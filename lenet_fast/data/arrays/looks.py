@@ -11,6 +11,9 @@ from lenet_fast.checks import Array
 from lenet_fast.data.arrays.greys import blank
 from lenet_fast.pixels import FAINT
 
+POLARITY = ("dark digits on light", "bright digits on dark")
+"""How messages call images, by whether the digits are bright, as MNIST's are."""
+
 
 def look_inverted(images: Array) -> bool:
     """Tell whether most images have dark digits on light, the reverse of MNIST's.
