@@ -38,6 +38,9 @@ cdef enum Rule:
     NO_RULE = 0
     SGD = 1
     ADAMW = 2
+    ADAM = 3
+    RMSPROP = 4
+    ADADELTA = 5
 
 
 cdef struct Step:

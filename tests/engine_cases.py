@@ -30,7 +30,7 @@ from lenet_fast.layers import (
 )
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.training import SGD, AdamW
+from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
 CLASSES = 3
 
@@ -138,6 +138,14 @@ OPTIMISERS = {
     "adamw": lambda net: AdamW(epsilon=1e-3),
     "adamw, options": lambda net: AdamW(0.7, 0.9, 1e-2, 0.3, factors=factors(net)),
     "adamw, no memory": lambda net: AdamW(0.0, 0.0, 1e-1, 0.0),
+    "adam": lambda net: Adam(epsilon=1e-3),
+    "adam, options": lambda net: Adam(0.7, 0.9, 1e-2, 0.3, factors=factors(net)),
+    "rmsprop": lambda net: RMSprop(epsilon=1e-2),
+    "rmsprop, centered": lambda net: RMSprop(0.8, 1e-2, centered=True, weight_decay=0.3),
+    "rmsprop, momentum": lambda net: RMSprop(0.8, 1e-2, 0.6, factors=factors(net)),
+    "rmsprop, options": lambda net: RMSprop(0.9, 1e-2, 0.8, True, 0.3, factors=factors(net)),
+    "adadelta": lambda net: Adadelta(epsilon=1e-2),
+    "adadelta, options": lambda net: Adadelta(0.7, 1e-1, 0.3, factors=factors(net)),
 }
 
 

@@ -9,7 +9,18 @@ import pytest
 from lenet_fast import files, losses, models
 from lenet_fast.data import Distortion
 from lenet_fast.errors import FileFormatError
-from lenet_fast.training import SGD, AdamW, Row, StepDecay, Trainer, checkpoints, runs
+from lenet_fast.training import (
+    SGD,
+    Adadelta,
+    Adam,
+    AdamW,
+    RMSprop,
+    Row,
+    StepDecay,
+    Trainer,
+    checkpoints,
+    runs,
+)
 
 PARTS = ("network", "loss", "optimiser", "schedule", "run")
 
@@ -82,8 +93,15 @@ def test_everything_comes_back(tmp_path, checkpoint):
         lambda: AdamW(),
         lambda: SGD(0.9, factors=factors()),
         lambda: AdamW(0.8, 0.99, 1e-6, 0.1, factors=factors()),
+        lambda: Adam(weight_decay=0.1),
+        lambda: RMSprop(),
+        lambda: RMSprop(0.9, 0.1, 0.5, True, 0.1, factors=factors()),
+        lambda: Adadelta(),
     ],
-    ids=["sgd", "nesterov", "adamw", "sgd with factors", "adamw with factors"],
+    ids=[
+        *("sgd", "nesterov", "adamw", "sgd with factors", "adamw with factors", "adam"),
+        *("rmsprop", "rmsprop with all", "adadelta"),
+    ],
 )
 def test_a_run_goes_on_with_the_same_bits(tmp_path, optimiser):
     one = new_checkpoint(optimiser())
@@ -142,7 +160,8 @@ def test_damage_is_noticed(tmp_path, checkpoint):
         ("run", None),
         ("run", {}),
         ("run", {"position": 5}),
-        ("optimiser", {"type": "adam"}),
+        ("optimiser", {"type": "lbfgs"}),
+        ("optimiser", {"type": "rmsprop", "centered": 1}),
         ("optimiser", {"type": "sgd", "momentum": 2}),
         ("optimiser", {"type": "sgd", "nesterov": "yes"}),
         ("optimiser", {"type": "adamw", "factors": {"C1.w": [1.0]}}),

@@ -22,10 +22,32 @@ import pytest
 from helpers import require, started
 from PIL import Image
 
-from lenet_fast import cli, data, engines, files, initialisers, layers, losses, models, network
-from lenet_fast.cli import common, recipes
+from lenet_fast import (
+    cli,
+    data,
+    defaults,
+    engines,
+    files,
+    initialisers,
+    layers,
+    losses,
+    models,
+    network,
+)
+from lenet_fast.cli import common, settings
 from lenet_fast.data import distort, idx
-from lenet_fast.training import SGD, AdamW, Callback, runs, schedules, trainer
+from lenet_fast.defaults import ADAPTIVE_RATES
+from lenet_fast.training import (
+    OPTIMISERS,
+    SGD,
+    Adadelta,
+    Adam,
+    AdamW,
+    Callback,
+    RMSprop,
+    runs,
+    trainer,
+)
 
 SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
@@ -130,33 +152,31 @@ def test_choices_are_those_of_the_library() -> None:
     assert tuple(options["distort"].type.choices) == tuple(distort.PRESETS)
     assert tuple(options["activation"].type.choices) == tuple(models.SQUASHING)
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
-    fitting = [losses.all_for(models.lenet5(output=output)) for output in recipes.RATES]
+    fitting = [losses.all_for(models.lenet5(output=output)) for output in defaults.LOSSES]
     assert sorted(options["loss"].type.choices) == sorted(itertools.chain(*fitting))
-    assert set(options["optimiser"].type.choices) == {SGD().rule.name, AdamW().rule.name}
+    assert {*options["optimiser"].type.choices} == {*OPTIMISERS} - {"sdlm"}
+    for name, loss in defaults.LOSSES.items():
+        assert losses.default_for(models.lenet5(output=name)).name == loss
 
 
-def test_defaults_are_those_of_the_library() -> None:
-    assert recipes.EPOCHS == trainer.EPOCHS
-    for output, rate in recipes.RATES.items():
-        library = trainer.Trainer(models.lenet5(output=output))
-        assert library.schedule.config() == {
-            "type": "step_decay",
-            "rate": rate,
-            "step": recipes.STEP,
-            "decay_rate": recipes.DECAY_RATE,
-        }
-        assert library.batch_size == recipes.BATCH_SIZE
-        assert library.optimiser.config() == SGD(recipes.MOMENTUM).config()
-        with_adamw = schedules.default_for(library.loss, "adamw").config()
-        assert with_adamw == library.schedule.config() | {"rate": recipes.ADAMW_RATE}
-        for size, optimiser in itertools.product((1, 3, 31, 32, 256), (SGD(0.9), AdamW())):
-            library = trainer.Trainer(
-                models.lenet5(output=output), optimiser=optimiser, batch_size=size
-            )
-            expected = recipes.rate(output, optimiser.rule.name, size)
-            assert library.schedule.rate(1) == expected
-    for optimiser in (SGD(), AdamW()):
-        assert optimiser.rule.weight_decay == recipes.WEIGHT_DECAYS[optimiser.rule.name]
+@pytest.mark.parametrize("name", defaults.OPTIMISERS)
+@pytest.mark.parametrize("output", defaults.LOSSES)
+def test_defaults_are_those_of_the_library(name: str, output: str) -> None:
+    kind = OPTIMISERS[name]
+    optimiser = kind(defaults.MOMENTUM) if name == "sgd" else kind()
+    network = models.lenet5(output=output)
+    for size in (1, 31, 32, 256):
+        library = trainer.Trainer(network, optimiser=optimiser, batch_size=size)
+        command = ["--optimiser", name, "--output", output, "--batch-size", str(size)]
+        options = cli.train.make_context("train", command).params
+        settings.fill_in(options, set())
+        assert settings.schedule(options).config() == library.schedule.config()
+        assert settings.optimiser(options).config() == library.optimiser.config()
+        assert options["epochs"] == library.epochs
+    if name == "sgd":
+        plain = trainer.Trainer(network)
+        assert library.optimiser.config() == plain.optimiser.config()
+        assert cli.train.make_context("train", []).params["batch_size"] == plain.batch_size
 
 
 def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -294,6 +314,14 @@ def test_train_with_options(lenet_fast: Any, options: list[str], layers: str) ->
         (["--optimiser", "adamw", "--weight-decay", "0"], AdamW(weight_decay=0.0), 0.001),
         (["--optimiser", "adamw", "--rates", "0.003,0.002"], AdamW(), 0.003),
         (["--optimiser", "adamw", "--step", "1", "--decay-rate", "0.5"], AdamW(), 0.001),
+        (["--optimiser", "adam", "--weight-decay", "0.1"], Adam(weight_decay=0.1), 0.001),
+        (["--optimiser", "rmsprop"], RMSprop(), ADAPTIVE_RATES["rmsprop"]),
+        (
+            ["--optimiser", "rmsprop", "--momentum", "0.5", "--rate", "0.001"],
+            RMSprop(momentum=0.5),
+            0.001,
+        ),
+        (["--optimiser", "adadelta"], Adadelta(), ADAPTIVE_RATES["adadelta"]),
     ],
 )
 def test_train_with_an_optimiser(
@@ -313,11 +341,12 @@ def test_train_with_an_optimiser(
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
-        (["--optimiser", "adamw", "--momentum", "0.9"], "--momentum: expected with", 2),
-        (["--optimiser", "adamw", "--momentum", "0"], "--momentum: expected with", 2),
+        (["--optimiser", "adamw", "--momentum", "0.9"], "sgd or rmsprop only, got adamw", 2),
+        (["--optimiser", "adadelta", "--momentum", "0"], "--momentum: expected with", 2),
         (["--optimiser", "adamw", "--nesterov"], "--optimiser sgd only, got adamw", 2),
+        (["--optimiser", "rmsprop", "--nesterov"], "--optimiser sgd only, got rmsprop", 2),
         (["--nesterov", "--momentum", "0"], "--nesterov: expected with a --momentum above 0", 2),
-        (["--optimiser", "adam"], "'adam' is not one of 'sgd', 'adamw'", 2),
+        (["--optimiser", "sdlm"], "'sdlm' is not one of 'sgd', 'adamw', 'adam', ", 2),
         (["--momentum", "1"], "'--momentum': 1.0 is not in the range 0<=x<1", 2),
         (["--optimiser", "adamw", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in", 2),
     ],
@@ -360,7 +389,11 @@ def test_auto_falls_back_to_the_sample_and_cannot_be_missed(lenet_fast: Any) -> 
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--nesterov"], ["--optimiser", "adamw"], ["--distort", "elastic"]],
+    [
+        *([], ["--nesterov"], ["--distort", "elastic"]),
+        *(["--optimiser", name] for name in defaults.ADAPTIVE_RATES),
+        ["--optimiser", "rmsprop", "--momentum", "0.5"],
+    ],
     ids=str,
 )
 def test_resume_gives_the_bits_of_an_uninterrupted_run(lenet_fast: Any, options: list[str]) -> None:

@@ -31,6 +31,7 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
+from lenet_fast.training import SDLM, SGD, Adadelta, Adam, AdamW, RMSprop
 
 TABLE = np.array([[1, 0], [1, 1], [0, 1]], bool)
 
@@ -698,6 +699,83 @@ def test_numpy_has_no_lanes_by_design():
             engines.create(net, losses.MAP(), engine=name)
         engine = engines.create(net, losses.MAP(), batch_size=batch_size, backend="numpy")
         assert (engine.name, engine.backend, engine.note) == ("layers", "numpy", message)
+
+
+class Clipped(SGD):
+    """A user's own: no gradient is longer than 1e-3."""
+
+    def step(self, parameters, gradients, rate):
+        lengths = {name: np.sqrt((array**2).sum()) for name, array in gradients.items()}
+        scaled = {name: g * min(1, 1e-3 / lengths[name]) for name, g in gradients.items()}
+        super().step(parameters, scaled, rate)
+
+
+class Slowed(Adadelta):
+    """Another, by what is taken off the weights."""
+
+    def _change(self, w, gradient, slots):
+        return super()._change(w, gradient, slots) / 2
+
+
+class Signs:
+    """What a class may have beside an optimiser."""
+
+    def step(self, parameters, gradients, rate):
+        super().step(parameters, {name: np.sign(g) for name, g in gradients.items()}, rate)
+
+
+class Mixed(Signs, AdamW):
+    """One whose step comes from there."""
+
+
+class Renamed(SGD):
+    """One that only says more of itself, and steps as SGD does."""
+
+    def __repr__(self):
+        return "mine"
+
+
+@pytest.mark.parametrize("kind", [Clipped, Slowed, Mixed])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_an_optimiser_that_compiled_engines_lack_is_for_layers(kind, batch_size, rng):
+    """They would make the steps of the class above it."""
+    optimiser, nets = kind(), [models.lenet5(pooling="max", output="softmax") for _ in range(2)]
+    loss = losses.CrossEntropy()
+    rule = f"optimiser: only engine='layers' knows the rule {kind.__name__!r}"
+    for name in ("lanes", "online"):
+        with pytest.raises(engines.Unsupported, match=f"^{rule}$"):
+            engines.create(nets[0], loss, engine=name, optimiser=optimiser, backend=with_lanes())
+    engine = engines.create(nets[0], loss, batch_size=batch_size, optimiser=optimiser)
+    assert (engine.name, engine.note) == ("layers", rule)
+    x, labels = rng.normal(size=(8, 1, 32, 32)).astype("f4"), np.arange(8)
+    engine.train(x, labels, np.arange(8), 8, optimiser, 1.0)
+    judge = engines.create(nets[1], loss, engine="layers")
+    _, gradients = judge.loss_and_gradients(x, labels)
+    kind().step(nets[1].parameters, gradients, 1.0)
+    for name, array in nets[0].parameters.items():
+        np.testing.assert_array_equal(array, nets[1].parameters[name])
+
+
+@pytest.mark.parametrize(
+    "optimiser", [SGD(0.9), Renamed(), SDLM(1.0), AdamW(), Adam(), RMSprop(), Adadelta()]
+)
+def test_all_optimisers_of_the_package_are_for_compiled_engines(optimiser):
+    for batch_size, name in ((1, "online"), (32, "lanes")):
+        engine = engines.create(
+            models.lenet5(),
+            losses.MAP(),
+            batch_size=batch_size,
+            optimiser=optimiser,
+            backend=with_lanes(),
+        )
+        assert (engine.name, engine.note) == (name, "")
+
+
+@pytest.mark.parametrize("wrong", ["adamw", SGD, object(), 3])
+def test_what_is_no_optimiser_is_refused(wrong):
+    for name in engines.NAMES:
+        with pytest.raises(TypeError, match=r"^optimiser: expected an optimiser, such as .*, got"):
+            engines.create(models.lenet5(), losses.MAP(), engine=name, optimiser=wrong)
 
 
 def test_auto_hides_no_missing_backend(monkeypatch):

@@ -1,4 +1,4 @@
-"""SGD and AdamW, against numbers worked out by hand, their bare definitions and PyTorch's."""
+"""The update rules, against numbers worked out by hand, their bare definitions and PyTorch's."""
 
 import json
 import math
@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 from helpers import assert_within, complains, require
 
-from lenet_fast.engines import interface
-from lenet_fast.training import SDLM, SGD, AdamW, optimisers
+from lenet_fast import defaults, training
+from lenet_fast.engines import interface, program
+from lenet_fast.training import (
+    OPTIMISERS,
+    SDLM,
+    SGD,
+    Adadelta,
+    Adam,
+    AdamW,
+    RMSprop,
+    optimisers,
+)
 
 SHAPES = {"C1.w": (6, 1, 5, 5), "C1.b": (6,), "F6.w": (7, 11)}
 
@@ -31,7 +41,12 @@ MAKERS = {
     "momentum": lambda **more: SGD(0.9, 0.01, **more),
     "nesterov": lambda **more: SGD(0.9, 0.01, nesterov=True, **more),
     "adamw": lambda **more: AdamW(weight_decay=0.1, **more),
+    "adam": lambda **more: Adam(weight_decay=0.1, **more),
+    "rmsprop": lambda **more: RMSprop(0.9, **more),
+    "rmsprop, options": lambda **more: RMSprop(0.8, 0.1, 0.5, True, 0.1, **more),
+    "adadelta": lambda **more: Adadelta(0.8, 0.01, 0.1, **more),
 }
+SLOTS = dict(zip(MAKERS, (0, 1, 1, 2, 2, 1, 3, 2), strict=True))
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
@@ -83,6 +98,54 @@ def test_the_first_step_of_adamw_is_the_rate_whatever_the_gradient():
     np.testing.assert_allclose(w["w"], [-0.25, 0.25, -0.25, -0.25], rtol=1e-14)
 
 
+def test_adam_by_hand():
+    w = {"w": np.array([2.0])}
+    adam = Adam(beta1=0.5, beta2=0.75, epsilon=3, weight_decay=0.5)
+    # g = 5, m = 2.5, v = 6.25; m' = 5, v' = 25; 5 / (5 + 3) = 0.625
+    adam.step(w, {"w": np.array([4.0])}, rate=0.5)
+    assert w["w"][0] == 2 - 0.3125
+    assert [slot["w"][0] for slot in adam.slots(w)] == [2.5, 6.25]
+
+
+def test_rmsprop_by_hand():
+    w = {"w": np.array([2.0])}
+    rmsprop = RMSprop(alpha=0.75, epsilon=1, momentum=0.5, weight_decay=0.5)
+    # g = 2 + 1, s = 9 / 4; 3 / (1.5 + 1) = 1.2 = v
+    rmsprop.step(w, {"w": np.array([2.0])}, rate=0.5)
+    assert w["w"][0] == pytest.approx(1.4, rel=1e-15)
+    # g = 0.7 - 0.7, s = 27 / 16; v = 0.6
+    rmsprop.step(w, {"w": np.array([-0.7])}, rate=0.5)
+    assert w["w"][0] == pytest.approx(1.1, rel=1e-15)
+    assert [slot["w"][0] for slot in rmsprop.slots(w)] == pytest.approx([27 / 16, 0.6])
+
+
+def test_centered_rmsprop_by_hand():
+    w = {"w": np.array([0.0])}
+    rmsprop = RMSprop(alpha=0.5, epsilon=1, centered=True)
+    # s = 8, m = 2, 8 - 4 = 4; 4 / (2 + 1)
+    rmsprop.step(w, {"w": np.array([4.0])}, rate=0.75)
+    assert w["w"][0] == -1
+    assert [slot["w"][0] for slot in rmsprop.slots(w)] == [8, 2]
+    # A variance that rounding makes negative is 0: then the gradient is over epsilon alone.
+    s, m = rmsprop.slots(w)
+    s["w"][...], m["w"][...] = 16, 4.5
+    rmsprop.step(w, {"w": np.array([4.0])}, rate=0.75)
+    assert w["w"][0] == -1 - 3
+
+
+def test_adadelta_by_hand():
+    w = {"w": np.array([2.0])}
+    adadelta = Adadelta(rho=0.75, epsilon=0.25, weight_decay=0.5)
+    # g = 1 + 1, s = 1; d = 0.5 / sqrt(1.25) * 2, d^2 = 0.8, u = 0.2
+    adadelta.step(w, {"w": np.array([1.0])}, rate=0.5)
+    assert w["w"][0] == pytest.approx(2 - math.sqrt(0.8) / 2, rel=1e-15)
+    assert [slot["w"][0] for slot in adadelta.slots(w)] == pytest.approx([1, 0.2], rel=1e-15)
+    # u = 0.2: the next change is larger.
+    before = w["w"][0]
+    adadelta.step(w, {"w": np.array([2 - before / 2])}, rate=1)
+    assert before - w["w"][0] == pytest.approx(2 * math.sqrt(0.45 / 2), rel=1e-15)
+
+
 def test_factors_by_hand():
     w = {"w": np.array([4.0, 4.0, 4.0]), "b": np.array([1.0])}
     g = {"w": np.array([1.0, 1.0, 1.0]), "b": np.array([2.0])}
@@ -96,19 +159,27 @@ def test_factors_by_hand():
 
 def by_definition(rule, w, gradients, rates, factors):
     """Return a weight after some steps: one Python float, the formulas of the docstrings."""
-    v, m, s = 0.0, 0.0, 0.0
+    v, m, s, u = 0.0, 0.0, 0.0, 0.0
     for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        g = g + (rule.weight_decay * w if rule.name != "adamw" else 0)
+        m = rule.beta1 * m + (1 - rule.beta1) * g
+        s = rule.beta2 * s + (1 - rule.beta2) * g**2
         if rule.name == "sgd":
-            g = g + rule.weight_decay * w
             v = rule.momentum * v + g
             w = w - rate * factors * (g + rule.momentum * v if rule.nesterov else v)
+        elif rule.name == "rmsprop":
+            variance = s - m**2 if rule.beta1 else s
+            v = rule.momentum * v + g / (math.sqrt(variance) + rule.epsilon)
+            w = w - rate * factors * v
+        elif rule.name == "adadelta":
+            d = math.sqrt(u + rule.epsilon) / math.sqrt(s + rule.epsilon) * g
+            u = rule.beta2 * u + (1 - rule.beta2) * d**2
+            w = w - rate * factors * d
         else:
-            m = rule.beta1 * m + (1 - rule.beta1) * g
-            s = rule.beta2 * s + (1 - rule.beta2) * g**2
+            assert rule.name in ("adam", "adamw")
             first, second = m / (1 - rule.beta1**t), s / (1 - rule.beta2**t)
-            w = w - rate * factors * (
-                first / (math.sqrt(second) + rule.epsilon) + rule.weight_decay * w
-            )
+            beside = rule.weight_decay * w if rule.name == "adamw" else 0
+            w = w - rate * factors * (first / (math.sqrt(second) + rule.epsilon) + beside)
     return w
 
 
@@ -141,21 +212,21 @@ def test_agrees_with_the_definition_for_each_weight(make, dtype):
 def bound(steps, dtype):
     """Return how far two computations of some steps, of rates up to 0.1, may be apart.
 
-    Weights are below 8, velocities below 12, quotients of moments below 2. Step k rounds the
+    Weights are below 8, velocities below 12, quotients of moments below 5. Step k rounds the
     weight twice, the decay included, by 2 eps; and it takes off 0.1 times a velocity, of k
     terms with two roundings each: 0.1 * 12 * k eps. Both computations do.
     """
     return 2 * sum(4 + 1.2 * k for k in range(1, steps + 1)) * float(np.finfo(dtype).eps)
 
 
-def agrees_with_pytorch(ours, judge, dtype):
+def agrees_with_pytorch(ours, judge, dtype, first_rate=0.1):
     torch = require("torch")
     w = random_arrays(0, dtype)
     theirs = {name: torch.tensor(array, requires_grad=True) for name, array in w.items()}
     reference = judge(torch, list(theirs.values()))
     before = {name: array.copy() for name, array in w.items()}
     for step in range(10):
-        rate = 0.1 / (1 + step // 4)
+        rate = first_rate / (1 + step // 4)
         gradients = random_arrays(step + 1, dtype)
         ours.step(w, gradients, rate)
         reference.param_groups[0]["lr"] = rate
@@ -201,6 +272,46 @@ def test_adamw_agrees_with_pytorch(options, dtype):
         AdamW(**options),
         lambda torch, tensors: torch.optim.AdamW(tensors, lr=0.1, betas=betas, **theirs),
         dtype,
+    )
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize(("beta1", "beta2", "epsilon"), [(0.9, 0.999, 1e-8), (0.5, 0.9, 1e-3)])
+def test_adam_agrees_with_pytorch(beta1, beta2, epsilon, weight_decay, dtype):
+    agrees_with_pytorch(
+        Adam(beta1, beta2, epsilon, weight_decay),
+        lambda torch, tensors: torch.optim.Adam(
+            tensors, lr=0.1, betas=(beta1, beta2), eps=epsilon, weight_decay=weight_decay
+        ),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(("alpha", "epsilon"), [(0.95, 1e-8), (0.5, 0.1)])
+def test_rmsprop_agrees_with_pytorch(alpha, epsilon, momentum, centered, weight_decay, dtype):
+    options = {"momentum": momentum, "centered": centered, "weight_decay": weight_decay}
+    agrees_with_pytorch(
+        RMSprop(alpha, epsilon, **options),
+        lambda torch, tensors: torch.optim.RMSprop(
+            tensors, lr=0.1, alpha=alpha, eps=epsilon, **options
+        ),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize(("rho", "epsilon", "rate"), [(0.9, 1e-6, 30.0), (0.5, 0.1, 1.0)])
+def test_adadelta_agrees_with_pytorch(rho, epsilon, rate, weight_decay, dtype):
+    agrees_with_pytorch(
+        Adadelta(rho, epsilon, weight_decay),
+        lambda torch, tensors: torch.optim.Adadelta(
+            tensors, lr=rate, rho=rho, eps=epsilon, weight_decay=weight_decay
+        ),
+        dtype,
+        rate,
     )
 
 
@@ -256,10 +367,26 @@ def test_rules():
         "adamw", weight_decay=0.2, beta1=0.8, beta2=0.9, epsilon=1e-6
     )
     assert AdamW().rule == ("adamw", 0.0, False, 0.01, 0.9, 0.999, 1e-8)
+    assert Adam().rule == AdamW(weight_decay=0).rule._replace(name="adam")
+    assert RMSprop().rule == interface.Rule("rmsprop", beta2=0.99, epsilon=1e-8)
+    assert RMSprop(0.9, 0.1, 0.8, True, 0.2).rule == interface.Rule(
+        "rmsprop", momentum=0.8, weight_decay=0.2, beta1=0.9, beta2=0.9, epsilon=0.1
+    )
+    assert Adadelta().rule == interface.Rule("adadelta", beta2=0.9, epsilon=1e-6)
+
+
+def test_the_lists_of_optimisers_have_the_same_names():
+    """Engines know the rules of all, files all, and front ends all but SDLM."""
+    assert {*OPTIMISERS} == {*defaults.OPTIMISERS, "sdlm"} == {*program.RULES, "sdlm"}
+    assert {make().rule.name for make in MAKERS.values()} == {*program.RULES}
+    for name, kind in OPTIMISERS.items():
+        made = kind(1.0) if name == "sdlm" else kind()
+        assert made.config()["type"] == name
+        assert getattr(training, kind.__name__) is kind
 
 
 @pytest.mark.parametrize(
-    ("make", "count"), list(zip(MAKERS.values(), (0, 1, 1, 2), strict=True)), ids=MAKERS
+    ("make", "count"), [(MAKERS[name], SLOTS[name]) for name in MAKERS], ids=MAKERS
 )
 def test_slots_are_made_of_zeros_and_are_live(make, count):
     w = random_arrays(0, "float32")
@@ -309,23 +436,38 @@ def test_steps_made_by_another_hand_are_counted_on(make):
 
 
 def _step_by_hand(optimiser, parameters, gradients, rate):
+    """Change weights and slots as the rule says, the slots by their order."""
     rule, slots = optimiser.rule, optimiser.slots(parameters)
     optimiser.steps += 1
+    t = optimiser.steps
     for name, w in parameters.items():
-        g = gradients[name]
+        kept = [slot[name] for slot in slots]
+        g = gradients[name] + (rule.weight_decay * w if rule.name != "adamw" else 0)
         if rule.name == "sgd":
-            change = g + rule.weight_decay * w
-            if slots:
-                v = slots[0][name]
-                v[...] = rule.momentum * v + change
-                change = change + rule.momentum * v if rule.nesterov else v
+            change = g
+            for v in kept:
+                v[...] = rule.momentum * v + g
+                change = g + rule.momentum * v if rule.nesterov else v
+        elif rule.name == "rmsprop":
+            kept[0][...] = rule.beta2 * kept[0] + (1 - rule.beta2) * g**2
+            variance = kept[0]
+            if rule.beta1:
+                kept[-1][...] = rule.beta1 * kept[-1] + (1 - rule.beta1) * g
+                variance = variance - kept[-1] ** 2
+            change = g / (np.sqrt(variance) + rule.epsilon)
+            if rule.momentum:
+                kept[1][...] = rule.momentum * kept[1] + change
+                change = kept[1]
+        elif rule.name == "adadelta":
+            kept[0][...] = rule.beta2 * kept[0] + (1 - rule.beta2) * g**2
+            change = np.sqrt((kept[1] + rule.epsilon) / (kept[0] + rule.epsilon)) * g
+            kept[1][...] = rule.beta2 * kept[1] + (1 - rule.beta2) * change**2
         else:
-            m, v = slots[0][name], slots[1][name]
+            m, v = kept
             m[...] = rule.beta1 * m + (1 - rule.beta1) * g
             v[...] = rule.beta2 * v + (1 - rule.beta2) * g**2
-            mean = m / (1 - rule.beta1**optimiser.steps)
-            root = np.sqrt(v / (1 - rule.beta2**optimiser.steps))
-            change = mean / (root + rule.epsilon) + rule.weight_decay * w
+            change = m / (1 - rule.beta1**t) / (np.sqrt(v / (1 - rule.beta2**t)) + rule.epsilon)
+            change = change + (rule.weight_decay * w if rule.name == "adamw" else 0)
         w -= rate * optimiser.factors.get(name, 1.0) * change
 
 
@@ -588,8 +730,10 @@ def test_slots_of_another_network_are_refused():
 
 
 def test_bad_descriptions():
-    for wrong in ("adam", None, 3):
-        with pytest.raises(ValueError, match="optimiser: expected a type out of sgd, adamw, sdlm"):
+    for wrong in ("lbfgs", None, 3):
+        with pytest.raises(
+            ValueError, match=r"optimiser: expected a type out of sgd, adamw, adam, .*, sdlm, got"
+        ):
             optimisers.from_config({"type": wrong})
     for config in ({"type": "sgd", "beta1": 0.9}, {"type": "adamw", "momentum": 0.9}):
         with pytest.raises(TypeError):
@@ -603,6 +747,9 @@ def test_bad_descriptions():
 def test_descriptions_for_people():
     assert repr(SGD(0.9)) == "SGD(momentum=0.9, weight_decay=0.0, nesterov=False)"
     assert repr(AdamW()) == ("AdamW(beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.01)")
+    assert repr(RMSprop()) == ("RMSprop(alpha=0.99, epsilon=1e-08, momentum=0.0, weight_decay=0.0)")
+    assert repr(RMSprop(centered=True)).endswith(", weight_decay=0.0, centered=True)")
+    assert repr(Adadelta()) == "Adadelta(rho=0.9, epsilon=1e-06, weight_decay=0.0)"
     assert repr(SGD(factors={"C1.w": np.ones(2), "C1.b": np.ones(1)})) == (
         "SGD(momentum=0.0, weight_decay=0.0, nesterov=False, factors of C1.w, C1.b)"
     )

@@ -15,9 +15,9 @@ from helpers import missing
 from lenet_fast import backends, layers, losses
 from lenet_fast.engines import LanesEngine, OnlineEngine, compiled, program, tile
 from lenet_fast.engines.compile import records
-from lenet_fast.engines.program import Activation, Item, ItemKind, Kind, LossKind, Rule
+from lenet_fast.engines.program import Activation, Item, ItemKind, Kind, LossKind, Rule, Update
 from lenet_fast.network import Network
-from lenet_fast.training import SGD, AdamW
+from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
 # --- the files that are derived  ---
 
@@ -100,13 +100,37 @@ def test_each_loss_has_its_record():
 
 
 def test_each_rule_has_its_record():
-    record = compiled.update_record(SGD(0.9, 0.1, nesterov=True).rule, 0.5, 7)[0]
-    found = [record[name] for name in ("rule", "rate", "momentum", "nesterov", "weight_decay")]
-    assert found == [Rule.SGD, 0.5, 0.9, 1, 0.1]
-    assert record["done"] == 7
-    record = compiled.update_record(AdamW(0.7, 0.8, 1e-3, 0.2).rule, 0.25, 0)[0]
-    found = [record[name] for name in ("rule", "beta1", "beta2", "epsilon", "weight_decay")]
-    assert found == [Rule.ADAMW, 0.7, 0.8, 1e-3, 0.2]
+    nesterov, rmsprop = SGD(0.9, 0.1, nesterov=True), RMSprop(0.8, 0.1, 0.7, True, 0.2)
+    nesterov.steps = 7
+    for optimiser, fields in (
+        (SGD(), {"rule": Rule.SGD, "momentum": 0, "nesterov": 0, "weight_decay": 0}),
+        (nesterov, {"rule": Rule.SGD, "momentum": 0.9, "nesterov": 1, "weight_decay": 0.1}),
+        (AdamW(0.7, 0.8, 1e-3, 0.2), {"rule": Rule.ADAMW, "beta1": 0.7, "epsilon": 1e-3}),
+        (Adam(0.7, 0.8, 1e-3, 0.2), {"rule": Rule.ADAM, "beta2": 0.8, "weight_decay": 0.2}),
+        (rmsprop, {"rule": Rule.RMSPROP, "beta1": 0.8, "beta2": 0.8, "momentum": 0.7}),
+        (RMSprop(0.8), {"rule": Rule.RMSPROP, "beta1": 0, "beta2": 0.8, "momentum": 0}),
+        (Adadelta(0.7, 1e-3), {"rule": Rule.ADADELTA, "beta2": 0.7, "epsilon": 1e-3}),
+    ):
+        record = compiled.update_record(optimiser, optimiser.slots({}), 0.5)[0]
+        expected = {"rate": 0.5, "done": optimiser.steps, **fields}
+        assert {name: record[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("engine", [LanesEngine, OnlineEngine])
+@pytest.mark.parametrize("optimiser", [SGD(0.9), AdamW(), RMSprop(0.9, 0.1, 0.9)])
+def test_other_slots_than_the_rule_needs_are_refused(
+    optimiser, engine, compiled_backend, monkeypatch
+):
+    """The loops would write behind the end of those that there are."""
+    slots, name = optimiser.slots, optimiser.rule.name
+    made = engine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
+
+    def learn(engine: LanesEngine) -> None:
+        engine.train(*images(), np.arange(5), 1, optimiser, 0.1)
+
+    for change in (lambda found: found[:-1], lambda found: [*found, found[0]]):
+        monkeypatch.setattr(optimiser, "slots", lambda w, change=change: change(slots(w)))
+        refuses(made, learn, rf"^optimiser: expected \d slots with the rule '{name}', got \d$")
 
 
 # --- numbers that no loop knows  ---
@@ -215,8 +239,8 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
         return kind(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
 
     engine = made()
-    monkeypatch.setitem(compiled.RULES, "sgd", 3)
-    refuses(engine, learn, r"^rule of the update: expected one of 0, 1, 2, got 3$")
+    monkeypatch.setattr(compiled, "update_record", lambda *_: records(Update, [Update(6)]))
+    refuses(engine, learn, r"^rule of the update: expected one of 0, 1, 2, 3, 4, 5, got 6$")
     monkeypatch.undo()
     engine = made()
     plant_loss(engine)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lenet_fast import losses, models
+from lenet_fast import defaults, losses, models
 from lenet_fast.training import Trainer, schedules
 from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
@@ -66,10 +66,13 @@ def test_every_loss_has_a_default():
         first = schedules.DEFAULT_RATES[loss.name]
         assert found == pytest.approx([first * 0.4 ** (epoch // 6) for epoch in range(20)])
         assert rates(schedules.default_for(loss, "sgd"), 20) == found
-        found = rates(schedules.default_for(loss, "adamw"), 20)
-        assert found == pytest.approx([0.001 * 0.4 ** (epoch // 6) for epoch in range(20)])
-        with pytest.raises(ValueError, match="optimiser: expected one of sgd, adamw, sdlm"):
-            schedules.default_for(loss, "adam")
+        for name, first in defaults.ADAPTIVE_RATES.items():
+            found = rates(schedules.default_for(loss, name), 20)
+            assert found == pytest.approx([first * 0.4 ** (epoch // 6) for epoch in range(20)])
+        with pytest.raises(
+            ValueError, match=r"optimiser: expected one of sgd, adamw, .*, sdlm, got 'lbfgs'"
+        ):
+            schedules.default_for(loss, "lbfgs")
 
 
 def test_the_default_is_smaller_for_small_batches():

@@ -525,7 +525,7 @@ def test_an_interrupt_comes_through(monkeypatch):
         ({"n_jobs": 0}, ValueError, "n_jobs: expected a number of threads, or -1 for all, got 0"),
         ({"n_jobs": 1.5}, TypeError, "n_jobs: expected None or an int, got float 1.5"),
         ({"output": "linear"}, ValueError, "output: expected one of softmax, rbf, got 'linear'"),
-        ({"optimiser": "adam"}, ValueError, "optimiser: expected one of adamw, sgd"),
+        ({"optimiser": "sdlm"}, ValueError, "optimiser: expected one of sgd, adamw, adam, rms"),
         ({"schedule": 3}, TypeError, "schedule: expected one of cosine, constant"),
         ({"learning_rate": -1}, ValueError, "learning_rate: expected a number above 0, got -1"),
         ({"learning_rate": "low"}, TypeError, "learning_rate: expected a number, got str"),
@@ -548,6 +548,7 @@ UNUSED = [
       for name, values in OTHERS.items() for value in values],
     ({"momentum": 0.5}, "momentum"),
     ({"momentum": 0.5, "optimiser": "adamw", "model": "lenet1"}, "momentum"),
+    ({"momentum": 0.5, "optimiser": "rmsprop"}, "momentum"),
 ]  # fmt: skip
 NONE = [
     *[({"model": model, name: "swish"}, name) for model in ("lenet1", "lenet4", "lenet5")

@@ -661,6 +661,16 @@ OPTIMISERS: dict[str, Callable[[Any], Any]] = {
     "Nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8, nesterov=True),
     "Adam": lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.8, 0.99), eps=1e-6),
     "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+    "Adam, L2": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1),
+    "Adam, decoupled": lambda p: torch.optim.Adam(
+        p, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True
+    ),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.002),
+    "RMSprop, options": lambda p: torch.optim.RMSprop(
+        p, lr=0.001, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.5, centered=True
+    ),
+    "RMSprop, centered": lambda p: torch.optim.RMSprop(p, lr=0.002, eps=1e-3, centered=True),
+    "Adadelta": lambda p: torch.optim.Adadelta(p, rho=0.8, weight_decay=0.1),
 }
 KINDS = {"max": (nn.ReLU, nn.MaxPool2d), "average": (nn.Tanh, nn.AvgPool2d)}
 
@@ -967,7 +977,7 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         {"loader": lambda m: DataLoader(loader().dataset, batch_sampler=[[0, 1], [2, 3]])},
     ),
     "no optimizer": ("optimizer", {"optimizer": lambda m: "SGD"}),
-    "optimizer": ("optimizer", {"optimizer": lambda m: torch.optim.RMSprop(m.parameters())}),
+    "optimizer": ("optimizer", {"optimizer": lambda m: torch.optim.Adagrad(m.parameters())}),
     "hook of a gradient": (
         "module",
         {"optimizer": with_hook(lambda m, o: m[0].weight.register_hook(torch.sign))},
@@ -990,7 +1000,15 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "maximize": ("optimizer", {"optimizer": lambda m: SGD(m.parameters(), 0.1, maximize=True)}),
     "amsgrad": ("optimizer", {"optimizer": lambda m: Adam(m.parameters(), amsgrad=True)}),
-    "decay": ("optimizer", {"optimizer": lambda m: Adam(m.parameters(), weight_decay=0.1)}),
+    "maximized squares": (
+        "optimizer",
+        {"optimizer": lambda m: torch.optim.RMSprop(m.parameters(), maximize=True)},
+    ),
+    "no epsilon": ("optimizer: epsilon", {"optimizer": lambda m: Adam(m.parameters(), eps=0)}),
+    "no end of memory": (
+        "optimizer: alpha",
+        {"optimizer": lambda m: torch.optim.RMSprop(m.parameters(), alpha=1)},
+    ),
     "groups": ("optimizer", {"optimizer": lambda m: SGD(halves(m), lr=0.1)}),
     "fewer": ("optimizer", {"optimizer": lambda m: SGD([m[0].weight], lr=0.1)}),
     "more": (

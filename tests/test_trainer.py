@@ -877,6 +877,51 @@ def test_sdlm_takes_the_papers_rates():
     assert [trainer.schedule.rate(epoch) for epoch in (1, 3, 20)] == [0.0005, 0.0002, 0.00001]
 
 
+class Clipped(SGD):
+    """A user's own: no gradient is larger than 1e-3."""
+
+    def step(self, parameters, gradients, rate):
+        clipped = {name: np.clip(array, -1e-3, 1e-3) for name, array in gradients.items()}
+        super().step(parameters, clipped, rate)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_an_optimiser_of_the_users_own_makes_its_own_steps(sets, batch_size):
+    trainer = new_trainer(optimiser=Clipped(), schedule=Constant(0.01), batch_size=batch_size)
+    network = trainer.network
+    before = {name: array.copy() for name, array in network.parameters.items()}
+    assert trainer.engine.name == "layers"
+    assert trainer.engine.note == "optimiser: only engine='layers' knows the rule 'Clipped'"
+    trainer.fit(sets[0].subset(64), sets[1], epochs=1)
+    bound = 1e-5 * 64 / batch_size
+    changes = [np.abs(network.parameters[name] - array).max() for name, array in before.items()]
+    assert 0.1 * bound < max(changes) <= 1.01 * bound  # an SGD's are a hundred times that
+
+
+def test_an_optimiser_of_the_users_own_is_refused_before_anything_begins(tmp_path):
+    for name, batch_size in (("lanes", 32), ("online", 1)):
+        with pytest.raises(
+            engines.Unsupported, match=r"^optimiser: only engine='layers' knows the rule 'Clipped'$"
+        ):
+            Trainer(
+                models.lenet5(),
+                optimiser=Clipped(),
+                schedule=Constant(0.01),
+                engine=name,
+                batch_size=batch_size,
+                out=tmp_path / "run",
+            )
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"^schedule: expected one for .*, 'Clipped', got none$"):
+        Trainer(models.lenet5(), optimiser=Clipped())
+
+
+def test_a_rate_too_high_for_an_optimiser_of_the_users_own_is_told(sets):
+    trainer = Trainer(models.lenet5(), optimiser=Clipped(), schedule=Constant(1e30))
+    with pytest.raises(TrainingDiverged, match=r"at rate 1e\+30: .* such as 1e\+29\."):
+        trainer.fit(*sets, epochs=1)
+
+
 def test_a_curvature_that_is_no_number_is_divergence(sets):
     trainer = sdlm_trainer()
     trainer.network.parameters["F6.w"][...] = 1e30

@@ -64,8 +64,7 @@ cdef void update_item(
             gradient[i] *= <real> (1.0 / item.images)
         optimise(
             run.update, run.update.done + item.step + 1, gradient, count, w + first,
-            state + first if state != NULL else NULL,
-            state + run.trained + first if state != NULL else NULL,
+            state + first if state != NULL else NULL, run.trained,
             factors + first if factors != NULL else NULL,
         )
         first += STRIDE

@@ -22,8 +22,8 @@ cdef void online_finish(Learner *learner, real *tag) noexcept nogil:
         learner.update.done += 1
         optimise(
             &learner.update, learner.update.done, <const real *> learner.gradients,
-            learner.trained, <real *> learner.w, <real *> learner.velocity,
-            <real *> learner.second, <const real *> learner.factors,
+            learner.trained, <real *> learner.w, <real *> learner.state, learner.trained,
+            <const real *> learner.factors,
         )
 
 
@@ -89,10 +89,7 @@ def run_online(
         floats = &float_images[0, 0, 0, 0]
     learner.trained = gradients.shape[0]
     learner.w = w
-    learner.velocity = &state[0] if state.shape[0] else NULL
-    learner.second = (
-        &state[learner.trained] if state.shape[0] > learner.trained else NULL
-    )
+    learner.state = &state[0] if state.shape[0] else NULL
     learner.factors = &factors[0] if factors.shape[0] else NULL
     learner.gradients = &gradients[0] if learner.trained else NULL
     learner.update = update[0]

@@ -31,8 +31,7 @@ cdef struct Learner:
     # What training needs beside the run: arrays laid out like the parameters.
     Update update
     void *w
-    void *velocity  # NULL where the rule has none
-    void *second  # AdamW's second moments
+    void *state  # the arrays that the rule keeps, one behind the other; NULL: it keeps none
     const void *factors  # NULL: all weights have the same rate
     void *gradients
     Py_ssize_t trained

@@ -147,8 +147,8 @@ cdef void change_numbers(
     if fused(&learner.update):
         optimise(
             &learner.update, 0, numbers_of(tag, learner.gradients, first), count,
-            numbers_of(tag, learner.w, first), numbers_of(tag, learner.velocity, first), NULL,
-            numbers_of(tag, learner.factors, first),
+            numbers_of(tag, learner.w, first), numbers_of(tag, learner.state, first),
+            learner.trained, numbers_of(tag, learner.factors, first),
         )
 
 
@@ -236,7 +236,7 @@ cdef void online_back(
         rows_descend(
             &learner.update, dy, step.c_out, <const lanes *> x,
             <lanes *> numbers_of(memory, learner.w, step.w),
-            <lanes *> numbers_of(memory, learner.velocity, step.w),
+            <lanes *> numbers_of(memory, learner.state, step.w),
             <const lanes *> numbers_of(memory, learner.factors, step.w),
             <lanes *> numbers_of(memory, learner.gradients, step.w), step.pitch, <lanes *> dx,
         )

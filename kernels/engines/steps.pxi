@@ -1,10 +1,10 @@
-# needs: nothing
+# needs: layers/optimisers (RULES)
 #
 # What both engines ask of a step, and of all numbers of a call: that there are no unknown ones.
 
 from program cimport (
-    ACTIVATION, ADAMW, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_ACTIVATION, NO_RULE,
-    PENALTY, RELU, SCALED_TANH, SGD, SIGMOID, SQUARED_ERROR, TANH, UPDATE, Item, Loss, Step, Update,
+    ACTIVATION, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_ACTIVATION, PENALTY, RELU,
+    SCALED_TANH, SIGMOID, SQUARED_ERROR, TANH, UPDATE, Item, Loss, Step, Update,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
@@ -54,11 +54,11 @@ cdef int check_steps(const Step[::1] steps, tuple kinds) except -1:
 
 cdef int check_call(const Loss *loss, const Update *update) except -1:
     """Raise ValueError if no loop knows the loss, or the rule of an update."""
-    cdef tuple losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY), rules = (NO_RULE, SGD, ADAMW)
+    cdef tuple losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY)
     if loss.kind not in losses:
         unknown("kind of the loss", loss.kind, losses)
-    if update.rule not in rules:
-        unknown("rule of the update", update.rule, rules)
+    if update.rule not in RULES:
+        unknown("rule of the update", update.rule, RULES)
     return 0
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import math
 import os
 import shlex
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli import common, recipes
-from lenet_fast.cli.recipes import DECAY_RATE, MOMENTUM, STEP, WEIGHT_DECAYS
+from lenet_fast import defaults
+from lenet_fast.cli import common
 
 if TYPE_CHECKING:
     from lenet_fast.data import Distortion, Splits
@@ -77,23 +78,30 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
     _fill_in_optimiser(options, given)
     if options["rates"] or options["rate"] is not None:
         return
-    options["rate"] = recipes.rate(options["output"], options["optimiser"], options["batch_size"])
+    loss = options["loss"] or defaults.LOSSES[options["output"]]
+    options["rate"] = defaults.rate(loss, options["optimiser"], options["batch_size"])
     if options["step"] is None:
-        options["step"], options["decay_rate"] = STEP, DECAY_RATE
+        options["step"], options["decay_rate"] = defaults.STEP, defaults.DECAY_RATE
 
 
 def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
-    if options["optimiser"] != "sgd":
-        for name in sorted(given & {"momentum", "nesterov"}):
-            raise click.UsageError(
-                f"--{name}: expected with --optimiser sgd only, got {options['optimiser']}"
-            )
-    elif options["momentum"] is None:
-        options["momentum"] = MOMENTUM
-    elif options["momentum"] == 0 and options["nesterov"]:
+    """Refuse options that the optimiser does not have, and put in what it takes by default."""
+    from lenet_fast.training import OPTIMISERS
+
+    chosen = options["optimiser"]
+    taken = {name: signature(OPTIMISERS[name]).parameters for name in defaults.OPTIMISERS}
+    for name in ("momentum", "nesterov", "weight_decay"):
+        if name not in taken[chosen]:
+            if name in given:
+                others = " or ".join(each for each in taken if name in taken[each])
+                raise click.UsageError(
+                    f"--{name}: expected with --optimiser {others} only, got {chosen}"
+                )
+        elif options[name] is None:
+            sgd = chosen == "sgd" and name == "momentum"
+            options[name] = defaults.MOMENTUM if sgd else taken[chosen][name].default
+    if options["nesterov"] and not options["momentum"]:
         raise click.UsageError("--nesterov: expected with a --momentum above 0, got 0")
-    if options["weight_decay"] is None:
-        options["weight_decay"] = WEIGHT_DECAYS[options["optimiser"]]
 
 
 def check_average(average_from: int | None, epochs: int) -> None:
@@ -146,11 +154,12 @@ def schedule(options: dict[str, Any]) -> Schedule:
 
 def optimiser(options: dict[str, Any]) -> Optimiser:
     """Return the optimiser that the options describe."""
-    from lenet_fast.training import SGD, AdamW
+    from lenet_fast.training import OPTIMISERS
 
-    if options["optimiser"] == "adamw":
-        return AdamW(weight_decay=options["weight_decay"])
-    return SGD(options["momentum"], options["weight_decay"], options["nesterov"])
+    kind = OPTIMISERS[options["optimiser"]]
+    taken = signature(kind).parameters
+    names = ("momentum", "nesterov", "weight_decay")
+    return kind(**{name: options[name] for name in names if name in taken})
 
 
 def distortion(options: dict[str, Any]) -> Distortion | None:

@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from lenet_fast import defaults
 from lenet_fast.cli import common, settings
-from lenet_fast.cli.recipes import (
-    ADAMW_RATE,
-    BATCH_SIZE,
-    DECAY_RATE,
-    DISTORTIONS,
-    EPOCHS,
-    MOMENTUM,
-    RATES,
-    STEP,
-    WEIGHT_DECAYS,
-)
+from lenet_fast.defaults import ADAPTIVE_RATES, BATCH_SIZE, EPOCHS, LOSSES, MOMENTUM, RATES
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
@@ -32,8 +23,8 @@ OUT = Path("runs", "lenet5")
 """The default folder of a run; the next free one is lenet5-2, lenet5-3, ..."""
 
 
-_RATES = ", ".join(f"{output} {rate:g}" for output, rate in RATES.items())
-_DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECAYS.items())
+_SGD_RATES = ", ".join(f"{output} {RATES[loss]:g}" for output, loss in LOSSES.items())
+_OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.items())
 
 
 @click.command(
@@ -64,18 +55,18 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option(
     "--optimiser",
-    type=click.Choice(tuple(WEIGHT_DECAYS)),
+    type=click.Choice(defaults.OPTIMISERS),
     default="sgd",
     show_default=True,
-    help="adamw: Adam with decoupled weight decay.",
+    help="adam: with weight decay in the gradient; adamw: beside it.",
 )
 @click.option(
     "--rate",
     type=settings.RATE,
     metavar="NUMBER",
     help="Learning rate; if given alone, it stays constant.  "
-    f"[default: {_RATES}, and with adamw {ADAMW_RATE:g}; below batches of {BATCH_SIZE} smaller, in "
-    f"proportion or, with adamw, to the root; times {DECAY_RATE} every {STEP} epochs]",
+    f"[default: {_SGD_RATES}; {_OTHER_RATES}; below batches of {BATCH_SIZE} smaller, in proportion "
+    f"with sgd, else to the root; times {defaults.DECAY_RATE} every {defaults.STEP} epochs]",
 )
 @click.option(
     "--rates",
@@ -98,11 +89,14 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
     "--momentum",
     type=settings.Number(0, 1, max_open=True),
     metavar="NUMBER",
-    help=f"For sgd.  [default: {MOMENTUM:g}]",
+    help=f"For sgd and rmsprop.  [default: sgd {MOMENTUM:g}, rmsprop 0]",
 )
 @click.option("--nesterov", is_flag=True, help="Use Nesterov's momentum, with sgd.")
 @click.option(
-    "--weight-decay", type=settings.Number(0), metavar="NUMBER", help=f"[default: {_DECAYS}]"
+    "--weight-decay",
+    type=settings.Number(0),
+    metavar="NUMBER",
+    help="[default: adamw 0.01, others 0]",
 )
 @click.option(
     "--pooling",
@@ -120,7 +114,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option(
     "--output",
-    type=click.Choice(tuple(RATES)),
+    type=click.Choice(tuple(LOSSES)),
     default="rbf",
     show_default=True,
     help="rbf: distances to the digits' bitmaps, as in the paper.",
@@ -153,7 +147,7 @@ _DECAYS = ", ".join(f"{optimiser} {decay:g}" for optimiser, decay in WEIGHT_DECA
 )
 @click.option(
     "--distort",
-    type=click.Choice(DISTORTIONS),
+    type=click.Choice(("paper", "elastic")),
     help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
     "as in 1998. elastic: rotate and bend.",
 )

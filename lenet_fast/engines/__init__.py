@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lenet_fast import checks
 from lenet_fast.engines.compile import Unsupported
+from lenet_fast.engines.compiled import check_rule
 from lenet_fast.engines.interface import Engine, Optimiser, Rule, Totals
 from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.layers import LayersEngine
@@ -34,6 +35,7 @@ def create(
     *,
     engine: str = "auto",
     batch_size: int | None = None,
+    optimiser: Optimiser | None = None,
     backend: str | None = None,
     threads: int | None = None,
 ) -> Engine:
@@ -53,7 +55,11 @@ def create(
         lanes for others, where they can, else layers; the engine's ``name`` says which, and its
         ``note`` why.
     batch_size : int, optional
-        Images a step in training, for "auto" to choose by.
+        Images per step in training, for "auto" to choose by.
+    optimiser : Optimiser, optional
+        What the engine will train with. "auto" takes the layers engine for one whose rule the
+        others do not know, such as your own; without it, they refuse such an optimiser when they
+        get it.
     backend : {"cython", "numba", "numpy"}, optional
         By default the current one; see :mod:`lenet_fast.backends`. It is settled here, for good.
     threads : int, optional
@@ -62,11 +68,11 @@ def create(
     Raises
     ------
     TypeError, ValueError
-        If a name is unknown, the number of threads no int from 1 to 1024, or the loss does not
-        go with the network.
+        If a name is unknown, the number of threads no int from 1 to 1024, the loss does not go
+        with the network, or the optimiser is none.
     Unsupported
         A ValueError: if the engine is "lanes" or "online", and it has no kernels in this backend,
-        or does not know a layer or the loss, which the message names.
+        or does not know a layer, the loss or the optimiser's rule, which the message names.
     ImportError
         If the backend is missing here.
     """
@@ -76,10 +82,15 @@ def create(
         raise TypeError(no_loss(loss))
     if batch_size is not None:
         batch_size = checks.integer("batch_size", batch_size, 1)
+    if optimiser is not None and not isinstance(getattr(optimiser, "rule", None), Rule):
+        what = "an optimiser, such as lenet_fast.training.AdamW()"
+        raise TypeError(f"optimiser: expected {what}, got {checks.kind(optimiser)}")
     note = ""
     if checks.choice("engine", engine, NAMES) != "layers":
         online = engine == "online" or (engine == "auto" and batch_size == 1)
         try:
+            if optimiser is not None:
+                check_rule(optimiser)
             return (OnlineEngine if online else LanesEngine)(
                 network, loss, backend=backend, threads=threads
             )

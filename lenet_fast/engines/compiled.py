@@ -12,12 +12,10 @@ from lenet_fast import losses
 from lenet_fast.checks import Array
 from lenet_fast.engines import program
 from lenet_fast.engines.compile import Program, Unsupported, records
-from lenet_fast.engines.interface import Rule
+from lenet_fast.engines.interface import Optimiser
 from lenet_fast.engines.program import LossKind, Update
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-
-RULES = {"": program.Rule.NO_RULE, "sgd": program.Rule.SGD, "adamw": program.Rule.ADAMW}
 
 
 def pack(program: Program, network: Network, parameters: Array) -> None:
@@ -61,12 +59,22 @@ def image_arguments(x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     return np.empty((0, 1, 1), np.uint8), x
 
 
-def update_record(rule: Rule, rate: float, done: int) -> Array:
-    """Return a step's rule as a record: its rate, and how many steps there were before."""
-    update = Update(
-        RULES[rule.name], rate, rule.momentum, int(rule.nesterov), rule.weight_decay, rule.beta1,
-        rule.beta2, rule.epsilon, done,
-    )  # fmt: skip
+def check_rule(optimiser: Optimiser) -> None:
+    """Raise Unsupported unless the loops know an optimiser's rule."""
+    name = optimiser.rule.name
+    if name not in program.RULES:
+        raise Unsupported(f"optimiser: only engine='layers' knows the rule {name!r}")
+
+
+def update_record(optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rate: float) -> Array:
+    """Return what an optimiser with these slots does, at a rate, as a record."""
+    options = optimiser.rule._asdict()
+    name = options.pop("name")
+    update = Update(program.RULES[name], rate=rate, done=optimiser.steps, **options)
+    if len(slots) != update.slots:
+        raise ValueError(
+            f"optimiser: expected {update.slots} slots with the rule {name!r}, got {len(slots)}"
+        )
     return records(Update, [update])
 
 

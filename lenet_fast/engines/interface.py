@@ -26,16 +26,19 @@ class Totals:
 class Rule(NamedTuple):
     """How an optimiser changes the weights, in numbers; those without a meaning for it are 0.
 
-    The formulas stand at :class:`lenet_fast.training.SGD` and
-    :class:`lenet_fast.training.AdamW`.
+    The formulas stand at the classes of :mod:`lenet_fast.training.optimisers`.
 
     Attributes
     ----------
-    name : {"sgd", "adamw"}
+    name : str
+        "sgd", "adamw", "adam", "rmsprop" or "adadelta"; or any other name, which only the layers
+        engine takes: it calls :meth:`Optimiser.step`.
     momentum : float
     nesterov : bool
     weight_decay : float
-    beta1, beta2, epsilon : float
+    beta1, beta2 : float
+        What is kept, at each step, of the mean gradient and of the mean square.
+    epsilon : float
     """
 
     name: str
@@ -78,10 +81,11 @@ class Optimiser(Protocol):
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
         """Return the optimiser's own arrays, one dict a kind, by the names of the parameters.
 
-        SGD has none without momentum, and with it [velocities]; AdamW has [first moments, second
-        moments]. The dicts hold the names given and no others; arrays that are not there yet are
-        made, of zeros. They are live: who changes them in place changes the state. Each has the
-        shape and dtype of its parameter and is C-contiguous.
+        SGD has none without momentum, and with it [velocities]; Adam and AdamW have [first moments,
+        second moments], Adadelta [mean squares, those of changes], RMSprop [mean squares], then
+        velocities and then means, where it keeps them. The dicts hold the names given and no
+        others; arrays that are not there yet are made, of zeros. They are live: who changes them in
+        place changes the state. Each has the shape and dtype of its parameter and is C-contiguous.
 
         Raises
         ------

@@ -110,10 +110,7 @@ class LanesEngine:
         checks.integer("batch_size", batch_size, 1)
         rate = checks.real("rate", rate)
         inputs.check_writeable(self.network)
-        if optimiser.rule.name not in compiled.RULES:
-            raise Unsupported(
-                f"optimiser: only engine='layers' knows the rule {optimiser.rule.name!r}"
-            )
+        compiled.check_rule(optimiser)
         totals: list[Totals] = []
         size = self._BATCHES * batch_size
         for first in range(0, len(order), size):
@@ -131,7 +128,7 @@ class LanesEngine:
         with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
-            update = compiled.update_record(optimiser.rule, rate, optimiser.steps)
+            update = compiled.update_record(optimiser, slots, rate)
             state = compiled.packed(program, slots, self.network.dtype)
             some = [optimiser.factors] if optimiser.factors else []
             factors = compiled.packed(program, some, self.network.dtype, padding=1)

@@ -18,9 +18,9 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, single
 from lenet_fast.engines.compile import Program, Unsupported, records, whole
-from lenet_fast.engines.interface import Optimiser, Rule, Totals
+from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.lanes import LanesEngine
-from lenet_fast.engines.program import Binding, Kind, Step
+from lenet_fast.engines.program import Binding, Kind, Rule, Step, Update
 from lenet_fast.layers import Layer
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -174,7 +174,8 @@ class OnlineEngine(LanesEngine):
         seconds = np.zeros((len(self.network.layers), 3))
         state = np.zeros(self._single.trained, self.network.dtype)
         with self._pool.lock:
-            update = compiled.update_record(Rule("sgd", momentum=0.9), 0.0, 0)  # changes nothing
+            at_rest = Update(Rule.SGD, momentum=0.9)  # at a rate of 0, it changes nothing
+            update = records(Update, [at_rest])
             self._run_single(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
         full = self._single.steps["kind"] == Kind.FULL
         seconds[full, 1] += seconds[full, 2]

@@ -152,10 +152,17 @@ class Rule(IntEnum):
     NO_RULE = 0  # the mean gradient is all that is wanted
     SGD = 1
     ADAMW = 2
+    ADAM = 3
+    RMSPROP = 4
+    ADADELTA = 5
+
+
+RULES = {rule.name.lower(): rule for rule in Rule if rule is not Rule.NO_RULE}
+"""By the names that optimisers give them."""
 
 
 class Update(NamedTuple):
-    """What becomes of the gradients."""
+    """What becomes of the gradients; the options are those of an optimiser's rule."""
 
     rule: int = Rule.NO_RULE
     rate: float = 0.0
@@ -166,6 +173,18 @@ class Update(NamedTuple):
     beta2: float = 0.0
     epsilon: float = 0.0
     done: int = 0  # steps before this call
+
+    @property
+    def slots(self) -> int:
+        """How many numbers the rule keeps for each parameter from step to step."""
+        counts = {
+            Rule.SGD: int(self.momentum > 0),
+            Rule.ADAMW: 2,
+            Rule.ADAM: 2,
+            Rule.RMSPROP: 1 + int(self.momentum > 0) + int(self.beta1 > 0),
+            Rule.ADADELTA: 2,
+        }
+        return counts[Rule(self.rule)]
 
 
 class Binding(NamedTuple):

@@ -24,14 +24,14 @@ from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lenet_fast import checks, engines, losses, models, threads
+from lenet_fast import checks, defaults, engines, losses, models, threads
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, Totals, online
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.sklearn import _rows, _scale
-from lenet_fast.training import SGD, AdamW, Constant, Cosine, TrainingDiverged, schedules
+from lenet_fast.training import OPTIMISERS, SGD, Constant, Cosine, TrainingDiverged, schedules
 from lenet_fast.training.batches import shuffled
 
 EPOCHS, LEAST_STEPS = 20, 300
@@ -41,7 +41,7 @@ _CHOICES = {
     "model": ("lenet5", "lenet4", "lenet1"),
     "activation": tuple(models.SQUASHING),
     "output": ("softmax", "rbf"),
-    "optimiser": ("adamw", "sgd"),
+    "optimiser": defaults.OPTIMISERS,
     "schedule": ("cosine", "constant"),
     "engine": engines.NAMES,
 }
@@ -268,10 +268,8 @@ class _LeNet(BaseEstimator):
 
     def _begin(self, X: Array, classes: Array) -> None:
         """Create a new network, and set everything that stays fixed from here on."""
-        decay = self.weight_decay
-        optimiser = (
-            SGD(self.momentum, decay) if self.optimiser == "sgd" else AdamW(weight_decay=decay)
-        )
+        momentum = {"momentum": self.momentum} if self.optimiser == "sgd" else {}
+        optimiser = OPTIMISERS[self.optimiser](weight_decay=self.weight_decay, **momentum)
         shape = _rows.image_shape(X.shape[1], self.image_shape)
         _scale.check_shape(X.shape[1], shape)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -365,6 +363,7 @@ class _LeNet(BaseEstimator):
             losses.default_for(network),
             engine="auto" if online else self.engine,
             batch_size=batch_size,
+            optimiser=None if batch_size is None else self._optimiser,
             backend=self.backend,
             threads=self._threads(),
         )
@@ -423,16 +422,17 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         see ``n_iter_``.
     batch_size : int
         Rows per step.
-    optimiser : {"adamw", "sgd"}
+    optimiser : {"adamw", "adam", "rmsprop", "adadelta", "sgd"}
+        See :mod:`lenet_fast.training.optimisers`.
     learning_rate : float, optional
-        By default 0.002 for AdamW, and for SGD 0.02, or 0.0014 with "rbf"; smaller for a batch size
-        below 32, see :func:`lenet_fast.training.schedules.default_for`.
+        By default twice the first rate of :func:`lenet_fast.training.schedules.default_for`: 0.002
+        for AdamW, smaller for a batch size below 32.
     schedule : {"cosine", "constant"}
         Whether the rate falls to a hundredth during :meth:`fit`, or stays constant.
     momentum : float
-        For SGD; AdamW refuses other values than the default.
+        For SGD; the others refuse other values than the default.
     weight_decay : float
-        See :class:`lenet_fast.training.AdamW` and :class:`lenet_fast.training.SGD`.
+        Added to the gradient, or with AdamW to the step.
     distortion : lenet_fast.data.Distortion, optional
         Distorts the images before training, anew in each epoch, such as
         ``lenet_fast.data.distort.PAPER``. The images are first rounded to 256 grey levels.

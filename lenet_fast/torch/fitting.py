@@ -54,10 +54,10 @@ def fit(
     criterion : nn.Module
         CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a LogSoftmax, or MSELoss, with
         reduction "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
-    optimizer : torch.optim.SGD, Adam or AdamW
+    optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
         Over all parameters of the module. Options without a counterpart are refused: dampening,
-        maximize, amsgrad, differentiable, the weight decay of Adam, and groups that differ; also
-        hooks, here and on the module, its parameters and the criterion.
+        maximize, amsgrad, differentiable, and groups that differ; also hooks, here and on the
+        module, its parameters and the criterion.
     epochs : int
         The learning rate is the same for all of them: with a scheduler, call this once per epoch.
     test : TensorDataset, optional
@@ -117,6 +117,7 @@ def fit(
         loss,
         engine=engine,
         batch_size=batch_size,
+        optimiser=run.bridge.ours,
         backend=backend,
         threads=threads,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,49 @@ import torch
 from lenet_fast import checks
 from lenet_fast.engines import Optimiser
 from lenet_fast.torch import tensors
-from lenet_fast.training import SGD, AdamW
+from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
-_SLOTS: dict[type, tuple[str, ...]] = {torch.optim.SGD: ("momentum_buffer",)} | dict.fromkeys(
-    (torch.optim.Adam, torch.optim.AdamW), ("exp_avg", "exp_avg_sq")
-)
-"""By optimiser, the names of our arrays in PyTorch's state."""
+_Made = tuple[Optimiser, tuple[str, ...]]
+"""One of ours, and what the arrays of its slots are called in the state of theirs."""
+
+
+def _sgd(options: dict[str, Any]) -> _Made:
+    momentum, decay = options["momentum"], options["weight_decay"]
+    ours = SGD(momentum=momentum, weight_decay=decay, nesterov=options["nesterov"])
+    return ours, ("momentum_buffer",) if momentum else ()
+
+
+def _adam(options: dict[str, Any]) -> _Made:
+    beta1, beta2 = (float(beta) for beta in options["betas"])
+    kind = AdamW if options.get("decoupled_weight_decay") else Adam
+    ours = kind(beta1, beta2, epsilon=options["eps"], weight_decay=options["weight_decay"])
+    return ours, ("exp_avg", "exp_avg_sq")
+
+
+def _adamw(options: dict[str, Any]) -> _Made:
+    return _adam(options | {"decoupled_weight_decay": True})
+
+
+def _rmsprop(options: dict[str, Any]) -> _Made:
+    taken = ("alpha", "momentum", "centered", "weight_decay")
+    ours = RMSprop(epsilon=options["eps"], **{name: options[name] for name in taken})
+    kept = {"square_avg": True, "momentum_buffer": ours.rule.momentum, "grad_avg": ours.rule.beta1}
+    return ours, tuple(name for name, is_kept in kept.items() if is_kept)
+
+
+def _adadelta(options: dict[str, Any]) -> _Made:
+    ours = Adadelta(options["rho"], epsilon=options["eps"], weight_decay=options["weight_decay"])
+    return ours, ("square_avg", "acc_delta")
+
+
+_MAKERS: dict[type, Callable[[dict[str, Any]], _Made]] = {
+    torch.optim.SGD: _sgd,
+    torch.optim.Adam: _adam,
+    torch.optim.AdamW: _adamw,
+    torch.optim.RMSprop: _rmsprop,
+    torch.optim.Adadelta: _adadelta,
+}
+"""Of the optimisers we have, what makes ours of the options of theirs."""
 
 _REFUSED: dict[str, Any] = {
     "dampening": 0,
@@ -32,7 +69,7 @@ class Bridge:
 
     Parameters
     ----------
-    optimizer : torch.optim.SGD, Adam or AdamW
+    optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
     trained : dict of str to tensor
         The parameters that it trains, by the network's names.
 
@@ -48,8 +85,8 @@ class Bridge:
     """
 
     def __init__(self, optimizer: Any, trained: Mapping[str, torch.Tensor]) -> None:
-        if type(optimizer) not in _SLOTS:
-            names = ", ".join(kind.__name__ for kind in _SLOTS)
+        if type(optimizer) not in _MAKERS:
+            names = ", ".join(kind.__name__ for kind in _MAKERS)
             raise TypeError(
                 f"optimizer: expected an instance of torch.optim's {names}, got "
                 f"{checks.kind(optimizer)}"
@@ -60,10 +97,10 @@ class Bridge:
         self._check_tensors()
         options = _options(optimizer)
         self.rate = float(options["lr"])
-        self.ours = _optimiser(optimizer, options)
-        self._names = _SLOTS[type(optimizer)]
-        if isinstance(self.ours, SGD) and not self.ours.rule.momentum:
-            self._names = ()
+        try:
+            self.ours, self._names = _MAKERS[type(optimizer)](options)
+        except ValueError as error:
+            raise ValueError(f"optimizer: {error}") from None
         self._take_state()
 
     def give_back(self) -> None:
@@ -78,7 +115,7 @@ class Bridge:
                     state[kind].copy_(value)
                 else:
                     state[kind] = value.clone(memory_format=torch.contiguous_format)
-            if isinstance(self.ours, AdamW):
+            if not isinstance(self.ours, SGD):  # which counts no steps there
                 state["step"] = torch.tensor(float(self.ours.steps), dtype=torch.float32)
         self._optimizer._opt_called = True  # else schedulers would warn
 
@@ -152,20 +189,6 @@ def _options(optimizer: Any) -> dict[str, Any]:
         if first.get(name, only) != only:
             raise ValueError(f"optimizer: expected {name}={only}, got {first[name]}")
     return first
-
-
-def _optimiser(optimizer: Any, options: dict[str, Any]) -> Optimiser:
-    decay = options["weight_decay"]
-    if type(optimizer) is torch.optim.SGD:
-        momentum = options["momentum"]
-        return SGD(momentum=momentum, weight_decay=decay, nesterov=options["nesterov"])
-    decoupled = type(optimizer) is torch.optim.AdamW or options.get("decoupled_weight_decay")
-    if decay and not decoupled:
-        raise ValueError(
-            f"optimizer: expected weight_decay=0 with Adam, or AdamW, got {decay} with Adam"
-        )
-    beta1, beta2 = (float(beta) for beta in options["betas"])
-    return AdamW(beta1=beta1, beta2=beta2, epsilon=options["eps"], weight_decay=decay)
 
 
 def without(parameters: Mapping[str, checks.Array], names: set[str]) -> dict[str, checks.Array]:

@@ -2,7 +2,15 @@
 
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.history import History, Row
-from lenet_fast.training.optimisers import SDLM, SGD, AdamW
+from lenet_fast.training.optimisers import (
+    OPTIMISERS,
+    SDLM,
+    SGD,
+    Adadelta,
+    Adam,
+    AdamW,
+    RMSprop,
+)
 from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
     Constant,
@@ -14,8 +22,11 @@ from lenet_fast.training.trainer import Trainer, TrainingDiverged, evaluate
 
 __all__ = [
     "LENET5_1998_RATES",
+    "OPTIMISERS",
     "SDLM",
     "SGD",
+    "Adadelta",
+    "Adam",
     "AdamW",
     "Callback",
     "Constant",
@@ -24,6 +35,7 @@ __all__ = [
     "History",
     "Progress",
     "ProgressBar",
+    "RMSprop",
     "RateList",
     "Row",
     "StepDecay",

@@ -8,11 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lenet_fast import checks, configs
+from lenet_fast import checks, configs, defaults
 from lenet_fast.losses import Loss
 
 __all__ = [
-    "ADAMW_RATE",
     "DEFAULT_BATCH_SIZE",
     "DEFAULT_RATES",
     "LENET5_1998_RATES",
@@ -29,19 +28,11 @@ LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) *
 """The global rates of the 20 passes of LeCun et al. 1998, for batch size 1 with their per-weight
 rates (stochastic diagonal Levenberg-Marquardt), not for plain mini-batches."""
 
-DEFAULT_RATES = {
-    "map": 0.0007,
-    "penalty": 0.0007,
-    "cross_entropy": 0.01,
-    "mean_squared_error": 0.0025,
-}
+DEFAULT_RATES = defaults.RATES
 """First rates, by loss, that train LeNet-5 well on MNIST with batch size 32 and momentum 0.9."""
 
-DEFAULT_BATCH_SIZE = 32
+DEFAULT_BATCH_SIZE = defaults.BATCH_SIZE
 """The batch size of the default rates; a smaller batch gets a smaller rate."""
-
-ADAMW_RATE = 0.001
-"""A first rate for AdamW that trains LeNet-5 well at batch size 32, with every loss."""
 
 
 class Schedule(Protocol):
@@ -234,10 +225,10 @@ def default_for(
     Parameters
     ----------
     loss : Loss
-    optimiser : {"sgd", "adamw", "sdlm"}
+    optimiser : {"sgd", "adamw", "adam", "rmsprop", "adadelta", "sdlm"}
     batch_size : int
-        Images per step. Below 32 the rate shrinks: for SGD in proportion to the batch, for AdamW
-        to its square root. The paper's rates are for steps of one image.
+        Images per step. Below 32 the rate shrinks: for SGD in proportion to the batch, for the
+        others to its square root. The paper's rates, for "sdlm", are for steps of one image.
 
     Raises
     ------
@@ -253,14 +244,13 @@ def default_for(
     >>> default_for(MAP(), batch_size=1)  # 0.0007 / 32
     StepDecay(2.1875e-05, step=6, decay_rate=0.4)
     """
-    if checks.choice("optimiser", optimiser, ("sgd", "adamw", "sdlm")) == "sdlm":
+    if checks.choice("optimiser", optimiser, (*defaults.OPTIMISERS, "sdlm")) == "sdlm":
         return RateList(LENET5_1998_RATES)
     if loss.name not in DEFAULT_RATES:
         raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
-    rate = ADAMW_RATE if optimiser == "adamw" else DEFAULT_RATES[loss.name]
-    share = min(1, checks.integer("batch_size", batch_size, 1) / DEFAULT_BATCH_SIZE)
-    rate *= math.sqrt(share) if optimiser == "adamw" else share
-    return StepDecay(rate, step=6, decay_rate=0.4)
+    batch_size = checks.integer("batch_size", batch_size, 1)
+    rate = defaults.rate(loss.name, optimiser, batch_size)
+    return StepDecay(rate, defaults.STEP, defaults.DECAY_RATE)
 
 
 def _positive(name: str, value: object) -> float:

@@ -23,6 +23,14 @@ def not_negative(name: str, value: object) -> float:
     return number
 
 
+def divisor(name: str, value: object) -> float:
+    """Return a number that float32 can divide by."""
+    number = checks.real(name, value)
+    if number < SMALLEST:
+        raise ValueError(f"{name}: expected a number of at least {SMALLEST:.8g}, got {value}")
+    return number
+
+
 def checked_factors(factors: Mapping[str, Array] | None) -> dict[str, Array]:
     """Return copies of the factors: arrays of finite numbers of at least 0."""
     if factors is None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from lenet_fast import checks, data, disk, engines, files, losses
+from lenet_fast import checks, data, defaults, disk, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
@@ -28,11 +28,8 @@ from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
-from lenet_fast.training.optimisers import SGD, Optimiser
+from lenet_fast.training.optimisers import OPTIMISERS, SGD, Optimiser
 from lenet_fast.training.schedules import DEFAULT_RATES, Schedule, default_for
-
-EPOCHS = 20
-"""Default number of passes over the training set, as in the 1998 paper."""
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818  (named after the event, as StopIteration)
@@ -72,7 +69,7 @@ class Trainer:
         Default: ``SGD(momentum=0.9)``.
     schedule : Schedule, optional
         Default: :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the
-        batch size.
+        batch size. An optimiser of your own has no default.
     batch_size : int, default 32
         Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
@@ -151,7 +148,7 @@ class Trainer:
         *,
         optimiser: Optimiser | None = None,
         schedule: Schedule | None = None,
-        batch_size: int = 32,
+        batch_size: int = defaults.BATCH_SIZE,
         seed: int = 0,
         distortion: Distortion | None = None,
         evaluate_train: bool = False,
@@ -170,7 +167,7 @@ class Trainer:
             raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
         self.network = network
         self.loss = losses.default_for(network) if loss is None else loss
-        self.optimiser = SGD(momentum=0.9) if optimiser is None else parts.optimiser(optimiser)
+        self.optimiser = SGD(defaults.MOMENTUM) if optimiser is None else parts.optimiser(optimiser)
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.callbacks = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):
@@ -178,8 +175,12 @@ class Trainer:
         if not isinstance(self.loss, losses.Loss):  # before a schedule is created for it
             raise TypeError(losses.no_loss(self.loss))
         if schedule is None:
-            rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
-            schedule = default_for(self.loss, rule, self.batch_size)
+            schedule = self._default_schedule()
+            if schedule is None:
+                raise ValueError(
+                    "schedule: expected one for an optimiser without default rates, "
+                    f"{self.optimiser.rule.name!r}, got none"
+                )
         self.schedule = parts.schedule(schedule)
         self.seed = checks.seed(seed)
         if not isinstance(distortion, Distortion | None):
@@ -198,6 +199,7 @@ class Trainer:
                 self.loss,
                 engine=engine,
                 batch_size=self.batch_size,
+                optimiser=self.optimiser,
                 backend=backend,
                 threads=threads,
             )
@@ -211,7 +213,7 @@ class Trainer:
             online.check_batch_size(self.batch_size)
         self._pool = Pool(self.engine.threads)
         self.options = dict(options or {})
-        self.epochs = EPOCHS
+        self.epochs = defaults.EPOCHS
         self.history = History()
         self._position = checkpoints.Position()
         self._data: tuple[checkpoints.Fingerprint, checkpoints.Fingerprint] | None = None
@@ -563,12 +565,15 @@ class Trainer:
 
     def _lower_rate(self, rate: float) -> float:
         """Return a lower rate to try: the default, if that is lower than the current one."""
-        if self.loss.name in DEFAULT_RATES:
-            rule = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
-            default = default_for(self.loss, rule, self.batch_size).rate(1)
-            if default < rate:
-                return default
+        default = self._default_schedule() if self.loss.name in DEFAULT_RATES else None
+        if default is not None and default.rate(1) < rate:
+            return default.rate(1)
         return rate / 10
+
+    def _default_schedule(self) -> Schedule | None:
+        """Return the default schedule, or None if the optimiser has none."""
+        name = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
+        return default_for(self.loss, name, self.batch_size) if name in OPTIMISERS else None
 
     # ------------------------------------------------------------------ files
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lenet_fast import checks, models
+from lenet_fast import checks, defaults, models
 from lenet_fast.data import distort
 from lenet_fast.network import Network
 from lenet_fast.training import Cosine, Trainer
-from lenet_fast.training.schedules import DEFAULT_BATCH_SIZE, DEFAULT_RATES
 
 MAX_EPOCHS = 100
 MAX_RATE = 10.0
@@ -43,10 +42,10 @@ KINDS = {
 """The networks to choose from, and the outputs that each can have."""
 
 ENGINES = {
-    "auto": DEFAULT_BATCH_SIZE,
-    "lanes": DEFAULT_BATCH_SIZE,
+    "auto": defaults.BATCH_SIZE,
+    "lanes": defaults.BATCH_SIZE,
     "online": 1,
-    "layers": DEFAULT_BATCH_SIZE,
+    "layers": defaults.BATCH_SIZE,
 }
 """The engines to choose from, and the batch size with each."""
 
@@ -125,8 +124,7 @@ def default_epochs(images: int) -> int:
 
 def default_rate(output: str, engine: str) -> float:
     """Return the default rate: that of the library, in proportion to the batch."""
-    loss = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}[output]
-    return DEFAULT_RATES[loss] * ENGINES[engine] / DEFAULT_BATCH_SIZE
+    return defaults.rate(defaults.LOSSES[output], "sgd", ENGINES[engine])
 
 
 def choices(images: int) -> dict[str, Any]:

@@ -138,8 +138,8 @@ def update_item(run, item):
     for i in range(gradient.size):
         gradient[i] *= share
     w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
-    second, number = run.state[trained + first :], run.update.done + item.step + 1
-    optimise(run.update, number, gradient, w, state, second, factors)
+    number = run.update.done + item.step + 1
+    optimise(run.update, number, gradient, w, state, trained, factors)
 
 
 @array_part

@@ -84,8 +84,8 @@ def _learn(run, square, clock):
 def _finish(run, number):
     """Apply an update rule that needs all gradients at once; `number` is the step count."""
     if not fused(run.update):
-        second = run.state[len(run.gradients) :]
-        optimise(run.update, number, run.gradients, run.parameters, run.state, second, run.factors)
+        dw, w, trained = run.gradients, run.parameters, len(run.gradients)
+        optimise(run.update, number, dw, w, run.state, trained, run.factors)
 
 
 @once

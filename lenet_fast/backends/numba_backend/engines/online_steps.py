@@ -123,7 +123,7 @@ def _change_numbers(update, gradients, parameters, state, factors, first, count)
     if fused(update):
         changed = slice(first, first + count)
         w, state, factors = parameters[changed], state[first:], factors[first:]
-        optimise(update, 0, gradients[changed], w, state, state[:0], factors)
+        optimise(update, 0, gradients[changed], w, state, len(gradients), factors)
 
 
 @once

@@ -7,20 +7,18 @@ from typing import Any
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.layers.optimisers import RULES
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
-    ADAMW,
     CROSS_ENTROPY,
     CURVATURE,
     FORWARD,
     GRADIENT,
     MAP,
     NO_ACTIVATION,
-    NO_RULE,
     PENALTY,
     RELU,
     SCALED_TANH,
-    SGD,
     SIGMOID,
     SQUARED_ERROR,
     TANH,
@@ -70,7 +68,7 @@ def check_call(loss: Any, update: Any) -> None:
     """Raise ValueError if no loop knows the loss, or the rule of an update."""
     losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY)
     _check("kind of the loss", loss["kind"], losses)
-    _check("rule of the update", update["rule"], (NO_RULE, SGD, ADAMW))
+    _check("rule of the update", update["rule"], RULES)
 
 
 def check_items(items: Any) -> None:

@@ -1,0 +1,160 @@
+"""What the optimisers share: the count of steps, their arrays, their factors, their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lenet_fast import checks
+from lenet_fast.checks import Array
+from lenet_fast.engines.interface import Rule
+from lenet_fast.training import states
+
+_STEPS, _FACTORS = "steps", "factors"
+_MOST_STEPS = 2**63 - 1
+
+
+class Base:
+    """What the optimisers share.
+
+    A subclass gives the name of its rule, the rule's options, the names of its slots, and
+    :meth:`_change`.
+    """
+
+    curvature_images = 0
+    _rule_name = ""
+
+    def __init__(
+        self, slots: tuple[str, ...], factors: Mapping[str, Array] | None, **options: Any
+    ) -> None:
+        self._rule = Rule(self._rule_name, **options)
+        self._slots: dict[str, dict[str, Array]] = {slot: {} for slot in slots}
+        self._factors = states.checked_factors(factors)
+        self._steps = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give a subclass that steps in a way of its own a rule of its own, which no engine knows:
+        that of the class above would not speak for it."""
+        super().__init_subclass__(**options)
+        named: Any = next(each for each in cls.__mro__ if "_rule_name" in vars(each))
+        if cls.step is not named.step or cls._change is not named._change:
+            cls._rule_name = cls.__name__
+
+    @property
+    def rule(self) -> Rule:
+        """How the weights are changed, in numbers."""
+        return self._rule
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = checks.integer("steps", steps, 0, _MOST_STEPS)
+
+    @property
+    def factors(self) -> dict[str, Array]:
+        """By parameter, what multiplies the rate of each weight; empty where nothing does."""
+        return self._factors
+
+    @factors.setter
+    def factors(self, factors: Mapping[str, Array] | None) -> None:
+        self._factors = states.checked_factors(factors)
+
+    def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """Return the optimiser's own arrays, live, for these parameters.
+
+        See :meth:`lenet_fast.engines.Optimiser.slots`.
+        """
+        for name, array in self._factors.items():
+            if name not in parameters:
+                known = ", ".join(parameters)
+                raise ValueError(f"factors: expected parameters out of {known}, got {name!r}")
+            states.check_fit(_FACTORS, name, array, parameters[name])
+        for kind, arrays in self._slots.items():
+            for name, w in parameters.items():
+                if name not in arrays:
+                    arrays[name] = np.zeros(w.shape, w.dtype)
+                states.check_fit(kind, name, arrays[name], w)
+        return [{name: arrays[name] for name in parameters} for arrays in self._slots.values()]
+
+    def step(
+        self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
+    ) -> None:
+        """Change, in place, the parameters that have a gradient; leave the gradients alone."""
+        trained = {name: parameters[name] for name in gradients}
+        slots = self.slots(trained)
+        rate = float(rate)  # a NumPy scalar would draw float32 up to float64
+        self._steps += 1
+        for name, w in trained.items():
+            change = self._change(w, gradients[name], [slot[name] for slot in slots])
+            if name in self._factors:
+                change = self._factors[name] * change
+            w -= rate * change
+
+    def follow(self, diagonal: Mapping[str, Array]) -> None:
+        """Do nothing: only :class:`SDLM` follows the curvature."""
+
+    def state(self) -> dict[str, Array]:
+        """Return the count of steps, the optimiser's arrays and the factors.
+
+        Their names are ``steps``, a slot's and a parameter's such as ``velocities/C1.w``, and
+        ``factors/C1.w``. The arrays of the last two kinds are live.
+        """
+        kinds = self._slots | {_FACTORS: self._factors}
+        return {_STEPS: np.array([self._steps], np.int64)} | {
+            f"{kind}/{name}": array
+            for kind, arrays in kinds.items()
+            for name, array in arrays.items()
+        }
+
+    def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
+        """Take over what :meth:`state` gave, in place of all there is; the factors, too.
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of such an optimiser, with names, shapes and dtypes of these
+            parameters.
+        """
+        kinds: dict[str, dict[str, Array]] = {kind: {} for kind in (*self._slots, _FACTORS)}
+        for key, array in state.items():
+            kind, _, name = key.partition("/")
+            if key == _STEPS:
+                continue
+            if kind not in kinds or name not in parameters:
+                raise ValueError(
+                    f"state: expected {', '.join((_STEPS, *kinds))} of the parameters, got {key}"
+                )
+            kinds[kind][name] = states.checked_state(kind, name, array, parameters[name])
+        steps, factors = states.checked_steps(state.get(_STEPS)), kinds.pop(_FACTORS)
+        for kind, arrays in kinds.items():
+            lacking = [name for name in parameters if name not in arrays]
+            if lacking and (steps or len(lacking) < len(parameters)):  # none before the first step
+                raise ValueError(f"state: expected {kind} of all parameters, got none of {lacking}")
+        self._steps, self._slots, self._factors = steps, kinds, factors
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description for :func:`.optimisers.from_config`.
+
+        The factors are not in it, but in the state.
+        """
+        return {"type": self._rule.name} | self._options()
+
+    def __repr__(self) -> str:
+        options = [f"{name}={value}" for name, value in self._options().items()]
+        if self._factors:
+            options.append(f"factors of {', '.join(self._factors)}")
+        return f"{type(self).__name__}({', '.join(options)})"
+
+    def _options(self) -> dict[str, Any]:
+        """Return the arguments that make such an optimiser."""
+        raise NotImplementedError
+
+    def _change(self, w: Array, gradient: Array, slots: list[Array]) -> Array:
+        """Return what, times rate and factors, is taken off the weights; change the slots."""
+        raise NotImplementedError
