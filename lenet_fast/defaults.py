@@ -20,7 +20,7 @@ LOSSES = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_erro
 RATES = {"map": 0.0007, "penalty": 0.0007, "cross_entropy": 0.01, "mean_squared_error": 0.0025}
 """By loss, first rates of SGD, with that momentum, at which LeNet-5 learns MNIST well."""
 
-ADAPTIVE_RATES = {"adamw": 0.001, "adam": 0.001, "rmsprop": 0.0005, "adadelta": 0.5}
+ADAPTIVE_RATES = {"adamw": 0.001, "adam": 0.001, "rmsprop": 0.0005, "adadelta": 1.0}
 """Those of the optimisers that scale each weight's gradient, whatever the loss."""
 
 OPTIMISERS = ("sgd", *ADAPTIVE_RATES)
