@@ -302,7 +302,7 @@ def test_rows_on_another_scale_are_told(rows, others, what):
     found = quick(epochs=1).fit(rows[:200], Y[:200])
     for ask in (found.predict, found.predict_proba, found.decision_function):
         with pytest.warns(
-            TableWarning, match=f"X: expected values as in the training rows .*{what}"
+            TableWarning, match=f"X: expected values as in the training rows, .*{what}"
         ):
             ask(others[:50])
     found = quick().partial_fit(rows[:200], Y[:200], classes=range(10))
