@@ -430,7 +430,7 @@ def test_latencies_are_microseconds() -> None:
         for name, took in (("PyTorch eager", 4e-4), ("online cython x", 2e-5))
     ]
     text = report.markdown(run_of(*rows))
-    assert "## The latency of one image\n\nOf 10,000 calls each" in text
+    assert "## The latency of one image\n\n10,000 calls each" in text
     lines = [line for line in text.splitlines() if line.startswith("| one image")]
     assert lines == [
         "| one image | online cython x | 20.0 | 60.0 | 20 x |",

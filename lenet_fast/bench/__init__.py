@@ -1,4 +1,4 @@
-"""What ``lenet-fast bench`` measures: this machine, the whole network on it, and where time goes.
+"""Measurements of ``lenet-fast bench``: this machine, whole networks on it, and their profile.
 
-The benchmarks of the checkout use what is here, and add single operations and other libraries.
+The benchmarks of the checkout build on these, and add single operations and other libraries.
 """

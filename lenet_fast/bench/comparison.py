@@ -1,4 +1,4 @@
-"""The engines and backends that work here, compared on the whole network."""
+"""Comparison of the engines and backends that work here, on whole networks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lenet_fast.bench.tables import Row
 from lenet_fast.bench.workloads import Work
 
 CALLS = 2_000
-"""Single predictions of each contender."""
+"""Number of single predictions per contender."""
 ROUNDS = 3
-"""Turns of each contender, at least."""
+"""Least number of turns per contender."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A contender that did not run, or whose answer was wrong."""
+    """A contender that did not run, or gave a wrong answer."""
 
     group: str
     contender: str
@@ -28,7 +28,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work to measure: as a whole, or call by call where `calls` says so."""
+    """A piece of work to measure: as a whole, or with `calls` call by call."""
 
     work: Work
     threads: int
@@ -50,7 +50,7 @@ class Task:
 
 
 def tasks(only: Sequence[str] = (), threads: int = 1) -> list[Task]:
-    """Return the tasks whose names contain one of the words of `only`; by default all."""
+    """Return the tasks whose names contain one of the words in `only`; by default all."""
     found = [Task(work, threads) for work in workloads.WORKS]
     found += [Task(work, 1, calls=True) for work in workloads.LATENCIES]
     return [task for task in found if not only or any(word.lower() in task.name for word in only)]
@@ -68,7 +68,7 @@ def measure(
     found : list
         From :func:`tasks`.
     seconds : float
-        Per contender and task.
+        Least time per contender and task.
     advance : callable
         Called with the name of a task before it is measured.
     """
@@ -90,13 +90,13 @@ def measure(
 
 
 def markdown(rows: Sequence[Row], about: dict[str, object]) -> str:
-    """Return the report on the machine that :func:`machine.describe` described."""
+    """Return the report on the machine described by :func:`machine.describe`."""
     parts = [tables.networks(rows), tables.latencies(rows)]
     return tables.report("LeNet-5 on this machine", about, parts)
 
 
 def _usual(name: str) -> bool:
-    """Return whether a contender is no instruction set that one would have to ask for."""
+    """Return whether a contender is not an instruction set that must be selected explicitly."""
     if "cython" not in name.split():
         return True
     module = backends.get("cython")

@@ -9,7 +9,7 @@ from lenet_fast.network import Network
 
 
 class Counts(NamedTuple):
-    """Multiply-adds an image: of the forward pass, and of the gradients behind and at a layer."""
+    """Multiply-adds per image: of the forward pass, and of the gradients to inputs and weights."""
 
     forward: int
     to_input: int
@@ -21,12 +21,12 @@ def by_layer(network: Network) -> list[Counts]:
 
     Notes
     -----
-    Those of convolutions (links x taps x positions, padding included), dense layers and distances
-    count; pooling, sub-sampling and squashing count as none, as do biases and the loss. Nothing
-    goes back below the first layer that learns, and fixed weights have no gradient.
+    Convolutions (links x taps x positions, including padding), dense layers and distances count;
+    pooling, sub-sampling, activations, biases and the loss do not. No gradient goes back below the
+    first trainable layer, and fixed weights have none.
     """
     found = []
-    passes = False  # whether a layer below learns
+    passes = False  # whether a layer below is trainable
     for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
         count = _forward(layer, shape)
         found.append(Counts(count, count * passes, count * layer.trainable))
@@ -35,7 +35,7 @@ def by_layer(network: Network) -> list[Counts]:
 
 
 def of(network: Network, training: bool) -> int:
-    """Return the multiply-adds of a network in training, or in its forward pass alone."""
+    """Return the multiply-adds of a network in training, or only of its forward pass."""
     counts = by_layer(network)
     return sum(map(sum, counts)) if training else sum(count.forward for count in counts)
 

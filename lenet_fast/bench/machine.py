@@ -1,7 +1,7 @@
-"""The machine's own limits: what one core multiplies and adds, and what it fetches from memory.
+"""The machine's limits: multiply-adds of one core, and memory bandwidth.
 
-A small C program is compiled and run, so that the figures are the hardware's and not those of a
-library. They are measured again around every group: other tenants of a machine move them.
+A small C program measures them, so that the figures are the hardware's and not a library's. They
+are measured again around every group, because other users of the machine change them.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import numpy as np
 from lenet_fast import __version__
 
 MOVED = 0.15
-"""A group during which the peak moved by more than this share is marked in reports."""
+"""Reports mark groups during which the peak changed by more than this share."""
 
 _SECONDS = 0.002
-"""Of each try. A busy machine gives a program a few milliseconds at a time: a longer try would be
-interrupted, and find a lower peak than the kernels, whose runs are as short."""
+"""Seconds per attempt. A busy machine gives a program a few milliseconds at a time: a longer
+attempt would be interrupted, and find a lower peak than the kernels, whose runs are as short."""
 _REPEATS, _MEMORY_REPEATS = 30, 9
 
 _SOURCE = r"""
@@ -108,19 +108,19 @@ int main(int argc, char **argv) {
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one core: operations a second by dtype (a multiply-add is two), and bytes a second."""
+    """Limits of one core: operations/s by dtype (a multiply-add counts as two), and bytes/s."""
 
     float32: float
     float64: float
     bandwidth: float = 0.0
 
     def peak(self, dtype: str) -> float:
-        """Return the operations a second in a dtype."""
+        """Return the operations per second for a dtype."""
         return self.float32 if dtype == "float32" else self.float64
 
 
 def _flags() -> list[tuple[list[str], int]]:
-    """Return compiler flags and bytes a vector, the widest that this CPU may have first."""
+    """Return compiler flags and bytes per vector, with the widest that this CPU may have first."""
     if platform.machine().lower() in ("x86_64", "amd64"):
         wide = ["-mavx512f", "-mfma", "-mprefer-vector-width=512"]
         known = {"avx512": (wide, 64), "avx2": (["-mavx2", "-mfma"], 32)}
@@ -129,7 +129,7 @@ def _flags() -> list[tuple[list[str], int]]:
 
 
 def _supported() -> list[str]:
-    """Return the instruction sets of this CPU, as the compiled backend or the system knows."""
+    """Return the instruction sets of this CPU, from the compiled backend or the system."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:
@@ -144,7 +144,7 @@ def _supported() -> list[str]:
 
 @functools.cache
 def _program() -> tuple[Path | None, str]:
-    """Compile the probe; return where it is, or None and why there is none."""
+    """Compile the probe; return its path, or None and the reason."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if not compiler or shutil.which(compiler[0]) is None:
         return None, "no C compiler found (cc, or that of CC)"
@@ -163,17 +163,17 @@ def _program() -> tuple[Path | None, str]:
 
 
 def missing() -> str | None:
-    """Return why there is no probe here, or None."""
+    """Return why the probe is unavailable, or None."""
     return _program()[1] or None
 
 
 def probe(memory: bool = False) -> Limits | None:
-    """Return the limits of one core at this moment, or None where there is no C compiler.
+    """Return the current limits of one core, or None without a C compiler.
 
     Parameters
     ----------
     memory : bool
-        Measure the bandwidth too; it is 0 otherwise.
+        Whether to measure the bandwidth, too; otherwise it is 0.
     """
     program = _program()[0]
     if program is None:
@@ -187,7 +187,7 @@ def probe(memory: bool = False) -> Limits | None:
 
 
 def moved(before: Limits | None, after: Limits | None, dtype: str) -> bool:
-    """Return whether the peak moved too much between two probes for what lies between to count."""
+    """Return whether the peak changed too much between two probes for a group to be reliable."""
     if before is None or after is None:
         return False
     first, second = before.peak(dtype), after.peak(dtype)
@@ -195,7 +195,7 @@ def moved(before: Limits | None, after: Limits | None, dtype: str) -> bool:
 
 
 def describe() -> dict[str, Any]:
-    """Return what identifies the machine in a report, its limits, and versions."""
+    """Return a description of the machine for reports: identity, limits, and versions."""
     name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

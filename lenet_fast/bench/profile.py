@@ -1,4 +1,4 @@
-"""Where the time of an engine goes: by layer and direction, beside what the core could do."""
+"""The time of an engine by layer and direction, compared with the core's peak."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGES = 256
 
 
 class _Kind(NamedTuple):
-    """What differs between the engines."""
+    """The differences between the engines."""
 
     make: type[LanesEngine]
     batch: int
@@ -32,8 +32,8 @@ class _Kind(NamedTuple):
 
 
 _BEGINNING = (
-    "us: microseconds an image. madds: multiply-adds an image, of convolutions, dense layers and\n"
-    "distances. peak: their share of what the core could do in that time. "
+    "us: microseconds per image. madds: multiply-adds per image, of convolutions, dense layers\n"
+    "and distances. peak: their share of what the core could do in that time. "
 )
 _KINDS = {
     "lanes": _Kind(
@@ -41,17 +41,17 @@ _KINDS = {
         IMAGES,
         ("forward", "to the input", "to the weights"),
         ("training, batch 256", "evaluation, batch 1000"),
-        f"{_BEGINNING}Reading the images, the\nloss, with the way back through an RBF layer, "
-        "and the update count in the last lines alone.",
+        f"{_BEGINNING}Reading the images,\nthe loss (with the way back through an RBF layer) "
+        "and the update are only in the last lines.",
     ),
     "online": _Kind(
         OnlineEngine,
         1,
         ("forward", "back", "to the weights"),
         ("training, batch 1", "one image"),
-        f"{_BEGINNING}The weights are updated as\nsoon as their gradient is there, which counts "
-        "to the weights; dense layers do all of that on\nthe way back. Reading the images and the "
-        "loss count in the last lines alone.",
+        f"{_BEGINNING}The weights are updated\nas soon as their gradient is computed, which is "
+        'part of "to the weights"; dense layers do\nall of it on the way back. Reading the '
+        "images and the loss are only in the last lines.",
     ),
 }
 ENGINES = tuple(_KINDS)
@@ -59,24 +59,24 @@ ENGINES = tuple(_KINDS)
 
 @dataclass(frozen=True)
 class Profile:
-    """What was measured of one network.
+    """The measurements of one network.
 
     Attributes
     ----------
     network : str
         One of :data:`lenet_fast.bench.workloads.NETWORKS`.
     engine : str
-        What ran, in words.
+        Description of the engine that ran.
     kind : str
         One of `ENGINES`.
     layers : tuple of str
     seconds : ndarray (layers, 3)
-        An image: forward, to the input, to the weights. The online engine goes both ways at once
-        where the last is 0.
+        Per image: forward, to the input, to the weights. If the last is 0, the online engine does
+        both directions at once.
     counts : ndarray (layers, 3)
-        Multiply-adds an image, likewise.
+        Multiply-adds per image, in the same layout.
     peak : float or None
-        Operations a second of one core: the most of several probes, between the measurements.
+        Operations per second of one core: the largest of several probes between measurements.
     whole : tuple of Row
         Training and evaluation, or prediction.
     """
@@ -101,9 +101,9 @@ def measure(
     network : str
         One of :data:`lenet_fast.bench.workloads.NETWORKS`.
     backend : {"cython", "numba", "numpy"}, optional
-        By default the current one.
+        Default: the current one.
     seconds : float
-        For each layer, at least.
+        Least time per layer.
     engine : {"lanes", "online"}
 
     Raises
@@ -111,7 +111,7 @@ def measure(
     lenet_fast.engines.Unsupported
         If the backend has no kernels for the engine.
     WrongAnswerError
-        If the engine learns or predicts otherwise than the reference.
+        If the engine trains or predicts differently from the reference.
     """
     backend = backends.current() if backend is None else backend
     kind = _KINDS[engine]
@@ -125,7 +125,7 @@ def measure(
     taken: list[Array] = []
 
     def check(value: Array) -> None:
-        taken.clear()  # it was not warm yet
+        taken.clear()  # the warm-up does not count
         if not (np.isfinite(value).all() and value.sum() > 0):
             raise WrongAnswerError(f"profile: expected seconds, got {value}")
 
@@ -136,12 +136,12 @@ def measure(
     prefix = "" if network == "1998" else f"{network}: "
     works = {name: workloads.BY_NAME[f"{prefix}{name}"] for name in kind.works}
     made = [
-        # In a group names must differ.
+        # Names must differ within a group.
         dataclasses.replace(workloads.make(f"{engine} {backend}", work, 1), name=name)
         for name, work in works.items()
     ]
     made.append(Contender("profile", run, check))
-    # On a busy machine one probe may find less than the kernels get: it takes turns with them.
+    # On a busy machine one probe may find less than the kernels get, so they take turns.
     probes: list[machine.Limits] = []
     if machine.missing() is None:
         made.append(Contender("peak", lambda: probes.extend(_probe()), lambda _: None))
@@ -182,7 +182,7 @@ def _row(
 
 
 def markdown(profiles: list[Profile]) -> str:
-    """Return tables of profiles, and what they mean, one engine after the other."""
+    """Return tables of profiles with explanations, one engine after the other."""
     parts = []
     for kind in ENGINES:
         found = [profile for profile in profiles if profile.kind == kind]
@@ -205,7 +205,7 @@ def _one(profile: Profile) -> str:
     peak = f"unknown, {machine.missing() or 'not probed'}"
     if profile.peak is not None:
         peak = f"{profile.peak / 1e9:.0f} Gflop/s"
-        peak += ", which moved by more than 15 %" * profile.whole[0].moved
+        peak += ", which changed by more than 15 %" * profile.whole[0].moved
     name = "LeNet-5 of 1998" if profile.network == "1998" else f"The {profile.network} LeNet-5"
     title = "lane" if profile.kind == "lanes" else profile.kind
     about = (
@@ -220,7 +220,7 @@ def _one(profile: Profile) -> str:
 
 
 def _cells(seconds: float, multiply_adds: int, peak: float | None) -> list[str]:
-    """Return microseconds, multiply-adds and share of the peak; nothing where there is none."""
+    """Return microseconds, multiply-adds and share of the peak; empty where there are none."""
     share = 2 * multiply_adds / seconds / peak if peak and seconds and multiply_adds else None
     return [
         f"{1e6 * seconds:.2f}" if seconds else "",
@@ -242,7 +242,7 @@ def _whole(row: Row) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return a Markdown table whose columns can be read as they stand."""
+    """Return a Markdown table whose source is aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     found = []

@@ -1,7 +1,7 @@
-"""Timing: every contender is checked, then all of a group take turns.
+"""Timing: every contender is checked, then all contenders of a group take turns.
 
-On a machine that is shared, one minute is not like the next. Contenders that take turns, a few
-milliseconds each, all meet its good and bad moments, so that their medians can be compared.
+On a shared machine, speed varies from minute to minute. Contenders that take turns of a few
+milliseconds all experience its good and bad moments, so that their medians can be compared.
 """
 
 from __future__ import annotations
@@ -23,26 +23,25 @@ ROUNDS = 5
 MOST_ROUNDS = 200
 
 _SHORTEST = 0.001
-"""Seconds that a sample lasts at least; work that takes less is repeated within it."""
+"""Least seconds of a sample; shorter work is repeated within it."""
 
 CALLS = 10_000
-"""Of each contender whose calls are timed one by one."""
+"""Least number of calls per contender whose calls are timed one by one."""
 
 _BLOCK, _FIRST = 250, 5
-"""Such calls that a contender has at a turn, and those before them that do not count: what the
-others have left in the caches is not its own."""
+"""Calls per turn, and uncounted calls before them, because the others' data are in the caches."""
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-"""Largest error allowed, as a share of the largest value of a result."""
+"""Largest error allowed, relative to the largest value of a result."""
 
 
 class WrongAnswerError(AssertionError):
-    """A contender's answer is not the reference's: it may not be timed."""
+    """A contender's answer differs from the reference's, so it is not timed."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that does a piece of work again and again.
+    """Something that does a piece of work repeatedly.
 
     Attributes
     ----------
@@ -50,13 +49,13 @@ class Contender:
     run : callable
         Does the work once.
     check : callable
-        Raises WrongAnswerError unless what `run` returned is right.
+        Raises WrongAnswerError unless the result of `run` is right.
     around : callable
         Returns a context for the runs; entering it is not timed.
     scale : float
-        What to multiply its seconds by, where it does a part of the work of the others.
+        Factor of its seconds, if it does only part of the others' work.
     info : dict
-        For the results.
+        Data for the results.
     """
 
     name: str
@@ -82,7 +81,7 @@ def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dt
 
 @dataclass
 class Timing:
-    """What a contender's turns came to: seconds of each, scaled, or what was wrong with it."""
+    """The result of a contender: seconds per turn, scaled, or what was wrong."""
 
     samples: list[float] = field(default_factory=list)
     error: Exception | None = None
@@ -98,7 +97,7 @@ class Group:
     after: machine.Limits | None
 
     def info(self, dtype: str) -> dict[str, Any]:
-        """Return the peak in a dtype before and after, and whether it moved too much."""
+        """Return the peak for a dtype before and after, and whether it changed too much."""
         return {
             "peak_before": self.before.peak(dtype) if self.before else None,
             "peak_after": self.after.peak(dtype) if self.after else None,
@@ -116,7 +115,7 @@ class _Turn:
         self.repeats = 1
 
     def check(self) -> bool:
-        """Run once and compare; run once more, warm, to see how long it takes."""
+        """Run once and compare; run once more, warm, to estimate the duration."""
         try:
             with self.contender.around():
                 value = self.contender.run()
@@ -156,15 +155,15 @@ class _Turn:
 def measure(
     contenders: Sequence[Contender], seconds: float = SECONDS, rounds: int = ROUNDS
 ) -> Group:
-    """Check all contenders, and let those that are right take turns.
+    """Check all contenders, and let the correct ones take turns.
 
     Parameters
     ----------
     contenders : sequence of Contender
     seconds : float
-        How long each works in all, at least.
+        Least working time per contender.
     rounds : int
-        How many turns each has, at least.
+        Least number of turns per contender.
     """
     turns = [_Turn(contender) for contender in contenders]
     right = [turn for turn in turns if turn.check()]
@@ -175,15 +174,15 @@ def measure(
             for turn in waiting:
                 turn.take()
             waiting = [turn for turn in waiting if not turn.done(seconds, rounds)]
-            waiting = waiting[1:] + waiting[:1]  # none is always first, or after the same one
+            waiting = waiting[1:] + waiting[:1]  # vary who is first, and who follows whom
     timings = {turn.contender.name: turn.timing for turn in turns}
     return Group(timings, before, machine.probe())
 
 
 def measure_calls(contenders: Sequence[Contender], calls: int = CALLS) -> Group:
-    """Check all contenders, and time single calls of those that are right, which take turns.
+    """Check all contenders, and time single calls of the correct ones, which take turns.
 
-    Their info says how many ``calls`` there were, and the 99th percentile of their seconds, "p99".
+    Their info has the number of ``calls``, and the 99th percentile of their seconds, "p99".
     """
     turns = [_Turn(contender) for contender in contenders]
     right = [turn for turn in turns if turn.check()]

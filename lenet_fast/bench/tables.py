@@ -1,4 +1,4 @@
-"""From measurements to Markdown: the machine, whole networks, and single calls."""
+"""Markdown tables of measurements: the machine, whole networks, and single calls."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 MORE = " ~"
 NOTE_OF_MORE = (
-    "`~`: more than the peak that was found, which is too low: the machine was busy. Measure again "
-    "when it has nothing else to do."
+    "`~`: more than the measured peak, which is too low because the machine was busy. Measure "
+    "again when it is idle."
 )
-"""Of a share above 100 %, which no kernel can have."""
+"""Note on shares above 100 %, which no kernel can reach."""
 
 _NETWORK_NOTES = (
     "In float32: LeNet-5 of 1998, and the plain one (all connections, average pooling, softmax, "
     "cross-entropy). Training at batch 1: contenders that need a call per step run 32 steps, and "
-    "their time is scaled. Of the peak: by the multiply-adds of convolutions, dense layers and "
-    "distances alone, of as many cores as there are threads."
+    "their time is scaled. The share of the peak counts the multiply-adds of convolutions, dense "
+    "layers and distances only, on as many cores as there are threads."
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """The median seconds of one contender at one piece of work."""
+    """The median seconds of one contender for one piece of work."""
 
     kind: str  # "network", "latency", and those of the benchmarks
     row: str  # "training, batch 256", "C1 forward"
@@ -44,7 +44,7 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """The share of the peak, in the mean of the probes around the group, of the cores used."""
+        """The share of the peak of the cores used, from the mean of the probes around the group."""
         probes = [self.info.get(f"peak_{when}") for when in ("before", "after")]
         known = [probe for probe in probes if probe]
         threads = self.info.get("threads", 1)
@@ -56,7 +56,7 @@ class Row:
 def groups(
     rows: Sequence[Row], kind: str, dtype: str | None = None
 ) -> dict[tuple[str, str], dict[str, Row]]:
-    """Return rows of a kind, by what was done and in which dtype, then by contender."""
+    """Return rows of a kind, by work and dtype, then by contender."""
     grouped: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         if row.kind == kind and dtype in (None, row.dtype):
@@ -65,7 +65,7 @@ def groups(
 
 
 def report(title: str, about: dict[str, Any], parts: Sequence[str]) -> str:
-    """Return Markdown: the machine, as :func:`machine.describe` does, and parts, if not empty."""
+    """Return Markdown: the machine, from :func:`machine.describe`, and non-empty parts."""
     text = "\n\n".join([heading(title, about), *(part for part in parts if part)])
     if f" %{MORE}" in text:
         text += f"\n\n{NOTE_OF_MORE}"
@@ -73,12 +73,12 @@ def report(title: str, about: dict[str, Any], parts: Sequence[str]) -> str:
 
 
 def heading(title: str, about: dict[str, Any]) -> str:
-    """Return a title, and the machine below it."""
+    """Return a title, and a description of the machine."""
     text = f"# {title}\n\n{about.get('cpu', '')}, {about.get('system', '')}"
     for key in ("versions", "date"):
         if about.get(key):
             text += f"; {about[key]}"
-    text += ". Medians of contenders that took turns; one thread unless a row says otherwise. "
+    text += ". Medians; the contenders took turns. One thread unless a row says otherwise. "
     if not about.get("float32"):
         return text + f"The limits of the core are unknown: {about.get('probe', 'not probed')}."
     text += (
@@ -87,7 +87,7 @@ def heading(title: str, about: dict[str, Any]) -> str:
     )
     if about.get("bandwidth"):
         text += f", and streams {about['bandwidth'] / 1e9:.1f} GB/s"
-    return text + ". A `~` marks a group in which that peak moved by more than 15 %."
+    return text + ". A `~` marks a group in which that peak changed by more than 15 %."
 
 
 def networks(rows: Sequence[Row], peer: str = "") -> str:
@@ -97,7 +97,7 @@ def networks(rows: Sequence[Row], peer: str = "") -> str:
     ----------
     rows : sequence of Row
     peer : str
-        How the contenders' names begin that all are compared with; by default none.
+        Prefix of the contenders that all are compared with; by default none.
     """
     body = []
     for (name, _), found in groups(rows, "network").items():
@@ -122,7 +122,7 @@ def networks(rows: Sequence[Row], peer: str = "") -> str:
     notes = _NETWORK_NOTES
     if peer:
         head.append(f"against {peer}'s best")
-        notes += " Ours trains on bytes, the others on images that were prepared for them."
+        notes += " Ours train on bytes, the others on prepared images."
     return f"## The whole network\n\n{notes}\n\n{table([*head, 'of the peak'], body)}"
 
 
@@ -146,30 +146,30 @@ def latencies(rows: Sequence[Row], peer: str = "") -> str:
         return ""
     head = ["work", "by", "median, us", "99th percentile, us"]
     head += [f"against {peer}"] if peer else []
-    text = f"Of {calls:,} calls each, from Python and from array to array; contenders took turns."
+    text = f"{calls:,} calls each, from Python, from array to array; the contenders took turns."
     return f"## The latency of one image\n\n{text}\n\n{table(head, body)}"
 
 
 def fastest(rows: dict[str, Row], peer: str) -> Row | None:
-    """Return the fastest of the contenders whose names begin with `peer`; None for no peer."""
+    """Return the fastest contender whose name begins with `peer`; None without a peer."""
     theirs = [row for row in rows.values() if peer and row.contender.startswith(peer)]
     return min(theirs, key=lambda row: row.seconds, default=None)
 
 
 def label(name: str, rows: dict[str, Row]) -> str:
-    """Return the name of a group, marked if the machine's peak moved during it."""
+    """Return the name of a group, marked if the machine's peak changed during it."""
     return f"{name} ~" if any(row.moved for row in rows.values()) else name
 
 
 def percent(share: float | None) -> str:
-    """Return a share as text, marked where it cannot be, or nothing where it is unknown."""
+    """Return a share as text, marked if it is impossible, empty if unknown."""
     if share is None:
         return ""
     return f"{100 * share:.0f} %{MORE if round(100 * share) > 100 else ''}"
 
 
 def times(other: float | None, ours: float) -> str:
-    """Return how many times as long as ours the other took; nothing if it is unknown."""
+    """Return how many times as long the other took as ours; empty if unknown."""
     if other is None:
         return ""
     ratio = other / ours
@@ -177,6 +177,6 @@ def times(other: float | None, ours: float) -> str:
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, numbers to the right of the first column."""
+    """Return a Markdown table with numbers right-aligned, except in the first column."""
     rule = ["---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))

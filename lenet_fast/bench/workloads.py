@@ -1,10 +1,11 @@
-"""The whole network in training, in evaluation, and for one image at a time.
+"""Whole networks: training, evaluation, and prediction of one image at a time.
 
-There are two: LeNet-5 of 1998 (table of connections, trainable sub-sampling, RBF outputs, MAP), and
-the plain one (all connections, average pooling, softmax, cross-entropy). Every contender starts
-from the same weights. Training counts only if the losses of its first steps match the reference;
-prediction, if the outputs do. The engines train on bytes, as the trainer lets them. At one image at
-a time, contenders that need a call per step run part of the steps, and their time is scaled.
+There are two networks: LeNet-5 of 1998 (connection table, trainable sub-sampling, RBF outputs,
+MAP), and the plain one (all connections, average pooling, softmax, cross-entropy). All contenders
+start from the same weights. Training counts only if the losses of the first steps match the
+reference's; prediction, if the outputs do. The engines train on bytes, as the trainer does. One
+image at a time, contenders that need a Python call per step run part of the steps, and their time
+is scaled.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "1998": {},
     "plain": {"pooling": "average", "connections": "full", "output": "softmax"},
 }
-"""What :func:`lenet_fast.models.lenet5` is told."""
+"""Arguments of :func:`lenet_fast.models.lenet5`."""
 
 RATES = {"1998": 0.0005, "plain": 0.02}
-"""For batches of 32 and more; a smaller batch gets as much less."""
+"""Rates for batches of 32 and more; for smaller batches they shrink in proportion."""
 MOMENTUM = 0.9
 TOLERANCE = 1e-4
-"""Of the losses: rounding grows from step to step."""
+"""Tolerance of the losses: rounding errors grow from step to step."""
 PART = 32
-"""Steps of one image, by those that need a call for each; and losses that are compared."""
+"""Steps of one image for contenders that need a call per step; and number of compared losses."""
 
 
 class Start(NamedTuple):
-    """What everyone starts with."""
+    """The common initial state."""
 
     network: Network
     loss: Loss
@@ -53,7 +54,7 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What is done again and again: `images` images, `batch` at a time, by one of NETWORKS."""
+    """A repeated piece of work: `images` images, `batch` at a time, on one of NETWORKS."""
 
     name: str
     batch: int
@@ -63,19 +64,19 @@ class Work:
 
     @property
     def part(self) -> int:
-        """How many of the images those go through that need a call for each step."""
+        """Number of images for contenders that need a call per step."""
         return min(self.images, PART) if self.batch == 1 else self.images
 
     @property
     def parts(self) -> list[tuple[Array, Array]]:
-        """Images, prepared, and labels of each batch."""
+        """Prepared images, and labels, of each batch."""
         _, x, labels = examples(self.images)
         n = self.batch
         return [(x[i : i + n], labels[i : i + n]) for i in range(0, self.images, n)]
 
     @property
     def flops(self) -> int:
-        """Operations of all images, a multiply-add being two; see :mod:`lenet_fast.bench.counts`"""
+        """Operations for all images (a multiply-add is two); see :mod:`lenet_fast.bench.counts`"""
         return 2 * counts.of(fresh(self.network).network, self.trains) * self.images
 
 
@@ -93,24 +94,24 @@ WORKS = (
 )
 BY_NAME = {work.name: work for work in WORKS}
 LATENCIES = tuple(work for work in WORKS if not work.trains and work.batch == 1)
-"""Those whose single calls are timed, too."""
+"""Work whose single calls are timed, too."""
 
 
 @functools.cache
 def examples(n: int) -> tuple[Array, Array, Array]:
-    """Return images as bytes, the same prepared, and their labels."""
+    """Return images as bytes, the same images prepared, and their labels."""
     train = data.load("sample").train.subset(n)
     return train.images, data.prepare(train.images), train.labels.astype(np.int64)
 
 
 def fresh(name: str = "1998", batch: int = 32) -> Start:
-    """Return one of NETWORKS as everyone starts with it, its loss, and the rate to train it at."""
+    """Return one of NETWORKS in the common initial state, its loss, and its learning rate."""
     network = models.lenet5(**NETWORKS[name])
     return Start(network, losses.default_for(network), RATES[name] * min(1, batch / 32))
 
 
 Train = Callable[[Array, Array, int], list[float]]
-"""From images as bytes, labels and the size of a batch to the mean loss of each batch."""
+"""Function from images as bytes, labels and the batch size to the mean loss of each batch."""
 Step = Callable[[Array, Array], float]
 Predict = Callable[[Array], Any]
 
@@ -123,17 +124,17 @@ def contender(
     around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     **info: Any,
 ) -> Contender:
-    """Return a contender from what it does with a batch.
+    """Return a contender from a function on batches.
 
     Parameters
     ----------
     name : str
     work : Work
     step : callable
-        From images and labels to the mean loss, having trained; or from images to outputs. Of
-        training one image at a time it gets ``work.part`` images.
+        Trains on images and labels and returns the mean loss; or maps images to outputs. When
+        training one image at a time, it gets ``work.part`` images.
     convert : callable
-        From the outputs to an array.
+        Converts the outputs to an array.
     around, info
         As for :class:`Contender`.
     """
@@ -157,9 +158,9 @@ def contender(
 def checker(
     name: str, work: Work, convert: Callable[[Any], Array] = np.asarray
 ) -> Callable[[Any], None]:
-    """Return the check of what a contender's run returned: a loss, or outputs, for each batch.
+    """Return the check of a contender's result: a loss, or outputs, per batch.
 
-    The losses of the first batches are compared, those of the others must be there and finite.
+    The losses of the first batches are compared; the others must exist and be finite.
     """
 
     def check(value: Any) -> None:
@@ -181,7 +182,7 @@ def checker(
 
 @functools.cache
 def expected(work: Work) -> Array:
-    """Return the losses, or the outputs, of the reference."""
+    """Return the reference's losses or outputs."""
     made = make("layers numpy", work, threads=1)
     with made.around():
         found = made.run()
@@ -194,9 +195,9 @@ def names(batch: int) -> list[str]:
     Parameters
     ----------
     batch : int
-        Images per step. For one it is the online engine, for more the lane engine, as users get
-        them; the engine that goes by layers is there for both. The first two are there once per
-        instruction set of the compiled backend, the best first.
+        Images per step. One selects the online engine, more the lane engine, as for users, once
+        per instruction set of the compiled backend, the best first; in both cases also the layers
+        engine.
     """
     fast = "online" if batch == 1 else "lanes"
     found = []
@@ -212,7 +213,7 @@ def names(batch: int) -> list[str]:
 
 
 def has_engine(engine: str, backend: str) -> bool:
-    """Return whether a backend has the kernels for an engine."""
+    """Return whether a backend has kernels for an engine."""
     try:
         create(f"{engine} {backend}", fresh(), threads=1).close()
     except (Unsupported, ImportError):
@@ -221,7 +222,7 @@ def has_engine(engine: str, backend: str) -> bool:
 
 
 def create(name: str, start: Start, threads: int) -> Engine:
-    """Return an engine by a contender's name: engine, backend and, if not that in use, the set."""
+    """Return an engine by a contender's name: engine, backend and, if not in use, the set."""
     engine, backend, *sets = name.split()
     with backends.get(backend).use_isa(*sets) if sets else contextlib.nullcontext():
         return engines.create(
@@ -230,7 +231,7 @@ def create(name: str, start: Start, threads: int) -> Engine:
 
 
 def make(name: str, work: Work, threads: int) -> Contender:
-    """Return one of the contenders that :func:`names` gives."""
+    """Return one of the contenders named by :func:`names`."""
     start = fresh(work.network, work.batch)
     engine = create(name, start, threads)
     engine_name, backend, *sets = name.split()
@@ -247,12 +248,12 @@ def make(name: str, work: Work, threads: int) -> Contender:
 
 
 def _one(engine: Engine) -> Predict:
-    """Return what gives an engine the first image as such, not a batch of one."""
+    """Return a function that gives an engine the first image alone, not a batch of one."""
     return lambda x: engine.predict_one(x[0])
 
 
 def trainer(engine: Engine, rate: float) -> Train:
-    """Return what trains by an engine, as :class:`lenet_fast.training.Trainer` does."""
+    """Return a function that trains with an engine, as the trainer does."""
     optimiser = SGD(momentum=MOMENTUM)
 
     def train(images: Array, labels: Array, batch: int) -> list[float]:
@@ -263,7 +264,7 @@ def trainer(engine: Engine, rate: float) -> Train:
 
 
 def latency(name: str, work: Work) -> Contender:
-    """Return one of the contenders whose single calls are timed: a user's ``Network.predict``."""
+    """Return a contender whose single calls are timed: a user's ``Network.predict``."""
     engine, backend, *sets = name.split()
     network = fresh(work.network).network
     image = work.parts[0][0][0]
@@ -272,7 +273,7 @@ def latency(name: str, work: Work) -> Contender:
         backends.use_backend(backend),
         module.use_isa(*sets) if sets else contextlib.nullcontext(),
     ):
-        network.predict(image)  # from now on it has an engine, with these instructions
+        network.predict(image)  # creates its engine, with this instruction set
         isa = module.isa() if backend == "cython" else None
     check = checker(name, work)
     return Contender(
@@ -285,5 +286,5 @@ def latency(name: str, work: Work) -> Contender:
 
 
 def latency_names() -> list[str]:
-    """Return the contenders that :func:`latency` makes: the online engine on every backend."""
+    """Return the names of :func:`latency`'s contenders: the online engine on every backend."""
     return [name for name in names(1) if name.startswith("online")]

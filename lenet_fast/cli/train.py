@@ -44,7 +44,14 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     metavar="N",
     help="Train on the first N images only; the test set stays complete.",
 )
-@click.option("--epochs", type=click.IntRange(1), metavar="N", default=EPOCHS, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    default=EPOCHS,
+    show_default=True,
+    help="Number of epochs in all, with those of a resumed run.",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -58,7 +65,7 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     type=click.Choice(defaults.OPTIMISERS),
     default="sgd",
     show_default=True,
-    help="adam: with weight decay in the gradient; adamw: beside it.",
+    help="adam: weight decay is part of the gradient; adamw: it is decoupled.",
 )
 @click.option(
     "--rate",

@@ -1,7 +1,7 @@
-"""Images moved and bent: the checked border of what :mod:`lenet_fast.data.distort` runs.
+"""Warping of images, with checked arguments, for :mod:`lenet_fast.data.distort`.
 
-All of it is arithmetic of whole numbers, so that every backend returns the same bytes. These are no
-operations of a network, and no part of the names of :mod:`lenet_fast.ops`.
+The arithmetic uses integers, so that every backend returns the same bytes. These functions are not
+network operations, and not among the names of :mod:`lenet_fast.ops`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lenet_fast.backends.numpy_backend.warp import stream as stream
 from lenet_fast.checks import Array
 
 MAX_SIZE = 256
-"""Most rows and columns of an image: positions in it are 32-bit numbers."""
+"""Most rows and columns of an image, because positions are 32-bit numbers."""
 
 
 def smooth_noise(
@@ -26,11 +26,11 @@ def smooth_noise(
     Parameters
     ----------
     keys : ndarray, (n,), uint64
-        Of the stream of each image; the noise follows from its ninth number on.
+        Initial state of each image's random stream; the noise starts at its ninth number.
     down, across : ndarray, (h, h) and (w, w), float32
-        What smoothes columns and rows: whole numbers, which add up to 2**13 or so in each row.
+        Matrices that smooth columns and rows: integers, about 2**13 in total per row.
     factor : float
-        What the noise is multiplied by, which comes as whole numbers of up to 2**23.
+        Factor of the noise, which consists of integers of up to 2**23.
     backend : {"cython", "numba", "numpy"}, optional
 
     Returns
@@ -58,15 +58,15 @@ def warp(
     *,
     backend: str | None = None,
 ) -> Array:
-    """Set each pixel of `out` to what an image has at ``matrix @ (row, column, 1) + field``.
+    """Set each pixel of `out` to the image's value at ``matrix @ (row, column, 1) + field``.
 
     Parameters
     ----------
     images : ndarray, (n, rows, columns), uint8
-        Up to 256 x 256; outside of them all is 0.
+        Up to 256 x 256; everything outside is 0.
     matrices : ndarray, (n, 2, 3), int32
     fields : ndarray, (n, 2, h, w), int32, optional
-        Displacements. Like the matrices they count in pixels / 2**18.
+        Displacements, like the matrices in units of 2**-18 pixels.
     out : ndarray, (n, h, w), uint8
     backend : {"cython", "numba", "numpy"}, optional
 
@@ -94,13 +94,13 @@ def warp(
 
 
 def checked(name: str, images: object) -> Array:
-    """Return images of up to 256 x 256 as kernels read them."""
+    """Return images of up to 256 x 256 in the layout that kernels read."""
     images = _array(name, images, np.uint8, (None, None, None))
     if not 0 < min(images.shape[1:]) <= max(images.shape[1:]) <= MAX_SIZE:
         raise ValueError(
             f"{name}: expected (n, rows, columns), 1 to {MAX_SIZE} of each, got {images.shape}"
         )
-    images.flags.writeable = False  # one kind of argument for Numba to compile for
+    images.flags.writeable = False  # so that Numba compiles for one type only
     return images
 
 
@@ -111,7 +111,7 @@ def _square(name: str, matrix: object) -> Array:
 
 
 def _array(name: str, value: object, dtype: type, shape: tuple[int | None, ...]) -> Array:
-    """Return a view of an array, C-contiguous, of a dtype and a shape; None: any length."""
+    """Return a C-contiguous view of an array with a dtype and a shape; None: any length."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype:
         raise TypeError(
             f"{name}: expected a NumPy array of {np.dtype(dtype)}, got {checks.kind(value)}"

@@ -1,9 +1,9 @@
-"""How gradients change the weights.
+"""Update rules for the weights.
 
-An optimiser keeps its own arrays (velocities, for instance), one or more per parameter, and hands
-them out by name, so that a checkpoint can hold them and a resumed run goes on with the same bits.
-The rate comes with each step, from a schedule. What is written here in NumPy is the reference for
-engines that update the weights on their own; see :class:`lenet_fast.engines.Optimiser`.
+An optimiser has its own arrays (velocities, for instance), one or more per parameter, and exposes
+them by name, so that a checkpoint can store them and a resumed run continues with the same bits.
+The rate comes with each step, from a schedule. The NumPy code here is the reference for engines
+that update the weights themselves; see :class:`lenet_fast.engines.Optimiser`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ OPTIMISERS: dict[str, Callable[..., Optimiser]] = {
     "adadelta": Adadelta,
     "sdlm": SDLM,
 }
-"""All optimisers, by the names that commands, estimators and files give them."""
+"""All optimisers, by their names in commands, estimators and files."""
 
 
 def from_config(config: Mapping[str, Any]) -> Optimiser:
-    """Return the optimiser that a :meth:`~lenet_fast.engines.Optimiser.config` describes.
+    """Return the optimiser described by a :meth:`~lenet_fast.engines.Optimiser.config`.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no such optimiser, or not with these options.
+        If there is no such optimiser, or it does not take these options.
     """
     optimiser = configs.kind_of("optimiser", config, "type", OPTIMISERS)
     return optimiser(**{key: value for key, value in config.items() if key != "type"})

@@ -14,7 +14,7 @@ from lenet_fast.training.optimisers.base import Base
 
 
 class Adadelta(Base):
-    """Gradients scaled by the changes before and the gradients before, as PyTorch defines it.
+    """Gradients scaled by previous changes and gradients, as PyTorch defines it.
 
     For each parameter w with gradient g and the mean squares s of gradients and u of changes, which
     start at zero::
@@ -28,10 +28,10 @@ class Adadelta(Base):
     Parameters
     ----------
     rho : float, default 0.9
-        In [0, 1): what is kept, at each step, of the mean squares.
+        In [0, 1): the share of the mean squares that each step keeps.
     epsilon : float, default 1e-6
-        At least 1.2e-38, the smallest normal number of float32. The first changes are as large as
-        its root.
+        At least 1.2e-38, the smallest normal number of float32. The first changes are about as
+        large as its root.
     weight_decay : float, default 0.0
         Not negative; acts on weights, coefficients and biases alike.
     factors : mapping of str to ndarray, optional
@@ -42,9 +42,9 @@ class Adadelta(Base):
     rule : Rule
         The options: `rho` is its ``beta2``.
     steps : int
-        How many steps were made.
+        Number of steps done.
     factors : dict of str to ndarray
-        May be set anew, or changed in place, between two steps.
+        May be replaced, or changed in place, between two steps.
 
     Notes
     -----

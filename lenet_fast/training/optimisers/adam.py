@@ -1,4 +1,4 @@
-"""Adam, with weight decay in the gradient or beside it."""
+"""Adam, with weight decay in the gradient or decoupled from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lenet_fast.training.optimisers.base import Base
 
 
 class _Moments(Base):
-    """What Adam and AdamW share."""
+    """Shared by Adam and AdamW."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class _Moments(Base):
         )
 
     def _quotient(self, gradient: Array, slots: list[Array]) -> Array:
-        """Return the mean gradient over the root of the mean square."""
+        """Return the mean gradient divided by the root of the mean square."""
         rule, t = self._rule, self._steps
         m, v = slots
         m *= rule.beta1
@@ -84,9 +84,9 @@ class Adam(_Moments):
     rule : Rule
         The options.
     steps : int
-        How many steps were made: t of the last one. It is one number for all parameters.
+        Number of steps done, t of the last one. It is one number for all parameters.
     factors : dict of str to ndarray
-        May be set anew, or changed in place, between two steps.
+        May be replaced, or changed in place, between two steps.
 
     Notes
     -----
@@ -134,7 +134,7 @@ class AdamW(_Moments):
     Parameters
     ----------
     beta1, beta2 : float, default 0.9 and 0.999
-        In [0, 1): what is kept, at each step, of the mean gradient and the mean square.
+        In [0, 1): the share of the mean gradient and of the mean square that each step keeps.
     epsilon : float, default 1e-8
         At least 1.2e-38, the smallest normal number of float32. A weight of zero with a gradient
         of zero, such as that of an absent link, stays zero.
@@ -148,14 +148,14 @@ class AdamW(_Moments):
     rule : Rule
         The options.
     steps : int
-        How many steps were made: t of the last one. It is one number for all parameters.
+        Number of steps done, t of the last one. It is one number for all parameters.
     factors : dict of str to ndarray
-        May be set anew, or changed in place, between two steps.
+        May be replaced, or changed in place, between two steps.
 
     Notes
     -----
     Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2, with the
-    rate in place of alpha times the schedule multiplier, and acting on the decay as well, as in
+    rate instead of alpha times the schedule multiplier, and applied to the decay as well, as in
     PyTorch. Moments and bias correction are those of Kingma and Ba 2015. Everything is computed
     in the dtype of the parameter.
 

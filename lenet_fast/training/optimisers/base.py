@@ -1,4 +1,4 @@
-"""What the optimisers share: the count of steps, their arrays, their factors, their state."""
+"""Shared by the optimisers: step count, arrays, factors and state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MOST_STEPS = 2**63 - 1
 
 
 class Base:
-    """What the optimisers share.
+    """Base class of the optimisers.
 
-    A subclass gives the name of its rule, the rule's options, the names of its slots, and
+    A subclass provides the name of its rule, the rule's options, the names of its slots, and
     :meth:`_change`.
     """
 
@@ -35,8 +35,8 @@ class Base:
         self._steps = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Give a subclass that steps in a way of its own a rule of its own, which no engine knows:
-        that of the class above would not speak for it."""
+        """Give a subclass with its own steps its own rule, which no engine knows, because the rule
+        of the base class does not describe it."""
         super().__init_subclass__(**options)
         named: Any = next(each for each in cls.__mro__ if "_rule_name" in vars(each))
         if cls.step is not named.step or cls._change is not named._change:
@@ -44,12 +44,12 @@ class Base:
 
     @property
     def rule(self) -> Rule:
-        """How the weights are changed, in numbers."""
+        """The update rule, in numbers."""
         return self._rule
 
     @property
     def steps(self) -> int:
-        """How many steps were made."""
+        """Number of steps done."""
         return self._steps
 
     @steps.setter
@@ -58,7 +58,7 @@ class Base:
 
     @property
     def factors(self) -> dict[str, Array]:
-        """By parameter, what multiplies the rate of each weight; empty where nothing does."""
+        """Factors of each weight's rate, by parameter; empty without factors."""
         return self._factors
 
     @factors.setter
@@ -66,7 +66,7 @@ class Base:
         self._factors = states.checked_factors(factors)
 
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
-        """Return the optimiser's own arrays, live, for these parameters.
+        """Return the optimiser's own arrays for these parameters; not copies.
 
         See :meth:`lenet_fast.engines.Optimiser.slots`.
         """
@@ -85,10 +85,10 @@ class Base:
     def step(
         self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
     ) -> None:
-        """Change, in place, the parameters that have a gradient; leave the gradients alone."""
+        """Change, in place, the parameters that have a gradient; do not change the gradients."""
         trained = {name: parameters[name] for name in gradients}
         slots = self.slots(trained)
-        rate = float(rate)  # a NumPy scalar would draw float32 up to float64
+        rate = float(rate)  # a NumPy scalar would promote float32 to float64
         self._steps += 1
         for name, w in trained.items():
             change = self._change(w, gradients[name], [slot[name] for slot in slots])
@@ -97,13 +97,13 @@ class Base:
             w -= rate * change
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
-        """Do nothing: only :class:`SDLM` follows the curvature."""
+        """Do nothing: only :class:`SDLM` uses the curvature."""
 
     def state(self) -> dict[str, Array]:
-        """Return the count of steps, the optimiser's arrays and the factors.
+        """Return the step count, the optimiser's arrays and the factors.
 
-        Their names are ``steps``, a slot's and a parameter's such as ``velocities/C1.w``, and
-        ``factors/C1.w``. The arrays of the last two kinds are live.
+        The keys are ``steps``, a slot and a parameter such as ``velocities/C1.w``, and
+        ``factors/C1.w``. The arrays of the last two kinds are not copies.
         """
         kinds = self._slots | {_FACTORS: self._factors}
         return {_STEPS: np.array([self._steps], np.int64)} | {
@@ -113,12 +113,12 @@ class Base:
         }
 
     def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
-        """Take over what :meth:`state` gave, in place of all there is; the factors, too.
+        """Replace the whole state, including factors, by a result of :meth:`state`.
 
         Raises
         ------
         ValueError
-            If it is not the state of such an optimiser, with names, shapes and dtypes of these
+            If it is not the state of such an optimiser, with the names, shapes and dtypes of these
             parameters.
         """
         kinds: dict[str, dict[str, Array]] = {kind: {} for kind in (*self._slots, _FACTORS)}
@@ -139,9 +139,9 @@ class Base:
         self._steps, self._slots, self._factors = steps, kinds, factors
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.optimisers.from_config`.
+        """Return a description that JSON can hold, for :func:`.optimisers.from_config`.
 
-        The factors are not in it, but in the state.
+        It does not contain the factors, which are part of the state.
         """
         return {"type": self._rule.name} | self._options()
 
@@ -152,9 +152,9 @@ class Base:
         return f"{type(self).__name__}({', '.join(options)})"
 
     def _options(self) -> dict[str, Any]:
-        """Return the arguments that make such an optimiser."""
+        """Return the arguments that recreate this optimiser."""
         raise NotImplementedError
 
     def _change(self, w: Array, gradient: Array, slots: list[Array]) -> Array:
-        """Return what, times rate and factors, is taken off the weights; change the slots."""
+        """Return the change to subtract, before rate and factors; update the slots."""
         raise NotImplementedError

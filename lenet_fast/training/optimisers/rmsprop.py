@@ -14,7 +14,7 @@ from lenet_fast.training.optimisers.base import Base
 
 
 class RMSprop(Base):
-    """Gradients over the root of their mean square, as PyTorch defines it.
+    """Gradients divided by the root of their mean square, as PyTorch defines it.
 
     For each parameter w with gradient g, mean square s and velocity v, which start at zero::
 
@@ -23,20 +23,20 @@ class RMSprop(Base):
         v <- momentum * v + g / (sqrt(s) + epsilon)
         w <- w - rate * factors * v
 
-    With `centered`, the root is that of s - m^2, where the mean m starts at zero, too::
+    With `centered`, the root is that of s - m^2, where the mean m also starts at zero::
 
         m <- alpha * m + (1 - alpha) * g
 
     Parameters
     ----------
     alpha : float, default 0.99
-        In [0, 1): what is kept, at each step, of the mean square, and of the mean.
+        In [0, 1): the share of the mean square, and of the mean, that each step keeps.
     epsilon : float, default 1e-8
         As for :class:`AdamW`.
     momentum : float, default 0.0
         In [0, 1).
     centered : bool, default False
-        Whether gradients are divided by the root of their variance, and not of their mean square;
+        Whether to divide gradients by the root of their variance instead of their mean square;
         needs an alpha above 0.
     weight_decay : float, default 0.0
         Not negative; acts on weights, coefficients and biases alike.
@@ -48,15 +48,15 @@ class RMSprop(Base):
     rule : Rule
         The options: `alpha` is its ``beta2``, and with `centered` its ``beta1``, too.
     steps : int
-        How many steps were made.
+        Number of steps done.
     factors : dict of str to ndarray
-        May be set anew, or changed in place, between two steps.
+        May be replaced, or changed in place, between two steps.
 
     Notes
     -----
     Tieleman and Hinton 2012, "Neural networks for machine learning", lecture 6e; centered by Graves
     2013, "Generating sequences with recurrent neural networks", who has epsilon inside the root.
-    Where rounding makes the variance negative, it counts as 0; PyTorch's root is then NaN. The
+    Where rounding makes the variance negative, it counts as 0; PyTorch's root is NaN there. The
     velocity contains neither the rate nor the factors. Everything is computed in the dtype of the
     parameter.
 
@@ -110,7 +110,7 @@ class RMSprop(Base):
             m += (1 - rule.beta1) * g
             spread = np.maximum(s - m * m, 0)
         change: Array = g / (np.sqrt(spread) + rule.epsilon)
-        for v in others:  # the velocity, where there is a momentum
+        for v in others:  # the velocity, if there is a momentum
             v *= rule.momentum
             v += change
             change = v
@@ -124,4 +124,4 @@ class RMSprop(Base):
             "momentum": rule.momentum,
             "weight_decay": rule.weight_decay,
         }
-        return options | ({"centered": True} if rule.beta1 else {})  # off, it takes no room
+        return options | ({"centered": True} if rule.beta1 else {})  # omitted if False

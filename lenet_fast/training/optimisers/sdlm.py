@@ -14,35 +14,35 @@ from lenet_fast.training.optimisers.sgd import SGD
 
 
 class SDLM(SGD):
-    """Stochastic gradient descent at rates that follow the curvature, a rate of its own a weight.
+    """Stochastic gradient descent at rates that follow the curvature, one rate per weight.
 
-    Before each epoch the diagonal h of the Hessian is estimated, in the mean over the first images
-    of the epoch's order. For each weight w with gradient g, through the epoch::
+    Before each epoch the diagonal h of the Hessian is estimated as the mean over the first images
+    of the epoch's order. For each weight w with gradient g, the steps of the epoch are::
 
         w <- w - rate / (mu + h) * g
 
     Parameters
     ----------
     mu : float
-        Above 0: where there is no curvature, the rate is divided by it. The paper takes 0.02. With
-        that LeNet-4 and squared errors learn well at the paper's rates; LeNet-5 and the MAP
-        criterion, as they are here, diverge in the second epoch, and learn well with 1.
+        Above 0. Without curvature, the rate is divided by it. The paper's value is 0.02. With it,
+        LeNet-4 with squared errors learns well at the paper's rates, but LeNet-5 with the MAP
+        criterion, as implemented here, diverges in the second epoch; it learns well with 1.
     patterns : int, default 500
-        Images that h is estimated from.
+        Number of images for the estimate of h.
     gamma : float, default 1
         Share of the new estimate in a moving average, above 0: h becomes (1 - gamma) h + gamma
-        times the estimate. With 1, as in the paper of 1998, what was estimated before is forgotten.
+        times the estimate. With 1, as in the paper of 1998, previous estimates are discarded.
     momentum : float, default 0
-        As for :class:`SGD`, for mini-batches; the paper has none.
+        As for :class:`SGD`, for mini-batches; the paper uses none.
     factors : mapping of str to ndarray, optional
-        As for :class:`SGD`; until the first estimate.
+        As for :class:`SGD`; used until the first estimate.
 
     Attributes
     ----------
     rule : Rule
         That of plain SGD.
     steps : int
-        How many steps were made.
+        Number of steps done.
     factors : dict of str to ndarray
         1 / (mu + h) of the last estimate.
     curvature_images : int
@@ -51,7 +51,7 @@ class SDLM(SGD):
     Notes
     -----
     LeCun et al. 1998, section II.C and appendix C: "stochastic diagonal Levenberg-Marquardt". The
-    paper's steps are those of single images. The moving average is that of LeCun, Bottou, Orr and
+    paper's steps are of single images. The moving average is that of LeCun, Bottou, Orr and
     Mueller 1998, "Efficient BackProp".
 
     Examples
@@ -77,32 +77,32 @@ class SDLM(SGD):
         self.gamma = checks.real("gamma", gamma)
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma: expected a number above 0, at most 1, got {gamma}")
-        if factors and self.gamma < 1:  # they are no estimate to be averaged with others
+        if factors and self.gamma < 1:  # given factors are no estimate to average with
             raise ValueError(f"factors: expected none with gamma below 1, got {gamma} and factors")
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
-        """Set the rates by the curvature: by name, the diagonal of the Hessian.
+        """Set the rates from the diagonal of the Hessian, given by parameter name.
 
         Raises
         ------
         TypeError, ValueError
-            If they are not arrays of finite numbers, not below 0.
+            If they are not arrays of finite numbers of at least 0.
         """
         for name, h in diagonal.items():
             states.check_numbers(f"diagonal[{name!r}]", np.asarray(h), negative=False)
         self.factors = {name: 1 / (self.mu + self._mean(name, h)) for name, h in diagonal.items()}
 
     def _mean(self, name: str, h: Array) -> Array:
-        """Return the moving average; the one before follows from its factors."""
+        """Return the moving average; the previous one follows from the factors."""
         if self.gamma == 1 or name not in self._factors:
             return h
         before = np.maximum(1 / self._factors[name] - self.mu, 0)
         return (1 - self.gamma) * before + self.gamma * h
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`.optimisers.from_config`.
+        """Return a description that JSON can hold, for :func:`.optimisers.from_config`.
 
-        The factors are not in it, but in the state.
+        It does not contain the factors, which are part of the state.
         """
         return {"type": "sdlm"} | self._options()
 

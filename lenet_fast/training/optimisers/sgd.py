@@ -33,23 +33,22 @@ class SGD(Base):
     nesterov : bool, default False
         Whether a step looks ahead along the velocity; needs a momentum.
     factors : mapping of str to ndarray, optional
-        By the name of a parameter, an array of its shape and dtype, finite and not negative,
-        that the rate of each of its weights is multiplied by. It is copied. Parameters that are
-        missing have the factor 1.
+        Factors of each weight's rate: arrays by parameter name, of the parameter's shape and dtype,
+        finite and not negative. They are copied. Missing parameters have the factor 1.
 
     Attributes
     ----------
     rule : Rule
         The options.
     steps : int
-        How many steps were made.
+        Number of steps done.
     factors : dict of str to ndarray
-        May be set anew, or changed in place, between two steps.
+        May be replaced, or changed in place, between two steps.
 
     Notes
     -----
-    The velocity does not contain the rate, so a new rate acts in full from the next step on.
-    Nor does it contain the factors. Everything is computed in the dtype of the parameter.
+    The velocity contains neither the rate nor the factors, so a new rate takes full effect from the
+    next step on. Everything is computed in the dtype of the parameter.
 
     Examples
     --------
@@ -84,7 +83,7 @@ class SGD(Base):
     def _change(self, w: Array, gradient: Array, slots: list[Array]) -> Array:
         rule = self._rule
         g = gradient + rule.weight_decay * w if rule.weight_decay else gradient
-        for v in slots:  # the velocity, where there is a momentum
+        for v in slots:  # the velocity, if there is a momentum
             v *= rule.momentum
             v += g
             g = g + rule.momentum * v if rule.nesterov else v
