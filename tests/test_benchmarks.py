@@ -475,7 +475,7 @@ def test_the_command_measures_and_reports(
     out, err = capsys.readouterr()
     assert exit_info.value.code == 0, err
     assert (tmp_path / "report.md").read_text() == out
-    whole, _, single = out.partition("## The latency of one image\n\nOf 20 calls each")
+    whole, _, single = out.partition("## The latency of one image\n\n20 calls each")
     names = [*filter(comparison._usual, workloads.names(1))]
     fast = [*filter(comparison._usual, workloads.latency_names())]
     for part, expected in ((whole, names), (single, fast)):
