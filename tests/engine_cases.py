@@ -148,6 +148,9 @@ OPTIMISERS = {
     "adadelta, options": lambda net: Adadelta(0.7, 1e-1, 0.3, factors=factors(net)),
 }
 
+ADAPTIVE = ("adamw, options", "adam, options", "rmsprop, options", "adadelta, options")
+"""The rules that scale the gradient of each weight, with all their options."""
+
 
 def factors(net: Network) -> dict[str, np.ndarray]:
     """Return factors for every second parameter, some of them zero."""

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 from engine_cases import (
+    ADAPTIVE,
     CASES,
     OPTIMISERS,
     assert_close,
@@ -110,7 +111,7 @@ def test_first_step_of_adamw_to_the_last_bits(dtype, create, request):
             assert_within(found, expected, bound, dtype, name)
 
 
-@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", *ADAPTIVE])
 def test_training_agrees_with_the_reference(title, create):
     # In float64, where rounding cannot hide anything, against NumPy's layers and NumPy's steps.
     nets = [copied(models.lenet5(pooling="max", output="softmax"), np.float64) for _ in range(2)]
@@ -142,7 +143,7 @@ def test_planted_a_wrong_step_is_seen(create):
         assert_close(nets[0].parameters, nets[1].parameters, rounding(nets[0], 40), np.float32)
 
 
-@pytest.mark.parametrize("title", ["nesterov, factors", "adamw, options"])
+@pytest.mark.parametrize("title", ["nesterov, factors", *ADAPTIVE])
 @pytest.mark.parametrize("raw", [True, False], ids=("bytes", "floats"))
 def test_two_calls_are_one(title, raw, create):
     """Cut between two batches, a training has the same bits: the trainer cuts it for Ctrl-C."""
@@ -224,7 +225,7 @@ def test_weights_of_the_moment_are_trained(create_any):
 # --- absent links -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", *ADAPTIVE])
 def test_absent_links_stay_zero(title, create):
     net = models.lenet5()
     x, labels = examples(net, 40)

@@ -13,7 +13,17 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from engine_cases import ALL, OPTIMISERS, Fences, assert_close, copied, examples, rounding, state_of
+from engine_cases import (
+    ADAPTIVE,
+    ALL,
+    OPTIMISERS,
+    Fences,
+    assert_close,
+    copied,
+    examples,
+    rounding,
+    state_of,
+)
 from helpers import assert_within, layouts
 
 import lenet_fast
@@ -33,7 +43,7 @@ from lenet_fast.layers import AvgPool2D, Conv2D, Dense, MaxPool2D, ReLU, Subsamp
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.pixels import prepare
-from lenet_fast.training import SGD, AdamW
+from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
 # --- the judge ----------------------------------------------------------------------------------
 
@@ -277,7 +287,7 @@ def test_the_judge_sees_one_wrong_weight(online_backend):
 # --- what stays as it is ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", "adamw, options"])
+@pytest.mark.parametrize("title", ["momentum", "nesterov, factors", *ADAPTIVE])
 def test_absent_links_and_bitmaps_stay(title, dtype, online_backend):
     net = lenet5(dtype)
     linked = np.broadcast_to(LENET5_C3[:, :, None, None], net.parameters["C3.w"].shape)
@@ -301,7 +311,7 @@ def test_absent_links_and_bitmaps_stay(title, dtype, online_backend):
 # --- bits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("title", ["nesterov, factors", "momentum", "adamw, options"])
+@pytest.mark.parametrize("title", ["nesterov, factors", "momentum", *ADAPTIVE])
 @pytest.mark.parametrize("raw", [True, False], ids=("bytes", "floats"))
 def test_the_same_bits_whatever_the_calls(title, raw, online_backend, monkeypatch):
     """Also in pieces of a call, and from an engine that has done other things before."""
@@ -348,7 +358,10 @@ def digits(n: int, rows: int = 28, columns: int = 28) -> tuple[np.ndarray, np.nd
 def test_memory_that_was_never_set_is_not_read(online_backend):
     """What is not read cannot spoil: a bias a unit ends where its room begins, and rules that need
     all gradients at once change that room, too. (The fences put NaN there.)"""
-    for optimiser in (SGD(0.9, nesterov=True), AdamW()):
+    for optimiser in (
+        *(SGD(0.9, nesterov=True), AdamW(), Adam(weight_decay=0.1)),
+        *(RMSprop(momentum=0.9, centered=True, weight_decay=0.1), Adadelta(weight_decay=0.1)),
+    ):
         net = Network(
             [Conv2D(1, 1, 2, padding=1, bias="unit"), Tanh(), Dense(9, 3)],
             input_shape=(1, 2, 2),

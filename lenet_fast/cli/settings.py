@@ -95,7 +95,8 @@ def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
             if name in given:
                 others = " or ".join(each for each in taken if name in taken[each])
                 raise click.UsageError(
-                    f"--{name}: expected with --optimiser {others} only, got {chosen}"
+                    f"--{name.replace('_', '-')}: expected with --optimiser {others} only, "
+                    f"got {chosen}"
                 )
         elif options[name] is None:
             sgd = chosen == "sgd" and name == "momentum"
