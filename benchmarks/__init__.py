@@ -1,1 +1,1 @@
-"""Measurements, run from the checkout; nothing of this is installed."""
+"""Measurements to run from the checkout; they are not installed."""

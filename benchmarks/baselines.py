@@ -1,12 +1,12 @@
-"""The three ways of a published comparison, written anew, and a fourth.
+"""The three methods of a published comparison, reimplemented, and a fourth one.
 
 The comparison timed convolution and pooling at LeNet-5's layers, in float64 and NHWC order: nested
 Python loops over every output ("original"), ``scipy.signal.convolve2d`` for each pair of maps
 ("SciPy"), and the whole batch at one output position after the other ("modified": mattwang44's
-LeNet-from-Scratch). The fourth has fewer products and copies in the convolution's way back, and no
-loops in pooling ("vectorised"): what else NumPy can do. They are benchmarks only.
-Kernels are (rows, columns, maps in, maps out), the stride of a convolution is 1, and of a pooling
-its window.
+LeNet-from-Scratch). The fourth is the best NumPy code we know ("vectorised"): fewer products and
+copies in the backward pass of the convolution, and no loops in pooling. They serve as benchmarks
+only. Kernels are (rows, columns, maps in, maps out); the stride of a convolution is 1, that of a
+pooling is its window.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lenet_fast.bench.rounds import Contender
 Array = np.ndarray[Any, Any]
 
 BATCHES = {"original": 2, "SciPy": 8, "modified": operations.BATCH, "vectorised": operations.BATCH}
-"""Images each works on; the time of a smaller batch is scaled, and marked so in the results."""
+"""Number of images per method; times for smaller batches are scaled, and marked in the results."""
 
 
 # --- original: one output at a time ---
@@ -105,7 +105,7 @@ def scipy_conv(x: Array, w: Array, b: Array) -> Array:
     n, h_in, w_in, c_in = x.shape
     kh, kw, _, c_out = w.shape
     y = np.zeros((n, h_in - kh + 1, w_in - kw + 1, c_out))
-    flipped = w[::-1, ::-1]  # convolve2d flips its kernel: twice is not at all
+    flipped = w[::-1, ::-1]  # convolve2d flips its kernel: flip it back
     for i in range(n):
         for o in range(c_out):
             for c in range(c_in):
@@ -141,7 +141,7 @@ def modified_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array,
 
 
 def _positions(y: Array) -> Iterator[tuple[tuple[slice | int, ...], tuple[slice | int, ...]]]:
-    """Yield each position of a pooling's output, and where its windows are in the input."""
+    """Yield each output position of a pooling, and where its windows are in the input."""
     every = slice(None)
     for r in range(y.shape[1]):
         for s in range(y.shape[2]):
@@ -174,7 +174,7 @@ def modified_average_backward(dy: Array, x: Array) -> Array:
     return dx
 
 
-# --- vectorised: what NumPy can do beyond that ---
+# --- vectorised: the best NumPy code we know ---
 
 
 def vectorised_conv_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array, Array]:
@@ -245,8 +245,8 @@ _WAYS: dict[str, dict[str, Callable[..., Any]]] = {
 
 
 def names(step: Step, dtype: str) -> list[str]:
-    """Return the ways that there are for a step; in float32 those that work on whole batches."""
-    if step.options:  # there was no connection table
+    """Return the methods available for a step; in float32 those that work on whole batches."""
+    if step.options:  # the comparison had no connection table
         return []
     wanted = list(_WAYS) if dtype == "float64" else ["modified", "vectorised"]
     found = [name for name in wanted if step.function in _WAYS[name]]
@@ -254,7 +254,7 @@ def names(step: Step, dtype: str) -> list[str]:
 
 
 def make(name: str, case: Case) -> Contender:
-    """Return one of the ways as a contender, on its own, smaller batch."""
+    """Return a method as a contender, on its own, smaller batch."""
     batch = min(BATCHES[name], case.batch)
     part = operations.case(case.step.name, case.dtype, batch)
     return Contender(
@@ -268,7 +268,7 @@ def make(name: str, case: Case) -> Contender:
 
 
 def in_notebooks(arrays: tuple[Array, ...], step: Step) -> list[Array]:
-    """Return a step's arrays in the order of notebooks: NHWC, kernels (rows, columns, in, out)."""
+    """Return a step's arrays in the notebooks' order: NHWC, kernels (rows, columns, in, out)."""
     kernels = 1 if step.direction == "forward" else 2
     return [_to_nhwc(array, kernel=i == kernels) for i, array in enumerate(arrays)]
 
@@ -280,10 +280,10 @@ def _to_nhwc(array: Array, kernel: bool) -> Array:
 
 
 def in_kernels(value: Any) -> tuple[Array, ...]:
-    """Return results of that order in the order of the reference."""
+    """Return results in the reference's order."""
     found = []
     for i, array in enumerate(operations.results(value)):
-        if array.ndim == 4:  # of the gradients, the second is that of the kernels
+        if array.ndim == 4:  # of the gradients, the second is the kernels'
             array = array.transpose((3, 2, 0, 1) if i == 1 else (0, 3, 1, 2))
         found.append(array)
     return tuple(found)

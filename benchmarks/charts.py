@@ -24,7 +24,7 @@ _FAMILIES = {
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Draw what the run has rows for; return the files.
+    """Draw the charts for which the run has rows; return the files.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def _compared(run: Run, dtype: str) -> list[Line]:
 
 
 def _speedups(axes: Axes, compared: dict[str, list[Line]], steps: Sequence[str]) -> None:
-    """Draw a pair of bars a step: our speed over PyTorch's best, in both dtypes."""
+    """Draw two bars per step: our speed relative to PyTorch's best, in both dtypes."""
     place = {name: -i for i, name in enumerate(steps)}
     for (dtype, found), colour, shift in zip(
         compared.items(), (_OURS, _OTHER), (0.2, -0.2), strict=True
@@ -74,7 +74,7 @@ def _speedups(axes: Axes, compared: dict[str, list[Line]], steps: Sequence[str])
         ratios = [line.ratio or 1.0 for line in found]
         where = [place[line.name] + shift for line in found]
         label = f"{dtype}: {geometric_mean(ratios):.2f} x in the geometric mean"
-        # On a log scale bars must begin at 1, not at 0: those that lose point to the left.
+        # On a log scale bars must begin at 1, not at 0: slower steps point to the left.
         axes.barh(where, [r - 1 for r in ratios], 0.38, left=1, color=colour, label=label)
         for y, ratio in zip(where, ratios, strict=True):
             axes.annotate(
@@ -86,7 +86,7 @@ def _speedups(axes: Axes, compared: dict[str, list[Line]], steps: Sequence[str])
                 va="center",
                 fontsize=6.5,
             )
-    _log_axis(axes, "times as fast as PyTorch's best of the same run")
+    _log_axis(axes, "times as fast as PyTorch's best in the same run")
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(list(place.values()), list(place), fontsize=8)
     axes.set_ylim(min(place.values()) - 0.6, 0.6)
@@ -94,7 +94,7 @@ def _speedups(axes: Axes, compared: dict[str, list[Line]], steps: Sequence[str])
 
 
 def _published(axes: Axes, known: Sequence[Line]) -> None:
-    """Draw, a step, the times of the published ways and of PyTorch as multiples of ours."""
+    """Draw, per step, the times of the published methods and of PyTorch as multiples of ours."""
     others = {way: f"{way}, here" for way in WAYS} | {"PyTorch": "PyTorch's best, here"}
     colours = (_OTHER, style.PURPLE, style.SKY, _GREY)
     for k, ((way, label), colour) in enumerate(zip(others.items(), colours, strict=True)):
@@ -138,7 +138,7 @@ def _log_axis(axes: Axes, label: str) -> None:
 
 
 def _roofline(axes: Axes, run: Run, dtype: str, found: Sequence[Line]) -> None:
-    """Draw each step at its operations a byte and a second, under what the core allows."""
+    """Draw each step at its operations per byte and per second, under the core's limits."""
     peak, bandwidth = run.limit(dtype) or 1.0, run.limit("bandwidth") or 1.0
     points = []
     for line in found:
@@ -168,7 +168,7 @@ def _roofline(axes: Axes, run: Run, dtype: str, found: Sequence[Line]) -> None:
     _label(axes, points)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("operations a byte that must move (each array once)")
+    axes.set_xlabel("operations per byte that must move (each array once)")
     axes.set_ylabel("operations a second")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value / 1e9:g} G")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -176,19 +176,19 @@ def _roofline(axes: Axes, run: Run, dtype: str, found: Sequence[Line]) -> None:
     axes.set_axisbelow(True)
     axes.set_title(
         f"Our steps in {dtype}, batch 256, one core: forward (disc), backward (square), "
-        "Hessian (triangle).\nAbove the slanted roof lies what came from the caches.",
+        "Hessian (triangle).\nPoints above the slanted roof use data from the caches.",
         fontsize=9,
     )
     axes.legend(loc="lower right", fontsize=8)
 
 
 def _importance(point: tuple[Line, float, float]) -> tuple[bool, float]:
-    """Return what to sort by: forward passes first, then the fastest."""
+    """Return a sort key: forward passes first, then the fastest."""
     return not point[0].name.endswith("forward"), -point[2]
 
 
 def _label(axes: Axes, points: Sequence[tuple[Line, float, float]]) -> None:
-    """Name the points where there is room, forward passes first."""
+    """Label the points if there is room, forward passes first."""
     import math
 
     taken: list[tuple[float, float, float]] = []  # left, right, height, in decades

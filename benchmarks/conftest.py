@@ -1,4 +1,4 @@
-"""How the suite is run; the contenders' turns are those of scheduler.py."""
+"""Set-up of the suite; scheduler.py lets the contenders take turns."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ DEFAULTS = {
     "columns": ["median", "iqr", "rounds"],
     "sort": "median",
 }
-"""Of options of pytest-benchmark that are not given."""
+"""Defaults for options of pytest-benchmark."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Set this suite's defaults: a second a test, the plugin's own, would take an hour."""
+    """Set this suite's defaults: the plugin's own, a second per test, would take an hour."""
     if not config.pluginmanager.hasplugin("benchmark"):
         raise pytest.UsageError("the suite needs pytest-benchmark: pip install -e '.[bench]'")
-    # A saved run of another machine deserves a warning; this project's tests make them errors.
+    # A saved run of another machine gives a warning, which this project's tests turn into an error.
     warnings.filterwarnings("default", message="Benchmark machine_info")
     given = " ".join(map(str, config.invocation_params.args))
     for name, value in DEFAULTS.items():
         if f"--benchmark-{name}" not in given:
             setattr(config.option, f"benchmark_{name.replace('-', '_')}", value)
-    config.option.benchmark_disable_gc = True  # said in the results; rounds.measure does it
+    config.option.benchmark_disable_gc = True  # recorded in the results; rounds.measure does it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let other libraries warn: the suite judges their speed, not their manners."""
+    """Allow warnings of other libraries: the suite judges only their speed."""
     for item in items:
         if "benchmarks" in item.path.parts:
             item.add_marker(pytest.mark.filterwarnings("default"))
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
-    """Add the machine, the limits of one core, or why they are unknown, and versions."""
+    """Add the machine, the limits of one core (or why they are unknown), and versions."""
     about = machine.describe()
     if installed("torch"):
         about["versions"] += f", PyTorch {metadata.version('torch')}"
@@ -53,7 +53,7 @@ def pytest_benchmark_update_json(
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:
-    """Leave out the clock's rate of the moment, for which no two runs would be of one machine."""
+    """Remove the current clock rate, which would make every run look like another machine's."""
     for name in ("hz_actual", "hz_actual_friendly"):
         machine_info.get("cpu", {}).pop(name, None)
 
@@ -65,7 +65,7 @@ def scheduler() -> Scheduler:
 
 @pytest.fixture
 def report(benchmark: Any) -> Callable[..., None]:
-    """Return a function that gives a timing to pytest-benchmark, or fails if there is none."""
+    """Return a function that passes a timing to pytest-benchmark, or fails if there is none."""
 
     def give(timing: rounds.Timing, group: rounds.Group, dtype: str, **info: Any) -> None:
         if timing.error is not None:

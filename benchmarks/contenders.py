@@ -1,6 +1,6 @@
-"""Who may run a step: our backends, algorithms and instruction sets, and PyTorch.
+"""The contenders for a step: our backends, algorithms and instruction sets, and PyTorch.
 
-A contender is named before anything is imported or allocated, and made when its turn comes.
+A contender is named before anything is imported or allocated, and created when its turn comes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PYTORCH = ("PyTorch", "PyTorch channels_last")
 def checker(
     name: str, case: Case, arrays: Callable[[Any], tuple[Array, ...]] = results
 ) -> Callable[[Any], None]:
-    """Return the check of a contender whose results `arrays` turns into those of the reference."""
+    """Return the check of a contender whose results `arrays` converts to the reference's."""
 
     def check(value: Any) -> None:
         compare(name, arrays(value), case.answer, case.dtype)
@@ -37,19 +37,19 @@ def checker(
 
 
 def installed(library: str) -> bool:
-    """Return whether a library could be imported, without importing it."""
+    """Return whether a library can be imported, without importing it."""
     return importlib.util.find_spec(library) is not None
 
 
 def table(network: Network) -> Array | None:
-    """Return which maps C3 sees, to multiply its weights with; None if it sees all of them."""
+    """Return which maps C3 reads, as a factor of its weights; None if it reads all of them."""
     layer = next(layer for layer in network.layers if layer.name == "C3")
     assert isinstance(layer, Conv2D)
     return None if layer.table is None else layer.table[:, :, None, None].astype(np.float32)
 
 
 def names(step: Step) -> list[str]:
-    """Return the contenders of a step that are here, ours first."""
+    """Return the contenders available for a step, ours first."""
     algorithms = ALGORITHMS if step.operation == "conv2d" else ("",)
     found = []
     for backend in OURS:
@@ -65,7 +65,7 @@ def names(step: Step) -> list[str]:
 
 
 def make(name: str, case: Case) -> Contender:
-    """Return one of the contenders that :func:`names` gives."""
+    """Return one of the contenders named by :func:`names`."""
     return _pytorch(name, case) if name in PYTORCH else _ours(name, case)
 
 
@@ -88,11 +88,11 @@ def _ours(name: str, case: Case) -> Contender:
     if algorithm:
         sizes = case.answer[0].shape if case.step.direction == "forward" else case.arrays[0].shape
         usual = usual and algorithm == module.conv2d_algorithm(sizes[0], *sizes[2:])
-    info["default"] = usual  # what a call without options comes to
+    info["default"] = usual  # what a call without options selects
     return Contender(name, run, checker(name, case), around, info=info)
 
 
-# --- PyTorch: each operation as its user writes it. Backward is what autograd runs after it. ---
+# --- PyTorch: each operation as its users write it. Backward is what autograd runs for it. ---
 
 
 def _torch_conv2d(functional: Any, options: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
@@ -188,7 +188,7 @@ def _without_grad(torch: Any, function: Callable[..., Any], tensors: list[Any]) 
 def _backward(
     torch: Any, forward: Callable[..., Any], case: Case, tensors: list[Any], layout: Any
 ) -> Callable[[], Any]:
-    """Return the backward pass alone: the forward pass runs here, once, and its graph is kept."""
+    """Return the backward pass alone: the forward pass runs once, here, and its graph is kept."""
     step = case.step
     losses = ("softmax_cross_entropy", "mean_squared_error", "map_loss")
     if step.operation in losses:
@@ -198,7 +198,7 @@ def _backward(
     dy, inputs = tensors[0], tensors[1:]
     if step.direction == "hessian":
         inputs = [tensor.square() for tensor in inputs]
-    if step.operation == "scaled_tanh":  # from y, as ours: the graph wants x
+    if step.operation == "scaled_tanh":  # from y, like ours, although the graph needs x
         inputs = [torch.atanh(inputs[0].double() / 1.7159).to(inputs[0].dtype) * 1.5]
     elif step.operation == "avg_pool2d":
         inputs = [tensors[1]]

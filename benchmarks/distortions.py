@@ -1,11 +1,11 @@
-"""What fresh distortions cost: seconds an image, and as a share of the training time.
+"""The cost of fresh distortions: seconds per image, and as a share of the training time.
 
 python -m benchmarks.distortions [--network 1998|plain] [--threads N] [--batch-size N] ...
 
-Each backend distorts the same images, and so does SciPy, an image at a time, without elastic
-fields, on one thread; all must give the reference's bytes, SciPy within a grey level. Then the
-engine of the batch size trains on images as they are, and on images that are distorted first, as
-the trainer does it. They take turns; the tables give medians over the rounds.
+Every backend distorts the same images, and so does SciPy, one image at a time, without elastic
+fields, on one thread. All must give the reference's bytes, SciPy within one grey level. Then the
+engine for the batch size trains on undistorted images, and on images that are distorted first, as
+the trainer does it. They take turns; the tables show medians over the rounds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from lenet_fast.data.distort import PRESETS
 from lenet_fast.threads import Pool, resolve
 
 SIZE = 32
-"""Of the networks' input: ink may be moved out of an image's 28."""
+"""Input size of the network: digits may move out of an image's 28 pixels."""
 
 Array = np.ndarray[Any, Any]
 
 
 def scipys(images: Array, matrices: Array) -> Array:
-    """Return images moved by SciPy; `matrices` lead back from a place to where it is from."""
+    """Return images warped by SciPy; `matrices` map output positions to input positions."""
     from scipy.ndimage import affine_transform
 
     options: dict[str, Any] = {"output_shape": (SIZE, SIZE), "order": 1, "mode": "grid-constant"}
@@ -44,7 +44,7 @@ def scipys(images: Array, matrices: Array) -> Array:
 
 
 def contenders(images: Array, preset: str) -> dict[str, Callable[[], Array]]:
-    """Return what distorts images by a preset; ours first."""
+    """Return the functions that distort images by a preset; ours first."""
     samples, distortion = np.arange(len(images)), PRESETS[preset]
     found: dict[str, Callable[[], Array]] = {}
     for name, state in backends.available().items():
@@ -57,7 +57,7 @@ def contenders(images: Array, preset: str) -> dict[str, Callable[[], Array]]:
 
 
 def matrices(distortion: Distortion, samples: Array) -> Array:
-    """Return the affine maps (n, 2, 3) of a distortion, from its draws."""
+    """Return the affine maps (n, 2, 3) of a distortion, from its random amounts."""
     drawn = distortion.draw(samples, 1, 0)
     made = np.empty((len(samples), 2, 3))
     for i in range(len(samples)):
@@ -75,18 +75,20 @@ def matrices(distortion: Distortion, samples: Array) -> Array:
 
 
 def verify(runs: dict[str, Callable[[], Array]]) -> None:
-    """Raise unless all give the bytes of the reference, SciPy within a grey level."""
+    """Raise unless all give the reference's bytes, SciPy within one grey level."""
     expected = runs["numpy"]().astype(int)
     for name, run in runs.items():
         difference = np.abs(run() - expected).max()
         if difference > (name == "SciPy"):
-            raise SystemExit(f"{name}: expected the bytes of numpy, got others by {difference}")
+            raise SystemExit(
+                f"{name}: expected the bytes of numpy, got a difference of {difference}"
+            )
 
 
 def trainings(
     network: str, images: Array, labels: Array, batch: int, threads: int
 ) -> dict[str, Callable[[], object]]:
-    """Return a share of an epoch with and without distortions, on networks that start alike."""
+    """Return a share of an epoch with and without distortions, on identical networks."""
     pool, samples = Pool(threads), np.arange(len(images))
 
     def one(preset: str | None) -> Callable[[], object]:
@@ -110,9 +112,9 @@ def main() -> None:
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
     parser.add_argument("--network", choices=workloads.NETWORKS, default="plain", help="(plain)")
-    parser.add_argument("--images", type=int, default=4_096, help="images a round (4096)")
+    parser.add_argument("--images", type=int, default=4_096, help="images per round (4096)")
     parser.add_argument("--rounds", type=int, default=9, help="rounds (9)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images a step (256)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images per step (256)")
     parser.add_argument("--threads", type=int, default=1, help="threads (1)")
     options = parser.parse_args()
     threads = resolve(options.threads)
@@ -120,7 +122,7 @@ def main() -> None:
     train = train.subset(min(options.images, len(train)))
     n = len(train)
     print(f"{n} images of {train.name}, {options.rounds} rounds\n")
-    print("| | paper, us an image | elastic |\n|---|---:|---:|")
+    print("| | paper, us per image | elastic |\n|---|---:|---:|")
     seconds = {}
     for preset in PRESETS:
         runs = contenders(train.images, preset)

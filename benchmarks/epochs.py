@@ -1,13 +1,13 @@
-"""Images a second and seconds an epoch of training: our engines, PyTorch and TensorFlow.
+"""Training speed in images/s and seconds per epoch: our engines, PyTorch and TensorFlow.
 
 python -m benchmarks.epochs [--network 1998|plain] [--threads N] [--batch-size N] ...
 
-The same network, loss, batches and number of threads for all that are here; each prepares the
-images, which are bytes, on its own. They take turns, a share of an epoch each, so that all of them
-meet the machine's good and bad moments; the table gives medians over the rounds, scaled to 60,000
-images, the share of the multiply-adds that the cores could do, and how many times faster the first
-of our engines is. Training only, no evaluation. Before anything is timed each trains for a round,
-whose first losses are compared.
+All available contenders use the same network, loss, batches and number of threads; each prepares
+the images, which are bytes, itself. They take turns, a share of an epoch each, so that all of them
+experience the machine's good and bad moments. The table shows medians over the rounds, scaled to
+60,000 images, the share of the cores' peak, and how many times faster our first engine is. It
+covers training only, without evaluation. Before anything is timed, each contender trains for a
+round, whose first losses are compared.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from lenet_fast.threads import resolve
 
 EPOCH = 60_000
 COMPARED = 3
-"""Losses: with every step rounding grows."""
+"""Tolerance of the losses: rounding errors grow with every step."""
 
 Array = np.ndarray[Any, Any]
 Runs = Mapping[str, Callable[[], list[float]]]
 
 
 def ours(name: str, network: str, threads: int, batch: int) -> Train:
-    """Return one of our engines, as the trainer calls it."""
+    """Return one of our engines, called as the trainer calls it."""
     start = workloads.fresh(network, batch)
     return workloads.trainer(workloads.create(name, start, threads), start.rate)
 
 
 def pytorch(name: str, network: str, threads: int, batch: int) -> Train:
-    """Return PyTorch, a step at a time."""
+    """Return PyTorch, one step at a time."""
     import torch
 
     start = workloads.fresh(network, batch)
@@ -61,7 +61,7 @@ def pytorch(name: str, network: str, threads: int, batch: int) -> Train:
 
 
 def tensorflow(network: str, threads: int, batch: int) -> Train:
-    """Return TensorFlow, all steps in one graph."""
+    """Return TensorFlow, with all steps in one graph."""
     tf, _ = tensorflow_network.load(threads)
     net = tensorflow_network.TensorFlowNetwork(tf, *workloads.fresh(network, batch))
     loop = tf.function(net.train)
@@ -74,7 +74,7 @@ def tensorflow(network: str, threads: int, batch: int) -> Train:
 
 
 def contenders(network: str, threads: int, batch: int) -> dict[str, Train]:
-    """Return everything that is here and takes less than a minute to begin; ours first."""
+    """Return all available contenders that start within a minute; ours first."""
     found = {}
     for name in workloads.names(batch):
         found[name] = ours(name, network, threads, batch)
@@ -87,7 +87,7 @@ def contenders(network: str, threads: int, batch: int) -> dict[str, Train]:
 
 
 def verify(runs: Runs) -> None:
-    """Let each contender train for a round; raise unless all begin with the same losses."""
+    """Let each contender train for a round; raise unless all start with the same losses."""
     seen = {name: run()[:COMPARED] for name, run in runs.items()}
     expected = seen["layers numpy"]
     for name, values in seen.items():
@@ -96,7 +96,7 @@ def verify(runs: Runs) -> None:
 
 
 def measure(runs: Runs, rounds: int) -> dict[str, float]:
-    """Return for each contender its median seconds a round."""
+    """Return each contender's median seconds per round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -107,7 +107,7 @@ def measure(runs: Runs, rounds: int) -> dict[str, float]:
 
 
 def peak() -> float | None:
-    """Return what one core can do at this moment: operations a second."""
+    """Return the current peak of one core in operations per second."""
     limits = machine.probe()
     return None if limits is None else limits.float32
 
@@ -115,7 +115,7 @@ def peak() -> float | None:
 def table(seconds: dict[str, float], images: int, flops: float) -> str:
     """Return the seconds as a Markdown table, the fastest first; `flops` as a share of the peak."""
     first = next(iter(seconds))
-    lines = [f"| | seconds an epoch | images/s | of the peak | {first} is faster |"]
+    lines = [f"| | seconds per epoch | images/s | of the peak | {first} is faster |"]
     lines.append("|---|---:|---:|---:|---:|")
     for name, took in sorted(seconds.items(), key=lambda item: item[1]):
         share = percent(flops / took if flops else None)
@@ -133,16 +133,16 @@ def main() -> None:
     parser.add_argument(
         "--network", choices=workloads.NETWORKS, default="1998", help="which (1998)"
     )
-    parser.add_argument("--images", type=int, default=6_144, help="images a round (6144)")
+    parser.add_argument("--images", type=int, default=6_144, help="images per round (6144)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds (7)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images a step (256)")
-    parser.add_argument("--threads", type=int, help="threads (the physical cores)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images per step (256)")
+    parser.add_argument("--threads", type=int, help="threads (default: one per physical core)")
     options = parser.parse_args()
     threads, batch = resolve(options.threads), options.batch_size
     train = data.load(options.dataset, options.data).train
     images = min(options.images, len(train)) // batch * batch
     if not images:
-        raise SystemExit(f"--images: expected a batch of {batch} at least, got {options.images}")
+        raise SystemExit(f"--images: expected at least a batch of {batch}, got {options.images}")
     train = train.subset(images)
     labels = train.labels.astype(np.int64)
     runs = {

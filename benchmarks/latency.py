@@ -1,12 +1,11 @@
-"""How long one image takes: median and 99th percentile of single calls, in microseconds.
+"""The latency of one image: median and 99th percentile of single calls, in microseconds.
 
 python -m benchmarks.latency [--network 1998|plain] [--calls N]
 
 Ours (``Network.predict``, with each backend and instruction set), PyTorch, onnxruntime and
-TensorFlow Lite, as far as they are here, each on one thread. The image is a NumPy array, prepared,
-and so is what comes back. All must give the right outputs first. They take turns, some hundred
-calls at a time, so that all of them meet the machine's good and bad moments; the first calls of a
-turn do not count.
+TensorFlow Lite, if installed, each on one thread. Input and output are NumPy arrays; the image is
+prepared. All must give the right outputs first. They take turns of a few hundred calls, so that all
+of them experience the machine's good and bad moments; the first calls of a turn do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ PEERS = ("PyTorch eager", "onnxruntime", "TensorFlow Lite")
 
 
 def names(work: Work) -> list[str]:
-    """Return the contenders that are here; ours first."""
+    """Return the names of the available contenders; ours first."""
     return [*workloads.latency_names(), *(name for name in peers.names(work) if name in PEERS)]
 
 
@@ -33,7 +32,7 @@ def make(name: str, work: Work) -> Contender:
 
 
 def measure(work: Work, calls: int) -> list[tables.Row]:
-    """Return what the calls of each contender took; raise if one was wrong."""
+    """Return the timings of each contender's calls; raise if one is wrong."""
     group = rounds.measure_calls([make(name, work) for name in names(work)], calls)
     rows = []
     for name, timing in group.timings.items():

@@ -2,11 +2,11 @@
 
 python -m benchmarks.lenet1989 [--data DIR] [--backend NAME] [--passes N] [--steps N]
 
-The network of 1989 in the online engine, on one thread, with plain stochastic gradients and a
-constant order; and beside it, where it is installed, PyTorch, eager, for fewer steps, scaled. They
-take turns. Digits are MNIST's, or those of the bundled sample, shrunk to 16x16: 7,291 to learn from
-and 2,007 to test with, where there are so many; if not, some are shown more than once. Ours counts
-only if its first losses are those of the NumPy backend; PyTorch, if they are, too.
+The network of 1989 in the online engine, on one thread, with plain stochastic gradient descent and
+a constant order; and beside it PyTorch (eager), if installed, for fewer steps, scaled. They take
+turns. Digits are MNIST's, or those of the bundled sample, shrunk to 16x16: 7,291 for training and
+2,007 for testing; if there are fewer, some are repeated. A contender counts only if its first
+losses match the NumPy backend's.
 
 Rate, loss and border are those of karpathy/lecun1989-repro, which took 90 s in PyTorch on a laptop
 (M1), and, translated to JavaScript (lecun1989-cnn.vercel.app), 27 s.
@@ -32,9 +32,9 @@ from lenet_fast.training import SGD
 TRAIN, TEST, PASSES = 7_291, 2_007, 23
 RATE = 0.03
 STEPS = 2_300
-"""Of PyTorch."""
+"""Number of PyTorch's steps."""
 COMPARED = 32
-"""Losses: with every step rounding grows."""
+"""Tolerance of the losses: rounding errors grow with every step."""
 SCALE = 0.1
 """The loss is the mean over ten outputs, without the factor 1/2."""
 
@@ -42,9 +42,9 @@ Array = np.ndarray[Any, Any]
 
 
 def digits(found: data.Dataset, count: int, seed: int) -> tuple[Array, Array]:
-    """Return images (count, 1, 16, 16) from -1 to 1, and labels; drawn, again where there are few.
+    """Return images (count, 1, 16, 16) from -1 to 1, and labels, drawn at random.
 
-    The first of them differ, as far as there are so many.
+    They are different, unless there are too few.
     """
     order = np.random.default_rng(seed).permutation(len(found))
     chosen = np.resize(order, count)
@@ -60,7 +60,7 @@ def engine(network: Network, name: str, backend: str) -> Engine:
 
 
 def learn(made: Engine, x: Array, labels: Array) -> list[float]:
-    """Learn from patterns, one after the other; return their losses."""
+    """Train on patterns, one after the other; return their losses."""
     order = np.arange(len(x))
     return [each.loss for each in made.train(x, labels, order, 1, SGD(), RATE)]
 
@@ -71,7 +71,7 @@ class PyTorch:
     Parameters
     ----------
     network : Network
-        Gives the weights to start with.
+        Has the initial weights.
     """
 
     def __init__(self, network: Network) -> None:
@@ -85,7 +85,7 @@ class PyTorch:
         self._table = torch.tensor(LENET1989_H2[:, :, None, None].astype(np.float32))
 
     def outputs(self, x: Any) -> Any:
-        """Return the ten squashed outputs for images (n, 1, 16, 16)."""
+        """Return the ten outputs, after the activation, for images (n, 1, 16, 16)."""
         functional, p = self._torch.nn.functional, self.weights
 
         def squash(a: Any) -> Any:
@@ -101,7 +101,7 @@ class PyTorch:
         return squash(functional.linear(x, p["OUTPUT.w"], p["OUTPUT.b"]))
 
     def step(self, x: Array, label: int) -> float:
-        """Learn from one pattern (1, 1, 16, 16); return its loss."""
+        """Train on one pattern (1, 1, 16, 16); return its loss."""
         torch = self._torch
         target = torch.full((1, 10), -1.0)
         target[0, label] = 1.0
@@ -112,13 +112,13 @@ class PyTorch:
         return float(loss.detach())
 
     def learn(self, x: Array, labels: Array) -> list[float]:
-        """Learn from patterns, one after the other; return their losses."""
+        """Train on patterns, one after the other; return their losses."""
         self._torch.set_num_threads(1)
         return [self.step(x[i : i + 1], int(labels[i])) for i in range(len(x))]
 
 
 def verify(name: str, found: list[float], x: Array, labels: Array) -> None:
-    """Raise unless losses are those of the NumPy backend, layer by layer."""
+    """Raise unless losses match those of the NumPy backend, layer by layer."""
     expected = learn(engine(models.lenet1989(), "layers", "numpy"), x[:COMPARED], labels[:COMPARED])
     if not np.allclose(found[:COMPARED], expected, rtol=1e-4):
         raise SystemExit(f"{name}: expected the losses {expected}, got {found[:COMPARED]}")

@@ -22,7 +22,7 @@ NAMES = ("PyTorch eager", "PyTorch channels_last", "PyTorch compile")
 
 
 def names() -> list[str]:
-    """Return those that are here: compiling needs a compiler."""
+    """Return the available variants: compiling needs a compiler."""
     if not installed("torch"):
         return []
     compiler = os.environ.get("CXX", "g++")
@@ -54,11 +54,11 @@ class PyTorchNetwork:
     Parameters
     ----------
     network : Network
-        Gives the weights to start with: that of 1998, or the plain one.
+        Has the initial weights: that of 1998, or the plain one.
     loss : Loss
     rate : float
     channels_last : bool
-        Whether images and kernels are laid out with their channels innermost.
+        Whether images and kernels are stored with their channels innermost.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PyTorchNetwork:
         self._loss: Callable[[Any, Any], Any] = self.loss
 
     def compile(self) -> None:
-        """Compile passes and loss at their first calls, which takes a while."""
+        """Compile passes and loss on the first calls, which takes a while."""
         compiled = partial(self._torch.compile, dynamic=False)
         self._outputs, self._loss = compiled(self.outputs), compiled(self.loss)
 

@@ -1,7 +1,7 @@
 """Tables and charts of a run: python -m benchmarks.report RESULTS.json [--out DIR].
 
-RESULTS.json is what ``pytest benchmarks/ --benchmark-only --benchmark-json RESULTS.json`` wrote.
-The Markdown goes to the standard output, or with --out to DIR/report.md, with the charts.
+RESULTS.json is the output of ``pytest benchmarks/ --benchmark-only --benchmark-json RESULTS.json``.
+The Markdown goes to standard output, or with --out to DIR/report.md, with the charts.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ PUBLISHED: dict[str, tuple[float, float | None, float]] = {
 """Seconds printed by the published comparison: original, SciPy, modified; batch 256, float64."""
 
 _NOTES = (
-    "Ours is what a call without options takes. PyTorch's best is the faster of its two memory "
-    "layouts. Its backward passes are timed without their forward passes, and that of max pooling "
-    "knows from there where the maxima are; ours looks for them. Its Hessians are its backward "
-    "passes on squares. A tanh, exp or log counts as 20 operations."
+    "Ours is a call without options. PyTorch's best is the faster of its two memory layouts. Its "
+    "backward passes are timed without their forward passes, which for max pooling have already "
+    "located the maxima; ours searches for them. Its Hessians are its backward passes on squares. "
+    "A tanh, exp or log counts as 20 operations."
 )
 
 WAYS = ("original", "SciPy", "modified")
-"""The published ones. Beside them is "vectorised", what else NumPy can do."""
+"""The published methods. "vectorised" is the best NumPy code we know."""
 PEER = "PyTorch"
 
 
@@ -52,14 +52,14 @@ class Run:
     machine: dict[str, Any]
 
     def limit(self, name: str) -> float | None:
-        """Return the machine's peak in a dtype, or its "bandwidth", where it was probed."""
+        """Return the machine's peak for a dtype, or its "bandwidth", if it was probed."""
         value = self.machine.get(name)
         return float(value) if value else None
 
 
 @dataclass(frozen=True)
 class Line:
-    """What all contenders took for one step in one dtype."""
+    """The times of all contenders for one step in one dtype."""
 
     name: str
     dtype: str
@@ -67,7 +67,7 @@ class Line:
 
     @property
     def ours(self) -> Row | None:
-        """What a call without options takes; the fastest of ours where that was left out."""
+        """The time of a call without options; the fastest of ours if that was not measured."""
         mine = [row for row in self.rows.values() if row.info.get("backend")]
         usual = [row for row in mine if row.info.get("default")]
         return min(usual or mine, key=lambda row: row.seconds, default=None)
@@ -79,17 +79,17 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """How many times faster than PyTorch's best we are."""
+        """Our speed relative to PyTorch's best."""
         return self.peer.seconds / self.ours.seconds if self.ours and self.peer else None
 
     def best(self, prefix: str) -> float | None:
-        """Return the fewest seconds of the contenders whose names begin so."""
+        """Return the fewest seconds among the contenders with this prefix."""
         found = (row.seconds for row in self.rows.values() if row.contender.startswith(prefix))
         return min(found, default=None)
 
     @property
     def speed(self) -> float | None:
-        """Our operations a second."""
+        """Our operations per second."""
         return self.ours.speed if self.ours else None
 
     @property
@@ -108,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> Run:
     Raises
     ------
     ValueError
-        If it is not one of this suite.
+        If it is not a file of this suite.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -159,7 +159,7 @@ def markdown(run: Run) -> str:
 
 
 def _published(run: Run) -> str:
-    """Return the table of the steps that were published, with the published seconds."""
+    """Return the table of the published steps, with the published seconds."""
     known = {line.name: line for line in lines(run, "step", "float64")}
     body = []
     for step, published in PUBLISHED.items():
@@ -195,7 +195,7 @@ def _published(run: Run) -> str:
 
 
 def _drop_in(run: Run) -> str:
-    """Return the table of the notebooks' functions beside the published ones."""
+    """Return the table of the notebooks' functions and the published ones."""
     body, ratios = [], []
     names = ("modified", "vectorised", "drop_in", "drop_in chained")
     for line in lines(run, "drop_in"):
@@ -218,7 +218,7 @@ def _drop_in(run: Run) -> str:
     head += ["over modified", "over vectorised", "chained over modified"]
     text = (
         "Milliseconds of `lenet_fast.drop_in`, with images in C order, and chained: in the memory "
-        "order in which its functions hand them on to each other."
+        "order in which its functions pass them on to each other."
     )
     if ratios:
         text += (
@@ -230,7 +230,7 @@ def _drop_in(run: Run) -> str:
 
 
 def _front_ends(run: Run) -> str:
-    """Return the table of what front ends do with a whole network, and others in their place."""
+    """Return the table of front ends on a whole network, and what they replace."""
     body = []
     for line in lines(run, "front end"):
         ours = next((row for row in line.rows.values() if row.info["ours"]), None)
@@ -253,7 +253,7 @@ def _front_ends(run: Run) -> str:
 
 
 def _steps(run: Run, dtype: str) -> str:
-    """Return the table of all steps in a dtype, and the ratios to PyTorch in short."""
+    """Return the table of all steps in a dtype, and a summary of the ratios to PyTorch."""
     found = lines(run, "step", dtype)
     if not found:
         return ""
@@ -282,7 +282,7 @@ def _steps(run: Run, dtype: str) -> str:
 
 
 def verdict(found: Sequence[Line]) -> str:
-    """Return the ratios to PyTorch in a sentence or two: their mean, and where we lose."""
+    """Return the ratios to PyTorch in a sentence or two: their mean, and where we are slower."""
     ratios = {line.name: line.ratio for line in found if line.ratio is not None}
     if not ratios:
         return "PyTorch is not installed here, so there is nothing to compare with."
@@ -308,7 +308,7 @@ def _milli(value: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    from benchmarks import charts  # which reads what is here
+    from benchmarks import charts  # it imports this module
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("results", type=Path, help="JSON file of pytest-benchmark")

@@ -1,9 +1,9 @@
 """The suite's own scheduler: the contenders of a group take turns, then each reports its samples.
 
 pytest-benchmark would time one test after another, minutes apart. Here the first test of a group
-measures all of the group that were selected; each test then hands its samples to pytest-benchmark
-through a clock of its own, which shows the seconds that were measured. Statistics, comparison and
-files are pytest-benchmark's.
+measures all selected contenders of the group. Each test then passes its samples to pytest-benchmark
+through a clock that shows the measured seconds. Statistics, comparison and files are
+pytest-benchmark's.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _now = 0.0
 
 
 def clock() -> float:
-    """Return the time on the clock that :func:`replay` turns: a timer for pytest-benchmark."""
+    """Return the time on the clock that :func:`replay` sets: a timer for pytest-benchmark."""
     return _now
 
 
 def replay(benchmark: Any, samples: Sequence[float]) -> None:
-    """Let pytest-benchmark see, on the clock, the seconds that were measured."""
+    """Show pytest-benchmark, on that clock, the measured seconds."""
     remaining = iter(samples)
 
     def turn() -> None:
@@ -36,7 +36,7 @@ def replay(benchmark: Any, samples: Sequence[float]) -> None:
 
 
 class Scheduler:
-    """Measures a group when its first member asks, and forgets it when another group begins."""
+    """Measures a group when its first member asks, and drops it when another group begins."""
 
     def __init__(self) -> None:
         self._key: object = None
@@ -52,8 +52,8 @@ class Scheduler:
     ) -> tuple[rounds.Timing, rounds.Group]:
         """Return a contender's timing and its group's.
 
-        `name` is what the group's tests share; `measure` what lets them take turns, by default for
-        as long as the options say.
+        `name` is shared by the group's tests; `measure` lets them take turns, by default for the
+        time given in the options.
         """
         key = (request.node.originalname, name)
         if key != self._key:
@@ -65,7 +65,7 @@ class Scheduler:
                 and item.callspec.params["group"] == name
             ]
             option = request.config.option
-            self._group = rounds.Group({}, None, None)  # let go of the last one's arrays first
+            self._group = rounds.Group({}, None, None)  # release the last one's arrays first
             made, failed = [], {}
             for each in chosen:
                 try:

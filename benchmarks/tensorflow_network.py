@@ -20,13 +20,13 @@ Array = np.ndarray[Any, Any]
 
 
 def contender(work: Work, count: int) -> Contender:
-    """Return TensorFlow: all steps of training in one graph, or a graph for each prediction.
+    """Return TensorFlow: all steps of training in one graph, or one graph per prediction.
 
-    These were the fastest of the ways tried, each alone on one thread, in images/s by the network
-    of 1998. Training in a loop in the graph, 12,600 at batch 256 and 2,500 at batch 1, beats a call
-    for each batch, 12,100 and 1,200; the better of the two with XLA (``jit_compile``) came to 4,500
-    and 1,600. XLA is slower in evaluation too, 11,100 against 38,400, and faster for a single
-    image, 3,800 against 3,200.
+    These were the fastest of the variants tried, each alone on one thread, in images/s with the
+    network of 1998. Training in a loop in the graph, 12,600 at batch 256 and 2,500 at batch 1,
+    beats a call per batch, 12,100 and 1,200; the better of the two with XLA (``jit_compile``)
+    reached 4,500 and 1,600. XLA is slower in evaluation too, 11,100 against 38,400, and faster for
+    a single image, 3,800 against 3,200.
     """
     tf, info = load(count)
     net = TensorFlowNetwork(tf, *workloads.fresh(work.network, work.batch))
@@ -45,7 +45,7 @@ def contender(work: Work, count: int) -> Contender:
 def lite_contender(work: Work, count: int) -> Contender:
     """Return TensorFlow Lite: the network converted, for one size of batch, and interpreted.
 
-    All of its operations are XNNPACK's, which the interpreter takes of itself.
+    All of its operations are XNNPACK's, which the interpreter uses by default.
     """
     tf, _ = load(count)
     net = TensorFlowNetwork(tf, *workloads.fresh(work.network, work.batch))
@@ -66,12 +66,12 @@ def lite_contender(work: Work, count: int) -> Contender:
 
 
 def load(count: int) -> tuple[Any, dict[str, Any]]:
-    """Import TensorFlow, on so many threads; return it, and what the results should say of them.
+    """Import TensorFlow with a number of threads; return it, and a note for the results.
 
-    Its threads and devices are settled by its first use in the process. If that was not here, or
-    with another count, it keeps what it has, and the results say so.
+    Its threads and devices are fixed by its first use in the process. If that was elsewhere, or
+    with another number, it keeps it, and the results say so.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it tells much of what it finds
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else it logs a lot
     import tensorflow as tf
 
     threading = tf.config.threading
@@ -91,7 +91,7 @@ class TensorFlowNetwork:
     ----------
     tf : module
     network : Network
-        Gives the weights to start with: that of 1998, or the plain one.
+        Has the initial weights: that of 1998, or the plain one.
     loss : Loss
     rate : float
     """
@@ -103,7 +103,7 @@ class TensorFlowNetwork:
             name: np.ascontiguousarray(w.transpose(2, 3, 1, 0)) if w.ndim == 4 else w
             for name, w in network.parameters.items()
         }
-        # C5 sees all of S4: a matrix product is that convolution, and 10 to 20 % faster here.
+        # C5 reads all of S4: a matrix product equals that convolution, and is 10 to 20 % faster.
         w["C5.w"] = w["C5.w"].reshape(-1, w["C5.w"].shape[-1])
         w["F6.w"] = w["F6.w"].T
         if "OUTPUT.b" in w:
@@ -113,7 +113,7 @@ class TensorFlowNetwork:
         self._velocity = [tf.Variable(tf.zeros_like(one)) for one in self._trained]
         links = contenders.table(network)
         self._table = None if links is None else tf.constant(links.transpose(2, 3, 1, 0))
-        self.module = tf.Module()  # who owns the weights, for the converter
+        self.module = tf.Module()  # owns the weights, for the converter
         self.module.weights = list(self.weights.values())
 
     def outputs(self, x: Any) -> Any:
@@ -175,12 +175,12 @@ class TensorFlowNetwork:
 
 
 def _nhwc(x: Array, *batches: int) -> Array:
-    """Return images of one map in NHWC order, in which their bytes are the same."""
+    """Return images of one map in NHWC order, which has the same bytes."""
     return x.reshape(*batches, -1, 32, 32, 1)
 
 
 def _interpreter(tf: Any, model: bytes, count: int) -> Any:
-    """Return an interpreter, of the package that succeeds TensorFlow's own where it is here."""
+    """Return an interpreter, from the package that succeeds TensorFlow's own if installed."""
     if installed("ai_edge_litert"):
         from ai_edge_litert.interpreter import Interpreter
 

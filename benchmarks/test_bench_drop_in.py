@@ -16,7 +16,7 @@ from benchmarks.scheduler import Scheduler, clock
 from lenet_fast.bench.rounds import Contender
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
-"""Of ours; with more than one, NumPy's matrix products take as many as they like."""
+"""Our threads; with more than one, NumPy's matrix products use as many as they like."""
 
 CASES = [
     pytest.param((step.name, dtype), name, id=f"{step.name}-{dtype}-{name}")

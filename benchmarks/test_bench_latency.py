@@ -14,7 +14,7 @@ from lenet_fast.bench import rounds
 from lenet_fast.bench.workloads import BY_NAME, LATENCIES
 
 CALLS = int(os.environ.get("LENET_FAST_BENCH_CALLS", rounds.CALLS))
-"""Of each; rounds and seconds have no say here."""
+"""Calls per contender; rounds and seconds have no effect here."""
 
 CASES = [
     pytest.param(work.name, name, id=f"{work.name}-{name}")

@@ -14,7 +14,7 @@ from lenet_fast.bench.rounds import Contender
 from lenet_fast.bench.workloads import BY_NAME, WORKS
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
-"""Of everyone; the steps are on one thread always."""
+"""Threads of all contenders; single steps always use one."""
 
 CASES = [
     pytest.param(work.name, name, id=f"{work.name}-{name}")

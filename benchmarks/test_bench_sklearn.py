@@ -1,4 +1,4 @@
-"""Cross-validation in five folds: LeNetClassifier, and scikit-learn's own network as long."""
+"""Five-fold cross-validation: LeNetClassifier and scikit-learn's network, for equal epochs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lenet_fast import data, threads
 from lenet_fast.bench.rounds import Contender, WrongAnswerError
 
 THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
-"""Of ours; with more than one, NumPy's matrix products take as many as they like."""
+"""Our threads; with more than one, NumPy's matrix products use as many as they like."""
 
 DIGITS, FOLDS, EPOCHS = 1000, 5, 10
 GROUP = f"{FOLDS}-fold cross-validation, {DIGITS:,} digits, {EPOCHS} epochs"
 LEAST = {"LeNetClassifier": 0.9, "MLPClassifier": 0.8}
-"""Of accuracy: who does not learn may not be timed."""
+"""Least accuracy: a contender that does not learn is not timed."""
 
 
 def make(name: str) -> Contender:
@@ -35,7 +35,7 @@ def make(name: str) -> Contender:
     rows = (sample.images.reshape(DIGITS, -1) / 255).astype("float32")
     estimators: dict[str, Callable[[], Any]] = {
         "LeNetClassifier": partial(LeNetClassifier, epochs=EPOCHS, n_jobs=THREADS),
-        # Without a pause of improvement it never stops early.
+        # It never stops early without a tolerance on the improvement.
         "MLPClassifier": partial(MLPClassifier, max_iter=EPOCHS, n_iter_no_change=EPOCHS),
     }
     estimator = estimators[name](random_state=0)

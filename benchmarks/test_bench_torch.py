@@ -1,7 +1,8 @@
-"""PyTorch's front end on one thread at batch 256: what it trains, against PyTorch's own training.
+"""PyTorch's front end on one thread at batch 256, compared with PyTorch's own training.
 
-``fit`` trains an ``nn.Sequential`` of PyTorch's modules by the lane engine; ``modules`` are ours in
-an ordinary loop, the network of 1998, against the same written with PyTorch's operations.
+``fit`` trains an ``nn.Sequential`` of PyTorch's modules with the lane engine; ``modules`` are ours
+in an ordinary loop, for the network of 1998, compared with the same network in PyTorch's
+operations.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def plain() -> Any:
 
 
 class Trained:
-    """A module of PyTorch's own, its data and its optimizer."""
+    """A PyTorch module, its data and its optimizer."""
 
     def __init__(self) -> None:
         import torch
@@ -56,7 +57,7 @@ class Trained:
         return tuple(tensor.numpy().copy() for tensor in self.module.state_dict().values())
 
     def loop(self) -> tuple[Any, ...]:
-        """Train as everyone does; return the weights."""
+        """Train with PyTorch's loop; return the weights."""
         for x, labels in self.loader:
             self.optimizer.zero_grad()
             self.criterion(self.module(x), labels).backward()
@@ -64,7 +65,7 @@ class Trained:
         return self.weights()
 
     def fit(self) -> tuple[Any, ...]:
-        """Train by our engine; return the weights."""
+        """Train with our engine; return the weights."""
         from lenet_fast.torch import fit
 
         fit(

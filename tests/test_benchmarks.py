@@ -692,7 +692,7 @@ def test_latency_alone_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: A
     monkeypatch.setattr(peers, "installed", lambda library: False)
     latency.main(["--network", "plain", "--calls", "20"])
     out = capsys.readouterr().out
-    assert "Of 20 calls each" in out
+    assert "20 calls each" in out
     lines = [line for line in out.splitlines() if line.startswith("| plain: one image")]
     assert len(lines) == len(latency.names(workloads.BY_NAME["plain: one image"]))
     monkeypatch.setitem(rounds.TOLERANCE, "float32", -1.0)
@@ -756,7 +756,7 @@ def test_distortions_are_verified_and_timed(
     )
     images = workloads.data.load("sample").train.images[:8]
     runs = distortions.contenders(images, "paper")
-    with pytest.raises(SystemExit, match="planted: expected the bytes of numpy, got others by"):
+    with pytest.raises(SystemExit, match="planted: expected the bytes of numpy, got a diff"):
         distortions.verify(runs | {"planted": lambda: runs["numpy"]() // 2})
 
 

@@ -1,4 +1,4 @@
-"""Erosion, dilation and connected parts, on squares of pixels: what finding ink on paper needs."""
+"""Erosion, dilation and connected parts, on squares of pixels, to find ink on paper."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Array = npt.NDArray[Any]
 
 
 def dilated(image: Array, side: int) -> Array:
-    """Return the largest value in the square about each pixel, `side` (odd) pixels wide.
+    """Return the largest value in the square around each pixel, `side` (odd) pixels wide.
 
-    Squares reach beyond the image, and what is there does not count.
+    Pixels outside the image do not count.
     """
     return _running(_running(image, side, 0), side, 1)
 
 
 def eroded(image: Array, side: int) -> Array:
-    """Return the smallest value in the square about each pixel, as :func:`dilated` the largest."""
+    """Return the smallest value in the square around each pixel, like :func:`dilated`."""
     if image.dtype == bool:
         return ~dilated(~image, side)
     return -dilated(-image, side)
@@ -39,7 +39,7 @@ def closed(image: Array, side: int, *, beyond: bool = False) -> Array:
 
 
 def averaged(image: Array, side: int) -> Array:
-    """Return the mean of the square about each pixel, of the part of it within the image."""
+    """Return the mean over the part of the square around each pixel that is within the image."""
     for axis in (0, 1):
         length = image.shape[axis]
         sums = np.insert(np.cumsum(image, axis=axis), 0, 0, axis=axis)
@@ -74,14 +74,14 @@ class Parts(NamedTuple):
 def parts(mask: Array) -> Parts:
     """Return the connected parts of a mask; pixels that touch at a corner are connected.
 
-    Runs of each row are joined to those that they touch in the next: Rosenfeld and Pfaltz 1966,
+    Runs of each row are joined to those that touch them in the next: Rosenfeld and Pfaltz 1966,
     "Sequential operations in digital picture processing".
     """
     rows, columns = mask.shape
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]  # one behind the run
-    # Runs lie on one long line, rows apart so far that none touches a run of its own row.
+    end = np.nonzero(edges == -1)[1]  # one past the run
+    # Put the runs on one long line, with rows so far apart that runs of a row never touch.
     step = columns + 2
     first = np.searchsorted(row * step + end, (row + 1) * step + start, side="left")
     last = np.searchsorted(row * step + start, (row + 1) * step + end, side="right")
