@@ -1,7 +1,7 @@
-"""LeNet-5 of 1998 in the published "modified" way: NumPy, tensordot at each output position.
+"""LeNet-5 of 1998 by the published "modified" method: NumPy, tensordot per output position.
 
-Convolutions are those of baselines.py; what lies between them is written in the same spirit. Images
-are in NHWC order.
+Convolutions are those of baselines.py; the other layers are written in the same style. Images are
+in NHWC order.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ModifiedNetwork:
         """Train on one batch; return its mean loss."""
         values = self._forward(x)
         y, n, rows = values[-1], len(x), np.arange(len(x))
-        # The MAP criterion: distance to the right bitmap, and log of the sum over all and rubbish.
+        # MAP criterion: distance to the right bitmap, and log of the sum over all and rubbish.
         lowest = np.minimum(y.min(axis=1, keepdims=True), self.j)
         powers = np.exp(lowest - y)
         total = powers.sum(axis=1, keepdims=True) + np.exp(lowest - self.j)
@@ -60,7 +60,7 @@ class ModifiedNetwork:
         return float(loss)
 
     def _forward(self, x: Array) -> list[Array]:
-        """Return images and the squashed values of all layers, then the outputs."""
+        """Return the images, the activations of all layers, then the outputs."""
         w = self.w
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         c1 = _squash(modified_conv(x, w["C1.w"], w["C1.b"]))
@@ -110,6 +110,6 @@ def _unsquash(g: Array, y: Array) -> Array:
 
 
 def _sums(x: Array) -> Array:
-    """Return the sums over windows of 2x2."""
+    """Return the sums over 2x2 windows."""
     n, h_in, w_in, c = x.shape
     return x.reshape(n, h_in // 2, 2, w_in // 2, 2, c).sum(axis=(2, 4))

@@ -1,4 +1,4 @@
-"""The notebooks' functions of :mod:`lenet_fast.drop_in` beside the published "modified" ones.
+"""Functions of :mod:`lenet_fast.drop_in` compared with the published "modified" ones.
 
 All take images (n, rows, columns, maps), in C order unless said otherwise. The functions are
 compared one by one, and in a notebook's training loop.
@@ -22,11 +22,11 @@ from lenet_fast import drop_in, threads
 from lenet_fast.bench.rounds import Contender, compare
 
 NAMES = ("modified", "vectorised", "drop_in", "drop_in chained")
-"""The first two are those of :mod:`benchmarks.baselines`. The last gets images in the memory order
-in which the functions of drop_in hand them on."""
+"""The first two are in :mod:`benchmarks.baselines`. The last gets images in the memory order in
+which the functions of drop_in return them."""
 
 TRAINING = "drop_in: a training step of a notebook, batch 256"
-"""A row of its own: LeNet-5 with average pooling, forward, backward, and new weights."""
+"""A separate row: LeNet-5 with average pooling, forward and backward pass, and the update."""
 
 CONV, POOL = {"stride": 1, "pad": 0}, {"f": 2, "stride": 2}
 
@@ -34,13 +34,13 @@ Array = np.ndarray[Any, Any]
 
 
 def names(step: Step) -> list[str]:
-    """Return those of NAMES that have a function for a step."""
+    """Return the contenders in NAMES that have a function for a step."""
     ways = baselines.names(step, "float32")
     return [name for name in NAMES if ways and (name in ways or name.startswith("drop_in"))]
 
 
 def make(name: str, case: Case, count: int) -> Contender:
-    """Return one of NAMES, on `count` threads; 1, or what BLAS takes by itself."""
+    """Return one of NAMES, on `count` threads: 1, or the default of BLAS."""
     around = partial(_threads, count)
     if name in ("modified", "vectorised"):
         made = baselines.make(name, case)
@@ -100,7 +100,7 @@ def _in_kernels(value: Any) -> tuple[Array, ...]:
 
 
 class Modified:
-    """The published functions, as far as LeNet-5 needs them, with their notebooks' signatures."""
+    """The published functions that LeNet-5 needs, with the signatures of their notebooks."""
 
     @staticmethod
     def conv_forward(A_prev: Array, W: Array, b: Array, hparameters: Any) -> tuple[Array, Any]:
@@ -123,7 +123,7 @@ class Modified:
 
 
 def training(name: str, dtype: str, count: int) -> Contender:
-    """Return "modified" or "drop_in" as a contender at a notebook's training step."""
+    """Return "modified" or "drop_in" as a contender for a notebook's training step."""
     functions: dict[str, Any] = {"modified": Modified, "drop_in": drop_in}
     (other,) = functions.keys() - {name}
     rng = np.random.default_rng(operations.SEED)
@@ -140,7 +140,7 @@ def training(name: str, dtype: str, count: int) -> Contender:
 
 
 def _step(functions: Any, w: list[Array], x: Array, right: Array) -> tuple[Array, ...]:
-    """Return the weights after a step of gradient descent: the notebook, but for its imports."""
+    """Return the weights after a step of gradient descent: the notebook without its imports."""
     a, caches = x, []
     for k, weights in enumerate(w[:3]):
         bias = np.zeros((1, 1, 1, weights.shape[3]), x.dtype)

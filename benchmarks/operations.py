@@ -1,7 +1,7 @@
-"""The steps of LeNet-5 that are measured: inputs, reference answer, operations, bytes.
+"""The measured steps of LeNet-5: inputs, reference results, operations, bytes.
 
-Inputs come from one seed, so every contender and every run sees the same numbers. Shapes are those
-of LeNet-5 at the batch size asked for; 256 is the one of the published comparison.
+Inputs come from one seed, so every contender and every run gets the same numbers. Shapes are those
+of LeNet-5 at the requested batch size; the published comparison used 256.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ J = 20.0
 """Penalty of the rubbish class in the MAP criterion."""
 
 TRANSCENDENTAL = 20
-"""Operations that a tanh, exp or log counts as: near what a polynomial for it takes."""
+"""Operations counted for a tanh, exp or log: about those of a polynomial approximation."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Step:
     layer, direction : str
         "C1" and "forward", "backward" or "hessian".
     function : str
-        Of :mod:`lenet_fast.ops`.
+        Its name in :mod:`lenet_fast.ops`.
     make : callable
-        From a random generator and a batch size to the arrays, in float64, that the function takes.
+        Takes a random generator and a batch size; returns the function's arguments, in float64.
     options : dict
         Its options.
     flops : int
-        Operations an image, a multiply-add being two.
+        Operations per image; a multiply-add counts as two.
     """
 
     layer: str
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
-    """A step with its arrays and the answer of the reference."""
+    """A step with its arrays and the reference result."""
 
     step: Step
     dtype: str
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def bytes(self) -> int:
-        """Bytes that must move at least: each input read once, each result written once."""
+        """The fewest bytes that must move: each input read once, each result written once."""
         return sum(array.nbytes for array in (*self.arrays, *self.answer))
 
     @property
@@ -87,20 +87,20 @@ class Case:
 
 
 def results(value: Any) -> tuple[Array, ...]:
-    """Return what an operation returns, one array, a tuple of them or a number, as a tuple."""
+    """Return an operation's result (an array, a tuple of arrays or a number) as a tuple."""
     return tuple(map(np.asarray, value)) if isinstance(value, tuple) else (np.asarray(value),)
 
 
 @functools.lru_cache(maxsize=8)
 def case(step_name: str, dtype: str, batch: int = BATCH) -> Case:
-    """Return a step's arrays in a dtype, and what the NumPy backend makes of them."""
+    """Return a step's arrays in a dtype, and the results of the NumPy backend."""
     step = BY_NAME[step_name]
     rng = np.random.default_rng(SEED)
     arrays = tuple(
         array.astype(dtype) if array.dtype.kind == "f" else array for array in step.make(rng, batch)
     )
     function = getattr(ops, step.function)
-    # In float64 whatever the dtype: the reference must not have the rounding that it judges.
+    # Always in float64: the reference must be free of the rounding errors that it checks.
     wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]
     answer = results(function(*wide, **step.options, backend="numpy"))
     return Case(step, dtype, batch, arrays, tuple(array.astype(dtype) for array in answer))
@@ -133,7 +133,7 @@ def _conv(layer: str, c_in: int, c_out: int, size: int, table: Array | None = No
 
 
 def _pool(layer: str, maps: int, size: int) -> list[Step]:
-    """Return max and average pooling and sub-sampling over 2x2, in three directions."""
+    """Return max pooling, average pooling and sub-sampling over 2x2, in three directions."""
     full, half = maps * size * size, maps * size * size // 4
 
     def make(*names: str) -> Callable[[np.random.Generator, int], tuple[Array, ...]]:
@@ -244,6 +244,6 @@ STEPS: tuple[Step, ...] = (
     *_rbf(),
     *_losses(),
 )
-"""In the order of the published table, then of the network."""
+"""Sorted by the published table, then by the network."""
 
 BY_NAME = {step.name: step for step in STEPS}

@@ -1,4 +1,4 @@
-"""Contenders of the network that only the suite knows: the published way, and other libraries."""
+"""Contenders that only this suite has: the published method, and other libraries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 def names(work: Work) -> list[str]:
-    """Return those that can do a piece of work and are here."""
+    """Return the names of the available contenders for a piece of work."""
     found = pytorch_network.names()
     if work.network == "1998":
         found.append("modified")
@@ -35,7 +35,7 @@ def names(work: Work) -> list[str]:
 
 
 def make(name: str, work: Work, count: int) -> Contender:
-    """Return one of them, on so many threads."""
+    """Return a contender with a number of threads."""
     if name in pytorch_network.NAMES:
         return pytorch_network.contender(name, work, count)
     return _MAKERS[name](work, count)
@@ -62,11 +62,11 @@ def _onnxruntime(work: Work, count: int) -> Contender:
 
 
 def _jax(work: Work, count: int) -> Contender:
-    """Return JAX: single images in one ``lax.scan``, and larger batches, with which its loops are
-    slow, one jitted step after the other. Its threads cannot be limited from here.
+    """Return JAX: single images in one ``lax.scan``; larger batches, for which its loops are slow,
+    one jitted step after the other. Its threads cannot be limited from here.
 
-    In the scan a convolution is a matrix product with the pixels that each output sees, written out
-    (im2col), which is more than twice as fast there as XLA's own.
+    In the scan a convolution is a matrix product on unfolded patches (im2col), which is more than
+    twice as fast there as XLA's convolution.
     """
     import jax
     import jax.numpy as jnp
@@ -74,7 +74,7 @@ def _jax(work: Work, count: int) -> Contender:
 
     network, loss, rate = workloads.fresh(work.network, work.batch)
     table = contenders.table(network)
-    bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])  # unless they are weights that learn
+    bitmaps = jnp.asarray(network.parameters["OUTPUT.w"])  # unless they are trained
     p = {name: jnp.asarray(network.parameters[name]) for name in network.trainable_names}
 
     def squash(a: Any) -> Any:

@@ -1,10 +1,10 @@
-"""How many digits on photographed paper are read, in every light and on every kind of sheet.
+"""Accuracy on photographed digits, for many kinds of light and paper.
 
 python -m benchmarks.photographs RUN [RUN ...] [--digits N] [--only WORD] [--picture FILE]
 
 Test digits are enlarged onto sheets, which are then lit, ruled, folded, framed or laid on a table;
-grain and JPEG are added. Each is read as ``lenet-fast predict`` reads it. The tables give, of each
-kind of sheet, how many are read right, wrong, and refused.
+grain and JPEG artefacts are added. Each is read as ``lenet-fast predict`` reads it. The table
+shows, per kind of sheet, how many are read correctly, misread, and refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lenet_fast.data.resizing import resize
 Array = np.ndarray[Any, Any]
 Random = np.random.Generator
 Layer = Callable[[Random, Array], Array]
-"""From random numbers and (rows, columns) float to the same: a step in the making of a sheet."""
+"""A step that draws a sheet: takes a random generator and (rows, columns) float, returns floats."""
 
 PAPER, PEN, PENCIL = 215.0, 40.0, 110.0
 
@@ -44,14 +44,14 @@ class Sheet:
     size: tuple[float, float] = (0.5, 0.8)
     """Side of the digit's 28x28, as shares of the shorter side of the sheet."""
     place: tuple[float, float] = (0.1, 0.9)
-    """Where on the way from one end of the sheet to the other it may lie."""
+    """Range of its position, from one end of the sheet (0) to the other (1)."""
     pen: float = 0.0
-    """How much thicker, or thinner, the strokes are made, in pixels of MNIST."""
+    """Thickness added to the strokes, in pixels of MNIST; negative for thinner ones."""
     grain: float = 2.0
 
 
 def made(sheet: Sheet, digit: Array, random: Random) -> Array:
-    """Return a photograph, (rows, columns) uint8, of a digit of MNIST on a sheet."""
+    """Return a photograph, (rows, columns) uint8, of an MNIST digit on a sheet."""
     shape = tuple(int(side) for side in random.integers(240, 520, 2))
     shape = (shape[0], int(np.clip(shape[1], shape[0] * 0.7, shape[0] * 1.4)))
     side = int(random.uniform(*sheet.size) * min(shape))
@@ -85,7 +85,7 @@ def _jpeg(grey: Array) -> Array:
 
 
 def _fatter(ink: Array, by: float) -> Array:
-    """Return ink with strokes thicker by so many pixels on each side, or thinner."""
+    """Return ink whose strokes are thicker or thinner by a number of pixels on each side."""
     from scipy import ndimage
 
     inside = ndimage.distance_transform_edt(ink > 0.5) - ndimage.distance_transform_edt(ink <= 0.5)
@@ -93,7 +93,7 @@ def _fatter(ink: Array, by: float) -> Array:
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return rows and columns of all pixels, as shares of the sides, 0 to 1."""
+    """Return the rows and columns of all pixels, as fractions of the sides."""
     rows, columns = (np.arange(side) / max(side - 1, 1) for side in shape)
     return rows[:, None] + 0 * columns, columns + 0 * rows[:, None]
 
@@ -102,7 +102,7 @@ def _grid(shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def falls(share: float, *ways: tuple[int, int]) -> Layer:
-    """Light that falls off by a share towards a side or a corner; (0, 1) is to the right."""
+    """Light that decreases by a share towards a side or a corner; (0, 1) is to the right."""
 
     def layer(random: Random, grey: Array) -> Array:
         down, across = ways[random.integers(len(ways))]
@@ -146,7 +146,7 @@ def lamp(share: float, width: float = 0.35) -> Layer:
 
 
 def corner_shadow(share: float, soft: float = 0.08) -> Layer:
-    """A shadow over one corner, with an edge so wide, as a share of the sheet."""
+    """A shadow over one corner; the width of its edge is a share of the sheet."""
 
     def layer(random: Random, grey: Array) -> Array:
         rows, columns = _grid(grey.shape)
@@ -159,7 +159,7 @@ def corner_shadow(share: float, soft: float = 0.08) -> Layer:
 
 
 def hand_shadow(share: float, soft: float = 0.02, count: int = 1) -> Layer:
-    """The shadow of a hand, an arm or a phone: a broad bar from one side into the sheet."""
+    """The shadow of a hand, an arm or a phone: a broad bar that enters from one side."""
 
     def layer(random: Random, grey: Array) -> Array:
         rows, columns = _grid(grey.shape)
@@ -177,7 +177,7 @@ def hand_shadow(share: float, soft: float = 0.02, count: int = 1) -> Layer:
 
 
 def glare(random: Random, grey: Array) -> Array:
-    """A reflection, which adds light to all that is below."""
+    """A reflection, which adds light to everything beneath it."""
     rows, columns = _grid(grey.shape)
     middle = random.uniform(0.1, 0.9, 2)
     away = np.hypot(rows - middle[0], columns - middle[1]) / 0.15
@@ -224,7 +224,7 @@ def margin(random: Random, grey: Array) -> Array:
 
 
 def fold(value: float, *angles: float, near_edge: bool = False, step: float = 0.0) -> Layer:
-    """A line across the whole sheet, and light that changes by a step beyond it."""
+    """A line across the whole sheet, with a step in brightness at it."""
 
     def layer(random: Random, grey: Array) -> Array:
         grey = grey.copy()
@@ -276,7 +276,7 @@ def specks(share: float) -> Layer:
 
 
 def holes(random: Random, grey: Array) -> Array:
-    """Two punched holes at the left, and dark below."""
+    """Two punched holes at the left, dark inside."""
     image = Image.fromarray(grey.astype(np.float32))
     draw = ImageDraw.Draw(image)
     radius = 0.02 * min(grey.shape)
@@ -322,7 +322,7 @@ def rounded(width: int, value: float) -> Layer:
 
 
 def bars(share: float, value: float, *sides: str) -> Layer:
-    """Strips beside the sheet, as wide as a share of it: "top", "bottom", "left", "right"."""
+    """Strips beside the sheet, a share of it wide, at "top", "bottom", "left" or "right"."""
 
     def layer(random: Random, grey: Array) -> Array:
         down, across = (max(round(share * side), 1) for side in grey.shape)
@@ -339,7 +339,7 @@ ALL_SIDES = ("top", "bottom", "left", "right")
 
 
 def table(value: float, share: float, *sides: str, wood: float = 0.0, tilt: float = 0.0) -> Layer:
-    """A table, seen on some sides of the sheet, which may lie askew by so many degrees."""
+    """A table, visible on some sides of the sheet, which may be rotated by some degrees."""
 
     def layer(random: Random, grey: Array) -> Array:
         wide = bars(share, -1.0, *sides)(random, grey)
@@ -356,7 +356,7 @@ def table(value: float, share: float, *sides: str, wood: float = 0.0, tilt: floa
 
             rough = ndimage.gaussian_filter(random.normal(size=wide.shape), (1.5, 25))
             below += wood * rough / rough.std()
-        # Where the sheet's edge is mixed with the -1 beside it, a pixel is the table's.
+        # Pixels in which the sheet's edge is blended with the -1 beside it belong to the table.
         return np.where(wide < 0.5 * grey.min(), below, wide)
 
     return layer
@@ -677,7 +677,7 @@ def photographs(name: str, digits: int, test: data.Dataset) -> list[tuple[Array,
 
 
 def count(pictures: list[tuple[Array, int]], readers: dict[str, Any]) -> dict[str, Count]:
-    """Return how each network of `readers`, by name, reads the pictures."""
+    """Return the results of each network in `readers`, by name, on the pictures."""
     found = {name: Count() for name in readers}
     for picture, label in pictures:
         try:
@@ -703,7 +703,7 @@ def reader(run: str) -> Callable[[Array], int]:
 
 
 def contact_sheet(name: str, test: data.Dataset, count: int = 6, side: int = 110) -> Array:
-    """Return some photographs of a kind of sheet in a row, each with what is read from it."""
+    """Return photographs of a kind of sheet in a row, each with the digit cut out of it."""
     cells = []
     for picture, _ in photographs(name, count, test):
         scale = side / max(picture.shape)
@@ -731,10 +731,12 @@ PICTURED = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a model file")
-    parser.add_argument("--digits", type=int, default=60, help="digits of each kind (60)")
-    parser.add_argument("--only", default="", help="kinds whose group or name has this in it")
-    parser.add_argument("--picture", help="only write sheets, and what is cut out, to a PNG")
-    parser.add_argument("--data", help="folder of MNIST's files")
+    parser.add_argument("--digits", type=int, default=60, help="digits per kind (60)")
+    parser.add_argument("--only", default="", help="only kinds whose group or name contains this")
+    parser.add_argument(
+        "--picture", help="only write sheets, and the digits cut out of them, to a PNG"
+    )
+    parser.add_argument("--data", help="folder with the MNIST files")
     options = parser.parse_args()
     test = data.load("auto", options.data).test
     readers = {Path(run).name: reader(run) for run in options.runs}

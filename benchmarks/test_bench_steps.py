@@ -1,4 +1,4 @@
-"""One step of LeNet-5 at a time, at batch 256 on one thread: ours, the published ways, PyTorch."""
+"""Single steps of LeNet-5, at batch 256 on one thread: ours, the published methods, PyTorch."""
 
 from __future__ import annotations
 
