@@ -223,8 +223,8 @@ def _drop_in(run: Run) -> str:
     if ratios:
         text += (
             f" In float64 it is {sum(ratios) / len(ratios):.1f} times as fast as the published "
-            f"way in the mean of {len(ratios)} published functions, {geometric_mean(ratios):.1f} "
-            "times in the geometric mean."
+            f"method (mean over {len(ratios)} functions; geometric mean "
+            f"{geometric_mean(ratios):.1f})."
         )
     return f"## The notebooks' functions\n\n{text}\n\n{table(head, body)}"
 

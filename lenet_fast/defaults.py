@@ -1,39 +1,39 @@
-"""What a training run takes unless told otherwise.
+"""Default settings of a training run.
 
-Needs the standard library alone: ``lenet-fast train --help`` reads it, too, and is to be quick.
+Uses only the standard library: ``lenet-fast train --help`` imports it and should be quick.
 """
 
 import math
 
 EPOCHS = 20
-"""How often a run sees all images: as often as in the 1998 paper."""
+"""Epochs of a run, as in the 1998 paper."""
 
 BATCH_SIZE = 32
-"""Images per step. The rates below are for it."""
+"""Images per step, for which the rates below are meant."""
 
 MOMENTUM = 0.9
-"""Of SGD."""
+"""Momentum of SGD."""
 
 LOSSES = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}
-"""By what a network puts out."""
+"""Losses by the network's kind of output."""
 
 RATES = {"map": 0.0007, "penalty": 0.0007, "cross_entropy": 0.01, "mean_squared_error": 0.0025}
-"""By loss, first rates of SGD, with that momentum, at which LeNet-5 learns MNIST well."""
+"""Initial rates of SGD by loss, with that momentum, with which LeNet-5 learns MNIST well."""
 
 ADAPTIVE_RATES = {"adamw": 0.001, "adam": 0.001, "rmsprop": 0.0005, "adadelta": 1.0}
-"""Those of the optimisers that scale each weight's gradient, whatever the loss."""
+"""Initial rates of the optimisers that scale each weight's gradient, for all losses."""
 
 OPTIMISERS = ("sgd", *ADAPTIVE_RATES)
-"""Those to choose from by name. SDLM is not: it needs the curvature, and a number for it."""
+"""Optimisers that can be selected by name. SDLM is missing: it needs settings for curvature."""
 
 STEP, DECAY_RATE = 6, 0.4
-"""How the rate falls: every so many epochs it is multiplied by this."""
+"""The rate is multiplied by DECAY_RATE every STEP epochs."""
 
 
 def rate(loss: str, optimiser: str, batch_size: int) -> float:
-    """Return the first rate of a run that names none.
+    """Return the default initial rate.
 
-    Below BATCH_SIZE it is smaller: in proportion to the batch with SGD, to its root with others.
+    Below BATCH_SIZE it is scaled with the batch size (SGD) or with its square root (others).
     """
     share = min(1, batch_size / BATCH_SIZE)
     if optimiser in ADAPTIVE_RATES:

@@ -405,8 +405,8 @@ def test_the_notebooks_functions_are_compared_with_the_published_ones() -> None:
     assert "| C1 forward | float64 | 30 | 6 | 2 | 1 | 15 x | 3.0 x | 30 x |" in text
     assert "| C3 forward | float64 | 10 |  | 2 |  | 5.0 x |  |  |" in text
     # 15 and 5 times as fast.
-    assert "10.0 times as fast as the published way in the mean of 2 published functions" in text
-    assert "8.7 times in the geometric mean" in text
+    assert "10.0 times as fast as the published method (mean over 2 functions; " in text
+    assert "geometric mean 8.7)." in text
 
 
 def test_front_ends_are_compared_with_what_they_stand_for() -> None:

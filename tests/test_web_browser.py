@@ -513,7 +513,7 @@ def test_what_the_page_cannot_be_without_is_missed_aloud(visit: Any) -> None:
     page = opened.page
     page.route("**/api/about", lambda route: route.abort())
     page.reload()
-    expect(page.locator("#notice")).to_have_text("The server does not answer. Load the page anew.")
+    expect(page.locator("#notice")).to_have_text("The server does not answer. Reload the page.")
     opened.said.clear()
 
 

@@ -43,7 +43,7 @@ class Stop(Callback):
             trainer.stop()
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Stop it no more."""
+        """Forget this trainer."""
         self._trainer = None
 
     def handle(self, number: int, frame: object) -> None:

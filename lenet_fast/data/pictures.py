@@ -190,7 +190,7 @@ def _by_content(head: bytes) -> str | None:
 
 
 def _is_tga(file: BinaryIO) -> bool:
-    """Tell whether a file ends like TGA version 2; version 1 has no signature."""
+    """Return whether a file ends like TGA version 2; version 1 has no signature."""
     file.seek(0, io.SEEK_END)
     file.seek(max(file.tell() - 18, 0))
     return file.read(18).startswith(b"TRUEVISION-XFILE.")

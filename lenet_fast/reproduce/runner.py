@@ -180,7 +180,7 @@ def _judge(result: Result, networks: list[Network], splits: Splits, threads: int
             result.remarks[f"network {i + 1} alone, test error (%)"] = 100 * errors / len(test)
         unsure = boosting.where_unsure(networks, test.images, threads).argmax(axis=1)
         name = (
-            f"networks 2 and 3 only where 1 is unsure, {boosting.COST} in the mean, test error (%)"
+            f"networks 2 and 3 only where 1 is unsure, {boosting.COST} on average, test error (%)"
         )
         result.remarks[name] = 100 * (unsure != test.labels).sum() / len(test)
 

@@ -78,7 +78,7 @@ def given(header: str) -> str:
 
 
 def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
-    """Tell whether a Host header names this server, at any port.
+    """Return whether a Host header names this server, at any port.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
 
 
 def is_own_origin(origin: str, header: str, allowed: Collection[str] = ()) -> bool:
-    """Tell whether an Origin header is that of the page, given a Host header that is ours.
+    """Return whether an Origin header is that of the page, given a Host header that is ours.
 
     Behind a proxy, a browser sends the proxy's origin. It is trusted if its name is allowed: with
     TLS at any port, without TLS only at port 80, because other programs may use other ports of
@@ -111,7 +111,7 @@ def is_own_origin(origin: str, header: str, allowed: Collection[str] = ()) -> bo
 
 
 def is_unspecified(host: str) -> bool:
-    """Tell whether listening on a host means listening on all addresses."""
+    """Return whether listening on a host means listening on all addresses."""
     address = _address(host)
     return address is not None and address.is_unspecified
 

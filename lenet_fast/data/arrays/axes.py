@@ -141,7 +141,7 @@ def _side(pixels: int) -> int:
 
 
 def _is_table(array: Array, side: int) -> bool:
-    """Tell whether the rows are images of `side` columns, rather than lines of one picture."""
+    """Return whether the rows are images of `side` columns, rather than lines of one picture."""
     if len(array) < _FEWEST_LINES:
         return True
     sample = _finite(array[: 64 * 64])

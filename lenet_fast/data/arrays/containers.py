@@ -36,7 +36,7 @@ _DAMAGED = (
 
 
 def is_array(head: bytes) -> bool:
-    """Tell from its first four bytes or more whether a file is .npy, IDX or gzip.
+    """Return whether, by its first four bytes or more, a file is .npy, IDX or gzip.
 
     Some pictures also begin with two zero bytes: HEIC, AVIF, ICO and TGA.
     """

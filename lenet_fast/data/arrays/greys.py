@@ -31,8 +31,7 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     images : ndarray, (n, rows, columns), uint8
         From 0 (background) to 255 (foreground).
     notes : list of str
-        How the scale was read, where that is unusual.
-        What was taken for paper and ink, where it is not what is usual.
+        The grey values taken for background and foreground, if unusual.
 
     Raises
     ------
@@ -110,7 +109,7 @@ def _scale(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float]
 
 
 def blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Tell for each image whether too few of its pixels differ for a digit.
+    """Return for each image whether too few of its pixels differ for a digit.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ POLARITY = ("dark digits on light", "bright digits on dark")
 
 
 def look_inverted(images: Array) -> bool:
-    """Tell whether most images have dark digits on light, the reverse of MNIST's.
+    """Return whether most images have dark digits on light, the reverse of MNIST's.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def look_inverted(images: Array) -> bool:
 
 
 def differ(inverted: bool, images: Array) -> bool:
-    """Tell whether images are inverted relative to a network with this ``inverted``."""
+    """Return whether images are inverted relative to a network with this ``inverted``."""
     sound = images[~blank(images)]
     return len(sound) > 0 and look_inverted(sound) != inverted
 
 
 def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
-    """Tell which images, none of them blank, are inverted relative to ``inverted``.
+    """Return which of the images, none blank, are inverted relative to ``inverted``.
 
     The majority decides for all, except for images whose whole border is of the other kind. A
     single image is less reliable: Fashion-MNIST's clothes cover half of the border, but not all.
@@ -72,7 +72,7 @@ def _borders(images: Array) -> tuple[Array, Array, Array]:
 
 
 def look_transposed(images: Array) -> str:
-    """Tell whether digits lie on their sides, as in EMNIST's files.
+    """Return whether digits lie on their sides, as in EMNIST's files.
 
     Parameters
     ----------

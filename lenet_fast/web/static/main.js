@@ -21,7 +21,7 @@ async function first(path) {
   try {
     return await get(path);
   } catch (error) {
-    notify(`${error.message} Load the page anew.`);
+    notify(`${error.message} Reload the page.`);
     throw error;
   }
 }
