@@ -31,13 +31,13 @@ class Rule(NamedTuple):
     Attributes
     ----------
     name : str
-        "sgd", "adamw", "adam", "rmsprop" or "adadelta"; or any other name, which only the layers
-        engine takes: it calls :meth:`Optimiser.step`.
+        One that all engines know, such as "sgd"; or any other, which only the layers engine takes,
+        because it calls :meth:`Optimiser.step`.
     momentum : float
     nesterov : bool
     weight_decay : float
     beta1, beta2 : float
-        What is kept, at each step, of the mean gradient and of the mean square.
+        The shares of the mean gradient, and of the mean square, that each step keeps.
     epsilon : float
     """
 
@@ -79,13 +79,13 @@ class Optimiser(Protocol):
         """How the weights are changed."""
 
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
-        """Return the optimiser's own arrays, one dict a kind, by the names of the parameters.
+        """Return the optimiser's own arrays, one dict per kind, by the names of the parameters.
 
-        SGD has none without momentum, and with it [velocities]; Adam and AdamW have [first moments,
-        second moments], Adadelta [mean squares, those of changes], RMSprop [mean squares], then
-        velocities and then means, where it keeps them. The dicts hold the names given and no
-        others; arrays that are not there yet are made, of zeros. They are live: who changes them in
-        place changes the state. Each has the shape and dtype of its parameter and is C-contiguous.
+        The rule determines how many kinds there are, and their order: SGD has [velocities] with a
+        momentum and none without; AdamW has [first moments, second moments]. The dicts hold the
+        names given and no others; missing arrays are created, of zeros. The arrays are live: to
+        change them in place changes the state. Each has the shape and dtype of its parameter and
+        is C-contiguous.
 
         Raises
         ------

@@ -225,7 +225,8 @@ def default_for(
     Parameters
     ----------
     loss : Loss
-    optimiser : {"sgd", "adamw", "adam", "rmsprop", "adadelta", "sdlm"}
+    optimiser : str
+        A name in ``lenet_fast.training.OPTIMISERS``.
     batch_size : int
         Images per step. Below 32 the rate shrinks: for SGD in proportion to the batch, for the
         others to its square root. The paper's rates, for "sdlm", are for steps of one image.
