@@ -29,7 +29,10 @@ include "engines/predict.pxi"
 include "images/warp.pxi"
 
 # What has a twin in every backend: the operations. The engines' loops have none.
-OTHERS = ("supported", "lane_counts", "run_lanes", "run_online", "OnlinePlace", "OnlinePredictor")
+OTHERS = (
+    "supported", "lane_counts", "LanesProgram", "run_lanes", "run_online", "OnlineWorkspace",
+    "OnlinePredictor",
+)
 KERNELS = sorted(
     name for name, value in globals().items()
     if callable(value) and not name.startswith("_") and name not in OTHERS

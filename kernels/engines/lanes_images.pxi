@@ -137,8 +137,8 @@ cdef void finish_tile(
 
 
 cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
-    """Write what stays during a call: the paper around the images, the padding, and zeros for the
-    gradients of weights without a link."""
+    """Write what stays during a call: the background around the images, the padding, and zeros for
+    the gradients of weights without a link."""
     cdef Py_ssize_t k, i
     cdef const Step *step
     if run.bytes != NULL:

@@ -40,7 +40,7 @@ cdef struct Run:
     void *gradients
     double *totals
     const Input *input
-    double *seconds  # by step: forward, to the input, to the weights; NULL: not wanted
+    double *seconds  # by step: forward, to the input, to the weights; NULL: not used in this call
 
 
 cdef inline const void *numbers_at(

@@ -14,7 +14,7 @@ cdef struct Weights:
     # Where the parameters of a step are.
     const void *w
     const void *b
-    Py_ssize_t pitch  # numbers a row of a dense or RBF layer's
+    Py_ssize_t pitch  # numbers per row of a dense or RBF layer's
 
 
 cdef struct OnlineRun:
@@ -24,7 +24,7 @@ cdef struct OnlineRun:
     Weights *weights
     char *memory
     const Input *input
-    double *seconds  # by step: forward, to the input, to the weights; NULL: not wanted
+    double *seconds  # by step: forward, to the input, to the weights; NULL: not used in this call
 
 
 cdef struct Learner:

@@ -23,17 +23,17 @@ cdef void predict_one(
     cdef const Step *last = run.steps + run.count - 1
     cdef const real *source
     cdef const int *chosen
-    cdef real *made
+    cdef real *written
     cdef Py_ssize_t i, k
     cdef bint bytes = image.itemsize == 1
     for i in range(count):
         if bindings[i].place < 0:
             continue
         source = <const real *> sources[i]
-        made = memory + bindings[i].place
+        written = memory + bindings[i].place
         chosen = index + bindings[i].first
         for k in range(bindings[i].count):
-            made[k] = source[chosen[k]] if chosen[k] >= 0 else 0
+            written[k] = source[chosen[k]] if chosen[k] >= 0 else 0
     if bytes:
         online_fill(
             run, <const unsigned char *> image.buf, image.shape[0], image.shape[1], <real *> NULL
@@ -44,7 +44,7 @@ cdef void predict_one(
     memcpy(outputs, memory + last.y, last.c_out * sizeof(real))
 
 
-cdef class OnlinePlace:
+cdef class OnlineWorkspace:
     """Memory for one image at a time."""
 
     cdef OnlineRun run
@@ -60,7 +60,7 @@ cdef class OnlinePredictor:
     """The outputs of a network for one image, from the arrays that this was made with.
 
     lenet_fast/engines/online.py builds the arguments. Calls may come from many threads at once:
-    each takes a place, and leaves it for later ones.
+    each takes a workspace, and leaves it for later ones.
     """
 
     cdef const Step[::1] steps
@@ -81,44 +81,46 @@ cdef class OnlinePredictor:
 
     def __call__(self, image, outputs):
         """Set the outputs (k,) for an image: bytes (rows, columns), or prepared (c, h, w)."""
-        cdef OnlinePlace place = self.free.pop() if self.free else self.new_place()
-        cdef OnlineRun *run = &place.run
+        cdef OnlineWorkspace workspace = self.free.pop() if self.free else self.new_workspace()
+        cdef OnlineRun *run = &workspace.run
         cdef Py_ssize_t count = self.bindings.shape[0], k = run.steps[run.count - 1].c_out
         cdef const Binding *bindings = &self.bindings[0] if count else NULL
         cdef const int *index = &self.index[0] if self.index.shape[0] else NULL
-        cdef Py_buffer seen, made
-        PyObject_GetBuffer(image, &seen, PyBUF_C_CONTIGUOUS)
+        cdef Py_buffer pixels, written
+        PyObject_GetBuffer(image, &pixels, PyBUF_C_CONTIGUOUS)
         try:
-            if seen.itemsize == 1:
+            if pixels.itemsize == 1:
                 if (
-                    run.input.maps != 1 or seen.ndim != 2 or seen.shape[0] > run.input.rows
-                    or seen.shape[1] > run.input.columns
+                    run.input.maps != 1 or pixels.ndim != 2 or pixels.shape[0] > run.input.rows
+                    or pixels.shape[1] > run.input.columns
                 ):
                     raise ValueError("image: expected bytes (rows, columns) that fit")
-            elif seen.len != run.input.maps * run.input.rows * run.input.columns * self.item:
-                raise ValueError(f"image: expected the network's input, got {seen.len} bytes")
-            PyObject_GetBuffer(outputs, &made, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+            elif pixels.len != run.input.maps * run.input.rows * run.input.columns * self.item:
+                raise ValueError(f"image: expected the network's input, got {pixels.len} bytes")
+            PyObject_GetBuffer(outputs, &written, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
             try:
-                if made.len != k * self.item:
-                    raise ValueError(f"outputs: expected {k} numbers, got {made.len} bytes")
+                if written.len != k * self.item:
+                    raise ValueError(f"outputs: expected {k} numbers, got {written.len} bytes")
                 with nogil:
                     if self.item == sizeof(float):
                         predict_one(
-                            run, bindings, count, place.sources, index, &seen, <float *> made.buf
+                            run, bindings, count, workspace.sources, index, &pixels,
+                            <float *> written.buf,
                         )
                     else:
                         predict_one(
-                            run, bindings, count, place.sources, index, &seen, <double *> made.buf
+                            run, bindings, count, workspace.sources, index, &pixels,
+                            <double *> written.buf,
                         )
             finally:
-                PyBuffer_Release(&made)
+                PyBuffer_Release(&written)
         finally:
-            PyBuffer_Release(&seen)
-        self.free.append(place)
+            PyBuffer_Release(&pixels)
+        self.free.append(workspace)
 
-    cdef OnlinePlace new_place(self):
-        cdef OnlinePlace place = OnlinePlace()
-        cdef OnlineRun *run = &place.run
+    cdef OnlineWorkspace new_workspace(self):
+        cdef OnlineWorkspace workspace = OnlineWorkspace()
+        cdef OnlineRun *run = &workspace.run
         cdef Py_ssize_t i, count = self.bindings.shape[0]
         cdef const Binding *binding
         cdef Py_buffer array
@@ -126,8 +128,8 @@ cdef class OnlinePredictor:
         online_run(run, self.steps, self.input)
         run.memory = <char *> scratch_new(self.size * self.item)
         run.weights = <Weights *> scratch_new(run.count * sizeof(Weights))
-        place.sources = <const void **> scratch_new(count * sizeof(void *))
-        if run.memory == NULL or run.weights == NULL or place.sources == NULL:
+        workspace.sources = <const void **> scratch_new(count * sizeof(void *))
+        if run.memory == NULL or run.weights == NULL or workspace.sources == NULL:
             raise MemoryError
         memset(run.weights, 0, run.count * sizeof(Weights))
         if self.item == sizeof(float):
@@ -137,14 +139,14 @@ cdef class OnlinePredictor:
         for i in range(count):
             # The array stays, held by the list: its address does, too.
             PyObject_GetBuffer(self.arrays[i], &array, PyBUF_C_CONTIGUOUS)
-            place.sources[i] = array.buf
+            workspace.sources[i] = array.buf
             PyBuffer_Release(&array)
             binding = &self.bindings[i]
-            at = <const char *> place.sources[i]
+            at = <const char *> workspace.sources[i]
             if binding.place >= 0:
                 at = run.memory + binding.place * self.item
             if binding.bias:
                 run.weights[binding.step].b = at
             else:
                 run.weights[binding.step].w, run.weights[binding.step].pitch = at, binding.pitch
-        return place
+        return workspace

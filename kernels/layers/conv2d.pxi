@@ -1,11 +1,11 @@
 # needs: nothing
 #
-# Convolution by direct loops, one image a vector lane: a tile of as many images as a vector holds
+# Convolution by direct loops, one image per vector lane: a tile of as many images as a vector holds
 # is packed [map][row][column][lane], and each loop is the one that a single image would get.
 #
-# Absent links cost nothing: the loops run over a list of links. The input gradient hands back what
-# each column of dy saw; with a stride or dilation it is the forward pass over dy, spread out by the
-# stride and padded by the kernel, with flipped kernels.
+# Absent links cost nothing: the loops run over a list of links. The input gradient adds each column
+# of dy, times the taps, to what the taps saw; with a stride or dilation it is the forward pass over
+# dy, spread out by the stride and padded by the kernel, with flipped kernels.
 
 from libc.string cimport memset
 
@@ -108,68 +108,73 @@ cdef Links list_by_input(Table *table, Py_ssize_t taps, Py_ssize_t *memory) noex
     return links
 
 
+cdef struct Taps:
+    # How the taps of a kernel lie, in the input and among the weights.
+    Py_ssize_t kh
+    Py_ssize_t kw
+    Py_ssize_t x_row
+    Py_ssize_t x_column
+    const void *w  # the first one of all kernels
+    Py_ssize_t w_row
+    Py_ssize_t w_column
+
+
 cdef inline void correlate_block(
-    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_row,
-    Py_ssize_t x_column, Py_ssize_t kh, Py_ssize_t kw, const void *w, const Py_ssize_t *kernel,
-    Py_ssize_t w_row, Py_ssize_t w_column, lanes *y, const Py_ssize_t *target, Py_ssize_t y_map,
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Taps taps,
+    const Link *link, lanes *y, Py_ssize_t y_map,
 ) noexcept nogil:
     """Add one input map's share to adjacent columns of one row of `maps` output maps.
 
     `maps` and `columns` are literals where this is called, so that the sums stay in registers.
     """
     cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
-    cdef lanes seen, factor
+    cdef lanes pixels
     cdef lanes factors[CONV_MAPS]
     cdef Py_ssize_t m, k, u, v
     for m in range(maps):
         for k in range(columns):
-            sums[m][k] = y[target[m] * y_map + k]
-    for u in range(kh):
-        for v in range(kw):
+            sums[m][k] = y[link.target[m] * y_map + k]
+    for u in range(taps.kh):
+        for v in range(taps.kw):
             for m in range(maps):
-                factors[m] = broadcast(y, w, kernel[m] + u * w_row + v * w_column)
+                factors[m] = broadcast(
+                    y, taps.w, link.kernel[m] + u * taps.w_row + v * taps.w_column
+                )
             for k in range(columns):
-                seen = x[u * x_row + v * x_column + k * stride_h]
+                pixels = x[u * taps.x_row + v * taps.x_column + k * stride_h]
                 if maps > 1:
-                    seen = in_register(seen)
+                    pixels = in_register(pixels)
                 for m in range(maps):
-                    sums[m][k] = sums[m][k] + seen * factors[m]
+                    sums[m][k] = sums[m][k] + pixels * factors[m]
     for m in range(maps):
         for k in range(columns):
-            y[target[m] * y_map + k] = sums[m][k]
+            y[link.target[m] * y_map + k] = sums[m][k]
 
 
 cdef inline void correlate_row(
-    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_row,
-    Py_ssize_t x_column, Py_ssize_t kh, Py_ssize_t kw, const void *w, const Py_ssize_t *kernel,
-    Py_ssize_t w_row, Py_ssize_t w_column, lanes *y, const Py_ssize_t *target, Py_ssize_t y_map,
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Taps taps,
+    const Link *link, lanes *y, Py_ssize_t y_map,
 ) noexcept nogil:
     """One row of `maps` output maps: blocks of columns of literal widths, widest first."""
     cdef Py_ssize_t s = 0
     if stride_h == 1:
         while columns - s >= CONV_COLUMNS:
-            correlate_block(maps, CONV_COLUMNS, 1, x + s, x_row, x_column, kh, kw, w, kernel,
-                            w_row, w_column, y + s, target, y_map)
+            correlate_block(maps, CONV_COLUMNS, 1, x + s, taps, link, y + s, y_map)
             s += CONV_COLUMNS
         if columns - s >= 10:
-            correlate_block(maps, 10, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
-                            w_column, y + s, target, y_map)
+            correlate_block(maps, 10, 1, x + s, taps, link, y + s, y_map)
             s += 10
         if columns - s >= 8:
-            correlate_block(maps, 8, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
-                            w_column, y + s, target, y_map)
+            correlate_block(maps, 8, 1, x + s, taps, link, y + s, y_map)
             s += 8
         if columns - s >= 4:
-            correlate_block(maps, 4, 1, x + s, x_row, x_column, kh, kw, w, kernel, w_row,
-                            w_column, y + s, target, y_map)
+            correlate_block(maps, 4, 1, x + s, taps, link, y + s, y_map)
             s += 4
     while columns - s >= 4:
-        correlate_block(maps, 4, stride_h, x + s * stride_h, x_row, x_column, kh, kw, w, kernel,
-                        w_row, w_column, y + s, target, y_map)
+        correlate_block(maps, 4, stride_h, x + s * stride_h, taps, link, y + s, y_map)
         s += 4
     while s < columns:
-        correlate_block(maps, 1, stride_h, x + s * stride_h, x_row, x_column, kh, kw, w, kernel,
-                        w_row, w_column, y + s, target, y_map)
+        correlate_block(maps, 1, stride_h, x + s * stride_h, taps, link, y + s, y_map)
         s += 1
 
 
@@ -182,9 +187,11 @@ cdef void correlate(
 
     Rows of x outside `first_row` to `last_row` are known to be zero and are left out.
     """
-    cdef Py_ssize_t k, r, low, high, top, step = window.dilation_v
+    cdef Py_ssize_t k, r, low, high, top, step = window.dilation_v, columns = result.columns
     cdef const lanes *row
-    cdef const void *taps
+    cdef Taps taps
+    taps.kw, taps.w_row, taps.w_column = window.kw, w_row, w_column
+    taps.x_row, taps.x_column = step * source.columns, window.dilation_h
     for k in range(count):
         for r in range(result.rows):
             top, low, high = r * window.stride_v, 0, window.kh
@@ -193,33 +200,29 @@ cdef void correlate(
             while high > low and top + (high - 1) * step > last_row:
                 high -= 1
             row = x + (links[k].source * source.rows + top + low * step) * source.columns
-            taps = (<const char *> w) + low * w_row * element_size(y)
+            taps.kh, taps.w = high - low, (<const char *> w) + low * w_row * element_size(y)
             if links[k].targets == CONV_MAPS:
                 correlate_row(
-                    CONV_MAPS, result.columns, window.stride_h, row, step * source.columns,
-                    window.dilation_h, high - low, window.kw, taps, links[k].kernel, w_row,
-                    w_column, y + r * result.columns, links[k].target,
-                    result.rows * result.columns,
+                    CONV_MAPS, columns, window.stride_h, row, taps, links + k, y + r * columns,
+                    result.rows * columns,
                 )
             else:
                 correlate_row(
-                    1, result.columns, window.stride_h, row, step * source.columns,
-                    window.dilation_h, high - low, window.kw, taps, links[k].kernel, w_row,
-                    w_column, y + r * result.columns, links[k].target,
-                    result.rows * result.columns,
+                    1, columns, window.stride_h, row, taps, links + k, y + r * columns,
+                    result.rows * columns,
                 )
 
 
 cdef inline void gradient_block(
-    Py_ssize_t maps, Py_ssize_t taps, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
-    Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
-    const Py_ssize_t *kernel, bint fresh,
+    Py_ssize_t maps, Py_ssize_t taps, const lanes *x, Py_ssize_t x_row, Py_ssize_t stride_h,
+    const lanes *dy, Maps result, const Py_ssize_t *target, const Py_ssize_t *kernel, lanes *dw,
+    bint fresh,
 ) noexcept nogil:
     """Add one tile's share to `taps` adjacent weights of one kernel row of `maps` links, or set
     them to it where they are `fresh`."""
     cdef lanes sums[GRADIENT_MAPS][5]
     cdef lanes incoming
-    cdef lanes seen[5]
+    cdef lanes pixels[5]
     cdef Py_ssize_t m, v, r, s, size = result.rows * result.columns
     cdef const lanes *row
     for m in range(maps):
@@ -229,31 +232,32 @@ cdef inline void gradient_block(
         for s in range(result.columns):
             row = x + r * x_row + s * stride_h
             for v in range(taps):
-                seen[v] = in_register(row[v * dilation_h])
+                pixels[v] = in_register(row[v])
             for m in range(maps):
                 incoming = dy[target[m] * size + r * result.columns + s]
                 for v in range(taps):
-                    sums[m][v] = sums[m][v] + incoming * seen[v]
+                    sums[m][v] = sums[m][v] + incoming * pixels[v]
     for m in range(maps):
         for v in range(taps):
             dw[kernel[m] + v] = sums[m][v]
 
 
 cdef inline void gradient_row(
-    Py_ssize_t maps, Py_ssize_t kw, Py_ssize_t dilation_h, const lanes *x, Py_ssize_t x_row,
-    Py_ssize_t stride_h, const lanes *dy, const Py_ssize_t *target, Maps result, lanes *dw,
-    const Py_ssize_t *kernel, bint fresh,
+    Py_ssize_t maps, const lanes *x, Maps source, Window window, const lanes *dy, Maps result,
+    Links links, Py_ssize_t k, lanes *dw, bint fresh,
 ) noexcept nogil:
     """One kernel row of `maps` links: five taps at a time, the width of every LeNet's kernels."""
-    cdef Py_ssize_t v = 0
-    if dilation_h == 1:
-        while kw - v >= 5:
-            gradient_block(maps, 5, 1, x + v, x_row, stride_h, dy, target, result, dw + v, kernel,
-                           fresh)
+    cdef Py_ssize_t v = 0, x_row = window.stride_v * source.columns
+    cdef const Py_ssize_t *target = links.target + k
+    cdef const Py_ssize_t *kernel = links.kernel + k
+    if window.dilation_h == 1:
+        while window.kw - v >= 5:
+            gradient_block(maps, 5, x + v, x_row, window.stride_h, dy, result, target, kernel,
+                           dw + v, fresh)
             v += 5
-    while v < kw:
-        gradient_block(maps, 1, 1, x + v * dilation_h, x_row, stride_h, dy, target, result,
-                       dw + v, kernel, fresh)
+    while v < window.kw:
+        gradient_block(maps, 1, x + v * window.dilation_h, x_row, window.stride_h, dy, result,
+                       target, kernel, dw + v, fresh)
         v += 1
 
 
@@ -272,30 +276,24 @@ cdef void correlate_gradient(
     where it is `fresh`. Weights without a link are left alone."""
     cdef Py_ssize_t c, u, k, maps
     cdef const lanes *row
+    cdef lanes *dw_row
     for c in range(source.count):
         for u in range(window.kh):
             row = x + (c * source.rows + u * window.dilation_v) * source.columns
+            dw_row = dw + u * window.kw
             k = links.first[c]
             while k < links.first[c + 1]:
                 maps = gradient_maps(links.first[c + 1] - k)
                 if maps == GRADIENT_MAPS:
                     gradient_row(
-                        GRADIENT_MAPS, window.kw, window.dilation_h, row,
-                        window.stride_v * source.columns, window.stride_h, dy, links.target + k,
-                        result, dw + u * window.kw, links.kernel + k, fresh,
+                        GRADIENT_MAPS, row, source, window, dy, result, links, k, dw_row, fresh
                     )
                 elif maps == GRADIENT_MAPS - 1:
                     gradient_row(
-                        GRADIENT_MAPS - 1, window.kw, window.dilation_h, row,
-                        window.stride_v * source.columns, window.stride_h, dy, links.target + k,
-                        result, dw + u * window.kw, links.kernel + k, fresh,
+                        GRADIENT_MAPS - 1, row, source, window, dy, result, links, k, dw_row, fresh
                     )
                 else:
-                    gradient_row(
-                        1, window.kw, window.dilation_h, row, window.stride_v * source.columns,
-                        window.stride_h, dy, links.target + k, result, dw + u * window.kw,
-                        links.kernel + k, fresh,
-                    )
+                    gradient_row(1, row, source, window, dy, result, links, k, dw_row, fresh)
                 k += maps
 
 
@@ -332,18 +330,18 @@ cdef inline void scatter_tap(
     Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t v, const lanes *dy, const void *w,
     const Py_ssize_t *kernel, Py_ssize_t w_first, lanes[CONV_MAPS][CONV_COLUMNS] sums,
 ) noexcept nogil:
-    """Add what adjacent columns of one row of dy hand back through tap v."""
+    """Add the products of adjacent columns of one row of dy and tap v."""
     cdef lanes factors[CONV_MAPS]
-    cdef lanes seen
+    cdef lanes pixels
     cdef Py_ssize_t m, k
     for m in range(maps):
         factors[m] = broadcast(&sums[0][0], w, kernel[m] + w_first + v)
     for k in range(columns):
-        seen = dy[k]
+        pixels = dy[k]
         if maps > 1:
-            seen = in_register(seen)
+            pixels = in_register(pixels)
         for m in range(maps):
-            sums[m][k + v] = sums[m][k + v] + seen * factors[m]
+            sums[m][k + v] = sums[m][k + v] + pixels * factors[m]
 
 
 cdef inline void scatter_block(
@@ -351,8 +349,8 @@ cdef inline void scatter_block(
     Py_ssize_t rows, const void *w, Py_ssize_t kw, const Link *links, Py_ssize_t count, lanes *dx,
     Py_ssize_t x_map,
 ) noexcept nogil:
-    """Add to one row of `maps` input maps what adjacent columns of `rows` rows of dy hand back
-    through adjacent taps, over all links between these maps and any of dy's; `maps`, `columns` and
+    """Add to one row of `maps` input maps the products of adjacent columns of `rows` rows of dy
+    and adjacent taps, over all links between these maps and any of dy's; `maps`, `columns` and
     `taps` are literals where this is called."""
     cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
     cdef Py_ssize_t m, k, u, i
@@ -494,19 +492,19 @@ cdef void forward_tiles(
 ) noexcept nogil:
     """Convolve all images, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
-    cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t made = result.count * result.rows * result.columns, i = 0, images
+    cdef Py_ssize_t in_size = source.count * source.rows * source.columns
+    cdef Py_ssize_t out_size = result.count * result.rows * result.columns, i = 0, images
     cdef lanes *x_tile = memory
-    cdef lanes *y_tile = memory + seen
+    cdef lanes *y_tile = memory + in_size
     while i < n:
         images = min(n - i, full)
-        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
+        pack((<const char *> x) + i * in_size * size, in_size, images, in_size, x_tile)
         bias_tile(b, unit, y_tile, result)
         correlate(
             x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
             result,
         )
-        unpack(y_tile, made, images, (<char *> y) + i * made * size, made)
+        unpack(y_tile, out_size, images, (<char *> y) + i * out_size * size, out_size)
         i += full
 
 
@@ -516,18 +514,18 @@ cdef void input_gradient_tiles(
 ) noexcept nogil:
     """Pass all gradients back to the input, a tile at a time."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
-    cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t made = result.count * result.rows * result.columns
+    cdef Py_ssize_t in_size = source.count * source.rows * source.columns
+    cdef Py_ssize_t out_size = result.count * result.rows * result.columns
     cdef Py_ssize_t i = 0, images
-    cdef lanes *dy_tile = memory + seen
-    cdef lanes *spread_tile = dy_tile + made
+    cdef lanes *dy_tile = memory + in_size
+    cdef lanes *spread_tile = dy_tile + out_size
     while i < n:
         images = min(n - i, full)
-        pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
+        pack((<const char *> dy) + i * out_size * size, out_size, images, out_size, dy_tile)
         input_gradient_tile(
             dy_tile, result, w, links, count, window, memory, source, spread_tile
         )
-        unpack(memory, seen, images, (<char *> dx) + i * seen * size, seen)
+        unpack(memory, in_size, images, (<char *> dx) + i * in_size * size, in_size)
         i += full
 
 
@@ -538,18 +536,18 @@ cdef void weight_gradient_tiles(
     """Set the first `weights` vectors of memory to the gradient of each weight, lane by lane, and
     those behind them to the gradients of the biases."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory)
-    cdef Py_ssize_t seen = source.count * source.rows * source.columns
-    cdef Py_ssize_t made = result.count * result.rows * result.columns
-    cdef Py_ssize_t biases = made if unit else result.count
+    cdef Py_ssize_t in_size = source.count * source.rows * source.columns
+    cdef Py_ssize_t out_size = result.count * result.rows * result.columns
+    cdef Py_ssize_t biases = out_size if unit else result.count
     cdef Py_ssize_t i = 0, images
     cdef lanes *db = memory + weights
     cdef lanes *x_tile = db + biases
-    cdef lanes *dy_tile = x_tile + seen
+    cdef lanes *dy_tile = x_tile + in_size
     memset(memory, 0, (weights + biases) * sizeof(lanes))
     while i < n:
         images = min(n - i, full)
-        pack((<const char *> x) + i * seen * size, seen, images, seen, x_tile)
-        pack((<const char *> dy) + i * made * size, made, images, made, dy_tile)
+        pack((<const char *> x) + i * in_size * size, in_size, images, in_size, x_tile)
+        pack((<const char *> dy) + i * out_size * size, out_size, images, out_size, dy_tile)
         correlate_gradient(x_tile, source, window, dy_tile, result, links, memory, False)
         bias_gradient_tile(dy_tile, result, unit, db)
         i += full
