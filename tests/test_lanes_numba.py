@@ -35,9 +35,9 @@ def test_arguments_are_those_of_the_compiled_kernel():
     if not backends.available()["cython"].usable:
         pytest.skip("the compiled kernels are not here")
     build = importlib.import_module("lenet_fast.backends.cython_backend._baseline")
-    *names, shared, memory = inspect.signature(build.run_lanes).parameters
-    assert (shared, memory) == ("shared", "memory")
-    assert engine.Run._fields == tuple(names)
+    program, *names, shared, memory = inspect.signature(build.run_lanes).parameters
+    assert (program, shared, memory) == ("program", "shared", "memory")
+    assert engine.Run._fields == (*engine.Program._fields, *names)
 
 
 # --- vectors --------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def call(rng, dtype) -> tuple[tuple, list]:
     def caught(arguments, memories, together):
         raise Call(arguments, memories)
 
-    engine._run_kernels = caught
+    engine._run_lanes = caught
     with pytest.raises(Call) as raised:
         engine.loss_and_gradients(normal(rng, 70, 1, 6, 6, dtype=dtype), rng.integers(0, 3, 70))
     return raised.value.args
@@ -266,7 +266,7 @@ def one_after_the_other(function, items):
 def test_a_thread_that_waits_for_long_comes_back_and_goes_on(call):
     engine, jit = part_of_backend("engines.lanes"), part_of_backend("jit")
     arguments, (memory, _) = call
-    run, clock = engine.Run(*map(engine._argument, engine.Run._fields, arguments)), np.zeros(4, int)
+    run, clock = engine.run_of(arguments), np.zeros(4, int)
     blocks = int((run.items["kind"] != ItemKind.UPDATE).sum())
     kernel, shared = engine._compiled(jit.sources()), np.zeros(24, np.int64)
     shared[engine.TICKET] = blocks  # as if another thread were at work on all blocks
@@ -289,9 +289,9 @@ def test_when_a_thread_fails_the_others_do_not_wait_for_it(call):
         one_after_the_other(function, items)
 
     engine.run(arguments, memories, together)
-    assert np.isnan(engine.Run(*arguments).totals).all()
+    assert np.isnan(engine.run_of(arguments).totals).all()
     engine.run(arguments, memories, one_after_the_other)
-    assert np.isfinite(engine.Run(*arguments).totals[:, 0]).any()
+    assert np.isfinite(engine.run_of(arguments).totals[:, 0]).any()
 
 
 def test_seconds_say_what_is_missing_where_there_is_no_clock(call, monkeypatch):
@@ -302,7 +302,7 @@ def test_seconds_say_what_is_missing_where_there_is_no_clock(call, monkeypatch):
         raise OSError("no such library")
 
     monkeypatch.setattr(shared.ctypes, "CDLL", no_library)
-    timed = engine.Run(*arguments)._replace(seconds=np.zeros((3, 3)))
+    timed = (*arguments[:-1], np.zeros((3, 3)))
     with pytest.raises(NotImplementedError, match=r"seconds: .*clock_gettime.*no such library"):
         engine.run(timed, memories, one_after_the_other)
 
@@ -311,7 +311,7 @@ def test_seconds_are_told_by_layer(call):
     engine = part_of_backend("engines.lanes")
     arguments, memories = call
     seconds = np.zeros((3, 3))
-    timed = engine.Run(*arguments)._replace(seconds=seconds)
+    timed = (*arguments[:-1], seconds)
     engine.run(timed, memories[:1], one_after_the_other)
     assert (seconds[:, 0] > 0).all()
     np.testing.assert_array_equal(

@@ -1,6 +1,6 @@
 # needs: layers/conv2d (Link, list_by_input, list_by_target, Table, table_of),
 #     layers/optimisers (optimise),
-#     engines/steps (check_call, check_items, check_steps),
+#     engines/steps (check_items, check_loss, check_steps, check_update),
 #     engines/lanes_plan (Lists, numbers_at, Run),
 #     engines/lanes_images (fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward)
@@ -127,13 +127,13 @@ cdef Py_ssize_t link_room(const Step *steps, Py_ssize_t count) noexcept nogil:
     return bytes
 
 
-cdef void list_links(Run *run, const unsigned char *tables, Lists *lists) noexcept nogil:
+cdef void list_links(Run *run, const unsigned char *tables) noexcept nogil:
     """Fill the lists; their room lies behind them."""
     cdef Py_ssize_t k, taps
     cdef const Step *step
     cdef Table table
+    cdef Lists *lists = run.lists
     cdef char *room = <char *> (lists + run.count)
-    run.lists = lists
     for k in range(run.count):
         step = run.steps + k
         if step.kind != CONVOLUTION:
@@ -157,12 +157,42 @@ def lane_counts():
 cdef tuple LANES_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
 
 
+cdef class LanesProgram:
+    """A network and its loss, checked once; what they point to must stay.
+
+    lenet_fast/engines/lanes.py builds the arguments.
+    """
+
+    cdef const Step[::1] steps
+    cdef const Input[::1] input
+    cdef const Loss[::1] loss
+    cdef Run run
+
+    def __init__(
+        self, steps, const unsigned char[::1] tables, input, loss, Py_ssize_t trained
+    ):
+        cdef Run *run = &self.run
+        self.steps, self.input, self.loss = steps, input, loss
+        check_steps(self.steps, LANES_KINDS)
+        check_loss(&self.loss[0])
+        run.steps, run.count = &self.steps[0], self.steps.shape[0]
+        run.input, run.loss, run.trained = &self.input[0], &self.loss[0], trained
+        run.lists = <Lists *> scratch_new(
+            run.count * sizeof(Lists) + link_room(run.steps, run.count)
+        )
+        if run.lists == NULL:
+            raise MemoryError
+        list_links(run, &tables[0] if tables.shape[0] else NULL)
+
+    def __dealloc__(self):
+        scratch_free(self.run.lists)
+
+
 def run_lanes(
-    const Step[::1] steps, const unsigned char[::1] tables, const Input[::1] input,
-    const Item[::1] items, real[::1] parameters, const real[::1] weights_squared,
-    Py_ssize_t trained, const unsigned char[:, :, ::1] bytes_images,
+    LanesProgram program, const Item[::1] items, real[::1] parameters,
+    const real[::1] weights_squared, const unsigned char[:, :, ::1] bytes_images,
     const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
-    const Py_ssize_t[::1] labels, const Loss[::1] loss, const Update[::1] update, real[::1] state,
+    const Py_ssize_t[::1] labels, const Update[::1] update, real[::1] state,
     const real[::1] factors, real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals,
     double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
@@ -170,24 +200,18 @@ def run_lanes(
 
     lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """
-    cdef Run run
-    cdef Lists *lists
+    cdef Run run = program.run
     cdef real *w = &parameters[0]
     cdef real *state_at = &state[0] if state.shape[0] else NULL
     cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
     if items.shape[0] == 0:
         return
-    check_steps(steps, LANES_KINDS)
-    check_call(&loss[0], &update[0])
+    check_update(&update[0])
     check_items(items)
-    run.steps = &steps[0]
-    run.count = steps.shape[0]
-    run.input = &input[0]
     run.items = &items[0]
     run.item_count = items.shape[0]
     run.parameters = &parameters[0]
     run.weights_squared = &weights_squared[0] if weights_squared.shape[0] else NULL
-    run.trained = trained
     run.bytes = &bytes_images[0, 0, 0] if bytes_images.shape[0] else NULL
     run.floats = &float_images[0, 0, 0, 0] if float_images.shape[0] else NULL
     run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
@@ -195,20 +219,13 @@ def run_lanes(
     run.scored = labels.shape[0] > 0
     run.labels = &labels[0] if run.scored else NULL
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
-    run.loss, run.update = &loss[0], &update[0]
+    run.update = &update[0]
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
-    lists = <Lists *> scratch_new(
-        run.count * sizeof(Lists) + link_room(run.steps, run.count)
-    )
-    if lists == NULL:
-        raise MemoryError
     with nogil:
-        list_links(&run, &tables[0] if tables.shape[0] else NULL, lists)
         if real is float:
             set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0])
         else:
             set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0])
         work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
-        scratch_free(lists)

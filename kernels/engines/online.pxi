@@ -1,6 +1,6 @@
 # needs: layers/losses (loss_gradient, loss_value, misclassified),
 #     layers/optimisers (fused, optimise),
-#     engines/steps (check_call, check_steps),
+#     engines/steps (check_loss, check_steps, check_update),
 #     engines/online_plan (Learner, numbers_of, online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
 #     engines/online_steps (online_forward, online_learn)
@@ -75,7 +75,8 @@ def run_online(
     cdef const real *floats = NULL
     cdef real *w = &parameters[0]
     check_steps(steps, ONLINE_KINDS)
-    check_call(&loss[0], &update[0])
+    check_loss(&loss[0])
+    check_update(&update[0])
     if order.shape[0] == 0:
         return
     online_run(&run, steps, input)

@@ -52,11 +52,16 @@ cdef int check_steps(const Step[::1] steps, tuple kinds) except -1:
     return 0
 
 
-cdef int check_call(const Loss *loss, const Update *update) except -1:
-    """Raise ValueError if no loop knows the loss, or the rule of an update."""
+cdef int check_loss(const Loss *loss) except -1:
+    """Raise ValueError if no loop knows the loss."""
     cdef tuple losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY)
     if loss.kind not in losses:
         unknown("kind of the loss", loss.kind, losses)
+    return 0
+
+
+cdef int check_update(const Update *update) except -1:
+    """Raise ValueError if no loop knows the rule of an update."""
     if update.rule not in RULES:
         unknown("rule of the update", update.rule, RULES)
     return 0

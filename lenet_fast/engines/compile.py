@@ -51,7 +51,7 @@ def records(kind: type[NamedTuple], rows: Sequence[tuple[Any, ...]]) -> Array:
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """Where a parameter of so many numbers lies among all of them.
+    """Where a parameter of so many numbers lies among all of them: from ``first`` to ``last``.
 
     ``index`` says which of its numbers is where, -1 for padding and absent links. If ``rows`` is
     not 0, they lie in their own order, as so many rows, padded at their ends.
@@ -60,20 +60,18 @@ class ParameterSlice:
     name: str
     size: int
     first: int
+    last: int
     index: Array
     rows: int
-
-    @property
-    def last(self) -> int:
-        """Where it ends."""
-        return self.first + self.index.size
 
     def pack(self, array: Array, packed: Array) -> None:
         """Copy the parameter, or an array laid out like it, to its place; leave padding alone."""
         if array.size != self.size:
             raise ValueError(f"{self.name}: expected {self.size} numbers, got {array.size}")
         part = packed[self.first : self.last]
-        if self.rows:
+        if self.rows and part.size == self.size:  # as below, faster: each prediction does it
+            part[...] = array.reshape(-1)
+        elif self.rows:
             array = array.reshape(self.rows, -1)
             part.reshape(self.rows, -1)[:, : array.shape[1]] = array
         else:
@@ -208,8 +206,8 @@ def place_parameters(
             numbers = np.arange(array.size, dtype=np.intp).reshape(array.shape)
             index, rows = arranged(k, name, numbers)
             first = memory.take(index.size)
-            part = ParameterSlice(f"{layer.name}.{name}", array.size, first, index, rows)
-            parameters.append(part)
+            place = first, first + index.size, index, rows
+            parameters.append(ParameterSlice(f"{layer.name}.{name}", array.size, *place))
             steps[k] = steps[k]._replace(**{name: first})
         if layer.trainable:
             trained = memory.size

@@ -55,12 +55,16 @@ class LanesEngine:
                 f"for {self.name!r}"
             )
         self.threads = resolve(threads)
-        lanes, self._run_lanes = kernels
+        lanes, checked, self._run_lanes = kernels
         self._lanes = lanes[network.dtype.name]
         self._program = tile.lay_out(network, self._lanes)
         self._inputs = [self._program.input]  # of all programs: they hold the pixel range
         self._pixel_range = network.pixel_range
         self._loss_record = compiled.loss_record(loss, smallest_wins=network.output == "rbf")
+        program = self._program
+        self._checked = checked(
+            program.steps, program.tables, program.input, self._loss_record, program.trained
+        )
         self._pool = Pool(self.threads)
         self._memories: list[Array] = []
         self._parameters = np.empty(self._program.values, network.dtype)
@@ -223,17 +227,13 @@ class LanesEngine:
                     squared = self._parameters * self._parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
-                program.steps,
-                program.tables,
-                program.input,
+                self._checked,
                 work.items,
                 self._parameters,
                 squared,
-                program.trained,
                 *compiled.image_arguments(x, dtype),
                 np.arange(len(x)) if order is None else order,
                 np.empty(0, np.intp) if labels is None else labels,
-                self._loss_record,
                 update,
                 none if state is None else state,
                 none if factors is None else factors,

@@ -95,16 +95,18 @@ def use_isa(name: str) -> Iterator[None]:
         _install(before)
 
 
-def lane_kernels() -> tuple[dict[str, int], Callable[..., None]]:
+def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]]:
     """Return what the lane engine runs on, for the instruction set in use.
 
     Returns
     -------
     lanes : dict
         How many images a vector holds, by dtype.
+    program : callable
+        ``LanesProgram`` of kernels/engines/lanes.pxi.
     run : callable
-        Takes the arguments of ``run_lanes`` but for the last two, a list of memories, one a thread,
-        and a function that runs another one on all of them at the same time.
+        Takes the arguments of ``run_lanes`` but for the last two, a list of memories, one per
+        thread, and a function that runs another one on all of them at the same time.
     """
     build = _build(_isa)
 
@@ -112,7 +114,8 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., None]]:
         shared = np.zeros(24, np.int64)  # see kernels/engines/lanes.pxi, work_off
         together(lambda memory: build.run_lanes(*arguments, shared, memory), memories)
 
-    return dict(zip(("float32", "float64"), build.lane_counts(), strict=True)), run
+    lanes = dict(zip(("float32", "float64"), build.lane_counts(), strict=True))
+    return lanes, build.LanesProgram, run
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:

@@ -21,6 +21,7 @@ except ImportError as error:
         "pip install numba"
     ) from error
 
+from lenet_fast.backends.numba_backend.engines.lanes import checked_program as _checked_program
 from lenet_fast.backends.numba_backend.engines.lanes import run as _run
 from lenet_fast.backends.numba_backend.engines.online import run_online as _run_online
 from lenet_fast.backends.numba_backend.engines.predict import OnlinePredictor as _OnlinePredictor
@@ -145,20 +146,21 @@ def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     return "im2col" if n < 6 or h_out * w_out == 1 else "direct"
 
 
-def lane_kernels() -> tuple[dict[str, int], Callable[..., None]] | None:
+def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]] | None:
     """Return what the lane engine runs on; None where Numba does not compile.
 
     Returns
     -------
     lanes : dict
         How many images a vector holds, by dtype.
-    run : callable
-        See :func:`lenet_fast.backends.numba_backend.engines.lanes.run`.
+    program, run : callable
+        See :mod:`lenet_fast.backends.numba_backend.engines.lanes`.
     """
     settings: Any = _numba.config
     if settings.DISABLE_JIT:
         return None
-    return {name: _lane_count(getattr(_numba, name)) for name in ("float32", "float64")}, _run
+    lanes = {name: _lane_count(getattr(_numba, name)) for name in ("float32", "float64")}
+    return lanes, _checked_program, _run
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:

@@ -18,7 +18,7 @@ from lenet_fast.backends.numba_backend.engines.lanes_images import (
     finish_tile,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.lanes_plan import Lists, Run
+from lenet_fast.backends.numba_backend.engines.lanes_plan import Lists, Program, Run
 from lenet_fast.backends.numba_backend.engines.lanes_steps import (
     clear_sums,
     fold_sums,
@@ -27,9 +27,10 @@ from lenet_fast.backends.numba_backend.engines.lanes_steps import (
     step_weights,
 )
 from lenet_fast.backends.numba_backend.engines.steps import (
-    check_call,
     check_items,
+    check_loss,
     check_steps,
+    check_update,
     window_of,
 )
 from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
@@ -225,24 +226,31 @@ def _compiled(version: str) -> Any:
     return run_lanes
 
 
+def checked_program(*arguments: Any) -> Program:
+    """Return a network and its loss for :func:`run`, checked once."""
+    program = Program(*arguments)
+    check_steps(program.steps, _KINDS)
+    check_loss(program.loss[0])
+    return Program(*map(_argument, Program._fields, program))
+
+
 def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
     """Work off a list of items on a network, each memory's thread at the same time.
 
     Parameters
     ----------
     arguments : tuple
-        See :class:`Run`, and lenet_fast/engines/lanes.py, which makes them.
+        A :class:`Program`, then what :class:`Run` has besides: see lenet_fast/engines/lanes.py.
     memories : list of ndarray
-        One a thread.
+        One per thread.
     together : callable
         Runs a function on all of them at the same time.
     """
-    given = Run(*map(_argument, Run._fields, arguments))
+    given = run_of(arguments)
     if not len(given.items):
         return
-    check_steps(given.steps, _KINDS)
     check_items(given.items)
-    check_call(given.loss, given.update)
+    check_update(given.update)
     run_lanes = _compiled(sources())
     shared = np.zeros(24, np.int64)
     clock = new_clock(len(given.seconds) > 0)
@@ -257,6 +265,12 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
             raise
 
     together(work, memories)
+
+
+def run_of(arguments: tuple[Any, ...]) -> Run:
+    """Return the arguments of :func:`run` as the loops read them."""
+    program, *others = arguments
+    return Run(*program, *map(_argument, Run._fields[len(program) :], others))
 
 
 def _argument(name: str, value: Any) -> Any:

@@ -8,21 +8,32 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
-class Run(NamedTuple):
-    """What all threads of a call share: the arguments of run_lanes in kernels/engines/lanes.pxi."""
+class Program(NamedTuple):
+    """A network and its loss."""
 
     steps: Any
     tables: Any
     input: Any
+    loss: Any
+    trained: int
+
+
+class Run(NamedTuple):
+    """What all threads of a call share: a program, and the arguments of run_lanes in
+    kernels/engines/lanes.pxi."""
+
+    steps: Any
+    tables: Any
+    input: Any
+    loss: Any
+    trained: int
     items: Any
     parameters: Any
     weights_squared: Any
-    trained: int
     bytes_images: Any
     float_images: Any
     order: Any
     labels: Any
-    loss: Any
     update: Any
     state: Any
     factors: Any

@@ -28,7 +28,11 @@ from lenet_fast.backends.numba_backend.engines.online_steps import (
     step_forward,
     step_weights,
 )
-from lenet_fast.backends.numba_backend.engines.steps import check_call, check_steps
+from lenet_fast.backends.numba_backend.engines.steps import (
+    check_loss,
+    check_steps,
+    check_update,
+)
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
@@ -150,7 +154,8 @@ def run_online(
     lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
     """
     check_steps(steps, ONLINE_KINDS)
-    check_call(loss[0], update[0])
+    check_loss(loss[0])
+    check_update(update[0])
     given = Run(
         steps, masks, input[0], parameters, bytes_images, float_images, order, labels, loss[0],
         update[0], state, factors, gradients, totals, seconds, memory,

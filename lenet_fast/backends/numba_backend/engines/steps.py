@@ -64,10 +64,13 @@ def check_steps(steps: Any, kinds: tuple[int, ...]) -> None:
             _check(f"activation of step {k}", activation, known)
 
 
-def check_call(loss: Any, update: Any) -> None:
-    """Raise ValueError if no loop knows the loss, or the rule of an update."""
-    losses = (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY)
-    _check("kind of the loss", loss["kind"], losses)
+def check_loss(loss: Any) -> None:
+    """Raise ValueError if no loop knows the loss."""
+    _check("kind of the loss", loss["kind"], (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY))
+
+
+def check_update(update: Any) -> None:
+    """Raise ValueError if no loop knows the rule of an update."""
     _check("rule of the update", update["rule"], RULES)
 
 
