@@ -36,8 +36,8 @@ from lenet_fast.backends.numba_backend.engines.steps import (
 from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.conv2d import (
     LINK,
-    _list_by_input,
-    _list_by_target,
+    list_by_input,
+    list_by_target,
     without_gaps,
 )
 from lenet_fast.backends.numba_backend.layers.optimisers import optimise
@@ -163,11 +163,11 @@ def list_links(run):
         for backward in range(2):
             positions = seen if backward else made
             together = 1 if backward and without_gaps(window_of(step)) else CONV_MAPS
-            at += _list_by_target(
+            at += list_by_target(
                 table, c_out, c_in, width, taps, positions, backward, together, links[at:]
             )
             ends[k, 1 + backward] = at
-        at += _list_by_input(table, c_out, c_in, width, taps, made, links[at:])
+        at += list_by_input(table, c_out, c_in, width, taps, made, links[at:])
         ends[k, 3] = at
     return Lists(links, ends)
 

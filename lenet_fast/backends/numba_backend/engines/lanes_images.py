@@ -123,7 +123,7 @@ def finish_tile(run, memory, first, images, back, hessian, totals):
     k, n_in = last.c_out, inputs_of(last)
     rows = memory[last.rows * full :]
     x = rows[3 * full * k :]
-    unpack(memory, last.y, k, rows)
+    unpack(memory, last.y, k, full, rows)
     if len(run.outputs):
         for i in range(images):
             for p in range(k):
@@ -131,7 +131,7 @@ def finish_tile(run, memory, first, images, back, hessian, totals):
     if len(run.labels) == 0:
         return
     if back and last.kind == DISTANCES:
-        unpack(memory, last.x, n_in, x)
+        unpack(memory, last.x, n_in, full, x)
     _score(run, rows, full, first, images, back, hessian, totals)
     if not back:
         return

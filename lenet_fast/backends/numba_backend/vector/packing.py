@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lenet_fast.backends.numba_backend.jit import once, part
+import numpy as np
+
+from lenet_fast.backends.numba_backend.jit import array_part, once, part
 from lenet_fast.backends.numba_backend.vector.blocks import put_lane_sums
 from lenet_fast.backends.numba_backend.vector.lanes import (
     get_numbers,
@@ -19,6 +21,15 @@ def numbers_of(memory, at, count):
     """Return the numbers of `count` vectors."""
     full = lane_count_of(memory)
     return memory[at * full : (at + count) * full]
+
+
+@array_part
+def scratch(vectors, like):
+    """Return memory for so many vectors, not set, that begins with a cache line."""
+    full = lane_count_of(like)
+    memory = np.empty(vectors * full + 64 // like.itemsize, like.dtype)
+    first = -np.int64(memory.ctypes.data) % 64 // like.itemsize
+    return memory[first : first + vectors * full]
 
 
 @part
@@ -41,16 +52,16 @@ def pack(x, step, images, count, memory, at):
 
 
 @part
-def unpack(memory, at, count, y):
-    """The way back, for all lanes: an image's numbers lie one after the other."""
+def unpack(memory, at, count, images, y):
+    """The way back, for so many lanes: an image's numbers lie one after the other."""
     full = lane_count_of(memory)
-    if count >= full:
+    if images == full and count >= full:
         for k in range(0, count, full):
             p = min(k, count - full)
             put_numbers(y, p, count, transposed(get_row(memory, at + p, 1, full)))
         return
     tile = numbers_of(memory, at, count)
-    for i in range(full):
+    for i in range(images):
         for p in range(count):
             y[i * count + p] = tile[p * full + i]
 
