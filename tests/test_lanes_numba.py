@@ -200,16 +200,22 @@ def test_vectors_are_as_wide_as_the_registers(features, width):
     assert printed == str({"float32": width // 4, "float64": width // 8})
 
 
-def test_where_numba_does_not_compile_there_is_no_lane_engine():
+def test_where_numba_does_not_compile_nothing_runs_on_vectors_of_images():
     require("numba")
-    code = "import lenet_fast.backends as b; print(b.get('numba').lane_kernels())"
-    assert printed_by(code, NUMBA_DISABLE_JIT="1") == "None"
+    code = "import lenet_fast.backends as b; print(b.get('numba').{})"
+    for call, compiled, not_compiled in (
+        ("lane_kernels() is None", "False", "True"),
+        ("conv2d_algorithm(64, 28, 28)", "direct", "im2col"),
+    ):
+        assert printed_by(code.format(call), NUMBA_DISABLE_JIT="0") == compiled
+        assert printed_by(code.format(call), NUMBA_DISABLE_JIT="1") == not_compiled
 
 
 def test_what_is_kept_on_disk_goes_with_all_sources():
     engine, jit = part_of_backend("engines.lanes"), part_of_backend("jit")
-    kernel = engine._compiled(jit.sources())
-    assert [cell.cell_contents for cell in kernel.py_func.__closure__] == [jit.sources()]
+    convolutions = part_of_backend("layers.conv2d")._compiled(jit.sources())
+    for kernel in (engine._compiled(jit.sources()), *convolutions):
+        assert [cell.cell_contents for cell in kernel.py_func.__closure__] == [jit.sources()]
     assert len(jit.sources()) == 64
 
 

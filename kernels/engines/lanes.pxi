@@ -5,7 +5,7 @@
 #     engines/lanes_images (fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward)
 #
-# The lane engine: a whole network a tile of images at a time, one image a vector lane.
+# The lane engine: a whole network a tile of images at a time, one image per vector lane.
 #
 # A call works off a list of items: blocks of images to go forward, or forward and back, and pieces
 # of the parameters to update. Each item waits for those before its phase. Which thread takes which

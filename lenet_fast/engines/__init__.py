@@ -48,7 +48,7 @@ def create(
     loss : Loss
         One that goes with the network's output; see :func:`lenet_fast.losses.default_for`.
     engine : {"auto", "lanes", "online", "layers"}
-        "lanes" takes a tile of images through the whole network at a time, one image a vector
+        "lanes" takes a tile of images through the whole network at a time, one image per vector
         lane: the fast one, for mini-batches. "online" learns from one image after the other, and
         predicts a single one in microseconds; else it is "lanes". "layers" runs layer by layer
         through :mod:`lenet_fast.ops`, and runs everything. "auto": online for batches of one,

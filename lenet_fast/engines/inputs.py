@@ -86,9 +86,9 @@ def prepared(network: Network, x: Array) -> Array:
     """Return images as floats in the network's dtype and size."""
     if x.dtype != np.uint8:
         return x
-    paper, ink = network.pixel_range
+    background, foreground = network.pixel_range
     size = network.input_shape[-1]
-    return pixels.prepared(x, size, network.dtype, paper, ink)
+    return pixels.prepared(x, size, network.dtype, background, foreground)
 
 
 def order(order: Array, count: int) -> Array:

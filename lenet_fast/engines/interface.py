@@ -11,7 +11,7 @@ from lenet_fast.checks import Array
 
 @dataclass(frozen=True)
 class Totals:
-    """What a set of images came to: the sum of their losses, the misclassified, all of them."""
+    """Totals over a set of images: summed loss, misclassified images, images."""
 
     loss: float = 0.0
     errors: int = 0
@@ -182,7 +182,7 @@ class Engine(Protocol):
         order : int ndarray (m,)
             Which of its images to go through, in this order.
         batch_size : int
-            Images a step; the last batch may have fewer.
+            Images per step; the last batch may have fewer.
         optimiser : Optimiser
         rate : float
 

@@ -1,4 +1,4 @@
-"""The engine for mini-batches: one image a vector lane, the whole network a tile at a time.
+"""The engine for mini-batches: one image per vector lane, the whole network a tile at a time.
 
 A batch is cut into blocks of whole tiles by a rule of its size alone. Each block has a gradient of
 its own, and they are added in the order of the blocks, so the number of threads changes no bit of

@@ -64,7 +64,7 @@ class LayersEngine:
         self._pool = Pool(self.threads)
         trained = [i for i, layer in enumerate(network.layers) if layer.trainable]
         self._first = trained[0] if trained else len(network.layers)
-        """Index of the first layer that learns; no gradient is wanted below it."""
+        """Index of the first layer that learns; no gradient is needed below it."""
         curved = [i for i, layer in enumerate(network.layers) if layer.curved]
         self._lowest_curved = curved[0] if curved else len(network.layers)
         """Index of the first layer whose Hessian needs a gradient."""

@@ -57,7 +57,7 @@ class Step(NamedTuple):
     b: int = -1
     unit: int = 0  # whether there is a bias per unit
     learns: int = 0
-    passes: int = 0  # whether a gradient is wanted at the input
+    passes: int = 0  # whether the gradient at the input is needed
     c_in: int = 1  # the input, padding included
     h_in: int = 1
     w_in: int = 1
@@ -149,7 +149,7 @@ class Loss(NamedTuple):
 class Rule(IntEnum):
     """How parameters change."""
 
-    NO_RULE = 0  # the mean gradient is all that is wanted
+    NO_RULE = 0  # only the mean gradient is computed
     SGD = 1
     ADAMW = 2
     ADAM = 3

@@ -135,7 +135,7 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
-    "direct" fills vectors with images, so it wants a batch; one output a map is a plain matrix
+    "direct" fills vectors with images, so it wants a batch; one output per map is a plain matrix
     product. The border was measured at LeNet-5's layers with each instruction set.
     """
     return "im2col" if n < 4 or h_out * w_out == 1 else "direct"

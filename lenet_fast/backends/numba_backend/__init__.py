@@ -4,10 +4,10 @@ Nothing is compiled at import. What was compiled is kept on disk, so that the ne
 once: in ``NUMBA_CACHE_DIR`` if that is set, else next to these files, else in the user's cache
 folder; where none of these can be written, each process compiles for itself.
 
-Files and shelves have the names of their twins in ``kernels/``. An operation calls functions of its
-own file alone, even where two need the same loop: to find out whether what it kept is out of date,
-Numba looks at a function's own file, not at those it imports. The loops of an engine are parts of
-one kernel, which answers for all files: see ``sources`` in jit.py.
+Folders and files have the names of their twins in ``kernels/``. To find out whether what it kept is
+out of date, Numba looks at a function's own file, not at those it imports. So a kernel that uses
+loops of other files closes over a digest of all files, ``sources`` in jit.py: those of the engines
+and of direct convolution do. Other operations call functions of their own file alone.
 """
 
 from collections.abc import Callable
@@ -140,10 +140,12 @@ __all__ = [
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
-    "direct" fills vectors with images, so it wants a batch; one output a map is a plain matrix
-    product. The border was measured at LeNet-5's layers.
+    "direct" fills vectors with images, so it wants a batch; one output per map is a plain matrix
+    product. The border was measured at LeNet-5's layers. Vectors of images need the compiler.
     """
-    return "im2col" if n < 6 or h_out * w_out == 1 else "direct"
+    settings: Any = _numba.config
+    few = n < 6 or h_out * w_out == 1
+    return "im2col" if few or settings.DISABLE_JIT else "direct"
 
 
 def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]] | None:

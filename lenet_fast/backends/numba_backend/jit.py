@@ -62,7 +62,7 @@ def part(function: Callable[..., Any]) -> Any:
     """Compile `function` into the kernel that calls it, which may be in another file; what is kept
     on disk is the kernel alone. Such a kernel must close over :func:`sources`.
 
-    It makes no arrays, and returns none: nobody would let go of them.
+    It must neither allocate nor return arrays: with reference counting off they would leak.
     """
     return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_BORROWING)(_named(function))
 

@@ -1,4 +1,4 @@
-"""The lane engine: a whole network a tile of images at a time, one image a vector lane.
+"""The lane engine: a whole network a tile of images at a time, one image per vector lane.
 
 The twin of kernels/engines/lanes.pxi, where items and phases are explained.
 """
@@ -261,7 +261,7 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
             while (ticket := run_lanes(given, ticket, shared, memory, clock)) >= 0:
                 time.sleep(0)
         except BaseException:
-            shared[STOP] = 1  # nobody should wait for what will never be done
+            shared[STOP] = 1  # the other threads must not wait for an item that fails
             raise
 
     together(work, memories)

@@ -144,7 +144,7 @@ def finish_tile(run, memory, first, images, back, hessian, totals):
 
 @part
 def set_borders(run, memory):
-    """Write what stays during a call: the paper around the images, and the padding."""
+    """Write what stays during a call: the background around the images, and the padding."""
     if len(run.bytes_images):
         count = run.input.maps * run.input.rows * run.input.columns
         fill(memory, run.input.at, count, run.input.background)

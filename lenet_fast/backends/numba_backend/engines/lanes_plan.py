@@ -1,4 +1,4 @@
-"""What a call of the lane engine is given, as its loops read it.
+"""The arguments of the lane engine's loops.
 
 The twin of kernels/engines/lanes_plan.pxi.
 """

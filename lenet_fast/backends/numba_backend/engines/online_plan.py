@@ -1,4 +1,4 @@
-"""What a call of the online engine is given, as its loops read it.
+"""The arguments of the online engine's loops.
 
 The twin of kernels/engines/online_plan.pxi.
 """
@@ -61,7 +61,7 @@ class Weights(NamedTuple):
     w_at: int  # -1: there are none
     b: Any
     b_at: int
-    pitch: int  # numbers a row of a dense or RBF layer's
+    pitch: int  # numbers per row of a dense or RBF layer's
 
 
 def tap_table(steps: Any) -> tuple[Any, Any]:

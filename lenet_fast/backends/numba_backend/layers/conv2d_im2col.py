@@ -211,7 +211,7 @@ def _turned(factors, groups, height, depth, pitch):
 
 @kernel
 def _one_position(x, w, b, connections, y, at):
-    """Set y, of one output a map, to x convolved with w, plus b; `at` is where the taps look."""
+    """Set y, of one output per map, to x convolved with w, plus b; `at` is where the taps look."""
     n, c_out, width = x.shape[0], w.shape[0], w.shape[1]
     groups, taps, size = x.shape[1] // width, w.size // c_out, x.size // n
     height, depth = c_out // groups, _up(taps, STEP)
@@ -292,7 +292,7 @@ def _pack_slopes(dy, height, even, first, m, r, high, pitch, slopes):
 
 @kernel
 def _one_position_back(dy, w, connections, dx, at):
-    """Add to dx what dy, of one output a map, hands back."""
+    """Add to dx the gradient that dy, of one output per map, has there."""
     n, c_out, width = dx.shape[0], w.shape[0], w.shape[1]
     groups, taps, size = dx.shape[1] // width, w.size // c_out, dx.size // n
     height = c_out // groups
@@ -383,7 +383,7 @@ def _pack_rows(
 
 @kernel
 def _sum_bias(dy, db):
-    """Set db to the sum of dy over the batch, for a map or for a unit."""
+    """Set db to the sum of dy over the batch, per map or per unit."""
     n, c_out, h_out, w_out = dy.shape
     units = np.zeros(c_out * h_out * w_out, dy.dtype)
     for i in range(n):
