@@ -36,7 +36,7 @@ _DAMAGED = (
 
 
 def is_array(head: bytes) -> bool:
-    """Return whether, by its first four bytes or more, a file is .npy, IDX or gzip.
+    """Return whether a file is .npy, IDX or gzip, given its first four bytes or more.
 
     Some pictures also begin with two zero bytes: HEIC, AVIF, ICO and TGA.
     """
