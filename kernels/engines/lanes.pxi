@@ -7,9 +7,9 @@
 #
 # The lane engine: a whole network a tile of images at a time, one image per vector lane.
 #
-# A call works off a list of items: blocks of images to go forward, or forward and back, and pieces
+# A call processes a list of items: blocks of images to go forward, or forward and back, and pieces
 # of the parameters to update. Each item waits for those before its phase. Which thread takes which
-# item changes no bit: a block has a gradient of its own, and they are added in the order of the
+# item changes no bit: each block has its own gradient, and these are added in the order of the
 # blocks.
 
 from libc.math cimport isfinite
@@ -25,7 +25,7 @@ from program cimport (
 
 
 cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory) noexcept nogil:
-    """A block of images: forward, and with a gradient or Hessian of its own back."""
+    """A block of images: forward, and and back with its own gradient or Hessian."""
     cdef Py_ssize_t full = lane_count(memory), first = item.first, images
     cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
@@ -49,7 +49,7 @@ cdef enum:
 cdef void update_item(
     Run *run, const Item *item, real *w, real *state, const real *factors
 ) noexcept nogil:
-    """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
+    """Add the gradients of all blocks, in their order, and update the parameters with the mean."""
     cdef Py_ssize_t first = item.first, i, block, count
     cdef real *gradient
     cdef const real *other
@@ -196,7 +196,7 @@ def run_lanes(
     const real[::1] factors, real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals,
     double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
-    """Work off a list of items on a network; several threads may do so together.
+    """Process a list of items on a network; several threads may do so together.
 
     lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """

@@ -216,7 +216,7 @@ cdef void back(
 
 
 cdef void fold_sums(Run *run, const lanes *memory, void *gradient) noexcept nogil:
-    """What was added lane by lane becomes part of the block's gradient."""
+    """Add the lane-by-lane sums to the block's gradient."""
     cdef Py_ssize_t k
     cdef const Step *step
     for k in range(run.count):

@@ -64,7 +64,7 @@ def run_online(
     const Update[::1] update, real[::1] state, const real[::1] factors, real[::1] gradients,
     double[:, ::1] totals, double[:, ::1] seconds, real[::1] memory,
 ):
-    """Learn from images, one after the other, until there are none or a loss is not finite.
+    """Train on images, one after the other, until there are none or a loss is not finite.
 
     lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
     """

@@ -4,7 +4,7 @@
 #     engines/online_steps (online_forward),
 #     engines/online (ONLINE_KINDS)
 #
-# Single predictions: the online engine's forward pass, with as little around it as can be.
+# Single predictions: the online engine's forward pass, with as little overhead as possible.
 
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer, Py_buffer,

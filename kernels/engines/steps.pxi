@@ -1,6 +1,6 @@
 # needs: layers/optimisers (RULES)
 #
-# What both engines ask of a step, and of all numbers of a call: that there are no unknown ones.
+# Checks of both engines: the steps and codes of a call must be known to the loops.
 
 from program cimport (
     ACTIVATION, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_ACTIVATION, PENALTY, RELU,

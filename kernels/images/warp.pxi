@@ -1,7 +1,7 @@
 # needs: vector/gemm (gemm_block, pack_panel)
 #
-# Images moved and bent: affine maps, elastic displacements, and the noise that those come from.
-# All of it is arithmetic of whole numbers, so that every backend has the same bytes.
+# Warping of images: affine maps, elastic displacements, and the noise that these are made from.
+# All arithmetic is on integers, so that every backend computes the same bytes.
 
 from lanes cimport GEMM_ROWS, LANES_F32, lanes_f32, scratch_free, scratch_new
 
@@ -63,7 +63,7 @@ cdef void find_places(
         if field != NULL:
             y += field[c]
             x += field[plane + c]
-        # Beyond one pixel outside all is paper.
+        # All pixels more than one outside are background.
         y = between(y >> FRACTION_SHIFT, -FRACTION_ONE, rows * FRACTION_ONE)
         x = between(x >> FRACTION_SHIFT, -FRACTION_ONE, columns * FRACTION_ONE)
         place[c] = ((y >> FRACTION_BITS) + 1) * (columns + 2) + (x >> FRACTION_BITS) + 1
@@ -208,7 +208,7 @@ def smooth_noise(
     const unsigned long long[::1] keys, const float[:, ::1] down, const float[:, ::1] across,
     double factor, int[:, :, :, ::1] fields,
 ):
-    """Set fields = down round(noise across^T / 2^11) factor, cut to whole numbers.
+    """Set fields = down round(noise across^T / 2^11) factor, truncated to integers.
 
     The noise of a pixel is a byte of its image's stream, down one column after the other, as an odd
     number from -255 to 255. The matrices hold whole numbers with sums of 2^13 or so: no product or

@@ -421,7 +421,7 @@ cdef void scatter(
     Window window, lanes *dx, Maps source,
 ) noexcept nogil:
     """Set a packed tile of dx, where neither stride nor dilation leaves gaps: then no column of dy
-    is multiplied in vain."""
+    is multiplied needlessly."""
     cdef Py_ssize_t k = 0, r, low, high, together, x_map = source.rows * source.columns
     cdef Py_ssize_t last_tap = window.kh * window.kw - 1
     cdef const char *taps

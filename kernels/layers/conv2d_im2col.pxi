@@ -1,7 +1,7 @@
 # needs: vector/gemm (gemm, gemm_scratch)
 #
-# Convolution as a matrix product: the columns of an image packed, then one GEMM a group.
-# A kernel with one position an image (C5) has one column: there the batch takes the place of the
+# Convolution as a matrix product: the columns of an image packed, then one GEMM per group.
+# A kernel with one position per image (C5) has one column: there the batch takes the place of the
 # positions, and the product is one for all images. If it covers the whole input, the images
 # themselves are the columns.
 

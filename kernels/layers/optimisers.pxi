@@ -1,6 +1,6 @@
 # needs: nothing
 #
-# What becomes of the parameters: the update rules. Only `optimise` and `fused` tell them apart.
+# The update rules. Only `optimise` and `fused` distinguish them.
 
 from libc.math cimport pow, sqrt, sqrtf
 

@@ -1,6 +1,6 @@
 # needs: layers/subsample2d (covered)
 #
-# Max pooling, one image a vector lane, a map at a time. (Average pooling: see subsample2d.pxi.)
+# Max pooling, one image per vector lane, a map at a time. (Average pooling: see subsample2d.pxi.)
 
 from libc.string cimport memcpy, memset
 
@@ -52,7 +52,7 @@ cdef inline void hand_windows(
     const lanes *dy, Maps result, const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw,
     Window window, bint apart, bint every, lanes *dx,
 ) noexcept nogil:
-    """Store in each input what its window hands it, or add it where windows meet."""
+    """Store in each input its window's gradient, or add it where windows overlap."""
     cdef Py_ssize_t r, k, u, v, corner, last, tap
     cdef lanes best, left, share
     for r in range(result.rows):
@@ -94,14 +94,14 @@ cdef inline void back_through_map(
 cdef void max_back_map(
     const lanes *dy, Maps result, const lanes *x, Maps source, Window window, lanes *dx
 ) noexcept nogil:
-    """Set one map of dx: each window hands its dy to its first maximum in scan order."""
+    """Set one map of dx: each window passes its dy to its first maximum in scan order."""
     back_through_map(dy, result, x, source, window, False, dx)
 
 
 cdef void max_back_map_to_all(
     const lanes *dy, Maps result, const lanes *x, Maps source, Window window, lanes *dx
 ) noexcept nogil:
-    """Set one map of dx: each window hands its dy to every one of its maxima."""
+    """Set one map of dx: each window passes its dy to all of its maxima."""
     back_through_map(dy, result, x, source, window, True, dx)
 
 
@@ -266,7 +266,7 @@ def max_pool2d_backward(
     const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, real[:, :, :, ::1] dx, Py_ssize_t kh,
     Py_ssize_t kw, Py_ssize_t stride_v, Py_ssize_t stride_h, bint every,
 ):
-    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
+    """Set dx: each window passes its dy to its first maximum in scan order, or to all maxima."""
     cdef Maps result = maps_of(dy.shape[1], dy.shape[2], dy.shape[3])
     assert x.shape[0] == dy.shape[0]
     if dy.shape[0] and dy.shape[1]:

@@ -1,6 +1,6 @@
 # needs: nothing
 #
-# Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
+# Trainable sub-sampling of 1998: inputs added, times a coefficient per map, plus a bias per map.
 # Average pooling is the same without them. One image a vector lane, a map at a time. With more
 # output maps than input maps, `multiplier` in a row see the same one.
 
@@ -47,7 +47,7 @@ cdef inline void spread_windows(
     const lanes *dy, Maps result, Py_ssize_t kh, Py_ssize_t kw, Window window, lanes factor,
     bint apart, lanes *dx, Maps source,
 ) noexcept nogil:
-    """Store factor times dy in each input of its window, or add it where windows meet."""
+    """Store factor times dy in each input of its window, or add it where windows overlap."""
     cdef Py_ssize_t r, k, u, v
     cdef lanes *corner
     cdef lanes share

@@ -182,7 +182,7 @@ cdef void columns_gradient(
 
 
 cdef void columns_bias_gradient(const lanes *dy, Maps result, lanes *sums, void *db) noexcept nogil:
-    """Set db to the sums of dy, a map each. `sums` is scratch."""
+    """Set db to the sums of dy, one per map. `sums` is scratch."""
     cdef Py_ssize_t full = lane_count(dy), m, k
     cdef Py_ssize_t plane = result.rows * ((result.columns + full - 1) // full)
     for m in range(result.count):

@@ -18,7 +18,7 @@ from shapes cimport Maps, Window
 
 cdef struct Stretches:
     # What a kernel reads of the pixels' numbers, row by row.
-    Py_ssize_t count  # stretches a row of the kernel
+    Py_ssize_t count  # stretches per row of the kernel
     Py_ssize_t length  # numbers in one
     Py_ssize_t step  # numbers from one to the next
     Py_ssize_t row_step  # from one row of the kernel to the next
@@ -111,7 +111,7 @@ cdef void maps_forward(
     const void *x, Maps source, Window window, const void *w, const void *b, bint unit, lanes *y,
     Maps result, lanes *zeros,
 ) noexcept nogil:
-    """Set y to the convolution of x with w, plus a bias: one a map, one a unit, or none (NULL)."""
+    """Set y to the convolution of x with w, plus a bias per map, per unit, or none (NULL)."""
     cdef Stretches reads = stretches_of(source, window)
     cdef Py_ssize_t size = element_size(y), full = lane_count(y), r, v, step
     cdef Py_ssize_t vectors = (result.count + full - 1) // full, pitch = vectors * sizeof(lanes)
@@ -237,7 +237,7 @@ cdef void maps_gradient(
 cdef void maps_bias_gradient(
     const void *dy, Maps result, const lanes *mask, lanes *db
 ) noexcept nogil:
-    """Set db to the sums of dy, a map each."""
+    """Set db to the sums of dy, one per map."""
     cdef Py_ssize_t size = element_size(db), full = lane_count(db), k, v
     cdef Py_ssize_t vectors = (result.count + full - 1) // full
     cdef lanes total

@@ -95,10 +95,10 @@ cdef inline void rows_forward(
 
 
 cdef enum Change:
-    # What becomes of a gradient.
+    # What to do with a gradient.
     KEEP  # it is written down
     DESCEND
-    DESCEND_OWN_RATES  # a factor a weight
+    DESCEND_OWN_RATES  # a factor per weight
     ROLL  # with momentum
     ROLL_OWN_RATES
 

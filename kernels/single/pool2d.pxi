@@ -84,7 +84,7 @@ cdef inline void pixels_back(
     Pooling pooling, const void *dy, Maps result, Window window, double scale, const void *w,
     const void *x, void *dx, Maps source, lanes *_,
 ) noexcept nogil:
-    """Set dx. A window hands its dy to its first maximum; or to all its inputs, scaled."""
+    """Set dx. A window passes its dy to its first maximum; or to all its inputs, scaled."""
     cdef Py_ssize_t size = element_size(_), full = lane_count(_), r, k, u, t
     cdef Py_ssize_t right = source.count * size, down = source.columns * right, v, at
     cdef lanes factor, best, left, share

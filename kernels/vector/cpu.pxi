@@ -1,6 +1,6 @@
 # needs: nothing
 #
-# What the loader asks of the baseline build.
+# Query for the loader, in the baseline build.
 
 cdef extern from "lanes.h":
     bint cpu_supports_avx2() nogil

@@ -1,6 +1,6 @@
 # needs: nothing
 #
-# Matrix product on packed panels: what im2col convolution and dense layers end in.
+# Matrix product on packed panels, for im2col convolution and dense layers.
 # The register block is GEMM_ROWS x two vectors; depth, rows and columns are cut so that a packed
 # panel of the right matrix stays in the second-level cache and one of the left in the first.
 

@@ -1,4 +1,4 @@
-/* The vector type of the lane kernels: one image a lane (float32 or float64), and the few
+/* The vector type of the lane kernels: one image per lane (float32 or float64), and the few
    operations on it that the C vector extensions of GCC and Clang do not spell. */
 #ifndef LENET_FAST_LANES_H
 #define LENET_FAST_LANES_H

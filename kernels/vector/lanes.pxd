@@ -1,4 +1,4 @@
-# The vector type: one image a lane; scratch memory; and what else lanes.h has.
+# The vector type: one image per lane; scratch memory; and what else lanes.h has.
 
 from libc.string cimport memcpy, memset
 
@@ -185,7 +185,7 @@ cdef inline lanes zipped_high(lanes a, lanes b) noexcept nogil:
 
 
 cdef inline lanes from_bytes(lanes *_, const bytes_16 *x) noexcept nogil:
-    """The first bytes as numbers, one a lane."""
+    """The first bytes as numbers, one per lane."""
     if lanes is lanes_f32:
         return from_bytes_f32(x)
     else:

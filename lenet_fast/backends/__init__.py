@@ -2,8 +2,8 @@
 
 The backend of a call is, in this order: its ``backend=`` argument, the innermost
 :func:`use_backend`, the environment variable ``LENET_FAST_BACKEND``, and else the first of
-cython, numba, numpy that works here. One that was named and is missing raises; nothing falls
-back silently.
+cython, numba, numpy that is usable here. A backend that is named but missing raises an error; there
+is no silent fallback.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import NamedTuple
 __all__ = ["ENVIRONMENT_VARIABLE", "NAMES", "Status", "available", "current", "get", "use_backend"]
 
 NAMES = ("cython", "numba", "numpy")
-"""The backends, in the order in which the default is looked for."""
+"""The backends, in the order of preference for the default."""
 
 ENVIRONMENT_VARIABLE = "LENET_FAST_BACKEND"
-"""Names the default backend, where it is set."""
+"""Environment variable that selects the default backend."""
 
 _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
 
 
 class Status(NamedTuple):
-    """Whether a backend can be used here; ``detail`` says with what, or why not and the cure."""
+    """Whether a backend is usable here; ``detail`` has its version, or the reason and a fix."""
 
     usable: bool
     detail: str
@@ -74,7 +74,7 @@ def _default() -> str:
         except ImportError:
             continue
         return name
-    raise ImportError("no backend can be imported; lenet_fast needs NumPy at least")
+    raise ImportError("no backend can be imported; lenet_fast needs at least NumPy")
 
 
 def current() -> str:
@@ -100,7 +100,7 @@ def get(name: str | None = None) -> ModuleType:
     TypeError, ValueError
         If `name` is not a string, or not the name of a backend.
     ImportError
-        If the backend is missing here; the message says why and how to get it.
+        If the backend is missing; the message gives the reason and a fix.
     """
     return _load(current() if name is None else _checked(name, "backend"))
 
@@ -116,7 +116,7 @@ def use_backend(name: str) -> Iterator[None]:
     Raises
     ------
     TypeError, ValueError, ImportError
-        As :func:`.backends.get`, on entering.
+        Like :func:`.backends.get`, on entering the block.
 
     Examples
     --------

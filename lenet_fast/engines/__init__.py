@@ -1,4 +1,4 @@
-"""Ways to run a network, behind one interface."""
+"""Engines, which run and train a network, behind one interface."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 NAMES = ("auto", "lanes", "online", "layers")
-"""What :func:`create` knows."""
+"""Names that :func:`create` accepts."""
 
 
 def create(
@@ -44,35 +44,35 @@ def create(
     Parameters
     ----------
     network : Network
-        The engine reads its arrays at every call, so it always runs the weights of the moment.
+        The engine reads its arrays at every call, so it always uses the current weights.
     loss : Loss
-        One that goes with the network's output; see :func:`lenet_fast.losses.default_for`.
+        One that fits the network's output layer; see :func:`lenet_fast.losses.default_for`.
     engine : {"auto", "lanes", "online", "layers"}
-        "lanes" takes a tile of images through the whole network at a time, one image per vector
-        lane: the fast one, for mini-batches. "online" learns from one image after the other, and
-        predicts a single one in microseconds; else it is "lanes". "layers" runs layer by layer
-        through :mod:`lenet_fast.ops`, and runs everything. "auto": online for batches of one,
-        lanes for others, where they can, else layers; the engine's ``name`` says which, and its
-        ``note`` why.
+        "lanes", the fastest for mini-batches, takes a tile of images at a time through the whole
+        network, one image per vector lane. "online" trains on one image at a time and predicts a
+        single image in microseconds; otherwise it works like "lanes". "layers" runs every network,
+        layer by layer, through :mod:`lenet_fast.ops`. "auto" selects online for batches of one and
+        lanes for others, if they support the network, else layers; the engine's ``name`` is the
+        one selected, and its ``note`` the reason.
     batch_size : int, optional
-        Images per step in training, for "auto" to choose by.
+        Images per training step; used by "auto".
     optimiser : Optimiser, optional
-        What the engine will train with. "auto" takes the layers engine for one whose rule the
-        others do not know, such as your own; without it, they refuse such an optimiser when they
-        get it.
+        The optimiser for training. "auto" selects the layers engine if the others do not know its
+        rule, for instance if it is your own. Without this argument they reject such an optimiser
+        when training starts.
     backend : {"cython", "numba", "numpy"}, optional
-        By default the current one; see :mod:`lenet_fast.backends`. It is settled here, for good.
+        Default: the current one; see :mod:`lenet_fast.backends`. The engine keeps it.
     threads : int, optional
-        By default ``LENET_FAST_THREADS``, or one for each physical core that the process may use.
+        Default: ``LENET_FAST_THREADS``, or one per physical core that the process may use.
 
     Raises
     ------
     TypeError, ValueError
-        If a name is unknown, the number of threads no int from 1 to 1024, the loss does not go
-        with the network, or the optimiser is none.
+        If a name is unknown, the number of threads is not an int from 1 to 1024, the loss does not
+        fit the network, or `optimiser` is not an optimiser.
     Unsupported
-        A ValueError: if the engine is "lanes" or "online", and it has no kernels in this backend,
-        or does not know a layer, the loss or the optimiser's rule, which the message names.
+        A ValueError: if the engine is "lanes" or "online" and has no kernels in this backend, or
+        does not support a layer, the loss or the optimiser's rule; the message names it.
     ImportError
         If the backend is missing here.
     """

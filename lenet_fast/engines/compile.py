@@ -1,8 +1,8 @@
-"""A network as a program: what the compiled loops work off.
+"""Compile a network to a program for the compiled loops.
 
-:func:`lower` says what each layer does, as a :class:`~lenet_fast.engines.program.Step`. Then one of
-two layouts gives everything its place in memory: ``tile.py`` for a tile of images at a time, one
-image per vector lane, ``single.py`` for one image at a time.
+:func:`lower` translates each layer to a :class:`~lenet_fast.engines.program.Step`. Then one of two
+layouts assigns places in memory: ``tile.py`` for a tile of images at a time, one image per vector
+lane, ``single.py`` for one image at a time.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from lenet_fast.layers import (
 from lenet_fast.network import Network
 
 
-class Unsupported(ValueError):  # noqa: N818  (what it is, as in StopIteration)
-    """The lane and online engines cannot run this; the message says what, such as a layer."""
+class Unsupported(ValueError):  # noqa: N818  (named like StopIteration)
+    """The lane or online engine cannot run this; the message names, for instance, a layer."""
 
 
 @functools.cache
 def record_type(kind: type[NamedTuple]) -> np.dtype[Any]:
-    """Return the dtype of a record of the program, with one field for each of its own."""
+    """Return the structured dtype of a record of the program, field by field."""
     types = {int: np.intp, float: np.float64}
     return np.dtype([(name, types[each]) for name, each in get_type_hints(kind).items()])
 
@@ -51,10 +51,10 @@ def records(kind: type[NamedTuple], rows: Sequence[tuple[Any, ...]]) -> Array:
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """Where a parameter of so many numbers lies among all of them: from ``first`` to ``last``.
+    """Where a parameter lies among all parameters: from ``first`` to ``last``.
 
-    ``index`` says which of its numbers is where, -1 for padding and absent links. If ``rows`` is
-    not 0, they lie in their own order, as so many rows, padded at their ends.
+    ``size`` is its number of elements. ``index`` maps places to elements, with -1 for padding and
+    absent links. If ``rows`` is not 0, the elements keep their order, as that many padded rows.
     """
 
     name: str
@@ -65,7 +65,7 @@ class ParameterSlice:
     rows: int
 
     def pack(self, array: Array, packed: Array) -> None:
-        """Copy the parameter, or an array laid out like it, to its place; leave padding alone."""
+        """Copy the parameter, or an array of its layout, to its place, except into padding."""
         if array.size != self.size:
             raise ValueError(f"{self.name}: expected {self.size} numbers, got {array.size}")
         part = packed[self.first : self.last]
@@ -79,7 +79,7 @@ class ParameterSlice:
             part[linked] = array.reshape(-1)[self.index[linked]]
 
     def unpack(self, packed: Array, array: Array) -> None:
-        """Copy it back into an array of any memory layout; leave absent links alone."""
+        """Copy it back into an array of any memory layout, except to absent links."""
         part = packed[self.first : self.last]
         if self.rows:
             rows = part.reshape(self.rows, -1)[:, : self.size // self.rows]
@@ -91,25 +91,25 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class Program:
-    """A network, ready for the loops.
+    """A network compiled for the loops.
 
     Attributes
     ----------
     steps : structured ndarray (layers,)
-        Their fields are those of :class:`~lenet_fast.engines.program.Step`.
+        With the fields of :class:`~lenet_fast.engines.program.Step`.
     tables : ndarray
-        Which maps the convolutions link, one convolution after the other. For a tile their
-        connections (c_out, width), uint8; for a single image, of convolutions along maps only, the
-        masks of their gradients (c_in + 1, pitch), in the network's dtype: 1 for each link, 0 for
-        none and for padding; the last row is the bias's.
+        Connections of the convolutions, one convolution after the other. For a tile: their tables
+        (c_out, width), uint8. For a single image: gradient masks (c_in + 1, pitch) of convolutions
+        along maps, in the network's dtype, with 1 for links and 0 for padding and absent links; the
+        last row belongs to the bias.
     input : structured ndarray (1,)
-        Likewise an :class:`~lenet_fast.engines.program.Input`.
+        With the fields of :class:`~lenet_fast.engines.program.Input`.
     size : int
-        Memory that a thread needs: vectors for a tile, numbers for a single image.
+        Memory per thread: in vectors for a tile, in numbers for a single image.
     parameters : tuple of ParameterSlice
-        Those that learn come first.
+        Trainable ones come first.
     trained, values : int
-        Numbers that learn, and all, padding included.
+        Counts of trainable and of all numbers, including padding.
     """
 
     steps: Array
@@ -122,7 +122,7 @@ class Program:
 
     @property
     def learned(self) -> list[ParameterSlice]:
-        """The parameters that learn."""
+        """The trainable parameters."""
         return [part for part in self.parameters if part.last <= self.trained]
 
 
@@ -136,35 +136,35 @@ _KNOWN = (*_ACTIVATIONS, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
 
 
 class Memory:
-    """Hands out stretches of memory, one behind the other.
+    """Allocates stretches of memory, one after the other.
 
-    Each begins at a multiple of `unit`, with at least `gap` behind it.
+    Each begins at a multiple of `unit`, with at least `gap` after it.
     """
 
     def __init__(self, unit: int = 1, gap: int = 0) -> None:
         self.size, self._unit, self._gap = 0, unit, gap
 
     def take(self, count: int) -> int:
-        """Return where the next stretch begins."""
+        """Allocate a stretch; return where it begins."""
         first = self.size
         self.size += whole(count, self._unit) + self._gap
         return first
 
 
 def whole(count: int, unit: int) -> int:
-    """Return `count`, or the next multiple of a unit above it."""
+    """Return `count` rounded up to a multiple of a unit."""
     return -(-count // unit) * unit
 
 
 def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
-    """Return what the layers do, a step per layer, without places in memory.
+    """Return a step per layer, without places in memory.
 
-    The second list has the connections (c_out, width) of each convolution, None for other layers.
+    The second list has the connections (c_out, width) of convolutions, None for other layers.
 
     Raises
     ------
     Unsupported
-        If there is a layer that the loops do not know, or not in its place.
+        If the loops do not support a layer, or not at its position.
     """
     learning = [k for k, layer in enumerate(network.layers) if layer.trainable]
     lowest = learning[0] if learning else len(network.layers)
@@ -193,11 +193,11 @@ def place_parameters(
     memory: Memory,
     arranged: Callable[[int, str, Array], tuple[Array, int]],
 ) -> tuple[list[Step], tuple[ParameterSlice, ...], int]:
-    """Return the steps with places for their parameters; these places, those that learn first; and
-    how many numbers learn.
+    """Return the steps with places for their parameters; these places, trainable ones first; and
+    the count of trainable numbers.
 
-    `arranged` gets the number of a step, the name of a parameter, and 0, 1, 2, ... in its shape. It
-    returns index and rows of the :class:`ParameterSlice`.
+    `arranged` takes the index of a step, the name of a parameter, and 0, 1, 2, ... in its shape. It
+    returns `index` and `rows` of the :class:`ParameterSlice`.
     """
     steps, parameters, trained = steps.copy(), [], 0
     layers = list(enumerate(network.layers))
@@ -215,7 +215,7 @@ def place_parameters(
 
 
 def _covers(layer: Conv2D, input_shape: Shape) -> bool:
-    """Return whether a convolution is a dense layer: one position, which sees all of the input."""
+    """Return whether a convolution is a dense layer: one position that reads the whole input."""
     return (
         layer.kernel == tuple(input_shape[1:])
         and not any(layer.padding)
@@ -227,7 +227,7 @@ def _covers(layer: Conv2D, input_shape: Shape) -> bool:
 
 def _lower(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | None]:
     """Return the step of a layer, and of a convolution its connections (c_out, width)."""
-    if type(layer) not in _KNOWN:  # what a subclass computes may be something else
+    if type(layer) not in _KNOWN:  # a subclass may compute something else
         raise Unsupported(f"layer {layer.name}: only engine='layers' knows {type(layer).__name__}")
     c, h, w = (*shape, 1, 1)[:3]
     c_out, h_out, w_out = (*output, 1, 1)[:3]

@@ -1,4 +1,4 @@
-"""What a call of the compiled loops gets: parameters in the order of a program, and records."""
+"""Arguments of the compiled loops: parameters in a program's order, and records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lenet_fast.network import Network
 
 
 def pack(program: Program, network: Network, parameters: Array) -> None:
-    """Copy a network's parameters to where the loops read them; leave padding alone."""
+    """Copy a network's parameters to where the loops read them, except into padding."""
     arrays = network.parameters
     for part in program.parameters:
         part.pack(arrays[part.name], parameters)
@@ -31,9 +31,9 @@ def packed(
     dtype: np.dtype[Any],
     padding: float = 0,
 ) -> Array:
-    """Return arrays laid out like the parameters that learn, one kind behind the other.
+    """Return arrays laid out like the trainable parameters, one kind after the other.
 
-    Each kind is given by the names of the parameters; those that are missing get the `padding`.
+    Each kind is a dict by parameter name; missing parameters are filled with `padding`.
     """
     array = aligned(len(kinds) * program.trained, dtype)
     array[...] = padding
@@ -45,7 +45,7 @@ def packed(
 
 
 def aligned(count: int, dtype: np.dtype[Any]) -> Array:
-    """Return an array of numbers, not set, that begins with a cache line."""
+    """Return an uninitialised array that is aligned to a cache line."""
     line = 64
     raw = np.empty(count * dtype.itemsize + line, np.uint8)
     first = -raw.ctypes.data % line
@@ -53,7 +53,7 @@ def aligned(count: int, dtype: np.dtype[Any]) -> Array:
 
 
 def image_arguments(x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return images as the loops take them, bytes and floats: one of them is empty."""
+    """Return images as arguments of the loops: bytes and floats, one of which is empty."""
     if x.dtype == np.uint8:
         return x, np.empty((0, 1, 1, 1), dtype)
     return np.empty((0, 1, 1), np.uint8), x
@@ -67,7 +67,7 @@ def check_rule(optimiser: Optimiser) -> None:
 
 
 def update_record(optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rate: float) -> Array:
-    """Return what an optimiser with these slots does, at a rate, as a record."""
+    """Return the record of an optimiser's update with these slots, at a learning rate."""
     options = optimiser.rule._asdict()
     name = options.pop("name")
     update = Update(program.RULES[name], rate=rate, done=optimiser.steps, **options)

@@ -1,7 +1,7 @@
-"""What engines check of what they are given.
+"""Checks of the arguments of engines.
 
-Kernels run without Python's lock, and other threads may change the caller's arrays meanwhile:
-:mod:`lenet_fast.checks` says what is copied for that, and what is seen through a view.
+Kernels run without Python's GIL, and other threads may change the caller's arrays meanwhile:
+:mod:`lenet_fast.checks` explains which arrays are therefore copied, and which are used as views.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lenet_fast.network import Network
 
 
 def images(network: Network, x: Array) -> Array:
-    """Return images as an engine may read them: prepared floats, or bytes as they are.
+    """Return images that an engine can read: prepared floats, or unchanged bytes.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def images(network: Network, x: Array) -> Array:
 
 
 def image(network: Network, x: Array) -> Array:
-    """Return one image as an engine may read it: what :func:`images` takes several of."""
+    """Return one image that an engine can read; see :func:`images` for several."""
     if type(x) in (np.ndarray, np.memmap):
         x = x.view()
         if x.ndim != (2 if x.dtype == np.uint8 else 3):
@@ -60,24 +60,24 @@ def _bytes(network: Network, x: Array) -> Array:
         )
     if not network.pixel_range_known:
         raise ValueError(
-            "x: expected floats, since it is not known what the bytes 0 and 255 were in the "
-            "network's training, got bytes; set its pixel_range, such as to (0.0, 1.0)"
+            "x: expected floats, since the network does not know which values the bytes 0 and 255 "
+            "had in training, got bytes; set its pixel_range, for instance to (0.0, 1.0)"
         )
     return np.ascontiguousarray(x)
 
 
 def examples(network: Network, x: Array, labels: Array) -> tuple[Array, Array]:
-    """Return images and their labels as an engine may read them."""
+    """Return images and their labels that an engine can read."""
     x = images(network, x)
     return x, checks.labels("labels", labels, len(x), network.output_shape[0])
 
 
 def chosen(network: Network, labels: Array, order: Array, count: int) -> Array:
-    """Return the labels of the images to go through; only those are looked at."""
+    """Return the labels of the selected images; only those are checked."""
     array = np.asarray(labels).view()
     if array.shape != (count,):
         raise ValueError(
-            f"labels: expected shape ({count},), one label an image, got {array.shape}"
+            f"labels: expected shape ({count},), one label per image, got {array.shape}"
         )
     return checks.labels("labels", array[order], len(order), network.output_shape[0])
 
@@ -92,8 +92,8 @@ def prepared(network: Network, x: Array) -> Array:
 
 
 def order(order: Array, count: int) -> Array:
-    """Return a copy of the numbers of the images to go through, in order; each below `count`."""
-    array = np.array(order, order="C")  # checked below, and then nobody can change it
+    """Return a copy of the indices of the selected images, in order; each is below `count`."""
+    array = np.array(order, order="C")  # a copy, so that nothing changes it after the checks
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise TypeError(f"order: expected integers (n,), got {checks.kind(order)}")
     if array.size and not (array.min() >= 0 and array.max() < count):
@@ -104,7 +104,7 @@ def order(order: Array, count: int) -> Array:
 
 
 def check_writeable(network: Network) -> None:
-    """Raise ValueError unless all parameters that learn can be changed."""
+    """Raise ValueError unless all trainable parameters are writeable."""
     for name in network.trainable_names:
         if not network.parameters[name].flags.writeable:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What every engine offers, what it returns, and what it can ask of an optimiser."""
+"""The interface of the engines, their results, and the interface of optimisers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Totals:
 
 
 class Rule(NamedTuple):
-    """How an optimiser changes the weights, in numbers; those without a meaning for it are 0.
+    """An optimiser's update rule and its options; options that it does not have are 0.
 
-    The formulas stand at the classes of :mod:`lenet_fast.training.optimisers`.
+    The classes of :mod:`lenet_fast.training.optimisers` give the formulas.
 
     Attributes
     ----------
     name : str
-        One that all engines know, such as "sgd"; or any other, which only the layers engine takes,
-        because it calls :meth:`Optimiser.step`.
+        A name that all engines know, such as "sgd"; or any other, which only the layers engine
+        accepts, because it calls :meth:`Optimiser.step`.
     momentum : float
     nesterov : bool
     weight_decay : float
@@ -51,23 +51,23 @@ class Rule(NamedTuple):
 
 
 class Optimiser(Protocol):
-    """What the trainer and the engines need of an optimiser.
+    """The interface of optimisers, for the trainer and the engines.
 
-    An engine calls :meth:`step` with the gradients of a batch. Or it updates the weights on its
-    own: it does what :attr:`rule` says with ``factors``, changes the arrays of :meth:`slots`
-    in place, and counts on in ``steps``; the optimiser is then as if it had made the steps
-    itself, within rounding.
+    An engine either calls :meth:`step` with the gradients of a batch, or updates the weights
+    itself: it applies :attr:`rule` with ``factors``, changes the arrays of :meth:`slots` in place,
+    and increments ``steps``. The optimiser is then in the same state as after its own steps, within
+    rounding.
 
     Attributes
     ----------
     steps : int
-        How many steps were made; may be set.
+        Number of steps so far; may be set.
     factors : dict of str to ndarray
-        By the name of a parameter, what the rate of each of its weights is multiplied by:
-        finite, not negative. A parameter that is missing has the factor 1.
+        Factors of the learning rate by parameter name, one per weight: finite, not negative.
+        Missing parameters have the factor 1.
     curvature_images : int
-        From how many images the diagonal of the Hessian is to be estimated before each epoch, for
-        :meth:`follow`; 0: not at all.
+        Number of images from which the diagonal of the Hessian is estimated before each epoch,
+        for :meth:`follow`; 0: no estimate.
     """
 
     steps: int
@@ -76,53 +76,54 @@ class Optimiser(Protocol):
 
     @property
     def rule(self) -> Rule:
-        """How the weights are changed."""
+        """The update rule."""
 
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
-        """Return the optimiser's own arrays, one dict per kind, by the names of the parameters.
+        """Return the optimiser's own arrays, one dict per kind, by parameter name.
 
         The rule determines how many kinds there are, and their order: SGD has [velocities] with a
-        momentum and none without; AdamW has [first moments, second moments]. The dicts hold the
-        names given and no others; missing arrays are created, of zeros. The arrays are live: to
-        change them in place changes the state. Each has the shape and dtype of its parameter and
-        is C-contiguous.
+        momentum and none without; AdamW has [first moments, second moments]. The dicts hold
+        exactly the given names; missing arrays are created, filled with zeros. The arrays are not
+        copies: changing them in place changes the state. Each has the shape and dtype of its
+        parameter and is C-contiguous.
 
         Raises
         ------
         TypeError, ValueError
-            If an array, or a factor, is there for a parameter of another shape or dtype, or a
-            factor for a name that is not given.
+            If an existing array or factor has another shape or dtype than its parameter, or a
+            factor has a name that is not given.
         """
 
     def step(
         self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
     ) -> None:
-        """Change, in place, the parameters that have a gradient."""
+        """Update the parameters that have a gradient, in place."""
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
-        """Set the factors by the diagonal of the Hessian, given by parameter name."""
+        """Set the factors from the diagonal of the Hessian, by parameter name."""
 
     def state(self) -> dict[str, Array]:
-        """Return, by name, all that :meth:`config` lacks for going on with the same bits."""
+        """Return the arrays, by name, that a bit-exact continuation needs in addition to
+        :meth:`config`."""
 
     def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
-        """Take over what :meth:`state` gave, for these trainable parameters."""
+        """Restore the result of :meth:`state`, for these trainable parameters."""
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description for :func:`lenet_fast.training.optimisers.from_config`."""
 
 
 class Engine(Protocol):
-    """A way to run a network: the same results from all, within rounding.
+    """Runs and trains a network; all engines give the same results, within rounding.
 
     Images `x` are floats (n, c, h, w) in the dtype of the network, prepared as it expects them;
-    or, for a network with one square input map, bytes (n, rows, columns), which the engine puts
-    into the middle and on the scale of :func:`lenet_fast.data.prepare` piece by piece. Labels are
-    integer arrays (n,). Results do not depend on the number of threads, and are the same bits
-    whenever the same engine is given the same.
+    or, for a network with one square input map, bytes (n, rows, columns), which the engine centres
+    and scales like :func:`lenet_fast.data.prepare`, piece by piece. Labels are integer arrays (n,).
+    Results do not depend on the number of threads, and the same engine gives the same bits for the
+    same inputs.
 
-    Most of a call runs without Python's lock. Labels and the order are copied before, so another
-    thread may change them; one that changes pixels or weights changes results, and no more.
+    Most of a call runs without Python's GIL. Labels and the order are copied first, so other
+    threads may change them. A thread that changes pixels or weights affects only the results.
 
     All methods raise TypeError or ValueError for arrays that do not fit the network.
 
@@ -130,13 +131,13 @@ class Engine(Protocol):
     ----------
     name : str
     backend : str
-        Whose operations run.
+        The backend whose operations run.
     threads : int
     note : str
-        Why "auto" took this engine and not a faster one; empty where there is nothing to say.
+        Why "auto" selected this engine and not a faster one; else empty.
     images_a_call : int
-        How many images, at least, :meth:`train` should get at a time, if there are so many: a call
-        has a cost of its own.
+        The least number of images to pass to :meth:`train` at a time, if available, since every
+        call has a fixed cost.
     """
 
     name: str
@@ -155,13 +156,13 @@ class Engine(Protocol):
         """Return loss and errors."""
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and by parameter name the gradient of the mean loss."""
+        """Return loss and errors, and the gradient of the mean loss by parameter name."""
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
-        """Return, by parameter name, the diagonal of the Hessian in the mean over the images.
+        """Return the diagonal of the Hessian, averaged over the images, by parameter name.
 
-        It is that of LeCun et al. 1998, appendix C: never negative, with the terms in f'' and
-        those between weights that are shared left out.
+        It is the approximation of LeCun et al. 1998, appendix C: never negative, without the terms
+        in f'' and those between shared weights.
         """
 
     def train(
@@ -173,25 +174,25 @@ class Engine(Protocol):
         optimiser: Optimiser,
         rate: float,
     ) -> list[Totals]:
-        """Make one step of the optimiser for each mini-batch, in turn.
+        """Make one step of the optimiser per mini-batch.
 
         Parameters
         ----------
         x, labels : ndarray
             A whole data set.
         order : int ndarray (m,)
-            Which of its images to go through, in this order.
+            Indices of the images to train on, in this order.
         batch_size : int
-            Images per step; the last batch may have fewer.
+            Images per step; the last batch may be smaller.
         optimiser : Optimiser
         rate : float
 
         Returns
         -------
         list of Totals
-            Of each batch, before its step. It ends with the first loss that is not finite: that
-            batch changes nothing, and those behind it are not begun.
+            One per batch, computed before its step. The list ends with the first non-finite loss:
+            that batch changes nothing, and later ones are not started.
         """
 
     def close(self) -> None:
-        """End the engine's threads; the next call would start new ones."""
+        """Stop the engine's threads; the next call starts new ones."""

@@ -1,8 +1,8 @@
-"""The engine for mini-batches: one image per vector lane, the whole network a tile at a time.
+"""The engine for mini-batches: one image per vector lane, the whole network tile by tile.
 
-A batch is cut into blocks of whole tiles by a rule of its size alone. Each block has a gradient of
-its own, and they are added in the order of the blocks, so the number of threads changes no bit of
-a result. Whole lists of batches, with the optimiser's step after each, run in one call without
+A batch is cut into blocks of whole tiles, depending only on its size. Every block has its own
+gradient, and these are added in the order of the blocks, so results are bit-identical for every
+number of threads. A list of batches, with the optimiser's step after each, runs in one call without
 the GIL.
 """
 
@@ -46,7 +46,7 @@ class LanesEngine:
         self.network = network
         self.loss = loss
         self.note = ""
-        # By name from here on: the choice of a use_backend block ends with the block.
+        # Keep the name: a choice by use_backend ends with its block.
         self.backend = backends.current() if backend is None else backend
         kernels = backends.get(self.backend).lane_kernels()
         if kernels is None:
@@ -91,11 +91,11 @@ class LanesEngine:
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and by parameter name the gradient of the mean loss."""
+        """Return loss and errors, and the gradient of the mean loss by parameter name."""
         return self._derivatives(ItemKind.GRADIENT, x, labels)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
-        """Return, by parameter name, the diagonal of the Hessian in the mean over the images."""
+        """Return the diagonal of the Hessian, averaged over the images, by parameter name."""
         return self._derivatives(ItemKind.CURVATURE, x, labels)[1]
 
     def train(
@@ -107,7 +107,7 @@ class LanesEngine:
         optimiser: Optimiser,
         rate: float,
     ) -> list[Totals]:
-        """Make one step of the optimiser for each mini-batch of `order`, in turn."""
+        """Make one step of the optimiser per mini-batch of `order`."""
         x = inputs.images(self.network, x)
         order = inputs.order(order, len(x))
         labels = inputs.chosen(self.network, labels, order, len(x))
@@ -127,7 +127,7 @@ class LanesEngine:
     def _train_part(
         self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
     ) -> list[Totals]:
-        """Make the steps of one call of the loops."""
+        """Run the steps of one call of the loops."""
         program, parameters = self._training
         with self._pool.lock:
             arrays = self.network.parameters
@@ -147,7 +147,7 @@ class LanesEngine:
     def _learn(
         self, x: Array, labels: Array, order: Array, size: int, *optimiser: Array
     ) -> list[Totals]:
-        """Make the steps, by an update record, the optimiser's state and its factors."""
+        """Run the steps with an update record, the optimiser's state and its factors."""
         if x.dtype != np.uint8:  # only bytes are gathered as tiles are filled
             x, order = x[order], np.arange(len(order))
         update, state, factors = optimiser
@@ -155,18 +155,18 @@ class LanesEngine:
         return self._run(work, x, labels, order, update=update, state=state, factors=factors)
 
     def close(self) -> None:
-        """End the engine's threads; the next call would start new ones."""
+        """Stop the engine's threads; the next call starts new ones."""
         self._pool.close()
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
-        """Return the seconds of one thread by layer: forward, to the input, to the weights.
+        """Return one thread's seconds by layer: forward, input gradients, weight gradients.
 
         Parameters
         ----------
         x, labels : ndarray
             As for :meth:`evaluate`.
         train : bool
-            Whether to go back as well.
+            Whether to include the backward pass.
 
         Returns
         -------
@@ -211,8 +211,7 @@ class LanesEngine:
         factors: Array | None = None,
         seconds: Array | None = None,
     ) -> list[Totals]:
-        """Work off a list of items; return the totals of each batch, up to the first whose loss is
-        not finite."""
+        """Run a list of items; return the totals per batch, up to the first non-finite loss."""
         dtype, program = self.network.dtype, self._program
         none = np.empty(0, dtype)
         self._follow_pixel_range()
@@ -223,7 +222,7 @@ class LanesEngine:
                 self._gradients = np.empty(gradients, dtype)
             squared = none
             if work.kind == ItemKind.CURVATURE:
-                with np.errstate(over="ignore"):  # an overflow shows in the result
+                with np.errstate(over="ignore"):  # overflow shows up in the result
                     squared = self._parameters * self._parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
@@ -249,7 +248,7 @@ class LanesEngine:
         return _batch_totals(work, totals)
 
     def _follow_pixel_range(self) -> None:
-        """Give the loops the network's pixel range of the moment."""
+        """Pass the network's current pixel range to the loops."""
         pixel_range = self.network.pixel_range
         if pixel_range is not self._pixel_range:
             for image in self._inputs:
@@ -260,8 +259,8 @@ class LanesEngine:
 def _batch_totals(work: tile.Work, totals: Array) -> list[Totals]:
     found = []
     for batch, images in zip(work.batches, work.images, strict=True):
-        # NumPy would warn of an overflow, which the loss shows; and sum() has other bits from
-        # Python 3.12 on.
+        # NumPy would warn of an overflow, which the loss shows anyway; and sum() rounds differently
+        # from Python 3.12 on.
         loss, errors = (
             functools.reduce(operator.add, column) for column in totals[batch].T.tolist()
         )

@@ -1,8 +1,8 @@
-"""The engine that runs everything, layer by layer: the judge of the others.
+"""The engine that runs every network, layer by layer: the reference for the others.
 
-A batch is cut into blocks by a rule of its size alone. Each block goes through the whole network
-and back, so that what it needs stays in the cache, and has its own gradients; these are added in
-the order of the blocks. So the number of threads changes no bit of a result.
+A batch is cut into blocks, depending only on its size. A block passes through the whole network and
+back, so that its data stay in the cache. Every block has its own gradients, and these are added in
+the order of the blocks, so results are bit-identical for every number of threads.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from lenet_fast.network import Network
 from lenet_fast.threads import Pool, alone_with_blas, resolve, with_one_blas_thread
 
 SMALL, LARGE, MANY = 32, 64, 8
-"""Blocks have up to 32 images while there are fewer than eight of them, and then up to 64: for
-LeNet-5 larger ones leave the cache, and in smaller ones the calls cost as much as the work."""
+"""Blocks have up to 32 images if there are fewer than eight of them, else up to 64. For LeNet-5
+larger blocks do not fit into the cache, and in smaller ones calls take as long as the work."""
 
 Result = TypeVar("Result")
 
 
 def blocks(n: int) -> list[slice]:
-    """Return the blocks of a batch of n images, all of nearly one size."""
+    """Return the blocks of a batch of n images, nearly equal in size."""
     count = max(-(-n // LARGE), min(-(-n // SMALL), MANY))
     if n >= SMALL:
         count = max(count, 2)  # for two threads
@@ -57,14 +57,14 @@ class LayersEngine:
         self.network = network
         self.loss = loss
         self.note = note
-        # By name from here on: the choice of a use_backend block ends with the block.
+        # Keep the name: a choice by use_backend ends with its block.
         self.backend = backends.current() if backend is None else backend
         backends.get(self.backend)
         self.threads = resolve(threads)
         self._pool = Pool(self.threads)
         trained = [i for i, layer in enumerate(network.layers) if layer.trainable]
         self._first = trained[0] if trained else len(network.layers)
-        """Index of the first layer that learns; no gradient is needed below it."""
+        """Index of the first trainable layer; no gradient is needed below it."""
         curved = [i for i, layer in enumerate(network.layers) if layer.curved]
         self._lowest_curved = curved[0] if curved else len(network.layers)
         """Index of the first layer whose Hessian needs a gradient."""
@@ -87,7 +87,7 @@ class LayersEngine:
         return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
 
     def activations(self, x: Array) -> dict[str, Array]:
-        """Return the outputs (n, ...) of every layer by its name, of all images at a time."""
+        """Return the outputs (n, ...) of every layer, by name, for all images at once."""
         passed = self._passed(self._prepared(inputs.images(self.network, x)))
         return {layer.name: y for layer, y in zip(self.network.layers, passed[1:], strict=True)}
 
@@ -102,7 +102,7 @@ class LayersEngine:
             return sum(results, Totals())
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and by parameter name the gradient of the mean loss."""
+        """Return loss and errors, and the gradient of the mean loss by parameter name."""
         x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
@@ -116,7 +116,7 @@ class LayersEngine:
         return totals, _mean(sums, len(x))
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
-        """Return, by parameter name, the diagonal of the Hessian in the mean over the images."""
+        """Return the diagonal of the Hessian, averaged over the images, by parameter name."""
         x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> dict[str, Array]:
@@ -137,7 +137,7 @@ class LayersEngine:
         optimiser: Optimiser,
         rate: float,
     ) -> list[Totals]:
-        """Make one step of the optimiser for each mini-batch of `order`, in turn."""
+        """Make one step of the optimiser per mini-batch of `order`."""
         x = inputs.images(self.network, x)
         order = inputs.order(order, len(x))
         labels = inputs.chosen(self.network, labels, order, len(x))
@@ -155,7 +155,7 @@ class LayersEngine:
         return found
 
     def close(self) -> None:
-        """End the engine's threads; the next call would start new ones."""
+        """Stop the engine's threads; the next call starts new ones."""
         self._pool.close()
 
     def _prepared(self, x: Array) -> Array:
@@ -163,10 +163,10 @@ class LayersEngine:
 
     @contextlib.contextmanager
     def _results(self, function: Callable[[slice], Result], n: int) -> Iterator[Iterator[Result]]:
-        """Hand out what a function returns for each block, in order; then nothing runs any more."""
+        """Yield a function's results block by block, in order; at the end no call is running."""
         alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if self.backend == "numpy":
-            # NumPy's own threads would fight with ours for the cores, and their number change bits.
+            # NumPy's own threads would compete with ours, and their number would change bits.
             alone, function = alone_with_blas(), with_one_blas_thread(function)
         with alone, contextlib.closing(self._pool.run(function, blocks(n))) as results:
             yield results
@@ -214,7 +214,7 @@ class LayersEngine:
         for i in reversed(range(self._first, len(self.network.layers))):
             layer, x = self.network.layers[i], passed.pop()
             hy, diagonal = self._hessian_of(i, hy, dy, x, y)
-            # The gradient goes along as far down as a layer's own curvature asks for it.
+            # The gradient is passed down to the lowest layer whose own curvature needs it.
             below = i > max(self._first, self._lowest_curved)
             dy = layer.backward(dy, x, y, self.backend)[0] if below else None
             sums |= {f"{layer.name}.{name}": array for name, array in diagonal.items()}
@@ -228,7 +228,7 @@ class LayersEngine:
         layer, loss = self.network.layers[i], self.loss
         is_last = i == len(self.network.layers) - 1
         if is_last and isinstance(loss, MAP) and loss.curvature == "exact":
-            assert isinstance(layer, RBF)  # the loss goes with no other
+            assert isinstance(layer, RBF)  # the loss fits no other layer
             return layer.map_hessian(x, y, loss.j, self.backend), {}
         return layer.hessian(hy, dy, x, y, self.backend, i > self._first)
 

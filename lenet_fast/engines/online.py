@@ -1,10 +1,11 @@
 """The engine for one image at a time: the papers' stochastic gradient, and single predictions.
 
-Whole passes over images in a given order run in one call without the GIL: forward, loss, back,
-update, next. Vectors run along the maps or the columns of one image; the weights are put into the
-order in which the loops read them when a call begins, and put back when it ends.
+A whole pass over images in a given order runs in one call without the GIL: forward pass, loss,
+backward pass and update of one image, then the next. Vectors run along the maps or the columns of
+one image. At the start of a call the weights are copied into the order in which the loops read
+them, and at its end back.
 
-What takes many images at a time (evaluation, Hessian diagonals) runs on the lane engine.
+Operations on many images (evaluation, Hessian diagonals) run on the lane engine.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _BYTES = np.dtype(np.uint8)
 
 @dataclass(frozen=True)
 class _Bindings:
-    """Where the loops find the parameters when they predict: in the network's own arrays, but for
-    those in another order than theirs."""
+    """Where the loops find the parameters in predictions: in the network's own arrays, or in a
+    copy if the loops need another order."""
 
     names: list[tuple[int, str, int]]  # steps, names and sizes
     table: Array  # of Binding
     index: Array
-    size: int  # numbers of memory for those in another order
+    size: int  # of the copies, in numbers
 
 
 @dataclass(frozen=True)
 class _Bound:
-    """The arrays of one moment, and what predicts with them: None if they cannot be read in
-    place."""
+    """The current arrays, and the function that predicts with them: None if they cannot be read
+    in place."""
 
     arrays: list[tuple[Layer, str, Array]]
     predict: Callable[[Array, Array], None] | None
@@ -69,7 +70,7 @@ class OnlineEngine(LanesEngine):
         self._inputs.append(self._single.input)  # the predictor reads it at every call
         self._packed = compiled.aligned(self._single.values, network.dtype)
         self._sums = compiled.aligned(self._single.trained, network.dtype)
-        self._sums[...] = 0  # some rules change the padding, too: by nothing, then
+        self._sums[...] = 0  # some rules update the padding, too; with zeros it does not change
         self._memory = compiled.aligned(self._single.size, network.dtype)
         self._training = self._single, self._packed
         self._bindings = _bindings(network, self._single, self._lanes)
@@ -84,7 +85,7 @@ class OnlineEngine(LanesEngine):
     def predict_one(self, image: Array) -> Array:
         """Return the outputs (k,) for one image."""
         network = self.network
-        # Most images are as they should be; the full check takes as long as two layers.
+        # Most images are valid; the full check takes as long as two layers.
         plain = type(image) is np.ndarray
         if plain:
             image = image.view()  # another thread may set the shape of the array itself
@@ -98,7 +99,7 @@ class OnlineEngine(LanesEngine):
         flags = image.flags
         if not (flags.c_contiguous and flags.aligned):
             image = image.copy()
-        bound = self._bound  # once: another thread may put the next one there
+        bound = self._bound  # read once: another thread may replace it
         for layer, name, array in bound.arrays:
             if layer.parameters[name] is not array:
                 bound = self._bound = self._bind()
@@ -111,7 +112,7 @@ class OnlineEngine(LanesEngine):
         return outputs
 
     def _bind(self) -> _Bound:
-        """Return the arrays of the moment, and what predicts with them."""
+        """Return the current arrays, and the function that predicts with them."""
         layers, dtype = self.network.layers, self.network.dtype
         bound = [
             (layers[step], name, layers[step].parameters[name])
@@ -147,7 +148,7 @@ class OnlineEngine(LanesEngine):
         optimiser: Optimiser,
         rate: float,
     ) -> list[Totals]:
-        """Make one step of the optimiser for each image of `order`, in turn."""
+        """Make one step of the optimiser per image of `order`."""
         check_batch_size(batch_size)
         return super().train(x, labels, order, batch_size, optimiser, rate)
 
@@ -160,13 +161,13 @@ class OnlineEngine(LanesEngine):
         return [Totals(loss, int(errors), 1) for loss, errors in totals[: done + 1].tolist()]
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
-        """Return the seconds of one thread by layer: forward, to the input, to the weights.
+        """Return one thread's seconds by layer: forward, input gradients, weight gradients.
 
-        The update counts as part of "to the weights", and with dense layers all three, but for
-        forward, as part of "to the input": they are done at once.
+        The update counts as part of the weight gradients. Dense layers compute both gradients and
+        the update in one pass, which counts as input gradients.
 
-        Parameters and results are those of :meth:`LanesEngine.profile`; without `train` it is the
-        lane engine's.
+        Parameters and results are those of :meth:`LanesEngine.profile`; without `train` that method
+        runs.
         """
         if not train:
             return super().profile(x, labels, train=False)
@@ -174,12 +175,12 @@ class OnlineEngine(LanesEngine):
         seconds = np.zeros((len(self.network.layers), 3))
         state = np.zeros(self._single.trained, self.network.dtype)
         with self._pool.lock:
-            at_rest = Update(Rule.SGD, momentum=0.9)  # at a rate of 0, it changes nothing
+            at_rest = Update(Rule.SGD, momentum=0.9)  # with a rate of 0 it changes nothing
             update = records(Update, [at_rest])
             self._run_single(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
         full = self._single.steps["kind"] == Kind.FULL
         seconds[full, 1] += seconds[full, 2]
-        seconds[full, 2] = 0  # but for the clock's own time
+        seconds[full, 2] = 0  # only the overhead of the clock
         return seconds
 
     def _run_single(
@@ -192,7 +193,7 @@ class OnlineEngine(LanesEngine):
         factors: Array,
         seconds: Array | None = None,
     ) -> Array:
-        """Learn; return loss and errors of each image, NaN behind one whose loss is not finite."""
+        """Train; return loss and errors per image, NaN after the first non-finite loss."""
         program = self._single
         self._follow_pixel_range()
         totals = np.full((len(order), 2), np.nan)
@@ -219,7 +220,7 @@ class OnlineEngine(LanesEngine):
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Raise Unsupported unless the online engine can train with steps of so many images: one."""
+    """Raise Unsupported unless the batch size is 1, the only one of the online engine."""
     if checks.integer("batch_size", batch_size, 1) != 1:
         raise Unsupported(
             f"batch_size: expected 1 for the online engine, got {batch_size}; use engine='lanes'"

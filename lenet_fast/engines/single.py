@@ -1,19 +1,19 @@
-"""A program for the online engine: where one image at a time has its numbers.
+"""Programs for the online engine: the memory layout for one image at a time.
 
-Vectors run along the maps or the columns of a layer, so the order in which numbers lie differs
-from that of the network's arrays:
+Vectors run along the maps or the columns of a layer, so the order in memory differs from that of
+the network's arrays:
 
-- Activations lie position by position, all maps of a pixel side by side (h, w, c). Only the output
-  of the first convolution may be *planar*: map by map (c, h, pitch), its rows padded to whole
-  vectors, if there are so few maps that vectors are better filled along the columns. The pooling
-  layer behind it reads planar maps and writes the other order. Any other sub-sampling layer with
-  more output maps than input maps first has each input map repeated.
-- Convolutions along maps have their weights as (kh, kw, c_in, maps), the maps padded to whole
-  vectors, those along columns as (c_in, kh, kw, maps), dense and RBF layers by rows, padded
-  likewise.
+- Activations are stored position by position, with all maps of a pixel side by side (h, w, c).
+  Only the output of the first convolution may be *planar*: map by map (c, h, pitch), its rows
+  padded to whole vectors, if it has so few maps that columns fill vectors better. The pooling layer
+  after it reads planar maps and writes the other order. Any other sub-sampling layer with more
+  output maps than input maps reads a copy of its input with repeated maps.
+- Weights of convolutions along maps are (kh, kw, c_in, maps), with the maps padded to whole
+  vectors; those of convolutions along columns are (c_in, kh, kw, maps). Weights of dense and RBF
+  layers are stored by rows, padded to whole vectors.
 
-All that one image needs lies in one stretch of memory, counted in numbers. Behind everything
-there is room for a vector that starts at its last number.
+One stretch of memory, counted in numbers, holds all data of one image. After each array there is
+room for a vector that starts at its last number.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def lay_out(network: Network, lanes: int) -> Program:
     Raises
     ------
     Unsupported
-        If there is a layer that the loops do not know, or not in its place.
+        If the loops do not support a layer, or not at its position.
     """
     memory, values = Memory(ALIGNED, ALIGNED), Memory(ALIGNED, ALIGNED)
     input_at = memory.take(math.prod(network.input_shape))
@@ -77,15 +77,15 @@ def lay_out(network: Network, lanes: int) -> Program:
 
 
 def _groups(step: Step) -> Array:
-    """Return which input maps are in the group of an output map (c_out, c_in)."""
+    """Return which input maps belong to the group of each output map (c_out, c_in)."""
     outputs = step.c_out * step.width // step.c_in  # per group
     return np.arange(step.c_out)[:, None] // outputs == np.arange(step.c_in) // step.width
 
 
 def _links(step: Step, table: Array | None) -> Array | None:
-    """Return which of all input maps an output map sees (c_out, c_in); None if not a convolution.
+    """Return which input maps each output map reads (c_out, c_in); None if not a convolution.
 
-    Groups become part of the table.
+    The table includes the groups.
     """
     if table is None:
         return None
@@ -95,7 +95,7 @@ def _links(step: Step, table: Array | None) -> Array | None:
 
 
 def _planar(lowered: list[Step], links: list[Array | None], lanes: int) -> int:
-    """Return how many of the first steps write planar maps: a convolution and its activation."""
+    """Return the number of leading steps that write planar maps: a convolution, its activation."""
     first, linked = lowered[0], links[0]
     if linked is None or not linked.all() or first.unit or first.padded >= 0 or first.stride_h != 1:
         return 0
@@ -166,8 +166,8 @@ def _with_planar_way_back(steps: list[Step], planar: int) -> list[Step]:
 
 
 def _arranged(step: Step, links: Array | None, name: str, numbers: Array) -> tuple[Array, int]:
-    """Return the numbers of a parameter in the order in which the loops read them, -1 for padding
-    and absent links; and the rows they are, if that is their own order, or 0."""
+    """Return a parameter's indices in the order in which the loops read them, -1 for padding and
+    absent links; and the number of rows if that is the parameter's own order, else 0."""
     rows = pitch = 0
     if name == "w" and step.kind in (Kind.FULL, Kind.DISTANCES):
         rows, pitch = step.c_out, step.pitch
@@ -189,7 +189,7 @@ def _arranged(step: Step, links: Array | None, name: str, numbers: Array) -> tup
 
 
 def _with_masks(steps: list[Step], links: list[Array | None]) -> tuple[list[Step], Array]:
-    """Return the steps with places for the masks of their gradients, and these masks."""
+    """Return the steps with places for the masks of their gradients, and the masks."""
     masks: list[Array] = [np.zeros(0)]
     for k, step in enumerate(steps):
         linked = links[k]
@@ -203,7 +203,7 @@ def _with_masks(steps: list[Step], links: list[Array | None]) -> tuple[list[Step
 
 
 def _work(step: Step, lanes: int) -> int:
-    """Return how many numbers of scratch a step needs."""
+    """Return the scratch memory of a step, in numbers."""
     if step.kind == Kind.CONVOLUTION_ALONG_COLUMNS:
         # Its weights' gradients lane by lane, and then their sums.
         return (lanes + 1) * whole(step.c_in * step.kh * step.kw * step.c_out, lanes)

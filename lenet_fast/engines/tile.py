@@ -1,8 +1,8 @@
-"""A program for the lane engine: where a tile of images at a time has its numbers.
+"""Programs for the lane engine: the memory layout for one tile of images at a time.
 
-A tile is as many images as a vector has lanes. All that one tile needs lies in one stretch of
-memory, counted in vectors: the outputs of the layers, their gradients, and scratch. Parameters lie
-as in the network's own arrays.
+A tile has as many images as a vector has lanes. One stretch of memory, counted in vectors, holds
+all data of a tile: the outputs of the layers, their gradients, and scratch. Parameters have the
+order of the network's own arrays.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from lenet_fast.engines.program import Input, Item, ItemKind, Kind, Step
 from lenet_fast.network import Network
 
 BLOCKS = 8
-"""Most blocks that a batch is cut into: as many threads can work on it. Each has a gradient, and
-all of them should stay in the cache together."""
+"""Most blocks per batch, and so most threads that can work on it. Each has its own gradient, and
+all gradients together should fit into the cache."""
 
 TILES = 4
-"""Tiles that go forward at a time, where nothing comes back."""
+"""Tiles per item in passes that only go forward."""
 
 PIECE = 8192
-"""Parameters that are updated at a time."""
+"""Parameters per update item."""
 
 
 def lay_out(network: Network, lanes: int) -> Program:
@@ -50,7 +50,7 @@ def lay_out(network: Network, lanes: int) -> Program:
     Raises
     ------
     Unsupported
-        If there is a layer that the loops do not know, or not in its place.
+        If the loops do not support a layer, or not at its position.
     """
     memory, values = Memory(), Memory()
     input_at = memory.take(math.prod(network.input_shape))
@@ -83,8 +83,8 @@ def lay_out(network: Network, lanes: int) -> Program:
 def _with_outputs(steps: list[Step], at: int, memory: Memory) -> list[Step]:
     """Return the steps with places for inputs, outputs and their gradients.
 
-    Two stretches take turns for the gradients, since that of an output is of no use once that of
-    the input is there.
+    Gradients alternate between two stretches: an output's gradient is not needed once the input's
+    is computed.
     """
     outputs: list[tuple[int, int]] = []  # place and stretch of the gradient of each step's
     sizes = [0, 0]
@@ -119,7 +119,7 @@ def _with_sums(step: Step, memory: Memory) -> Step:
 
 
 def _work(step: Step, lanes: int) -> int:
-    """Return how many vectors of scratch a step needs."""
+    """Return the scratch memory of a step, in vectors."""
     inputs = step.c_in * step.h_in * step.w_in
     if step.kind == Kind.CONVOLUTION:
         spread_rows = step.h_in + (step.kh - 1) * step.dilation_v
@@ -131,9 +131,9 @@ def _work(step: Step, lanes: int) -> int:
 
 
 class Work(NamedTuple):
-    """A list of items."""
+    """A list of items for the loops."""
 
-    kind: ItemKind  # of those that are not updates
+    kind: ItemKind  # of all items except updates
     items: Array
     batches: tuple[slice, ...]  # where the blocks of each batch are
     images: tuple[int, ...]  # per batch
@@ -141,7 +141,7 @@ class Work(NamedTuple):
 
 
 def blocks_of(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
-    """Return the blocks of a batch: whole tiles, but for the last one."""
+    """Return the blocks of a batch: whole tiles, except in the last one."""
     tiles = -(-(last - first) // lanes)
     count = min(tiles, BLOCKS)
     edges = [min(first + tiles * k // count * lanes, last) for k in range(count + 1)]
@@ -176,6 +176,6 @@ def batch_items(n: int, batch_size: int, lanes: int, trained: int, kind: ItemKin
 
 def _listed(kind: ItemKind, items: list[Item], batches: list[slice], images: list[int]) -> Work:
     array = records(Item, items)
-    array.setflags(write=False)  # it is kept and shared
+    array.setflags(write=False)  # it is cached and shared
     blocks = max(batch.stop - batch.start for batch in batches)
     return Work(kind, array, tuple(batches), tuple(images), blocks)

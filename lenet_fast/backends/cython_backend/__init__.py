@@ -96,12 +96,12 @@ def use_isa(name: str) -> Iterator[None]:
 
 
 def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]]:
-    """Return what the lane engine runs on, for the instruction set in use.
+    """Return the kernels of the lane engine, for the instruction set in use.
 
     Returns
     -------
     lanes : dict
-        How many images a vector holds, by dtype.
+        Images per vector, by dtype.
     program : callable
         ``LanesProgram`` of kernels/engines/lanes.pxi.
     run : callable
@@ -119,7 +119,7 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., No
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:
-    """Return what the online engine runs on, for the instruction set in use.
+    """Return the kernels of the online engine, for the instruction set in use.
 
     Returns
     -------
@@ -135,14 +135,14 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
-    "direct" fills vectors with images, so it wants a batch; one output per map is a plain matrix
-    product. The border was measured at LeNet-5's layers with each instruction set.
+    "direct" fills vectors with images, so it needs a batch; one output per map is a plain matrix
+    product. The threshold was measured on LeNet-5's layers with each instruction set.
     """
     return "im2col" if n < 4 or h_out * w_out == 1 else "direct"
 
 
 def describe() -> str:
-    """Return what this backend runs on."""
+    """Return a description of the platform that this backend uses."""
     return f"{_isa} kernels"
 
 

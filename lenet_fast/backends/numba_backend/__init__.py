@@ -1,6 +1,6 @@
 """The Numba backend: the loops of ``kernels/`` in Python, compiled at their first call.
 
-Nothing is compiled at import. What was compiled is kept on disk, so that the next process starts at
+Nothing is compiled at import. Compiled code is cached on disk, so that the next process starts at
 once: in ``NUMBA_CACHE_DIR`` if that is set, else next to these files, else in the user's cache
 folder; where none of these can be written, each process compiles for itself.
 
@@ -140,8 +140,8 @@ __all__ = [
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     """Return what "auto" means for a batch of n and outputs of h_out x w_out.
 
-    "direct" fills vectors with images, so it wants a batch; one output per map is a plain matrix
-    product. The border was measured at LeNet-5's layers. Vectors of images need the compiler.
+    "direct" fills vectors with images, so it needs a batch; one output per map is a plain matrix
+    product. The threshold was measured on LeNet-5's layers. Vectors of images need the compiler.
     """
     settings: Any = _numba.config
     few = n < 6 or h_out * w_out == 1
@@ -149,12 +149,12 @@ def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
 
 
 def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]] | None:
-    """Return what the lane engine runs on; None where Numba does not compile.
+    """Return the kernels of the lane engine; None if Numba does not compile.
 
     Returns
     -------
     lanes : dict
-        How many images a vector holds, by dtype.
+        Images per vector, by dtype.
     program, run : callable
         See :mod:`lenet_fast.backends.numba_backend.engines.lanes`.
     """
@@ -166,7 +166,7 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., No
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:
-    """Return what the online engine runs on.
+    """Return the kernels of the online engine.
 
     Returns
     -------
@@ -179,5 +179,5 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
 
 
 def describe() -> str:
-    """Return what this backend runs on."""
+    """Return a description of the platform that this backend uses."""
     return f"Numba {_numba.__version__}"

@@ -1,4 +1,4 @@
-"""The decorators of every compiled function here: Numba's, with the same options throughout."""
+"""The decorators of every compiled function here: Numba's, with the same options everywhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from numba import config, njit
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-# Whoever calls from Python holds the arrays. To count references as well would take longer than an
-# inner block does, whose sums would have to leave their registers for it.
+# The Python caller holds references to the arrays. Counting references here as well would take
+# longer than an inner block, and force its sums out of their registers.
 _BORROWING: dict[str, Any] = {"_nrt": False}
 _OWNING: dict[str, Any] = {"_nrt": True}
 
@@ -31,7 +31,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def borrowing_kernel(function: Callable[..., Any]) -> Any:
-    """Like :func:`kernel`, for a function that makes no arrays."""
+    """Like :func:`kernel`, for a function that allocates no arrays."""
     return _kept(function, _OPTIONS | _BORROWING)
 
 
@@ -68,8 +68,8 @@ def part(function: Callable[..., Any]) -> Any:
 
 
 def array_part(function: Callable[..., Any]) -> Any:
-    """Like :func:`part`, for a function that makes arrays. If it returns them, its caller must be
-    a kernel."""
+    """Like :func:`part`, for a function that allocates arrays. If it returns them, its caller must
+    be a kernel."""
     return njit(**_OPTIONS, **_NOT_FOR_PYTHON, **_OWNING)(function)
 
 

@@ -1,8 +1,8 @@
-"""The reference: each operation as a NumPy user would write it, with no tricks for speed.
+"""The reference: each operation in plain NumPy, without optimisation.
 
 Functions get checked, C-contiguous inputs and ready outputs, overwrite the outputs and return
-nothing; :mod:`lenet_fast.ops` is their only caller. The other backends answer to the same names and
-parameters.
+nothing; :mod:`lenet_fast.ops` is their only caller. The other backends have the same functions
+and parameters.
 """
 
 import numpy as _np
@@ -120,12 +120,12 @@ __all__ = [
 
 
 def describe() -> str:
-    """Return what this backend runs on."""
+    """Return a description of the platform that this backend uses."""
     return f"NumPy {_np.__version__}"
 
 
 def lane_kernels() -> None:
-    """Return what the lane engine runs on: nothing here."""
+    """Return the kernels of the lane engine: none in this backend."""
     return
 
 

@@ -55,7 +55,7 @@ def conv2d_direct(x, w, b, connections, y, stride_v, stride_h, dilation_v, dilat
 
 
 def conv2d_im2col(x, w, b, connections, y, stride_v, stride_h, dilation_v, dilation_h):
-    """Set y to x convolved with w, plus b, as one matrix product a group."""
+    """Set y to x convolved with w, plus b, as one matrix product per group."""
     h_out, w_out = y.shape[2:]
     kh, kw = w.shape[2:]
     rows = _linked(w, connections).reshape(len(w), -1)
@@ -85,7 +85,7 @@ def conv2d_input_gradient_direct(
 def conv2d_input_gradient_im2col(
     dy, w, connections, dx, stride_v, stride_h, dilation_v, dilation_h
 ):
-    """Set dx to the gradient at the input: one matrix product a group, columns added back."""
+    """Set dx to the gradient at the input: one matrix product per group, columns added back."""
     n, c_out, h_out, w_out = dy.shape
     width, kh, kw = w.shape[1:]
     geometry = (h_out, w_out, stride_v, stride_h, dilation_v, dilation_h)
@@ -126,7 +126,7 @@ def conv2d_weight_gradient_direct(
 def conv2d_weight_gradient_im2col(
     dy, x, connections, dw, db, stride_v, stride_h, dilation_v, dilation_h
 ):
-    """Set dw and db to the gradients summed over the batch: a matrix product a group."""
+    """Set dw and db to the gradients summed over the batch: one matrix product per group."""
     n, c_out, h_out, w_out = dy.shape
     kh, kw = dw.shape[2:]
     flat = dy.reshape(n, c_out, h_out * w_out)

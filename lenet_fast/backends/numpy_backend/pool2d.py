@@ -25,7 +25,7 @@ def max_pool2d(x, y, kh, kw, stride_v, stride_h):
 
 
 def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h, every):
-    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
+    """Set dx: each window passes its dy to its first maximum in scan order, or to all maxima."""
     n, c, h_out, w_out = dy.shape
     windows = sliding_window_view(x, (kh, kw), axis=(2, 3))[:, :, ::stride_v, ::stride_h]
     windows = windows.reshape(n, c, h_out, w_out, kh * kw)

@@ -1,4 +1,4 @@
-"""Trainable sub-sampling of 1998: inputs added, times a coefficient a map, plus a bias a map.
+"""Trainable sub-sampling of 1998: inputs added, times a coefficient per map, plus a bias per map.
 
 Output map o sees input map o // m, with m times as many output maps as input maps.
 """
@@ -21,7 +21,7 @@ def _window_sums(x, shape, kh, kw, stride_v, stride_h, scale):
 
 
 def _spread(share, dx, kh, kw, stride_v, stride_h):
-    """Set dx from what each output map hands back to each of its inputs."""
+    """Set dx from the gradients that each output map passes back to its inputs."""
     (n, c_out, h_out, w_out), c_in = share.shape, dx.shape[1]
     if c_out != c_in:
         share = share.reshape(n, c_in, c_out // c_in, h_out, w_out).sum(axis=2)

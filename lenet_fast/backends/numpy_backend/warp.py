@@ -1,6 +1,6 @@
-"""Images moved and bent: affine maps, elastic displacements, and the noise that those come from.
+"""Warping of images: affine maps, elastic displacements, and the noise that these are made from.
 
-All of it is arithmetic of whole numbers, so that every backend has the same bytes.
+All arithmetic is on integers, so that every backend computes the same bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def warp(images, matrices, fields, warped):
         positions += fields
     shift = POSITION_BITS - _FRACTION_BITS
     positions = (positions + (1 << shift - 1)) >> shift
-    # Beyond one pixel outside all is paper.
+    # All pixels more than one outside are background.
     y = np.clip(positions[:, 0], -_ONE, rows * _ONE)
     x = np.clip(positions[:, 1], -_ONE, columns * _ONE)
     padded = np.pad(images.astype(np.int64), ((0, 0), (1, 2), (1, 2)))
@@ -62,7 +62,7 @@ def warp(images, matrices, fields, warped):
 
 
 def smooth_noise(keys, down, across, factor, fields):
-    """Set fields = down round(noise across^T / 2**11) factor, cut to whole numbers.
+    """Set fields = down round(noise across^T / 2**11) factor, truncated to integers.
 
     The noise of a pixel is a byte of its image's stream, down one column after the other, as an odd
     number from -255 to 255. The matrices hold whole numbers with sums of 2**13 or so: no product or

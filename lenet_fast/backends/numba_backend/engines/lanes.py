@@ -106,7 +106,7 @@ def _back(run, lists, memory, hessian, gradient, clock):
 
 @once
 def _images_item(run, lists, item, totals, memory, clock):
-    """A block of images: forward, and with a gradient or Hessian of its own back."""
+    """A block of images: forward, and and back with its own gradient or Hessian."""
     full = lane_count_of(memory)
     learning, hessian = item.kind != FORWARD, item.kind == CURVATURE
     gradient = run.gradients[item.block * run.trained : (item.block + 1) * run.trained]
@@ -127,7 +127,7 @@ def _images_item(run, lists, item, totals, memory, clock):
 
 @part
 def update_item(run, item):
-    """Add the gradients of all blocks, in their order, and change the parameters by the mean."""
+    """Add the gradients of all blocks, in their order, and update the parameters with the mean."""
     first, last, trained = item.first, item.last, run.trained
     gradient = run.gradients[first:last]
     real = gradient.dtype.type
@@ -217,7 +217,7 @@ def _work_off(run, lists, ticket, shared, memory, clock):
 def _compiled(version: str) -> Any:
     @kernel
     def run_lanes(run, ticket, shared, memory, clock):
-        """Work off a list of items on a network; several threads may do so together."""
+        """Process a list of items on a network; several threads may do so together."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         if ticket < 0:
             set_borders(run, memory)
@@ -235,7 +235,7 @@ def checked_program(*arguments: Any) -> Program:
 
 
 def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
-    """Work off a list of items on a network, each memory's thread at the same time.
+    """Process a list of items on a network, each memory's thread at the same time.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The steps of a plan, one a layer, on one tile: forward, back to the input, to the parameters.
+"""The steps of a plan, one per layer, on one tile: forward, back to the input, to the parameters.
 
 The twin of kernels/engines/lanes_steps.pxi.
 """
@@ -243,7 +243,7 @@ def _fold_lanes(memory, sums, count, target):
 
 @part
 def fold_sums(run, memory, gradient):
-    """What was added lane by lane becomes part of the block's gradient."""
+    """Add the lane-by-lane sums to the block's gradient."""
     for k in range(len(run.steps)):
         step = run.steps[k]
         if step.sums_w >= 0:

@@ -121,7 +121,7 @@ def _pattern(run, i, taps, ends, square, clock):
 def _compiled(version: str) -> Any:
     @borrowing_kernel
     def learn(run, taps, ends, square, clock):
-        """Learn from images, one after the other, until a loss is not finite."""
+        """Train on images, one after the other, until a loss is not finite."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         set_borders(run.steps, run.memory)
         for i in range(len(run.order)):
@@ -149,7 +149,7 @@ def run_online(
     seconds: Any,
     memory: Any,
 ) -> None:
-    """Learn from images, one after the other, until there are none or a loss is not finite.
+    """Train on images, one after the other, until there are none or a loss is not finite.
 
     lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
     """

@@ -1,4 +1,4 @@
-"""The steps of a plan, one a layer, on one image: forward, back to the input, to the parameters.
+"""The steps of a plan, one per layer, on one image: forward, back to the input, to the parameters.
 
 The twin of kernels/engines/online_steps.pxi.
 """

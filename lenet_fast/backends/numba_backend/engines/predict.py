@@ -1,4 +1,4 @@
-"""Single predictions: the online engine's forward pass, with as little around it as can be.
+"""Single predictions: the online engine's forward pass, with as little overhead as possible.
 
 The twin of kernels/engines/predict.pxi.
 """

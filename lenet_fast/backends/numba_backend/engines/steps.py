@@ -1,4 +1,4 @@
-"""What both engines ask of a step, and of all numbers of a call: that there are no unknown ones."""
+"""Checks of both engines: the steps and codes of a call must be known to the loops."""
 
 from __future__ import annotations
 

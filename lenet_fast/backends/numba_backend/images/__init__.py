@@ -1,1 +1,1 @@
-"""Images before they come to a network."""
+"""Operations on images before they enter a network."""

@@ -1,6 +1,6 @@
-"""Images moved and bent: affine maps, elastic displacements, and the noise that those come from.
+"""Warping of images: affine maps, elastic displacements, and the noise that these are made from.
 
-All of it is arithmetic of whole numbers, so that every backend has the same bytes.
+All arithmetic is on integers, so that every backend computes the same bytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _places(matrix, fields, n, r, rows, columns, place, down, right):
         if fields.shape[0]:
             y += fields[n, 0, r, c]
             x += fields[n, 1, r, c]
-        # Beyond one pixel outside all is paper.
+        # All pixels more than one outside are background.
         y = min(max((y + (1 << (SHIFT - 1))) >> SHIFT, -ONE), rows * ONE)
         x = min(max((x + (1 << (SHIFT - 1))) >> SHIFT, -ONE), columns * ONE)
         place[c] = ((y >> BITS) + 1) * (columns + 2) + (x >> BITS) + 1
@@ -111,7 +111,7 @@ def _multiply(a, b, product):
 
 @kernel
 def smooth_noise(keys, down, across, factor, fields):
-    """Set fields = down round(noise across^T / 2**11) factor, cut to whole numbers.
+    """Set fields = down round(noise across^T / 2**11) factor, truncated to integers.
 
     The noise of a pixel is a byte of its image's stream, down one column after the other, as an odd
     number from -255 to 255. The matrices hold whole numbers with sums of 2**13 or so: no product or

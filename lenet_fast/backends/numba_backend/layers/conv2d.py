@@ -265,7 +265,7 @@ def _scatter_row(memory, dy, result, rows, w, w_at, kw, links, dx):
 
 @part
 def _scatter(memory, dy, result, w, w_at, links, window, dx, source):
-    """Set a tile of dx, where there are no gaps: then no column of dy is multiplied in vain."""
+    """Set a tile of dx, where there are no gaps: then no column of dy is multiplied needlessly."""
     last_tap, size = window.kh * window.kw - 1, source.rows * source.columns
     fill(memory, dx, source.count * size, 0.0)
     k = 0

@@ -1,4 +1,4 @@
-"""Convolution as a matrix product: the columns of a block of images packed, then one GEMM a group.
+"""Convolution as a matrix product: pack the columns of some images, then one GEMM per group.
 
 A block is some 512 positions: a few rows of a large image, or many small images side by side. A
 kernel that covers its whole input (C5) has one position: there the images are the rows of the left

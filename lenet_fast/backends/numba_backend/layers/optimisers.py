@@ -1,4 +1,4 @@
-"""What becomes of the parameters: the update rules. Only `optimise` and `fused` tell them apart.
+"""The update rules. Only `optimise` and `fused` distinguish them.
 
 The twin of kernels/layers/optimisers.pxi.
 """

@@ -52,7 +52,7 @@ def _hand_window(memory, left, apart, x, dx, pitch, kh, kw):
 
 @part
 def max_back_map(memory, dy, result, x, source, window, dx):
-    """Set one map of dx: each window hands its dy to its first maximum in scan order."""
+    """Set one map of dx: each window passes its dy to its first maximum in scan order."""
     apart = covered(source, window, result)
     if not apart:
         fill(memory, dx, source.rows * source.columns, 0.0)
@@ -157,7 +157,7 @@ def _hand_row(dy, x, dx, pitch, kh, kw, stride_h):
 
 @kernel
 def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h, every):
-    """Set dx: each window hands its dy to its first maximum in scan order, or to every one."""
+    """Set dx: each window passes its dy to its first maximum in scan order, or to all maxima."""
     h_in, w_in = x.shape[2], x.shape[3]
     n, c, h_out, w_out = dy.shape
     slopes, pixels, target = dy.reshape(-1), x.reshape(-1), dx.reshape(-1)

@@ -40,7 +40,7 @@ def _sum_map(memory, x, source, window, s, result):
 
 @part
 def _spread_window(memory, share, apart, corner, pitch, kh, kw):
-    """Store a share in each input of a window, or add it where windows meet."""
+    """Store a share in each input of a window, or add it where windows overlap."""
     for u in range(kh):
         for v in range(kw):
             place = corner + u * pitch + v

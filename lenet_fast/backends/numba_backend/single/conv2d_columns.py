@@ -159,7 +159,7 @@ def columns_gradient(memory, x, source, window, dy, result, sums, dw, dw_at):
 
 @part
 def columns_bias_gradient(memory, dy, result, sums, db, db_at):
-    """Set db to the sums of dy, a map each. `sums` is scratch."""
+    """Set db to the sums of dy, one per map. `sums` is scratch."""
     full, plane = lane_count_of(memory), result.rows * whole_vectors(memory, result.columns)
     for m in range(result.count):
         total = get_numbers(memory, dy + m * plane, 0, 1)

@@ -39,7 +39,7 @@ INPUT_ROWS, INPUT_VECTORS = (10, 2) if BYTES == 64 else (5, 2)
 class Stretches(NamedTuple):
     """What a kernel reads of the pixels' numbers, row by row."""
 
-    count: int  # type: ignore[assignment]  # stretches a row of the kernel; hides a method
+    count: int  # type: ignore[assignment]  # stretches per row of the kernel; hides a method
     length: int  # numbers in one
     step: int  # numbers from one to the next
     row_step: int  # from one row of the kernel to the next
@@ -109,7 +109,7 @@ _row_of_one = _row_of_many if MAP_VECTORS == 1 else _maps_row(1)
 
 @part
 def maps_forward(memory, x, source, window, taps, weights, unit, y, result):
-    """Set y to the convolution of x with w, plus a bias: one a map, one a unit, or none."""
+    """Set y to the convolution of x with w, plus a bias per map, per unit, or none."""
     full, pitch = lane_count_of(memory), whole_vectors(memory, result.count)
     right, down = window.stride_h * source.count, window.stride_v * source.columns * source.count
     bias_step = result.count if unit and weights.b_at >= 0 else 0
@@ -209,7 +209,7 @@ def maps_gradient(memory, x, source, window, dy, result, masks, mask, dw, dw_at)
 
 @part
 def maps_bias_gradient(memory, dy, result, masks, mask, db, db_at):
-    """Set db to the sums of dy, a map each."""
+    """Set db to the sums of dy, one per map."""
     full = lane_count_of(memory)
     for v in range(0, whole_vectors(memory, result.count), full):
         total, place = splat(memory, 0, 1), dy + v

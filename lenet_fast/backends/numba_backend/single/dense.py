@@ -93,8 +93,8 @@ def rows_forward(memory, x, n_in, weights, y, n_out):
 
 def _back_block(vectors: int, keeps: bool, rolls: bool, own_rates: bool) -> Any:
     """Return what changes all weights that some vectors of inputs go through, or keeps their
-    gradients; with momentum or without, with a factor a weight or without. `other` is the velocity,
-    or where a gradient is kept."""
+    gradients; with or without momentum, with or without a factor per weight. `other` is the
+    velocity, or where a gradient is kept."""
 
     @block
     def back_block(memory, dy, n_out, x, update, w, other, factors, at, pitch, dx):

@@ -81,7 +81,7 @@ def pixels_forward(memory, x, source, window, maxima, scale, weights, y, result)
 
 @part
 def pixels_back(memory, dy, result, window, maxima, scale, w, w_at, x, dx, source):
-    """Set dx. A window hands its dy to its first maximum; or to all its inputs, scaled."""
+    """Set dx. A window passes its dy to its first maximum; or to all its inputs, scaled."""
     full, right = lane_count_of(memory), source.count
     down = source.columns * right
     memory[dx : dx + source.rows * down] = 0

@@ -73,7 +73,7 @@ def add_block(typing: Any, memory: Any, at: Any, step: Any, rows: Any, lanes: An
 
 @intrinsic(prefer_literal=True)
 def get_first(typing: Any, memory: Any, at: Any, step: Any, wanted: Any, count: Any) -> Any:
-    """Return vectors `step` numbers apart, of which so many are wanted; the others are the last."""
+    """Return vectors `step` numbers apart, `count` of which are needed; others repeat the last."""
     lanes = Lanes(memory.dtype, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -164,7 +164,7 @@ def only_lanes(typing: Any, lanes: Any, first: Any, last: Any) -> Any:
 
 @intrinsic
 def put_lane_sums(typing: Any, memory: Any, at: Any, lanes: Any) -> Any:
-    """Write the sum of the lanes of each vector, one number a vector: 1, 2, 4 ... of them.
+    """Write the sum of the lanes of each vector, one number per vector: 1, 2, 4 ... of them.
 
     Each round adds neighbours, throughout the row of all lanes of all vectors.
     """

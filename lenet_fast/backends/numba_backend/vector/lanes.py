@@ -1,4 +1,4 @@
-"""The vector type, one image a lane, and what moves vectors: see kernels/vector/lanes.h and
+"""The vector type, one image per lane, and what moves vectors: see kernels/vector/lanes.h and
 lanes.pxd.
 
 Left to itself, the compiler makes vectors of a loop over lanes only behind checks that its arrays

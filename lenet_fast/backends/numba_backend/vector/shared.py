@@ -61,7 +61,7 @@ def seconds_now(clock):
 
 def new_clock(wanted: bool) -> Any:
     """Return the address of clock_gettime, the number of its steady clock, and room for the time;
-    all zeros if no clock is wanted.
+    all zeros if no clock is needed.
 
     Raises
     ------
@@ -76,7 +76,6 @@ def new_clock(wanted: bool) -> Any:
             clock[1] = time.CLOCK_MONOTONIC
         except (AttributeError, TypeError, OSError) as error:
             raise NotImplementedError(
-                "seconds: the numba backend reads clock_gettime, which is not to be had here "
-                f"({error})"
+                f"seconds: the numba backend reads clock_gettime, which is missing here ({error})"
             ) from None
     return clock
