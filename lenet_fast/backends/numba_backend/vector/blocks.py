@@ -73,7 +73,7 @@ def add_block(typing: Any, memory: Any, at: Any, step: Any, rows: Any, lanes: An
 
 @intrinsic(prefer_literal=True)
 def get_first(typing: Any, memory: Any, at: Any, step: Any, wanted: Any, count: Any) -> Any:
-    """Return vectors `step` numbers apart, `count` of which are needed; others repeat the last."""
+    """Return vectors `step` numbers apart; beyond the first `wanted`, the last one again."""
     lanes = Lanes(memory.dtype, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -89,7 +89,7 @@ def get_first(typing: Any, memory: Any, at: Any, step: Any, wanted: Any, count: 
 
 @intrinsic
 def put_first(typing: Any, memory: Any, at: Any, step: Any, wanted: Any, lanes: Any) -> Any:
-    """Write the first so many of some vectors, `step` numbers apart; they may overlap."""
+    """Write the first `wanted` of some vectors, `step` numbers apart; they may overlap."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         array, at, step, wanted, vectors = values
