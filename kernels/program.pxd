@@ -18,6 +18,10 @@ cdef enum Activation:
     TANH = 1
     SIGMOID = 2
     RELU = 3
+    LEAKY_RELU = 4
+    ELU = 5
+    GELU = 6
+    GELU_TANH = 7
 
 
 cdef enum ItemKind:
@@ -46,6 +50,7 @@ cdef enum Rule:
 cdef struct Step:
     Py_ssize_t kind
     Py_ssize_t activation
+    double option
     Py_ssize_t x
     Py_ssize_t y
     Py_ssize_t dx

@@ -213,6 +213,22 @@ def below_one(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> flo
     return number
 
 
+def not_negative(name: str, value: object) -> float:
+    """Return a float that is 0 or more, and finite in both dtypes."""
+    number = real(name, value, FLOATS[0])
+    if number < 0:
+        raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+    return number
+
+
+def positive(name: str, value: object) -> float:
+    """Return a float above 0 that is finite in both dtypes."""
+    number = real(name, value, FLOATS[0])
+    if not number > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    return number
+
+
 def largest(dtype: np.dtype[Any]) -> float:
     """Return the largest finite number of a float dtype."""
     return float(np.finfo(dtype).max)

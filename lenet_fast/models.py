@@ -7,18 +7,18 @@ import numpy.typing as npt
 from lenet_fast import checks
 from lenet_fast.connections import LENET1_H3, LENET4_C3, LENET5_C3, LENET1989_H2, Table
 from lenet_fast.layers import (
+    ACTIVATIONS,
     RBF,
+    Activation,
     AvgPool2D,
     Conv2D,
     Dense,
     Layer,
     MaxPool2D,
-    ReLU,
     ScaledTanh,
-    Sigmoid,
     Subsample2D,
-    Tanh,
 )
+from lenet_fast.layers import activation as activation_of
 from lenet_fast.network import OUTPUTS, Network
 
 __all__ = [
@@ -31,23 +31,11 @@ __all__ = [
     "lenet1989",
 ]
 
-SQUASHING: dict[str, type[Layer]] = {
-    "scaled_tanh": ScaledTanh,
-    "tanh": Tanh,
-    "sigmoid": Sigmoid,
-    "relu": ReLU,
-}
-"""Squashing functions by their names for ``activation``."""
+SQUASHING = ACTIVATIONS
+"""An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it."""
 
 POOLINGS = ("subsample", "average", "max")
 """Choices of ``pooling``, besides None."""
-
-_INITIALISERS = {
-    "scaled_tanh": "lecun_sqrt",
-    "tanh": "lecun_sqrt",
-    "sigmoid": "glorot_uniform",
-    "relu": "he_normal",
-}
 
 
 def lenet5(
@@ -55,7 +43,7 @@ def lenet5(
     pooling: str | None = "subsample",
     connections: str = "table",
     output: str = "rbf",
-    activation: str = "scaled_tanh",
+    activation: str | Activation = "scaled_tanh",
     extra_dense: int | None = None,
     initialiser: str | None = None,
     seed: int = 0,
@@ -77,18 +65,20 @@ def lenet5(
     output : {"rbf", "softmax", "linear"}
         Squared distances to the bitmaps of the ten digits, as in the paper; or ten weighted sums,
         for cross-entropy ("softmax") or squared error ("linear").
-    activation : {"scaled_tanh", "tanh", "sigmoid", "relu"}
-        The bitmaps consist of +1 and -1. "scaled_tanh" reaches both, "tanh" approaches both, the
-        others can reach only one. With "sigmoid", learning starts only after several epochs, and
-        needs larger rates.
-        larger rates, before anything is learned.
+    activation : str or Activation
+        One of :data:`lenet_fast.layers.ACTIVATIONS`: "scaled_tanh", "tanh", "sigmoid", "relu",
+        "leaky_relu", "elu" or "gelu". An option follows a colon, "leaky_relu:0.2", "elu:0.5",
+        "gelu:tanh"; or pass a layer, ``LeakyReLU(0.2)``. The bitmaps consist of +1 and -1.
+        "scaled_tanh" reaches both, "tanh" approaches both, most others can reach only one. With
+        "sigmoid", learning starts only after several epochs, and needs larger rates.
     extra_dense : int, optional
         Units of an additional dense layer, EXTRA, with an activation, between C5 and F6.
     initialiser : str, optional
         One of :data:`lenet_fast.initialisers.INITIALISERS`. The default for the paper's network
         (sub-sampling, RBF outputs, scaled tanh) is the paper's, "lecun1998". Its weights are so
         small that other networks are slow to start learning; their defaults are "lecun_sqrt"
-        (scaled tanh, tanh), "he_normal" (relu) and "glorot_uniform" (sigmoid, still slow to start).
+        (scaled tanh, tanh), "glorot_uniform" (sigmoid, still slow to start) and "he_normal" (the
+        others).
     seed : int
         See :meth:`lenet_fast.network.Network.initialise`.
     dtype : {"float32", "float64"}
@@ -119,11 +109,11 @@ def lenet5(
         else None
     )
     output = checks.choice("output", output, OUTPUTS)
-    squash = SQUASHING[checks.choice("activation", activation, tuple(SQUASHING))]
+    chosen = activation_of("activation", activation)
     stride = 2 if pooling is None else 1
 
     def squashed(layer: Layer) -> list[Layer]:
-        return [layer, squash(name=f"{layer.name}.squash")]
+        return [layer, chosen.named(f"{layer.name}.squash")]
 
     def pool(name: str, channels: int) -> list[Layer]:
         if pooling is None:
@@ -146,16 +136,17 @@ def lenet5(
     layers.append(RBF(84, 10, name="OUTPUT") if output == "rbf" else Dense(84, 10, name="OUTPUT"))
     network = Network(layers, output=output, dtype=dtype)
     if initialiser is None:
-        initialiser = default_initialiser(pooling, output, activation)
+        initialiser = default_initialiser(pooling, output, chosen)
     network.initialise(initialiser, seed)
     return network
 
 
-def default_initialiser(pooling: str | None, output: str, activation: str) -> str:
+def default_initialiser(pooling: str | None, output: str, activation: str | Activation) -> str:
     """Return the initialiser that :func:`lenet5` uses for its arguments by default."""
-    if (pooling, output, activation) == ("subsample", "rbf", "scaled_tanh"):
+    chosen = activation_of("activation", activation)
+    if (pooling, output, type(chosen)) == ("subsample", "rbf", ScaledTanh):
         return "lecun1998"
-    return _INITIALISERS[activation]
+    return chosen.initialiser
 
 
 def lenet1(
@@ -283,8 +274,8 @@ def lenet4(
 
 def lenet1989(
     *,
-    activation: str = "scaled_tanh",
-    output_activation: str | None = None,
+    activation: str | Activation = "scaled_tanh",
+    output_activation: str | Activation | None = None,
     initialiser: str = "lecun1998",
     seed: int = 0,
     dtype: npt.DTypeLike = "float32",
@@ -299,9 +290,9 @@ def lenet1989(
 
     Parameters
     ----------
-    activation : {"scaled_tanh", "tanh", "sigmoid", "relu"}
-        Activation function of all layers.
-    output_activation : str, optional
+    activation : str or Activation
+        Activation function of all layers; see :func:`lenet5`.
+    output_activation : str or Activation, optional
         Activation function of OUTPUT, if it is a different one.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniform over
@@ -351,18 +342,17 @@ def lenet1989(
             name=name,
         )
 
-    squash = SQUASHING[checks.choice("activation", activation, tuple(SQUASHING))]
-    if output_activation is None:
-        output_activation = activation
-    last = SQUASHING[checks.choice("output_activation", output_activation, tuple(SQUASHING))]
+    chosen = last = activation_of("activation", activation)
+    if output_activation is not None:
+        last = activation_of("output_activation", output_activation)
     layers: list[Layer] = []
     for layer in (
         conv(1, "H1"),
         conv(12, "H2", LENET1989_H2),
         Dense(192, 30, name="H3"),
     ):
-        layers += [layer, squash(name=f"{layer.name}.squash")]
-    layers += [Dense(30, 10, name="OUTPUT"), last(name="OUTPUT.squash")]
+        layers += [layer, chosen.named(f"{layer.name}.squash")]
+    layers += [Dense(30, 10, name="OUTPUT"), last.named("OUTPUT.squash")]
     network = Network(layers, input_shape=(1, 16, 16), dtype=dtype, pixel_range=(-1.0, 1.0))
     network.initialise(initialiser, seed)
     return network

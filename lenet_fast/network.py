@@ -13,7 +13,7 @@ from lenet_fast import backends, checks, configs, initialisers, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
-from lenet_fast.layers.squashing import Squashing
+from lenet_fast.layers.activations import Activation
 
 __all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
 
@@ -169,7 +169,7 @@ class Network:
         stages: dict[str, str] = {}
         name = ""
         for layer in self.layers:
-            if not name or not isinstance(layer, Squashing):
+            if not name or not isinstance(layer, Activation):
                 name = layer.name
             stages[name] = layer.name
         return stages

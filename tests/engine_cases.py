@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from helpers import assert_within, new_rng
 
-from lenet_fast import losses
+from lenet_fast import layers, losses
 from lenet_fast.engines import Engine, LayersEngine, compiled
 from lenet_fast.layers import (
+    GELU,
     RBF,
     AvgPool2D,
     Conv2D,
     Dense,
     Layer,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     ScaledTanh,
@@ -117,12 +120,20 @@ def assert_agree(found: Results, expected: Results, net: Network, n: int) -> Non
     share = rounding(net, n)
     for name, array in expected.items():
         if name == "errors":
-            assert found[name] == array
+            assert abs(found[name] - array) <= _undecided(expected["outputs"], net, share)
         elif name.startswith("loss"):
             scale = np.abs(expected["outputs"]).max() ** (2 if net.output == "linear" else 1)
             assert abs(found[name] - array) <= share * (abs(array) + n * scale), name
         else:
             assert_within(found[name], array, share * np.abs(array).max(), net.dtype, name)
+
+
+def _undecided(outputs: np.ndarray, net: Network, share: float) -> int:
+    """Return how many images have two best classes that rounding may exchange."""
+    if outputs.shape[1] < 2:
+        return 0
+    best = np.sort(outputs if net.output == "rbf" else -outputs, axis=1)[:, :2]
+    return int((best[:, 1] - best[:, 0] <= 2 * share * np.abs(outputs).max()).sum())
 
 
 # --- training  ---
@@ -341,6 +352,18 @@ CASES: dict[str, Case] = {
     "squashing twice": _ends(
         *((1, 6, 6), _conv(1, 3, 3), Tanh, ScaledTanh, Sigmoid, _conv(3, 2, 2), ReLU, Tanh),
     ),
+    # Planar maps in the online engine, whose pooling goes back through some activations itself.
+    **{
+        f"{name}, planar": _ends(
+            *((1, 8, 34), _conv(1, 2, 3), partial(layers.activation, "activation", name)),
+            *(_layer(kind, *first, 2), Tanh),
+        )
+        for name in ("leaky_relu:0.3", "elu:1.7", "gelu", "gelu:tanh")
+        for kind, first in ((MaxPool2D, ()), (Subsample2D, (2,)))
+    },
+    "activations that need their input": _ends(
+        *((1, 6, 6), GELU, _conv(1, 3, 3), Tanh, GELU, ReLU, _conv(3, 2, 2), GELU, LeakyReLU, GELU),
+    ),
     "squashing first": _ends((1, 6, 6), ScaledTanh, _conv(1, 3, 3), Tanh),
     "squashing first, twice": _ends((1, 6, 6), Sigmoid, Tanh, _conv(1, 3, 3), ReLU),
     "squashing last": Case(
@@ -423,10 +446,12 @@ CASES: dict[str, Case] = {
         for title, window in _POOLS.items()
     },
     **{
-        squash.__name__: _ends(
-            *((1, 6, 7), _conv(1, 3, 3), squash, _layer(Dense, 60, 9), squash),
+        layers.ACTIVATIONS[name].__name__ if ":" not in name else name: _ends(
+            (1, 6, 7),
+            *(_conv(1, 3, 3), partial(layers.activation, "activation", name)),
+            *(_layer(Dense, 60, 9), partial(layers.activation, "activation", name)),
         )
-        for squash in (ScaledTanh, Tanh, Sigmoid, ReLU)
+        for name in (*layers.ACTIVATIONS, "leaky_relu:0.3", "elu:1.7", "gelu:tanh")
     },
 }
 """By what is special about them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lenet_fast import ops
+from lenet_fast import layers, ops
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,14 @@ CASES = [
     Case("map_rbf_hessian", {"y": (-1, 5), "x": (-1, 7), "w": (5, 7)}, {"j": 1.5}, ("hx",)),
     *(
         case
-        for name in ("scaled_tanh", "tanh", "sigmoid", "relu")
-        for case in _passes(name, (-1, 3, 5), (-1, 3, 5), {}, {}, needs_x=False)
+        for title in (*layers.ACTIVATIONS, "leaky_relu:0.3", "elu:1.7", "gelu:tanh")
+        for layer in [layers.activation("activation", title)]
+        for case in _passes(
+            layer.operations.forward.__name__,
+            *((-1, 3, 5), (-1, 3, 5), {}, layer.arguments),
+            needs_x=layer.needs_input,
+            title=title,
+        )
     ),
 ]
 

@@ -48,11 +48,15 @@ KERNELS = {
     "rbf_hessian": "hy, dy, x, w, hx, hw",
     **{
         f"{name}{suffix}": parameters
-        for name in ("scaled_tanh", "tanh", "sigmoid", "relu")
+        for name, seen, option in (
+            *((name, "y", "") for name in ("scaled_tanh", "tanh", "sigmoid", "relu")),
+            *(("leaky_relu", "y", ", slope"), ("elu", "y", ", alpha")),
+            *(("gelu", "x", ""), ("gelu_tanh", "x", "")),
+        )
         for suffix, parameters in (
-            ("", "x, y"),
-            ("_backward", "dy, y, dx"),
-            ("_hessian", "hy, y, hx"),
+            ("", f"x, y{option}"),
+            ("_backward", f"dy, {seen}, dx{option}"),
+            ("_hessian", f"hy, {seen}, hx{option}"),
         )
     },
     "softmax_cross_entropy": "x, labels, losses, smoothing",
@@ -127,7 +131,7 @@ class Border:
             dtypes = set()
             for argument, value in zip(names, values, strict=True):
                 where = f"{name}, {argument}"
-                if argument in ("scale", "j", "smoothing"):
+                if argument in ("scale", "j", "smoothing", "slope", "alpha"):
                     assert type(value) is float, where
                 elif argument == "every":
                     assert type(value) is bool, where

@@ -15,7 +15,7 @@ import pytest
 from helpers import complains, normal
 from op_cases import ALL
 
-from lenet_fast import ops
+from lenet_fast import layers, ops
 
 every_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.id)
 
@@ -24,7 +24,7 @@ def calling(case, arrays, **options):
     return case.run(arrays, backend="numpy", **options)
 
 
-ANY_SHAPE = ("scaled_tanh", "tanh", "sigmoid", "relu")
+ANY_SHAPE = tuple(layers.ACTIVATIONS)
 
 
 def floats(case):

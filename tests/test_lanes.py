@@ -22,7 +22,7 @@ from engine_cases import (
 )
 from helpers import LANE_BACKENDS, assert_within, in_child, slopes, using, using_lanes
 
-from lenet_fast import losses, models
+from lenet_fast import layers, losses, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, compiled, tile
 from lenet_fast.layers import Conv2D, Dense, ReLU
@@ -93,7 +93,7 @@ def test_cases_reach_what_they_are_for():
                 seen.setdefault(f"{kind}.{option}", set()).add(str(getattr(layer, option)))
     assert seen["kind"] == {
         *("Conv2D", "Dense", "RBF", "MaxPool2D", "AvgPool2D", "Subsample2D"),
-        *("ScaledTanh", "Tanh", "Sigmoid", "ReLU"),
+        *(kind.__name__ for kind in layers.ACTIVATIONS.values()),
     }
     assert seen["Conv2D.bias"] == {"None", "map", "unit"}
     assert seen["Conv2D.stride"] >= {"(1, 2)", "(2, 1)", "(2, 2)", "(3, 4)"}
@@ -101,6 +101,9 @@ def test_cases_reach_what_they_are_for():
     assert seen["Conv2D.groups"] == {"1", "2", "3", "9"}
     assert seen["Conv2D.pad_value"] == {"0.0", "0.5", "-1.0"}
     assert seen["Conv2D.kernel"] >= {"(1, 1)", "(3, 3)", "(2, 5)", "(7, 3)", "(3, 11)", "(5, 5)"}
+    assert seen["LeakyReLU.slope"] == {"0.01", "0.3"}
+    assert seen["ELU.alpha"] == {"1.0", "1.7"}
+    assert seen["GELU.approximate"] == {"none", "tanh"}
     assert seen["Subsample2D.reduction"] == {"sum", "mean"}
     assert seen["Subsample2D.multiplier"] == {"1", "2", "3", "17"}
     for kind in ("MaxPool2D", "AvgPool2D", "Subsample2D"):
@@ -115,7 +118,7 @@ def test_cases_reach_what_they_are_for():
 
 POOLING = ("subsample", "average", "max", None)
 OUTPUTS = ("rbf", "softmax", "linear")
-INNER = tuple(itertools.product(models.SQUASHING, ("table", "full")))
+INNER = tuple(itertools.product(layers.ACTIVATIONS, ("table", "full")))
 
 
 def lenet5(dtype: object, **options: object) -> Network:

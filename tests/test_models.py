@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from helpers import normal
 
-from lenet_fast import bitmaps, connections, data, engines, losses, models
+from lenet_fast import bitmaps, connections, data, engines, layers, losses, models
 from lenet_fast.layers import (
+    ELU,
+    GELU,
     MAX_VALUES,
     RBF,
     AvgPool2D,
     Conv2D,
     Dense,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     ScaledTanh,
@@ -195,13 +198,79 @@ def test_without_pooling_the_convolutions_take_steps_of_two():
 
 
 @pytest.mark.parametrize(
-    ("activation", "kind"),
-    [("scaled_tanh", ScaledTanh), ("tanh", Tanh), ("sigmoid", Sigmoid), ("relu", ReLU)],
+    ("activation", "kind", "options", "initialiser"),
+    [
+        ("scaled_tanh", ScaledTanh, {}, "lecun_sqrt"),
+        ("tanh", Tanh, {}, "lecun_sqrt"),
+        ("sigmoid", Sigmoid, {}, "glorot_uniform"),
+        ("relu", ReLU, {}, "he_normal"),
+        ("leaky_relu", LeakyReLU, {"slope": 0.01}, "he_normal"),
+        ("leaky_relu:0.2", LeakyReLU, {"slope": 0.2}, "he_normal"),
+        (LeakyReLU(0.3, name="mine"), LeakyReLU, {"slope": 0.3}, "he_normal"),
+        ("elu", ELU, {"alpha": 1.0}, "he_normal"),
+        ("elu:0.5", ELU, {"alpha": 0.5}, "he_normal"),
+        ("gelu", GELU, {"approximate": "none"}, "he_normal"),
+        ("gelu:tanh", GELU, {"approximate": "tanh"}, "he_normal"),
+    ],
 )
-def test_activation(activation, kind):
-    net = models.lenet5(activation=activation)
-    squashing = [type(layer) for layer in net.layers if layer.name.endswith(".squash")]
-    assert squashing == [kind] * 6
+def test_activation(activation, kind, options, initialiser):
+    net = models.lenet5(activation=activation, pooling="max", seed=3)
+    squashing = [layer for layer in net.layers if layer.name.endswith(".squash")]
+    assert [type(layer) for layer in squashing] == [kind] * 4
+    assert all(layer.arguments == options for layer in squashing)
+    assert models.default_initialiser("max", "rbf", activation) == initialiser
+    usual = models.lenet5(activation=activation, pooling="max", seed=3, initialiser=initialiser)
+    np.testing.assert_array_equal(net.parameters["C3.w"], usual.parameters["C3.w"])
+    again = Network.from_config(net.config())
+    assert again.config() == net.config()
+
+
+def test_every_activation_is_known_by_its_name():
+    for name, kind in layers.ACTIVATIONS.items():
+        layer = layers.activation("activation", name)
+        assert type(layer) is kind
+        assert layer.text == name
+        assert layers.activation("activation", layer.text).arguments == layer.arguments
+    assert layers.activation("activation", "leaky_relu:1e-1").text == "leaky_relu:0.1"
+    assert layers.activation("activation", "leaky_relu:0.01").text == "leaky_relu"
+    assert repr(layers.activation("activation", "elu:2")) == "ELU(alpha=2.0)"
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "text"),
+    [
+        ("swish", ValueError, "activation: expected one of scaled_tanh, .*gelu, got 'swish'"),
+        ("relu:0.1", ValueError, "activation: expected relu without an option, got 'relu:0.1'"),
+        ("leaky_relu:-1", ValueError, "activation: leaky_relu: slope: expected .* 0, got -1.0"),
+        ("leaky_relu:nan", ValueError, "activation: leaky_relu: slope: expected .*, got nan"),
+        ("leaky_relu:", ValueError, "activation: leaky_relu: slope: expected a number, got"),
+        ("elu:0", ValueError, "activation: elu: alpha: expected a number above 0, got 0.0"),
+        ("gelu:erf", ValueError, "activation: gelu: approximate: expected one of none, tanh, got"),
+        (ReLU, TypeError, "activation: expected a name or a layer, got"),
+        (None, TypeError, "activation: expected a name or a layer, got None"),
+    ],
+)
+def test_wrong_activations(activation, error, text):
+    with pytest.raises(error, match=f"^{text}"):
+        models.lenet5(activation=activation)
+    with pytest.raises(error, match=f"^{text}"):
+        models.lenet1989(activation=activation)
+
+
+def test_options_of_activations_that_no_layer_takes():
+    for wrong, error in ((-0.5, ValueError), (np.inf, ValueError), ("0.1", TypeError)):
+        with pytest.raises(error, match=r"^slope: expected"):
+            LeakyReLU(wrong)
+    for wrong, error in ((0, ValueError), (-1, ValueError), (None, TypeError), (True, TypeError)):
+        with pytest.raises(error, match=r"^alpha: expected"):
+            ELU(wrong)
+    with pytest.raises(ValueError, match=r"^approximate: expected one of none, tanh, got 'quick'"):
+        GELU("quick")
+    config = LeakyReLU(0.2, name="one").config()
+    assert config == {"type": "LeakyReLU", "name": "one", "slope": 0.2}
+    for change in ({"slope": -1.0}, {"slope": "0.2"}, {"alpha": 1.0}):
+        with pytest.raises(ValueError, match=r"LeakyReLU|slope: expected"):
+            layers.from_config(config | change)
 
 
 def test_extra_dense_layer():
@@ -240,7 +309,7 @@ def test_every_variant_learns(pooling, output, rng):
         ({"pooling": 2}, TypeError, "pooling: expected one of"),
         ({"connections": "lenet"}, ValueError, "connections: expected one of table, full"),
         ({"output": "svm"}, ValueError, "output: expected one of linear, softmax, rbf"),
-        ({"activation": "gelu"}, ValueError, "activation: expected one of scaled_tanh"),
+        ({"activation": "step"}, ValueError, "activation: expected one of scaled_tanh"),
         ({"extra_dense": 0}, ValueError, "extra_dense: expected an int from 1"),
         ({"initialiser": "zeros"}, ValueError, "initialiser: expected one of"),
         ({"seed": "1"}, TypeError, "seed: expected an int"),

@@ -27,7 +27,7 @@ from engine_cases import (
 from helpers import assert_within, layouts
 
 import lenet_fast
-from lenet_fast import data, losses, models
+from lenet_fast import data, layers, losses, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import (
     LanesEngine,
@@ -151,7 +151,7 @@ def judged_lenet5(**options: object) -> Training:
     return judged(net, losses.default_for(net), "momentum", 1e-3)
 
 
-@pytest.mark.parametrize("activation", models.SQUASHING)
+@pytest.mark.parametrize("activation", layers.ACTIVATIONS)
 @pytest.mark.parametrize("connections", ["table", "full"])
 @pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
 @pytest.mark.parametrize("pooling", ["subsample", "average", "max", None])

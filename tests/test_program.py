@@ -71,14 +71,26 @@ def test_records_have_the_fields_in_order_and_no_gaps(record):
 
 
 def test_each_activation_has_its_number():
-    names = {"ScaledTanh": "SCALED_TANH", "Tanh": "TANH", "Sigmoid": "SIGMOID", "ReLU": "RELU"}
-    assert {name.upper() for name in names.values()} == {
+    rows = [
+        (layers.ScaledTanh(), "SCALED_TANH", 0.0),
+        (layers.Tanh(), "TANH", 0.0),
+        (layers.Sigmoid(), "SIGMOID", 0.0),
+        (layers.ReLU(), "RELU", 0.0),
+        (layers.LeakyReLU(), "LEAKY_RELU", 0.01),
+        (layers.LeakyReLU(0.3), "LEAKY_RELU", 0.3),
+        (layers.ELU(1.7), "ELU", 1.7),
+        (layers.GELU(), "GELU", 0.0),
+        (layers.GELU("tanh"), "GELU_TANH", 0.0),
+    ]
+    assert {name for _, name, _ in rows} == {
         each.name for each in Activation if each is not Activation.NO_ACTIVATION
     }
-    for layer, name in names.items():
-        net = Network([getattr(layers, layer)(), layers.Dense(4, 2)], input_shape=(1, 2, 2))
+    assert {type(layer) for layer, _, _ in rows} == set(layers.ACTIVATIONS.values())
+    for layer, name, option in rows:
+        net = Network([layer, layers.Dense(4, 2)], input_shape=(1, 2, 2))
         step, dense = tile.lay_out(net, 4).steps
         assert (step["kind"], step["activation"]) == (Kind.ACTIVATION, Activation[name])
+        assert step["option"] == option
         assert (dense["kind"], dense["activation"]) == (Kind.FULL, Activation.NO_ACTIVATION)
 
 
@@ -196,7 +208,7 @@ def refuses(engine: LanesEngine, act: Callable[[LanesEngine], object], message: 
 UNKNOWN = [
     ("kind of step 0", 0, "kind", 99),
     ("kind of step 4", 4, "kind", -1),
-    ("activation of step 1", 1, "activation", 4),
+    ("activation of step 1", 1, "activation", 8),
     ("activation of step 3", 3, "activation", Activation.NO_ACTIVATION),
 ]
 
@@ -222,7 +234,10 @@ def test_lanes_refuse_steps_they_do_not_know(
     [
         *UNKNOWN,
         ("kind of step 0", 0, "kind", Kind.CONVOLUTION),  # which is the lane engine's
-        ("activation of step 2", 2, "activation", Activation.RELU),  # of planar pooling
+        *(
+            ("activation of step 2", 2, "activation", each)  # of planar pooling
+            for each in (Activation.RELU, Activation.LEAKY_RELU, Activation.ELU, Activation.GELU)
+        ),
     ],
 )
 def test_online_refuses_steps_it_does_not_know(compiled_backend, message, k, field, number):

@@ -146,6 +146,7 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
     cdef const Step *step = run.steps + k
     cdef const void *parameters = run.weights_squared if hessian else run.parameters
     cdef const lanes *x = memory + step.x
+    cdef const lanes *y
     cdef const lanes *dy = memory + step.dy
     cdef lanes *dx = memory + step.dx
     cdef lanes *work = memory + step.work
@@ -181,15 +182,15 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
         for c in range(step.c_in):
             max_back_map(dy + c * narrow, result, x + c * wide, source, window, dx + c * wide)
     elif step.kind == ACTIVATION:
-        x = memory + step.y
+        y = memory + step.y
         if lanes is lanes_f32:
             activate_back[float](
-                step, hessian, <const float *> dy, <const float *> x,
+                step, hessian, <const float *> dy, <const float *> x, <const float *> y,
                 outputs_of(step) * lane_count(dx), <float *> dx,
             )
         else:
             activate_back[double](
-                step, hessian, <const double *> dy, <const double *> x,
+                step, hessian, <const double *> dy, <const double *> x, <const double *> y,
                 outputs_of(step) * lane_count(dx), <double *> dx,
             )
     elif step.kind == FULL:

@@ -229,7 +229,7 @@ cdef void online_back(
     elif step.kind == MAXIMUM:
         online_pool_back(MAXIMA, step, 1, NULL, dy, x, dx, work)
     elif step.kind == ACTIVATION:
-        activate_back(step, False, dy, memory + step.y, step.numbers, dx)
+        activate_back(step, False, dy, x, memory + step.y, step.numbers, dx)
     elif step.kind == FULL:
         if not step.passes:
             dx = memory + step.work

@@ -1,10 +1,10 @@
-# needs: layers/optimisers (RULES)
+# needs: layers/activations (ACTIVATIONS, SLOPED), layers/optimisers (RULES)
 #
 # Checks of both engines: the steps and codes of a call must be known to the loops.
 
 from program cimport (
-    ACTIVATION, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_ACTIVATION, PENALTY, RELU,
-    SCALED_TANH, SIGMOID, SQUARED_ERROR, TANH, UPDATE, Item, Loss, Step, Update,
+    ACTIVATION, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, PENALTY, SQUARED_ERROR, UPDATE,
+    Item, Loss, Step, Update,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
@@ -39,16 +39,14 @@ cdef int unknown(str name, Py_ssize_t number, tuple known) except -1:
 
 cdef int check_steps(const Step[::1] steps, tuple kinds) except -1:
     """Raise ValueError if a step is of no kind, or an activation no function, that loops know."""
-    cdef tuple functions = (SCALED_TANH, TANH, SIGMOID, RELU)
-    cdef tuple back = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
     cdef Py_ssize_t k
     for k in range(steps.shape[0]):
         if steps[k].kind not in kinds:
             unknown(f"kind of step {k}", steps[k].kind, kinds)
-        if steps[k].kind == ACTIVATION and steps[k].activation not in functions:
-            unknown(f"activation of step {k}", steps[k].activation, functions)
-        if steps[k].kind != ACTIVATION and steps[k].planar and steps[k].activation not in back:
-            unknown(f"activation of step {k}", steps[k].activation, back)
+        if steps[k].kind == ACTIVATION and steps[k].activation not in ACTIVATIONS:
+            unknown(f"activation of step {k}", steps[k].activation, ACTIVATIONS)
+        if steps[k].kind != ACTIVATION and steps[k].planar and steps[k].activation not in SLOPED:
+            unknown(f"activation of step {k}", steps[k].activation, SLOPED)
     return 0
 
 

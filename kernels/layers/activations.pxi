@@ -1,6 +1,10 @@
 # needs: nothing
 #
-# Activations on arrays laid out as one row; slopes are taken from the output.
+# Activations on arrays laid out as one row. Slopes are taken from the output, those of GELU from
+# the input.
+#
+# To add one: a row of the two tuples below, a formula in curve() or activate(), its slope in
+# slope_row() or gelu_slope_row(), and three functions at the end.
 
 from libc.math cimport NAN
 from libc.string cimport memcpy
@@ -10,7 +14,14 @@ from lanes cimport (
     power_of_two_f32, power_of_two_f64, quotient_f32, real, splat, splat_f32, splat_f64,
     where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
 )
-from program cimport NO_ACTIVATION, RELU, SCALED_TANH, SIGMOID, TANH, Activation, Step
+from program cimport (
+    ELU, GELU, GELU_TANH, LEAKY_RELU, NO_ACTIVATION, RELU, SCALED_TANH, SIGMOID, TANH, Activation,
+    Step,
+)
+
+# What activate() and activate_back() know, and sloped().
+cdef tuple ACTIVATIONS = (SCALED_TANH, TANH, SIGMOID, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH)
+cdef tuple SLOPED = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
 
 cdef enum:
     DEGREE_F32 = 5
@@ -35,6 +46,34 @@ cdef double LN2_LOW_F32 = -2.12194440e-4
 cdef double LN2_HIGH_F64 = 6.93147180369123816490e-01
 cdef double LN2_LOW_F64 = 1.90821492927058770002e-10
 cdef double LOG2_E = 1.4426950408889634
+
+# Phi(-a) e^(a^2 / 2), the share of the normal distribution beyond a over e^(-a^2 / 2), is
+# N(a) / D(a) on 0 <= a <= 15 and 40: with a relative error of 6.3e-9 and 5.4e-17, a tenth and a
+# quarter of a unit in the last place. All coefficients are positive: nothing cancels.
+cdef enum:
+    TAIL_F32 = 5
+    TAIL_F64 = 10
+
+cdef float[5] TAIL_N_F32 = [
+    0.50000000314836, 0.43927938408414, 0.18396604422478, 0.040880057557064, 0.0041530635881024,
+]
+cdef float[6] TAIL_D_F32 = [
+    1, 1.6764437749492, 1.2055356370270, 0.47140050764639, 0.10247722562559, 0.010410074931923,
+]
+cdef double[10] TAIL_N_F64 = [
+    0.49999999999999997304, 0.775496538528311104, 0.59494907074800551125, 0.28997794367501526578,
+    0.097989191543401117224, 0.023711038861093683728, 0.0041081484771182782743,
+    0.00049314321948940276358, 0.000037501936669214744807, 1.3967462408535559098e-6,
+]
+cdef double[11] TAIL_D_F64 = [
+    1, 2.348877637859476946, 2.5640313439595300241, 1.7172796114436327487, 0.78386466717474573511,
+    0.25573206116144728273, 0.060663885326209686592, 0.010391604533358006921,
+    0.001239627861220964638, 0.000094003414806501087768, 3.5011236198174915159e-6,
+]
+
+cdef double INVERSE_SQRT_2_PI = 0.39894228040143267794
+cdef double LINEAR = 1.5957691216057307117  # sqrt(8 / pi)
+cdef double CUBIC = LINEAR * 0.044715
 
 # 1998, appendix A.
 cdef double AMPLITUDE = 1.7159
@@ -106,56 +145,168 @@ cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
         return where_negative_f64(x, small, one) / (one + small)
 
 
-cdef inline lanes curve(lanes x, bint sigmoid, lanes slope, lanes amplitude) noexcept nogil:
-    if sigmoid:
-        return sigmoid_lanes(x)
-    return amplitude * tanh_lanes(slope * x)
+cdef inline lanes elu_lanes(lanes x, lanes alpha) noexcept nogil:
+    """x, or alpha (e^x - 1) on the left, within 4 units in the last place.
+
+    e^x - 1 = 2^n (e^r - 1) + (2^n - 1), which cancels nothing.
+    """
+    cdef lanes t, power
+    if lanes is lanes_f32:
+        # Below -20, e^x - 1 is -1.
+        t = exp_minus_one(
+            at_least_f32(where_negative_f32(x, x, splat_f32(0)), splat_f32(-20)), &power
+        )
+        return where_negative_f32(x, alpha * (power * t + (power - splat_f32(1))), x)
+    else:
+        t = exp_minus_one(
+            at_least_f64(where_negative_f64(x, x, splat_f64(0)), splat_f64(-40)), &power
+        )
+        return where_negative_f64(x, alpha * (power * t + (power - splat_f64(1))), x)
 
 
-cdef void curve_row(
-    const lanes *x, Py_ssize_t size, lanes *y, bint sigmoid, double slope, double amplitude
+cdef inline lanes normal_tail(lanes a, lanes *density) noexcept nogil:
+    """Phi(-a), the normal distribution function, for 0 <= a <= 15 (float) or 40; set the density.
+
+    It is e^(-a^2 / 2) N(a) / D(a). The square of e^(-a^2 / 4) reaches the numbers next to zero, for
+    which 2^n alone would be too small.
+    """
+    cdef lanes *_ = NULL
+    cdef lanes n, d, root, power
+    cdef Py_ssize_t i
+    if lanes is lanes_f32:
+        n = splat_f32(TAIL_N_F32[TAIL_F32 - 1])
+        d = splat_f32(TAIL_D_F32[TAIL_F32])
+        for i in range(TAIL_F32 - 1, 0, -1):
+            n = n * a + splat_f32(TAIL_N_F32[i - 1])
+            d = d * a + splat_f32(TAIL_D_F32[i])
+        n = quotient_f32(n, d * a + splat_f32(TAIL_D_F32[0]))
+    else:
+        n = splat_f64(TAIL_N_F64[TAIL_F64 - 1])
+        d = splat_f64(TAIL_D_F64[TAIL_F64])
+        for i in range(TAIL_F64 - 1, 0, -1):
+            n = n * a + splat_f64(TAIL_N_F64[i - 1])
+            d = d * a + splat_f64(TAIL_D_F64[i])
+        n = n / (d * a + splat_f64(TAIL_D_F64[0]))
+    root = exp_minus_one(a * a * splat(_, -0.25), &power)
+    root = power * root + power
+    density[0] = root * root * splat(_, INVERSE_SQRT_2_PI)
+    return root * root * n
+
+
+cdef inline lanes logistic_tail(lanes a, lanes *density) noexcept nogil:
+    """1 / (1 + e^u) with u = sqrt(8 / pi) (a + 0.044715 a^3), in the place of normal_tail."""
+    cdef lanes *_ = NULL
+    cdef lanes square = splat(_, CUBIC) * a * a
+    cdef lanes tail = sigmoid_lanes(splat(_, -1) * a * (square + splat(_, LINEAR)))
+    density[0] = (splat(_, 3) * square + splat(_, LINEAR)) * (tail * (splat(_, 1) - tail))
+    return tail
+
+
+cdef inline lanes gelu_gate(
+    Activation function, lanes x, lanes *near, lanes *density
 ) noexcept nogil:
-    """Set y to amplitude * tanh(slope * x), or to the sigmoid of x, a vector at a time."""
+    """What GELU multiplies x with. Set its derivative, and `near` to x or the end that it lies
+    beyond: beyond -15 and 15 (float), or -40 and 40, the gate is 0 or 1."""
+    cdef lanes a, tail
+    if lanes is lanes_f32:
+        a = absolute_f32(at_least_f32(absolute_f32(x) * splat_f32(-1), splat_f32(-15)))
+        near[0] = with_sign_f32(a, x)
+    else:
+        a = absolute_f64(at_least_f64(absolute_f64(x) * splat_f64(-1), splat_f64(-40)))
+        near[0] = with_sign_f64(a, x)
+    if function == GELU:
+        tail = normal_tail(a, density)
+    else:
+        tail = logistic_tail(a, density)
+    if lanes is lanes_f32:
+        return where_negative_f32(x, tail, splat_f32(1) - tail)
+    else:
+        return where_negative_f64(x, tail, splat_f64(1) - tail)
+
+
+cdef inline lanes gelu_lanes(Activation function, lanes x) noexcept nogil:
+    """x Phi(x), within 5 units in the last place, and 5 (1 + x^2) on the left of zero."""
+    cdef lanes near, density, gate = gelu_gate(function, x, &near, &density)
+    if lanes is lanes_f32:  # minus infinity is not to meet the gate's zero
+        return at_least_f32(x, splat_f32(-15)) * gate
+    else:
+        return at_least_f64(x, splat_f64(-40)) * gate
+
+
+cdef inline lanes gelu_slope(Activation function, lanes x) noexcept nogil:
+    cdef lanes near, density, gate = gelu_gate(function, x, &near, &density)
+    return near * density + gate
+
+
+cdef inline lanes curve(Activation function, lanes x, lanes a, lanes b) noexcept nogil:
+    """The activation of a vector; of the tanhs, b tanh(a x); of ELU, a is alpha."""
+    if function == SIGMOID:
+        return sigmoid_lanes(x)
+    elif function == SCALED_TANH or function == TANH:
+        return b * tanh_lanes(a * x)
+    elif function == ELU:
+        return elu_lanes(x, a)
+    elif function == GELU or function == GELU_TANH:
+        return gelu_lanes(function, x)
+    return a * splat(&a, NAN)  # check_steps has refused what is unknown
+
+
+cdef inline void curve_row(
+    Activation function, const lanes *x, Py_ssize_t size, lanes *y, double a, double b
+) noexcept nogil:
+    """Set y to the activation of x, a vector at a time; `function` is a literal."""
     cdef Py_ssize_t vectors = size // lane_count(y), p
     cdef size_t rest = size * sizeof(lanes) // lane_count(y) - vectors * sizeof(lanes)
-    cdef lanes a = splat(y, slope), b = splat(y, amplitude), last = a
+    cdef lanes u = splat(y, a), v = splat(y, b), last = u
     for p in range(vectors):
-        y[p] = curve(x[p], sigmoid, a, b)
+        y[p] = curve(function, x[p], u, v)
     if rest:
         memcpy(&last, x + vectors, rest)
-        last = curve(last, sigmoid, a, b)
+        last = curve(function, last, u, v)
         memcpy(y + vectors, &last, rest)
 
 
 cdef inline void curve_row_of(
-    const real *x, Py_ssize_t size, real *y, bint sigmoid, double slope, double amplitude
+    Activation function, const real *x, Py_ssize_t size, real *y, double a, double b
 ) noexcept nogil:
     if real is float:
-        curve_row(<const lanes_f32 *> x, size, <lanes_f32 *> y, sigmoid, slope, amplitude)
+        curve_row(function, <const lanes_f32 *> x, size, <lanes_f32 *> y, a, b)
     else:
-        curve_row(<const lanes_f64 *> x, size, <lanes_f64 *> y, sigmoid, slope, amplitude)
+        curve_row(function, <const lanes_f64 *> x, size, <lanes_f64 *> y, a, b)
 
 
 cdef void activate(const Step *step, const real *x, Py_ssize_t size, real *y) noexcept nogil:
     """Set y to the activation of x, which it may be."""
     cdef Py_ssize_t i
+    cdef real slope = <real> step.option
     if step.activation == SCALED_TANH:
-        curve_row_of(x, size, y, False, SLOPE, AMPLITUDE)
+        curve_row_of(SCALED_TANH, x, size, y, SLOPE, AMPLITUDE)
     elif step.activation == TANH:
-        curve_row_of(x, size, y, False, 1, 1)
+        curve_row_of(TANH, x, size, y, 1, 1)
     elif step.activation == SIGMOID:
-        curve_row_of(x, size, y, True, 1, 1)
+        curve_row_of(SIGMOID, x, size, y, 1, 1)
     elif step.activation == RELU:
         for i in range(size):
             y[i] = 0 if x[i] < 0 else x[i]
+    elif step.activation == LEAKY_RELU:
+        for i in range(size):
+            y[i] = x[i] * slope if x[i] < 0 else x[i]
+    elif step.activation == ELU:
+        curve_row_of(ELU, x, size, y, step.option, 1)
+    elif step.activation == GELU:
+        curve_row_of(GELU, x, size, y, 1, 1)
+    elif step.activation == GELU_TANH:
+        curve_row_of(GELU_TANH, x, size, y, 1, 1)
 
 
 cdef inline void slope_row(
-    Activation function, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+    Activation function, bint squared, double option, const real *dy, const real *y,
+    Py_ssize_t size, real *dx,
 ) noexcept nogil:
-    """`function` and `squared` are literals where this is called."""
+    """`function` and `squared` are literals where this is called. A NaN in y stays one."""
     cdef Py_ssize_t i
     cdef real t, slope = 0, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
+    cdef real c = <real> option
     for i in range(size):
         if function == SCALED_TANH:
             t = y[i] * a
@@ -164,7 +315,49 @@ cdef inline void slope_row(
             slope = 1 - y[i] * y[i]
         elif function == SIGMOID:
             slope = y[i] * (1 - y[i])
+        elif function == LEAKY_RELU:
+            slope = 1 if y[i] > 0 else (c if y[i] <= 0 else y[i])
+        elif function == ELU:
+            slope = 1 if y[i] > 0 else y[i] + c
         dx[i] = (slope * slope if squared else slope) * dy[i]
+
+
+cdef inline lanes gelu_share(
+    Activation function, bint squared, lanes dy, lanes x
+) noexcept nogil:
+    cdef lanes slope = gelu_slope(function, x)
+    return (slope * slope if squared else slope) * dy
+
+
+cdef inline void gelu_slope_row(
+    Activation function, bint squared, const lanes *dy, const lanes *x, Py_ssize_t size, lanes *dx
+) noexcept nogil:
+    """As slope_row, but the slope is taken from the input."""
+    cdef Py_ssize_t vectors = size // lane_count(x), p
+    cdef size_t rest = size * sizeof(lanes) // lane_count(x) - vectors * sizeof(lanes)
+    cdef lanes seen = splat(dx, 0), share = seen
+    for p in range(vectors):
+        dx[p] = gelu_share(function, squared, dy[p], x[p])
+    if rest:
+        memcpy(&seen, x + vectors, rest)
+        memcpy(&share, dy + vectors, rest)
+        share = gelu_share(function, squared, share, seen)
+        memcpy(dx + vectors, &share, rest)
+
+
+cdef inline void gelu_slope_row_of(
+    Activation function, bint squared, const real *dy, const real *x, Py_ssize_t size, real *dx
+) noexcept nogil:
+    if real is float:
+        gelu_slope_row(
+            function, squared, <const lanes_f32 *> dy, <const lanes_f32 *> x, size,
+            <lanes_f32 *> dx,
+        )
+    else:
+        gelu_slope_row(
+            function, squared, <const lanes_f64 *> dy, <const lanes_f64 *> x, size,
+            <lanes_f64 *> dx,
+        )
 
 
 cdef inline lanes sloped(Activation function, lanes dy, lanes y) noexcept nogil:
@@ -183,117 +376,211 @@ cdef inline lanes sloped(Activation function, lanes dy, lanes y) noexcept nogil:
     return splat(_, NAN)  # check_steps has refused what is unknown
 
 
-cdef void activate_back(
-    const Step *step, bint squared, const real *dy, const real *y, Py_ssize_t size, real *dx
+cdef inline void all_slopes(
+    const Step *step, bint squared, const real *dy, const real *x, const real *y, Py_ssize_t size,
+    real *dx,
 ) noexcept nogil:
-    """Set dx, which dy may be, to f' dy, or to f'^2 dy; the slope is taken from y = f(x)."""
+    """`squared` is a literal where this is called."""
     cdef Py_ssize_t i
     if step.activation == RELU:  # a NaN in y stays one
         for i in range(size):
             dx[i] = dy[i] if y[i] > 0 else (0 if y[i] <= 0 else y[i])
-    elif step.activation == SCALED_TANH and squared:
-        slope_row(SCALED_TANH, True, dy, y, size, dx)
     elif step.activation == SCALED_TANH:
-        slope_row(SCALED_TANH, False, dy, y, size, dx)
-    elif step.activation == TANH and squared:
-        slope_row(TANH, True, dy, y, size, dx)
+        slope_row(SCALED_TANH, squared, 0, dy, y, size, dx)
     elif step.activation == TANH:
-        slope_row(TANH, False, dy, y, size, dx)
-    elif step.activation == SIGMOID and squared:
-        slope_row(SIGMOID, True, dy, y, size, dx)
+        slope_row(TANH, squared, 0, dy, y, size, dx)
     elif step.activation == SIGMOID:
-        slope_row(SIGMOID, False, dy, y, size, dx)
+        slope_row(SIGMOID, squared, 0, dy, y, size, dx)
+    elif step.activation == LEAKY_RELU:
+        slope_row(LEAKY_RELU, squared, step.option, dy, y, size, dx)
+    elif step.activation == ELU:
+        slope_row(ELU, squared, step.option, dy, y, size, dx)
+    elif step.activation == GELU:
+        gelu_slope_row_of(GELU, squared, dy, x, size, dx)
+    elif step.activation == GELU_TANH:
+        gelu_slope_row_of(GELU_TANH, squared, dy, x, size, dx)
+
+
+cdef void activate_back(
+    const Step *step, bint squared, const real *dy, const real *x, const real *y, Py_ssize_t size,
+    real *dx,
+) noexcept nogil:
+    """Set dx, which dy may be, to f' dy, or to f'^2 dy, of y = f(x)."""
+    if squared:
+        all_slopes(step, True, dy, x, y, size, dx)
+    else:
+        all_slopes(step, False, dy, x, y, size, dx)
 
 
 cdef inline void activate_all(
-    Activation function, const real[::1] x, real[::1] y
+    Activation function, double option, const real[::1] x, real[::1] y
 ) noexcept nogil:
     cdef Step step
-    step.activation = function
+    step.activation, step.option = function, option
     if x.shape[0]:  # else there is no first element to point to
         activate[real](&step, &x[0], x.shape[0], &y[0])
 
 
 cdef inline void activate_back_all(
-    Activation function, bint squared, const real[::1] dy, const real[::1] y, real[::1] dx
+    Activation function, double option, bint squared, const real[::1] dy, const real[::1] seen,
+    real[::1] dx,
 ) noexcept nogil:
+    """`seen` is what the function takes its slope from, be it x or y."""
     cdef Step step
-    step.activation = function
-    if y.shape[0]:
-        activate_back[real](&step, squared, &dy[0], &y[0], y.shape[0], &dx[0])
+    step.activation, step.option = function, option
+    if seen.shape[0]:
+        activate_back[real](
+            &step, squared, &dy[0], &seen[0], &seen[0], seen.shape[0], &dx[0]
+        )
 
 
 def scaled_tanh(const real[::1] x, real[::1] y):
     """Set y = 1.7159 tanh(2 x / 3)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        activate_all(SCALED_TANH, x, y)
+        activate_all(SCALED_TANH, 0, x, y)
 
 
 def scaled_tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        activate_back_all(SCALED_TANH, False, dy, y, dx)
+        activate_back_all(SCALED_TANH, 0, False, dy, y, dx)
 
 
 def scaled_tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        activate_back_all(SCALED_TANH, True, hy, y, hx)
+        activate_back_all(SCALED_TANH, 0, True, hy, y, hx)
 
 
 def tanh(const real[::1] x, real[::1] y):
     """Set y = tanh(x)."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        activate_all(TANH, x, y)
+        activate_all(TANH, 0, x, y)
 
 
 def tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        activate_back_all(TANH, False, dy, y, dx)
+        activate_back_all(TANH, 0, False, dy, y, dx)
 
 
 def tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        activate_back_all(TANH, True, hy, y, hx)
+        activate_back_all(TANH, 0, True, hy, y, hx)
 
 
 def sigmoid(const real[::1] x, real[::1] y):
     """Set y = 1 / (1 + exp(-x)), without overflow on either side."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        activate_all(SIGMOID, x, y)
+        activate_all(SIGMOID, 0, x, y)
 
 
 def sigmoid_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        activate_back_all(SIGMOID, False, dy, y, dx)
+        activate_back_all(SIGMOID, 0, False, dy, y, dx)
 
 
 def sigmoid_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        activate_back_all(SIGMOID, True, hy, y, hx)
+        activate_back_all(SIGMOID, 0, True, hy, y, hx)
 
 
 def relu(const real[::1] x, real[::1] y):
     """Set y = max(x, 0); NaN stays."""
     assert x.shape[0] == y.shape[0]
     with nogil:
-        activate_all(RELU, x, y)
+        activate_all(RELU, 0, x, y)
 
 
 def relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
     """Set dx = f' dy."""
     with nogil:
-        activate_back_all(RELU, False, dy, y, dx)
+        activate_back_all(RELU, 0, False, dy, y, dx)
 
 
 def relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
     """Set hx = f'^2 hy."""
     with nogil:
-        activate_back_all(RELU, True, hy, y, hx)
+        activate_back_all(RELU, 0, True, hy, y, hx)
+
+
+def leaky_relu(const real[::1] x, real[::1] y, double slope):
+    """Set y = x where x >= 0, else slope x; NaN stays."""
+    assert x.shape[0] == y.shape[0]
+    with nogil:
+        activate_all(LEAKY_RELU, slope, x, y)
+
+
+def leaky_relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx, double slope):
+    """Set dx = f' dy."""
+    with nogil:
+        activate_back_all(LEAKY_RELU, slope, False, dy, y, dx)
+
+
+def leaky_relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx, double slope):
+    """Set hx = f'^2 hy."""
+    with nogil:
+        activate_back_all(LEAKY_RELU, slope, True, hy, y, hx)
+
+
+def elu(const real[::1] x, real[::1] y, double alpha):
+    """Set y = x where x >= 0, else alpha (e^x - 1); NaN stays."""
+    assert x.shape[0] == y.shape[0]
+    with nogil:
+        activate_all(ELU, alpha, x, y)
+
+
+def elu_backward(const real[::1] dy, const real[::1] y, real[::1] dx, double alpha):
+    """Set dx = f' dy."""
+    with nogil:
+        activate_back_all(ELU, alpha, False, dy, y, dx)
+
+
+def elu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx, double alpha):
+    """Set hx = f'^2 hy."""
+    with nogil:
+        activate_back_all(ELU, alpha, True, hy, y, hx)
+
+
+def gelu(const real[::1] x, real[::1] y):
+    """Set y = x Phi(x)."""
+    assert x.shape[0] == y.shape[0]
+    with nogil:
+        activate_all(GELU, 0, x, y)
+
+
+def gelu_backward(const real[::1] dy, const real[::1] x, real[::1] dx):
+    """Set dx = f' dy."""
+    with nogil:
+        activate_back_all(GELU, 0, False, dy, x, dx)
+
+
+def gelu_hessian(const real[::1] hy, const real[::1] x, real[::1] hx):
+    """Set hx = f'^2 hy."""
+    with nogil:
+        activate_back_all(GELU, 0, True, hy, x, hx)
+
+
+def gelu_tanh(const real[::1] x, real[::1] y):
+    """Set y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
+    assert x.shape[0] == y.shape[0]
+    with nogil:
+        activate_all(GELU_TANH, 0, x, y)
+
+
+def gelu_tanh_backward(const real[::1] dy, const real[::1] x, real[::1] dx):
+    """Set dx = f' dy."""
+    with nogil:
+        activate_back_all(GELU_TANH, 0, False, dy, x, dx)
+
+
+def gelu_tanh_hessian(const real[::1] hy, const real[::1] x, real[::1] hx):
+    """Set hx = f'^2 hy."""
+    with nogil:
+        activate_back_all(GELU_TANH, 0, True, hy, x, hx)

@@ -107,8 +107,9 @@ static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
     return where_negative_f64(x - least, least, x);
 }
 
-/* x / y for a y near 1. AVX-512's estimate of 1 / y has an error of 2^-14; one step of Newton's on
-   the quotient leaves less than one of 2^-24, in a third of the time that a division takes. */
+/* x / y for a y whose inverse is no tiny number. AVX-512's estimate of 1 / y has an error of 2^-14;
+   one step of Newton's on the quotient leaves less than one of 2^-24, in a third of the time that a
+   division takes. */
 static inline lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) {
 #if defined(__AVX512F__)
     lanes_f32 inverse = (lanes_f32)_mm512_rcp14_ps((__m512)y), estimate = x * inverse;

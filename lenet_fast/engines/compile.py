@@ -15,20 +15,19 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from lenet_fast.checks import Array
-from lenet_fast.engines.program import Activation, Kind, Step
+from lenet_fast.engines import program
+from lenet_fast.engines.program import Kind, Step
 from lenet_fast.layers import (
+    ACTIVATIONS,
     RBF,
+    Activation,
     AvgPool2D,
     Conv2D,
     Dense,
     Layer,
     MaxPool2D,
-    ReLU,
-    ScaledTanh,
     Shape,
-    Sigmoid,
     Subsample2D,
-    Tanh,
 )
 from lenet_fast.network import Network
 
@@ -126,13 +125,7 @@ class Program:
         return [part for part in self.parameters if part.last <= self.trained]
 
 
-_ACTIVATIONS: dict[type[Layer], Activation] = {
-    ScaledTanh: Activation.SCALED_TANH,
-    Tanh: Activation.TANH,
-    Sigmoid: Activation.SIGMOID,
-    ReLU: Activation.RELU,
-}
-_KNOWN = (*_ACTIVATIONS, Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
+_KNOWN = (*ACTIVATIONS.values(), Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
 
 
 class Memory:
@@ -183,8 +176,14 @@ def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
 
 def overwrites(steps: list[Step], k: int) -> bool:
     """Return whether a step writes to the place of its input: an activation does, unless that is
-    the input of the network, or the output of an activation, whose derivative needs it."""
-    return steps[k].kind == Kind.ACTIVATION and k > 0 and steps[k - 1].kind != Kind.ACTIVATION
+    the input of the network, or an activation's derivative needs it: its own, or that of the one
+    before it, whose output it is."""
+    return (
+        steps[k].kind == Kind.ACTIVATION
+        and steps[k].activation not in program.FROM_INPUT
+        and k > 0
+        and steps[k - 1].kind != Kind.ACTIVATION
+    )
 
 
 def place_parameters(
@@ -233,8 +232,9 @@ def _lower(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | Non
     c_out, h_out, w_out = (*output, 1, 1)[:3]
     sizes = {"c_in": c, "h_in": h, "w_in": w, "h_bare": h, "w_bare": w}
     sizes |= {"c_out": c_out, "h_out": h_out, "w_out": w_out}
-    if type(layer) in _ACTIVATIONS:
-        return Step(Kind.ACTIVATION, _ACTIVATIONS[type(layer)], **sizes), None
+    if isinstance(layer, Activation):
+        function = program.Activation[layer.function.upper()]
+        return Step(Kind.ACTIVATION, function, layer.option, **sizes), None
     if isinstance(layer, Conv2D) and not _covers(layer, shape):
         return _convolution(layer, sizes)
     if isinstance(layer, Conv2D | Dense):

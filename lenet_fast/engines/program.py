@@ -38,6 +38,14 @@ class Activation(IntEnum):
     TANH = 1
     SIGMOID = 2
     RELU = 3
+    LEAKY_RELU = 4
+    ELU = 5
+    GELU = 6
+    GELU_TANH = 7
+
+
+FROM_INPUT = (Activation.GELU, Activation.GELU_TANH)
+"""Those that take their slope from their input; the others take it from their output."""
 
 
 class Step(NamedTuple):
@@ -49,6 +57,7 @@ class Step(NamedTuple):
 
     kind: int
     activation: int = Activation.NO_ACTIVATION  # of planar pooling: what its way back goes through
+    option: float = 0.0  # of an activation: slope of LeakyReLU, alpha of ELU
     x: int = 0  # input
     y: int = 0  # output
     dx: int = -1  # and their gradients

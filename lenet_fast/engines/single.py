@@ -35,6 +35,9 @@ from lenet_fast.engines.compile import (
 from lenet_fast.engines.program import Activation, Input, Kind, Step
 from lenet_fast.network import Network
 
+_SLOPED = (Activation.SCALED_TANH, Activation.TANH, Activation.SIGMOID)
+"""What the loops of planar pooling can go back through."""
+
 ALIGNED = 16
 """Numbers: everything begins at a multiple, and has at least as many behind it."""
 
@@ -157,7 +160,7 @@ def _with_outputs(
 def _with_planar_way_back(steps: list[Step], planar: int) -> list[Step]:
     """Return the steps with a shorter way back from the planar pooling layer: through the
     activation before it, in one go, and into the place of that one's output."""
-    if planar == 2 and steps[1].activation != Activation.RELU:
+    if planar == 2 and steps[1].activation in _SLOPED:
         y = steps[0].y
         steps[2] = steps[2]._replace(activation=steps[1].activation, dx=y)
         steps[1] = steps[1]._replace(dy=y, dx=y, passes=0)

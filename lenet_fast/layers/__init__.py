@@ -7,20 +7,36 @@ the output of ``forward``, so that several threads can run one layer on differen
 from __future__ import annotations
 
 from lenet_fast import configs
+from lenet_fast.layers.activations import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    Activation,
+    LeakyReLU,
+    ReLU,
+    ScaledTanh,
+    Sigmoid,
+    Tanh,
+    activation,
+)
 from lenet_fast.layers.base import MAX_VALUES, Gradients, Layer, Shape
 from lenet_fast.layers.conv2d import Conv2D
 from lenet_fast.layers.dense import RBF, Dense
 from lenet_fast.layers.pool2d import AvgPool2D, MaxPool2D, Subsample2D
-from lenet_fast.layers.squashing import ReLU, ScaledTanh, Sigmoid, Tanh
 
 __all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
     "MAX_VALUES",
     "RBF",
+    "Activation",
     "AvgPool2D",
     "Conv2D",
     "Dense",
     "Gradients",
     "Layer",
+    "LeakyReLU",
     "MaxPool2D",
     "ReLU",
     "ScaledTanh",
@@ -28,16 +44,12 @@ __all__ = [
     "Sigmoid",
     "Subsample2D",
     "Tanh",
+    "activation",
     "from_config",
 ]
 
-_TYPES: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (
-        *(Conv2D, MaxPool2D, AvgPool2D, Subsample2D, Dense, RBF),
-        *(ScaledTanh, Tanh, Sigmoid, ReLU),
-    )
-}
+_KINDS: tuple[type[Layer], ...] = (Conv2D, MaxPool2D, AvgPool2D, Subsample2D, Dense, RBF)
+_TYPES = {kind.__name__: kind for kind in (*_KINDS, *ACTIVATIONS.values())}
 
 
 def from_config(config: object) -> Layer:

@@ -21,20 +21,8 @@ the recursion of LeCun et al. 1998, appendix C: ``hx`` corresponds to ``dx``; th
 between parameters that share a weight are dropped, so that it is never negative.
 """
 
-from lenet_fast.ops._activations import (
-    relu,
-    relu_backward,
-    relu_hessian,
-    scaled_tanh,
-    scaled_tanh_backward,
-    scaled_tanh_hessian,
-    sigmoid,
-    sigmoid_backward,
-    sigmoid_hessian,
-    tanh,
-    tanh_backward,
-    tanh_hessian,
-)
+from lenet_fast.ops import _activations
+from lenet_fast.ops._activations import *  # noqa: F403
 from lenet_fast.ops._conv2d import conv2d, conv2d_backward, conv2d_hessian
 from lenet_fast.ops._dense import dense, dense_backward, dense_hessian
 from lenet_fast.ops._losses import (
@@ -67,6 +55,7 @@ from lenet_fast.ops._subsample2d import (
 )
 
 __all__ = [
+    *_activations.__all__,
     "avg_pool2d",
     "avg_pool2d_backward",
     "avg_pool2d_hessian",
@@ -92,22 +81,10 @@ __all__ = [
     "rbf",
     "rbf_backward",
     "rbf_hessian",
-    "relu",
-    "relu_backward",
-    "relu_hessian",
-    "scaled_tanh",
-    "scaled_tanh_backward",
-    "scaled_tanh_hessian",
-    "sigmoid",
-    "sigmoid_backward",
-    "sigmoid_hessian",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_hessian",
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_hessian",
-    "tanh",
-    "tanh_backward",
-    "tanh_hessian",
 ]

@@ -1,6 +1,7 @@
 """Activation functions, element by element, on arrays of any shape.
 
-Slopes are computed from the output y, so a backward pass does not need the input.
+Slopes are computed from the output y, so a backward pass does not need the input; except for GELU,
+whose slope is computed from the input x.
 """
 
 from __future__ import annotations
@@ -8,24 +9,62 @@ from __future__ import annotations
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 
+__all__ = [
+    "elu",
+    "elu_backward",
+    "elu_hessian",
+    "gelu",
+    "gelu_backward",
+    "gelu_hessian",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "leaky_relu_hessian",
+    "relu",
+    "relu_backward",
+    "relu_hessian",
+    "scaled_tanh",
+    "scaled_tanh_backward",
+    "scaled_tanh_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_hessian",
+    "tanh",
+    "tanh_backward",
+    "tanh_hessian",
+]
 
-def _forward(name: str, x: object, backend: str | None, out: object) -> Array:
+GELU_FORMS = ("none", "tanh")
+"""Forms of GELU, as PyTorch calls them."""
+
+
+def _forward(name: str, x: object, backend: str | None, out: object, *options: float) -> Array:
     values = checks.floats("x", x, None)
     run = getattr(backends.get(backend), name)
     y = checks.output("out", out, values.shape, values.dtype, [("x", x)])
-    run(values.reshape(-1), y.reshape(-1))
+    run(values.reshape(-1), y.reshape(-1), *options)
     return checks.returned(out, y)
 
 
 def _backward(
-    name: str, dy: tuple[str, object], y: object, backend: str | None, out: object
+    name: str,
+    dy: tuple[str, object],
+    seen: tuple[str, object],
+    backend: str | None,
+    out: object,
+    *options: float,
 ) -> Array:
-    values = checks.floats("y", y, None)
+    """`seen` is what the slope is taken from."""
+    values = checks.floats(*seen, None)
     incoming = checks.incoming(*dy, values.shape, values)
     run = getattr(backends.get(backend), name)
-    dx = checks.output("out", out, values.shape, values.dtype, [dy, ("y", y)])
-    run(incoming.reshape(-1), values.reshape(-1), dx.reshape(-1))
+    dx = checks.output("out", out, values.shape, values.dtype, [dy, seen])
+    run(incoming.reshape(-1), values.reshape(-1), dx.reshape(-1), *options)
     return checks.returned(out, dx)
+
+
+def _gelu_of(approximate: object) -> str:
+    exact = checks.choice("approximate", approximate, GELU_FORMS) == "none"
+    return "gelu" if exact else "gelu_tanh"
 
 
 def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
@@ -86,7 +125,7 @@ def scaled_tanh_backward(
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
     """
-    return _backward("scaled_tanh_backward", ("dy", dy), y, backend, out)
+    return _backward("scaled_tanh_backward", ("dy", dy), ("y", y), backend, out)
 
 
 def scaled_tanh_hessian(
@@ -97,7 +136,7 @@ def scaled_tanh_hessian(
     Parameters, result and errors are those of :func:`scaled_tanh_backward`, with `hy` for `dy`.
     The term in f'' is dropped (LeCun et al. 1998, appendix C).
     """
-    return _backward("scaled_tanh_hessian", ("hy", hy), y, backend, out)
+    return _backward("scaled_tanh_hessian", ("hy", hy), ("y", y), backend, out)
 
 
 def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
@@ -153,7 +192,7 @@ def tanh_backward(
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
     """
-    return _backward("tanh_backward", ("dy", dy), y, backend, out)
+    return _backward("tanh_backward", ("dy", dy), ("y", y), backend, out)
 
 
 def tanh_hessian(
@@ -164,7 +203,7 @@ def tanh_hessian(
     Parameters, result and errors are those of :func:`tanh_backward`, with `hy` for `dy`.
     The term in f'' is dropped (LeCun et al. 1998, appendix C).
     """
-    return _backward("tanh_hessian", ("hy", hy), y, backend, out)
+    return _backward("tanh_hessian", ("hy", hy), ("y", y), backend, out)
 
 
 def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
@@ -220,7 +259,7 @@ def sigmoid_backward(
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
     """
-    return _backward("sigmoid_backward", ("dy", dy), y, backend, out)
+    return _backward("sigmoid_backward", ("dy", dy), ("y", y), backend, out)
 
 
 def sigmoid_hessian(
@@ -231,7 +270,7 @@ def sigmoid_hessian(
     Parameters, result and errors are those of :func:`sigmoid_backward`, with `hy` for `dy`.
     The term in f'' is dropped (LeCun et al. 1998, appendix C).
     """
-    return _backward("sigmoid_hessian", ("hy", hy), y, backend, out)
+    return _backward("sigmoid_hessian", ("hy", hy), ("y", y), backend, out)
 
 
 def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
@@ -293,7 +332,7 @@ def relu_backward(
     A NaN in `y` gives a NaN, as in the other functions here, so that it is not lost on the way
     back. PyTorch returns `dy` there.
     """
-    return _backward("relu_backward", ("dy", dy), y, backend, out)
+    return _backward("relu_backward", ("dy", dy), ("y", y), backend, out)
 
 
 def relu_hessian(
@@ -304,4 +343,286 @@ def relu_hessian(
     Parameters, result and errors are those of :func:`relu_backward`, with `hy` for `dy`.
     The term in f'' is dropped (LeCun et al. 1998, appendix C).
     """
-    return _backward("relu_hessian", ("hy", hy), y, backend, out)
+    return _backward("relu_hessian", ("hy", hy), ("y", y), backend, out)
+
+
+def leaky_relu(
+    x: Array, *, slope: float = 0.01, backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return ``x`` where it is positive, else ``slope x``.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+        Weighted sums, float32 or float64.
+    slope : float
+        0 or more: below 0, the output would not tell whether the input was positive.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    Maas, Hannun and Ng 2013, "Rectifier nonlinearities improve neural network acoustic models".
+    PyTorch's ``leaky_relu``, which takes negative slopes, too, calls it `negative_slope`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.leaky_relu(np.array([-1.0, 0.0, 1.0]), slope=0.2)
+    array([-0.2,  0. ,  1. ])
+    """
+    return _forward("leaky_relu", x, backend, out, checks.not_negative("slope", slope))
+
+
+def leaky_relu_backward(
+    dy: Array,
+    y: Array,
+    *,
+    slope: float = 0.01,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`leaky_relu`: ``dx = f' dy``.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient at the output.
+    y : ndarray, the same shape
+        The forward's output, or its input, which has the same sign; ``f' = 1 where y > 0, else
+        slope``, but NaN where y is.
+    slope, backend, out
+        See :func:`leaky_relu`.
+
+    Returns
+    -------
+    dx : ndarray, the same shape
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    return _backward(
+        "leaky_relu_backward",
+        ("dy", dy),
+        ("y", y),
+        backend,
+        out,
+        checks.not_negative("slope", slope),
+    )
+
+
+def leaky_relu_hessian(
+    hy: Array,
+    y: Array,
+    *,
+    slope: float = 0.01,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``.
+
+    Parameters, result and errors are those of :func:`leaky_relu_backward`, with `hy` for `dy`.
+    """
+    return _backward(
+        "leaky_relu_hessian",
+        ("hy", hy),
+        ("y", y),
+        backend,
+        out,
+        checks.not_negative("slope", slope),
+    )
+
+
+def elu(
+    x: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return ``x`` where it is positive, else ``alpha (exp(x) - 1)``.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+        Weighted sums, float32 or float64.
+    alpha : float
+        Above 0; the output approaches its negative on the left.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray
+        Of the shape of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    Clevert, Unterthiner and Hochreiter 2016, "Fast and accurate deep network learning by
+    exponential linear units (ELUs)". Within 4 units in the last place in every backend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.elu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.6321,  0.    ,  1.    ])
+    """
+    return _forward("elu", x, backend, out, checks.positive("alpha", alpha))
+
+
+def elu_backward(
+    dy: Array,
+    y: Array,
+    *,
+    alpha: float = 1.0,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`elu`: ``dx = f' dy``.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient at the output.
+    y : ndarray, the same shape
+        The forward's output; ``f' = 1 where y > 0, else y + alpha``.
+    alpha, backend, out
+        See :func:`elu`.
+
+    Returns
+    -------
+    dx : ndarray, the same shape
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    return _backward(
+        "elu_backward", ("dy", dy), ("y", y), backend, out, checks.positive("alpha", alpha)
+    )
+
+
+def elu_hessian(
+    hy: Array,
+    y: Array,
+    *,
+    alpha: float = 1.0,
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``.
+
+    Parameters, result and errors are those of :func:`elu_backward`, with `hy` for `dy`.
+    The term in f'' is dropped (LeCun et al. 1998, appendix C).
+    """
+    return _backward(
+        "elu_hessian", ("hy", hy), ("y", y), backend, out, checks.positive("alpha", alpha)
+    )
+
+
+def gelu(
+    x: Array, *, approximate: str = "none", backend: str | None = None, out: Array | None = None
+) -> Array:
+    """Return ``x Phi(x)``, Phi being the distribution function of the standard normal.
+
+    Parameters
+    ----------
+    x : ndarray, any shape
+        Weighted sums, float32 or float64.
+    approximate : {"none", "tanh"}
+        "tanh": ``x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`` in its place, which is off by
+        up to 0.0005.
+    backend, out
+        See :mod:`lenet_fast.ops`.
+
+    Returns
+    -------
+    y : ndarray
+        Of the shape of `x`, -0.17 or more.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+
+    Notes
+    -----
+    Hendrycks and Gimpel 2016, "Gaussian error linear units (GELUs)". Within 5 units in the last
+    place in every backend, and within ``5 (1 + x^2)`` of them on the left of zero, where y falls
+    like ``exp(-x^2 / 2)``. At minus infinity it is 0, where PyTorch has NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([-1.0, 0.0, 1.0])
+    >>> ops.gelu(x).round(4), ops.gelu(x, approximate="tanh").round(4)
+    (array([-0.1587,  0.    ,  0.8413]), array([-0.1588,  0.    ,  0.8412]))
+    """
+    return _forward(_gelu_of(approximate), x, backend, out)
+
+
+def gelu_backward(
+    dy: Array,
+    x: Array,
+    *,
+    approximate: str = "none",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of :func:`gelu`: ``dx = f' dy``.
+
+    Parameters
+    ----------
+    dy : ndarray
+        Gradient at the output.
+    x : ndarray, the same shape
+        The forward's input: two of them may have one output. ``f' = Phi(x) + x phi(x)``, phi being
+        the density.
+    approximate, backend, out
+        See :func:`gelu`.
+
+    Returns
+    -------
+    dx : ndarray, the same shape
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        See :mod:`lenet_fast.ops`.
+    """
+    name = _gelu_of(approximate)
+    return _backward(f"{name}_backward", ("dy", dy), ("x", x), backend, out)
+
+
+def gelu_hessian(
+    hy: Array,
+    x: Array,
+    *,
+    approximate: str = "none",
+    backend: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``.
+
+    Parameters, result and errors are those of :func:`gelu_backward`, with `hy` for `dy`.
+    The term in f'' is dropped (LeCun et al. 1998, appendix C).
+    """
+    name = _gelu_of(approximate)
+    return _backward(f"{name}_hessian", ("hy", hy), ("x", x), backend, out)

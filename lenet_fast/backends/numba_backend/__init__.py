@@ -26,20 +26,8 @@ from lenet_fast.backends.numba_backend.engines.lanes import run as _run
 from lenet_fast.backends.numba_backend.engines.online import run_online as _run_online
 from lenet_fast.backends.numba_backend.engines.predict import OnlinePredictor as _OnlinePredictor
 from lenet_fast.backends.numba_backend.images.warp import smooth_noise, warp
-from lenet_fast.backends.numba_backend.layers.activations import (
-    relu,
-    relu_backward,
-    relu_hessian,
-    scaled_tanh,
-    scaled_tanh_backward,
-    scaled_tanh_hessian,
-    sigmoid,
-    sigmoid_backward,
-    sigmoid_hessian,
-    tanh,
-    tanh_backward,
-    tanh_hessian,
-)
+from lenet_fast.backends.numba_backend.layers.activations import *  # noqa: F403
+from lenet_fast.backends.numba_backend.layers.activations import OPERATIONS as _ACTIVATIONS
 from lenet_fast.backends.numba_backend.layers.conv2d import (
     conv2d_direct,
     conv2d_input_gradient_direct,
@@ -86,6 +74,7 @@ from lenet_fast.backends.numba_backend.layers.subsample2d import (
 from lenet_fast.backends.numba_backend.vector.lanes import lane_count as _lane_count
 
 __all__ = [
+    *_ACTIVATIONS,
     "avg_pool2d",
     "avg_pool2d_backward",
     "conv2d_algorithm",
@@ -114,15 +103,6 @@ __all__ = [
     "rbf",
     "rbf_backward",
     "rbf_hessian",
-    "relu",
-    "relu_backward",
-    "relu_hessian",
-    "scaled_tanh",
-    "scaled_tanh_backward",
-    "scaled_tanh_hessian",
-    "sigmoid",
-    "sigmoid_backward",
-    "sigmoid_hessian",
     "smooth_noise",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
@@ -130,9 +110,6 @@ __all__ = [
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_hessian",
-    "tanh",
-    "tanh_backward",
-    "tanh_hessian",
     "warp",
 ]
 

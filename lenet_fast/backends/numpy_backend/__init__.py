@@ -7,20 +7,8 @@ and parameters.
 
 import numpy as _np
 
-from lenet_fast.backends.numpy_backend.activations import (
-    relu,
-    relu_backward,
-    relu_hessian,
-    scaled_tanh,
-    scaled_tanh_backward,
-    scaled_tanh_hessian,
-    sigmoid,
-    sigmoid_backward,
-    sigmoid_hessian,
-    tanh,
-    tanh_backward,
-    tanh_hessian,
-)
+from lenet_fast.backends.numpy_backend.activations import *  # noqa: F403
+from lenet_fast.backends.numpy_backend.activations import OPERATIONS as _ACTIVATIONS
 from lenet_fast.backends.numpy_backend.conv2d import (
     conv2d_direct,
     conv2d_im2col,
@@ -68,6 +56,7 @@ from lenet_fast.backends.numpy_backend.subsample2d import (
 from lenet_fast.backends.numpy_backend.warp import smooth_noise, warp
 
 __all__ = [
+    *_ACTIVATIONS,
     "avg_pool2d",
     "avg_pool2d_backward",
     "conv2d_algorithm",
@@ -96,15 +85,6 @@ __all__ = [
     "rbf",
     "rbf_backward",
     "rbf_hessian",
-    "relu",
-    "relu_backward",
-    "relu_hessian",
-    "scaled_tanh",
-    "scaled_tanh_backward",
-    "scaled_tanh_hessian",
-    "sigmoid",
-    "sigmoid_backward",
-    "sigmoid_hessian",
     "smooth_noise",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
@@ -112,9 +92,6 @@ __all__ = [
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_hessian",
-    "tanh",
-    "tanh_backward",
-    "tanh_hessian",
     "warp",
 ]
 

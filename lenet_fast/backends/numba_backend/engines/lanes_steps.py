@@ -197,8 +197,8 @@ def step_back(run, lists, k, memory, hessian):
         count = outputs_of(step)
         if dx != dy:
             copy(memory, dy, dx, count)
-        y = numbers_of(memory, step.y, count)
-        activate_back(step, hessian, y, numbers_of(memory, dx, count))
+        x, y = numbers_of(memory, x, count), numbers_of(memory, step.y, count)
+        activate_back(step, hessian, x, y, numbers_of(memory, dx, count))
     elif step.kind == FULL:
         n_in = inputs_of(step)
         dense_tile(memory, dy, result.count, parameters, step.w, ONE, n_in, NONE, dx, n_in)

@@ -241,9 +241,10 @@ def step_back(run, step, square):
     elif kind in (SUBSAMPLING, MAXIMUM):
         _pool_back(run, step, square)
     elif kind == ACTIVATION:
-        y, dy, dx, count = step.y, step.dy, step.dx, step.numbers
+        x, y, dy, dx, count = step.x, step.y, step.dy, step.dx, step.numbers
         if dx != dy:
             copy_numbers(memory, dy, memory, dx, count)
-        activate_back(step, False, memory[y : y + count], memory[dx : dx + count])
+        x_row, y_row = memory[x : x + count], memory[y : y + count]
+        activate_back(step, False, x_row, y_row, memory[dx : dx + count])
     elif kind in (FULL, DISTANCES):
         _rows_back(run, step)

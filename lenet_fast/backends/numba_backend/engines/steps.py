@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.layers.activations import ACTIVATIONS, SLOPED
 from lenet_fast.backends.numba_backend.layers.optimisers import RULES
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
@@ -15,13 +16,8 @@ from lenet_fast.backends.numba_backend.program import (
     FORWARD,
     GRADIENT,
     MAP,
-    NO_ACTIVATION,
     PENALTY,
-    RELU,
-    SCALED_TANH,
-    SIGMOID,
     SQUARED_ERROR,
-    TANH,
     UPDATE,
 )
 from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
@@ -58,10 +54,9 @@ def check_steps(steps: Any, kinds: tuple[int, ...]) -> None:
     for k, (kind, activation, planar) in enumerate(zip(*columns, strict=True)):
         _check(f"kind of step {k}", kind, kinds)
         if kind == ACTIVATION:
-            _check(f"activation of step {k}", activation, (SCALED_TANH, TANH, SIGMOID, RELU))
-        elif planar:  # what pooling goes back through, the slope of ReLU not included
-            known = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
-            _check(f"activation of step {k}", activation, known)
+            _check(f"activation of step {k}", activation, ACTIVATIONS)
+        elif planar:
+            _check(f"activation of step {k}", activation, SLOPED)
 
 
 def check_loss(loss: Any) -> None:
