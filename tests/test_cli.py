@@ -150,7 +150,8 @@ def test_choices_are_those_of_the_library() -> None:
     assert common.DATASETS == data.DATASETS
     assert tuple(options["engine"].type.choices) == engines.NAMES
     assert tuple(options["distort"].type.choices) == tuple(distort.PRESETS)
-    assert tuple(options["activation"].type.choices) == tuple(models.SQUASHING)
+    activation = options["activation"]
+    assert activation.type.get_metavar(activation) == f"[{'|'.join(layers.ACTIVATIONS)}]"
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
     fitting = [losses.all_for(models.lenet5(output=output)) for output in defaults.LOSSES]
     assert sorted(options["loss"].type.choices) == sorted(itertools.chain(*fitting))
@@ -301,6 +302,46 @@ def test_train_with_options(lenet_fast: Any, options: list[str], layers: str) ->
     assert result.status == 0, result.err
     network = files.load_model("run/model.safetensors")
     assert layers in {type(layer).__name__ for layer in network.layers}
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "config"),
+    [
+        ("leaky_relu", "leaky_relu", {"slope": 0.01}),
+        ("leaky_relu:0.20", "leaky_relu:0.2", {"slope": 0.2}),
+        ("elu:2", "elu:2.0", {"alpha": 2.0}),
+        ("gelu:none", "gelu", {"approximate": "none"}),
+    ],
+)
+def test_train_with_an_activation_and_its_option(
+    lenet_fast: Any, option: str, text: str, config: dict[str, object]
+) -> None:
+    result = lenet_fast("train", *SHORT, "--activation", option, "--out", "run")
+    assert result.status == 0, result.err
+    network = files.load_model("run/model.safetensors")
+    found = [layer.config() for layer in network.layers if layer.name == "C1.squash"]
+    assert [{name: each[name] for name in config} for each in found] == [config]
+    assert tomllib.loads(Path("run/config.toml").read_text())["options"]["activation"] == text
+    result = lenet_fast("train", "--resume", "run", "--epochs", "2", "--activation", option)
+    assert result.status == 0, result.err
+    result = lenet_fast("train", "--resume", "run", "--epochs", "3", "--activation", "relu")
+    assert_one_line(result, "--activation", text, "got relu", status=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "texts"),
+    [
+        ("swish", ("scaled_tanh, tanh", "gelu", "'swish'")),
+        ("relu:1", ("relu without an option", "'relu:1'")),
+        ("leaky_relu:-1", ("leaky_relu: slope: expected", "got -1.0")),
+        ("elu:zero", ("elu: alpha: expected a number", "'zero'")),
+        ("gelu:erf", ("gelu: approximate: expected one of none, tanh", "'erf'")),
+    ],
+)
+def test_train_refuses_activations(lenet_fast: Any, option: str, texts: tuple[str, ...]) -> None:
+    result = lenet_fast("train", *SHORT, "--activation", option, "--out", "run")
+    assert_one_line(result, "--activation", *texts, status=2)
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,29 @@ class Number(click.FloatRange):
 RATE = Number(min=0, min_open=True)
 
 
+class Activation(click.ParamType):
+    """An activation by its name, with its option behind a colon."""
+
+    name = "activation"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what the help shows, where alone the list is needed."""
+        from lenet_fast import layers
+
+        return f"[{'|'.join(layers.ACTIVATIONS)}]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> str:
+        """Return the text in the form in which a run records it."""
+        from lenet_fast import layers
+
+        try:
+            return layers.activation("activation", value).text
+        except (TypeError, ValueError) as error:
+            self.fail(str(error).removeprefix("activation: "), param, context)
+
+
 class Rates(click.ParamType):
     """Learning rates, separated by commas."""
 

@@ -134,10 +134,11 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
 )
 @click.option(
     "--activation",
-    type=click.Choice(("scaled_tanh", "tanh", "sigmoid", "relu")),
+    type=settings.Activation(),
     default="scaled_tanh",
     show_default=True,
-    help="Networks with sigmoids are slow to start learning.",
+    help="Three take an option behind a colon: leaky_relu:0.2 and elu:0.5 (slope and bound below "
+    "0), gelu:tanh (the usual approximation). Networks with sigmoids are slow to start learning.",
 )
 @click.option(
     "--initialiser",

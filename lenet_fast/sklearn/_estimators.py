@@ -24,11 +24,11 @@ from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lenet_fast import checks, defaults, engines, losses, models, threads
+from lenet_fast import checks, defaults, engines, layers, losses, models, threads
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, Totals, online
-from lenet_fast.layers import Dense
+from lenet_fast.layers import Activation, Dense
 from lenet_fast.network import Network
 from lenet_fast.sklearn import _rows, _scale
 from lenet_fast.training import OPTIMISERS, SGD, Constant, Cosine, TrainingDiverged, schedules
@@ -39,7 +39,6 @@ EPOCHS, LEAST_STEPS = 20, 300
 
 _CHOICES = {
     "model": ("lenet5", "lenet4", "lenet1"),
-    "activation": tuple(models.SQUASHING),
     "output": ("softmax", "rbf"),
     "optimiser": defaults.OPTIMISERS,
     "schedule": ("cosine", "constant"),
@@ -71,7 +70,7 @@ class _LeNet(BaseEstimator):
         model: str = "lenet5",
         *,
         pooling: str | None = "max",
-        activation: str = "relu",
+        activation: str | Activation = "relu",
         output: str = "softmax",
         image_shape: tuple[int, int] | None = None,
         epochs: int | None = None,
@@ -234,6 +233,7 @@ class _LeNet(BaseEstimator):
         """Raise unless each parameter is valid and applies with the others."""
         for name, allowed in _CHOICES.items():
             checks.choice(name, getattr(self, name), allowed)
+        layers.activation("activation", self.activation)
         checks.choice_or_none("pooling", self.pooling, models.POOLINGS)
         if self.epochs is not None:
             checks.integer("epochs", self.epochs, 1)
@@ -250,7 +250,7 @@ class _LeNet(BaseEstimator):
         self._threads()
         usual = {name: each.default for name, each in signature(_LeNet).parameters.items()}
         for name, (other, value) in _USED_WITH.items():
-            got, chosen = getattr(self, name), getattr(self, other)
+            got, chosen = self._setting(name), getattr(self, other)
             if chosen != value and got != usual[name]:
                 raise ValueError(
                     f"{name}: expected {usual[name]!r}, the default, with {other}={chosen!r}, "
@@ -260,11 +260,16 @@ class _LeNet(BaseEstimator):
     def _check_settled(self) -> None:
         """Raise if a parameter has changed that determined the network or the optimiser."""
         for name, value in self._settled.items():
-            if getattr(self, name) != value:
+            if self._setting(name) != value:
                 raise ValueError(
                     f"{name}: expected {value!r}, as when learning began, got "
-                    f"{getattr(self, name)!r}; fit learns from scratch, with new parameters"
+                    f"{self._setting(name)!r}; fit learns from scratch, with new parameters"
                 )
+
+    def _setting(self, name: str) -> Any:
+        """Return a parameter, be it given one way or another."""
+        value = getattr(self, name)
+        return layers.activation(name, value).text if name == "activation" else value
 
     def _begin(self, X: Array, classes: Array) -> None:
         """Create a new network, and set everything that stays fixed from here on."""
@@ -278,7 +283,7 @@ class _LeNet(BaseEstimator):
         self._scale = _scale.learn(X)
         self.pixel_range_ = self._scale.lowest, self._scale.highest
         self._seed, self._optimiser = seed, optimiser
-        self._settled = {name: getattr(self, name) for name in _SETTLED}
+        self._settled = {name: self._setting(name) for name in _SETTLED}
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
@@ -407,8 +412,9 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         Only for LeNet-5, like the next two; see :func:`lenet_fast.models.lenet5`. The other models
         have trainable sub-sampling, scaled tanh and weighted sums, and refuse other values of
         these three than the defaults.
-    activation : {"relu", "scaled_tanh", "tanh", "sigmoid"}
-        Activation function; "scaled_tanh" is that of 1998.
+    activation : str or Activation
+        "relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid", or "scaled_tanh", that of 1998. With
+        an option: "leaky_relu:0.2", ``LeakyReLU(0.2)``; see :func:`lenet_fast.models.lenet5`.
     output : {"softmax", "rbf"}
         A weighted sum per class, trained with cross-entropy; or, as in 1998, squared distances to
         the bitmaps of the ten digits, trained with the MAP criterion, for the classes 0 to 9 as
