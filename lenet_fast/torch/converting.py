@@ -54,7 +54,8 @@ def from_torch(
     Notes
     -----
     Supported are Conv2d (padded with zeros or not), Linear, MaxPool2d and AvgPool2d (without
-    padding and ``ceil_mode``), ReLU, Tanh, Sigmoid, Flatten, Identity, and the modules of
+    padding and ``ceil_mode``), ReLU, LeakyReLU (of a slope of at least 0), ELU (of an alpha above
+    0), GELU, Tanh, Sigmoid, Flatten, Identity, and the modules of
     :mod:`lenet_fast.torch`. A Linear without biases becomes a layer with biases of zero. Dropout is
     refused in both modes: it belongs to training, and no network here has it.
 
@@ -148,9 +149,9 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         return nn.Linear(layer.n_in, layer.n_out)
     if type(layer) is layers.RBF:
         return modules.RBF(layer.n_in, layer.n_out, centres=layer.parameters["w"])
-    for kind, squashing in sequential.SQUASHING.items():
-        if type(layer) is squashing:
-            return kind()
+    for kind, (activation, names) in sequential.ACTIVATIONS.items():
+        if type(layer) is activation:
+            return kind(**{names[option]: value for option, value in options.items()})
     raise TypeError(
         f"network: expected layers of lenet_fast.layers, got {type(layer).__name__} ({layer.name})"
     )

@@ -34,6 +34,9 @@ __all__ = [
     "avg_pool2d",
     "conv2d",
     "dense",
+    "elu",
+    "gelu",
+    "leaky_relu",
     "map_loss",
     "max_pool2d",
     "mean_squared_error",
@@ -138,24 +141,43 @@ def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
     return gradients.RBF.apply(x, w, _settled(backend))
 
 
+def _activation(name: str, x: Tensor, backend: str | None, **options: Any) -> Tensor:
+    return gradients.Activation.apply(x, name, {**options, "backend": _settled(backend)})
+
+
 def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`."""
-    return gradients.Squashing.apply(x, "scaled_tanh", _settled(backend))
+    return _activation("scaled_tanh", x, backend)
 
 
 def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
-    return gradients.Squashing.apply(x, "tanh", _settled(backend))
+    return _activation("tanh", x, backend)
 
 
 def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
-    return gradients.Squashing.apply(x, "sigmoid", _settled(backend))
+    return _activation("sigmoid", x, backend)
 
 
 def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
-    return gradients.Squashing.apply(x, "relu", _settled(backend))
+    return _activation("relu", x, backend)
+
+
+def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: str | None = None) -> Tensor:
+    """Return ``x``, or ``slope x`` on the left; see :func:`lenet_fast.ops.leaky_relu`."""
+    return _activation("leaky_relu", x, backend, slope=slope)
+
+
+def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
+    """Return ``x``, or ``alpha (exp(x) - 1)`` on the left; see :func:`lenet_fast.ops.elu`."""
+    return _activation("elu", x, backend, alpha=alpha)
+
+
+def gelu(x: Tensor, *, approximate: str = "none", backend: str | None = None) -> Tensor:
+    """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`."""
+    return _activation("gelu", x, backend, approximate=approximate)
 
 
 def softmax_cross_entropy(

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from lenet_fast import ops
 from lenet_fast.checks import Array
+from lenet_fast.layers import ACTIVATIONS
 from lenet_fast.torch import tensors
 
 Options = dict[str, Any]
@@ -127,22 +128,22 @@ class Pool2d(Function):
         return torch.from_numpy(dx), None, None
 
 
-class Squashing(Function):
-    """Activation functions, whose slopes are computed from their outputs."""
+class Activation(Function):
+    """Activation functions, whose slopes are computed from their outputs or else their inputs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Any, name: str, backend: str) -> torch.Tensor:
-        y = torch.from_numpy(getattr(ops, name)(tensors.array("x", x), backend=backend))
-        ctx.save_for_backward(y)
-        ctx.name, ctx.backend = name, backend
+    def forward(ctx: Any, x: Any, name: str, options: Options) -> torch.Tensor:
+        y = torch.from_numpy(getattr(ops, name)(tensors.array("x", x), **options))
+        ctx.save_for_backward(x if ACTIVATIONS[name].needs_input else y)
+        ctx.name, ctx.options = name, options
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
+        (seen,) = ctx.saved_tensors
         run = getattr(ops, f"{ctx.name}_backward")
-        dx = run(tensors.array("dy", dy), tensors.array("saved", y), backend=ctx.backend)
+        dx = run(tensors.array("dy", dy), tensors.array("saved", seen), **ctx.options)
         return torch.from_numpy(dx), None, None
 
 

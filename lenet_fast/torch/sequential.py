@@ -20,12 +20,16 @@ from lenet_fast.torch import modules, tensors
 SIZES = (32, 28, 16)
 """Image sizes that are tried if none is given."""
 
-SQUASHING: dict[type[nn.Module], type[Layer]] = {
-    nn.ReLU: layers.ReLU,
-    nn.Tanh: layers.Tanh,
-    nn.Sigmoid: layers.Sigmoid,
-    modules.ScaledTanh: layers.ScaledTanh,
+ACTIVATIONS: dict[type[nn.Module], tuple[type[Layer], dict[str, str]]] = {
+    nn.ReLU: (layers.ReLU, {}),
+    nn.LeakyReLU: (layers.LeakyReLU, {"slope": "negative_slope"}),
+    nn.ELU: (layers.ELU, {"alpha": "alpha"}),
+    nn.GELU: (layers.GELU, {"approximate": "approximate"}),
+    nn.Tanh: (layers.Tanh, {}),
+    nn.Sigmoid: (layers.Sigmoid, {}),
+    modules.ScaledTanh: (layers.ScaledTanh, {}),
 }
+"""Layers by their modules, and what these call the layers' options."""
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -283,8 +287,12 @@ def _avg_pool2d(path: str, module: nn.AvgPool2d) -> Read:
     return layers.AvgPool2D(module.kernel_size, module.stride), {}
 
 
-def _squashing(path: str, module: nn.Module) -> Read:
-    return SQUASHING[type(module)](), {}
+def _activation(path: str, module: nn.Module) -> Read:
+    kind, options = ACTIVATIONS[type(module)]
+    try:
+        return kind(**{ours: getattr(module, theirs) for ours, theirs in options.items()}), {}
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {type(module).__name__}: {error}") from None
 
 
 def _ours(path: str, module: modules.FromLayer) -> Read:
@@ -301,7 +309,7 @@ READERS: dict[type[nn.Module], Callable[[str, Any], Read]] = {
     nn.Linear: _linear,
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,
-    **dict.fromkeys(SQUASHING, _squashing),
+    **dict.fromkeys(ACTIVATIONS, _activation),
     **dict.fromkeys((modules.Conv2d, modules.SubSampling2d, modules.RBF), _ours),
 }
 _FLAT = (nn.Linear, modules.RBF)
