@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
+
+from lenet_fast.layers import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, Tanh
 
 OPSET, IR_VERSION = 17, 8
 """Versions of the operators and of the format of exported files, both of 2022."""
@@ -23,6 +26,31 @@ MAX_NODES = 5000
 
 SLOPE, AMPLITUDE = 2 / 3, 1.7159
 """Constants of the scaled tanh of 1998."""
+
+ACTIVATIONS: dict[type[Activation], tuple[str, dict[str, str]]] = {
+    Tanh: ("Tanh", {}),
+    Sigmoid: ("Sigmoid", {}),
+    ReLU: ("Relu", {}),
+    LeakyReLU: ("LeakyRelu", {"slope": "alpha"}),
+    ELU: ("Elu", {"alpha": "alpha"}),
+    GELU: ("Gelu", {"approximate": "approximate"}),
+}
+"""Operators of the layers that are a single node, and the attributes that hold their options."""
+
+X = "x"
+_ERF = (("Div", math.sqrt(2)), ("Erf", None), ("Add", 1.0))
+_INNER = (("Mul", 0.044715), ("Add", X), ("Mul", math.sqrt(2 / math.pi)))
+_TANH = (*_INNER, ("Tanh", None), ("Add", 1.0))
+_LAST = ((("Mul", 0.5), ("Mul", X)), (("Mul", X), ("Mul", 0.5)))
+_CUBES = ((("Pow", 3.0),), (("Mul", X), ("Mul", X)))
+
+GELUS: dict[str, list[tuple[tuple[str, float | str | None], ...]]] = {
+    "none": [(*_ERF, *last) for last in _LAST],
+    "tanh": [(*cube, *_TANH, *last) for cube in _CUBES for last in _LAST],
+}
+"""GELU as rows of nodes, since an operator for it came with opset 20: what each reads besides what
+the one before it made, a number, or what went into the first. The first row of each is written, as
+PyTorch's exporter writes it; its older exporter writes the last."""
 
 OUTPUT, PIXEL_RANGE, INVERTED, CONNECTIONS = (
     f"lenet_fast.{key}" for key in ("output", "pixel_range", "inverted", "connections")

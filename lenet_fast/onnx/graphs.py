@@ -7,7 +7,7 @@ module read them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +44,10 @@ _POOL: dict[str, Any] = {
     "strides": [1, 1],
 }
 OPERATORS = {
+    **{
+        operator: _Operator(0, {name: getattr(kind(), option) for option, name in names.items()})
+        for kind, (operator, names) in form.ACTIVATIONS.items()
+    },
     "Add": _Operator(1),
     # Without padding, this option has no effect.
     "AveragePool": _Operator(0, _POOL | {"count_include_pad": (0, 1)}),
@@ -59,6 +63,8 @@ OPERATORS = {
             "strides": [1, 1],
         },
     ),
+    "Div": _Operator(1),
+    "Erf": _Operator(0),
     "Flatten": _Operator(0, {"axis": (1,)}),
     "Gather": _Operator(1, {"axis": 0}),
     "Gemm": _Operator(2, {"alpha": (1.0,), "beta": (1.0,), "transA": (0,), "transB": (0, 1)}),
@@ -70,16 +76,14 @@ OPERATORS = {
     "Pad": _Operator(2, {"mode": ("constant",)}),
     "Pow": _Operator(1),
     "ReduceSum": _Operator(1, {"keepdims": (1, 0), "noop_with_empty_axes": (0,)}),
-    "Relu": _Operator(0),
     "Reshape": _Operator(1, {"allowzero": (0, 1)}),
     "Shape": _Operator(0),
-    "Sigmoid": _Operator(0),
     "Softmax": _Operator(0, {"axis": (-1, 1)}),
     "Sub": _Operator(1),
-    "Tanh": _Operator(0),
     "Unsqueeze": _Operator(1),
 }
 _EITHER_SIDE = ("Add", "Mul")
+_KINDS = {int: "an int", float: "a float", str: "a string"}
 
 
 class Step(NamedTuple):
@@ -90,6 +94,19 @@ class Step(NamedTuple):
     name: str
     options: dict[str, Any]
     constants: list[Array | None]  # its other inputs; None for an omitted one
+    value: str  # what it reads
+    also: str | None  # an earlier output that it reads besides
+
+    def not_in_a_chain(self) -> ValueError:
+        """Return the error for a branch that is no part of a layer."""
+        return _not_in_a_chain(self.value, self.also or "")
+
+
+def _not_in_a_chain(value: str, found: str) -> ValueError:
+    return ValueError(
+        f"expected a chain of nodes, each of which reads the output of the previous one, "
+        f"{quoted(value)}, got one that reads {quoted(found)}"
+    )
 
 
 class Row(NamedTuple):
@@ -201,12 +218,13 @@ def _images(onnx: Any, value: Any) -> tuple[np.dtype[Any], tuple[int, ...], int 
 
 def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> list[Step]:
     """Return the nodes that depend on the images; evaluate the others."""
-    steps = []
+    steps: list[Step] = []
+    earlier = {value}
     for index, node in enumerate(graph.node):
         label = quoted(node.name) if node.name else str(index)
         where = f"node {label} ({node.op_type[:64]})"
         try:
-            step = _step(onnx, node, where, constants, value)
+            step = _step(onnx, node, where, constants, value, earlier)
             made = node.output[0]
             if made == value or made in constants:
                 raise ValueError(f"expected a new output, got {quoted(made)} again")
@@ -216,6 +234,7 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
             _define(constants, made, step)
             continue
         value = made
+        earlier.add(value)
         if step.operator != "Identity":
             steps.append(step)
     if graph.output[0].name != value:
@@ -227,7 +246,12 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
 
 
 def _step(
-    onnx: Any, node: Any, where: str, constants: Mapping[str, Array], value: str
+    onnx: Any,
+    node: Any,
+    where: str,
+    constants: Mapping[str, Array],
+    value: str,
+    earlier: Collection[str],
 ) -> Step | Array:
     """Return a node as a step, or the constant that it evaluates to."""
     operator = node.op_type
@@ -245,25 +269,28 @@ def _step(
     if len(inputs) > 1 + max(OPERATORS[operator].most_constants, _MOST_FOLDED):
         raise ValueError(f"expected fewer inputs, got {len(inputs)}")
     arrays = [constants.get(name) for name in inputs]
+    branched = operator in _EITHER_SIDE and len(inputs) == 2 and value in inputs
+    also = None
     for name, array in zip(inputs, arrays, strict=True):
         if name and name != value and array is None:
-            raise ValueError(
-                f"expected a chain of nodes, each of which reads the output of the previous one, "
-                f"{quoted(value)}, got one that reads {quoted(name)}"
-            )
+            if not branched or name not in earlier:
+                raise _not_in_a_chain(value, name)
+            also = name
     if value not in inputs:
         return _folded(operator, options, arrays)
     if operator == "Shape":
         return np.zeros(1, np.int64)  # only n, which a Reshape copies where it reads 0
     data = inputs.index(value)
-    if inputs.count(value) > 1 or (data and operator not in _EITHER_SIDE):
+    if branched and inputs.count(value) > 1:
+        also = value
+    elif inputs.count(value) > 1 or (data and operator not in _EITHER_SIDE):
         raise ValueError(f"expected {quoted(value)} as its first input only")
     del arrays[data]
     most = OPERATORS[operator].most_constants
     if len(arrays) > most:
         raise ValueError(f"expected at most {most} more inputs, got {len(arrays)}")
     arrays += [None] * (most - len(arrays))
-    return Step(operator, where, node.name, options, arrays)
+    return Step(operator, where, node.name, options, arrays, value, also)
 
 
 def _constant(onnx: Any, node: Any) -> Array:
@@ -292,7 +319,7 @@ def _options(onnx: Any, node: Any, allowed: Mapping[str, Any]) -> dict[str, Any]
         elif type(value) is not type(default) or (
             isinstance(default, list) and len(value) != len(default)
         ):
-            what = f"{len(default)} ints" if isinstance(default, list) else "an int"
+            what = f"{len(default)} ints" if isinstance(default, list) else _KINDS[type(default)]
             raise ValueError(f"{name}: expected {what}, got {str(value)[:64]}")
         options[name] = value
     return options
@@ -304,7 +331,8 @@ def _value(onnx: Any, attribute: Any) -> Any:
     if attribute.type == kinds.INT:
         return int(attribute.i)
     if attribute.type == kinds.FLOAT:
-        return float(attribute.f)
+        # By its shortest text: 0.01 in float32 is 0.01 again, and not 0.00999999977.
+        return float(str(np.float32(attribute.f)))
     if attribute.type == kinds.STRING:
         return str(attribute.s[:64].decode())
     return list(attribute.ints) if attribute.type == kinds.INTS else None

@@ -16,18 +16,17 @@ from lenet_fast import bitmaps, disk, files
 from lenet_fast.checks import Array, quoted
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers import (
+    GELU,
     RBF,
+    Activation,
     AvgPool2D,
     Conv2D,
     Dense,
     Layer,
     MaxPool2D,
-    ReLU,
     ScaledTanh,
     Shape,
-    Sigmoid,
     Subsample2D,
-    Tanh,
 )
 from lenet_fast.layers.base import NAME
 from lenet_fast.network import Network
@@ -79,10 +78,11 @@ def load(
     Notes
     -----
     Besides files of :func:`export`, it reads Conv, MaxPool and AveragePool without padding, Relu,
-    Tanh, Sigmoid, Flatten or an equivalent Reshape, Gemm, MatMul with or without Add, a final
-    Softmax or LogSoftmax, Constant and Identity. PyTorch writes such files with
-    ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``, from a model without
-    dropout or in evaluation mode. Loading runs nothing in the file and reads no other file.
+    LeakyRelu, Elu, Gelu (also as PyTorch writes it for opsets below 20), Tanh, Sigmoid, Flatten or
+    an equivalent Reshape, Gemm, MatMul with or without Add, a final Softmax or LogSoftmax, Constant
+    and Identity. PyTorch writes such files with ``torch.onnx.export(..., external_data=False)``, or
+    ``dynamo=False``, from a model without dropout or in evaluation mode. Loading runs nothing in
+    the file and reads no other file.
 
     Examples
     --------
@@ -138,6 +138,8 @@ class _Reader:
         while self._steps:
             step = self._steps.popleft()
             try:
+                if step.also is not None and step.operator != "Mul":
+                    raise step.not_in_a_chain()
                 reader = _READERS.get(step.operator)
                 if reader is None:
                     raise ValueError(_HINTS.get(step.operator, "expected it as part of a layer"))
@@ -313,8 +315,37 @@ class _Reader:
         centres = "digits" if digits else "given"
         self._append(RBF(n_in, n_out, centres=centres, name=self._name(minus)), w=w)
 
-    def scaled_tanh(self, step: Step) -> None:
-        """Read Mul, Tanh, Mul with the constants of 1998."""
+    def gelu(self, step: Step) -> None:
+        """Read GELU where it is written as a row of nodes, all of which read the first one's x."""
+        for approximate, rows in form.GELUS.items():
+            for row in rows:
+                found = [step, *islice(self._steps, len(row) - 1)]
+                if [each.operator for each in found] == [operator for operator, _ in row] and all(
+                    self._reads(each, other, step.value)
+                    for each, (_, other) in zip(found, row, strict=True)
+                ):
+                    for _ in row[1:]:
+                        self._steps.popleft()
+                    main = next(each for each in found if each.operator in ("Erf", "Tanh"))
+                    self._append(GELU(approximate, name=self._name(main)))
+                    return
+        if step.also is not None:
+            raise step.not_in_a_chain()
+        raise ValueError(_HINTS[step.operator])
+
+    def _reads(self, step: Step, other: float | str | None, x: str) -> bool:
+        """Return whether a step reads a number besides the data, or x, or nothing."""
+        if isinstance(other, float):
+            return step.also is None and bool(
+                np.isclose(self._scalar(step, 0), other, rtol=1e-6, atol=0)
+            )
+        return step.also == (x if other == form.X else None)
+
+    def product(self, step: Step) -> None:
+        """Read Mul, Tanh, Mul with the constants of 1998; or GELU."""
+        if step.also is not None:
+            self.gelu(step)
+            return
         if self._upcoming(2) != ("Tanh", "Mul"):
             raise ValueError(_HINTS["Mul"])
         tanh, after = self._follow("Tanh", "Mul")
@@ -323,9 +354,11 @@ class _Reader:
             raise ValueError(f"expected 1.7159 tanh(2 x / 3), got {found[1]} tanh({found[0]} x)")
         self._append(ScaledTanh(name=self._name(tanh)))
 
-    def squashing(self, step: Step) -> None:
-        """Read Tanh, Sigmoid, Relu."""
-        self._append(_SQUASHING[step.operator](name=self._name(step)))
+    def activation(self, step: Step) -> None:
+        """Read an activation that is a single node."""
+        kind, names = _ACTIVATIONS[step.operator]
+        options = {option: step.options[name] for option, name in names.items()}
+        self._append(kind(**options, name=self._name(step)))
 
     def softmax(self, step: Step) -> None:
         """Read Softmax or LogSoftmax, which is not part of our networks."""
@@ -347,7 +380,9 @@ class _Reader:
         return step.name
 
     def _upcoming(self, count: int) -> tuple[str, ...]:
-        return tuple(step.operator for step in islice(self._steps, count))
+        """Return the next operators, without the names of those that read something besides."""
+        ahead = islice(self._steps, count)
+        return tuple(step.operator if step.also is None else "a branch" for step in ahead)
 
     def _follow(self, *operators: str) -> list[Step]:
         """Take the next steps; ValueError if they are not these operators."""
@@ -418,11 +453,16 @@ def _json(metadata: dict[str, str], key: str) -> Any:
         raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
 
 
-_SQUASHING: dict[str, type[Layer]] = {"Tanh": Tanh, "Sigmoid": Sigmoid, "Relu": ReLU}
+_ACTIVATIONS: dict[str, tuple[type[Activation], dict[str, str]]] = {
+    operator: (kind, names) for kind, (operator, names) in form.ACTIVATIONS.items()
+}
+_GELU = "expected it in GELU, as PyTorch writes it, with the constants of one of its two forms"
 
 _HINTS = {
     "Mul": "expected it in 1.7159 tanh(2 x / 3), Mul, Tanh, Mul, or after an AveragePool, with Add",
     "Add": "expected it after a MatMul or a Conv without a bias, or after AveragePool, Mul",
+    "Div": _GELU,
+    "Pow": _GELU,
 }
 
 _READERS: dict[str, Callable[[_Reader, Step], None]] = {
@@ -435,10 +475,10 @@ _READERS: dict[str, Callable[[_Reader, Step], None]] = {
     "Gemm": _Reader.gemm,
     "MatMul": _Reader.matmul,
     "Unsqueeze": _Reader.rbf,
-    "Mul": _Reader.scaled_tanh,
-    "Tanh": _Reader.squashing,
-    "Sigmoid": _Reader.squashing,
-    "Relu": _Reader.squashing,
+    "Mul": _Reader.product,
+    "Div": _Reader.gelu,
+    "Pow": _Reader.gelu,
+    **dict.fromkeys(_ACTIVATIONS, _Reader.activation),
     "Softmax": _Reader.softmax,
     "LogSoftmax": _Reader.softmax,
 }

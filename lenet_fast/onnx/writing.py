@@ -13,18 +13,17 @@ import numpy as np
 from lenet_fast import checks, disk, files
 from lenet_fast.checks import Array
 from lenet_fast.layers import (
+    GELU,
     RBF,
+    Activation,
     AvgPool2D,
     Conv2D,
     Dense,
     Layer,
     MaxPool2D,
-    ReLU,
     ScaledTanh,
     Shape,
-    Sigmoid,
     Subsample2D,
-    Tanh,
 )
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
@@ -63,6 +62,8 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted`` and
     ``lenet_fast.connections``, the connection tables; absent links are weights of zero. The model
     is checked by onnx's checker. The algorithm of a convolution is not stored.
+
+    The options of LeakyReLU and ELU become float32, which ONNX has for them.
 
     onnxruntime runs networks in float32; it has no convolution in float64.
 
@@ -160,13 +161,13 @@ class _Chain:
         self.dtype = dtype
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
-        self._value = "images"
+        self.value = "images"
 
     def add(self, operator: str, name: str, *constants: str, **attributes: Any) -> None:
         output = f"{name}/y"
-        inputs = [self._value, *constants]
+        inputs = [self.value, *constants]
         self.nodes.append(self._make_node(operator, inputs, [output], name, **attributes))
-        self._value = output
+        self.value = output
 
     def floats(self, name: str, value: Any) -> str:
         # A copy, because a parameter may have any memory layout.
@@ -255,16 +256,19 @@ def _scaled_tanh(chain: _Chain, layer: ScaledTanh, shape: Shape) -> None:
     chain.add("Mul", f"{layer.name}/out", chain.floats("amplitude", form.AMPLITUDE))
 
 
-def _tanh(chain: _Chain, layer: Tanh, shape: Shape) -> None:
-    chain.add("Tanh", layer.name)
+def _gelu(chain: _Chain, layer: GELU, shape: Shape) -> None:
+    x = chain.value
+    for k, (operator, other) in enumerate(form.GELUS[layer.approximate][0]):
+        name = f"{layer.name}/{k}"
+        if other is None:
+            chain.add(operator, layer.name)
+        else:
+            chain.add(operator, name, x if other == form.X else chain.floats(f"{name}/by", other))
 
 
-def _sigmoid(chain: _Chain, layer: Sigmoid, shape: Shape) -> None:
-    chain.add("Sigmoid", layer.name)
-
-
-def _relu(chain: _Chain, layer: ReLU, shape: Shape) -> None:
-    chain.add("Relu", layer.name)
+def _activation(chain: _Chain, layer: Activation, shape: Shape) -> None:
+    operator, names = form.ACTIVATIONS[type(layer)]
+    chain.add(operator, layer.name, **{names[key]: layer.arguments[key] for key in names})
 
 
 _WRITERS: dict[type[Layer], Callable[[_Chain, Any, Shape], None]] = {
@@ -274,8 +278,7 @@ _WRITERS: dict[type[Layer], Callable[[_Chain, Any, Shape], None]] = {
     Subsample2D: _subsample2d,
     Dense: _dense,
     RBF: _rbf,
+    **dict.fromkeys(form.ACTIVATIONS, _activation),
     ScaledTanh: _scaled_tanh,
-    Tanh: _tanh,
-    Sigmoid: _sigmoid,
-    ReLU: _relu,
+    GELU: _gelu,
 }
