@@ -35,15 +35,11 @@ def everything(dtype: str) -> Network:
         Subsample2D(4, (3, 1), (1, 2), reduction="mean", multiplier=2),
         ReLU(name="a.b"),
         Conv2D(8, 4, 2, dilation=(2, 1), groups=4, connections=links, bias="unit", padding=1),
-        GELU("tanh"),
         AvgPool2D((2, 3), 1),
         ScaledTanh(),
         Conv2D(4, 3, 1, bias=None, pad_value=-1.0, padding=(0, 0, 1, 0)),
-        ELU(0.7),
         MaxPool2D((2, 1), (3, 1)),
-        LeakyReLU(0.2),
         Subsample2D(3, 2, 1, multiplier=3),
-        GELU(),
         Dense(81, 5),
         Sigmoid(),
         RBF(5, 3, centres=np.arange(15.0).reshape(3, 5) / 7),
@@ -51,6 +47,16 @@ def everything(dtype: str) -> Network:
     return Network(
         layers, input_shape=(2, 14, 13), output="rbf", dtype=dtype, pixel_range=(0.0, 1 / 3)
     )
+
+
+def activations(dtype: str) -> Network:
+    """Return a network with every option of an activation, which those of the papers have not."""
+    layers = [
+        *(Conv2D(1, 4, 3), GELU("tanh"), AvgPool2D(2), LeakyReLU(0.2)),
+        *(Conv2D(4, 6, 3), ELU(0.7), LeakyReLU(), Dense(54, 20), GELU(name="F.gelu")),
+        *(Dense(20, 15), ELU(), Dense(15, 5)),
+    ]
+    return Network(layers, input_shape=(1, 12, 12), output="softmax", dtype=dtype)
 
 
 NETWORKS: dict[str, Callable[[str], Network]] = {
@@ -69,6 +75,7 @@ NETWORKS: dict[str, Callable[[str], Network]] = {
     "lenet1": lambda dtype: models.lenet1(dtype=dtype),
     "lenet1989": lambda dtype: models.lenet1989(dtype=dtype),
     "everything": everything,
+    "activations": activations,
 }
 
 

@@ -16,6 +16,7 @@ from network_cases import NETWORKS, distance, filled, images
 from lenet_fast import models, onnx
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers import (
+    GELU,
     RBF,
     Conv2D,
     Dense,
@@ -208,6 +209,134 @@ def test_pytorch(exporter: str, way: str, fixed: bool, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = network(x).numpy()
     assert distance(outputs, np.exp(expected) if way == "size" else expected) < TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize(
+    ("exporter", "opset"),
+    [("TorchScript", 17), ("TorchScript", 20), ("torch.export", 18), ("torch.export", 20)],
+)
+def test_activations_of_pytorch(
+    exporter: str, opset: int, approximate: str, tmp_path: Path
+) -> None:
+    """GELU as an operator, and as the rows of nodes that it is for older opsets."""
+    torch = require("torch")
+    if exporter == "torch.export":
+        require("onnxscript")
+    nn = torch.nn
+    torch.manual_seed(1)
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 3, 3), nn.GELU(approximate), nn.AvgPool2d(2), nn.LeakyReLU(0.2)),
+        *(nn.Flatten(), nn.Linear(75, 9), nn.ELU(0.7), nn.Linear(9, 5), nn.GELU(approximate)),
+    ).eval()
+    x, path = 3 * torch.randn(4, 1, 12, 12), tmp_path / "a.onnx"
+    options = {"dynamo": False} if exporter == "TorchScript" else {"external_data": False}
+    torch.onnx.export(module, (x,), path, opset_version=opset, verbose=False, **options)
+    raw = library.load(path)
+    assert ("Gelu" in {node.op_type for node in raw.graph.node}) == (opset == 20)
+    network = onnx.load(path)
+    kinds = [type(layer).__name__ for layer in network.layers]
+    assert kinds == ["Conv2D", "GELU", "AvgPool2D", "LeakyReLU", "Dense", "ELU", "Dense", "GELU"]
+    assert [network.layers[k].arguments for k in (1, 3, 5, 7)] == [
+        {"approximate": approximate}, {"slope": 0.2}, {"alpha": 0.7}, {"approximate": approximate},
+    ]  # fmt: skip
+    with torch.no_grad():
+        assert distance(network.predict(x.numpy()), module(x).numpy()) < TOLERANCE
+
+
+def gelu(approximate: str, row: int = 0) -> Any:
+    """Return a model that begins with GELU as a row of nodes n0, n1, ... and constants c0, ..."""
+    nodes, arrays, value = [], {"w": np.ones((4, 2), np.float32)}, "x"
+    for k, (operator, other) in enumerate(form.GELUS[approximate][row]):
+        more = [] if other is None else ["x"] if other == form.X else [f"c{k}"]
+        if more == [f"c{k}"]:
+            arrays[f"c{k}"] = np.array(other, np.float32)
+        nodes.append(helper.make_node(operator, [value, *more], [f"v{k}"], f"n{k}"))
+        value = f"v{k}"
+    nodes[-1].output[0] = "gelu"
+    nodes.append(helper.make_node("Flatten", ["gelu"], ["flat"]))
+    nodes.append(helper.make_node("MatMul", ["flat", "w"], ["y"]))
+    return from_nodes(nodes, arrays, [7, 1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("approximate", "row"), [(name, k) for name in form.GELUS for k in range(len(form.GELUS[name]))]
+)
+def test_gelu_as_a_row_of_nodes(approximate: str, row: int, tmp_path: Path) -> None:
+    model = gelu(approximate, row)
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    layer, _ = onnx.load(path).layers
+    assert type(layer) is GELU
+    assert layer.approximate == approximate
+    for node in model.graph.node:  # either side of sums and products
+        if node.op_type in ("Add", "Mul"):
+            node.input[:] = reversed(node.input)
+    path.write_bytes(model.SerializeToString())
+    assert onnx.load(path).layers[0].arguments == {"approximate": approximate}
+
+
+GELU_CHANGES: dict[str, tuple[str, Callable[[Any], object], str]] = {
+    "divisor": ("none", lambda m: set_array(m, "c0", np.float32(1.5)), r"'n0' \(Div\): .* GELU"),
+    "sum": ("none", lambda m: set_array(m, "c2", np.float32(2)), r"'n0' \(Div\): expected it in"),
+    "half": ("none", lambda m: set_array(m, "c3", np.float32(0.25)), r"'n0' \(Div\): expected it"),
+    "other x": (
+        "none",
+        lambda m: m.graph.node[4].input.__setitem__(1, "v0"),
+        r"'n0' \(Div\): expected it in GELU",
+    ),
+    "cube": ("tanh", lambda m: set_array(m, "c0", np.float32(2)), r"'n0' \(Pow\): expected it in"),
+    "factor": ("tanh", lambda m: set_array(m, "c1", np.float32(0.04)), r"'n0' \(Pow\): .* GELU"),
+    "short": (
+        "none",
+        lambda m: (m.graph.node.pop(4), m.graph.node[3].output.__setitem__(0, "gelu")),
+        r"'n0' \(Div\): expected it in GELU",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", GELU_CHANGES)
+def test_what_is_nearly_gelu_is_refused(change: str, tmp_path: Path) -> None:
+    approximate, make, text = GELU_CHANGES[change]
+    model = gelu(approximate)
+    make(model)
+    refused(model, tmp_path / "a.onnx", text)
+
+
+@pytest.mark.parametrize("operator", ["Add", "Mul"])
+def test_other_branches_are_refused(operator: str, tmp_path: Path) -> None:
+    """A residual sum, and x times its ReLU, also behind a layer that might have a bias."""
+    node = helper.make_node
+    nodes = [node("Relu", ["x"], ["1"]), node(operator, ["1", "x"], ["y"])]
+    text = rf"node 1 \({operator}\): expected nodes in a row, .* '1', got one that reads 'x'"
+    refused(from_nodes(nodes, {}, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
+    nodes = [node("Conv", ["x", "w"], ["1"]), node(operator, ["x", "1"], ["y"])]
+    arrays = {"w": np.ones((1, 1, 1, 1), np.float32)}
+    refused(from_nodes(nodes, arrays, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
+    nodes = [node("Relu", ["x"], ["1"]), node(operator, ["1", "1"], ["y"])]
+    text = rf"node 1 \({operator}\): expected nodes in a row, .* got one that reads '1'"
+    refused(from_nodes(nodes, {}, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "text"),
+    [
+        ("LeakyRelu", {"alpha": -0.5}, r"\(LeakyRelu\): slope: expected .* 0, got -0.5"),
+        ("LeakyRelu", {"alpha": 1}, r"\(LeakyRelu\): alpha: expected a float, got 1"),
+        ("LeakyRelu", {"slope": 0.1}, r"\(LeakyRelu\): attribute: expected one of alpha, got"),
+        ("Elu", {"alpha": 0.0}, r"\(Elu\): alpha: expected a number above 0, got 0.0"),
+        ("Elu", {"alpha": float("nan")}, r"\(Elu\): alpha: expected .* finite .*, got nan"),
+        ("Gelu", {"approximate": "erf"}, r"\(Gelu\): approximate: expected .* tanh, got 'erf'"),
+        ("Gelu", {"approximate": 1}, r"\(Gelu\): approximate: expected a string, got 1"),
+        ("Relu", {"alpha": 0.1}, r"\(Relu\): attribute: expected none, got 'alpha'"),
+    ],
+)
+def test_options_of_activations_are_checked(
+    operator: str, attributes: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    model = from_nodes([helper.make_node(operator, ["x"], ["y"], **attributes)], {}, [7, 1, 2, 2])
+    refused(model, tmp_path / "a.onnx", text)
 
 
 def from_nodes(nodes: list[Any], arrays: dict[str, np.ndarray], sizes: list[Any]) -> Any:

@@ -13,6 +13,7 @@ from helpers import assert_within, printed_by
 
 from lenet_fast import data, models
 from lenet_fast.data.distort import PAPER
+from lenet_fast.layers import GELU, LeakyReLU
 from lenet_fast.threads import ENVIRONMENT_VARIABLE
 from lenet_fast.training import TrainingDiverged
 
@@ -540,6 +541,31 @@ def test_an_interrupt_comes_through(monkeypatch):
 def test_wrong_parameters_are_named(parameters, error, message):
     with pytest.raises(error, match=message):
         quick(**parameters).fit(X[:100], Y[:100])
+
+
+def test_activations_with_options():
+    for activation, kind, options in (
+        ("gelu", GELU, {"approximate": "none"}),
+        ("leaky_relu:0.2", LeakyReLU, {"slope": 0.2}),
+        (LeakyReLU(0.2), LeakyReLU, {"slope": 0.2}),
+    ):
+        estimator = clone(quick(activation=activation))
+        found = estimator.partial_fit(X[:60], Y[:60], classes=range(10))
+        layers = [layer for layer in found.network_.layers if layer.name.endswith(".squash")]
+        assert {type(layer) for layer in layers} == {kind}
+        assert all(layer.arguments == options for layer in layers)
+        assert pickle.loads(pickle.dumps(found)).predict(X[:5]).shape == (5,)
+        assert repr(LeakyReLU(0.2)) == "LeakyReLU(slope=0.2)"
+    found.set_params(activation="leaky_relu:0.20").partial_fit(X[:60], Y[:60])  # the same
+    with pytest.raises(ValueError, match=r"activation: expected 'leaky_relu:0.2', as when .*'elu'"):
+        found.set_params(activation="elu").partial_fit(X[:60], Y[:60])
+    for wrong, error, text in (
+        ("swish", ValueError, "activation: expected one of"),
+        ("elu:-1", ValueError, "activation: elu: alpha: expected a number above 0"),
+        (0.1, TypeError, "activation: expected a name or a layer"),
+    ):
+        with pytest.raises(error, match=f"^{text}"):
+            quick(activation=wrong).fit(X[:60], Y[:60])
 
 
 OTHERS = {"pooling": ("average", None), "activation": ("tanh",), "output": ("rbf",)}

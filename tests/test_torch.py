@@ -21,6 +21,7 @@ from lenet_fast import backends, bitmaps, layers, models, ops
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import LanesEngine
 from lenet_fast.initialisers import INITIALISERS
+from lenet_fast.layers import ELU, GELU, Dense, LeakyReLU
 from lenet_fast.network import Network
 from lenet_fast.training import TrainingDiverged
 
@@ -141,6 +142,9 @@ def theirs(case: Case, x: Any, w: Any = None, b: Any = None) -> Any:
         "tanh": lambda: torch.tanh(x),
         "sigmoid": lambda: torch.sigmoid(x),
         "relu": lambda: torch.relu(x),
+        "leaky_relu": lambda: f.leaky_relu(x, options["slope"]),
+        "elu": lambda: f.elu(x, options["alpha"]),
+        "gelu": lambda: f.gelu(x, **options),
         "softmax_cross_entropy": lambda: f.cross_entropy(
             x, w, label_smoothing=0.2, reduction="none"
         ),
@@ -438,6 +442,26 @@ def test_plain_networks_become_plain_modules() -> None:
     assert [layer.name for layer in again.layers][:3] == ["C1", "C1_squash", "S2"]
 
 
+def test_activations_become_pytorchs_own_with_their_options() -> None:
+    for ours, theirs in (
+        (LeakyReLU(0.2), nn.LeakyReLU(0.2)),
+        (ELU(0.7), nn.ELU(0.7)),
+        (GELU(), nn.GELU()),
+        (GELU("tanh"), nn.GELU(approximate="tanh")),
+    ):
+        network = Network([Dense(4, 3), ours, Dense(3, 2)], input_shape=(1, 2, 2))
+        module = front.to_torch(network)[2]
+        assert repr(module) == repr(theirs)
+        assert type(module) is type(theirs)
+        (layer,) = front.from_torch(ends(theirs), (1, 12, 12)).layers[:1]
+        assert type(layer) is type(ours)
+        assert layer.arguments == ours.arguments
+    in_place = front.from_torch(ends(nn.LeakyReLU(0.1, inplace=True)), (1, 12, 12))
+    assert in_place.layers[0].arguments == {"slope": 0.1}
+    with pytest.raises(ValueError, match=r"^0: LeakyReLU: slope: expected .* 0, got -0.1"):
+        front.from_torch(ends(nn.LeakyReLU(-0.1)), (1, 12, 12))
+
+
 class Usual(nn.Sequential):
     """As many write it: blocks, one squashing module for all, padding by name."""
 
@@ -571,6 +595,8 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "ceil": ("0", lambda: ends(nn.AvgPool2d(2, ceil_mode=True))),
     "divisor": ("0", lambda: ends(nn.AvgPool2d(2, divisor_override=3))),
     "flatten": ("0", lambda: nn.Sequential(nn.Flatten(0), nn.Linear(144, 2))),
+    "negative slope": ("0", lambda: ends(nn.LeakyReLU(-0.1))),
+    "alpha 0": ("0", lambda: ends(nn.ELU(0.0))),
     "no flatten": ("0", lambda: nn.Sequential(nn.Linear(12, 2))),
     "after softmax": ("1", lambda: ends(nn.Softmax(1), nn.ReLU())),
     "softmax": ("2", lambda: ends().append(nn.Softmax(0))),
@@ -672,7 +698,14 @@ OPTIMISERS: dict[str, Callable[[Any], Any]] = {
     "RMSprop, centered": lambda p: torch.optim.RMSprop(p, lr=0.002, eps=1e-3, centered=True),
     "Adadelta": lambda p: torch.optim.Adadelta(p, rho=0.8, weight_decay=0.1),
 }
-KINDS = {"max": (nn.ReLU, nn.MaxPool2d), "average": (nn.Tanh, nn.AvgPool2d)}
+KINDS = {
+    "max": (nn.ReLU, nn.MaxPool2d),
+    "average": (nn.Tanh, nn.AvgPool2d),
+    "leaky": (lambda: nn.LeakyReLU(0.2), nn.MaxPool2d),
+    "elu": (lambda: nn.ELU(0.7), nn.AvgPool2d),
+    "gelu": (nn.GELU, nn.MaxPool2d),
+    "gelu, tanh": (lambda: nn.GELU(approximate="tanh"), nn.AvgPool2d),
+}
 
 
 def twins(make: Callable[[], Any], optimiser: str = "momentum") -> Iterator[tuple[Any, Any]]:

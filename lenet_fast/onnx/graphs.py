@@ -44,10 +44,6 @@ _POOL: dict[str, Any] = {
     "strides": [1, 1],
 }
 OPERATORS = {
-    **{
-        operator: _Operator(0, {name: getattr(kind(), option) for option, name in names.items()})
-        for kind, (operator, names) in form.ACTIVATIONS.items()
-    },
     "Add": _Operator(1),
     # Without padding, this option has no effect.
     "AveragePool": _Operator(0, _POOL | {"count_include_pad": (0, 1)}),
@@ -81,6 +77,10 @@ OPERATORS = {
     "Softmax": _Operator(0, {"axis": (-1, 1)}),
     "Sub": _Operator(1),
     "Unsqueeze": _Operator(1),
+    **{
+        operator: _Operator(0, {name: getattr(kind(), option) for option, name in names.items()})
+        for kind, (operator, names) in form.ACTIVATIONS.items()
+    },
 }
 _EITHER_SIDE = ("Add", "Mul")
 _KINDS = {int: "an int", float: "a float", str: "a string"}
