@@ -309,13 +309,13 @@ def test_other_branches_are_refused(operator: str, tmp_path: Path) -> None:
     """A residual sum, and x times its ReLU, also behind a layer that might have a bias."""
     node = helper.make_node
     nodes = [node("Relu", ["x"], ["1"]), node(operator, ["1", "x"], ["y"])]
-    text = rf"node 1 \({operator}\): expected nodes in a row, .* '1', got one that reads 'x'"
+    text = rf"node 1 \({operator}\): expected a chain of nodes, .* '1', got one that reads 'x'"
     refused(from_nodes(nodes, {}, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
     nodes = [node("Conv", ["x", "w"], ["1"]), node(operator, ["x", "1"], ["y"])]
     arrays = {"w": np.ones((1, 1, 1, 1), np.float32)}
     refused(from_nodes(nodes, arrays, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
     nodes = [node("Relu", ["x"], ["1"]), node(operator, ["1", "1"], ["y"])]
-    text = rf"node 1 \({operator}\): expected nodes in a row, .* got one that reads '1'"
+    text = rf"node 1 \({operator}\): expected a chain of nodes, .* got one that reads '1'"
     refused(from_nodes(nodes, {}, [7, 1, 2, 2]), tmp_path / "a.onnx", text)
 
 
