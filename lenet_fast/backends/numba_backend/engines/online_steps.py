@@ -19,7 +19,7 @@ from lenet_fast.backends.numba_backend.engines.steps import (
 )
 from lenet_fast.backends.numba_backend.jit import once, part
 from lenet_fast.backends.numba_backend.layers.activations import activate, activate_back
-from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
+from lenet_fast.backends.numba_backend.layers.optimisers import optimise_at_once
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
     CONVOLUTION_ALONG_COLUMNS,
@@ -120,10 +120,9 @@ def step_forward(step, taps, weights, memory, square):
 @part
 def _change_numbers(update, gradients, parameters, state, factors, first, count):
     """Change some parameters by their gradients, if the rule does so at once."""
-    if fused(update):
-        changed = slice(first, first + count)
-        w, state, factors = parameters[changed], state[first:], factors[first:]
-        optimise(update, 0, gradients[changed], w, state, len(gradients), factors)
+    changed = slice(first, first + count)
+    w, state, factors = parameters[changed], state[first:], factors[first:]
+    optimise_at_once(update, gradients[changed], w, state, factors)
 
 
 @once

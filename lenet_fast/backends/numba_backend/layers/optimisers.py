@@ -97,6 +97,16 @@ def _adadelta(update, gradient, w, squares, changes, factors):
 
 
 @part
+def optimise_at_once(update, gradient, w, state, factors):
+    """Change parameters by their gradient if the rule is `fused`, and else do nothing.
+
+    The code of the other rules would be compiled at each place that calls `optimise`.
+    """
+    if fused(update):
+        _sgd(update, gradient, w, state, factors)
+
+
+@part
 def optimise(update, number, gradient, w, state, apart, factors):
     """Change parameters by their gradient, in the step of this number, counted from 1; nothing
     without a rule. `state` begins with the first of the arrays that the rule keeps, and is empty
