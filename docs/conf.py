@@ -59,8 +59,8 @@ def public_modules() -> list[ModuleType]:
     for path in package.rglob("*.py"):
         parts = path.relative_to(package.parent).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        kernels = len(parts) > 2 and parts[1] == "backends"
-        if not kernels and "\n__all__ = " in path.read_text(encoding="utf-8"):
+        private = parts[-1].startswith("_") or (len(parts) > 2 and parts[1] == "backends")
+        if not private and "\n__all__ = " in path.read_text(encoding="utf-8"):
             found.append(importlib.import_module(".".join(parts)))
     return sorted(found, key=lambda module: module.__name__)
 

@@ -97,7 +97,8 @@ def test_signatures_are_equal_in_every_backend(backend, name):
 
 def test_the_reference_offers_the_interface_and_nothing_else():
     module = importlib.import_module("lenet_fast.backends.numpy_backend")
-    assert set(module.__all__) == set(KERNELS)
+    offered = {name for name in vars(module) if callable(getattr(module, name)) and name[0] != "_"}
+    assert offered - {"lane_kernels"} == set(KERNELS)
 
 
 def test_auto_is_an_algorithm_and_the_one_that_runs(backend, rng):

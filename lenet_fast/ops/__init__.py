@@ -21,70 +21,21 @@ the recursion of LeCun et al. 1998, appendix C: ``hx`` corresponds to ``dx``; th
 between parameters that share a weight are dropped, so that it is never negative.
 """
 
-from lenet_fast.ops import _activations
-from lenet_fast.ops._activations import *  # noqa: F403
-from lenet_fast.ops._conv2d import conv2d, conv2d_backward, conv2d_hessian
-from lenet_fast.ops._dense import dense, dense_backward, dense_hessian
-from lenet_fast.ops._losses import (
-    map_loss,
-    map_loss_backward,
-    map_loss_hessian,
-    mean_squared_error,
-    mean_squared_error_backward,
-    mean_squared_error_hessian,
-    penalty_loss,
-    penalty_loss_backward,
-    penalty_loss_hessian,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
-    softmax_cross_entropy_hessian,
-)
-from lenet_fast.ops._pool2d import (
-    avg_pool2d,
-    avg_pool2d_backward,
-    avg_pool2d_hessian,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool2d_hessian,
-)
-from lenet_fast.ops._rbf import map_rbf_hessian, rbf, rbf_backward, rbf_hessian
-from lenet_fast.ops._subsample2d import (
-    subsample2d,
-    subsample2d_backward,
-    subsample2d_hessian,
-)
+from lenet_fast.ops import _activations, _conv2d, _dense, _losses, _pool2d, _rbf, _subsample2d
+from lenet_fast.ops._activations import *
+from lenet_fast.ops._conv2d import *
+from lenet_fast.ops._dense import *
+from lenet_fast.ops._losses import *
+from lenet_fast.ops._pool2d import *
+from lenet_fast.ops._rbf import *
+from lenet_fast.ops._subsample2d import *
 
 __all__ = [
     *_activations.__all__,
-    "avg_pool2d",
-    "avg_pool2d_backward",
-    "avg_pool2d_hessian",
-    "conv2d",
-    "conv2d_backward",
-    "conv2d_hessian",
-    "dense",
-    "dense_backward",
-    "dense_hessian",
-    "map_loss",
-    "map_loss_backward",
-    "map_loss_hessian",
-    "map_rbf_hessian",
-    "max_pool2d",
-    "max_pool2d_backward",
-    "max_pool2d_hessian",
-    "mean_squared_error",
-    "mean_squared_error_backward",
-    "mean_squared_error_hessian",
-    "penalty_loss",
-    "penalty_loss_backward",
-    "penalty_loss_hessian",
-    "rbf",
-    "rbf_backward",
-    "rbf_hessian",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_hessian",
-    "subsample2d",
-    "subsample2d_backward",
-    "subsample2d_hessian",
+    *_conv2d.__all__,
+    *_dense.__all__,
+    *_losses.__all__,
+    *_pool2d.__all__,
+    *_rbf.__all__,
+    *_subsample2d.__all__,
 ]

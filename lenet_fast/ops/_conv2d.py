@@ -10,6 +10,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.windows import output_size, window_extent
 
+__all__ = ["conv2d", "conv2d_backward", "conv2d_hessian"]
+
 ALGORITHMS = ("auto", "direct", "im2col")
 BIASES = ("map", "unit")
 

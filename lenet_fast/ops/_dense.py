@@ -7,6 +7,8 @@ import numpy as np
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 
+__all__ = ["dense", "dense_backward", "dense_hessian"]
+
 
 def _plan(x: object, w: object) -> tuple[Array, Array]:
     images = checks.floats("x", x, "n, n_in")

@@ -10,6 +10,21 @@ import numpy as np
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 
+__all__ = [
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "penalty_loss",
+    "penalty_loss_backward",
+    "penalty_loss_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+]
+
 REDUCTIONS = ("mean", "sum", "none")
 
 

@@ -6,6 +6,15 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.windows import output_size
 
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool2d_hessian",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool2d_hessian",
+]
+
 TIES = ("first", "all")
 
 IntPair = int | tuple[int, int]

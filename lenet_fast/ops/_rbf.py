@@ -8,6 +8,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.ops._losses import rubbish
 
+__all__ = ["map_rbf_hessian", "rbf", "rbf_backward", "rbf_hessian"]
+
 
 def _plan(x: object, w: object) -> tuple[Array, Array]:
     images = checks.floats("x", x, "n, n_in")

@@ -6,6 +6,8 @@ from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.ops._pool2d import IntPair, Window, window
 
+__all__ = ["subsample2d", "subsample2d_backward", "subsample2d_hessian"]
+
 REDUCTIONS = ("sum", "mean")
 
 

@@ -25,93 +25,16 @@ from lenet_fast.backends.numba_backend.engines.lanes import checked_program as _
 from lenet_fast.backends.numba_backend.engines.lanes import run as _run
 from lenet_fast.backends.numba_backend.engines.online import run_online as _run_online
 from lenet_fast.backends.numba_backend.engines.predict import OnlinePredictor as _OnlinePredictor
-from lenet_fast.backends.numba_backend.images.warp import smooth_noise, warp
-from lenet_fast.backends.numba_backend.layers.activations import *  # noqa: F403
-from lenet_fast.backends.numba_backend.layers.activations import OPERATIONS as _ACTIVATIONS
-from lenet_fast.backends.numba_backend.layers.conv2d import (
-    conv2d_direct,
-    conv2d_input_gradient_direct,
-    conv2d_weight_gradient_direct,
-)
-from lenet_fast.backends.numba_backend.layers.conv2d_im2col import (
-    conv2d_im2col,
-    conv2d_input_gradient_im2col,
-    conv2d_weight_gradient_im2col,
-)
-from lenet_fast.backends.numba_backend.layers.dense import (
-    dense,
-    dense_input_gradient,
-    dense_weight_gradient,
-)
-from lenet_fast.backends.numba_backend.layers.losses import (
-    map_loss,
-    map_loss_backward,
-    map_loss_hessian,
-    map_rbf_hessian,
-    mean_squared_error,
-    mean_squared_error_backward,
-    mean_squared_error_hessian,
-    penalty_loss,
-    penalty_loss_backward,
-    penalty_loss_hessian,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
-    softmax_cross_entropy_hessian,
-)
-from lenet_fast.backends.numba_backend.layers.pool2d import max_pool2d, max_pool2d_backward
-from lenet_fast.backends.numba_backend.layers.rbf import (
-    rbf,
-    rbf_backward,
-    rbf_hessian,
-)
-from lenet_fast.backends.numba_backend.layers.subsample2d import (
-    avg_pool2d,
-    avg_pool2d_backward,
-    subsample2d,
-    subsample2d_backward,
-    subsample2d_hessian,
-)
+from lenet_fast.backends.numba_backend.images.warp import *
+from lenet_fast.backends.numba_backend.layers.activations import *
+from lenet_fast.backends.numba_backend.layers.conv2d import *
+from lenet_fast.backends.numba_backend.layers.conv2d_im2col import *
+from lenet_fast.backends.numba_backend.layers.dense import *
+from lenet_fast.backends.numba_backend.layers.losses import *
+from lenet_fast.backends.numba_backend.layers.pool2d import *
+from lenet_fast.backends.numba_backend.layers.rbf import *
+from lenet_fast.backends.numba_backend.layers.subsample2d import *
 from lenet_fast.backends.numba_backend.vector.lanes import lane_count as _lane_count
-
-__all__ = [
-    *_ACTIVATIONS,
-    "avg_pool2d",
-    "avg_pool2d_backward",
-    "conv2d_algorithm",
-    "conv2d_direct",
-    "conv2d_im2col",
-    "conv2d_input_gradient_direct",
-    "conv2d_input_gradient_im2col",
-    "conv2d_weight_gradient_direct",
-    "conv2d_weight_gradient_im2col",
-    "dense",
-    "dense_input_gradient",
-    "dense_weight_gradient",
-    "describe",
-    "map_loss",
-    "map_loss_backward",
-    "map_loss_hessian",
-    "map_rbf_hessian",
-    "max_pool2d",
-    "max_pool2d_backward",
-    "mean_squared_error",
-    "mean_squared_error_backward",
-    "mean_squared_error_hessian",
-    "penalty_loss",
-    "penalty_loss_backward",
-    "penalty_loss_hessian",
-    "rbf",
-    "rbf_backward",
-    "rbf_hessian",
-    "smooth_noise",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_hessian",
-    "subsample2d",
-    "subsample2d_backward",
-    "subsample2d_hessian",
-    "warp",
-]
 
 
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:

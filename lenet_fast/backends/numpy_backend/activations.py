@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 
-OPERATIONS = tuple(
+__all__ = tuple(
     name + suffix
     for name in (
         *("scaled_tanh", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh"),
     )
     for suffix in ("", "_backward", "_hessian")
 )
-__all__ = OPERATIONS
 
 AMPLITUDE = 1.7159
 SLOPE = 2 / 3

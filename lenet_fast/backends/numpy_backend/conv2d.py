@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+__all__ = [
+    "conv2d_direct",
+    "conv2d_im2col",
+    "conv2d_input_gradient_direct",
+    "conv2d_input_gradient_im2col",
+    "conv2d_weight_gradient_direct",
+    "conv2d_weight_gradient_im2col",
+]
+
 
 def _taps(x, u, v, h_out, w_out, stride_v, stride_h, dilation_v, dilation_h):
     """Return the view of x that kernel tap (u, v) sees: (n, c, h_out, w_out)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+__all__ = ["dense", "dense_input_gradient", "dense_weight_gradient"]
+
 
 def dense(x, w, b, y):
     """Set y = x w^T + b."""

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+__all__ = [
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "map_rbf_hessian",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "penalty_loss",
+    "penalty_loss_backward",
+    "penalty_loss_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+]
+
 
 def _softmax(x):
     shifted = np.exp(x - x.max(axis=1, keepdims=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+__all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
+
 
 def window_views(x, h_out, w_out, kh, kw, stride_v, stride_h):
     """Yield, in scan order of the window, the view of x that each tap sees."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+__all__ = ["rbf", "rbf_backward", "rbf_hessian"]
+
 
 def rbf(x, w, y):
     """Set y to the squared distance of each input to each centre."""

@@ -9,6 +9,8 @@ import numpy as np
 
 from lenet_fast.backends.numpy_backend.pool2d import window_views
 
+__all__ = ["subsample2d", "subsample2d_backward", "subsample2d_hessian"]
+
 
 def _window_sums(x, shape, kh, kw, stride_v, stride_h, scale):
     """Return s as each output map sees it."""

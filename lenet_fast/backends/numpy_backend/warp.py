@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["smooth_noise", "warp"]
+
 POSITION_BITS = 18
 """Matrices and fields count in pixels / 2**18; positions of pixels stay below 2**13."""
 

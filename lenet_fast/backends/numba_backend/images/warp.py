@@ -9,6 +9,8 @@ import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import kernel
 
+__all__ = ["smooth_noise", "warp"]
+
 # Matrices and fields count in pixels / 2**18, positions between four pixels in 2**-11.
 SHIFT = 18 - 11
 BITS = 11

@@ -23,14 +23,13 @@ from lenet_fast.backends.numba_backend.program import (
     TANH,
 )
 
-OPERATIONS = tuple(
+__all__ = tuple(
     name + suffix
     for name in (
         *("scaled_tanh", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "gelu_tanh"),
     )
     for suffix in ("", "_backward", "_hessian")
 )
-__all__ = OPERATIONS
 
 # What activate() and activate_back() know, and what planar pooling goes back through.
 ACTIVATIONS = (SCALED_TANH, TANH, SIGMOID, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH)

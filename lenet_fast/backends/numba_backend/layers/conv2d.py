@@ -37,6 +37,8 @@ from lenet_fast.backends.numba_backend.vector.products import (
 )
 from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
 
+__all__ = ["conv2d_direct", "conv2d_input_gradient_direct", "conv2d_weight_gradient_direct"]
+
 # A link is a row of numbers: a source map, how many target maps are linked to it, up to MOST, then
 # where each begins in its tile, and where the kernel of each begins in the weights.
 SOURCE, COUNT, TARGET = 0, 1, 2

@@ -11,6 +11,8 @@ import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import kernel
 
+__all__ = ["conv2d_im2col", "conv2d_input_gradient_im2col", "conv2d_weight_gradient_im2col"]
+
 STEP = 5  # factors that the inner loop takes at a time: LeNet's kernels are 5 wide
 VECTOR = 16  # rows are padded to whole vectors
 WIDTH = 512  # columns of the right matrix, and of the result, that stay in the cache

@@ -22,6 +22,8 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
 )
 from lenet_fast.backends.numba_backend.vector.products import plus_products, transposed
 
+__all__ = ["dense", "dense_input_gradient", "dense_weight_gradient"]
+
 
 def _dense_block(outputs: int) -> Any:
     """Return what sets some adjacent outputs, whose sums stay in registers."""

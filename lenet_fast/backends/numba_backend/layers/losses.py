@@ -9,6 +9,22 @@ import numpy as np
 from lenet_fast.backends.numba_backend.jit import kernel, part
 from lenet_fast.backends.numba_backend.program import CROSS_ENTROPY, MAP, PENALTY, SQUARED_ERROR
 
+__all__ = [
+    "map_loss",
+    "map_loss_backward",
+    "map_loss_hessian",
+    "map_rbf_hessian",
+    "mean_squared_error",
+    "mean_squared_error_backward",
+    "mean_squared_error_hessian",
+    "penalty_loss",
+    "penalty_loss_backward",
+    "penalty_loss_hessian",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_hessian",
+]
+
 
 @kernel
 def _shares(x, sign, floor, p):

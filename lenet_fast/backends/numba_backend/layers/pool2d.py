@@ -10,6 +10,8 @@ from lenet_fast.backends.numba_backend.layers.subsample2d import covered
 from lenet_fast.backends.numba_backend.vector.lanes import fill, get, put
 from lenet_fast.backends.numba_backend.vector.products import leader, where_same
 
+__all__ = ["max_pool2d", "max_pool2d_backward"]
+
 
 @part
 def _best_of(memory, corner, pitch, kh, kw):

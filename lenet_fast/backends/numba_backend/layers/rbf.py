@@ -7,6 +7,8 @@ from typing import Any
 from lenet_fast.backends.numba_backend.jit import block, kernel, part
 from lenet_fast.backends.numba_backend.vector.lanes import get_row, put_row, splat, spread
 
+__all__ = ["rbf", "rbf_backward", "rbf_hessian"]
+
 
 def _rbf_block(outputs: int) -> Any:
     @block

@@ -12,6 +12,14 @@ import numpy as np
 from lenet_fast.backends.numba_backend.jit import kernel, part
 from lenet_fast.backends.numba_backend.vector.lanes import fill, get, put, splat
 
+__all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "subsample2d",
+    "subsample2d_backward",
+    "subsample2d_hessian",
+]
+
 
 @part
 def _window_sum(memory, corner, pitch, kh, kw):
