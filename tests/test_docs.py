@@ -98,3 +98,20 @@ def test_every_picture_is_on_a_page() -> None:
     }
     assert there - shown == set()
     assert len(there) > 20
+
+
+def test_the_developers_page_names_what_there_is() -> None:
+    """Files by the end of their path, everything else by a word of the sources."""
+    page = (ROOT / "docs" / "developing.rst").read_text()
+    kinds = {".py", ".pyx", ".pxi", ".pxd", ".h", ".toml"}
+    folders = [ROOT / name for name in ("lenet_fast", "kernels", "benchmarks", "tests")]
+    files = [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    files = [path for path in files if path.suffix in kinds and path != Path(__file__)]
+    words = {word for path in files for word in re.findall(r"\w+", path.read_text())}
+    for name in re.findall(r"(?<!`)(?<!:)`([\w./]+)`(?!`)", page):
+        if "NAME" in name:
+            continue
+        if Path(name).suffix in kinds:
+            assert any(f"/{path.relative_to(ROOT)}".endswith(f"/{name}") for path in files), name
+        elif "/" not in name and Path(name).suffix not in (".rst", ".md"):
+            assert set(name.split(".")) <= words, name
