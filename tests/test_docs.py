@@ -46,7 +46,7 @@ def check(line: str) -> None:
         assert (ROOT / rest[0]).exists(), line
     else:
         assert (program, rest[0]) == ("pip", "install"), f"no check for: {line}"
-        extras = re.fullmatch(r"\.(?:\[(.*)\])?", rest[1])
+        extras = re.fullmatch(r"\.(?:\[(.*)\])?", rest[-1])
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert extras is not None, line
         assert set((extras[1] or "").split(",")) - {""} <= set(project["optional-dependencies"])

@@ -3,8 +3,7 @@
 # Activations on arrays laid out as one row. Slopes are taken from the output, those of GELU from
 # the input.
 #
-# To add one: a row of the two tuples below, a formula in curve() or activate(), its slope in
-# slope_row() or gelu_slope_row(), and three functions at the end.
+# docs/developing.rst lists what a new one needs.
 
 from libc.math cimport NAN
 from libc.string cimport memcpy
@@ -207,7 +206,7 @@ cdef inline lanes gelu_gate(
 ) noexcept nogil:
     """What GELU multiplies x with. Set its derivative, and `near` to x or the end that it lies
     beyond: beyond -15 and 15 (float), or -40 and 40, the gate is 0 or 1."""
-    cdef lanes a, tail
+    cdef lanes a, tail = splat(&x, NAN)
     if lanes is lanes_f32:
         a = absolute_f32(at_least_f32(absolute_f32(x) * splat_f32(-1), splat_f32(-15)))
         near[0] = with_sign_f32(a, x)
@@ -216,7 +215,7 @@ cdef inline lanes gelu_gate(
         near[0] = with_sign_f64(a, x)
     if function == GELU:
         tail = normal_tail(a, density)
-    else:
+    elif function == GELU_TANH:
         tail = logistic_tail(a, density)
     if lanes is lanes_f32:
         return where_negative_f32(x, tail, splat_f32(1) - tail)

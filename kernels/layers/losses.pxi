@@ -88,7 +88,7 @@ cdef inline real value_of(
                 total += top - sign * x[i]
             missed = <real> (1 - loss.smoothing) * missed + <real> (loss.smoothing / k) * total
         return missed + rest
-    return <real> NAN  # check_call has refused what is unknown
+    return <real> NAN  # check_loss has refused what is unknown
 
 
 cdef real loss_of_targets(

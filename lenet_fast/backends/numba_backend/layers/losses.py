@@ -234,7 +234,7 @@ def loss_value(loss, x, label, p):
         return real(loss.scale) * total
     if loss.kind in (CROSS_ENTROPY, MAP):
         return _loss(x, label, p, _sign(loss), loss.floor, loss.smoothing)
-    return real(math.nan)  # check_call has refused what is unknown
+    return real(math.nan)  # check_loss has refused what is unknown
 
 
 @part
