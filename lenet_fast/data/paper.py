@@ -33,6 +33,12 @@ _FAINT = 0.02
 _BROAD = 0.45
 """No stroke is so wide, as a share of the digit: MNIST's blots, drawn by a marker, have 0.34."""
 
+_BROADER = 0.65
+"""In even light, blurred edges included, as much as a marker's strokes may have."""
+
+_FULL = 0.6
+"""Ink fills at most this share of its box; a sheet, even askew and with a digit on it, fills more."""
+
 _DOUBTFUL = 0.25
 """Few strokes are so wide: one in a hundred of MNIST."""
 
@@ -58,6 +64,10 @@ class Ink(NamedTuple):
     breadth: float = 0.0
     """Side of the largest square in it, as a share of its longer side; 0 if not measured."""
 
+    def fills(self) -> float:
+        """Return the share of its box that the ink fills."""
+        return float((self.density[self.rows, self.columns] > self.density.max() / 2).mean())
+
 
 def find_ink(grey: Array, *, dark: bool) -> Ink | None:
     """Return the ink of the one digit in a picture.
@@ -80,9 +90,7 @@ def find_ink(grey: Array, *, dark: bool) -> Ink | None:
     """
     if not np.ptp(grey):
         return None
-    grey = _unframed(grey)
-    if not dark:
-        grey = grey.max() + min(grey.min(), 0.0) - grey
+    grey = _as_dark(_unframed(grey), dark)
     if min(grey.shape) < _PHOTOGRAPH:
         return _on_even_paper(grey) or _on_paper(grey, False)
     return _on_paper(*_without_lines(grey))
@@ -94,6 +102,12 @@ def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
     Where the strokes found are hardly strokes, as of a sheet between bars or on a table, ink of
     the other brightness is looked for, and taken if its strokes are thinner.
     """
+    inner = _unframed(grey)
+    if min(inner.shape) >= _PHOTOGRAPH:
+        for dark in (True, False):
+            drawn = _in_even_light(*_without_lines(_as_dark(inner, dark)))
+            if drawn and drawn.breadth <= _BROADER and drawn.fills() <= _FULL:
+                return drawn, dark  # no sheet on a table
     dark = is_dark_on_light(grey)
     why = None
     try:
@@ -112,6 +126,11 @@ def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
     if why:
         raise why
     return ink, dark
+
+
+def _as_dark(grey: Array, dark: bool) -> Array:
+    """Return a picture with its ink, dark or bright, as dark ink."""
+    return grey if dark else grey.max() + min(grey.min(), 0.0) - grey
 
 
 class _NoStrokesError(ValueError):
@@ -160,8 +179,11 @@ def _boxed(ink: Array) -> Ink:
 def _on_paper(grey: Array, lined: bool) -> Ink | None:
     """Return ink on paper in any light, from squares as wide as it takes.
 
-    They grow until no stroke fills one, and wider ones find no more.
+    They grow until no stroke fills one, and wider ones find no more. In even light none are needed.
     """
+    drawn = _in_even_light(grey, lined)
+    if drawn:
+        return drawn
     longest = max(grey.shape)
     side = _odd(_SQUARES * longest)
     first = _density(grey, side)
@@ -178,15 +200,41 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
                 "image: expected a digit, got blank paper in uneven light, or ink too faint for it"
             )
         return None
-    longer = max(part.stop - part.start for part in (found.ink.rows, found.ink.columns))
-    breadth = found.thickness / longer
-    if first.border_uneven > _CLEARLY and breadth > _BROAD:
+    ink = _one(found)
+    if first.border_uneven > _CLEARLY and ink.breadth > _BROAD:
         raise _NoStrokesError(
             "image: expected a digit, got a shadow as dark as ink; light it evenly"
         )
+    return ink
+
+
+def _one(found: _Found) -> Ink:
+    """Return the ink of a digit that is the only one."""
     if found.several:
         raise ValueError("image: expected one digit, got several things on the sheet; cut it out")
-    return found.ink._replace(breadth=breadth)
+    longer = max(part.stop - part.start for part in (found.ink.rows, found.ink.columns))
+    return found.ink._replace(breadth=found.thickness / longer)
+
+
+def _in_even_light(grey: Array, lined: bool) -> Ink | None:
+    """Return the ink if nothing is brighter than most of the border: then this is paper."""
+    ring = _ring(grey)
+    paper, high = np.quantile(ring, (0.5, 0.75))
+    contrast, spread = paper - grey.min(), high - paper
+    near = max(_FAINT * contrast, 8 * spread)
+    if spread > _FAINT * contrast or grey.max() - paper > near:
+        return None
+    darker = ring < paper - near
+    # Strokes may reach the border, but a shadow there, which is not as dark, is not even light.
+    if not contrast > 0 or darker.mean() > 0.3:
+        return None
+    if np.mean(darker & (ring > paper - 0.7 * contrast)) > 0.1:
+        return None
+    raw, smooth = paper - grey, paper - averaged(grey, 3)
+    # Of a normal distribution, two thirds of a deviation; averages of nine have a third of it.
+    density = _Density(raw, smooth, float(spread) / 2, 0.0, 0.0, np.ones_like(grey))
+    found = _digit(density, lined)
+    return _one(found) if found else None
 
 
 class _Density(NamedTuple):
