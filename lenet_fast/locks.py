@@ -174,6 +174,7 @@ class LockedFolder(os.PathLike[str]):
             )
             return True
         if not free:
+            self._made = []  # created here, but used by another run now
             raise BlockingIOError(
                 f"out: expected a folder that no other training writes to, but {self.path} is in "
                 "use; wait for that training to end, stop it, or choose another folder"

@@ -822,7 +822,7 @@ def test_bytes_are_refused_where_nobody_knows_what_they_were():
     network = Network([Dense(784, 10)], input_shape=(1, 28, 28), pixel_range=None)
     images = data.load("sample").test.images[:2]
     for wrong in (images, images[0]):
-        with pytest.raises(ValueError, match=r"not known .* got bytes; set its pixel_range"):
+        with pytest.raises(ValueError, match=r"does not know .* got bytes; set its pixel_range"):
             network.predict(wrong)
     x = data.prepare(images, size=28, background=0, ink=1)
     expected = network.predict(x)

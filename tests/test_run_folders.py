@@ -239,6 +239,24 @@ def test_a_trainer_goes_on_with_its_own_run_only(sets, tmp_path):
     assert before.keys() == set(runs.FILES)
 
 
+def test_a_folder_that_another_run_locked_first_stays(tmp_path, monkeypatch):
+    """Created by the one, locked by the other, and still empty."""
+    make = LockedFolder._make
+    others = []
+
+    def beaten(folder):
+        make(folder)
+        if not others:
+            others.append(folder)
+            others.append(LockedFolder(folder.path))
+
+    monkeypatch.setattr(LockedFolder, "_make", beaten)
+    with pytest.raises(BlockingIOError, match="in use"):
+        LockedFolder(tmp_path / "run")
+    others[1].check()
+    others[1].release()
+
+
 def test_processes_race_for_a_folder(tmp_path):
     """One of them has it, and its files are of one run."""
     for _ in range(3):

@@ -37,7 +37,7 @@ _BROADER = 0.65
 """In even light, blurred edges included, as much as a marker's strokes may have."""
 
 _FULL = 0.6
-"""Ink fills at most this share of its box; a sheet, even askew and with a digit on it, fills more."""
+"""Ink fills no more than this share of its box; a sheet fills more, even with a digit on it."""
 
 _DOUBTFUL = 0.25
 """Few strokes are so wide: one in a hundred of MNIST."""
