@@ -95,6 +95,15 @@ def test_thick_digits_on_even_paper_are_no_shadows(digits):
         assert np.corrcoef(centre(np.asarray(page)).ravel(), digit.ravel())[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("bright", [False, True])
+def test_enlarged_digits_are_cut_out_as_they_are(digits, bright):
+    """Also where gaps between strokes are narrower than these."""
+    for digit in (digits[k] for k in (972, 774, 600, 744, 630, 132, 786, 996)):
+        large = np.kron(digit, np.ones((10, 10), np.uint8))
+        got = centre(large if bright else 255 - large)
+        assert np.corrcoef(got.ravel(), centre(digit).ravel())[0, 1] > 0.8
+
+
 def test_a_shadow_as_dark_as_ink_is_no_ink(digits):
     kind = "sharp shadow of a phone, 50 %, pencil"
     reasons = []

@@ -12,6 +12,9 @@ Steps, each of which leaves an even picture as it is:
 4. *Parts.* Of the connected dark parts, the digit is what is left without specks, and without what
    comes in over the border where something else does not.
 
+Where most of the border has one brightness, and nothing is brighter, this is the paper: a drawing,
+or a sheet in even light, needs no closing.
+
 A second round measures the strokes of the first and takes squares just wider than these, so that
 narrower shadows count as paper.
 """
@@ -36,7 +39,7 @@ _BROAD = 0.45
 _BROADER = 0.65
 """In even light, blurred edges included, as much as a marker's strokes may have."""
 
-_FULL = 0.6
+_FULL = 0.65
 """Ink fills no more than this share of its box; a sheet fills more, even with a digit on it."""
 
 _DOUBTFUL = 0.25
@@ -216,19 +219,26 @@ def _one(found: _Found) -> Ink:
     return found.ink._replace(breadth=found.thickness / longer)
 
 
+def _longest_run(mask: Array) -> int:
+    """Return how many elements in a row are set, at most."""
+    edges = np.flatnonzero(np.diff(np.pad(mask, 1).astype(np.int8)))
+    return int(np.diff(edges)[::2].max(initial=0))
+
+
 def _in_even_light(grey: Array, lined: bool) -> Ink | None:
     """Return the ink if nothing is brighter than most of the border: then this is paper."""
     ring = _ring(grey)
     paper, high = np.quantile(ring, (0.5, 0.75))
     contrast, spread = paper - grey.min(), high - paper
     near = max(_FAINT * contrast, 8 * spread)
-    if spread > _FAINT * contrast or grey.max() - paper > near:
+    if not contrast > 0 or spread > _FAINT * contrast or grey.max() - paper > near:
         return None
-    darker = ring < paper - near
-    # Strokes may reach the border, but a shadow there, which is not as dark, is not even light.
-    if not contrast > 0 or darker.mean() > 0.3:
-        return None
-    if np.mean(darker & (ring > paper - 0.7 * contrast)) > 0.1:
+    darker = [side < paper - near for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1])]
+    # What runs along the border is a shadow, a bar or the table; or strokes, in a close cutting:
+    # they reach it on all sides, as dark as elsewhere.
+    close = all(side.any() for side in darker) and np.mean(ring < paper - near) <= 0.3
+    close &= np.mean((ring < paper - near) & (ring > paper - 0.7 * contrast)) <= 0.1
+    if not (close or max(map(_longest_run, darker)) <= 0.25 * max(grey.shape)):
         return None
     raw, smooth = paper - grey, paper - averaged(grey, 3)
     # Of a normal distribution, two thirds of a deviation; averages of nine have a third of it.
