@@ -100,7 +100,7 @@ def _replace(
     except OSError as error:
         if _names_another(error, target):
             raise
-        # Report the target's name, not that of the temporary file, which means nothing to users.
+        # Report the target's name: the temporary file's name means nothing to users.
         if error.errno is None:
             raise OSError(f"{os.fspath(path)}: {error}") from error
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error

@@ -210,7 +210,7 @@ class Penalty(Loss):
     """The plain criterion of 1998 for RBF outputs; see :func:`lenet_fast.ops.penalty_loss`.
 
     It pulls towards the right class and pushes no other class away, unlike :class:`MAP`. The
-    Hessian at the outputs is 0; what remains is that of the RBF units themselves.
+    Hessian at the outputs is 0; what remains comes from the RBF units themselves.
     """
 
     name = "penalty"

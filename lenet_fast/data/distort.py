@@ -285,7 +285,7 @@ def _matrices(drawn: Mapping[str, Array], shape: tuple[int, ...], canvas: tuple[
     matrices[:, 0, 1] = np.rint(unit * sine / height)
     matrices[:, 1, 0] = np.rint(unit * (shear * cosine - sine) / width)
     matrices[:, 1, 1] = np.rint(unit * (shear * sine + cosine) / width)
-    # The centre of the image is that of the canvas, or half a pixel above or to the left of it.
+    # The image is centred on the canvas, or lies half a pixel above or to the left of its centre.
     centre = [(side - 1) / 2 for side in shape]
     row, column = (
         at + (large - side) // 2 + shift

@@ -140,7 +140,7 @@ class Search:
                     url = f"{mirror}{name}.gz"
                     self.report(f"downloading {url}")
                     content = _Buffer()
-                    # The checksum may be that of the gzip file, so no server may unpack it.
+                    # The checksum may belong to the gzip file, so no server may unpack it.
                     pooch.HTTPDownloader(
                         timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS),
                         chunk_size=2**16,

@@ -27,7 +27,7 @@ Returned images are views of memory in the kernels' order, map by map. NumPy's e
 functions keep that order, so nothing is rearranged between one of these functions and the next.
 ``np.ascontiguousarray`` gives the notebooks' order, for code that needs it in memory.
 
-Large enough batches are split over as many threads as the machine has cores, or as
+Large batches are split over as many threads as the machine has cores, or as
 ``LENET_FAST_THREADS`` says; the number of threads does not change a bit of the results. The backend
 is the current one of :mod:`lenet_fast.backends`.
 

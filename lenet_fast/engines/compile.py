@@ -175,9 +175,11 @@ def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
 
 
 def overwrites(steps: list[Step], k: int) -> bool:
-    """Return whether a step writes to the place of its input: an activation does, unless that is
-    the input of the network, or an activation's derivative needs it: its own, or that of the one
-    before it, whose output it is."""
+    """Return whether a step overwrites its input.
+
+    An activation does, except the first step, whose input is the image, and except where the
+    derivative of this activation, or of one just before it, is computed from that input.
+    """
     return (
         steps[k].kind == Kind.ACTIVATION
         and steps[k].activation not in program.FROM_INPUT

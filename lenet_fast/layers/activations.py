@@ -30,7 +30,7 @@ class Activation(Layer):
 
     @property
     def function(self) -> str:
-        """The name of the function, that of the kernels."""
+        """The name of the function, as the kernels call it."""
         return self.operations.forward.__name__
 
     @property
@@ -164,7 +164,7 @@ class GELU(Activation):
 
     @property
     def function(self) -> str:
-        """The name of the function, that of the kernels."""
+        """The name of the function, as the kernels call it."""
         return "gelu" if self.approximate == "none" else "gelu_tanh"
 
 

@@ -105,7 +105,7 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., No
     program : callable
         ``LanesProgram`` of kernels/engines/lanes.pxi.
     run : callable
-        Takes the arguments of ``run_lanes`` but for the last two, a list of memories, one per
+        Takes the arguments of ``run_lanes`` without the last two, a list of memories, one per
         thread, and a function that runs another one on all of them at the same time.
     """
     build = _build(_isa)

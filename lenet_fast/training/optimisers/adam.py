@@ -98,7 +98,7 @@ class Adam(_Moments):
     >>> import numpy as np
     >>> w, g = {"w": np.array([1.0, 1.0])}, {"w": np.array([2.0, -0.02])}
     >>> Adam(weight_decay=0.5).step(w, g, rate=0.1)
-    >>> w["w"].round(6)                     # 1 - 0.1 * (sign of g + 0.5 * 1)
+    >>> w["w"].round(6)                     # 1 - 0.1 * sign(g + 0.5 * 1)
     array([0.9, 0.9])
     """
 
