@@ -1,6 +1,12 @@
-"""Output sizes of windowed operations, on plain integers."""
+"""Windows over images: the types of their arguments, and output sizes, on plain integers."""
 
 from __future__ import annotations
+
+IntPair = int | tuple[int, int]
+"""Both, or (vertical, horizontal)."""
+
+Padding = int | tuple[int, int] | tuple[int, int, int, int]
+"""All sides, (vertical, horizontal), or (top, bottom, left, right)."""
 
 
 def window_extent(kernel: int, dilation: int) -> int:

@@ -20,6 +20,7 @@ PACKAGE = Path(lenet_fast.__file__).parent
 STOREYS = (
     {
         *("errors", "windows", "checks", "configs", "connections", "bitmaps", "defaults"),
+        "docstrings",
         *("pixels", "threads", "backends", "locks", "disk"),
     },
     {"ops"},
@@ -31,7 +32,7 @@ STOREYS = (
     {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
-OPS_MAY_USE = {"ops", "backends", "checks", "windows"}
+OPS_MAY_USE = {"ops", "backends", "checks", "docstrings", "windows"}
 
 # Who may use which library outside the standard one; NumPy is free to all.
 LIBRARIES = {

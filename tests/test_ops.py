@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
 from helpers import assert_within, layouts
 from op_cases import ALL, LOSSES
 
-from lenet_fast import ops
+from lenet_fast import docstrings, ops
 
 every_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.id)
 
@@ -28,6 +29,33 @@ def test_every_public_function_is_documented():
         text = inspect.getdoc(getattr(ops, name)) or ""
         assert "Parameters" in text, name
         assert text.splitlines()[0].endswith("."), name
+        alike = re.search(r"Parameters,.* and errors are those of", text)
+        assert alike or ("See :mod:`lenet_fast.ops`." in text and "Raises" in text), name
+
+
+def test_a_docstring_gets_what_it_lacks_in_the_order_of_numpydoc():
+    @docstrings.completed(Parameters="b : int", Raises="TypeError\n    If not.", Notes="Twice.")
+    def function(a, b):
+        """Add.
+
+        Parameters
+        ----------
+        a : int
+            One.
+
+        Notes
+        -----
+        Once.
+        """
+
+    assert function.__doc__.split("\n") == [
+        *("Add.", "", "Parameters", "----------", "a : int", "    One.", "b : int", ""),
+        *("Raises", "------", "TypeError", "    If not.", "", "Notes", "-----", "Once.", "Twice."),
+    ]
+    before = function.__doc__
+    assert docstrings.completed(Raises="TypeError\n    If not.")(function).__doc__ == before
+    function.__doc__ = None  # as under python -OO
+    assert docstrings.completed(Raises="TypeError")(function).__doc__ is None
 
 
 @every_case

@@ -21,9 +21,6 @@ Shape = tuple[int, ...]
 Gradients = dict[str, Array]
 """Gradients of a layer's parameters, by name."""
 
-IntPair = int | tuple[int, int]
-Padding = int | tuple[int, int] | tuple[int, int, int, int]
-
 MAX_VALUES = 2**26
 """Largest number of parameters of a network, or of units of a layer. A larger model file
 is broken or hostile, and must not make us allocate."""

@@ -14,15 +14,14 @@ from lenet_fast.checks import Array
 from lenet_fast.layers.base import (
     MAX_VALUES,
     Gradients,
-    IntPair,
     Layer,
     Operations,
-    Padding,
     Shape,
     images,
     size,
     windows,
 )
+from lenet_fast.windows import IntPair, Padding
 
 
 class Conv2D(Layer):

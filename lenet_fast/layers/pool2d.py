@@ -12,7 +12,6 @@ from lenet_fast import checks, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import (
     Gradients,
-    IntPair,
     Layer,
     Operations,
     Shape,
@@ -20,6 +19,7 @@ from lenet_fast.layers.base import (
     size,
     windows,
 )
+from lenet_fast.windows import IntPair
 
 
 class Pool2D(Layer):

@@ -6,8 +6,12 @@ whose slope is computed from the input x.
 
 from __future__ import annotations
 
-from lenet_fast import backends, checks
+import inspect
+
+from lenet_fast import backends, checks, docstrings
 from lenet_fast.checks import Array
+from lenet_fast.docstrings import Documented
+from lenet_fast.ops._shared import operation
 
 __all__ = [
     "elu",
@@ -62,11 +66,33 @@ def _backward(
     return checks.returned(out, dx)
 
 
+_SEEN = {
+    "y": "The forward's output.",
+    "x": "The forward's input: two of them may have one output.",
+}
+_WHAT = {"dy": "Gradient", "hy": "Diagonal of the Hessian"}
+_DROPPED = "The term in f'' is dropped (LeCun et al. 1998, appendix C)."
+
+
+def _gradient(function: Documented) -> Documented:
+    """Complete the docstring of a ``_backward`` or ``_hessian``, from its name and arguments."""
+    incoming, seen, *options = inspect.signature(function).parameters
+    forward = function.__name__.rpartition("_")[0]
+    parameters = f"{incoming} : ndarray\n    {_WHAT[incoming]} at the output."
+    parameters += f"\n{seen} : ndarray, the same shape\n    {_SEEN[seen]}"
+    for option in options[:-2]:  # without backend and out
+        parameters += f"\n{option}\n    As for :func:`{forward}`."
+    notes = {"Notes": _DROPPED} if incoming == "hy" else {}
+    result = f"{incoming[0]}x : ndarray, the same shape"
+    return operation(docstrings.completed(Parameters=parameters, Returns=result, **notes)(function))
+
+
 def _gelu_of(approximate: object) -> str:
     exact = checks.choice("approximate", approximate, GELU_FORMS) == "none"
     return "gelu" if exact else "gelu_tanh"
 
 
+@operation
 def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
     """Return ``1.7159 tanh(2 x / 3)``.
 
@@ -74,18 +100,11 @@ def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = Non
     ----------
     x : ndarray, any shape
         Weighted sums, float32 or float64.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`, between -1.7159 and 1.7159.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -102,43 +121,26 @@ def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = Non
     return _forward("scaled_tanh", x, backend, out)
 
 
+@_gradient
 def scaled_tanh_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`scaled_tanh`: ``dx = f' dy``.
 
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output; ``f' = (2 / 3) (1.7159 - y^2 / 1.7159)``.
-    backend, out
-        See :mod:`lenet_fast.ops`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
+    ``f' = (2 / 3) (1.7159 - y^2 / 1.7159)``.
     """
     return _backward("scaled_tanh_backward", ("dy", dy), ("y", y), backend, out)
 
 
+@_gradient
 def scaled_tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`scaled_tanh_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
+    """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``."""
     return _backward("scaled_tanh_hessian", ("hy", hy), ("y", y), backend, out)
 
 
+@operation
 def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
     """Return ``tanh(x)``.
 
@@ -146,18 +148,11 @@ def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
     ----------
     x : ndarray, any shape
         Weighted sums, float32 or float64.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`, between -1 and 1.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -169,43 +164,23 @@ def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
     return _forward("tanh", x, backend, out)
 
 
+@_gradient
 def tanh_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Return the gradient of :func:`tanh`: ``dx = f' dy``.
-
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output; ``f' = 1 - y^2``.
-    backend, out
-        See :mod:`lenet_fast.ops`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
-    """
+    """Return the gradient of :func:`tanh`: ``dx = f' dy``, ``f' = 1 - y^2``."""
     return _backward("tanh_backward", ("dy", dy), ("y", y), backend, out)
 
 
+@_gradient
 def tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`tanh_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
+    """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``."""
     return _backward("tanh_hessian", ("hy", hy), ("y", y), backend, out)
 
 
+@operation
 def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
     """Return ``1 / (1 + exp(-x))``.
 
@@ -213,18 +188,11 @@ def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -
     ----------
     x : ndarray, any shape
         Weighted sums, float32 or float64.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`, between 0 and 1.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -236,43 +204,23 @@ def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -
     return _forward("sigmoid", x, backend, out)
 
 
+@_gradient
 def sigmoid_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Return the gradient of :func:`sigmoid`: ``dx = f' dy``.
-
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output; ``f' = y (1 - y)``.
-    backend, out
-        See :mod:`lenet_fast.ops`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
-    """
+    """Return the gradient of :func:`sigmoid`: ``dx = f' dy``, ``f' = y (1 - y)``."""
     return _backward("sigmoid_backward", ("dy", dy), ("y", y), backend, out)
 
 
+@_gradient
 def sigmoid_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`sigmoid_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
+    """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``."""
     return _backward("sigmoid_hessian", ("hy", hy), ("y", y), backend, out)
 
 
+@operation
 def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
     """Return ``max(x, 0)``.
 
@@ -280,18 +228,11 @@ def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
     ----------
     x : ndarray, any shape
         Weighted sums, float32 or float64.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -303,29 +244,14 @@ def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
     return _forward("relu", x, backend, out)
 
 
+@_gradient
 def relu_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`relu`: ``dx = f' dy``.
 
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output, or its input, which has the same sign; ``f' = 1 where y > 0, else 0``,
-        but NaN where y is NaN.
-    backend, out
-        See :mod:`lenet_fast.ops`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
+    ``f' = 1 where y > 0, else 0``, but NaN where y is NaN. In place of the forward's output, y may
+    be its input, which has the same sign.
 
     Notes
     -----
@@ -335,17 +261,15 @@ def relu_backward(
     return _backward("relu_backward", ("dy", dy), ("y", y), backend, out)
 
 
+@_gradient
 def relu_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`relu_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
+    """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``."""
     return _backward("relu_hessian", ("hy", hy), ("y", y), backend, out)
 
 
+@operation
 def leaky_relu(
     x: Array, *, slope: float = 0.01, backend: str | None = None, out: Array | None = None
 ) -> Array:
@@ -357,18 +281,11 @@ def leaky_relu(
         Weighted sums, float32 or float64.
     slope : float
         0 or more: below 0, the output would not tell whether the input was positive.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -385,6 +302,7 @@ def leaky_relu(
     return _forward("leaky_relu", x, backend, out, checks.not_negative("slope", slope))
 
 
+@_gradient
 def leaky_relu_backward(
     dy: Array,
     y: Array,
@@ -395,35 +313,14 @@ def leaky_relu_backward(
 ) -> Array:
     """Return the gradient of :func:`leaky_relu`: ``dx = f' dy``.
 
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output, or its input, which has the same sign; ``f' = 1 where y > 0, else
-        slope``, but NaN where y is.
-    slope, backend, out
-        See :func:`leaky_relu`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
+    ``f' = 1 where y > 0, else slope``, but NaN where y is. In place of the forward's output, y may
+    be its input, which has the same sign.
     """
-    return _backward(
-        "leaky_relu_backward",
-        ("dy", dy),
-        ("y", y),
-        backend,
-        out,
-        checks.not_negative("slope", slope),
-    )
+    slope = checks.not_negative("slope", slope)
+    return _backward("leaky_relu_backward", ("dy", dy), ("y", y), backend, out, slope)
 
 
+@_gradient
 def leaky_relu_hessian(
     hy: Array,
     y: Array,
@@ -432,20 +329,12 @@ def leaky_relu_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`leaky_relu_backward`, with `hy` for `dy`.
-    """
-    return _backward(
-        "leaky_relu_hessian",
-        ("hy", hy),
-        ("y", y),
-        backend,
-        out,
-        checks.not_negative("slope", slope),
-    )
+    """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``."""
+    slope = checks.not_negative("slope", slope)
+    return _backward("leaky_relu_hessian", ("hy", hy), ("y", y), backend, out, slope)
 
 
+@operation
 def elu(
     x: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
 ) -> Array:
@@ -457,18 +346,11 @@ def elu(
         Weighted sums, float32 or float64.
     alpha : float
         Above 0; the output approaches its negative on the left.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -485,57 +367,28 @@ def elu(
     return _forward("elu", x, backend, out, checks.positive("alpha", alpha))
 
 
+@_gradient
 def elu_backward(
-    dy: Array,
-    y: Array,
-    *,
-    alpha: float = 1.0,
-    backend: str | None = None,
-    out: Array | None = None,
+    dy: Array, y: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`elu`: ``dx = f' dy``.
 
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    y : ndarray, the same shape
-        The forward's output; ``f' = 1 where y > 0, else y + alpha``.
-    alpha, backend, out
-        See :func:`elu`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
+    ``f' = 1 where y > 0, else y + alpha``.
     """
-    return _backward(
-        "elu_backward", ("dy", dy), ("y", y), backend, out, checks.positive("alpha", alpha)
-    )
+    alpha = checks.positive("alpha", alpha)
+    return _backward("elu_backward", ("dy", dy), ("y", y), backend, out, alpha)
 
 
+@_gradient
 def elu_hessian(
-    hy: Array,
-    y: Array,
-    *,
-    alpha: float = 1.0,
-    backend: str | None = None,
-    out: Array | None = None,
+    hy: Array, y: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`elu_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
-    return _backward(
-        "elu_hessian", ("hy", hy), ("y", y), backend, out, checks.positive("alpha", alpha)
-    )
+    """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``."""
+    alpha = checks.positive("alpha", alpha)
+    return _backward("elu_hessian", ("hy", hy), ("y", y), backend, out, alpha)
 
 
+@operation
 def gelu(
     x: Array, *, approximate: str = "none", backend: str | None = None, out: Array | None = None
 ) -> Array:
@@ -548,18 +401,11 @@ def gelu(
     approximate : {"none", "tanh"}
         "tanh": ``x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`` in its place, which is off by
         up to 0.0005.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray
         Of the shape of `x`, -0.17 or more.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -578,6 +424,7 @@ def gelu(
     return _forward(_gelu_of(approximate), x, backend, out)
 
 
+@_gradient
 def gelu_backward(
     dy: Array,
     x: Array,
@@ -588,29 +435,13 @@ def gelu_backward(
 ) -> Array:
     """Return the gradient of :func:`gelu`: ``dx = f' dy``.
 
-    Parameters
-    ----------
-    dy : ndarray
-        Gradient at the output.
-    x : ndarray, the same shape
-        The forward's input: two of them may have one output. ``f' = Phi(x) + x phi(x)``, phi being
-        the density.
-    approximate, backend, out
-        See :func:`gelu`.
-
-    Returns
-    -------
-    dx : ndarray, the same shape
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
+    ``f' = Phi(x) + x phi(x)``, phi being the density.
     """
     name = _gelu_of(approximate)
     return _backward(f"{name}_backward", ("dy", dy), ("x", x), backend, out)
 
 
+@_gradient
 def gelu_hessian(
     hy: Array,
     x: Array,
@@ -619,10 +450,6 @@ def gelu_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``.
-
-    Parameters, result and errors are those of :func:`gelu_backward`, with `hy` for `dy`.
-    The term in f'' is dropped (LeCun et al. 1998, appendix C).
-    """
+    """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``."""
     name = _gelu_of(approximate)
     return _backward(f"{name}_hessian", ("hy", hy), ("x", x), backend, out)

@@ -8,15 +8,13 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.windows import output_size, window_extent
+from lenet_fast.ops._shared import operation
+from lenet_fast.windows import IntPair, Padding, output_size, window_extent
 
 __all__ = ["conv2d", "conv2d_backward", "conv2d_hessian"]
 
 ALGORITHMS = ("auto", "direct", "im2col")
 BIASES = ("map", "unit")
-
-IntPair = int | tuple[int, int]
-Padding = int | tuple[int, int] | tuple[int, int, int, int]
 
 
 class _Plan(NamedTuple):
@@ -89,6 +87,7 @@ def _kernel(backend: str | None, algorithm: object, name: str, plan: _Plan) -> A
     return getattr(module, f"{name}_{chosen}")
 
 
+@operation
 def conv2d(
     x: Array,
     w: Array,
@@ -128,19 +127,12 @@ def conv2d(
     algorithm : {"auto", "direct", "im2col"}
         Direct loops, or packed columns and one matrix product. "auto" lets the backend choose; its
         ``conv2d_algorithm`` returns the one that was faster on LeNet's layers.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, c_out, h_out, w_out)
         ``h_out = (h_in + top + bottom - (kh - 1) * dilation - 1) // stride + 1``, and ``w_out``
         likewise.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -217,6 +209,7 @@ def _gradients(
     return checks.all_returned(out, dx, dw, db)
 
 
+@operation
 def conv2d_backward(
     dy: Array,
     x: Array,
@@ -256,11 +249,6 @@ def conv2d_backward(
         Summed over the batch; zero for an absent link.
     db : ndarray (c_out,) or (c_out, h_out, w_out)
         Summed over the batch.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
     return _gradients(
@@ -294,17 +282,12 @@ def conv2d_hessian(
 ) -> tuple[Array | None, Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`conv2d`.
 
-    Parameters and results are those of :func:`conv2d_backward`, with `hy` instead of `dy`.
+    Parameters, results and errors are those of :func:`conv2d_backward`, with `hy` instead of `dy`.
 
     Returns
     -------
     hx, hw, hb : ndarray
         ``hx`` correlates `hy` with the squared kernels, ``hw`` with the squared inputs.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----

@@ -6,6 +6,7 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
+from lenet_fast.ops._shared import operation
 
 __all__ = ["dense", "dense_backward", "dense_hessian"]
 
@@ -20,6 +21,7 @@ def _plan(x: object, w: object) -> tuple[Array, Array]:
     return images, weights
 
 
+@operation
 def dense(
     x: Array,
     w: Array,
@@ -38,17 +40,10 @@ def dense(
         Weights.
     b : ndarray (n_out,), optional
         Biases.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, n_out)
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -97,6 +92,7 @@ def _gradients(
     return checks.all_returned(out, dx, dw, db)
 
 
+@operation
 def dense_backward(
     dy: Array,
     x: Array,
@@ -126,11 +122,6 @@ def dense_backward(
         Summed over the batch.
     db : ndarray (n_out,)
         Summed over the batch.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     names = ("dx", "dw", "db")
     return _gradients(names, ("dy", dy), x, w, False, input_gradient, backend, out)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, docstrings
 from lenet_fast.checks import Array
+from lenet_fast.docstrings import Documented
+from lenet_fast.ops._shared import ERRORS
 
 __all__ = [
     "map_loss",
@@ -24,6 +27,23 @@ __all__ = [
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_hessian",
 ]
+
+_loss = docstrings.completed(
+    Parameters="""reduction : {"mean", "sum", "none"}
+    Over the batch; the mean of an empty one is 0.
+backend, out
+    See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.""",
+    Raises=ERRORS,
+)
+"""Completes the docstring of a loss: what all losses share."""
+
+
+def _gradient(function: Documented) -> Documented:
+    """Complete the docstring of a loss's ``_backward`` or ``_hessian``."""
+    names, loss = ", ".join(inspect.signature(function).parameters), function.__name__
+    as_for = f'As for :func:`{loss.rpartition("_")[0]}`, but `reduction` cannot be "none".'
+    return docstrings.completed(Parameters=f"{names}\n    {as_for}", Raises=ERRORS)(function)
+
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -117,6 +137,7 @@ def rubbish(j: object, dtype: np.dtype[Any]) -> float:
     return value
 
 
+@_loss
 def softmax_cross_entropy(
     x: Array,
     labels: Array,
@@ -137,20 +158,11 @@ def softmax_cross_entropy(
     smoothing : float
         Label smoothing s, from 0 to below 1: the target t is 1 - s for the right class, plus s / k
         for every class, including the right one.
-    reduction : {"mean", "sum", "none"}
-        Over the batch; the mean of an empty one is 0.
-    backend, out
-        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
 
     Returns
     -------
     float, or ndarray (n,) with ``reduction="none"``
         ``log sum_i exp(x_i) - sum_i t_i x_i``, in nats: ``- x_label`` without smoothing.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -167,6 +179,7 @@ def softmax_cross_entropy(
     return _value(x, labels, smoothing, "softmax_cross_entropy", reduction, backend, out)
 
 
+@_gradient
 def softmax_cross_entropy_backward(
     x: Array,
     labels: Array,
@@ -178,18 +191,17 @@ def softmax_cross_entropy_backward(
 ) -> Array:
     """Return the gradient of :func:`softmax_cross_entropy`.
 
-    Parameters and errors are those of :func:`softmax_cross_entropy`, except that `reduction`
-    cannot be "none".
-
     Returns
     -------
     dx : ndarray (n, k)
         ``p - t``, with the softmax p and the targets t; divided by n for the mean.
     """
-    name = "softmax_cross_entropy"
-    return _derivative(x, labels, smoothing, name, "backward", reduction, backend, out)
+    return _derivative(
+        x, labels, smoothing, "softmax_cross_entropy", "backward", reduction, backend, out
+    )
 
 
+@_gradient
 def softmax_cross_entropy_hessian(
     x: Array,
     labels: Array,
@@ -201,18 +213,17 @@ def softmax_cross_entropy_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`softmax_cross_entropy`.
 
-    Parameters and errors are those of :func:`softmax_cross_entropy`, except that `reduction`
-    cannot be "none".
-
     Returns
     -------
     hx : ndarray (n, k)
         ``p (1 - p)``, exact, whatever the targets; divided by n for the mean.
     """
-    name = "softmax_cross_entropy"
-    return _derivative(x, labels, smoothing, name, "hessian", reduction, backend, out)
+    return _derivative(
+        x, labels, smoothing, "softmax_cross_entropy", "hessian", reduction, backend, out
+    )
 
 
+@_loss
 def mean_squared_error(
     x: Array,
     targets: Array,
@@ -230,20 +241,11 @@ def mean_squared_error(
         Outputs and their targets, of one dtype.
     scale : float
         Factor: 1/2 as in the papers; ``1 / k`` gives the mean over the outputs.
-    reduction : {"mean", "sum", "none"}
-        Over the batch; the mean of an empty one is 0.
-    backend, out
-        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
 
     Returns
     -------
     float, or ndarray (n,) with ``reduction="none"``
         ``scale * sum over i of (x_i - t_i)^2``.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -255,6 +257,7 @@ def mean_squared_error(
     return _value(x, targets, scale, "mean_squared_error", reduction, backend, out)
 
 
+@_gradient
 def mean_squared_error_backward(
     x: Array,
     targets: Array,
@@ -266,9 +269,6 @@ def mean_squared_error_backward(
 ) -> Array:
     """Return the gradient of :func:`mean_squared_error`.
 
-    Parameters and errors are those of :func:`mean_squared_error`, except that `reduction` cannot
-    be "none".
-
     Returns
     -------
     dx : ndarray (n, k)
@@ -277,6 +277,7 @@ def mean_squared_error_backward(
     return _derivative(x, targets, scale, "mean_squared_error", "backward", reduction, backend, out)
 
 
+@_gradient
 def mean_squared_error_hessian(
     x: Array,
     targets: Array,
@@ -288,9 +289,6 @@ def mean_squared_error_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`mean_squared_error`.
 
-    Parameters and errors are those of :func:`mean_squared_error`, except that `reduction` cannot
-    be "none".
-
     Returns
     -------
     hx : ndarray (n, k)
@@ -299,6 +297,7 @@ def mean_squared_error_hessian(
     return _derivative(x, targets, scale, "mean_squared_error", "hessian", reduction, backend, out)
 
 
+@_loss
 def map_loss(
     x: Array,
     labels: Array,
@@ -319,20 +318,11 @@ def map_loss(
     j : float
         Penalty of the constant "rubbish" class, in units of `x`, from 0 to infinity (no such
         class). The paper gives no value.
-    reduction : {"mean", "sum", "none"}
-        Over the batch; the mean of an empty one is 0.
-    backend, out
-        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
 
     Returns
     -------
     float, or ndarray (n,) with ``reduction="none"``
         ``y_D + log(exp(-j) + sum over i of exp(-y_i))``.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -348,6 +338,7 @@ def map_loss(
     return _value(x, labels, j, "map_loss", reduction, backend, out)
 
 
+@_gradient
 def map_loss_backward(
     x: Array,
     labels: Array,
@@ -359,8 +350,6 @@ def map_loss_backward(
 ) -> Array:
     """Return the gradient of :func:`map_loss`.
 
-    Parameters and errors are those of :func:`map_loss`, except that `reduction` cannot be "none".
-
     Returns
     -------
     dx : ndarray (n, k)
@@ -370,6 +359,7 @@ def map_loss_backward(
     return _derivative(x, labels, j, "map_loss", "backward", reduction, backend, out)
 
 
+@_gradient
 def map_loss_hessian(
     x: Array,
     labels: Array,
@@ -381,8 +371,6 @@ def map_loss_hessian(
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`map_loss`.
 
-    Parameters and errors are those of :func:`map_loss`, except that `reduction` cannot be "none".
-
     Returns
     -------
     hx : ndarray (n, k)
@@ -391,6 +379,7 @@ def map_loss_hessian(
     return _derivative(x, labels, j, "map_loss", "hessian", reduction, backend, out)
 
 
+@_loss
 def penalty_loss(
     x: Array,
     labels: Array,
@@ -407,20 +396,11 @@ def penalty_loss(
         Penalties y_i, such as the squared distances of :func:`lenet_fast.ops.rbf`.
     labels : integer ndarray (n,)
         Classes D, 0 to k - 1.
-    reduction : {"mean", "sum", "none"}
-        Over the batch; the mean of an empty one is 0.
-    backend, out
-        See :mod:`lenet_fast.ops`; `out` only with ``reduction="none"``.
 
     Returns
     -------
     float, or ndarray (n,) with ``reduction="none"``
         ``y_D``.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -436,6 +416,7 @@ def penalty_loss(
     return _value(x, labels, None, "penalty_loss", reduction, backend, out)
 
 
+@_gradient
 def penalty_loss_backward(
     x: Array,
     labels: Array,
@@ -446,9 +427,6 @@ def penalty_loss_backward(
 ) -> Array:
     """Return the gradient of :func:`penalty_loss`.
 
-    Parameters and errors are those of :func:`penalty_loss`, except that `reduction` cannot be
-    "none".
-
     Returns
     -------
     dx : ndarray (n, k)
@@ -457,6 +435,7 @@ def penalty_loss_backward(
     return _derivative(x, labels, None, "penalty_loss", "backward", reduction, backend, out)
 
 
+@_gradient
 def penalty_loss_hessian(
     x: Array,
     labels: Array,
@@ -466,9 +445,6 @@ def penalty_loss_hessian(
     out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`penalty_loss`.
-
-    Parameters and errors are those of :func:`penalty_loss`, except that `reduction` cannot be
-    "none".
 
     Returns
     -------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.windows import output_size
+from lenet_fast.ops._shared import operation
+from lenet_fast.windows import IntPair, output_size
 
 __all__ = [
     "avg_pool2d",
@@ -17,7 +18,6 @@ __all__ = [
 
 TIES = ("first", "all")
 
-IntPair = int | tuple[int, int]
 Window = tuple[int, int, int, int]  # kernel rows and columns, strides
 
 
@@ -82,6 +82,7 @@ def _avg_backward(
     return checks.returned(out, dx)
 
 
+@operation
 def max_pool2d(
     x: Array,
     *,
@@ -101,18 +102,11 @@ def max_pool2d(
     stride : int or (vertical, horizontal), optional
         Distance between windows in pixels; by default `kernel`, so that windows tile the image.
         Rows and columns left over at the end are ignored.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, c, h_out, w_out)
         ``h_out = (h_in - kh) // stride + 1``. NaN counts as the largest value.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------
@@ -125,6 +119,7 @@ def max_pool2d(
     return _pool("max_pool2d", x, kernel, stride, backend, out)
 
 
+@operation
 def max_pool2d_backward(
     dy: Array,
     x: Array,
@@ -152,11 +147,6 @@ def max_pool2d_backward(
     -------
     dx : ndarray (n, c, h_in, w_in)
         Each window passes its `dy` to its maximum, and zero to the others.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     return _max_backward(("dy", dy), x, kernel, stride, ties, backend, out)
 
@@ -201,6 +191,7 @@ def avg_pool2d(
     return _pool("avg_pool2d", x, kernel, stride, backend, out)
 
 
+@operation
 def avg_pool2d_backward(
     dy: Array,
     x: Array,
@@ -225,11 +216,6 @@ def avg_pool2d_backward(
     -------
     dx : ndarray (n, c, h_in, w_in)
         Every input of a window gets an equal share of its `dy`.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     return _avg_backward(("dy", dy), x, kernel, stride, 1, backend, out)
 

@@ -7,6 +7,7 @@ import numpy as np
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.ops._losses import rubbish
+from lenet_fast.ops._shared import operation
 
 __all__ = ["map_rbf_hessian", "rbf", "rbf_backward", "rbf_hessian"]
 
@@ -21,6 +22,7 @@ def _plan(x: object, w: object) -> tuple[Array, Array]:
     return images, centres
 
 
+@operation
 def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
     """Return the squared Euclidean distance of each input to each centre.
 
@@ -30,19 +32,12 @@ def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = N
         A batch of vectors, float32 or float64.
     w : ndarray (n_out, n_in)
         One centre per output unit.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, n_out)
         ``y_i = sum over j of (x_j - w_ij)^2``, a penalty: the smallest wins. There is no factor
         1/2.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -63,6 +58,7 @@ def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = N
     return checks.returned(out, y)
 
 
+@operation
 def rbf_backward(
     dy: Array,
     x: Array,
@@ -85,11 +81,6 @@ def rbf_backward(
     dx : ndarray (n, n_in)
     dw : ndarray (n_out, n_in)
         Summed over the batch.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     images, centres = _plan(x, w)
     incoming = checks.incoming("dy", dy, (images.shape[0], centres.shape[0]), images)
@@ -102,6 +93,7 @@ def rbf_backward(
     return checks.all_returned(out, dx, dw)
 
 
+@operation
 def rbf_hessian(
     hy: Array,
     x: Array,
@@ -132,11 +124,6 @@ def rbf_hessian(
     hw : ndarray (n_out, n_in)
         The same terms summed over the batch.
 
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
-
     Notes
     -----
     A criterion that is linear in y, such as the plain one of LeCun et al. 1998 (eq. 8), has
@@ -158,6 +145,7 @@ def rbf_hessian(
     return checks.all_returned(out, hx, hw)
 
 
+@operation
 def map_rbf_hessian(
     y: Array,
     x: Array,
@@ -180,8 +168,6 @@ def map_rbf_hessian(
         As for :func:`rbf`.
     j : float
         As for :func:`lenet_fast.ops.map_loss`.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
@@ -189,11 +175,6 @@ def map_rbf_hessian(
         ``2 (1 - sum p_i) + 4 [sum p_i d_i^2 - (sum p_i d_i)^2]`` with ``d_i = x_j - w_ij`` and
         ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``; it does not depend on the labels. Per image,
         and never negative.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Examples
     --------

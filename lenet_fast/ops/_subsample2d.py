@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.ops._pool2d import IntPair, Window, window
+from lenet_fast.ops._pool2d import Window, window
+from lenet_fast.ops._shared import operation
+from lenet_fast.windows import IntPair
 
 __all__ = ["subsample2d", "subsample2d_backward", "subsample2d_hessian"]
 
@@ -25,6 +27,7 @@ def _plan(
     return images, coefficients, (n, count, h_out, w_out), taps, scale
 
 
+@operation
 def subsample2d(
     x: Array,
     w: Array,
@@ -50,18 +53,11 @@ def subsample2d(
     reduction : {"sum", "mean"}
         The paper adds; many reproductions average. Both express the same functions, but the
         coefficient's gradient differs in size.
-    backend, out
-        See :mod:`lenet_fast.ops`.
 
     Returns
     -------
     y : ndarray (n, c_out, h_out, w_out)
         Before the activation.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
 
     Notes
     -----
@@ -108,6 +104,7 @@ def _gradients(
     return checks.all_returned(out, dx, dw, db)
 
 
+@operation
 def subsample2d_backward(
     dy: Array,
     x: Array,
@@ -133,11 +130,6 @@ def subsample2d_backward(
     dx : ndarray (n, c, h_in, w_in)
     dw, db : ndarray (c_out,)
         Summed over the batch.
-
-    Raises
-    ------
-    TypeError, ValueError, ImportError
-        See :mod:`lenet_fast.ops`.
     """
     names = ("dx", "dw", "db")
     options = (kernel, stride, reduction, backend, out)

@@ -25,10 +25,9 @@ import torch
 from lenet_fast import backends
 from lenet_fast.checks import Array
 from lenet_fast.torch import gradients, tensors
+from lenet_fast.windows import IntPair, Padding
 
 Tensor = torch.Tensor
-IntPair = int | tuple[int, int]
-Padding = int | tuple[int, int] | tuple[int, int, int, int]
 
 __all__ = [
     "avg_pool2d",

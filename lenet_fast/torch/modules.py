@@ -9,8 +9,9 @@ from torch import nn
 
 from lenet_fast import checks, initialisers, layers, losses
 from lenet_fast import connections as tables
-from lenet_fast.layers.base import IntPair, Padding, Shape
+from lenet_fast.layers.base import Shape
 from lenet_fast.torch import functional, tensors
+from lenet_fast.windows import IntPair, Padding
 
 NAMES = {"w": "weight", "b": "bias"}
 """PyTorch's names for a layer's parameters."""
