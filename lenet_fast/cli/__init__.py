@@ -38,7 +38,11 @@ RuntimeError when the system has no thread left is treated alike."""
 
 @click.group(
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,  # in the help of the commands, too
+    },
     epilog=common.example("lenet-fast train --epochs 2", "lenet-fast train --help"),
 )
 @click.version_option(__version__, "-V", "--version", package_name="lenet_fast")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from lenet_fast import backends
 from lenet_fast.cli import common, settings
@@ -26,14 +25,12 @@ from lenet_fast.cli import common, settings
     type=settings.Number(0.001, 60),
     metavar="NUMBER",
     default=0.05,
-    show_default=True,
     help="Least time per contender and piece of work.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
-    show_default=True,
     help="Threads for whole networks; single calls use one.",
 )
 @click.option(
@@ -82,12 +79,10 @@ def bench(
         return
     if backend is not None:
         raise click.UsageError("--backend: expected together with --profile")
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
     from lenet_fast import disk
     from lenet_fast.bench import comparison, machine
-    from lenet_fast.threads import start_bar
 
     for word in only:
         if not comparison.tasks((word,), threads):
@@ -102,12 +97,8 @@ def bench(
         raise click.UsageError(
             f"--threads: expected with more than single calls, got --only {only[0]}"
         )
-    console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    hidden = not console.is_terminal
-    bar = Progress(*columns, console=console, transient=True, disable=hidden)
-    start_bar(bar)
-    with bar:
+    with common.progress_bar(*columns) as bar:
         task = bar.add_task("", total=len(tasks))
 
         def advance(name: str) -> None:
@@ -130,9 +121,8 @@ def _profile(context: click.Context, backend: str | None, seconds: float) -> Non
     from lenet_fast.bench import profile, workloads
     from lenet_fast.bench.rounds import WrongAnswerError
 
-    for name in ("only", "threads", "folder"):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "out" if name == "folder" else name
+    for name, option in (("only", "only"), ("threads", "threads"), ("folder", "out")):
+        if name in common.given(context):
             raise click.UsageError(f"--{option}: expected without --profile")
     wanted = backend or backends.current()
     here = [engine for engine in profile.ENGINES if workloads.has_engine(engine, wanted)]

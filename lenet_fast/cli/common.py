@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from lenet_fast import backends
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from lenet_fast.checks import Array
     from lenet_fast.data import Splits
     from lenet_fast.engines import Engine
@@ -40,56 +43,78 @@ def example(*lines: str) -> str:
     return "\n".join(["\b", f"{word}:", *(f"  {line}" for line in lines)])
 
 
-def data_options(command: Command) -> Command:
-    """Add the options that select the data."""
-    options = (
-        click.option(
-            "--data",
-            "folder",
-            metavar="DIR",
-            type=click.Path(path_type=Path),
-            help="Folder with the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, else "
-            "the cache, else a download]",
-        ),
-        click.option(
-            "--dataset",
-            type=click.Choice(DATASETS),
-            default="auto",
-            show_default=True,
-            help="auto: MNIST if it can be had, else the bundled sample, with a notice.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+def integer_option(
+    name: str,
+    text: str,
+    default: int | None = None,
+    *,
+    least: int = 1,
+    most: int | None = None,
+    metavar: str = "N",
+) -> Callable[[Command], Command]:
+    """Return an option that takes an int from `least` to `most`; `text` is its help."""
+    kind = click.IntRange(least, most)
+    return click.option(name, type=kind, metavar=metavar, default=default, help=text)
 
 
-def engine_options(command: Command) -> Command:
-    """Add the options that select engine, backend and threads; they change results by rounding."""
-    options = (
-        click.option(
-            "--backend",
-            type=click.Choice(backends.NAMES),
-            help="Implementation of the operations.  [default: the first of these that works here]",
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(("auto", "lanes", "online", "layers")),
-            default="auto",
-            show_default=True,
-            help="lanes: many images at a time, one per vector lane. online: one image at a time, "
-            "for batches of one. layers: layer by layer.",
-        ),
-        click.option(
-            "--threads",
-            type=click.IntRange(1, 1024),
-            metavar="N",
-            help="Number of threads; does not change results.  [default: one per physical core]",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that adds these options, which the help shows in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+data_options = _all_of(
+    click.option(
+        "--data",
+        "folder",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Folder with the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, else the "
+        "cache, else a download]",
+    ),
+    click.option(
+        "--dataset",
+        type=click.Choice(DATASETS),
+        default="auto",
+        help="auto: MNIST if it can be had, else the bundled sample, with a notice.",
+    ),
+)
+"""Add the options that select the data."""
+
+engine_options = _all_of(
+    click.option(
+        "--backend",
+        type=click.Choice(backends.NAMES),
+        help="Implementation of the operations.  [default: the first of these that works here]",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(("auto", "lanes", "online", "layers")),
+        default="auto",
+        help="lanes: many images at a time, one per vector lane. online: one image at a time, for "
+        "batches of one. layers: layer by layer.",
+    ),
+    integer_option(
+        "--threads",
+        "Number of threads; does not change results.  [default: one per physical core]",
+        most=1024,
+    ),
+)
+"""Add the options that select engine, backend and threads; they change results by rounding."""
+
+
+def given(context: click.Context) -> set[str]:
+    """Return the names of the options that are on the command line."""
+    return {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -226,14 +251,18 @@ def outputs(
 
     `engine` is an engine of `network`. `turned`: whether to invert the images' grey values.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
     from lenet_fast import data
 
-    with _progress(len(images)) as advance:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with progress_bar(*columns, hidden=len(images) <= _BATCH) as bar:  # little to wait for
+        task = bar.add_task("images", total=len(images))
         for first in range(0, len(images), _BATCH):
             part = slice(first, min(first + _BATCH, len(images)))
             seen = data.fitted(images[part], network.input_shape[-1], turned=turned)
             yield part, engine.predict(seen)
-            advance(part.stop - part.start)
+            bar.advance(task, part.stop - part.start)
 
 
 def turned(network: Network, images: Array) -> bool:
@@ -248,18 +277,16 @@ def turned(network: Network, images: Array) -> bool:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal, unless there is little to wait for."""
+def progress_bar(*columns: ProgressColumn, hidden: bool = False) -> Iterator[Progress]:
+    """Show one of rich's progress bars within the block, if standard error is a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import Progress
 
     from lenet_fast import threads
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    hidden = not console.is_terminal or total <= _BATCH
+    hidden = hidden or not console.is_terminal
     bar = Progress(*columns, console=console, transient=True, disable=hidden)
     threads.start_bar(bar)
     with bar:
-        task = bar.add_task("images", total=total)
-        yield lambda images: bar.advance(task, images)
+        yield bar

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from lenet_fast.cli import common
 
@@ -41,13 +40,12 @@ WHAT = (
     required=True,
     help="File to write: .png, .svg or .pdf. An existing file is replaced.",
 )
-@click.option(
+@common.integer_option(
     "--image",
+    "Which test image to show, counted from 0; with --what features.",
+    0,
+    least=0,
     metavar="INDEX",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Which test image to show, counted from 0; with --what features.",
 )
 @common.data_options
 @click.pass_context
@@ -79,7 +77,7 @@ def plot(
     """
     from lenet_fast import plots
 
-    if what != "features" and context.get_parameter_source("image") is ParameterSource.COMMANDLINE:
+    if what != "features" and "image" in common.given(context):
         raise click.UsageError(f"--image: expected with --what features, got --what {what}")
     if what in _DATA_ALONE and run_or_model is not None:
         raise click.UsageError(

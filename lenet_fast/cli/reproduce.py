@@ -52,27 +52,18 @@ NAMES = {
 @click.argument(
     "names", nargs=-1, required=True, type=click.Choice((*NAMES, "all")), metavar="NAME..."
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(1, 1000),
-    metavar="N",
-    default=SEEDS,
-    show_default=True,
-    help=f"Runs per recipe; at most {FEW_SEEDS} for the sweep.",
+@common.integer_option(
+    "--seeds", f"Runs per recipe; at most {FEW_SEEDS} for the sweep.", SEEDS, most=1000
 )
 @click.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Runs at a time, one thread each.  [default: one per physical core]",
+@common.integer_option(
+    "--jobs", "Runs at a time, one thread each.  [default: one per physical core]", most=1024
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     default=OUT,
-    show_default=True,
     help="Folder for runs and report. Runs that it already holds are not repeated.",
 )
 @common.data_options
@@ -161,31 +152,13 @@ def _at_once(todo: Sequence[Job], most: int) -> list[str]:
 @contextlib.contextmanager
 def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
     """Show a progress bar for each current run, on a terminal, and a line for each finished one."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskID,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress
 
-    from lenet_fast.threads import start_bar
-
-    console = Console(stderr=True, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    tasks: dict[Job, TaskID] = {}
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
+    times = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
+    tasks: dict[Job, progress.TaskID] = {}
     lock = threading.Lock()
-    bar = Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    start_bar(bar)
-    with bar:
+    with common.progress_bar(*columns, *times) as bar:
 
         def moved(job: Job, done: float) -> None:
             with lock:
@@ -198,6 +171,7 @@ def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Resul
                 if job in tasks:
                     bar.remove_task(tasks.pop(job))
             what = result.failed or f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
-            console.print(f"{job.name:<32} {what}", highlight=False, markup=False)
+            line = f"{job.name:<32} {what}"
+            bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield moved, ended

@@ -43,7 +43,6 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
 @click.option(
     "--host",
     default="127.0.0.1",
-    show_default=True,
     help="Address to listen on. With any other, everyone who can reach it may draw and train.",
 )
 @click.option(
@@ -55,21 +54,18 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
     help="A host name under which the page may be opened, besides localhost and numeric addresses: "
     "this machine's name in the network, or a proxy's. May be repeated.",
 )
-@click.option(
+@common.integer_option(
     "--port",
-    type=click.IntRange(0, 65535),
-    metavar="N",
-    help="0: any free port.  [default: 8000, or any free port if that is taken]",
+    "0: any free port.  [default: 8000, or any free port if that is taken]",
+    least=0,
+    most=65535,
 )
-@click.option(
-    "--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser."
-)
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
     default=OUT,
-    show_default=True,
     help="Folder for what the page saves; DIR-2 and so on if it is taken.",
 )
 def serve(

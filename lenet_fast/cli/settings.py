@@ -190,7 +190,7 @@ def distortion(options: dict[str, Any]) -> Distortion | None:
     """Return the distortions that the options name, if any."""
     from lenet_fast.data import distort
 
-    return None if options["distort"] is None else distort.PRESETS[options["distort"]]
+    return distort.PRESETS.get(options["distort"])
 
 
 def limited(splits: Splits, limit: int | None) -> Splits:
@@ -256,7 +256,8 @@ def check_same(
     options: dict[str, Any], given: set[str], recorded: dict[str, Any], folder: Path
 ) -> None:
     """Refuse options that would change what defines the run."""
-    if "out" in given and not _same_folder(options["out"], folder):
+    out = options["out"]
+    if "out" in given and not (out.exists() and os.path.samefile(out, folder)):
         raise click.UsageError(f"--out: a run resumes in its own folder, {folder}")
     if "overwrite" in given:
         raise click.UsageError("--overwrite: a run is either replaced or resumed")
@@ -267,7 +268,3 @@ def check_same(
             raise click.UsageError(
                 f"{option}: the run in {folder} has {had}, got {options[name]}; omit the option"
             )
-
-
-def _same_folder(one: Path, other: Path) -> bool:
-    return one.exists() and os.path.samefile(one, other)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from lenet_fast import defaults
 from lenet_fast.cli import common, settings
+from lenet_fast.cli.common import integer_option
 from lenet_fast.defaults import ADAPTIVE_RATES, BATCH_SIZE, EPOCHS, LOSSES, MOMENTUM, RATES
 
 if TYPE_CHECKING:
@@ -38,33 +38,17 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     )
 )
 @common.data_options
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Train on the first N images only; the test set stays complete.",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    metavar="N",
-    default=EPOCHS,
-    show_default=True,
-    help="Number of epochs in all, with those of a resumed run.",
-)
-@click.option(
+@integer_option("--limit", "Train on the first N images only; the test set stays complete.")
+@integer_option("--epochs", "Number of epochs in all, with those of a resumed run.", EPOCHS)
+@integer_option(
     "--batch-size",
-    type=click.IntRange(1),
-    metavar="N",
-    default=BATCH_SIZE,
-    show_default=True,
-    help="Images per step. 1: the paper's stochastic gradient, one image at a time.",
+    "Images per step. 1: the paper's stochastic gradient, one image at a time.",
+    BATCH_SIZE,
 )
 @click.option(
     "--optimiser",
     type=click.Choice(defaults.OPTIMISERS),
     default="sgd",
-    show_default=True,
     help="adam: weight decay is part of the gradient; adamw: it is decoupled.",
 )
 @click.option(
@@ -80,11 +64,8 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     type=settings.Rates(),
     help="One rate per epoch, such as 0.1,0.05; the last one applies to all later epochs.",
 )
-@click.option(
-    "--step",
-    type=click.IntRange(1),
-    metavar="EPOCHS",
-    help="Multiply the rate by --decay-rate every this many epochs.",
+@integer_option(
+    "--step", "Multiply the rate by --decay-rate every this many epochs.", metavar="EPOCHS"
 )
 @click.option(
     "--decay-rate",
@@ -109,21 +90,18 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     "--pooling",
     type=click.Choice(("subsample", "average", "max", "none")),
     default="subsample",
-    show_default=True,
     help="none: convolutions of stride 2 instead.",
 )
 @click.option(
     "--connections",
     type=click.Choice(("table", "full")),
     default="table",
-    show_default=True,
     help="Which maps of S2 each map of C3 reads: those of the paper's table, or all.",
 )
 @click.option(
     "--output",
     type=click.Choice(tuple(LOSSES)),
     default="rbf",
-    show_default=True,
     help="rbf: distances to the digits' bitmaps, as in the paper.",
 )
 @click.option(
@@ -136,7 +114,6 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     "--activation",
     type=settings.Activation(),
     default="scaled_tanh",
-    show_default=True,
     help="Three take an option behind a colon: leaky_relu:0.2 and elu:0.5 (slope and bound below "
     "0), gelu:tanh (the usual approximation). Networks with sigmoids are slow to start learning.",
 )
@@ -145,13 +122,12 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     type=click.Choice(("lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal")),
     help="[default: lecun1998 for the paper's network, others where it hardly learns with that]",
 )
-@click.option(
+@integer_option(
     "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Determines the initial weights, the order of the images and their distortions.",
+    "Determines the initial weights, the order of the images and their distortions.",
+    0,
+    least=0,
+    most=2**63 - 1,
 )
 @click.option(
     "--distort",
@@ -159,11 +135,9 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
     "as in 1998. elastic: rotate and bend.",
 )
-@click.option(
+@integer_option(
     "--average-from",
-    type=click.IntRange(1),
-    metavar="N",
-    help="From epoch N on, test and save the average of the weights at the ends of epochs.",
+    "From epoch N on, test and save the average of the weights at the ends of epochs.",
 )
 @click.option(
     "--evaluate-train",
@@ -179,11 +153,8 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     help=f"Folder for the run.  [default: {OUT}, or {OUT}-2 and so on if it is taken]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
-@click.option(
-    "--checkpoint-every",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Also save the checkpoint within epochs, after every N images.",
+@integer_option(
+    "--checkpoint-every", "Also save the checkpoint within epochs, after every N images."
 )
 @click.option(
     "--resume",
@@ -201,13 +172,9 @@ def train(context: click.Context, **options: Any) -> None:
     values for --epochs, --data, --threads, --backend, --engine and --checkpoint-every only. Ctrl-C
     finishes the current batches, saves and stops.
     """
-    given = {
-        name
-        for name in options
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
     from lenet_fast.cli import stopping
 
+    given = common.given(context)
     with stopping.on_signals() as stop:
         if options["resume"] is not None:
             _resume(options, given, stop)
