@@ -38,14 +38,8 @@ def train_three(
     """Return the three networks.
 
     The sets of the second and the third are as large as the training set, or smaller if the stream
-    yields too little. Their images are not distorted again, and are used for as many epochs.
-
-    Raises
-    ------
-    NothingToLearn
-        If the stream yields nothing for the second or the third.
-    Stopped, TrainingDiverged
-        As from :func:`lenet_fast.reproduce.training.train`.
+    yields too little; NothingToLearn if it yields nothing. Their images are not distorted again,
+    and are used for as many epochs.
     """
     assert recipe.distortion is not None
     whole = watch.report
@@ -53,14 +47,12 @@ def train_three(
     for number in range(3):
         part = _part(whole, number)
         watch.report = _later(part)
-        mine, distortion = splits, None
+        mine, distortion = splits, recipe.distortion if number == 0 else None
         if networks:
             size = networks[0].input_shape[-1]
             stream = _stream(splits.train, recipe.distortion, seed, number, size)
             hard = _hard(stream, networks, len(splits.train), threads, watch, part)
             mine = dataclasses.replace(splits, train=hard)
-        else:
-            distortion = recipe.distortion
         trainer = train(
             recipe,
             recipe.network(3 * seed + number),

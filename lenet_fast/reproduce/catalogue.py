@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from lenet_fast import models
@@ -64,8 +65,8 @@ _RANGES = (
 )
 
 
-def _lenet5(seed: int) -> Network:
-    return models.lenet5(initialiser="eblearn", seed=seed)
+def _lenet5(initialiser: str | None = "eblearn", **options: Any) -> Callable[[int], Network]:
+    return lambda seed: models.lenet5(initialiser=initialiser, seed=seed, **options)
 
 
 LENET5 = Recipe(
@@ -73,7 +74,7 @@ LENET5 = Recipe(
     title="LeNet-5: sub-sampling, table, RBF, MAP criterion, SDLM",
     source=f"{PAPER_1998}, section III",
     published="0.95 (training set: 0.35)",
-    network=_lenet5,
+    network=_lenet5(),
     loss=MAP(J),
     optimiser=_SDLM,
     schedule=_RATES,
@@ -192,7 +193,7 @@ SEED0 = Recipe(
     title="LeNet-5 with softmax outputs, 7 epochs",
     source="LeNet-5 with a painting page",
     published="1.57",
-    network=lambda seed: models.lenet5(output="softmax", initialiser="lecun1998", seed=seed),
+    network=_lenet5("lecun1998", output="softmax"),
     loss=CrossEntropy(),
     optimiser=SGD,
     schedule=StepDecay(0.05, 5, 0.5),
@@ -210,7 +211,7 @@ _SEED1 = Recipe(
     title="LeNet-5: average pooling, RBF, 20 epochs of batches of 256",
     source="LeNet5 from scratch",
     published="1.4 (the best epoch)",
-    network=lambda seed: models.lenet5(pooling="average", initialiser="eblearn", seed=seed),
+    network=_lenet5(pooling="average"),
     loss=MAP(J),
     optimiser=functools.partial(SDLM, MU, momentum=0.9),
     schedule=RateList([10 * rate for rate in LENET5_1998_RATES]),
@@ -233,16 +234,14 @@ SEED1 = (
         name="seed1-without-pooling",
         title="the same without pooling (convolutions of stride 2)",
         published="45 (the branch's page)",
-        network=lambda seed: models.lenet5(pooling=None, initialiser="eblearn", seed=seed),
+        network=_lenet5(pooling=None),
     ),
     dataclasses.replace(
         _SEED1,
         name="seed1-extra-dense",
         title="the same without pooling, with one more dense layer",
         published="6 (the branch's page)",
-        network=lambda seed: models.lenet5(
-            pooling=None, extra_dense=100, initialiser="eblearn", seed=seed
-        ),
+        network=_lenet5(pooling=None, extra_dense=100),
     ),
 )
 
@@ -251,7 +250,7 @@ SEED3 = Recipe(
     title="LeNet-5 of 1998 with plain gradients, 50 epochs",
     source="mlhub.lenet",
     published="2.34 (the best epoch)",
-    network=_lenet5,
+    network=_lenet5(),
     loss=MAP(J),
     optimiser=SGD,
     schedule=Constant(0.01),
@@ -275,9 +274,7 @@ BEST = Recipe(
     title="LeNet-5 for accuracy: under a minute on two cores",
     source="ours",
     published="",
-    network=lambda seed: models.lenet5(
-        pooling="max", connections="full", output="softmax", activation="relu", seed=seed
-    ),
+    network=_lenet5(None, pooling="max", connections="full", output="softmax", activation="relu"),
     loss=CrossEntropy(smoothing=0.1),
     optimiser=functools.partial(SGD, 0.9, nesterov=True, weight_decay=1e-4),
     schedule=Cosine(0.05, 40),
@@ -303,25 +300,21 @@ SWEEP = tuple(
 
 OUTPUTS = (
     LENET5,
-    dataclasses.replace(
-        LENET5,
-        name="output-softmax",
-        title="LeNet-5 with softmax outputs",
-        published="",
-        network=lambda seed: models.lenet5(output="softmax", initialiser="eblearn", seed=seed),
-        loss=CrossEntropy(),
-        optimiser=functools.partial(SDLM, 0.1),
-        chosen=("mu = 0.1.", _EBLEARN, _SHUFFLED),
-    ),
-    dataclasses.replace(
-        LENET5,
-        name="output-dense",
-        title="LeNet-5 with plain dense outputs",
-        published="",
-        network=lambda seed: models.lenet5(output="linear", initialiser="eblearn", seed=seed),
-        loss=MeanSquaredError(),
-        optimiser=functools.partial(SDLM, 0.1),
-        chosen=("mu = 0.1.", _EBLEARN, _SHUFFLED),
+    *(
+        dataclasses.replace(
+            LENET5,
+            name=f"output-{name}",
+            title=f"LeNet-5 with {title} outputs",
+            published="",
+            network=_lenet5(output=output),
+            loss=loss,
+            optimiser=functools.partial(SDLM, 0.1),
+            chosen=("mu = 0.1.", _EBLEARN, _SHUFFLED),
+        )
+        for name, title, output, loss in (
+            ("softmax", "softmax", "softmax", CrossEntropy()),
+            ("dense", "plain dense", "linear", MeanSquaredError()),
+        )
     ),
 )
 

@@ -55,56 +55,27 @@ def validation(splits: Splits) -> Splits:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A network, and how to train it.
+    """A network, and how to train it: see also :class:`lenet_fast.training.Trainer`."""
 
-    Attributes
-    ----------
-    name : str
-        Also the folder name of its runs.
-    title : str
-        A description for people.
-    source : str
-        The publication or project.
-    published : str
-        The source's result, in its words: errors on the test set, in per cent.
-    network : callable
-        Returns the network for a seed.
-    loss, schedule, epochs, batch_size, distortion, shuffle, average_from
-        See :class:`lenet_fast.training.Trainer`.
-    optimiser : callable
-        Returns an optimiser.
-    digits : callable
-        Converts the data, with a seed if digits are drawn.
-    chosen : tuple of str
-        What the source leaves open, and our choices.
-    validated : bool
-        Whether it is judged by the last sixth of the training set instead of the test set, because
-        a choice depends on the comparison.
-    boosted : bool
-        Whether it is three networks, see :mod:`lenet_fast.reproduce.boosting`.
-    alone : bool
-        Whether its runs use all threads, one run after the other; otherwise several runs go on at
-        a time, with one thread each.
-    """
-
-    name: str
+    name: str  # also the folder of its runs
     title: str
-    source: str
-    published: str
-    network: Callable[[int], Network]
+    source: str  # a publication or project
+    published: str  # the source's result, in its words: errors on the test set, in per cent
+    network: Callable[[int], Network]  # for a seed
     loss: Loss
     optimiser: Callable[[], Optimiser]
     schedule: Schedule
     epochs: int
     batch_size: int = 1
-    digits: Callable[[Splits, int], Splits] = as_they_are
+    digits: Callable[[Splits, int], Splits] = as_they_are  # with a seed, if digits are drawn
     distortion: Distortion | None = None
     shuffle: bool = True
     average_from: int | None = None
-    chosen: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()  # what the source leaves open, and our choices
+    # Judged by the last sixth of the training set, because a choice depends on the comparison.
     validated: bool = False
-    boosted: bool = False
-    alone: bool = False
+    boosted: bool = False  # three networks, see lenet_fast.reproduce.boosting
+    alone: bool = False  # one run after the other, with all threads; else several, with one each
 
     def description(self) -> dict[str, Any]:
         """Return everything that determines a run, except seed and data, as JSON can hold it."""

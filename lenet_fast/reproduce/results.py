@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +22,26 @@ MODEL = "model.safetensors"
 class Result:
     """One run of a recipe.
 
-    Attributes
-    ----------
-    recipe, seed
-        Name of the recipe, and the seed.
-    description : dict
-        Everything that determines the run; see
-        :meth:`lenet_fast.reproduce.recipes.Recipe.description`.
-    code, data : dict
-        Versions of the code, and the data.
-    seconds : float
-        From the first image to the last test, including everything.
-    threads : int
-        Number of threads used.
-    train_images, train_errors, test_images, test_errors : int
-        For the network after the last epoch, not the best one; on undistorted training images.
-    rows : list of dict
-        The history, one row per epoch; empty if there was more than one training.
-    predicted : list of int
-        The predicted class of each test image.
-    rates : list of float
-        Smallest, median and largest rate of a weight in the first epoch, for SDLM.
-    remarks : dict of str to float
-        Other figures, by description.
-    failed : str
-        Why there are no figures; else empty.
+    Errors are those of the network after the last epoch, not the best one, and on undistorted
+    training images.
     """
 
-    recipe: str
+    recipe: str  # its name
     seed: int
-    description: dict[str, Any]
-    code: dict[str, str]
+    description: dict[str, Any]  # everything that determines the run: Recipe.description
+    code: dict[str, str]  # versions
     data: dict[str, str]
-    seconds: float = 0.0
+    seconds: float = 0.0  # from the first image to the last test
     threads: int = 1
     train_images: int = 0
     train_errors: int = 0
     test_images: int = 0
     test_errors: int = 0
-    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    predicted: list[int] = dataclasses.field(default_factory=list)
-    rates: list[float] = dataclasses.field(default_factory=list)
-    remarks: dict[str, float] = dataclasses.field(default_factory=dict)
-    failed: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)  # the history, of a single training
+    predicted: list[int] = field(default_factory=list)  # the class of each test image
+    rates: list[float] = field(default_factory=list)  # see Watch.rates
+    remarks: dict[str, float] = field(default_factory=dict)  # other figures, by description
+    failed: str = ""  # why there are no figures
 
     @property
     def test_rate(self) -> float:

@@ -45,27 +45,10 @@ def run_all(
 ) -> list[Result]:
     """Run all jobs without a result; return all results, in the order of the jobs.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-    splits : Splits
-        Images of 28x28.
-    out : Path
-        The parent of the runs' folders. Results for the same recipe, data and version of this
-        library are reused.
-    at_once : int
-        Number of runs at a time, with one thread each.
-    threads : int
-        Threads for runs that need them all.
-    report : callable
-        Called with a job and the share of it that is done, from 0 to 1; from any thread.
-    finished : callable
-        Called with a job and its result; from any thread.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After Ctrl-C, when the current runs have stopped.
+    `out` holds the runs' folders; results in it for the same recipe, data and version of this
+    library are reused. `at_once` runs go on at a time, with one thread each; `threads` are for runs
+    that need them all. Any thread may call `report`, with the share of a job that is done, and
+    `finished`. After Ctrl-C, KeyboardInterrupt is raised when the current runs have stopped.
     """
     data = {
         name: fingerprint(name, dataset).sha256
@@ -179,10 +162,9 @@ def _judge(result: Result, networks: list[Network], splits: Splits, threads: int
             errors = (alone != test.labels).sum()
             result.remarks[f"network {i + 1} alone, test error (%)"] = 100 * errors / len(test)
         unsure = boosting.where_unsure(networks, test.images, threads).argmax(axis=1)
-        name = (
-            f"networks 2 and 3 only where 1 is unsure, {boosting.COST} on average, test error (%)"
-        )
-        result.remarks[name] = 100 * (unsure != test.labels).sum() / len(test)
+        name = f"networks 2 and 3 only where 1 is unsure, {boosting.COST} on average"
+        errors = (unsure != test.labels).sum()
+        result.remarks[f"{name}, test error (%)"] = 100 * errors / len(test)
 
 
 def _code(recipe: Recipe, threads: int) -> dict[str, str]:

@@ -84,20 +84,7 @@ def figures(found: Sequence[Result]) -> Figures:
 def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) -> Path:
     """Write the report, its table and its figures to a folder; return the report's path.
 
-    Parameters
-    ----------
-    sections : sequence of Section
-        At least one result each.
-    splits : Splits
-        The data, for the figures.
-    out : Path
-    command : str
-        The command that reproduces everything.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing.
+    Each section has at least one result. `command` is the one that reproduces everything.
     """
     made = _pictures(sections, splits)
     text = markdown(sections, command, _names(splits), list(made))
@@ -266,23 +253,16 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
     made: dict[str, Figure] = {}
     for section in sections:
         name = section.name
-        with_rows = [
-            (recipe, [each.history() for each in found if each.rows])
+        curves = {
+            recipe.name: [each.history() for each in found if each.rows]
             for recipe, found in section.parts
-        ]
-        with_rows = [(recipe, histories) for recipe, histories in with_rows if histories]
+            if any(each.rows for each in found)
+        }
         if name == "j":
             if any(figures(found).seeds for _, found in section.parts):
                 made["j--sweep"] = _sweep(section)
-        elif len(with_rows) == 1:
-            made[f"{name}--errors"] = plots.errors(
-                [with_rows[0][1]], [with_rows[0][0].name], log=True
-            )
-        elif with_rows:
-            labels = [recipe.name for recipe, _ in with_rows]
-            made[f"{name}--errors"] = plots.errors(
-                [each for _, each in with_rows], labels, log=True
-            )
+        elif curves:
+            made[f"{name}--errors"] = plots.errors([*curves.values()], [*curves], log=True)
         recipe, found = section.parts[0]
         whole = [each for each in found if not each.failed]
         if name not in ("j", "outputs") and whole:

@@ -29,18 +29,8 @@ class NothingToLearn(Exception):  # noqa: N818  (named after the event)
 class Watch(Callback):
     """Reports the progress of a training, stops it on request, and records the first rates.
 
-    Parameters
-    ----------
-    report : callable
-        See :data:`Report`.
-    stop : threading.Event
-        Set when the training is to stop.
-
-    Attributes
-    ----------
-    rates : list of float
-        Smallest, median and largest rate of a trainable weight in the first epoch of the first
-        training; empty if all weights have the same rate.
+    `rates` are the smallest, median and largest rate of a trainable weight in the first epoch of
+    the first training; empty if all weights have the same rate.
     """
 
     def __init__(self, report: Report, stop: threading.Event) -> None:
@@ -72,15 +62,7 @@ def train(
     threads: int,
     watch: Watch,
 ) -> Trainer:
-    """Train a network by a recipe, to the end, and return its trainer.
-
-    Raises
-    ------
-    Stopped
-        If it was stopped.
-    TrainingDiverged
-        If it diverged.
-    """
+    """Train a network by a recipe and return its trainer; raise Stopped or TrainingDiverged."""
     trainer = Trainer(
         network,
         recipe.loss,
