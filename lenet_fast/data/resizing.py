@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from lenet_fast.checks import Array
 
-_PIECE = 2**18
+PIECE = 2**18
 """Approximate number of pixels that are converted to floats at a time."""
 
 _LARGE = 1e300
@@ -38,24 +36,14 @@ def resize(images: Array, rows: int, columns: int) -> Array:
 def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.float64]:
     """Return the means of blocks of `factor` by `factor` pixels, divided by `divisor`.
 
-    Parameters
-    ----------
-    image : ndarray, (rows, columns), bool, integer or float
-        At least 1. If it does not divide a side, the last blocks are smaller.
-        At least 1. Where it does not divide a side, the last blocks are smaller.
-        Numbers whose sum would overflow are divided by it first.
-        Numbers so large that their sum would overflow are divided by it first.
-
-    Returns
-    -------
-    ndarray, (ceil(rows / factor), ceil(columns / factor)), float64
-        Computed in pieces, so that a large image takes little memory beyond its own.
+    Where `factor` does not divide a side, the last blocks are smaller. Numbers whose sum would
+    overflow are divided first. A large image takes little memory beyond its own.
     """
     rows, columns = image.shape
     result = np.empty((-(-rows // factor), -(-columns // factor)))
     across = np.arange(0, columns, factor)
     counts = np.diff(np.append(across, columns))
-    step = max(_PIECE // columns // factor, 1)
+    step = max(PIECE // columns // factor, 1)
     for first in range(0, len(result), step):
         piece = image[first * factor : (first + step) * factor]
         if factor > 1:

