@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy.typing as npt
 
-from lenet_fast import checks
+from lenet_fast import checks, docstrings
 from lenet_fast.connections import LENET1_H3, LENET4_C3, LENET5_C3, LENET1989_H2, Table
 from lenet_fast.layers import (
     ACTIVATIONS,
@@ -37,7 +40,17 @@ SQUASHING = ACTIVATIONS
 POOLINGS = ("subsample", "average", "max")
 """Choices of ``pooling``, besides None."""
 
+_factory = docstrings.completed(
+    Parameters="""seed : int
+    See :meth:`lenet_fast.network.Network.initialise`.
+dtype : {"float32", "float64"}""",
+    Returns="Network",
+    Raises="TypeError, ValueError\n    If an argument is not one of the above.",
+)
+"""Completes the docstring of a function that returns a network."""
 
+
+@_factory
 def lenet5(
     *,
     pooling: str | None = "subsample",
@@ -79,18 +92,6 @@ def lenet5(
         small that other networks are slow to start learning; their defaults are "lecun_sqrt"
         (scaled tanh, tanh), "glorot_uniform" (sigmoid, still slow to start) and "he_normal" (the
         others).
-    seed : int
-        See :meth:`lenet_fast.network.Network.initialise`.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not one of the above.
 
     Notes
     -----
@@ -103,40 +104,43 @@ def lenet5(
     Counts(units=9118, parameters=60000, connections=340908)
     """
     pooling = checks.choice_or_none("pooling", pooling, POOLINGS)
-    table = (
-        LENET5_C3
-        if checks.choice("connections", connections, ("table", "full")) == "table"
-        else None
-    )
+    by_table = checks.choice("connections", connections, ("table", "full")) == "table"
+    table = LENET5_C3 if by_table else None
     output = checks.choice("output", output, OUTPUTS)
     chosen = activation_of("activation", activation)
     stride = 2 if pooling is None else 1
-
-    def squashed(layer: Layer) -> list[Layer]:
-        return [layer, chosen.named(f"{layer.name}.squash")]
 
     def pool(name: str, channels: int) -> list[Layer]:
         if pooling is None:
             return []
         if pooling == "subsample":
-            return squashed(Subsample2D(channels, 2, name=name))
+            return _activated(chosen, Subsample2D(channels, 2, name=name))
         return [AvgPool2D(2, name=name) if pooling == "average" else MaxPool2D(2, name=name)]
 
     layers = [
-        *squashed(Conv2D(1, 6, 5, stride=stride, name="C1")),
+        *_activated(chosen, Conv2D(1, 6, 5, stride=stride, name="C1")),
         *pool("S2", 6),
-        *squashed(Conv2D(6, 16, 5, stride=stride, connections=table, name="C3")),
+        *_activated(chosen, Conv2D(6, 16, 5, stride=stride, connections=table, name="C3")),
         *pool("S4", 16),
-        *squashed(Conv2D(16, 120, 5, name="C5")),
+        *_activated(chosen, Conv2D(16, 120, 5, name="C5")),
     ]
     if extra_dense is not None:
         extra_dense = checks.integer("extra_dense", extra_dense, 1)
-        layers += squashed(Dense(120, extra_dense, name="EXTRA"))
-    layers += squashed(Dense(extra_dense or 120, 84, name="F6"))
+        layers += _activated(chosen, Dense(120, extra_dense, name="EXTRA"))
+    layers += _activated(chosen, Dense(extra_dense or 120, 84, name="F6"))
     layers.append(RBF(84, 10, name="OUTPUT") if output == "rbf" else Dense(84, 10, name="OUTPUT"))
-    network = Network(layers, output=output, dtype=dtype)
     if initialiser is None:
         initialiser = default_initialiser(pooling, output, chosen)
+    return _initialised(Network(layers, output=output, dtype=dtype), initialiser, seed)
+
+
+def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
+    """Return layers, each followed by an activation named after it."""
+    pairs = ((layer, activation.named(f"{layer.name}.squash")) for layer in layers)
+    return [*itertools.chain.from_iterable(pairs)]
+
+
+def _initialised(network: Network, initialiser: str, seed: int) -> Network:
     network.initialise(initialiser, seed)
     return network
 
@@ -149,6 +153,7 @@ def default_initialiser(pooling: str | None, output: str, activation: str | Acti
     return chosen.initialiser
 
 
+@_factory
 def lenet1(
     *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
 ) -> Network:
@@ -163,18 +168,6 @@ def lenet1(
     ----------
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
-    seed : int
-        See :meth:`lenet_fast.network.Network.initialise`.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not one of the above.
 
     Notes
     -----
@@ -189,20 +182,18 @@ def lenet1(
     >>> models.lenet1().counts()
     Counts(units=4634, parameters=2578, connections=98442)
     """
-    layers: list[Layer] = []
-    for layer in (
+    layers = _activated(
+        ScaledTanh(),
         Conv2D(1, 4, 5, name="H1"),
         Subsample2D(4, 2, name="H2"),
         Conv2D(4, 12, 5, connections=LENET1_H3, name="H3"),
         Subsample2D(12, 2, name="H4"),
         Dense(192, 10, name="OUTPUT"),
-    ):
-        layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
-    network = Network(layers, input_shape=(1, 28, 28), dtype=dtype)
-    network.initialise(initialiser, seed)
-    return network
+    )
+    return _initialised(Network(layers, input_shape=(1, 28, 28), dtype=dtype), initialiser, seed)
 
 
+@_factory
 def lenet4(
     *,
     connections: str = "table",
@@ -226,18 +217,6 @@ def lenet4(
         Ten units with an activation, for squared error; or ten weighted sums, for cross-entropy.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
-    seed : int
-        See :meth:`lenet_fast.network.Network.initialise`.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not one of the above.
 
     Notes
     -----
@@ -255,23 +234,21 @@ def lenet4(
     """
     by_table = checks.choice("connections", connections, ("table", "full")) == "table"
     output = checks.choice("output", output, ("linear", "softmax"))
-    layers: list[Layer] = []
-    for layer in (
+    layers = _activated(
+        ScaledTanh(),
         Conv2D(1, 4, 5, name="C1"),
         Subsample2D(4, 2, multiplier=2, name="S2"),
         Conv2D(8, 16, 5, connections=LENET4_C3 if by_table else None, name="C3"),
         Subsample2D(16, 2, name="S4"),
         Conv2D(16, 120, 5, name="C5"),
         Dense(120, 10, name="OUTPUT"),
-    ):
-        layers += [layer, ScaledTanh(name=f"{layer.name}.squash")]
+    )
     if output == "softmax":
         layers.pop()
-    network = Network(layers, output=output, dtype=dtype)
-    network.initialise(initialiser, seed)
-    return network
+    return _initialised(Network(layers, output=output, dtype=dtype), initialiser, seed)
 
 
+@_factory
 def lenet1989(
     *,
     activation: str | Activation = "scaled_tanh",
@@ -297,18 +274,6 @@ def lenet1989(
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniform over
         +-2.4 / F, where F is the number of inputs of a unit.
-    seed : int
-        See :meth:`lenet_fast.network.Network.initialise`.
-    dtype : {"float32", "float64"}
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not one of the above.
 
     Notes
     -----
@@ -332,27 +297,13 @@ def lenet1989(
     """
 
     def conv(c_in: int, name: str, table: Table | None = None) -> Conv2D:
-        return Conv2D(
-            *(c_in, 12, 5),
-            stride=2,
-            padding=2,
-            pad_value=-1.0,
-            bias="unit",
-            connections=table,
-            name=name,
-        )
+        window: dict[str, Any] = {"stride": 2, "padding": 2, "pad_value": -1.0}
+        return Conv2D(c_in, 12, 5, **window, bias="unit", connections=table, name=name)
 
     chosen = last = activation_of("activation", activation)
     if output_activation is not None:
         last = activation_of("output_activation", output_activation)
-    layers: list[Layer] = []
-    for layer in (
-        conv(1, "H1"),
-        conv(12, "H2", LENET1989_H2),
-        Dense(192, 30, name="H3"),
-    ):
-        layers += [layer, chosen.named(f"{layer.name}.squash")]
-    layers += [Dense(30, 10, name="OUTPUT"), last.named("OUTPUT.squash")]
+    hidden = conv(1, "H1"), conv(12, "H2", LENET1989_H2), Dense(192, 30, name="H3")
+    layers = _activated(chosen, *hidden) + _activated(last, Dense(30, 10, name="OUTPUT"))
     network = Network(layers, input_shape=(1, 16, 16), dtype=dtype, pixel_range=(-1.0, 1.0))
-    network.initialise(initialiser, seed)
-    return network
+    return _initialised(network, initialiser, seed)

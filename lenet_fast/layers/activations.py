@@ -3,12 +3,11 @@ no units of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from lenet_fast import checks, ops
 from lenet_fast.checks import Array
-from lenet_fast.layers.base import Gradients, Layer, Operations, Shape
+from lenet_fast.layers.base import Layer, Operations, Shape
 from lenet_fast.ops._activations import GELU_FORMS
 
 
@@ -32,11 +31,6 @@ class Activation(Layer):
     def function(self) -> str:
         """The name of the function, as the kernels call it."""
         return self.operations.forward.__name__
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Its options, by name."""
-        return {option: getattr(self, option) for option in self.options}
 
     @property
     def option(self) -> float:
@@ -65,23 +59,8 @@ class Activation(Layer):
     def units(self, input_shape: Shape) -> int:
         return 0
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        y: Array = self.operations.forward(x, **self.arguments, backend=backend)
-        return y
-
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        if not to_input:
-            return None, {}
-        seen = x if self.needs_input else y
-        return operation(dy, seen, **self.arguments, backend=backend), {}
+    def _seen(self, x: Array, y: Array) -> Array:
+        return x if self.needs_input else y
 
 
 class ScaledTanh(Activation):

@@ -75,11 +75,25 @@ class Layer(ABC):
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one image's output; ValueError if the input does not fit."""
 
-    @abstractmethod
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The options that its operations take, by name."""
+        return {option: getattr(self, option) for option in self.options}
+
     def forward(self, x: Array, backend: str | None = None) -> Array:
         """Return the outputs for a batch of inputs."""
+        parameters = self.parameters.values()
+        y: Array = self.operations.forward(x, *parameters, **self.arguments, backend=backend)
+        return y
 
-    @abstractmethod
+    def _seen(self, x: Array, y: Array) -> Array:
+        """Return what a backward pass reads: the input, or what stands for it."""
+        return x
+
+    def _back_arguments(self, to_input: bool) -> dict[str, Any]:
+        """Return the options that only the backward operations take."""
+        return {}
+
     def _back(
         self,
         operation: Callable[..., Any],
@@ -90,6 +104,15 @@ class Layer(ABC):
         to_input: bool,
     ) -> tuple[Array | None, Gradients]:
         """Run a backward or a Hessian pass, which differ only in the operation."""
+        if not (to_input or self.trainable):
+            return None, {}
+        weights = [self.parameters["w"]] if self.parameters else []
+        options = {**self.arguments, **self._back_arguments(to_input), "backend": backend}
+        found = operation(dy, self._seen(x, y), *weights, **options)
+        dx, *gradients = found if weights else (found,)
+        # A convolution without biases has one gradient more than parameters.
+        of_parameters = zip(self.parameters, gradients, strict=False) if self.trainable else ()
+        return dx.reshape(x.shape) if to_input else None, dict(of_parameters)
 
     def backward(
         self, dy: Array, x: Array, y: Array, backend: str | None = None, input_gradient: bool = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from lenet_fast import connections as tables
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import (
     MAX_VALUES,
-    Gradients,
     Layer,
     Operations,
     Shape,
@@ -22,6 +20,8 @@ from lenet_fast.layers.base import (
     windows,
 )
 from lenet_fast.windows import IntPair, Padding
+
+_GEOMETRY = ("stride", "padding", "dilation", "groups", "pad_value", "algorithm")
 
 
 class Conv2D(Layer):
@@ -143,37 +143,9 @@ class Conv2D(Layer):
         config["connections"] = None if self.table is None else self.table.astype(int).tolist()
         return config
 
-    def _geometry(self) -> dict[str, Any]:
-        return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "connections": self.table,
-            "pad_value": self.pad_value,
-            "algorithm": self.algorithm,
-        }
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _GEOMETRY} | {"connections": self.table}
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        w, b = self.parameters["w"], self.parameters.get("b")
-        return ops.conv2d(x, w, b, backend=backend, **self._geometry())
-
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        dx, dw, db = operation(
-            dy,
-            x,
-            self.parameters["w"],
-            bias=self.bias or "map",
-            input_gradient=to_input,
-            backend=backend,
-            **self._geometry(),
-        )
-        return dx, {"w": dw, "b": db} if self.bias else {"w": dw}
+    def _back_arguments(self, to_input: bool) -> dict[str, Any]:
+        return {"bias": self.bias or "map", "input_gradient": to_input}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,16 @@ class FullyConnected(Layer):
     def fan_out(self) -> float:
         return float(self.n_out)
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {}
+
+    def forward(self, x: Array, backend: str | None = None) -> Array:
+        return super().forward(_flat(x), backend)
+
+    def _seen(self, x: Array, y: Array) -> Array:
+        return _flat(x)
+
 
 class Dense(FullyConnected):
     """Weighted sums of all inputs; see :func:`lenet_fast.ops.dense`.
@@ -64,21 +73,8 @@ class Dense(FullyConnected):
     def connections(self, input_shape: Shape) -> int:
         return self.n_out * (self.n_in + 1)
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        return ops.dense(_flat(x), self.parameters["w"], self.parameters["b"], backend=backend)
-
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        w = self.parameters["w"]
-        dx, dw, db = operation(dy, _flat(x), w, input_gradient=to_input, backend=backend)
-        return dx.reshape(x.shape) if to_input else None, {"w": dw, "b": db}
+    def _back_arguments(self, to_input: bool) -> dict[str, Any]:
+        return {"input_gradient": to_input}
 
 
 class RBF(FullyConnected):
@@ -136,23 +132,6 @@ class RBF(FullyConnected):
 
     def connections(self, input_shape: Shape) -> int:
         return self.n_out * self.n_in
-
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        return ops.rbf(_flat(x), self.parameters["w"], backend=backend)
-
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        if not to_input:
-            return None, {}
-        dx, _ = operation(dy, _flat(x), self.parameters["w"], backend=backend)
-        return dx.reshape(x.shape), {}
 
     def hessian(
         self,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet_fast import checks, ops
+from lenet_fast import checks, docstrings, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import (
-    Gradients,
     Layer,
     Operations,
     Shape,
@@ -20,6 +18,14 @@ from lenet_fast.layers.base import (
     windows,
 )
 from lenet_fast.windows import IntPair
+
+_pooling = docstrings.completed(
+    Parameters="""kernel : int or (vertical, horizontal)
+    Rows and columns of the window.
+stride : int or (vertical, horizontal), optional
+    Pixels between windows, by default those of `kernel`.
+name : str, optional"""
+)
 
 
 class Pool2D(Layer):
@@ -42,52 +48,17 @@ class Pool2D(Layer):
     def connections(self, input_shape: Shape) -> int:
         return self.units(input_shape) * math.prod(self.kernel)
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        y: Array = self.operations.forward(
-            x, kernel=self.kernel, stride=self.stride, backend=backend
-        )
-        return y
 
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        if not to_input:
-            return None, {}
-        return operation(dy, x, kernel=self.kernel, stride=self.stride, backend=backend), {}
-
-
+@_pooling
 class MaxPool2D(Pool2D):
-    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
-
-    Parameters
-    ----------
-    kernel : int or (vertical, horizontal)
-        Rows and columns of the window.
-    stride : int or (vertical, horizontal), optional
-        Pixels between windows, by default those of `kernel`.
-    name : str, optional
-    """
+    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
 
     operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
 
 
+@_pooling
 class AvgPool2D(Pool2D):
-    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
-
-    Parameters
-    ----------
-    kernel : int or (vertical, horizontal)
-        Rows and columns of the window.
-    stride : int or (vertical, horizontal), optional
-        Pixels between windows, by default those of `kernel`.
-    name : str, optional
-    """
+    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
 
     operations = Operations(ops.avg_pool2d, ops.avg_pool2d_backward, ops.avg_pool2d_hessian)
 
@@ -151,34 +122,6 @@ class Subsample2D(Layer):
     def fan_out(self) -> float:
         return float(self.multiplier)
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
-        w, b = self.parameters["w"], self.parameters["b"]
-        return ops.subsample2d(
-            x,
-            w,
-            b,
-            kernel=self.kernel,
-            stride=self.stride,
-            reduction=self.reduction,
-            backend=backend,
-        )
-
-    def _back(
-        self,
-        operation: Callable[..., Any],
-        dy: Array,
-        x: Array,
-        y: Array,
-        backend: str | None,
-        to_input: bool,
-    ) -> tuple[Array | None, Gradients]:
-        dx, dw, db = operation(
-            dy,
-            x,
-            self.parameters["w"],
-            kernel=self.kernel,
-            stride=self.stride,
-            reduction=self.reduction,
-            backend=backend,
-        )
-        return dx if to_input else None, {"w": dw, "b": db}
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("kernel", "stride", "reduction")}
