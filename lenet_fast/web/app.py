@@ -47,21 +47,10 @@ def create(
 ) -> flask.Flask:
     """Return the page as a WSGI application.
 
-    Parameters
-    ----------
-    manager : TrainingManager
-        The networks and trainings to show.
-    host : str
-        The address the server listens on. Requests must name it, or this machine: a page from
-        another site whose name resolves to this server (DNS rebinding) is refused. If the server
-        listens on all addresses, any numeric address is accepted.
-    allowed : collection of str
-        Further names under which the page may be opened, also behind a proxy with TLS.
-
-    Raises
-    ------
-    ValueError
-        If one of `allowed` is not a host name.
+    Requests must name `host`, the address the server listens on, or this machine: a page from
+    another site whose name resolves to this server (DNS rebinding) is refused. If the server
+    listens on all addresses, any numeric address is accepted. `allowed` are further host names
+    under which the page may be opened, also behind a proxy with TLS; ValueError for any other text.
     """
     # Some systems read the type from a registry, in which programs leave wrong entries.
     mimetypes.add_type("text/javascript", ".js")

@@ -23,25 +23,12 @@ true for one of 25 images of MNIST."""
 
 
 def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
-    """Return a drawing as an image like MNIST's.
+    """Return a drawing, (28, 28), scaled and centred as by :func:`lenet_fast.data.centre`.
 
-    Parameters
-    ----------
-    pixels : list of lists of numbers
-        Rows of grey values, from 0 (background) to 255 (foreground), 8x8 to 160x160, from JSON.
-
-    Returns
-    -------
-    ndarray (28, 28) uint8, or None
-        The drawing, scaled to fit 20x20 pixels and centred by its mass, as by
-        :func:`lenet_fast.data.centre`. Lines thinner than MNIST's are thickened: a pen can be very
-        thin, and the network was not trained on such digits. None if the drawing is blank: all
-        background, or all foreground.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `pixels` is anything else, for example on another scale or inverted.
+    `pixels`, from JSON, must be rows of grey values, from 0 (background) to 255 (foreground), 8x8
+    to 160x160; TypeError or ValueError if not. Lines thinner than MNIST's are thickened: a pen can
+    be very thin, and the network was not trained on such digits. None if the drawing is blank: all
+    background, or all foreground.
     """
     grey = _checked(pixels)
     if 0 < grey.max() <= 1:

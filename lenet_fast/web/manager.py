@@ -103,16 +103,8 @@ class _Watch(Callback):
 class TrainingManager:
     """The networks of the page, and the current training; thread-safe.
 
-    Parameters
-    ----------
-    splits : Splits
-        Data to train and test on.
-    folder : Path
-        Where to save runs: there, or with -2, -3 and so on appended to the name.
-    network : Network, optional
-        The first network of the page. By default a training starts at once.
-    name : str
-        The origin of that network, to show to visitors.
+    Runs are saved to `folder`, or with -2, -3 and so on appended to its name. Without a first
+    `network`, whose origin is `name`, a training starts at once.
     """
 
     def __init__(
@@ -177,14 +169,9 @@ class TrainingManager:
     # ------------------------------------------------------------------ actions
 
     def start(self, given: object) -> None:
-        """Start to train a new network.
+        """Start to train a new network; BusyError if a training is already running.
 
-        Raises
-        ------
-        BusyError
-            If a training is already running.
-        TypeError, ValueError, ImportError
-            If the settings are invalid, or cannot be run here.
+        TypeError, ValueError or ImportError if the settings are invalid, or cannot be run here.
         """
         train, test = self.splits.train, self.splits.test
         request = TrainingRequest.from_json(given, len(train))
@@ -226,19 +213,9 @@ class TrainingManager:
                 self._trainer.stop()
 
     def use(self, number: object) -> None:
-        """Choose the network that reads drawings.
+        """Choose the network that reads drawings, by its run's number; 0 for the page's first.
 
-        Parameters
-        ----------
-        number : int
-            The number of a run; 0 for the first network of the page.
-
-        Raises
-        ------
-        BusyError
-            If a training is running: then its network reads.
-        ValueError
-            If there is no network with that number.
+        BusyError if a training is running: then its network reads.
         """
         with self._changed:
             if self._thread is not None:
@@ -252,12 +229,7 @@ class TrainingManager:
     def save(self) -> Path:
         """Write the network that reads, and its history, to a new folder; return the folder.
 
-        Raises
-        ------
-        BusyError
-            If it was not trained here, or :data:`MAX_SAVES` networks have been saved.
-        OSError
-            If the folder cannot be written.
+        BusyError if it was not trained here, or :data:`MAX_SAVES` networks have been saved.
         """
         with self._changed:
             run = self._runs.get(self.snapshot.number)

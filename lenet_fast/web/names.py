@@ -24,16 +24,8 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 def checked(name: str) -> str:
     """Return a name under which the page may be opened, in the form that a browser sends.
 
-    Parameters
-    ----------
-    name : str
-        A host name or a numeric address, without scheme, port and path. Case and a final dot do
-        not matter; letters beyond ASCII become punycode.
-
-    Raises
-    ------
-    ValueError
-        If it is neither, or stands for more than one name.
+    Case and a final dot do not matter; letters beyond ASCII become punycode. ValueError unless it
+    is a host name or a numeric address, without scheme, port and path.
     """
     what = "expected one host name such as labpc.local"
     if "*" in name or name.startswith("."):
@@ -80,13 +72,8 @@ def given(header: str) -> str:
 def is_ours(header: str, host: str, allowed: Collection[str] = ()) -> bool:
     """Return whether a Host header names this server, at any port.
 
-    Parameters
-    ----------
-    header : str
-    host : str
-        The address the server listens on. If that is all addresses, any numeric address is ours.
-    allowed : collection of str
-        Further names, as from :func:`checked`.
+    If `host`, on which the server listens, is all addresses, any numeric address is ours. `allowed`
+    are further names, as from :func:`checked`.
     """
     name = given(header)
     everywhere = is_unspecified(host) and _address(name) is not None

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import waitress
@@ -50,31 +50,23 @@ def create(
 ) -> Any:
     """Return a waitress server of the page that is already listening; call its ``run``.
 
-    Parameters
-    ----------
-    manager : TrainingManager
-        The networks and trainings to show.
-    host : str
-        Address to listen on.
-    port : int, optional
-        0 for any free port. By default 8000, or any free port if that is taken.
-    timeout : int
-        Seconds after which a connection without traffic is closed, and which a request may take
-        to arrive.
-    allowed : collection of str
-        Further names under which the page may be opened.
-
-    Raises
-    ------
-    OSError
-        If the address is not available, or the threads cannot be started.
-    ValueError
-        If one of `allowed` is not a host name.
+    `port`: 0 for any free port; by default 8000, or any free port if that is taken. `allowed` are
+    further host names under which the page may be opened; ValueError if one is none. OSError if
+    the address is not available, or the threads cannot be started.
     """
     listening = _listening(host, port)
     try:
-        page = app.create(manager, _as_browsers_write(host, listening), allowed)
-        server = _created(page, listening, timeout)
+        server = waitress.create_server(
+            app.create(manager, _as_browsers_write(host, listening), allowed),
+            sockets=[listening],
+            threads=THREADS,
+            ident=None,
+            max_request_body_size=app.MAX_BYTES + 1,  # waitress requires less than this
+            max_request_header_size=16 * 1024,
+            channel_timeout=timeout,
+            cleanup_interval=max(1, timeout // 4),
+            connection_limit=200,
+        )
     except ValueError:
         listening.close()
         raise
@@ -83,20 +75,6 @@ def create(
         raise OSError(errno.EAGAIN, f"expected room for {THREADS} threads, got: {error}") from error
     server.channel_class = _Channel
     return server
-
-
-def _created(page: Callable[..., Any], listening: socket.socket, timeout: int) -> Any:
-    return waitress.create_server(
-        page,
-        sockets=[listening],
-        threads=THREADS,
-        ident=None,
-        max_request_body_size=app.MAX_BYTES + 1,  # waitress requires less than this
-        max_request_header_size=16 * 1024,
-        channel_timeout=timeout,
-        cleanup_interval=max(1, timeout // 4),
-        connection_limit=200,
-    )
 
 
 def _listening(host: str, port: int | None) -> socket.socket:
@@ -142,11 +120,6 @@ def run(server: Any, manager: TrainingManager, url: str, *, browser: bool) -> No
     """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop the training.
 
     The process should end afterwards, because it ignores further signals.
-
-    Parameters
-    ----------
-    browser : bool
-        Whether to open `url` in a browser.
     """
     # 200 connections at once are possible and need no warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)

@@ -49,19 +49,8 @@ _BOUNDS: dict[type[Layer], float] = {ScaledTanh: 1.7159, Tanh: 1.0, Sigmoid: 1.0
 class NetworkSnapshot:
     """An immutable copy of a network, which any number of threads may use.
 
-    Parameters
-    ----------
-    network : Network
-        Copied.
-    number : int
-        The number of the network's run; 0 for the first network of the page.
-    name : str
-        A name to show to visitors.
-
-    Raises
-    ------
-    ValueError
-        If the network does not read digits: square images of one map, ten outputs.
+    `number` is that of the network's run, 0 for the first network of the page; `name` is shown to
+    visitors. ValueError if the network does not read digits: square images of one map, ten outputs.
     """
 
     def __init__(self, network: Network, number: int, name: str) -> None:

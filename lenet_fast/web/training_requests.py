@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from lenet_fast import checks, defaults, models
@@ -22,21 +23,15 @@ _IMAGES = 100_000
 class _Kind:
     title: str
     outputs: tuple[str, ...]
-    build: Callable[[str], Network]
+    build: Callable[..., Network]  # takes the output
 
 
 _ALL = ("rbf", "softmax", "linear")
 KINDS = {
-    "lenet5": _Kind("LeNet-5 (1998)", _ALL, lambda output: models.lenet5(output=output)),
-    "lenet5-max": _Kind(
-        "LeNet-5, max pool", _ALL, lambda output: models.lenet5(pooling="max", output=output)
-    ),
-    "lenet5-average": _Kind(
-        "LeNet-5, mean pool",
-        _ALL,
-        lambda output: models.lenet5(pooling="average", output=output),
-    ),
-    "lenet4": _Kind("LeNet-4", ("linear", "softmax"), lambda output: models.lenet4(output=output)),
+    "lenet5": _Kind("LeNet-5 (1998)", _ALL, models.lenet5),
+    "lenet5-max": _Kind("LeNet-5, max pool", _ALL, partial(models.lenet5, pooling="max")),
+    "lenet5-average": _Kind("LeNet-5, mean pool", _ALL, partial(models.lenet5, pooling="average")),
+    "lenet4": _Kind("LeNet-4", ("linear", "softmax"), models.lenet4),
     "lenet1": _Kind("LeNet-1 (1990)", ("linear",), lambda output: models.lenet1()),
 }
 """The networks to choose from, and the outputs that each can have."""
@@ -52,37 +47,18 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Settings of a training.
+    """Settings of a training."""
 
-    Parameters
-    ----------
-    model : str
-        One of :data:`KINDS`.
-    output : {"rbf", "softmax", "linear"}
-    engine : {"auto", "lanes", "online", "layers"}
-        "online" trains one image at a time, the others in batches.
-    distort : {"none", "paper", "elastic"}
-    epochs : int
-    rate : float
-        Rate of the first epoch; it falls along a cosine.
-    """
-
-    model: str
-    output: str
-    engine: str
-    distort: str
+    model: str  # one of KINDS
+    output: str  # one of its outputs
+    engine: str  # one of ENGINES; "online" trains one image at a time, the others in batches
+    distort: str  # "none", or one of distort.PRESETS
     epochs: int
-    rate: float
+    rate: float  # of the first epoch; it falls along a cosine
 
     @classmethod
     def from_json(cls, given: object, images: int) -> TrainingRequest:
-        """Return the settings in a request; missing ones get their defaults.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If they are invalid.
-        """
+        """Return the settings in a request; missing ones get their defaults."""
         if not isinstance(given, dict):
             raise TypeError("training: expected an object with the settings")
         unknown = sorted(set(given) - set(cls.__dataclass_fields__))
@@ -108,7 +84,7 @@ class TrainingRequest:
     def trainer(self, **options: Any) -> Trainer:
         """Return a trainer with a new network; raises as :class:`Trainer` does."""
         return Trainer(
-            KINDS[self.model].build(self.output),
+            KINDS[self.model].build(output=self.output),
             schedule=Cosine(self.rate, self.epochs),
             batch_size=ENGINES[self.engine],
             distortion=distort.PRESETS.get(self.distort),
