@@ -70,23 +70,9 @@ def library() -> ModuleType:
 def check_fields(raw: bytes, kind: Any) -> None:
     """Count a file's fields before it is parsed, because the parser would allocate all of them.
 
-    Parameters
-    ----------
-    raw : bytes
-        The file.
-    kind : Descriptor
-        Descriptor of the file's message; it says which fields are messages.
-
-    Raises
-    ------
-    ValueError
-        If there are more than :data:`MAX_FIELDS`.
-    google.protobuf.message.DecodeError
-        If the file is truncated, or not such a message.
-
-    Notes
-    -----
-    The format: https://protobuf.dev/programming-guides/encoding/
+    `kind`, the descriptor of the file's message, says which fields are messages. ValueError if
+    there are more than :data:`MAX_FIELDS`; protobuf's DecodeError if the file is truncated, or not
+    such a message. The format: https://protobuf.dev/programming-guides/encoding/
     """
     from google.protobuf.message import DecodeError
 

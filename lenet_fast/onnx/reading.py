@@ -153,7 +153,7 @@ class _Reader:
             is_rbf = bool(self._layers) and isinstance(self._layers[-1], RBF)
             self._output = "rbf" if is_rbf else "linear"
         if pixel_range is None:
-            pixel_range = _pixel_range(self._row.metadata)
+            pixel_range = _json(self._row.metadata, form.PIXEL_RANGE)
         c, h, w = self._row.input_shape
         network = Network(
             self._layers,
@@ -429,26 +429,22 @@ def _by_map(array: Array, maps: int) -> Array:
 
 
 def _tables(metadata: dict[str, str]) -> dict[str, Any]:
-    tables = _json(metadata, form.CONNECTIONS) if form.CONNECTIONS in metadata else {}
+    tables = _json(metadata, form.CONNECTIONS, "{}")
     if not isinstance(tables, dict):
         raise ValueError(f"{form.CONNECTIONS}: expected tables by layer name, got none")
     return tables
 
 
-def _pixel_range(metadata: dict[str, str]) -> Any:
-    return _json(metadata, form.PIXEL_RANGE) if form.PIXEL_RANGE in metadata else None
-
-
 def _inverted(metadata: dict[str, str]) -> bool | None:
-    inverted = _json(metadata, form.INVERTED) if form.INVERTED in metadata else None
+    inverted = _json(metadata, form.INVERTED)
     if not isinstance(inverted, bool | None):
         raise ValueError(f"{form.INVERTED}: expected true or false, got {inverted!r}")
     return inverted
 
 
-def _json(metadata: dict[str, str], key: str) -> Any:
+def _json(metadata: dict[str, str], key: str, default: str = "null") -> Any:
     try:
-        return json.loads(metadata[key])
+        return json.loads(metadata.get(key, default))
     except (ValueError, RecursionError):
         raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
 

@@ -212,17 +212,14 @@ def _conv2d(chain: _Chain, layer: Conv2D, shape: Shape) -> None:
         chain.add("Add", f"{name}/bias", b)
 
 
-def _max_pool2d(chain: _Chain, layer: MaxPool2D, shape: Shape) -> None:
-    chain.add("MaxPool", layer.name, kernel_shape=layer.kernel, strides=layer.stride)
-
-
-def _avg_pool2d(chain: _Chain, layer: AvgPool2D | Subsample2D, shape: Shape) -> None:
-    chain.add("AveragePool", layer.name, kernel_shape=layer.kernel, strides=layer.stride)
+def _pool2d(chain: _Chain, layer: MaxPool2D | AvgPool2D | Subsample2D, shape: Shape) -> None:
+    operator = "MaxPool" if isinstance(layer, MaxPool2D) else "AveragePool"
+    chain.add(operator, layer.name, kernel_shape=layer.kernel, strides=layer.stride)
 
 
 def _subsample2d(chain: _Chain, layer: Subsample2D, shape: Shape) -> None:
     name = layer.name
-    _avg_pool2d(chain, layer, shape)
+    _pool2d(chain, layer, shape)
     if layer.reduction == "sum":
         area = chain.floats(f"{name}/area", math.prod(layer.kernel))
         chain.add("Mul", f"{name}/sum", area)
@@ -273,8 +270,8 @@ def _activation(chain: _Chain, layer: Activation, shape: Shape) -> None:
 
 _WRITERS: dict[type[Layer], Callable[[_Chain, Any, Shape], None]] = {
     Conv2D: _conv2d,
-    MaxPool2D: _max_pool2d,
-    AvgPool2D: _avg_pool2d,
+    MaxPool2D: _pool2d,
+    AvgPool2D: _pool2d,
     Subsample2D: _subsample2d,
     Dense: _dense,
     RBF: _rbf,

@@ -45,8 +45,7 @@ def class_distribution(splits: Splits) -> Figure:
         axes.set_ylabel("images")
         axes.set_title(f"{len(dataset):,} {name} images (broken line: a tenth)", fontsize=11)
         style.plain(axes, "y")
-    axes.set_xticks(range(10))
-    axes.set_xlabel("digit")
+    axes.set(xticks=range(10), xlabel="digit")
     return picture
 
 
@@ -89,11 +88,9 @@ def confusion(labels: Array, predicted: Array) -> Figure:
                 va="center",
                 color="white" if dark else "black",
             )
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
+    axes.set(xticks=range(10), yticks=range(10))
     axes.tick_params(length=0)
-    axes.set_xlabel("digit found")
-    axes.set_ylabel("digit in the image")
+    axes.set(xlabel="digit found", ylabel="digit in the image")
     errors = int(wrong.sum())
     share = f" ({100 * errors / len(labels):.2f} %)" if len(labels) else ""
     axes.set_title(f"{errors:,} of {len(labels):,} digits misclassified{share}")

@@ -102,8 +102,7 @@ def errors(
                     fontsize=9,
                 )
     style.plain(axes)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("error rate (%)")
+    axes.set(xlabel="epoch", ylabel="error rate (%)")
     axes.locator_params(axis="x", integer=True)
     if log:
         axes.set_yscale("log")
@@ -304,8 +303,7 @@ def sweep(
         axes.set_xscale("log")
         style.log_ticks(axes.xaxis)
     style.plain(axes)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     return picture
 
 

@@ -66,21 +66,18 @@ def connection_table(table: Table | Network) -> Figure:
     axes = picture.subplots()
     outputs, inputs = np.nonzero(links)
     axes.plot(outputs, inputs, "X", color=style.BLUE, markersize=13, linestyle="none")
-    axes.set_xticks(range(c_out))
-    axes.set_yticks(range(c_in))
+    axes.set(xticks=range(c_out), yticks=range(c_in))
     for place, count in enumerate(links.sum(axis=0)):
         axes.text(c_out - 0.35, place, f"{count}", va="center", color=style.GREY)
     for place, count in enumerate(links.sum(axis=1)):
         axes.text(place, c_in - 0.25, f"{count}", ha="center", va="center", color=style.GREY)
-    axes.set_xlim(-0.5, c_out - 0.5)
-    axes.set_ylim(c_in - 0.5, -0.5)
+    axes.set(xlim=(-0.5, c_out - 0.5), ylim=(c_in - 0.5, -0.5))
     axes.hlines(np.arange(c_in - 1) + 0.5, -0.5, c_out - 0.5, color="#dddddd", linewidth=0.8)
     axes.vlines(np.arange(c_out - 1) + 0.5, -0.5, c_in - 0.5, color="#dddddd", linewidth=0.8)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.tick_params(length=0)
-    axes.set_xlabel(seeing)
-    axes.set_ylabel(seen)
+    axes.set(xlabel=seeing, ylabel=seen)
     axes.set_title(f"{links.sum()} of {links.size} links", pad=10)
     return picture
 
@@ -126,8 +123,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
             shown = range(0, count, max(1, math.ceil(count / room)))
             set_ticks([(size + 1) * place + (size - 1) / 2 for place in shown], [*map(str, shown)])
         axes.tick_params(length=0)
-        axes.set_xlabel(f"map of {each.name}")
-        axes.set_ylabel(f"map of {_before(network, each)}")
+        axes.set(xlabel=f"map of {each.name}", ylabel=f"map of {_before(network, each)}")
         axes.set_title(f"{each.name}: {each.links.sum()} kernels of {_by(each.kernel)}")
         picture.colorbar(image, ax=axes, label="weight", aspect=14, pad=0.01)
     return picture
@@ -220,9 +216,7 @@ def _draw_outputs(
     axes.bar_label(bars, words, color=style.ORANGE, fontsize=10, padding=1)
     style.plain(axes, "y")
     axes.margins(y=0.12)
-    axes.set_xticks(range(len(values)))
-    axes.set_xlabel("class")
-    axes.set_ylabel(_OUTPUTS[network.output])
+    axes.set(xticks=range(len(values)), xlabel="class", ylabel=_OUTPUTS[network.output])
 
 
 def _columns(n: int) -> int:

@@ -30,13 +30,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "black")
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure, width and height in inches.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing.
-    """
+    """Return an empty figure, size in inches; ImportError if matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -125,8 +119,7 @@ def log_ticks(axis: Axis) -> None:
 
 def bare(axes: Axes) -> None:
     """Remove frame and scales, which are meaningless around an image."""
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -134,15 +127,7 @@ def bare(axes: Axes) -> None:
 def mosaic(tiles: Array, columns: int, gap: int = 1, below: int = 0) -> Array:
     """Return images (n, h, w) in a grid, row by row, as one image, with NaN between them.
 
-    Parameters
-    ----------
-    tiles : ndarray (n, h, w)
-    columns : int
-        Images per row.
-    gap : int
-        Pixels between rows and columns of images.
-    below : int
-        Pixels below each image, for a label.
+    There are `gap` pixels between rows and columns, and `below` more under each, for a label.
     """
     n, h, w = tiles.shape
     down, across = h + below + gap, w + gap
@@ -187,13 +172,7 @@ def show_signed(axes: Axes, image: Array) -> Any:
 
 
 def grey_images(name: str, value: object, axes: str) -> Array:
-    """Return grey images as an array of real numbers with these axes, such as "n, rows, columns".
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are anything else.
-    """
+    """Return real numbers with these axes, such as "n, rows, columns"; raise for anything else."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected real numbers, got {checks.kind(array)}")
