@@ -9,9 +9,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from lenet_fast import checks
 from lenet_fast.checks import Array
-from lenet_fast.drop_in._shared import arrays, axes, in_blocks, windows
+from lenet_fast.drop_in._shared import arrays, axes, in_blocks, notebook_function, windows
 
 
+@notebook_function
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
     """Copy the pixels of each window of a batch of images into a row.
 
@@ -31,11 +32,6 @@ def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad
     col : ndarray (N * out_h * out_w, C * filter_h * filter_w)
         Rows by image, then by row and column of the window; columns by map, then by row and column
         in the window.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
 
     Notes
     -----
@@ -70,6 +66,7 @@ def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad
     return col.reshape(n * rows * columns, c * kernel[0] * kernel[1])
 
 
+@notebook_function
 def col2im(
     col: Array,
     input_shape: Sequence[int],
@@ -92,11 +89,6 @@ def col2im(
     Returns
     -------
     img : ndarray (N, C, H, W)
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     (values,) = arrays(col=col)
     kernel, stride, pad = _geometry(filter_h, filter_w, stride, pad)

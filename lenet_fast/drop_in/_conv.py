@@ -15,6 +15,7 @@ from lenet_fast.drop_in._shared import (
     cached,
     in_blocks,
     interleaved,
+    notebook_function,
     planar,
     planar_like,
     settings,
@@ -78,11 +79,9 @@ def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> np.floa
     return z
 
 
+@notebook_function
 def conv_forward(
-    A_prev: Array,
-    W: Array,
-    b: Array,
-    hparameters: Mapping[str, Any],
+    A_prev: Array, W: Array, b: Array, hparameters: Mapping[str, Any]
 ) -> tuple[Array, Cache]:
     """Convolve a batch of images with a set of filters.
 
@@ -103,11 +102,6 @@ def conv_forward(
         ``n_H = (n_H_prev - f + 2 pad) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, W, b, hparameters)``, for :func:`conv_backward` and :func:`conv_SDLM`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     plan = _plan(A_prev, W, b, hparameters)
     z = np.empty(plan.shape, plan.x.dtype)
@@ -120,6 +114,7 @@ def conv_forward(
     return interleaved(z), (A_prev, W, b, hparameters)
 
 
+@notebook_function
 def conv_backward(dZ: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """Return the gradients of :func:`conv_forward`.
 
@@ -137,20 +132,12 @@ def conv_backward(dZ: Array, cache: Cache) -> tuple[Array, Array, Array]:
         Summed over the batch.
     db : ndarray (1, 1, 1, n_C)
         Summed over the batch.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     return _back("dZ", dZ, cache, ops.conv2d_backward)
 
 
-def conv_SDLM(
-    d2Z: Array,
-    cache: Cache,
-    bias: bool = False,
-) -> tuple[Array, ...]:
+@notebook_function
+def conv_SDLM(d2Z: Array, cache: Cache, bias: bool = False) -> tuple[Array, ...]:
     """Pass the diagonal of the Hessian back through :func:`conv_forward`.
 
     Parameters
@@ -168,11 +155,6 @@ def conv_SDLM(
         `d2Z` with the squared filters, and with the squared images, summed over the batch.
     d2b : ndarray (1, 1, 1, n_C)
         Only with `bias`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
 
     Notes
     -----
@@ -194,12 +176,7 @@ class _Plan(NamedTuple):
     options: dict[str, Any]
 
 
-def _plan(
-    A_prev: object,
-    W: object,
-    b: object,
-    hparameters: object,
-) -> _Plan:
+def _plan(A_prev: object, W: object, b: object, hparameters: object) -> _Plan:
     images, filters, bias = arrays(A_prev=A_prev, W=W, b=b)
     axes("A_prev", images, "m, n_H_prev, n_W_prev, n_C_prev")
     axes("W", filters, "f, f, n_C_prev, n_C")

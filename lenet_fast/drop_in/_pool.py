@@ -15,6 +15,7 @@ from lenet_fast.drop_in._shared import (
     cached,
     in_blocks,
     interleaved,
+    notebook_function,
     planar,
     planar_like,
     settings,
@@ -28,10 +29,9 @@ PoolCache = tuple[Array, Mapping[str, Any]]
 SubsamplingCache = tuple[Array, Array, Array, Mapping[str, Any]]
 
 
+@notebook_function
 def pool_forward(
-    A_prev: Array,
-    hparameters: Mapping[str, Any],
-    mode: str = "max",
+    A_prev: Array, hparameters: Mapping[str, Any], mode: str = "max"
 ) -> tuple[Array, PoolCache]:
     """Return the largest value of each window, or the mean.
 
@@ -49,11 +49,6 @@ def pool_forward(
         ``n_H = (n_H_prev - f) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, hparameters)``, for :func:`pool_backward`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     (images,) = arrays(A_prev=A_prev)
     plan = _plan(images, hparameters)
@@ -68,13 +63,9 @@ def pool_forward(
     return interleaved(a), (A_prev, hparameters)
 
 
+@notebook_function
 def pool_backward(
-    dA: Array,
-    cache: PoolCache,
-    mode: str = "max",
-    *,
-    ties: str = "all",
-    curvature: bool = False,
+    dA: Array, cache: PoolCache, mode: str = "max", *, ties: str = "all", curvature: bool = False
 ) -> Array:
     """Return the gradient of :func:`pool_forward`.
 
@@ -99,11 +90,6 @@ def pool_backward(
     Returns
     -------
     dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     A_prev, hparameters = cached(cache, "pool_forward", "A_prev", "hparameters")
     images, incoming = arrays(A_prev=A_prev, dA=dA)
@@ -198,11 +184,9 @@ def distribute_value(dz: float, shape: tuple[int, int]) -> Array:
     return np.full((rows, columns), value.reshape(-1)[0] / (rows * columns), value.dtype)
 
 
+@notebook_function
 def subsampling_forward(
-    A_prev: Array,
-    weight: Array,
-    b: Array,
-    hparameters: Mapping[str, Any],
+    A_prev: Array, weight: Array, b: Array, hparameters: Mapping[str, Any]
 ) -> tuple[Array, SubsamplingCache]:
     """Multiply the mean of each window by a coefficient, and add a bias.
 
@@ -221,11 +205,6 @@ def subsampling_forward(
     A : ndarray (m, n_H, n_W, n_C)
     cache : tuple
         ``(A_prev, weight, b, hparameters)``, for :func:`subsampling_backward`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
     """
     plan, w, bias, reduction, _ = _subsampling(A_prev, weight, b, hparameters)
     a = np.empty(plan.shape, plan.x.dtype)
@@ -238,10 +217,9 @@ def subsampling_forward(
     return interleaved(a), (A_prev, weight, b, hparameters)
 
 
+@notebook_function
 def subsampling_backward(
-    dA: Array,
-    *cache: Any,
-    curvature: bool = False,
+    dA: Array, *cache: Any, curvature: bool = False
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of :func:`subsampling_forward`.
 
@@ -261,11 +239,6 @@ def subsampling_backward(
     dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
     dweight, db : ndarray (1, 1, 1, n_C)
         Summed over the batch, map by map.
-
-    Raises
-    ------
-    TypeError, ValueError
-        See :mod:`lenet_fast.drop_in`.
 
     Notes
     -----
@@ -312,11 +285,7 @@ def _plan(images: Array, hparameters: object) -> _Plan:
 
 
 def _subsampling(
-    A_prev: object,
-    weight: object,
-    b: object,
-    hparameters: Any,
-    **incoming: object,
+    A_prev: object, weight: object, b: object, hparameters: Any, **incoming: object
 ) -> tuple[_Plan, Array, Array, str, Array]:
     """Return a plan, coefficients, biases, the reduction, and the incoming gradient if any."""
     found = arrays(A_prev=A_prev, weight=weight, b=b, **incoming)

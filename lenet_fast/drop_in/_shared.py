@@ -10,13 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, checks, threads
+from lenet_fast import backends, checks, docstrings, threads
 from lenet_fast.checks import Array
 from lenet_fast.windows import output_size
 
 BLOCK_IMAGES, BLOCK_BYTES = 32, 2**19
 """Smallest size of a block: with less, the calls would cost as much as the work. Blocks hold a
 multiple of BLOCK_IMAGES, so that the kernels' vectors of images are full."""
+
+notebook_function = docstrings.completed(
+    Raises="TypeError, ValueError\n    See :mod:`lenet_fast.drop_in`."
+)
+"""Completes the docstring of a function of notebooks: the errors that all of them share."""
 
 
 def arrays(**named: Any) -> list[Array]:

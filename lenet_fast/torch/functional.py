@@ -83,7 +83,7 @@ def conv2d(
         "algorithm": algorithm,
         "backend": _settled(backend),
     }
-    return gradients.Conv2d.apply(x, w, b, options)
+    return gradients.Conv2d.apply(x, w, b, "conv2d", options)
 
 
 def max_pool2d(
@@ -121,23 +121,19 @@ def subsample2d(
 
     See :func:`lenet_fast.ops.subsample2d`.
     """
-    options = {
-        "kernel": kernel,
-        "stride": stride,
-        "reduction": reduction,
-        "backend": _settled(backend),
-    }
-    return gradients.Subsample2d.apply(x, w, b, options)
+    options = {"kernel": kernel, "stride": stride, "reduction": reduction}
+    options["backend"] = _settled(backend)
+    return gradients.Subsample2d.apply(x, w, b, "subsample2d", options)
 
 
 def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None = None) -> Tensor:
     """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`."""
-    return gradients.Dense.apply(x, w, b, _settled(backend))
+    return gradients.Dense.apply(x, w, b, "dense", {"backend": _settled(backend)})
 
 
 def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
     """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`."""
-    return gradients.RBF.apply(x, w, _settled(backend))
+    return gradients.RBF.apply(x, w, None, "rbf", {"backend": _settled(backend)})
 
 
 def _activation(name: str, x: Tensor, backend: str | None, **options: Any) -> Tensor:

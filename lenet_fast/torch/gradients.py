@@ -29,112 +29,58 @@ def _answers(tensor: torch.Tensor) -> Array:
     return tensors.array("answers", tensor, (tensor.dtype,))
 
 
-class Conv2d(Function):
+class _Weighted(Function):
+    """An operation with weights and, unless it is an RBF, biases."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, w: Any, b: Any, name: str, options: Options) -> torch.Tensor:
+        arrays = [tensors.array("x", x), tensors.array("w", w)]
+        if b is not None or name == "subsample2d":  # which has no default
+            arrays.append(tensors.array("b", b))
+        y = getattr(ops, name)(*arrays, **options)
+        ctx.save_for_backward(x, w)
+        ctx.name, ctx.options = name, options
+        ctx.bias = "unit" if len(arrays) > 2 and arrays[2].ndim > 1 else "map"
+        return torch.from_numpy(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, w = (tensors.array("saved", tensor) for tensor in ctx.saved_tensors)
+        options = {**ctx.options}
+        if ctx.name in ("conv2d", "dense"):
+            options["input_gradient"] = ctx.needs_input_grad[0]
+        if ctx.name == "conv2d":
+            options["bias"] = ctx.bias
+        found = getattr(ops, f"{ctx.name}_backward")(tensors.array("dy", dy), x, w, **options)
+        dx, dw, db = (*found, None)[:3]
+        return *map(_tensor, (dx, dw, db), ctx.needs_input_grad[:3]), None, None
+
+
+class Conv2d(_Weighted):
     """The convolution."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any, options: Options) -> torch.Tensor:
-        bias = tensors.optional("b", b)
-        y = ops.conv2d(tensors.array("x", x), tensors.array("w", w), bias, **options)
-        ctx.save_for_backward(x, w)
-        ctx.options = options
-        ctx.bias = "unit" if bias is not None and bias.ndim > 1 else "map"
-        return torch.from_numpy(y)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, w = (tensors.array("saved", tensor) for tensor in ctx.saved_tensors)
-        needed = ctx.needs_input_grad
-        dx, dw, db = ops.conv2d_backward(
-            tensors.array("dy", dy), x, w, bias=ctx.bias, input_gradient=needed[0], **ctx.options
-        )
-        return _tensor(dx), _tensor(dw, needed[1]), _tensor(db, needed[2]), None
-
-
-class Dense(Function):
+class Dense(_Weighted):
     """Weighted sums."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any, backend: str) -> torch.Tensor:
-        arrays = tensors.array("x", x), tensors.array("w", w), tensors.optional("b", b)
-        ctx.save_for_backward(x, w)
-        ctx.backend = backend
-        return torch.from_numpy(ops.dense(*arrays, backend=backend))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, w = (tensors.array("saved", tensor) for tensor in ctx.saved_tensors)
-        needed, incoming = ctx.needs_input_grad, tensors.array("dy", dy)
-        dx, dw, db = ops.dense_backward(
-            incoming, x, w, input_gradient=needed[0], backend=ctx.backend
-        )
-        return _tensor(dx), _tensor(dw, needed[1]), _tensor(db, needed[2]), None
-
-
-class Subsample2d(Function):
+class Subsample2d(_Weighted):
     """Trainable sub-sampling."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, b: Any, options: Options) -> torch.Tensor:
-        arrays = tensors.array("x", x), tensors.array("w", w), tensors.array("b", b)
-        ctx.save_for_backward(x, w)
-        ctx.options = options
-        return torch.from_numpy(ops.subsample2d(*arrays, **options))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, w = (tensors.array("saved", tensor) for tensor in ctx.saved_tensors)
-        found = ops.subsample2d_backward(tensors.array("dy", dy), x, w, **ctx.options)
-        return *map(_tensor, found, ctx.needs_input_grad), None
-
-
-class RBF(Function):
+class RBF(_Weighted):
     """Squared distances."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Any, w: Any, backend: str) -> torch.Tensor:
-        y = ops.rbf(tensors.array("x", x), tensors.array("w", w), backend=backend)
-        ctx.save_for_backward(x, w)
-        ctx.backend = backend
-        return torch.from_numpy(y)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, w = (tensors.array("saved", tensor) for tensor in ctx.saved_tensors)
-        found = ops.rbf_backward(tensors.array("dy", dy), x, w, backend=ctx.backend)
-        return *map(_tensor, found, ctx.needs_input_grad), None
-
-
-class Pool2d(Function):
-    """Max and average pooling."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, name: str, options: Options) -> torch.Tensor:
-        y = getattr(ops, name)(tensors.array("x", x), **options)
-        ctx.save_for_backward(x)
-        ctx.name, ctx.options = name, options
-        return torch.from_numpy(y)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        run = getattr(ops, f"{ctx.name}_backward")
-        dx = run(tensors.array("dy", dy), tensors.array("saved", x), **ctx.options)
-        return torch.from_numpy(dx), None, None
-
-
-class Activation(Function):
-    """Activation functions, whose slopes are computed from their outputs or else their inputs."""
+class _Plain(Function):
+    """An operation on images alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, name: str, options: Options) -> torch.Tensor:
         y = torch.from_numpy(getattr(ops, name)(tensors.array("x", x), **options))
-        ctx.save_for_backward(x if ACTIVATIONS[name].needs_input else y)
+        by_output = name in ACTIVATIONS and not ACTIVATIONS[name].needs_input
+        ctx.save_for_backward(y if by_output else x)
         ctx.name, ctx.options = name, options
         return y
 
@@ -145,6 +91,14 @@ class Activation(Function):
         run = getattr(ops, f"{ctx.name}_backward")
         dx = run(tensors.array("dy", dy), tensors.array("saved", seen), **ctx.options)
         return torch.from_numpy(dx), None, None
+
+
+class Pool2d(_Plain):
+    """Max and average pooling."""
+
+
+class Activation(_Plain):
+    """Activation functions, whose slopes are computed from their outputs or else their inputs."""
 
 
 class Loss(Function):

@@ -140,17 +140,7 @@ class Conv2d(_Trained):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the maps (n, c_out, h_out, w_out) of images (n, c_in, h_in, w_in)."""
-        layer = self.layer
-        return functional.conv2d(
-            *(x, self.weight, self.bias),
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            groups=layer.groups,
-            connections=layer.table,
-            pad_value=layer.pad_value,
-            algorithm=layer.algorithm,
-        )
+        return functional.conv2d(x, self.weight, self.bias, **self.layer.arguments)
 
 
 class SubSampling2d(_Trained):
@@ -192,13 +182,7 @@ class SubSampling2d(_Trained):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the maps (n, channels * multiplier, h_out, w_out)."""
-        layer = self.layer
-        return functional.subsample2d(
-            *(x, self.weight, self.bias),
-            kernel=layer.kernel,
-            stride=layer.stride,
-            reduction=layer.reduction,
-        )
+        return functional.subsample2d(x, self.weight, self.bias, **self.layer.arguments)
 
 
 class RBF(FromLayer):

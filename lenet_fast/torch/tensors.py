@@ -37,11 +37,6 @@ def array(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS) ->
     return shared
 
 
-def optional(name: str, value: object) -> Array | None:
-    """Return None for None, else like :func:`array`."""
-    return None if value is None else array(name, value)
-
-
 def without_gradient(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> Array:
     """Like :func:`array`, for a tensor that gets no gradient."""
     shared = array(name, value, dtypes)

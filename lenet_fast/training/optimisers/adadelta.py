@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Adadelta(Base):
     """
 
     _rule_name = "adadelta"
+    _arguments: ClassVar = {"rho": "beta2", "epsilon": "epsilon", "weight_decay": "weight_decay"}
 
     def __init__(
         self,
@@ -87,7 +88,3 @@ class Adadelta(Base):
         u *= rule.beta2
         u += (1 - rule.beta2) * (change * change)
         return change
-
-    def _options(self) -> dict[str, Any]:
-        rule = self._rule
-        return {"rho": rule.beta2, "epsilon": rule.epsilon, "weight_decay": rule.weight_decay}

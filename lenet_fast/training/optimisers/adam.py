@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,13 +16,15 @@ from lenet_fast.training.optimisers.base import Base
 class _Moments(Base):
     """Shared by Adam and AdamW."""
 
+    _arguments: ClassVar = {name: name for name in ("beta1", "beta2", "epsilon", "weight_decay")}
+
     def __init__(
         self,
-        beta1: float,
-        beta2: float,
-        epsilon: float,
-        weight_decay: float,
-        factors: Mapping[str, Array] | None,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        factors: Mapping[str, Array] | None = None,
     ) -> None:
         super().__init__(
             ("first_moments", "second_moments"),
@@ -47,15 +49,6 @@ class _Moments(Base):
         quotient: Array = m / (1 - rule.beta1**t)
         quotient /= root
         return quotient
-
-    def _options(self) -> dict[str, Any]:
-        rule = self._rule
-        return {
-            "beta1": rule.beta1,
-            "beta2": rule.beta2,
-            "epsilon": rule.epsilon,
-            "weight_decay": rule.weight_decay,
-        }
 
 
 class Adam(_Moments):
@@ -103,16 +96,6 @@ class Adam(_Moments):
     """
 
     _rule_name = "adam"
-
-    def __init__(
-        self,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-        factors: Mapping[str, Array] | None = None,
-    ) -> None:
-        super().__init__(beta1, beta2, epsilon, weight_decay, factors)
 
     def _change(self, w: Array, gradient: Array, slots: list[Array]) -> Array:
         decay = self._rule.weight_decay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Base:
 
     curvature_images = 0
     _rule_name = ""
+    _arguments: ClassVar[dict[str, str]] = {}
+    """The fields of the rule that hold the arguments of ``__init__``, by the arguments' names."""
 
     def __init__(
         self, slots: tuple[str, ...], factors: Mapping[str, Array] | None, **options: Any
@@ -153,7 +155,7 @@ class Base:
 
     def _options(self) -> dict[str, Any]:
         """Return the arguments that recreate this optimiser."""
-        raise NotImplementedError
+        return {name: getattr(self._rule, field) for name, field in self._arguments.items()}
 
     def _change(self, w: Array, gradient: Array, slots: list[Array]) -> Array:
         """Return the change to subtract, before rate and factors; update the slots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class RMSprop(Base):
     """
 
     _rule_name = "rmsprop"
+    _arguments: ClassVar = {
+        "alpha": "beta2",
+        **{name: name for name in ("epsilon", "momentum", "weight_decay")},
+    }
 
     def __init__(
         self,
@@ -117,11 +121,4 @@ class RMSprop(Base):
         return change
 
     def _options(self) -> dict[str, Any]:
-        rule = self._rule
-        options: dict[str, Any] = {
-            "alpha": rule.beta2,
-            "epsilon": rule.epsilon,
-            "momentum": rule.momentum,
-            "weight_decay": rule.weight_decay,
-        }
-        return options | ({"centered": True} if rule.beta1 else {})  # omitted if False
+        return super()._options() | ({"centered": True} if self._rule.beta1 else {})

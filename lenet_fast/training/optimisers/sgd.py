@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from typing import ClassVar
 
 from lenet_fast import checks
 from lenet_fast.checks import Array
@@ -62,6 +60,7 @@ class SGD(Base):
     """
 
     _rule_name = "sgd"
+    _arguments: ClassVar = {name: name for name in ("momentum", "weight_decay", "nesterov")}
 
     def __init__(
         self,
@@ -71,9 +70,7 @@ class SGD(Base):
         factors: Mapping[str, Array] | None = None,
     ) -> None:
         momentum = checks.below_one("momentum", momentum)
-        if not isinstance(nesterov, (bool, np.bool_)):
-            raise TypeError(f"nesterov: expected a bool, got {checks.kind(nesterov)}")
-        if nesterov and not momentum:
+        if checks.flag("nesterov", nesterov) and not momentum:
             raise ValueError("nesterov: expected a momentum above 0 with it, got a momentum of 0")
         decay = states.not_negative("weight_decay", weight_decay)
         slots = ("velocities",) if momentum else ()
@@ -88,11 +85,3 @@ class SGD(Base):
             v += g
             g = g + rule.momentum * v if rule.nesterov else v
         return g
-
-    def _options(self) -> dict[str, Any]:
-        rule = self._rule
-        return {
-            "momentum": rule.momentum,
-            "weight_decay": rule.weight_decay,
-            "nesterov": rule.nesterov,
-        }
