@@ -32,10 +32,7 @@ LENET5_C3 = _table(
 )
 """LeNet-5, from the 6 maps of S2 to the 16 of C3: 60 links (LeCun et al. 1998, table I)."""
 
-LENET1_H3 = _table(
-    ["0", "01", "01", "1", "01", "01", "2", "23", "23", "3", "23", "23"],
-    c_in=4,
-)
+LENET1_H3 = _table(["0", "01", "01", "1", "01", "01", "2", "23", "23", "3", "23", "23"], c_in=4)
 """LeNet-1, from the 4 maps of H2 to the 12 of H3: 20 links (LeCun et al. 1990)."""
 
 
@@ -55,14 +52,7 @@ two maps of S2 meet in one or two maps of C3, and every map of S2 feeds six, map
 maps that sub-sample the same map of C1 are neighbours (0 and 1, 2 and 3, and so on): half of the
 maps of C3 read such a pair, the others read three maps of C1."""
 
-LENET1989_H2 = _table(
-    [
-        *["01234567"] * 4,
-        *["456789ab"] * 4,
-        *["012389ab"] * 4,
-    ],
-    c_in=12,
-)
+LENET1989_H2 = _table([*["01234567"] * 4, *["456789ab"] * 4, *["012389ab"] * 4], c_in=12)
 """The network of 1989, from the 12 maps of H1 to the 12 of H2, each of which reads 8: 96 links.
 
 LeCun et al. 1989 do not say which 8; these are A. Karpathy's (karpathy/lecun1989-repro). Every map

@@ -57,9 +57,7 @@ def tasks(only: Sequence[str] = (), threads: int = 1) -> list[Task]:
 
 
 def measure(
-    found: Sequence[Task],
-    seconds: float = 0.05,
-    advance: Callable[[str], None] = lambda name: None,
+    found: Sequence[Task], seconds: float = 0.05, advance: Callable[[str], None] = lambda name: None
 ) -> tuple[list[Row], list[Failure]]:
     """Measure tasks one after the other.
 

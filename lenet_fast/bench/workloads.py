@@ -269,10 +269,7 @@ def latency(name: str, work: Work) -> Contender:
     network = fresh(work.network).network
     image = work.parts[0][0][0]
     module = backends.get(backend)
-    with (
-        backends.use_backend(backend),
-        module.use_isa(*sets) if sets else contextlib.nullcontext(),
-    ):
+    with backends.use_backend(backend), module.use_isa(*sets) if sets else contextlib.nullcontext():
         network.predict(image)  # creates its engine, with this instruction set
         isa = module.isa() if backend == "cython" else None
     check = checker(name, work)

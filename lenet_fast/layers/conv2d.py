@@ -10,15 +10,7 @@ import numpy as np
 from lenet_fast import checks, ops
 from lenet_fast import connections as tables
 from lenet_fast.checks import Array
-from lenet_fast.layers.base import (
-    MAX_VALUES,
-    Layer,
-    Operations,
-    Shape,
-    images,
-    size,
-    windows,
-)
+from lenet_fast.layers.base import MAX_VALUES, Layer, Operations, Shape, images, size, windows
 from lenet_fast.windows import IntPair, Padding
 
 _GEOMETRY = ("stride", "padding", "dilation", "groups", "pad_value", "algorithm")

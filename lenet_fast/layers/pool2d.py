@@ -9,14 +9,7 @@ import numpy as np
 
 from lenet_fast import checks, docstrings, ops
 from lenet_fast.checks import Array
-from lenet_fast.layers.base import (
-    Layer,
-    Operations,
-    Shape,
-    images,
-    size,
-    windows,
-)
+from lenet_fast.layers.base import Layer, Operations, Shape, images, size, windows
 from lenet_fast.windows import IntPair
 
 _pooling = docstrings.completed(

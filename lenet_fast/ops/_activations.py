@@ -66,10 +66,7 @@ def _backward(
     return checks.returned(out, dx)
 
 
-_SEEN = {
-    "y": "The forward's output.",
-    "x": "The forward's input: two of them may have one output.",
-}
+_SEEN = {"y": "The forward's output.", "x": "The forward's input: two of them may have one output."}
 _WHAT = {"dy": "Gradient", "hy": "Diagonal of the Hessian"}
 _DROPPED = "The term in f'' is dropped (LeCun et al. 1998, appendix C)."
 

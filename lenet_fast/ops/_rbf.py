@@ -147,13 +147,7 @@ def rbf_hessian(
 
 @operation
 def map_rbf_hessian(
-    y: Array,
-    x: Array,
-    w: Array,
-    *,
-    j: float,
-    backend: str | None = None,
-    out: Array | None = None,
+    y: Array, x: Array, w: Array, *, j: float, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`.map_loss` with respect to RBF units' inputs.
 

@@ -51,12 +51,7 @@ def smooth_noise(
 
 
 def warp(
-    images: Array,
-    matrices: Array,
-    fields: Array | None,
-    out: Array,
-    *,
-    backend: str | None = None,
+    images: Array, matrices: Array, fields: Array | None, out: Array, *, backend: str | None = None
 ) -> Array:
     """Set each pixel of `out` to the image's value at ``matrix @ (row, column, 1) + field``.
 

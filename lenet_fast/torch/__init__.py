@@ -21,14 +21,7 @@ except ImportError as error:
 from lenet_fast.torch import functional
 from lenet_fast.torch.converting import from_torch, to_torch
 from lenet_fast.torch.fitting import fit
-from lenet_fast.torch.modules import (
-    RBF,
-    Conv2d,
-    MAPLoss,
-    PenaltyLoss,
-    ScaledTanh,
-    SubSampling2d,
-)
+from lenet_fast.torch.modules import RBF, Conv2d, MAPLoss, PenaltyLoss, ScaledTanh, SubSampling2d
 
 __all__ = [
     "RBF",

@@ -43,11 +43,7 @@ class _Trained(FromLayer):
     """A module with trainable parameters."""
 
     def __init__(
-        self,
-        layer: layers.Layer,
-        input_shape: Shape,
-        initialiser: str,
-        dtype: torch.dtype | None,
+        self, layer: layers.Layer, input_shape: Shape, initialiser: str, dtype: torch.dtype | None
     ) -> None:
         super().__init__()
         self.layer = layer
