@@ -221,9 +221,9 @@ def not_negative(name: str, value: object) -> float:
     return number
 
 
-def positive(name: str, value: object) -> float:
-    """Return a float above 0 that is finite in both dtypes."""
-    number = real(name, value, FLOATS[0])
+def positive(name: str, value: object, dtype: np.dtype[Any] = FLOATS[0]) -> float:
+    """Return a float above 0 that is finite in a dtype; by default in both."""
+    number = real(name, value, dtype)
     if not number > 0:
         raise ValueError(f"{name}: expected a number above 0, got {value}")
     return number

@@ -137,11 +137,9 @@ class MeanSquaredError(Loss):
     def __init__(self, on: float = 1.0, off: float = -1.0, scale: float = 0.5) -> None:
         self.on = checks.real("on", on, _NARROWEST)
         self.off = checks.real("off", off, _NARROWEST)
-        self.scale = checks.real("scale", scale, _NARROWEST)
         if self.on <= self.off:
             raise ValueError(f"on: expected a target above that of off, {off}, got {on}")
-        if self.scale <= 0:
-            raise ValueError(f"scale: expected a number above 0, got {scale}")
+        self.scale = checks.positive("scale", scale)
 
     def _targets(self, outputs: Array, labels: Array) -> Array:
         outputs = checks.floats("outputs", outputs, "n, k")

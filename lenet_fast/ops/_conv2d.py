@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,7 +176,7 @@ def _gradients(
     algorithm: object,
     backend: str | None,
     out: object,
-    inputs: list[tuple[str, object]],
+    inputs: Sequence[tuple[str, object]],
 ) -> tuple[Array | None, Array, Array]:
     """Check the incoming gradient, first of the inputs, and run both passes."""
     incoming = checks.incoming(*inputs[0], plan.output, plan.x)
@@ -184,17 +185,9 @@ def _gradients(
     to_input = _kernel(backend, algorithm, "conv2d_input_gradient", plan)
     to_weights = _kernel(backend, algorithm, "conv2d_weight_gradient", plan)
     n, c_in = plan.x.shape[:2]
-    dx, dw, db = checks.outputs(
-        out,
-        names,
-        [
-            (n, c_in, *plan.size) if input_gradient else None,
-            plan.w.shape,
-            (c_out, h_out, w_out) if unit else (c_out,),
-        ],
-        plan.x.dtype,
-        inputs,
-    )
+    of_bias = (c_out, h_out, w_out) if unit else (c_out,)
+    shapes = [(n, c_in, *plan.size) if input_gradient else None, plan.w.shape, of_bias]
+    dx, dw, db = checks.outputs(out, names, shapes, plan.x.dtype, inputs)
     assert dw is not None and db is not None
     if dx is not None:
         if any(plan.sides):
@@ -251,16 +244,8 @@ def conv2d_backward(
         Summed over the batch.
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
-    return _gradients(
-        ("dx", "dw", "db"),
-        plan,
-        bias,
-        input_gradient,
-        algorithm,
-        backend,
-        out,
-        [("dy", dy), ("x", x), ("w", w)],
-    )
+    names, inputs = ("dx", "dw", "db"), [("dy", dy), ("x", x), ("w", w)]
+    return _gradients(names, plan, bias, input_gradient, algorithm, backend, out, inputs)
 
 
 def conv2d_hessian(
@@ -294,13 +279,6 @@ def conv2d_hessian(
     LeCun et al. 1998, appendix C: this is the backward pass on squared weights and inputs.
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
-    return _gradients(
-        ("hx", "hw", "hb"),
-        plan._replace(x=np.square(plan.x), w=np.square(plan.w)),
-        bias,
-        input_gradient,
-        algorithm,
-        backend,
-        out,
-        [("hy", hy), ("x", x), ("w", w)],
-    )
+    plan = plan._replace(x=np.square(plan.x), w=np.square(plan.w))
+    names, inputs = ("hx", "hw", "hb"), [("hy", hy), ("x", x), ("w", w)]
+    return _gradients(names, plan, bias, input_gradient, algorithm, backend, out, inputs)

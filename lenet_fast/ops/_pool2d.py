@@ -45,40 +45,28 @@ def _pool(
     return checks.returned(out, y)
 
 
-def _max_backward(
+def _backward(
     dy: tuple[str, object],
     x: object,
     kernel: object,
     stride: object,
-    ties: object,
     backend: str | None,
     out: object,
+    *,
+    ties: object = TIES[0],
+    power: int = 0,
 ) -> Array:
+    """Go back through max pooling, or, with the `power` of the shares, through average pooling."""
     images = checks.floats("x", x, "n, c, h_in, w_in")
     shape, taps = window(images, kernel, stride)
     incoming = checks.incoming(*dy, shape, images)
     every = checks.choice("ties", ties, TIES) == "all"
-    run = backends.get(backend).max_pool2d_backward
+    module = backends.get(backend)
     dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
-    run(incoming, images, dx, *taps, every)
-    return checks.returned(out, dx)
-
-
-def _avg_backward(
-    dy: tuple[str, object],
-    x: object,
-    kernel: object,
-    stride: object,
-    power: int,
-    backend: str | None,
-    out: object,
-) -> Array:
-    images = checks.floats("x", x, "n, c, h_in, w_in")
-    shape, taps = window(images, kernel, stride)
-    incoming = checks.incoming(*dy, shape, images)
-    run = backends.get(backend).avg_pool2d_backward
-    dx = checks.output("out", out, images.shape, images.dtype, [dy, ("x", x)])
-    run(incoming, dx, *taps, (1 / (taps[0] * taps[1])) ** power)
+    if power:
+        module.avg_pool2d_backward(incoming, dx, *taps, (1 / (taps[0] * taps[1])) ** power)
+    else:
+        module.max_pool2d_backward(incoming, images, dx, *taps, every)
     return checks.returned(out, dx)
 
 
@@ -148,7 +136,7 @@ def max_pool2d_backward(
     dx : ndarray (n, c, h_in, w_in)
         Each window passes its `dy` to its maximum, and zero to the others.
     """
-    return _max_backward(("dy", dy), x, kernel, stride, ties, backend, out)
+    return _backward(("dy", dy), x, kernel, stride, backend, out, ties=ties)
 
 
 def max_pool2d_hessian(
@@ -165,7 +153,7 @@ def max_pool2d_hessian(
 
     Parameters, result and errors are those of :func:`max_pool2d_backward`.
     """
-    return _max_backward(("hy", hy), x, kernel, stride, ties, backend, out)
+    return _backward(("hy", hy), x, kernel, stride, backend, out, ties=ties)
 
 
 def avg_pool2d(
@@ -217,7 +205,7 @@ def avg_pool2d_backward(
     dx : ndarray (n, c, h_in, w_in)
         Every input of a window gets an equal share of its `dy`.
     """
-    return _avg_backward(("dy", dy), x, kernel, stride, 1, backend, out)
+    return _backward(("dy", dy), x, kernel, stride, backend, out, power=1)
 
 
 def avg_pool2d_hessian(
@@ -234,4 +222,4 @@ def avg_pool2d_hessian(
     Parameters, result and errors are those of :func:`avg_pool2d_backward`; each input gets
     `hy` times the squared share, 1/16 for a window of 2 x 2.
     """
-    return _avg_backward(("hy", hy), x, kernel, stride, 2, backend, out)
+    return _backward(("hy", hy), x, kernel, stride, backend, out, power=2)

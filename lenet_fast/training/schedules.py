@@ -255,10 +255,7 @@ def default_for(
 
 
 def _positive(name: str, value: object) -> float:
-    number = checks.real(name, value)
-    if number <= 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value}")
-    return number
+    return checks.positive(name, value, checks.FLOATS[1])
 
 
 def _check_epoch(epoch: int) -> None:

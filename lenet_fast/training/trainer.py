@@ -31,6 +31,12 @@ from lenet_fast.training.interrupts import stop_on_sigint
 from lenet_fast.training.optimisers import OPTIMISERS, SGD, Optimiser
 from lenet_fast.training.schedules import DEFAULT_RATES, Schedule, default_for
 
+_SETTINGS = (
+    *("network", "loss", "optimiser", "schedule", "batch_size", "seed", "distortion"),
+    *("evaluate_train", "shuffle", "options"),
+)
+"""Attributes of a trainer that a checkpoint holds, and a resumed trainer gets, as they are."""
+
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818  (named after the event, as StopIteration)
     """The loss or a weight has become infinite or NaN.
@@ -86,7 +92,6 @@ class Trainer:
         From the end of this epoch on, :attr:`result` is the average of the network's weights over
         the ends of epochs, instead of the network; see
         :class:`lenet_fast.training.averages.WeightAverage`. Default: no averaging.
-        :class:`lenet_fast.training.averages.WeightAverage`. By default there is no mean.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
     out : path, optional
@@ -277,21 +282,12 @@ class Trainer:
         saved = checkpoints.load(path)
         try:
             trainer = cls(
-                saved.network,
-                saved.loss,
-                optimiser=saved.optimiser,
-                schedule=saved.schedule,
-                batch_size=saved.batch_size,
-                seed=saved.seed,
-                distortion=saved.distortion,
-                evaluate_train=saved.evaluate_train,
-                shuffle=saved.shuffle,
+                **{name: getattr(saved, name) for name in _SETTINGS},
                 average_from=saved.average_from or None,
                 engine=engine or saved.code["engine"],
                 backend=backend or saved.code["backend"],
                 threads=threads,
                 callbacks=callbacks,
-                options=saved.options,
             )
         except engines.Unsupported as error:
             if engine is None and backend is None:
@@ -635,15 +631,7 @@ class Trainer:
         assert self._data is not None
         train, test = self._data
         return checkpoints.Checkpoint(
-            network=self.network,
-            loss=self.loss,
-            optimiser=self.optimiser,
-            schedule=self.schedule,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            distortion=self.distortion,
-            evaluate_train=self.evaluate_train,
-            shuffle=self.shuffle,
+            **{name: getattr(self, name) for name in _SETTINGS},
             average_from=self.average_from,
             averaged=0 if self._average is None else self._average.count,
             average={} if self._average is None else self._average.state(),
@@ -651,7 +639,6 @@ class Trainer:
             code=runs.code(self.engine),
             train=train,
             test=test,
-            options=self.options,
             position=self._position,
             rows=self.history.rows,
         )
