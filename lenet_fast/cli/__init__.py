@@ -6,7 +6,6 @@ that a program may read go to standard output; notices, progress and errors go t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import traceback
@@ -61,12 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
     The exit status is 0 on success, 1 if the command failed, 2 if it was called wrongly, and 130
-    after Ctrl-C. An error takes one line, unless LENET_FAST_TRACEBACK is set.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words of the command line. Default: those that Python was started with.
+    after Ctrl-C. An error takes one line, unless LENET_FAST_TRACEBACK is set. By default,
+    `arguments` are those that Python was started with.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -97,7 +92,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             traceback.print_exc()
         else:
             common.fail(_explained(error))
-        _abandon_output()
+        common.flush(sys.stdout)
         return 1
 
 
@@ -121,14 +116,3 @@ def _explained(error: Exception) -> str:
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     common.say(f"lenet-fast: note: {message}", style="yellow")
-
-
-def _abandon_output() -> None:
-    """Drop output that cannot be written, so that Python does not try again and fail on exit."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

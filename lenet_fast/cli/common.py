@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -130,6 +130,18 @@ def fail(message: str) -> None:
     """Print an error in one line; if even that fails, the exit status still stands."""
     with contextlib.suppress(OSError, SystemExit):  # rich raises SystemExit on a broken pipe
         say(f"lenet-fast: error: {message}", style="bold red")
+
+
+def flush(*streams: TextIO | None) -> None:
+    """Drop output that cannot be written, so that Python does not try again and fail on exit."""
+    for stream in streams:
+        if stream is None:  # closed before Python began
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,21 +131,11 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
     if not head:
         raise ValueError("expected a picture, .npy or IDX, got an empty file")
     # The content decides, not the file's name.
+    digits = partial(arrays.digits, transposed=transpose, inverted=network.inverted)
     if arrays.is_array(head):
-        return arrays.digits(
-            arrays.read_array(path),
-            centred=centre,
-            transposed=transpose,
-            inverted=network.inverted,
-        )
-    picture = data.read_image(path)
-    digits = arrays.digits(
-        picture[np.newaxis],
-        centred=centre is not False,
-        transposed=transpose,
-        inverted=network.inverted,
-    )
-    return digits._replace(several=False)
+        return digits(arrays.read_array(path), centred=centre)
+    picture = data.read_image(path)[np.newaxis]
+    return digits(picture, centred=centre is not False)._replace(several=False)
 
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:

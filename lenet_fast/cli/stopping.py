@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -22,18 +21,11 @@ class Stop(Callback):
 
     Later signals change nothing: a terminal that closes sends SIGHUP twice, and a system that
     shuts down sends SIGTERM before SIGHUP. To stop at once, press Ctrl-C twice.
-
-    Attributes
-    ----------
-    status : int
-        Exit status after Ctrl-C or the first signal, as in shells: 128 + the signal's number.
-    came : bool
-        Whether one of the signals has arrived.
     """
 
     def __init__(self) -> None:
-        self.status = common.STOPPED
-        self.came = False
+        self.status = common.STOPPED  # of the exit, as in shells: 128 + the first signal's number
+        self.came = False  # whether one of the signals has arrived
         self._trainer: Trainer | None = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -66,12 +58,7 @@ class Stop(Callback):
 
     def leave(self) -> click.exceptions.Exit:
         """Return the exception that ends the command with the exit status, terminal or not."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                with contextlib.suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        common.flush(sys.stdout, sys.stderr)
         return click.exceptions.Exit(self.status)
 
 

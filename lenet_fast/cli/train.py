@@ -16,7 +16,6 @@ from lenet_fast.defaults import ADAPTIVE_RATES, BATCH_SIZE, EPOCHS, LOSSES, MOME
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
-    from lenet_fast.locks import LockedFolder
     from lenet_fast.training import Trainer
 
 OUT = Path("runs", "lenet5")
@@ -185,6 +184,7 @@ def train(context: click.Context, **options: Any) -> None:
 def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
     """Start a new run."""
     from lenet_fast import backends
+    from lenet_fast.locks import LockedFolder
     from lenet_fast.training import EpochTable, ProgressBar, Trainer
 
     settings.fill_in(options, given)
@@ -192,7 +192,9 @@ def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
     network, loss = settings.network(options)
     schedule, optimiser = settings.schedule(options), settings.optimiser(options)
     backends.get(options["backend"])
-    with _folder(options["out"]) as out:  # locked before it is checked
+    new = options["out"] is None  # removed again if the run does not start
+    with LockedFolder.new(OUT) if new else LockedFolder(options["out"]) as out:
+        # It is locked before it is checked.
         if not options["overwrite"]:
             settings.check_out(out.path)
         splits = common.load_data(options["dataset"], options["folder"])
@@ -248,13 +250,6 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
         _fit(trainer, settings.limited(splits, limit), out, epochs, stop)
     if epochs == done:
         common.say(f"\nThe run has completed its {done} epochs; for more, pass --epochs.")
-
-
-def _folder(out: Path | None) -> LockedFolder:
-    """Return the folder to use, locked; a new one is removed if the run does not start."""
-    from lenet_fast.locks import LockedFolder
-
-    return LockedFolder.new(OUT) if out is None else LockedFolder(out)
 
 
 def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:

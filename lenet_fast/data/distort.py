@@ -31,15 +31,15 @@ MAX_SIZE = warping.MAX_SIZE
 _PIECE = 128
 """Images per task of a thread: their displacements fit in the cache."""
 
-_MOST = {
-    "shift": 100.0,
-    "scale": 0.5,
-    "squeeze": 0.5,
-    "shear": 1.0,
-    "rotation": 180.0,
-    "elastic": 1000.0,
+_LIMITS = {
+    "shift": (0.0, 100.0),
+    "scale": (0.0, 0.5),
+    "squeeze": (0.0, 0.5),
+    "shear": (0.0, 1.0),
+    "rotation": (0.0, 180.0),
+    "elastic": (0.0, 1000.0),
+    "smoothness": (0.5, 50.0),
 }
-_SMOOTHNESS = 0.5, 50.0
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ class Distortion:
     """The keys of :meth:`draw`, in the order in which they take numbers from a stream."""
 
     def __post_init__(self) -> None:
-        limits = {name: (0.0, most) for name, most in _MOST.items()} | {"smoothness": _SMOOTHNESS}
-        for name, (least, most) in limits.items():
+        for name, (least, most) in _LIMITS.items():
             number = checks.real(name, getattr(self, name))
             if not least <= number <= most:
                 raise ValueError(f"{name}: expected {least:g} to {most:g}, got {number:g}")
