@@ -59,16 +59,9 @@ def tasks(only: Sequence[str] = (), threads: int = 1) -> list[Task]:
 def measure(
     found: Sequence[Task], seconds: float = 0.05, advance: Callable[[str], None] = lambda name: None
 ) -> tuple[list[Row], list[Failure]]:
-    """Measure tasks one after the other.
+    """Measure tasks one after the other, each contender for at least `seconds`.
 
-    Parameters
-    ----------
-    found : list
-        From :func:`tasks`.
-    seconds : float
-        Least time per contender and task.
-    advance : callable
-        Called with the name of a task before it is measured.
+    `advance` is called with the name of a task before it is measured.
     """
     rows: list[Row] = []
     failures: list[Failure] = []

@@ -10,6 +10,7 @@ import atexit
 import functools
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -121,25 +122,22 @@ class Limits:
 
 def _flags() -> list[tuple[list[str], int]]:
     """Return compiler flags and bytes per vector, with the widest that this CPU may have first."""
+    found: list[tuple[list[str], int]] = []
     if platform.machine().lower() in ("x86_64", "amd64"):
-        wide = ["-mavx512f", "-mfma", "-mprefer-vector-width=512"]
-        known = {"avx512": (wide, 64), "avx2": (["-mavx2", "-mfma"], 32)}
-        return [known[name] for name in ("avx512", "avx2") if name in _supported()] + [([], 16)]
-    return [([], 16)]
+        words = _cpuinfo().split()
+        if "avx512f" in words:
+            found.append((["-mavx512f", "-mfma", "-mprefer-vector-width=512"], 64))
+        if "avx2" in words and "fma" in words:
+            found.append((["-mavx2", "-mfma"], 32))
+    return [*found, ([], 16)]
 
 
-def _supported() -> list[str]:
-    """Return the instruction sets of this CPU, from the compiled backend or the system."""
+def _cpuinfo() -> str:
+    """Return what Linux says of the CPU; empty elsewhere."""
     try:
-        words = Path("/proc/cpuinfo").read_text().split()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        words = []
-    found = []
-    if "avx2" in words and "fma" in words:
-        found.append("avx2")
-    if "avx512f" in words:
-        found.append("avx512")
-    return found
+        return ""
 
 
 @functools.cache
@@ -168,13 +166,7 @@ def missing() -> str | None:
 
 
 def probe(memory: bool = False) -> Limits | None:
-    """Return the current limits of one core, or None without a C compiler.
-
-    Parameters
-    ----------
-    memory : bool
-        Whether to measure the bandwidth, too; otherwise it is 0.
-    """
+    """Return one core's limits, the bandwidth only if `memory`; None without a C compiler."""
     program = _program()[0]
     if program is None:
         return None
@@ -196,14 +188,8 @@ def moved(before: Limits | None, after: Limits | None, dtype: str) -> bool:
 
 def describe() -> dict[str, Any]:
     """Return a description of the machine for reports: identity, limits, and versions."""
-    name = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
+    named = re.search("^model name.*?:(.*)", _cpuinfo(), re.MULTILINE)
+    name = named[1].strip() if named else platform.processor() or platform.machine()
     limits = probe(memory=True)
     return {
         "cpu": name,

@@ -61,57 +61,27 @@ ENGINES = tuple(_KINDS)
 class Profile:
     """The measurements of one network.
 
-    Attributes
-    ----------
-    network : str
-        One of :data:`lenet_fast.bench.workloads.NETWORKS`.
-    engine : str
-        Description of the engine that ran.
-    kind : str
-        One of `ENGINES`.
-    layers : tuple of str
-    seconds : ndarray (layers, 3)
-        Per image: forward, to the input, to the weights. If the last is 0, the online engine does
-        both directions at once.
-    counts : ndarray (layers, 3)
-        Multiply-adds per image, in the same layout.
-    peak : float or None
-        Operations per second of one core: the largest of several probes between measurements.
-    whole : tuple of Row
-        Training and evaluation, or prediction.
+    Arrays are (layers, 3): forward, to the input, to the weights. If the last is 0, the online
+    engine does both directions at once.
     """
 
-    network: str
-    engine: str
-    kind: str
+    network: str  # one of workloads.NETWORKS
+    engine: str  # a description of the one that ran
+    kind: str  # one of ENGINES
     layers: tuple[str, ...]
-    seconds: Array
-    counts: Array
-    peak: float | None
-    whole: tuple[Row, ...]
+    seconds: Array  # per image
+    counts: Array  # multiply-adds per image
+    peak: float | None  # operations/s of one core: the largest of several probes in between
+    whole: tuple[Row, ...]  # training and evaluation, or prediction
 
 
 def measure(
     network: str, backend: str | None = None, seconds: float = 0.05, engine: str = "lanes"
 ) -> Profile:
-    """Profile one network on one thread.
+    """Profile one of the NETWORKS on one thread, each layer for at least `seconds`.
 
-    Parameters
-    ----------
-    network : str
-        One of :data:`lenet_fast.bench.workloads.NETWORKS`.
-    backend : {"cython", "numba", "numpy"}, optional
-        Default: the current one.
-    seconds : float
-        Least time per layer.
-    engine : {"lanes", "online"}
-
-    Raises
-    ------
-    lenet_fast.engines.Unsupported
-        If the backend has no kernels for the engine.
-    WrongAnswerError
-        If the engine trains or predicts differently from the reference.
+    Unsupported if the backend has no kernels for the engine; WrongAnswerError if the engine trains
+    or predicts differently from the reference.
     """
     backend = backends.current() if backend is None else backend
     kind = _KINDS[engine]

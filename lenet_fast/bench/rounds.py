@@ -41,29 +41,15 @@ class WrongAnswerError(AssertionError):
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that does a piece of work repeatedly.
-
-    Attributes
-    ----------
-    name : str
-    run : callable
-        Does the work once.
-    check : callable
-        Raises WrongAnswerError unless the result of `run` is right.
-    around : callable
-        Returns a context for the runs; entering it is not timed.
-    scale : float
-        Factor of its seconds, if it does only part of the others' work.
-    info : dict
-        Data for the results.
-    """
+    """Something that does a piece of work repeatedly."""
 
     name: str
-    run: Callable[[], Any]
-    check: Callable[[Any], None]
+    run: Callable[[], Any]  # does the work once
+    check: Callable[[Any], None]  # raises WrongAnswerError unless the result of `run` is right
+    # Returns a context for the runs; entering it is not timed.
     around: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-    scale: float = 1.0
-    info: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0  # of its seconds, if it does only part of the others' work
+    info: dict[str, Any] = field(default_factory=dict)  # for the results
 
 
 def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dtype: str) -> None:
@@ -155,16 +141,7 @@ class _Turn:
 def measure(
     contenders: Sequence[Contender], seconds: float = SECONDS, rounds: int = ROUNDS
 ) -> Group:
-    """Check all contenders, and let the correct ones take turns.
-
-    Parameters
-    ----------
-    contenders : sequence of Contender
-    seconds : float
-        Least working time per contender.
-    rounds : int
-        Least number of turns per contender.
-    """
+    """Check all contenders; let the correct ones take turns, for so long and so often at least."""
     turns = [_Turn(contender) for contender in contenders]
     right = [turn for turn in turns if turn.check()]
     before = machine.probe()

@@ -93,11 +93,7 @@ def heading(title: str, about: dict[str, Any]) -> str:
 def networks(rows: Sequence[Row], peer: str = "") -> str:
     """Return the table of whole networks, if there were any.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-    peer : str
-        Prefix of the contenders that all are compared with; by default none.
+    `peer`: prefix of the contenders that all are compared with; by default none.
     """
     body = []
     for (name, _), found in groups(rows, "network").items():

@@ -126,17 +126,8 @@ def contender(
 ) -> Contender:
     """Return a contender from a function on batches.
 
-    Parameters
-    ----------
-    name : str
-    work : Work
-    step : callable
-        Trains on images and labels and returns the mean loss; or maps images to outputs. When
-        training one image at a time, it gets ``work.part`` images.
-    convert : callable
-        Converts the outputs to an array.
-    around, info
-        As for :class:`Contender`.
+    `step` trains on images and labels and returns the mean loss, or maps images to outputs, which
+    `convert` makes an array. When training one image at a time, it gets ``work.part`` images.
     """
     parts = work.parts[: math.ceil(work.part / work.batch)]
     if work.trains:
@@ -192,12 +183,8 @@ def expected(work: Work) -> Array:
 def names(batch: int) -> list[str]:
     """Return the contenders: the engines on every backend that works here.
 
-    Parameters
-    ----------
-    batch : int
-        Images per step. One selects the online engine, more the lane engine, as for users, once
-        per instruction set of the compiled backend, the best first; in both cases also the layers
-        engine.
+    A batch of one selects the online engine, larger ones the lane engine, as for users, once per
+    instruction set of the compiled backend, the best first; in both cases also the layers engine.
     """
     fast = "online" if batch == 1 else "lanes"
     found = []
