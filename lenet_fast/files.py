@@ -273,9 +273,10 @@ def build(
     try:
         return from_config(config)
     except (KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        article = "an" if what[0] in "aeiou" else "a"
         raise FileFormatError(
-            f"{path}: expected a {what} that this version knows, got one that cannot be built "
-            f"({type(error).__name__}: {error})"
+            f"{path}: expected {article} {what} that this version knows, got one that cannot be "
+            f"built ({type(error).__name__}: {error})"
         ) from error
 
 

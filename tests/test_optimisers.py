@@ -1,5 +1,6 @@
 """The update rules, against numbers worked out by hand, their bare definitions and PyTorch's."""
 
+import functools
 import json
 import math
 
@@ -373,6 +374,23 @@ def test_rules():
         "rmsprop", momentum=0.8, weight_decay=0.2, beta1=0.9, beta2=0.9, epsilon=0.1
     )
     assert Adadelta().rule == interface.Rule("adadelta", beta2=0.9, epsilon=1e-6)
+
+
+@pytest.mark.parametrize("base", [SGD, AdamW, functools.partial(SDLM, 0.5)])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "sdlm"])
+@pytest.mark.parametrize("method", ["step", "_change", "follow"])
+def test_a_subclass_is_not_taken_for_the_rule_whose_name_it_has(base, name, method):
+    """Neither by engines, which know rules, nor by files, which know types."""
+    ours = base().__class__
+    own = type(name, (ours,), {method: lambda *arguments: None})
+    plain = type(name, (ours,), {})
+    given = (0.5,) if ours is SDLM else ()
+    for each in (own, type("Again", (own,), {})):
+        assert each(*given).config()["type"] == f"{__name__}.{name}"
+        rule = ours(*given).rule.name if method == "follow" else f"{__name__}.{name}"
+        assert each(*given).rule.name == rule
+    assert plain(*given).config() == ours(*given).config()
+    assert plain(*given).rule == ours(*given).rule
 
 
 def test_the_lists_of_optimisers_have_the_same_names():

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import tomllib
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from lenet_fast import data, engines, files, losses, models
 from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
+from lenet_fast.engines.interface import Rule
 from lenet_fast.errors import FileFormatError
 from lenet_fast.training import (
+    OPTIMISERS,
     SDLM,
     SGD,
     Callback,
@@ -914,6 +917,66 @@ def test_an_optimiser_of_the_users_own_is_refused_before_anything_begins(tmp_pat
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match=r"^schedule: expected one for .*, 'Clipped', got none$"):
         Trainer(models.lenet5(), optimiser=Clipped())
+
+
+class Halving(Constant):
+    """A user's own schedule."""
+
+    def rate(self, epoch):
+        return super().rate(epoch) / 2**epoch
+
+    def config(self):
+        return super().config() | {"type": "halving", "first": (1, 2)}  # JSON has no tuples
+
+
+@pytest.mark.parametrize("kind", [Clipped, type("sgd", (SGD,), {"_change": lambda s, w, g, a: -g})])
+def test_a_run_with_parts_of_the_users_own_resumes_with_them(sets, tmp_path, kind):
+    """Also if the class bears the name of a built-in rule, which would do something else."""
+    whole = new_trainer(optimiser=kind(0.9), schedule=Halving(0.01))
+    assert whole.engine.name == "layers"
+    whole.fit(*sets, epochs=2)
+    first = new_trainer(optimiser=kind(0.9), schedule=Halving(0.01), out=tmp_path)
+    first.fit(*sets, epochs=1)
+    assert first.optimiser.config()["type"] not in (*OPTIMISERS, "")
+
+    hint = (
+        r"expected an optimiser that .*; if it is your own, pass it to .*resume\(optimiser=...\)$"
+    )
+    with pytest.raises(FileFormatError, match=hint):
+        Trainer.resume(tmp_path)
+    with pytest.raises(FileFormatError, match=r"a schedule that .*resume\(schedule=...\)$"):
+        Trainer.resume(tmp_path, optimiser=kind(0.9))
+    with pytest.raises(
+        ValueError, match=r"optimiser: expected that of the run, .*0.9.*, got .*0.5"
+    ):
+        Trainer.resume(tmp_path, optimiser=kind(0.5), schedule=Halving(0.01))
+    with pytest.raises(ValueError, match=r"optimiser: expected that of the run, .*, got .*'sgd'"):
+        Trainer.resume(tmp_path, optimiser=SGD(0.9), schedule=Halving(0.01))
+    with pytest.raises(ValueError, match=r"schedule: expected that of the run, .*halving.*, got"):
+        Trainer.resume(tmp_path, optimiser=kind(0.9), schedule=Constant(0.01))
+    with pytest.raises(TypeError, match="optimiser: expected an optimiser"):
+        Trainer.resume(tmp_path, optimiser=kind, schedule=Halving(0.01))
+
+    resumed = Trainer.resume(tmp_path, optimiser=kind(0.9), schedule=Halving(0.01))
+    resumed.fit(*sets, epochs=2)
+    same_bits(resumed, whole)
+
+
+def test_an_optimiser_that_a_file_would_take_for_another_is_refused():
+    """Its rule is its own, so that no engine takes it for another; its configuration is not."""
+
+    class Other:
+        steps, factors, curvature_images = 0, MappingProxyType({}), 0
+        rule = Rule("other")
+        slots = step = follow = state = load_state = None
+
+        def config(self):
+            return {"type": "adamw"}
+
+    with pytest.raises(
+        ValueError, match=r"optimiser: expected Other with a type .* got 'adamw', for"
+    ):
+        new_trainer(optimiser=Other())
 
 
 def test_a_rate_too_high_for_an_optimiser_of_the_users_own_is_told(sets):

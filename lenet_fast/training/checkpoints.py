@@ -8,9 +8,11 @@ distortions, which follow from the seed and the epoch.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -102,8 +104,12 @@ class Checkpoint:
         files.write_tensors(path, "checkpoint", tensors, parts | {"run": plain}, beside=path)
 
 
-def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint.
+def load(
+    path: str | os.PathLike[str],
+    optimiser: optimisers.Optimiser | None = None,
+    schedule: schedules.Schedule | None = None,
+) -> Checkpoint:
+    """Read a checkpoint, with an optimiser or a schedule of the user's own.
 
     Raises
     ------
@@ -111,20 +117,20 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         If there is no such file.
     FileFormatError
         If it is not a checkpoint, or was truncated or altered.
+    ValueError
+        If the optimiser or the schedule does not describe itself as that of the run.
     """
     tensors, metadata = files.read_tensors(path, "checkpoint")
     weights, arrays = _below(tensors, "weights/"), _below(tensors, "optimiser/")
     network = files.build_network(path, metadata.get("network"), weights)
-    optimiser: optimisers.Optimiser = files.build(
-        path, "optimiser", optimisers.from_config, metadata.get("optimiser")
-    )
+    optimiser = _part(path, "optimiser", metadata, optimiser, optimisers.from_config)
     try:
         optimiser.load_state(arrays, {name: weights[name] for name in network.trainable_names})
     except ValueError as error:
         raise FileFormatError(f"{path}: {error}") from None
 
     loss = files.build(path, "loss", losses.from_config, metadata.get("loss"))
-    schedule = files.build(path, "schedule", schedules.from_config, metadata.get("schedule"))
+    schedule = _part(path, "schedule", metadata, schedule, schedules.from_config)
     distortion = files.build(
         path, "distortion", distort.from_config, metadata.get("distortion"), optional=True
     )
@@ -146,6 +152,37 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
 
     checkpoint: Checkpoint = files.build(path, "run", assemble, metadata.get("run"))
     return checkpoint
+
+
+_OURS: dict[str, Collection[str]] = {
+    "optimiser": optimisers.OPTIMISERS,
+    "schedule": schedules.SCHEDULES,
+}
+"""Parts of a run that may be of the user's own, and the types that files can describe."""
+
+
+def _part(
+    path: str | os.PathLike[str],
+    name: str,
+    metadata: dict[str, Any],
+    own: Any,
+    from_config: Callable[[dict[str, Any]], Any],
+) -> Any:
+    """Return a part of a run that may be of the user's own: then it must be the same again."""
+    config = metadata.get(name)
+    if own is None:
+        try:
+            return files.build(path, name, from_config, config)
+        except FileFormatError as error:
+            kind = config.get("type") if isinstance(config, dict) else None
+            if not isinstance(kind, str) or kind in _OURS[name]:
+                raise
+            hint = f"if it is your own, pass it to Trainer.resume({name}=...)"
+            raise FileFormatError(f"{error}; {hint}") from error
+    found = json.loads(json.dumps(own.config()))  # as a file holds it: with lists for tuples
+    if found != config:
+        raise ValueError(f"{name}: expected that of the run, {config}, got {found}")
+    return own
 
 
 def checked_run(run: object) -> dict[str, Any]:

@@ -13,14 +13,24 @@ from typing import Any
 from lenet_fast import checks, data
 from lenet_fast.engines import Engine
 from lenet_fast.training.callbacks import Callback
-from lenet_fast.training.optimisers import Optimiser
+from lenet_fast.training.optimisers import OPTIMISERS, Optimiser
 from lenet_fast.training.schedules import Schedule
 
 
 def optimiser(value: Any) -> Optimiser:
-    """Return an optimiser; raise TypeError for anything else."""
+    """Return an optimiser; raise TypeError for anything else.
+
+    Raise ValueError for one that files would take for one of ours.
+    """
     what = "an optimiser, such as lenet_fast.training.AdamW()"
     _require("optimiser", value, Optimiser, what)
+    name = str(value.config().get("type"))
+    kind: Any = OPTIMISERS.get(name)
+    if kind is not None and not isinstance(value, kind):
+        raise ValueError(
+            f"optimiser: expected {type(value).__name__} with a type of its own in its config(), "
+            f"got {name!r}, for which a resumed run would take lenet_fast's"
+        )
     return value
 
 

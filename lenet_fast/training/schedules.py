@@ -196,12 +196,13 @@ class Cosine:
         return f"Cosine({self._rate}, epochs={self._epochs}, last={self._last})"
 
 
-_TYPES: dict[str, Callable[..., Schedule]] = {
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": Constant,
     "cosine": Cosine,
     "step_decay": StepDecay,
     "rate_list": RateList,
 }
+"""All schedules, by their names in files."""
 
 
 def from_config(config: Mapping[str, Any]) -> Schedule:
@@ -212,7 +213,7 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     ValueError, TypeError
         If there is no such schedule, or it does not take these options.
     """
-    schedule = configs.kind_of("schedule", config, "type", _TYPES)
+    schedule = configs.kind_of("schedule", config, "type", SCHEDULES)
     return schedule(**{key: value for key, value in config.items() if key != "type"})
 
 

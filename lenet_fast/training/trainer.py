@@ -250,6 +250,8 @@ class Trainer:
         threads: int | None = None,
         checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
+        optimiser: Optimiser | None = None,
+        schedule: Schedule | None = None,
     ) -> Trainer:
         """Return a trainer in the state in which a run stopped; :meth:`fit` then continues it.
 
@@ -269,17 +271,26 @@ class Trainer:
             As for a new run; does not change results.
         callbacks : sequence of Callback
             Informed about batches and epochs.
+        optimiser, schedule : optional
+            Those of the run, new or used, if they are of your own: files cannot describe them. The
+            optimiser's state is replaced by that of the run.
 
         Raises
         ------
         FileNotFoundError, FileFormatError
             If there is no checkpoint, or it is damaged.
+        TypeError, ValueError
+            If the optimiser or the schedule is not one, or not that of the run.
         ImportError
             If the run's backend is missing here.
         """
         path = runs.checkpoint_path(run)
         stamp = runs.stamp(path.parent)  # before reading, so that a change meanwhile is noticed
-        saved = checkpoints.load(path)
+        saved = checkpoints.load(
+            path,
+            None if optimiser is None else parts.optimiser(optimiser),
+            None if schedule is None else parts.schedule(schedule),
+        )
         try:
             trainer = cls(
                 **{name: getattr(saved, name) for name in _SETTINGS},

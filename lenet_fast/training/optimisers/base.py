@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet_fast import checks
+from lenet_fast import checks, defaults
 from lenet_fast.checks import Array
 from lenet_fast.engines.interface import Rule
 from lenet_fast.training import states
@@ -25,6 +25,8 @@ class Base:
 
     curvature_images = 0
     _rule_name = ""
+    _type = ""
+    """The type in configurations, by default the name of the rule."""
     _arguments: ClassVar[dict[str, str]] = {}
     """The fields of the rule that hold the arguments of ``__init__``, by the arguments' names."""
 
@@ -38,11 +40,19 @@ class Base:
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Give a subclass with its own steps its own rule, which no engine knows, because the rule
-        of the base class does not describe it."""
+        of the base class does not describe it; and its own type in configurations, which no file
+        is read with, because the base class would continue it differently."""
         super().__init_subclass__(**options)
-        named: Any = next(each for each in cls.__mro__ if "_rule_name" in vars(each))
+        named: Any = next(
+            each for each in cls.__mro__ if {"_rule_name", "_type"} & vars(each).keys()
+        )
+        name = cls.__name__
+        if name in (*defaults.OPTIMISERS, "sdlm"):  # which engines and files would take for ours
+            name = f"{cls.__module__}.{name}"
         if cls.step is not named.step or cls._change is not named._change:
-            cls._rule_name = cls.__name__
+            cls._rule_name = cls._type = name
+        elif cls.follow is not named.follow:
+            cls._type = name
 
     @property
     def rule(self) -> Rule:
@@ -145,7 +155,7 @@ class Base:
 
         It does not contain the factors, which are part of the state.
         """
-        return {"type": self._rule.name} | self._options()
+        return {"type": self._type or self._rule.name} | self._options()
 
     def __repr__(self) -> str:
         options = [f"{name}={value}" for name, value in self._options().items()]

@@ -63,6 +63,8 @@ class SDLM(SGD):
     array([2. , 0.5])
     """
 
+    _type = "sdlm"
+
     def __init__(
         self,
         mu: float,
@@ -98,13 +100,6 @@ class SDLM(SGD):
             return h
         before = np.maximum(1 / self._factors[name] - self.mu, 0)
         return (1 - self.gamma) * before + self.gamma * h
-
-    def config(self) -> dict[str, Any]:
-        """Return a description that JSON can hold, for :func:`.optimisers.from_config`.
-
-        It does not contain the factors, which are part of the state.
-        """
-        return {"type": "sdlm"} | self._options()
 
     def _options(self) -> dict[str, Any]:
         return {
