@@ -11,7 +11,7 @@ import inspect
 from lenet_fast import backends, checks, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.docstrings import Documented
-from lenet_fast.ops._shared import operation
+from lenet_fast.ops._operation import operation
 
 __all__ = [
     "elu",

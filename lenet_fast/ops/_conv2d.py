@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.ops._shared import operation
+from lenet_fast.ops._operation import operation
 from lenet_fast.windows import IntPair, Padding, output_size, window_extent
 
 __all__ = ["conv2d", "conv2d_backward", "conv2d_hessian"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.ops._shared import operation
+from lenet_fast.ops._operation import operation
 
 __all__ = ["dense", "dense_backward", "dense_hessian"]
 

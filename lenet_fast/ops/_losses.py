@@ -11,7 +11,7 @@ import numpy as np
 from lenet_fast import backends, checks, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.docstrings import Documented
-from lenet_fast.ops._shared import ERRORS
+from lenet_fast.ops._operation import ERRORS
 
 __all__ = [
     "map_loss",

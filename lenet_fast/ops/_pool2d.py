@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.ops._shared import operation
+from lenet_fast.ops._operation import operation
 from lenet_fast.windows import IntPair, output_size
 
 __all__ = [

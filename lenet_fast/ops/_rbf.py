@@ -7,7 +7,7 @@ import numpy as np
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.ops._losses import rubbish
-from lenet_fast.ops._shared import operation
+from lenet_fast.ops._operation import operation
 
 __all__ = ["map_rbf_hessian", "rbf", "rbf_backward", "rbf_hessian"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
+from lenet_fast.ops._operation import operation
 from lenet_fast.ops._pool2d import Window, window
-from lenet_fast.ops._shared import operation
 from lenet_fast.windows import IntPair
 
 __all__ = ["subsample2d", "subsample2d_backward", "subsample2d_hessian"]

@@ -16,7 +16,7 @@ from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.torch import criteria, loaders, optimisers, sequential, tensors
+from lenet_fast.torch import bridge, criteria, loaders, sequential, tensors
 from lenet_fast.training import History, Row, TrainingDiverged
 from lenet_fast.training.interrupts import stop_on_sigint
 
@@ -181,9 +181,9 @@ class _Run:
         self._trained = {
             name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
         }
-        self.bridge = optimisers.Bridge(optimizer, self._trained)
+        self.bridge = bridge.Bridge(optimizer, self._trained)
         still = names - set(self._trained)  # frozen ones, and biases that the module lacks
-        self.bridge.ours.factors = optimisers.without(self.network.parameters, still)
+        self.bridge.ours.factors = bridge.without(self.network.parameters, still)
 
     def train(
         self, engine: Engine, x: Array, labels: Array, order: Array, batch_size: int
