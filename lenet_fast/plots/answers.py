@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@style.drawing
 def class_distribution(splits: Splits) -> Figure:
     """Draw the number of images of each digit in the training and the test set.
 
@@ -27,11 +28,6 @@ def class_distribution(splits: Splits) -> Figure:
     -------
     matplotlib.figure.Figure
         One bar per digit and set; a broken line marks equal numbers.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is missing.
     """
     picture = style.figure(5.0)
     sets = (("training", splits.train, style.BLUE), ("test", splits.test, style.ORANGE))
@@ -49,6 +45,7 @@ def class_distribution(splits: Splits) -> Figure:
     return picture
 
 
+@style.drawing
 def confusion(labels: Array, predicted: Array) -> Figure:
     """Draw a confusion matrix: how often each digit was classified as each.
 
@@ -64,8 +61,6 @@ def confusion(labels: Array, predicted: Array) -> Figure:
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If they are not such labels, or differ in number.
     """

@@ -25,6 +25,7 @@ PAPERS_RATES = (7e-5, 0.016)
 """The smallest and largest effective rate in LeCun et al. 1998, section III.B."""
 
 
+@style.drawing
 def errors(
     histories: Run | Sequence[Run | Sequence[Run]],
     labels: Sequence[str] | None = None,
@@ -44,14 +45,8 @@ def errors(
     log : bool
         Whether the error rate is on a logarithmic axis.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If there is no run, or one without a complete epoch; if seeds differ in the number of
         epochs; or if there are more or fewer labels than runs.
@@ -136,6 +131,7 @@ def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
     return np.array(epochs[0]), {what: 100 * np.array(rates) for what, rates in sets.items()}
 
 
+@style.drawing
 def rates(
     factors: Mapping[str, Array], rate: float = 1.0, *, network: Network | None = None
 ) -> Figure:
@@ -159,8 +155,6 @@ def rates(
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If there are no factors, or some are not finite numbers above 0.
 
@@ -232,6 +226,7 @@ def _by_layer(
     return {name: np.concatenate(parts) for name, parts in layers.items()}
 
 
+@style.drawing
 def sweep(
     x: Sequence[float],
     means: Sequence[float],
@@ -264,8 +259,6 @@ def sweep(
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     ValueError
         If the lengths differ or are 0, or a number is not finite, or not above 0 with `log`.
     """

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@style.drawing
 def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     """Draw the first digits of a data set with their labels.
 
@@ -29,14 +30,8 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     columns : int
         Digits per row.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If a number is not a positive int.
     """
@@ -46,6 +41,7 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     return style.digits_with_words(shown.images, [f"{d}" for d in shown.labels], columns, title)
 
 
+@style.drawing
 def mistakes(
     images: Array, labels: Array, predicted: Array, *, columns: int = 14, limit: int = 98
 ) -> Figure:
@@ -62,14 +58,8 @@ def mistakes(
     limit : int
         Largest number of digits to draw, the first ones.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If the arrays are not images and labels, or differ in number.
 
@@ -89,6 +79,7 @@ def mistakes(
     return style.digits_with_words(images[shown], words, columns, title)
 
 
+@style.drawing
 def distorted(images: Array, versions: Array) -> Figure:
     """Draw digits and distorted versions of them.
 
@@ -106,8 +97,6 @@ def distorted(images: Array, versions: Array) -> Figure:
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If the arrays are not images, or do not match.
 
@@ -137,6 +126,7 @@ def distorted(images: Array, versions: Array) -> Figure:
     return picture
 
 
+@style.drawing
 def bitmaps(network: Network | None = None) -> Figure:
     """Draw the 7x12 bitmaps that are the centres of the RBF output units.
 
@@ -146,14 +136,8 @@ def bitmaps(network: Network | None = None) -> Figure:
         A network with ten RBF outputs of 84 inputs each, to draw its centres; by default those of
         the paper.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     ValueError
         If the network has no such outputs.
 

@@ -26,6 +26,7 @@ _OUTPUTS = {
 }
 
 
+@style.drawing
 def connection_table(table: Table | Network) -> Figure:
     """Draw which input maps each output map of a convolution reads.
 
@@ -43,8 +44,6 @@ def connection_table(table: Table | Network) -> Figure:
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If it is not a table, or a network without one.
 
@@ -82,6 +81,7 @@ def connection_table(table: Table | Network) -> Figure:
     return picture
 
 
+@style.drawing
 def filters(network: Network, layer: str | None = None) -> Figure:
     """Draw the kernels of convolutions.
 
@@ -99,8 +99,6 @@ def filters(network: Network, layer: str | None = None) -> Figure:
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     ValueError
         If the network has no such layer.
     """
@@ -129,6 +127,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
     return picture
 
 
+@style.drawing
 def features(network: Network, image: Array) -> Figure:
     """Draw the outputs of every layer of a network for an image.
 
@@ -148,8 +147,6 @@ def features(network: Network, image: Array) -> Figure:
 
     Raises
     ------
-    ImportError
-        If matplotlib is missing.
     TypeError, ValueError
         If it is not one image, or does not fit the network.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from lenet_fast import checks, disk
+from lenet_fast import checks, disk, docstrings
 from lenet_fast.checks import Array
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "
 GREY = "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, "black")
 """From M. Okabe and K. Ito; also distinguishable with red-green colour blindness."""
+
+
+drawing = docstrings.completed(
+    Returns="matplotlib.figure.Figure", Raises="ImportError\n    If matplotlib is missing."
+)
+"""Complete the docstring of a function that draws a figure."""
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
