@@ -12,22 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import bitmaps, disk, files
+from lenet_fast import bitmaps, disk, files, layers
 from lenet_fast.checks import Array, quoted
 from lenet_fast.errors import FileFormatError
-from lenet_fast.layers import (
-    GELU,
-    RBF,
-    Activation,
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Layer,
-    MaxPool2D,
-    ScaledTanh,
-    Shape,
-    Subsample2D,
-)
 from lenet_fast.layers.base import NAME
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
@@ -126,8 +113,8 @@ class _Reader:
     def __init__(self, row: Row) -> None:
         self.arrays: list[dict[str, Array]] = []  # per layer, by parameter name
         self._row = row
-        self._layers: list[Layer] = []
-        self._shape: Shape = row.input_shape
+        self._layers: list[layers.Layer] = []
+        self._shape: layers.Shape = row.input_shape
         self._steps = deque(row.steps)
         self._tables = _tables(row.metadata)
         self._taken: set[str] = set()
@@ -150,7 +137,7 @@ class _Reader:
             names = ", ".join(map(quoted, list(self._tables)[:3]))
             raise ValueError(f"{form.CONNECTIONS}: expected names of Conv nodes, got {names}")
         if self._output is None:
-            is_rbf = bool(self._layers) and isinstance(self._layers[-1], RBF)
+            is_rbf = bool(self._layers) and isinstance(self._layers[-1], layers.RBF)
             self._output = "rbf" if is_rbf else "linear"
         if pixel_range is None:
             pixel_range = _json(self._row.metadata, form.PIXEL_RANGE)
@@ -185,7 +172,7 @@ class _Reader:
         if step.constants[1] is not None:
             b = self._floats(step, 1, 1)
         name = self._name(step)
-        layer = Conv2D(
+        layer = layers.Conv2D(
             w.shape[1] * options["group"],
             w.shape[0],
             tuple(w.shape[2:]),
@@ -221,7 +208,7 @@ class _Reader:
     def max_pool2d(self, step: Step) -> None:
         """Read MaxPool."""
         kernel, stride = step.options["kernel_shape"], step.options["strides"]
-        self._append(MaxPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+        self._append(layers.MaxPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
 
     def avg_pool2d(self, step: Step) -> None:
         """Read AveragePool, alone or as the beginning of trainable sub-sampling."""
@@ -231,7 +218,7 @@ class _Reader:
                 self._subsample2d(step, self._follow(*sequence))
                 return
         kernel, stride = step.options["kernel_shape"], step.options["strides"]
-        self._append(AvgPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+        self._append(layers.AvgPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
 
     def _subsample2d(self, step: Step, rest: list[Step]) -> None:
         kernel, channels, reduction = step.options["kernel_shape"], self._shape[0], "mean"
@@ -249,7 +236,7 @@ class _Reader:
             axis = before[-1].options["axis"]
             if axis != 1 or not whole or seen != [o // multiplier for o in range(len(seen))]:
                 raise ValueError("expected a Gather after it that repeats each map equally often")
-        layer = Subsample2D(
+        layer = layers.Subsample2D(
             channels,
             tuple(kernel),
             tuple(step.options["strides"]),
@@ -295,7 +282,7 @@ class _Reader:
             bias = np.zeros(n_out, w.dtype)
         if bias.size != n_out or bias.shape[-1:] not in ((), (n_out,)):
             raise ValueError(f"expected a bias of shape ({n_out},), got {bias.shape}")
-        self._append(Dense(n_in, n_out, name=self._name(step)), w=w, b=bias.reshape(n_out))
+        self._append(layers.Dense(n_in, n_out, name=self._name(step)), w=w, b=bias.reshape(n_out))
 
     def rbf(self, step: Step) -> None:
         """Read Unsqueeze, Sub, Pow, ReduceSum: squared distances."""
@@ -313,7 +300,7 @@ class _Reader:
         is_ours = w.shape == (10, bitmaps.ROWS * bitmaps.COLUMNS)
         digits = is_ours and np.array_equal(w, bitmaps.centres())
         centres = "digits" if digits else "given"
-        self._append(RBF(n_in, n_out, centres=centres, name=self._name(minus)), w=w)
+        self._append(layers.RBF(n_in, n_out, centres=centres, name=self._name(minus)), w=w)
 
     def gelu(self, step: Step) -> None:
         """Read GELU where it is written as a row of nodes, all of which read the first one's x."""
@@ -327,7 +314,7 @@ class _Reader:
                     for _ in row[1:]:
                         self._steps.popleft()
                     main = next(each for each in found if each.operator in ("Erf", "Tanh"))
-                    self._append(GELU(approximate, name=self._name(main)))
+                    self._append(layers.GELU(approximate, name=self._name(main)))
                     return
         if step.also is not None:
             raise step.not_in_a_chain()
@@ -352,7 +339,7 @@ class _Reader:
         found = [self._scalar(step, 0), self._scalar(after, 0)]
         if not np.allclose(found, [form.SLOPE, form.AMPLITUDE], rtol=1e-6, atol=0):
             raise ValueError(f"expected 1.7159 tanh(2 x / 3), got {found[1]} tanh({found[0]} x)")
-        self._append(ScaledTanh(name=self._name(tanh)))
+        self._append(layers.ScaledTanh(name=self._name(tanh)))
 
     def activation(self, step: Step) -> None:
         """Read an activation that is a single node."""
@@ -367,7 +354,7 @@ class _Reader:
             raise ValueError("expected it as the last node, got others after it")
         self._output = "softmax"
 
-    def _append(self, layer: Layer, **arrays: Array) -> None:
+    def _append(self, layer: layers.Layer, **arrays: Array) -> None:
         self._shape = layer.output_shape(self._shape)
         self._layers.append(layer)
         self.arrays.append(arrays)
@@ -449,7 +436,7 @@ def _json(metadata: dict[str, str], key: str, default: str = "null") -> Any:
         raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
 
 
-_ACTIVATIONS: dict[str, tuple[type[Activation], dict[str, str]]] = {
+_ACTIVATIONS: dict[str, tuple[type[layers.Activation], dict[str, str]]] = {
     operator: (kind, names) for kind, (operator, names) in form.ACTIVATIONS.items()
 }
 _GELU = "expected it in GELU, as PyTorch writes it, with the constants of one of its two forms"

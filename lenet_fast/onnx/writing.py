@@ -10,21 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import checks, disk, files
+from lenet_fast import checks, disk, files, layers
 from lenet_fast.checks import Array
-from lenet_fast.layers import (
-    GELU,
-    RBF,
-    Activation,
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Layer,
-    MaxPool2D,
-    ScaledTanh,
-    Shape,
-    Subsample2D,
-)
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
 
@@ -144,7 +131,7 @@ def _metadata(network: Network) -> dict[str, str]:
     tables = {
         layer.name: layer.table.astype(int).tolist()
         for layer in network.layers
-        if isinstance(layer, Conv2D) and layer.table is not None
+        if isinstance(layer, layers.Conv2D) and layer.table is not None
     }
     return metadata | ({form.CONNECTIONS: json.dumps(tables)} if tables else {})
 
@@ -178,12 +165,12 @@ class _Chain:
         self.constants[name] = np.array(values, np.int64)
         return name
 
-    def flatten(self, layer: Layer, shape: Shape) -> None:
+    def flatten(self, layer: layers.Layer, shape: layers.Shape) -> None:
         if len(shape) > 1:
             self.add("Flatten", f"{layer.name}/flat", axis=1)
 
 
-def _conv2d(chain: _Chain, layer: Conv2D, shape: Shape) -> None:
+def _conv2d(chain: _Chain, layer: layers.Conv2D, shape: layers.Shape) -> None:
     name, w = layer.name, layer.parameters["w"]
     if layer.table is not None:
         w = np.where(layer.table[:, :, np.newaxis, np.newaxis], w, 0)
@@ -212,12 +199,16 @@ def _conv2d(chain: _Chain, layer: Conv2D, shape: Shape) -> None:
         chain.add("Add", f"{name}/bias", b)
 
 
-def _pool2d(chain: _Chain, layer: MaxPool2D | AvgPool2D | Subsample2D, shape: Shape) -> None:
-    operator = "MaxPool" if isinstance(layer, MaxPool2D) else "AveragePool"
+def _pool2d(
+    chain: _Chain,
+    layer: layers.MaxPool2D | layers.AvgPool2D | layers.Subsample2D,
+    shape: layers.Shape,
+) -> None:
+    operator = "MaxPool" if isinstance(layer, layers.MaxPool2D) else "AveragePool"
     chain.add(operator, layer.name, kernel_shape=layer.kernel, strides=layer.stride)
 
 
-def _subsample2d(chain: _Chain, layer: Subsample2D, shape: Shape) -> None:
+def _subsample2d(chain: _Chain, layer: layers.Subsample2D, shape: layers.Shape) -> None:
     name = layer.name
     _pool2d(chain, layer, shape)
     if layer.reduction == "sum":
@@ -231,13 +222,13 @@ def _subsample2d(chain: _Chain, layer: Subsample2D, shape: Shape) -> None:
     chain.add("Add", f"{name}/bias", chain.floats(f"{name}.b", b))
 
 
-def _dense(chain: _Chain, layer: Dense, shape: Shape) -> None:
+def _dense(chain: _Chain, layer: layers.Dense, shape: layers.Shape) -> None:
     chain.flatten(layer, shape)
     constants = [chain.floats(f"{layer.name}.{key}", layer.parameters[key]) for key in ("w", "b")]
     chain.add("Gemm", layer.name, *constants, transB=1)
 
 
-def _rbf(chain: _Chain, layer: RBF, shape: Shape) -> None:
+def _rbf(chain: _Chain, layer: layers.RBF, shape: layers.Shape) -> None:
     # Not |x|^2 - 2 w.x + |w|^2, in which the terms cancel.
     name = layer.name
     chain.flatten(layer, shape)
@@ -247,13 +238,13 @@ def _rbf(chain: _Chain, layer: RBF, shape: Shape) -> None:
     chain.add("ReduceSum", f"{name}/sum", chain.integers("axis2", 2), keepdims=0)
 
 
-def _scaled_tanh(chain: _Chain, layer: ScaledTanh, shape: Shape) -> None:
+def _scaled_tanh(chain: _Chain, layer: layers.ScaledTanh, shape: layers.Shape) -> None:
     chain.add("Mul", f"{layer.name}/in", chain.floats("slope", form.SLOPE))
     chain.add("Tanh", layer.name)
     chain.add("Mul", f"{layer.name}/out", chain.floats("amplitude", form.AMPLITUDE))
 
 
-def _gelu(chain: _Chain, layer: GELU, shape: Shape) -> None:
+def _gelu(chain: _Chain, layer: layers.GELU, shape: layers.Shape) -> None:
     x = chain.value
     for k, (operator, other) in enumerate(form.GELUS[layer.approximate][0]):
         name = f"{layer.name}/{k}"
@@ -263,19 +254,19 @@ def _gelu(chain: _Chain, layer: GELU, shape: Shape) -> None:
             chain.add(operator, name, x if other == form.X else chain.floats(f"{name}/by", other))
 
 
-def _activation(chain: _Chain, layer: Activation, shape: Shape) -> None:
+def _activation(chain: _Chain, layer: layers.Activation, shape: layers.Shape) -> None:
     operator, names = form.ACTIVATIONS[type(layer)]
     chain.add(operator, layer.name, **{names[key]: layer.arguments[key] for key in names})
 
 
-_WRITERS: dict[type[Layer], Callable[[_Chain, Any, Shape], None]] = {
-    Conv2D: _conv2d,
-    MaxPool2D: _pool2d,
-    AvgPool2D: _pool2d,
-    Subsample2D: _subsample2d,
-    Dense: _dense,
-    RBF: _rbf,
+_WRITERS: dict[type[layers.Layer], Callable[[_Chain, Any, layers.Shape], None]] = {
+    layers.Conv2D: _conv2d,
+    layers.MaxPool2D: _pool2d,
+    layers.AvgPool2D: _pool2d,
+    layers.Subsample2D: _subsample2d,
+    layers.Dense: _dense,
+    layers.RBF: _rbf,
     **dict.fromkeys(form.ACTIVATIONS, _activation),
-    ScaledTanh: _scaled_tanh,
-    GELU: _gelu,
+    layers.ScaledTanh: _scaled_tanh,
+    layers.GELU: _gelu,
 }
