@@ -96,20 +96,16 @@ def plot(
     else:
         file, network, loss = common.read_model(run_or_model)
         common.line("model", file)
-        if what in ("filters", "bitmaps", "table"):
-            picture = _of_network(what, network)
+        if what == "filters":
+            picture = plots.filters(network)
+        elif what == "bitmaps":
+            picture = plots.bitmaps(network)
+        elif what == "table":
+            picture = plots.connection_table(network)
         else:
             picture = _of_answers(what, network, loss, _data(dataset, folder).test, image)
     plots.save(picture, out)
     common.line("picture", out)
-
-
-def _of_network(what: str, network: Network) -> Any:
-    from lenet_fast import plots
-
-    if what == "filters":
-        return plots.filters(network)
-    return plots.bitmaps(network) if what == "bitmaps" else plots.connection_table(network)
 
 
 def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: int) -> Any:

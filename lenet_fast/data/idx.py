@@ -310,20 +310,19 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
             f"{name}: expected at most {max_bytes:,} bytes of elements, got {dtype.name} {shape}"
         )
     expected = math.prod(shape) * dtype.itemsize
+    wrong = f"{name}: expected {expected:,} bytes of elements after the header, got "
     rest = available - 4 - len(sizes)
     if packed and rest < expected:
-        raise FileFormatError(
-            _wrong_length(name, expected, "a gzip file too small to hold as many")
-        )
+        raise FileFormatError(f"{wrong}a gzip file too small to hold as many")
     if not packed and rest != expected:
-        raise FileFormatError(_wrong_length(name, expected, f"{rest:,}"))
+        raise FileFormatError(f"{wrong}{rest:,}")
     elements = np.empty(expected, np.uint8)
     filled = _fill(stream, elements)
     if filled < expected:
-        raise FileFormatError(_wrong_length(name, expected, f"{filled:,}"))
+        raise FileFormatError(f"{wrong}{filled:,}")
     # In a gzip file this also reads the end, and so verifies its checksum.
     if stream.read(1):
-        raise FileFormatError(_wrong_length(name, expected, "more"))
+        raise FileFormatError(f"{wrong}more")
     array = elements.view(dtype).reshape(shape)
     if dtype.isnative:
         return array
@@ -340,7 +339,3 @@ def _fill(stream: BinaryIO, target: npt.NDArray[np.uint8]) -> int:
         target[filled : filled + len(chunk)] = np.frombuffer(chunk, np.uint8)
         filled += len(chunk)
     return filled
-
-
-def _wrong_length(name: str, expected: int, got: str) -> str:
-    return f"{name}: expected {expected:,} bytes of elements after the header, got {got}"

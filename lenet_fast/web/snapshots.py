@@ -10,21 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import bitmaps, engines, losses
+from lenet_fast import bitmaps, engines, layers, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Dataset, fitted
 from lenet_fast.data.arrays import look_inverted
-from lenet_fast.layers import (
-    AvgPool2D,
-    Conv2D,
-    Dense,
-    Layer,
-    MaxPool2D,
-    ScaledTanh,
-    Sigmoid,
-    Subsample2D,
-    Tanh,
-)
+from lenet_fast.layers import Layer
 from lenet_fast.network import Network
 
 VALUES = {
@@ -35,14 +25,18 @@ VALUES = {
 """The value that a network gives each class, by output layer."""
 
 _KINDS: dict[type[Layer], str] = {
-    Conv2D: "convolution",
-    Subsample2D: "sub-sampling",
-    AvgPool2D: "average pooling",
-    MaxPool2D: "max pooling",
-    Dense: "dense",
+    layers.Conv2D: "convolution",
+    layers.Subsample2D: "sub-sampling",
+    layers.AvgPool2D: "average pooling",
+    layers.MaxPool2D: "max pooling",
+    layers.Dense: "dense",
 }
 
-_BOUNDS: dict[type[Layer], float] = {ScaledTanh: 1.7159, Tanh: 1.0, Sigmoid: 1.0}
+_BOUNDS: dict[type[Layer], float] = {
+    layers.ScaledTanh: 1.7159,
+    layers.Tanh: 1.0,
+    layers.Sigmoid: 1.0,
+}
 """Limits of the values of activation functions; those of other layers are unlimited."""
 
 
@@ -82,11 +76,8 @@ class NetworkSnapshot:
     def describe(self) -> dict[str, Any]:
         """Return what the page needs to know about the network besides its weights."""
         network = self.network
-        layers = {layer.name: layer for layer in network.layers}
-        shapes = {
-            layer.name: shape
-            for layer, shape in zip(network.layers, network.shapes[1:], strict=True)
-        }
+        by_name = {layer.name: layer for layer in network.layers}
+        shapes = dict(zip(by_name, network.shapes[1:], strict=True))
         before = 1
         stages = []
         for name, last in self._stages.items():
@@ -94,9 +85,9 @@ class NetworkSnapshot:
             stages.append(
                 {
                     "name": name,
-                    "kind": _KINDS.get(type(layers[name]), ""),
+                    "kind": _KINDS.get(type(by_name[name]), ""),
                     "shape": list(shape),
-                    "links": _links(layers[name], before, shape[0]),
+                    "links": _links(by_name[name], before, shape[0]),
                 }
             )
             before = shape[0]
@@ -156,7 +147,9 @@ class NetworkSnapshot:
         bound = 0.0
         ends = {last: name for name, last in self._stages.items()}
         for layer in self.network.layers:
-            if not isinstance(layer, AvgPool2D | MaxPool2D):  # pooling keeps the range
+            if not isinstance(
+                layer, layers.AvgPool2D | layers.MaxPool2D
+            ):  # pooling keeps the range
                 bound = _BOUNDS.get(type(layer), 0.0)
             if layer.name in ends:
                 limits[ends[layer.name]] = bound
@@ -180,9 +173,9 @@ class NetworkSnapshot:
 
 def _links(layer: Layer, before: int, maps: int) -> list[list[int]] | None:
     """Return which maps of the previous stage each map reads; None if all read all."""
-    if isinstance(layer, Conv2D):
+    if isinstance(layer, layers.Conv2D):
         table = layer.links
         return None if table.all() else [np.flatnonzero(row).tolist() for row in table]
-    if isinstance(layer, Dense):
+    if isinstance(layer, layers.Dense):
         return None
     return [[each * before // maps] for each in range(maps)]

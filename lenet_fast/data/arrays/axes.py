@@ -59,16 +59,13 @@ def as_images(array: Array) -> tuple[Array, bool, list[str]]:
     if array.ndim == 4:
         array, note = _without_channels(array, whole)
         notes += note
-    elif array.ndim == 3 and array.shape[2] <= 4 and min(array.shape[:2]) > 4:
-        if array.shape[2] == 1 and _side(array.shape[1]):  # a table with an axis of channels
-            array = array[:, :, 0]
-        else:
-            array, note = _without_channels(array[np.newaxis], whole)
-            return array, False, note
+    elif array.ndim == 3 and array.shape[2] == 1 and _side(array.shape[1]):
+        array = array[:, :, 0]  # a table with an axis of channels, last
     elif array.ndim == 3 and array.shape[1] == 1 and _side(array.shape[2]):
         array = array[:, 0]
-    elif array.ndim == 3 and array.shape[2] == 1 and _side(array.shape[1]):
-        array = array[:, :, 0]
+    elif array.ndim == 3 and array.shape[2] <= 4 and min(array.shape[:2]) > 4:
+        array, note = _without_channels(array[np.newaxis], whole)
+        return array, False, note
     if array.ndim == 3:
         if array.size:
             _check_sides(array.shape[1:], whole)
