@@ -112,15 +112,15 @@ def measure(
     ]
     made.append(Contender("profile", run, check))
     # On a busy machine one probe may find less than the kernels get, so they take turns.
-    probes: list[machine.Limits] = []
+    probes: list[machine.Limits | None] = []
     if machine.missing() is None:
-        made.append(Contender("peak", lambda: probes.extend(_probe()), lambda _: None))
+        made.append(Contender("peak", lambda: probes.append(machine.probe()), lambda _: None))
     group = rounds.measure(made, seconds * len(start.network.layers))
     for timing in group.timings.values():
         if timing.error is not None:
             raise timing.error
-    probes += [probe for probe in (group.before, group.after) if probe]
-    peak = max((probe.float32 for probe in probes), default=None)
+    probes += [group.before, group.after]
+    peak = max((probe.float32 for probe in probes if probe), default=None)
     spent = np.median(taken, axis=0) / IMAGES
     counted = np.array(counts.by_layer(start.network))
     fused = (spent[:, 2] == 0) & (spent[:, 1] > 0)
@@ -136,11 +136,6 @@ def measure(
         peak=peak,
         whole=tuple(_row(engine, name, work, group, peak) for name, work in works.items()),
     )
-
-
-def _probe() -> list[machine.Limits]:
-    found = machine.probe()
-    return [] if found is None else [found]
 
 
 def _row(

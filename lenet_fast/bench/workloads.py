@@ -225,18 +225,14 @@ def make(name: str, work: Work, threads: int) -> Contender:
     isa = [*sets, backends.get(backend).isa()][0] if backend == "cython" else None
     info: dict[str, Any] = {"backend": backend, "engine": engine_name, "isa": isa}
     if not work.trains:
-        predict = engine.predict if work.batch > 1 else _one(engine)
+        # One image is given alone, not as a batch of one.
+        predict = engine.predict if work.batch > 1 else lambda x: engine.predict_one(x[0])
         return contender(name, work, predict, np.atleast_2d, **info)
     count = work.part if engine_name == "layers" else work.images
     images, _, labels = (array[:count] for array in examples(work.images))
     run = partial(trainer(engine, start.rate), images, labels, work.batch)
     scale = work.images / count
     return Contender(name, run, checker(name, work), scale=scale, info=info)
-
-
-def _one(engine: Engine) -> Predict:
-    """Return a function that gives an engine the first image alone, not a batch of one."""
-    return lambda x: engine.predict_one(x[0])
 
 
 def trainer(engine: Engine, rate: float) -> Train:

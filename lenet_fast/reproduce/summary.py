@@ -87,7 +87,8 @@ def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) 
     Each section has at least one result. `command` is the one that reproduces everything.
     """
     made = _pictures(sections, splits)
-    text = markdown(sections, command, _names(splits), list(made))
+    sets = (f"{each.name} ({len(each):,} images)" for each in (splits.train, splits.test))
+    text = markdown(sections, command, " and ".join(sets), list(made))
     out.mkdir(parents=True, exist_ok=True)
     from lenet_fast import plots
 
@@ -161,12 +162,6 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
         parts += _remarks(recipe, found)
     parts += [_image(name) for name in pictures if name.split("--")[0] == section.name]
     return parts
-
-
-def _names(splits: Splits) -> str:
-    return " and ".join(
-        f"{each.name} ({len(each):,} images)" for each in (splits.train, splits.test)
-    )
 
 
 def _how(recipe: Recipe) -> str:

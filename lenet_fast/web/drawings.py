@@ -44,7 +44,10 @@ def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
             "foreground; if the background is 255, subtract the values from 255"
         )
     image = _cut_out(grey)
-    return _cut_out(_fattened(np.pad(image, 1))) if _is_thin(image) else image
+    if not _is_thin(image):
+        return image
+    wide = np.pad(image, 1)
+    return _cut_out(np.maximum.reduce([wide, *_sides(wide)]))
 
 
 def _cut_out(grey: Array) -> npt.NDArray[np.uint8]:
@@ -87,8 +90,3 @@ def _is_thin(image: Array) -> bool:
     ink = image >= 128
     inner = np.logical_and.reduce([ink, *_sides(ink)])
     return bool(inner.sum() < _THIN * ink.sum())
-
-
-def _fattened(image: Array) -> Array:
-    fat: Array = np.maximum.reduce([image, *_sides(image)])
-    return fat

@@ -94,18 +94,9 @@ class Run:
 
         On failure the folder is removed, so that no incomplete run remains.
         """
-        try:
-            self._write(folder, splits)
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-    def _write(self, folder: Path, splits: Splits) -> None:
         network = self.snapshot.network
         extra = {"images": self.images, "lesson": self.request.to_json()}
-        files.save_model(folder / runs.MODEL, network, self.loss, extra)
         history = History(self.rows, self.train_images, self.test_images)
-        disk.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
         sets = {"train": splits.train, "test": splits.test}
         tables = {
             "run": {"images": self.images, "seconds": round(self.seconds, 3), "state": self.state},
@@ -115,4 +106,10 @@ class Run:
             "network": network.config(),
         }
         head = "# What was trained on the page, and how far.\n\n"
-        disk.write_atomic(folder / runs.CONFIG, (head + runs.to_toml(tables)).encode())
+        try:
+            files.save_model(folder / runs.MODEL, network, self.loss, extra)
+            disk.write_atomic(folder / runs.HISTORY, history.to_csv().encode())
+            disk.write_atomic(folder / runs.CONFIG, (head + runs.to_toml(tables)).encode())
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
