@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SQUASHING = ACTIVATIONS
-"""An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it."""
+"""An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it; until 0.2."""
 
 POOLINGS = ("subsample", "average", "max")
 """Choices of ``pooling``, besides None."""
@@ -64,8 +64,8 @@ def lenet5(
 ) -> Network:
     """Return LeNet-5; without arguments, the network of the paper of 1998.
 
-    Its layers are C1, S2, C3, S4, C5, F6 and OUTPUT. The activation after C1 is called C1.squash,
-    and so on. Images are 32x32, from -0.1 (background) to 1.175 (foreground).
+    Its layers are C1, S2, C3, S4, C5, F6 and OUTPUT. The activation after C1 is called
+    C1.activation, and so on. Images are 32x32, from -0.1 (background) to 1.175 (foreground).
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def lenet5(
 
 def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
     """Return layers, each followed by an activation named after it."""
-    pairs = ((layer, activation.named(f"{layer.name}.squash")) for layer in layers)
+    pairs = ((layer, activation.named(f"{layer.name}.activation")) for layer in layers)
     return [*itertools.chain.from_iterable(pairs)]
 
 
@@ -159,9 +159,9 @@ def lenet1(
 ) -> Network:
     """Return the network of 1990, which the paper of 1998 calls LeNet-1.
 
-    Its layers are H1, H2, H3, H4 and OUTPUT, each followed by an activation, H1.squash and so on.
-    Images are 28x28, from -0.1 (background) to 1.175 (foreground). The paper's digits were reduced
-    to 16x16 and put into the middle; see :func:`lenet_fast.data.as_1990`. Train it with
+    Its layers are H1, H2, H3, H4 and OUTPUT, each followed by an activation, H1.activation and so
+    on. Images are 28x28, from -0.1 (background) to 1.175 (foreground). The paper's digits were
+    reduced to 16x16 and put into the middle; see :func:`lenet_fast.data.as_1990`. Train it with
     :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
@@ -204,8 +204,8 @@ def lenet4(
 ) -> Network:
     """Return LeNet-4, as far as it is documented.
 
-    Its layers are C1, S2, C3, S4, C5 and OUTPUT, each followed by an activation, C1.squash and so
-    on. Images are 32x32, from -0.1 (background) to 1.175 (foreground). With the default output,
+    Its layers are C1, S2, C3, S4, C5 and OUTPUT, each followed by an activation, C1.activation and
+    so on. Images are 32x32, from -0.1 (background) to 1.175 (foreground). With the default output,
     train it with :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.
 
     Parameters
@@ -259,8 +259,8 @@ def lenet1989(
 ) -> Network:
     """Return the network of 1989, the first LeNet.
 
-    Its layers are H1, H2, H3 and OUTPUT, each followed by an activation, H1.squash and so on. There
-    is no pooling: the convolutions have a stride of 2, and a bias per unit. Images are 16x16,
+    Its layers are H1, H2, H3 and OUTPUT, each followed by an activation, H1.activation and so on.
+    There is no pooling: the convolutions have a stride of 2, and a bias per unit. Images are 16x16,
     from -1 (background) to 1 (foreground); bytes are converted to that scale. See
     :func:`lenet_fast.data.as_1989`. Train it with
     :class:`lenet_fast.losses.MeanSquaredError`, whose targets are +1 and -1.

@@ -242,7 +242,7 @@ class Network:
         dict of str to ndarray
             By layer name, in order: maps (c, h, w) or numbers (k,), with a leading axis n for
             several images. An activation is a layer of its own: ``C1`` are the weighted sums,
-            ``C1.squash`` the values after the activation.
+            ``C1.activation`` the values after the activation.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Network:
         --------
         >>> from lenet_fast import data, models
         >>> outputs = models.lenet5().activations(data.load("sample").test.images[0])
-        >>> outputs["C1"].shape, outputs["F6.squash"].shape
+        >>> outputs["C1"].shape, outputs["F6.activation"].shape
         ((6, 28, 28), (84,))
         """
         from lenet_fast import engines, losses  # as in predict
@@ -261,8 +261,9 @@ class Network:
         _check_images(x, self)
         engine = engines.LayersEngine(self, losses.default_for(self), threads=1)
         if _is_one_image(x):
-            return {name: y[0] for name, y in engine.activations(x[np.newaxis]).items()}
-        return engine.activations(x)
+            images = engine.activations(x[np.newaxis]).items()
+            return _ByLayer({name: y[0] for name, y in images})
+        return _ByLayer(engine.activations(x))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the engines of :meth:`predict`, whose threads cannot be copied."""
@@ -434,6 +435,20 @@ class Network:
             raise ValueError(f"network: {error}") from error
         network.inverted = inverted
         return network
+
+
+class _ByLayer(dict[str, Array]):
+    """Outputs by layer, and by the older names of activations, C1.squash; until version 0.2.
+
+    Files have the names of their time; scripts with either name can read both.
+    """
+
+    def __missing__(self, name: str) -> Array:
+        words = ("squash", "activation") if "squash" in name else ("activation", "squash")
+        other = name.replace(*words)
+        if other not in self:
+            raise KeyError(name)
+        return self[other]
 
 
 def _check_images(x: object, network: Network) -> None:

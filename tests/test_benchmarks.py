@@ -261,7 +261,7 @@ def test_multiply_adds_are_those_of_the_layers() -> None:
     by_name = dict(zip((layer.name for layer in plain.layers), counts.by_layer(plain), strict=True))
     assert by_name["C1"] == (25 * 6 * 784, 0, 25 * 6 * 784)
     assert by_name["C3"] == (240_000,) * 3
-    assert by_name["S2"] == by_name["C1.squash"] == (0, 0, 0)
+    assert by_name["S2"] == by_name["C1.activation"] == (0, 0, 0)
     by_name = dict(zip((layer.name for layer in paper.layers), counts.by_layer(paper), strict=True))
     assert by_name["C3"] == (150_000,) * 3  # 60 of 96 pairs of maps
     assert by_name["OUTPUT"] == (840, 840, 0)  # the centres are fixed
@@ -565,7 +565,7 @@ def test_a_profile_is_a_table_that_can_be_read() -> None:
         "plain",
         "a backend",
         "lanes",
-        ("C1", "C1.squash"),
+        ("C1", "C1.activation"),
         np.array([[2e-6, 0, 4e-6], [1e-6, 5e-7, 0]]),
         np.array([[50_000, 0, 50_000], [0, 0, 0]]),
         1e11,
@@ -578,7 +578,7 @@ def test_a_profile_is_a_table_that_can_be_read() -> None:
     assert cells[0][:3] == ["layer", "forward, us", "madds"]
     # 10^5 operations in 2 us are half of 10^11 in a second.
     assert cells[2] == ["C1", "2.00", "50,000", "50 %", "", "", "", "4.00", "50,000", "25 %"]
-    assert cells[3] == ["C1.squash", "1.00", "", "", "0.50", "", "", "", "", ""]
+    assert cells[3] == ["C1.activation", "1.00", "", "", "0.50", "", "", "", "", ""]
     assert cells[4][:4] == ["all", "3.00", "50,000", "33 %"]
     assert "all layers: 7.50 us, 100,000 madds, 27 % of the peak" in text
     assert "256: 100,000 images/s, 10.00 us, 100,000 madds, 20 % of the peak" in text
@@ -627,7 +627,7 @@ def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> No
     out, err = capsys.readouterr()
     assert exit_info.value.code == 0, err
     online = workloads.has_engine("online", one_profile)
-    assert out.count("| C3.squash ") == 2 + 2 * online
+    assert out.count("| C3.activation ") == 2 + 2 * online
     assert out.count("\ntraining, batch 256: ") == 2
     assert out.count("\ntraining, batch 1: ") == out.count("\none image: ") == 2 * online
     assert "Peak of the core: 100 Gflop/s" in out

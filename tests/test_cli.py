@@ -319,7 +319,7 @@ def test_train_with_an_activation_and_its_option(
     result = lenet_fast("train", *SHORT, "--activation", option, "--out", "run")
     assert result.status == 0, result.err
     network = files.load_model("run/model.safetensors")
-    found = [layer.config() for layer in network.layers if layer.name == "C1.squash"]
+    found = [layer.config() for layer in network.layers if layer.name == "C1.activation"]
     assert [{name: each[name] for name in config} for each in found] == [config]
     assert tomllib.loads(Path("run/config.toml").read_text())["options"]["activation"] == text
     result = lenet_fast("train", "--resume", "run", "--epochs", "2", "--activation", option)

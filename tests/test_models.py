@@ -162,8 +162,9 @@ def test_lenet5_with_all_links_between_s2_and_c3():
 def test_lenet5_layers():
     net = models.lenet5()
     assert [layer.name for layer in net.layers] == [
-        *("C1", "C1.squash", "S2", "S2.squash", "C3", "C3.squash", "S4", "S4.squash"),
-        *("C5", "C5.squash", "F6", "F6.squash", "OUTPUT"),
+        *("C1", "C1.activation", "S2", "S2.activation"),
+        *("C3", "C3.activation", "S4", "S4.activation"),
+        *("C5", "C5.activation", "F6", "F6.activation", "OUTPUT"),
     ]
     assert net.trainable_names == [
         f"{layer}.{name}" for layer in ("C1", "S2", "C3", "S4", "C5", "F6") for name in "wb"
@@ -182,7 +183,7 @@ def test_lenet5_layers():
 def test_pooling_is_not_squashed(pooling, kind):
     net = models.lenet5(pooling=pooling)
     names = [layer.name for layer in net.layers]
-    assert names[2:5] == ["S2", "C3", "C3.squash"]
+    assert names[2:5] == ["S2", "C3", "C3.activation"]
     assert type(net.layers[2]) is kind
     assert net.counts().parameters == 60_000 - 44
 
@@ -215,7 +216,7 @@ def test_without_pooling_the_convolutions_take_steps_of_two():
 )
 def test_activation(activation, kind, options, initialiser):
     net = models.lenet5(activation=activation, pooling="max", seed=3)
-    squashing = [layer for layer in net.layers if layer.name.endswith(".squash")]
+    squashing = [layer for layer in net.layers if layer.name.endswith(".activation")]
     assert [type(layer) for layer in squashing] == [kind] * 4
     assert all(layer.arguments == options for layer in squashing)
     assert models.default_initialiser("max", "rbf", activation) == initialiser
@@ -276,7 +277,8 @@ def test_options_of_activations_that_no_layer_takes():
 def test_extra_dense_layer():
     net = models.lenet5(extra_dense=50, output="softmax")
     names = [layer.name for layer in net.layers]
-    assert names[-6:] == ["C5.squash", "EXTRA", "EXTRA.squash", "F6", "F6.squash", "OUTPUT"]
+    assert names[-6:-3] == ["C5.activation", "EXTRA", "EXTRA.activation"]
+    assert names[-3:] == ["F6", "F6.activation", "OUTPUT"]
     assert net.parameters["EXTRA.w"].shape == (50, 120)
     assert net.parameters["F6.w"].shape == (84, 50)
 
@@ -418,7 +420,7 @@ def test_lenet1989_layers():
     net = models.lenet1989(dtype="float64")
     names = ("H1", "H2", "H3", "OUTPUT")
     assert [layer.name for layer in net.layers] == [
-        each for name in names for each in (name, f"{name}.squash")
+        each for name in names for each in (name, f"{name}.activation")
     ]
     assert {type(layer) for layer in net.layers[1::2]} == {ScaledTanh}
     assert net.shapes[::2] == [(1, 16, 16), (12, 8, 8), (12, 4, 4), (30,), (10,)]
@@ -515,7 +517,7 @@ def test_names_are_given_and_unique():
         input_shape=(1, 6, 6),
     )
     names = [layer.name for layer in net.layers]
-    assert names == ["conv2", "squash1", "conv1", "squash2", "x", "dense1"]
+    assert names == ["conv2", "activation1", "conv1", "activation2", "x", "dense1"]
     assert list(net.parameters) == [
         *("conv2.w", "conv2.b", "conv1.w", "conv1.b", "dense1.w", "dense1.b")
     ]
@@ -630,6 +632,25 @@ def test_probabilities():
             other.probabilities(np.zeros((1, 10)))
 
 
+def test_activations_by_the_names_of_older_files_and_scripts():
+    net = models.lenet5(seed=3)
+    config = json.loads(json.dumps(net.config()).replace(".activation", ".squash"))
+    old = Network.from_config(config)
+    assert "C1.squash" in [layer.name for layer in old.layers]
+    x = np.random.default_rng(0).integers(0, 256, (2, 28, 28)).astype(np.uint8)
+    old.initialise("lecun1998", 3)
+    np.testing.assert_array_equal(old.predict(x), net.predict(x))
+    expected = net.activations(x)["C1.activation"]
+    for network in (net, old):
+        for found, right in ((network.activations(x), expected), (network.activations(x[0]), None)):
+            np.testing.assert_array_equal(found["C1.squash"], found["C1.activation"])
+            assert right is None or np.array_equal(found["C1.squash"], right)
+            for name in ("C9.squash", "C9.activation", "C9"):
+                with pytest.raises(KeyError, match=name):
+                    found[name]
+    assert models.SQUASHING is layers.ACTIVATIONS
+
+
 def test_activations():
     net = Network([Conv2D(1, 2, 1, name="C"), Tanh(), Dense(8, 3, name="D")], input_shape=(1, 2, 2))
     parameters = net.parameters
@@ -637,10 +658,10 @@ def test_activations():
     parameters["C.b"][:] = 0.5, 0
     x = np.array([[[[1, 2], [3, 4]]], [[[0, -1], [5, 1]]]], np.float32)
     found = net.activations(x)
-    assert list(found) == ["C", "squash1", "D"]
+    assert list(found) == ["C", "activation1", "D"]
     maps = np.concatenate([2 * x + 0.5, -x], axis=1)
     np.testing.assert_array_equal(found["C"], maps)
-    np.testing.assert_allclose(found["squash1"], np.tanh(maps), rtol=1e-6)
+    np.testing.assert_allclose(found["activation1"], np.tanh(maps), rtol=1e-6)
     weighted = np.tanh(maps).reshape(2, 8) @ parameters["D.w"].T + parameters["D.b"]
     np.testing.assert_allclose(found["D"], weighted, rtol=1e-5, atol=1e-6)
     for name, values in net.activations(x[1]).items():
@@ -650,10 +671,10 @@ def test_activations():
 def test_activations_of_bytes():
     net, images = models.lenet5(), data.load("sample").test.images[:3]
     found = net.activations(images)
-    assert found["S4.squash"].shape == (3, 16, 5, 5)
+    assert found["S4.activation"].shape == (3, 16, 5, 5)
     np.testing.assert_allclose(found["OUTPUT"], net.predict(images), rtol=1e-5)
     one = net.activations(images[2])
-    assert one["S4.squash"].shape == (16, 5, 5)
+    assert one["S4.activation"].shape == (16, 5, 5)
     np.testing.assert_allclose(one["OUTPUT"], found["OUTPUT"][2], rtol=1e-5)
     with pytest.raises(ValueError, match=r"x: expected bytes .* at most 32 by 32"):
         net.activations(np.zeros((40, 40), np.uint8))

@@ -40,7 +40,7 @@ def small() -> Network:
     table = np.array([[1, 0], [1, 1]], bool)
     layers = [
         Conv2D(1, 2, 3, padding=1, pad_value=-1.0, bias="unit", name="C1"),
-        ScaledTanh(name="C1.squash"),
+        ScaledTanh(name="C1.activation"),
         Subsample2D(2, 2, name="S2"),
         Conv2D(2, 2, 2, connections=table, name="C3"),
         MaxPool2D(3, name="S4"),
@@ -96,7 +96,7 @@ def test_the_file_says_what_it_is() -> None:
     assert "-0.1 background to 1.175 foreground" in model.doc_string
     assert [(each.domain, each.version) for each in model.opset_import] == [("", onnx.OPSET)]
     assert {node.domain for node in model.graph.node} == {""}
-    assert {"C1", "S2", "C3.squash", "OUTPUT"} <= {node.name for node in model.graph.node}
+    assert {"C1", "S2", "C3.activation", "OUTPUT"} <= {node.name for node in model.graph.node}
 
 
 def test_compare_sees_a_difference() -> None:
@@ -134,7 +134,7 @@ def test_what_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     class Cube(ReLU):
         pass
 
-    with pytest.raises(TypeError, match=r"layers of lenet_fast.layers, got Cube \(squash1\)"):
+    with pytest.raises(TypeError, match=r"layers of lenet_fast.layers, got Cube \(activation1\)"):
         onnx.export(Network([Dense(1024, 2), Cube()]), path)
     monkeypatch.setattr(form, "MAX_BYTES", 2**20 + 100)
     with pytest.raises(ValueError, match="at most 100 bytes"):

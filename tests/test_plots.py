@@ -374,14 +374,14 @@ def test_features_of_rbf_outputs() -> None:
     axes = {each.get_title(): each for each in plots.features(network, image).axes}
     shown = {name.split(":")[0]: each.images[0].get_array() for name, each in axes.items() if name}
     np.testing.assert_array_equal(shown["input"], image)
-    np.testing.assert_array_equal(shown["C1"][:28, :28], found["C1.squash"][0])
-    np.testing.assert_array_equal(shown["C1"][-28:, -28:], found["C1.squash"][5])
-    np.testing.assert_array_equal(shown["S2"][:14, -14:], found["S2.squash"][1])
-    np.testing.assert_array_equal(shown["C3"][-10:, :10], found["C3.squash"][12])
-    np.testing.assert_array_equal(shown["S4"][:5, -5:], found["S4.squash"][3])
-    np.testing.assert_array_equal(shown["C5"][0], found["C5.squash"].ravel())
-    np.testing.assert_array_equal(shown["F6"][0], found["F6.squash"])
-    np.testing.assert_array_equal(shown["F6 as 7 x 12"].ravel(), found["F6.squash"])
+    np.testing.assert_array_equal(shown["C1"][:28, :28], found["C1.activation"][0])
+    np.testing.assert_array_equal(shown["C1"][-28:, -28:], found["C1.activation"][5])
+    np.testing.assert_array_equal(shown["S2"][:14, -14:], found["S2.activation"][1])
+    np.testing.assert_array_equal(shown["C3"][-10:, :10], found["C3.activation"][12])
+    np.testing.assert_array_equal(shown["S4"][:5, -5:], found["S4.activation"][3])
+    np.testing.assert_array_equal(shown["C5"][0], found["C5.activation"].ravel())
+    np.testing.assert_array_equal(shown["F6"][0], found["F6.activation"])
+    np.testing.assert_array_equal(shown["F6 as 7 x 12"].ravel(), found["F6.activation"])
     winner = int(found["OUTPUT"].argmin())
     np.testing.assert_array_equal(
         shown[f"bitmap of {winner}"].ravel(), bitmaps.centres()[winner].astype(np.float32)

@@ -450,7 +450,11 @@ def test_logarithms_of_probabilities_go_through_pipelines_and_searches():
 
 @pytest.mark.parametrize(
     ("model", "layer", "units"),
-    [("lenet5", "F6.squash", 84), ("lenet4", "C5.squash", 120), ("lenet1", "H4.squash", 192)],
+    [
+        ("lenet5", "F6.activation", 84),
+        ("lenet4", "C5.activation", 120),
+        ("lenet1", "H4.activation", 192),
+    ],
 )
 def test_features_are_the_activations_below_the_outputs(model, layer, units):
     found = LeNetFeatures(model, epochs=1, random_state=0).fit(X[:100], Y[:100])
@@ -551,7 +555,7 @@ def test_activations_with_options():
     ):
         estimator = clone(quick(activation=activation))
         found = estimator.partial_fit(X[:60], Y[:60], classes=range(10))
-        layers = [layer for layer in found.network_.layers if layer.name.endswith(".squash")]
+        layers = [layer for layer in found.network_.layers if layer.name.endswith(".activation")]
         assert {type(layer) for layer in layers} == {kind}
         assert all(layer.arguments == options for layer in layers)
         assert pickle.loads(pickle.dumps(found)).predict(X[:5]).shape == (5,)

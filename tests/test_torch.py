@@ -434,12 +434,12 @@ def test_plain_networks_become_plain_modules() -> None:
     module = front.to_torch(network)
     kinds = {type(child) for child in module}
     assert kinds == {nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear}
-    assert list(module._modules)[:3] == ["C1", "C1_squash", "S2"]
+    assert list(module._modules)[:3] == ["C1", "C1_activation", "S2"]
     assert front.from_torch(module).output == "linear"
     module.append(nn.LogSoftmax(1))
     again = front.from_torch(module)
     assert again.output == "softmax"
-    assert [layer.name for layer in again.layers][:3] == ["C1", "C1_squash", "S2"]
+    assert [layer.name for layer in again.layers][:3] == ["C1", "C1_activation", "S2"]
 
 
 def test_activations_become_pytorchs_own_with_their_options() -> None:

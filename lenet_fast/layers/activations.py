@@ -23,7 +23,7 @@ class Activation(Layer):
         the output otherwise.
     """
 
-    label = "squash"
+    label = "activation"
     initialiser: ClassVar[str] = "he_normal"
     needs_input: ClassVar[bool] = False
 
@@ -64,7 +64,7 @@ class Activation(Layer):
 
 
 class ScaledTanh(Activation):
-    """``1.7159 tanh(2 x / 3)``, the squashing of 1998; see :func:`lenet_fast.ops.scaled_tanh`."""
+    """``1.7159 tanh(2 x / 3)``, that of 1998; see :func:`lenet_fast.ops.scaled_tanh`."""
 
     operations = Operations(ops.scaled_tanh, ops.scaled_tanh_backward, ops.scaled_tanh_hessian)
     initialiser = "lecun_sqrt"

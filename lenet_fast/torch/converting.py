@@ -88,8 +88,9 @@ def to_torch(network: Network) -> nn.Sequential:
     -------
     nn.Sequential
         Of PyTorch's own modules where they exist, else of those of :mod:`lenet_fast.torch`, with a
-        Flatten before dense layers. The parameters are copies. A name such as ``C1.squash`` becomes
-        ``C1_squash``, because PyTorch allows no dots. A softmax is not included, as in the network.
+        Flatten before dense layers. The parameters are copies. A name such as ``C1.activation``
+        becomes ``C1_activation``, because PyTorch allows no dots. A softmax is not included, as in
+        the network.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def to_torch(network: Network) -> nn.Sequential:
     >>> to_torch(models.lenet5(pooling="max", output="softmax"))[:3]
     Sequential(
       (C1): Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1))
-      (C1_squash): ScaledTanh()
+      (C1_activation): ScaledTanh()
       (S2): MaxPool2d(kernel_size=(2, 2), stride=(2, 2), padding=0, dilation=1, ceil_mode=False)
     )
     """
