@@ -64,23 +64,9 @@ def _ready(value: Array, dtype: np.dtype[Any] | None = None) -> Array:
 def floats(name: str, value: object, axes: str | None, *, like: Array | None = None) -> Array:
     """Return a float array, C-contiguous and aligned.
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    value : object
-        The argument.
-    axes : str or None
-        Names of the axes, such as ``"n, c, h, w"``; only ``n`` may be empty. None: any shape.
-    like : ndarray, optional
-        The array whose dtype this one must have.
-
-    Raises
-    ------
-    TypeError
-        If it is not an array, or not float32 or float64 (or differs from `like`).
-    ValueError
-        If the number of axes is wrong, or an axis other than the batch is empty.
+    Raise TypeError unless it is an array of float32 or float64, or of the dtype of `like`, and
+    ValueError unless it has the `axes`, such as ``"n, c, h, w"``, of which only ``n`` may be empty;
+    None: any shape.
     """
     array = _array(name, value)
     if like is not None and array.dtype != like.dtype:
@@ -123,12 +109,7 @@ def incoming(name: str, value: object, expected: tuple[int, ...], like: Array) -
 def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> int:
     """Return a plain int from `minimum` to `maximum`; the default exceeds any image size.
 
-    Raises
-    ------
-    TypeError
-        If it is not an integer (bools and floats are not).
-    ValueError
-        If it is out of range.
+    Bools and floats are a TypeError, numbers out of range a ValueError.
     """
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -237,10 +218,7 @@ def largest(dtype: np.dtype[Any]) -> float:
 def path(name: str, value: str | os.PathLike[str]) -> Path:
     """Return a path, with a leading ``~`` expanded to the home folder.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is a ``~`` but no known home folder, as for some users of containers.
+    FileNotFoundError if no home folder is known, as for some users of containers.
     """
     try:
         return Path(value).expanduser()
@@ -303,13 +281,8 @@ def output(
     """Return the array for a kernel to write to: a new one, or a view of the caller's if it is
     suitable. :func:`returned` gives back the caller's own.
 
-    Raises
-    ------
-    TypeError
-        If it is not a plain array, or has the wrong dtype.
-    ValueError
-        If it has the wrong shape, is read-only, is not C-contiguous and aligned, or shares memory
-        with an input or another output.
+    Raise TypeError unless it is a plain array of the dtype, and ValueError if it has another shape,
+    is read-only, not C-contiguous and aligned, or shares memory with an input or another output.
     """
     if value is None:
         return np.empty(expected, dtype)

@@ -65,23 +65,10 @@ def full(c_out: int, c_in: int) -> Table:
 
 
 def checked(name: str, value: object, expected: tuple[int, int]) -> Table:
-    """Return a connection table as a new bool array.
+    """Return a connection table as a new bool array (output maps, input maps per group).
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for the message.
-    value : ndarray of bool, or list of lists of 0, 1, False and True
-        One row per output map; model files hold lists.
-    expected : tuple of int
-        (output maps, input maps per group).
-
-    Raises
-    ------
-    TypeError
-        If it is neither a bool array nor such lists.
-    ValueError
-        If its shape is wrong, or an output map has no links.
+    Raise TypeError unless it is a bool array or, as in model files, a list of lists of 0, 1, False
+    and True, and ValueError if its shape is not the expected one, or an output map has no links.
     """
     if isinstance(value, (list, tuple)):
         value = _from_lists(name, value, expected)

@@ -25,12 +25,7 @@ _NOT_REGULAR = "expected a regular file, got a device or a pipe"
 def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> BinaryIO:
     """Open a file for reading, unless it might block or never end.
 
-    Raises
-    ------
-    FileFormatError
-        If it is a folder, a pipe, a socket or a device, or not of 1 to `limit` bytes.
-    OSError
-        If it cannot be opened.
+    FileFormatError if it is a folder, a pipe, a socket or a device, or not of 1 to `limit` bytes.
     """
     info = os.stat(path)  # before opening: opening a pipe would block
     if not stat.S_ISREG(info.st_mode):
@@ -55,20 +50,11 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[Binary
     The bytes go to a temporary file in the same folder and are flushed to disk; then the file is
     renamed. On any failure the old file stays and the temporary one is removed. A temporary file
     of a killed process is removed by the next write to the same name. The new file takes over the
-    permissions of the old one and, where the system allows it, its owner.
+    permissions of the old one and, where the system allows it, its owner. A symbolic link is
+    followed, not replaced. `content` can be a function that writes to the open file it is given.
 
-    Parameters
-    ----------
-    path : path
-        The file. Its folder must exist. A symbolic link is followed, not replaced.
-    content : bytes or callable
-        The bytes to write, or a function that writes them to the open file it is given.
-
-    Raises
-    ------
-    OSError
-        If the folder is missing, full or not writable, or `path` is a folder, a device or a pipe.
-        The error's ``filename`` is `path`.
+    OSError, with `path` as its ``filename``, if the folder is missing, full or not writable, or
+    `path` is a folder, a device or a pipe.
     """
     _replace(Path(os.path.realpath(path)), content, path, None)
 

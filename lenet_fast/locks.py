@@ -18,17 +18,9 @@ _TRIES = 100  # a process that fails may remove the folder before it is locked
 def try_lock(descriptor: int) -> bool:
     """Lock an open file, or a folder where the system can open one, without waiting.
 
-    The lock ends when the descriptor and its copies in forked processes are closed.
-
-    Returns
-    -------
-    bool
-        False if another process, or another descriptor of this one, holds a lock on it.
-
-    Raises
-    ------
-    OSError
-        If the file system has no locks.
+    The lock ends when the descriptor and its copies in forked processes are closed. Return False if
+    another process, or another descriptor of this one, holds a lock on it. OSError if the file
+    system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -50,28 +42,12 @@ class LockedFolder(os.PathLike[str]):
     """A folder that only one run writes to until it is released; usable as a path.
 
     The lock is on the folder itself, so a killed process leaves nothing behind. Readers need no
-    lock. A forked child does not inherit it.
+    lock. A forked child does not inherit it. A missing folder is created, with its parents.
 
-    Parameters
-    ----------
-    path : path
-        Created if it is missing, with its parents.
+    BlockingIOError if another process, or another thread of this one, holds the lock,
+    NotADirectoryError if there is a file with that name, and another OSError if the folder cannot
+    be created or read.
 
-    Attributes
-    ----------
-    path : Path
-
-    Raises
-    ------
-    BlockingIOError
-        If another process, or another thread of this one, holds the lock.
-    NotADirectoryError
-        If there is a file with that name.
-    OSError
-        If the folder cannot be created or read.
-
-    Notes
-    -----
     The lock is that of ``flock``. Over NFS it holds only among the processes of one machine. If the
     file system has no locks at all, a UserWarning says so and the run continues without one.
     """
@@ -95,13 +71,7 @@ class LockedFolder(os.PathLike[str]):
 
     @classmethod
     def new(cls, path: str | os.PathLike[str]) -> LockedFolder:
-        """Create a new folder; if the name is taken, append -2, -3 and so on.
-
-        Raises
-        ------
-        OSError
-            If it cannot be created.
-        """
+        """Create a new folder; if the name is taken, append -2, -3 and so on."""
         folder, number = Path(path), 1
         while True:
             if not os.path.lexists(folder):

@@ -176,16 +176,11 @@ def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.
 
 
 class _Workers:
-    """Threads that take tasks from a queue.
+    """At most so many threads that take tasks from a queue.
 
     A ``ThreadPoolExecutor`` takes no more tasks once the main thread is done, although other
     threads go on; and if no thread can start, it raises but keeps the task. These threads are
     daemons: those who need their results wait for them, no one else has to.
-
-    Parameters
-    ----------
-    most : int
-        Largest number of threads.
     """
 
     def __init__(self, most: int) -> None:
@@ -232,17 +227,8 @@ class Pool:
 
     Threads start on first use, and again after a fork, in which they do not survive. With one
     thread, or if no other can start (the system has none left, or Python is shutting down),
-    everything runs in the caller's thread. That does not change results.
-
-    Parameters
-    ----------
-    threads : int
-        At least 1.
-
-    Attributes
-    ----------
-    lock : threading.RLock
-        For the owner, to make its other callers wait; free again after a fork.
+    everything runs in the caller's thread. That does not change results. The owner makes its other
+    callers wait by ``lock``, which is free again after a fork.
     """
 
     def __init__(self, threads: int) -> None:
@@ -258,10 +244,7 @@ class Pool:
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result] | None:
         """Make a call in a thread, even if the pool has only one.
 
-        Returns
-        -------
-        Future or None
-            None if no thread can start: then nothing was done, and the caller may do it.
+        None means that no thread can start: then nothing was done, and the caller may do it.
         """
         with self._workers_lock:
             if self._workers is None:

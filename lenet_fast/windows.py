@@ -15,20 +15,8 @@ def window_extent(kernel: int, dilation: int) -> int:
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> int:
-    """Return how many windows fit along one axis; 0 if none does.
-
-    Parameters
-    ----------
-    size : int
-        Input pixels along the axis, before padding.
-    kernel, stride, dilation : int
-        Size of the kernel, distance between windows, distance between taps; all at least 1.
-    padding : int
-        Pixels added, on both sides together.
-
-    Notes
-    -----
-    A last window that does not fit is dropped ("floor" mode).
+    """Return how many windows fit along an axis of `size` pixels, plus `padding` on both sides
+    together; 0 if none does. A last window that does not fit is dropped ("floor" mode).
     """
     room = size + padding - window_extent(kernel, dilation)
     return 0 if room < 0 else room // stride + 1

@@ -65,23 +65,11 @@ _REFUSED: dict[str, Any] = {
 
 
 class Bridge:
-    """An optimiser of PyTorch, and one of ours that continues from its state.
+    """An optimiser of PyTorch for tensors by the network's names, and ``ours``, which continues from
+    its state, at its ``rate``.
 
-    Parameters
-    ----------
-    optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
-    trained : dict of str to tensor
-        The parameters that it trains, by the network's names.
-
-    Attributes
-    ----------
-    ours : Optimiser
-    rate : float
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is of another kind, has options or state without a counterpart, or other parameters.
+    TypeError or ValueError if it is of another kind than those of `_MAKERS`, has options or state
+    without a counterpart, or other parameters.
     """
 
     def __init__(self, optimizer: Any, trained: Mapping[str, torch.Tensor]) -> None:

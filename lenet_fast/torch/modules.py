@@ -18,15 +18,9 @@ NAMES = {"w": "weight", "b": "bias"}
 
 
 class FromLayer(nn.Module):
-    """A module with the options of one of our layers and its own parameters.
+    """A module with the options of one of our layers and its own parameters."""
 
-    Attributes
-    ----------
-    layer : lenet_fast.layers.Layer
-        Holds the options, but no arrays.
-    """
-
-    layer: layers.Layer
+    layer: layers.Layer  # with the options, but without arrays
     weight: torch.Tensor
 
     def extra_repr(self) -> str:

@@ -17,10 +17,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 def array(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS) -> Array:
     """Return the array that shares a tensor's memory; gradients are ignored.
 
-    Raises
-    ------
-    TypeError
-        If it is not a tensor, or not dense, not on the CPU, or of another dtype.
+    TypeError if it is not a tensor, or not dense, not on the CPU, or of another dtype.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name}: expected a tensor, got {checks.kind(value)}")

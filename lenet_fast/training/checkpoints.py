@@ -188,10 +188,8 @@ def _part(
 def checked_run(run: object) -> dict[str, Any]:
     """Return a checkpoint's JSON description of its run, with every part checked.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a part is missing, of the wrong type, out of range, or contradicts another.
+    TypeError or ValueError if one is missing, of the wrong type, out of range, or contradicts
+    another.
     """
     found = configs.checked("run", run, _RUN_KEYS, _ADDED)
     for name, (least, most) in _INTEGERS.items():

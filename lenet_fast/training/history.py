@@ -39,12 +39,8 @@ _INTEGERS = ("epoch", "train_errors", "test_errors")
 def checked_row(values: Mapping[str, Any], epoch: int, train_images: int, test_images: int) -> Row:
     """Return the row of an epoch from untrusted values.
 
-    A loss may be NaN, as without a test set.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value is of the wrong type or out of range; the message names the row.
+    A loss may be NaN, as without a test set. The message of a TypeError or ValueError, for a value
+    of the wrong type or out of range, names the row.
     """
     most = {"train_errors": train_images, "test_errors": test_images}
 

@@ -41,12 +41,8 @@ FILES = (MODEL, CHECKPOINT, HISTORY, CONFIG)
 def check_free(folder: Path) -> None:
     """Raise unless a new run may write its files to a folder.
 
-    Raises
-    ------
-    NotADirectoryError
-        If there is a file with that name.
-    FileExistsError
-        If one of the files that a run writes already exists.
+    NotADirectoryError if there is a file with that name, FileExistsError if there is one of the
+    files that a run writes.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"out: expected a folder, got the file {folder}")
@@ -77,12 +73,8 @@ def stamp(folder: Path) -> tuple[int, ...] | None:
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     """Return the checkpoint of a run, given its folder or the checkpoint itself.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If `path` is a file with another name: a run resumes in the folder of its checkpoint.
+    FileNotFoundError if there is none, ValueError if `path` is a file with another name: a run
+    resumes in the folder of its checkpoint.
     """
     path = Path(path)
     if path.is_dir():
