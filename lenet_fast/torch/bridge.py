@@ -65,8 +65,8 @@ _REFUSED: dict[str, Any] = {
 
 
 class Bridge:
-    """An optimiser of PyTorch for tensors by the network's names, and ``ours``, which continues from
-    its state, at its ``rate``.
+    """An optimiser of PyTorch for tensors by the network's names, and ``ours``, which continues
+    from its state, at its ``rate``.
 
     TypeError or ValueError if it is of another kind than those of `_MAKERS`, has options or state
     without a counterpart, or other parameters.
