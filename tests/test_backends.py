@@ -46,19 +46,9 @@ KERNELS = {
     "rbf": "x, w, y",
     "rbf_backward": "dy, x, w, dx, dw",
     "rbf_hessian": "hy, dy, x, w, hx, hw",
-    **{
-        f"{name}{suffix}": parameters
-        for name, seen, option in (
-            *((name, "y", "") for name in ("scaled_tanh", "tanh", "sigmoid", "relu")),
-            *(("leaky_relu", "y", ", slope"), ("elu", "y", ", alpha")),
-            *(("gelu", "x", ""), ("gelu_tanh", "x", "")),
-        )
-        for suffix, parameters in (
-            ("", f"x, y{option}"),
-            ("_backward", f"dy, {seen}, dx{option}"),
-            ("_hessian", f"hy, {seen}, hx{option}"),
-        )
-    },
+    "activation": "x, y, function, option",
+    "activation_backward": "dy, seen, dx, function, option",
+    "activation_hessian": "hy, seen, hx, function, option",
     "softmax_cross_entropy": "x, labels, losses, smoothing",
     "softmax_cross_entropy_backward": "x, labels, dx, smoothing",
     "softmax_cross_entropy_hessian": "x, labels, hx, smoothing",
@@ -101,6 +91,17 @@ def test_the_reference_offers_the_interface_and_nothing_else():
     assert offered - {"lane_kernels"} == set(KERNELS)
 
 
+def test_an_unknown_activation_is_no_other(backend, dtype):
+    x, y = np.ones(3, dtype), np.zeros(3, dtype)
+    kernels = backends.get(backend)
+    with pytest.raises(KeyError, match="cosine"):
+        kernels.activation(x, y, "cosine", 0.0)
+    for run in (kernels.activation_backward, kernels.activation_hessian):
+        with pytest.raises(KeyError, match="cosine"):
+            run(x, x, y, "cosine", 0.0)
+    assert not y.any()
+
+
 def test_auto_is_an_algorithm_and_the_one_that_runs(backend, rng):
     module = importlib.import_module(f"lenet_fast.backends.{backend}_backend")
     for n, size, taps in ((1, 12, 5), (3, 8, 3), (16, 9, 5), (64, 5, 5), (0, 6, 2)):
@@ -132,8 +133,10 @@ class Border:
             dtypes = set()
             for argument, value in zip(names, values, strict=True):
                 where = f"{name}, {argument}"
-                if argument in ("scale", "j", "smoothing", "slope", "alpha"):
+                if argument in ("scale", "j", "smoothing", "option"):
                     assert type(value) is float, where
+                elif argument == "function":
+                    assert type(value) is str, where
                 elif argument == "every":
                     assert type(value) is bool, where
                 elif argument in INTEGERS:
@@ -243,7 +246,9 @@ def test_an_op_runs_on_the_backend_chosen(backend, monkeypatch):
     for name, status in backends.available().items():
         if status.usable:
             monkeypatch.setattr(
-                backends.get(name), "tanh", lambda x, y, name=name: (called.append(name), y.fill(0))
+                backends.get(name),
+                "activation",
+                lambda x, y, function, option, name=name: (called.append(name), y.fill(0)),
             )
     ops.tanh(x, backend=backend)
     with lenet_fast.use_backend(backend):

@@ -18,8 +18,12 @@ from program cimport (
     Step,
 )
 
-# What activate() and activate_back() know, and sloped().
-cdef tuple ACTIVATIONS = (SCALED_TANH, TANH, SIGMOID, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH)
+# What activate() and activate_back() know, by name, and sloped().
+cdef dict ACTIVATION_NAMES = {
+    "scaled_tanh": SCALED_TANH, "tanh": TANH, "sigmoid": SIGMOID, "relu": RELU,
+    "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH,
+}
+cdef tuple ACTIVATIONS = tuple(ACTIVATION_NAMES.values())
 cdef tuple SLOPED = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
 
 cdef enum:
@@ -411,175 +415,41 @@ cdef void activate_back(
         all_slopes(step, False, dy, x, y, size, dx)
 
 
-cdef inline void activate_all(
-    Activation function, double option, const real[::1] x, real[::1] y
-) noexcept nogil:
+# --- operations ---
+
+
+def activation(const real[::1] x, real[::1] y, str function, double option):
+    """Set y to the activation of x."""
     cdef Step step
-    step.activation, step.option = function, option
+    assert x.shape[0] == y.shape[0]
+    step.activation, step.option = ACTIVATION_NAMES[function], option
     if x.shape[0]:  # else there is no first element to point to
-        activate[real](&step, &x[0], x.shape[0], &y[0])
+        with nogil:
+            activate[real](&step, &x[0], x.shape[0], &y[0])
 
 
-cdef inline void activate_back_all(
-    Activation function, double option, bint squared, const real[::1] dy, const real[::1] seen,
+cdef inline void multiply_by_slope(
+    str function, double option, bint squared, const real[::1] dy, const real[::1] seen,
     real[::1] dx,
-) noexcept nogil:
-    """`seen` is what the function takes its slope from, be it x or y."""
+):
     cdef Step step
-    step.activation, step.option = function, option
+    step.activation, step.option = ACTIVATION_NAMES[function], option
     if seen.shape[0]:
-        activate_back[real](
-            &step, squared, &dy[0], &seen[0], &seen[0], seen.shape[0], &dx[0]
-        )
+        with nogil:
+            activate_back[real](
+                &step, squared, &dy[0], &seen[0], &seen[0], seen.shape[0], &dx[0]
+            )
 
 
-def scaled_tanh(const real[::1] x, real[::1] y):
-    """Set y = 1.7159 tanh(2 x / 3)."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(SCALED_TANH, 0, x, y)
+def activation_backward(
+    const real[::1] dy, const real[::1] seen, real[::1] dx, str function, double option
+):
+    """Set dx = f' dy; `seen` is the output, or with GELU the input."""
+    multiply_by_slope(function, option, False, dy, seen, dx)
 
 
-def scaled_tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(SCALED_TANH, 0, False, dy, y, dx)
-
-
-def scaled_tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
+def activation_hessian(
+    const real[::1] hy, const real[::1] seen, real[::1] hx, str function, double option
+):
     """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(SCALED_TANH, 0, True, hy, y, hx)
-
-
-def tanh(const real[::1] x, real[::1] y):
-    """Set y = tanh(x)."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(TANH, 0, x, y)
-
-
-def tanh_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(TANH, 0, False, dy, y, dx)
-
-
-def tanh_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(TANH, 0, True, hy, y, hx)
-
-
-def sigmoid(const real[::1] x, real[::1] y):
-    """Set y = 1 / (1 + exp(-x)), without overflow on either side."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(SIGMOID, 0, x, y)
-
-
-def sigmoid_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(SIGMOID, 0, False, dy, y, dx)
-
-
-def sigmoid_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(SIGMOID, 0, True, hy, y, hx)
-
-
-def relu(const real[::1] x, real[::1] y):
-    """Set y = max(x, 0); NaN stays."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(RELU, 0, x, y)
-
-
-def relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(RELU, 0, False, dy, y, dx)
-
-
-def relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(RELU, 0, True, hy, y, hx)
-
-
-def leaky_relu(const real[::1] x, real[::1] y, double slope):
-    """Set y = x where x >= 0, else slope x; NaN stays."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(LEAKY_RELU, slope, x, y)
-
-
-def leaky_relu_backward(const real[::1] dy, const real[::1] y, real[::1] dx, double slope):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(LEAKY_RELU, slope, False, dy, y, dx)
-
-
-def leaky_relu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx, double slope):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(LEAKY_RELU, slope, True, hy, y, hx)
-
-
-def elu(const real[::1] x, real[::1] y, double alpha):
-    """Set y = x where x >= 0, else alpha (e^x - 1); NaN stays."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(ELU, alpha, x, y)
-
-
-def elu_backward(const real[::1] dy, const real[::1] y, real[::1] dx, double alpha):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(ELU, alpha, False, dy, y, dx)
-
-
-def elu_hessian(const real[::1] hy, const real[::1] y, real[::1] hx, double alpha):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(ELU, alpha, True, hy, y, hx)
-
-
-def gelu(const real[::1] x, real[::1] y):
-    """Set y = x Phi(x)."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(GELU, 0, x, y)
-
-
-def gelu_backward(const real[::1] dy, const real[::1] x, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(GELU, 0, False, dy, x, dx)
-
-
-def gelu_hessian(const real[::1] hy, const real[::1] x, real[::1] hx):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(GELU, 0, True, hy, x, hx)
-
-
-def gelu_tanh(const real[::1] x, real[::1] y):
-    """Set y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
-    assert x.shape[0] == y.shape[0]
-    with nogil:
-        activate_all(GELU_TANH, 0, x, y)
-
-
-def gelu_tanh_backward(const real[::1] dy, const real[::1] x, real[::1] dx):
-    """Set dx = f' dy."""
-    with nogil:
-        activate_back_all(GELU_TANH, 0, False, dy, x, dx)
-
-
-def gelu_tanh_hessian(const real[::1] hy, const real[::1] x, real[::1] hx):
-    """Set hx = f'^2 hy."""
-    with nogil:
-        activate_back_all(GELU_TANH, 0, True, hy, x, hx)
+    multiply_by_slope(function, option, True, hy, seen, hx)

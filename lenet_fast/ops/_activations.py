@@ -41,28 +41,31 @@ GELU_FORMS = ("none", "tanh")
 """Forms of GELU, as PyTorch calls them."""
 
 
-def _forward(name: str, x: object, backend: str | None, out: object, *options: float) -> Array:
+def _forward(
+    function: str, x: object, backend: str | None, out: object, option: float = 0.0
+) -> Array:
     values = checks.floats("x", x, None)
-    run = getattr(backends.get(backend), name)
+    run = backends.get(backend).activation
     y = checks.output("out", out, values.shape, values.dtype, [("x", x)])
-    run(values.reshape(-1), y.reshape(-1), *options)
+    run(values.reshape(-1), y.reshape(-1), function, option)
     return checks.returned(out, y)
 
 
 def _backward(
-    name: str,
+    function: str,
     dy: tuple[str, object],
     seen: tuple[str, object],
     backend: str | None,
     out: object,
-    *options: float,
+    option: float = 0.0,
 ) -> Array:
     """`seen` is what the slope is taken from."""
     values = checks.floats(*seen, None)
     incoming = checks.incoming(*dy, values.shape, values)
-    run = getattr(backends.get(backend), name)
+    kernels = backends.get(backend)
+    run = kernels.activation_hessian if dy[0] == "hy" else kernels.activation_backward
     dx = checks.output("out", out, values.shape, values.dtype, [dy, seen])
-    run(incoming.reshape(-1), values.reshape(-1), dx.reshape(-1), *options)
+    run(incoming.reshape(-1), values.reshape(-1), dx.reshape(-1), function, option)
     return checks.returned(out, dx)
 
 
@@ -126,7 +129,7 @@ def scaled_tanh_backward(
 
     ``f' = (2 / 3) (1.7159 - y^2 / 1.7159)``.
     """
-    return _backward("scaled_tanh_backward", ("dy", dy), ("y", y), backend, out)
+    return _backward("scaled_tanh", ("dy", dy), ("y", y), backend, out)
 
 
 @_gradient
@@ -134,7 +137,7 @@ def scaled_tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``."""
-    return _backward("scaled_tanh_hessian", ("hy", hy), ("y", y), backend, out)
+    return _backward("scaled_tanh", ("hy", hy), ("y", y), backend, out)
 
 
 @operation
@@ -166,7 +169,7 @@ def tanh_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`tanh`: ``dx = f' dy``, ``f' = 1 - y^2``."""
-    return _backward("tanh_backward", ("dy", dy), ("y", y), backend, out)
+    return _backward("tanh", ("dy", dy), ("y", y), backend, out)
 
 
 @_gradient
@@ -174,7 +177,7 @@ def tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``."""
-    return _backward("tanh_hessian", ("hy", hy), ("y", y), backend, out)
+    return _backward("tanh", ("hy", hy), ("y", y), backend, out)
 
 
 @operation
@@ -206,7 +209,7 @@ def sigmoid_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`sigmoid`: ``dx = f' dy``, ``f' = y (1 - y)``."""
-    return _backward("sigmoid_backward", ("dy", dy), ("y", y), backend, out)
+    return _backward("sigmoid", ("dy", dy), ("y", y), backend, out)
 
 
 @_gradient
@@ -214,7 +217,7 @@ def sigmoid_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``."""
-    return _backward("sigmoid_hessian", ("hy", hy), ("y", y), backend, out)
+    return _backward("sigmoid", ("hy", hy), ("y", y), backend, out)
 
 
 @operation
@@ -255,7 +258,7 @@ def relu_backward(
     A NaN in `y` gives a NaN, as in the other functions here, so that it is not lost on the way
     back. PyTorch returns `dy` there.
     """
-    return _backward("relu_backward", ("dy", dy), ("y", y), backend, out)
+    return _backward("relu", ("dy", dy), ("y", y), backend, out)
 
 
 @_gradient
@@ -263,7 +266,7 @@ def relu_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``."""
-    return _backward("relu_hessian", ("hy", hy), ("y", y), backend, out)
+    return _backward("relu", ("hy", hy), ("y", y), backend, out)
 
 
 @operation
@@ -314,7 +317,7 @@ def leaky_relu_backward(
     be its input, which has the same sign.
     """
     slope = checks.not_negative("slope", slope)
-    return _backward("leaky_relu_backward", ("dy", dy), ("y", y), backend, out, slope)
+    return _backward("leaky_relu", ("dy", dy), ("y", y), backend, out, slope)
 
 
 @_gradient
@@ -328,7 +331,7 @@ def leaky_relu_hessian(
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``."""
     slope = checks.not_negative("slope", slope)
-    return _backward("leaky_relu_hessian", ("hy", hy), ("y", y), backend, out, slope)
+    return _backward("leaky_relu", ("hy", hy), ("y", y), backend, out, slope)
 
 
 @operation
@@ -373,7 +376,7 @@ def elu_backward(
     ``f' = 1 where y > 0, else y + alpha``.
     """
     alpha = checks.positive("alpha", alpha)
-    return _backward("elu_backward", ("dy", dy), ("y", y), backend, out, alpha)
+    return _backward("elu", ("dy", dy), ("y", y), backend, out, alpha)
 
 
 @_gradient
@@ -382,7 +385,7 @@ def elu_hessian(
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``."""
     alpha = checks.positive("alpha", alpha)
-    return _backward("elu_hessian", ("hy", hy), ("y", y), backend, out, alpha)
+    return _backward("elu", ("hy", hy), ("y", y), backend, out, alpha)
 
 
 @operation
@@ -434,8 +437,7 @@ def gelu_backward(
 
     ``f' = Phi(x) + x phi(x)``, phi being the density.
     """
-    name = _gelu_of(approximate)
-    return _backward(f"{name}_backward", ("dy", dy), ("x", x), backend, out)
+    return _backward(_gelu_of(approximate), ("dy", dy), ("x", x), backend, out)
 
 
 @_gradient
@@ -448,5 +450,4 @@ def gelu_hessian(
     out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``."""
-    name = _gelu_of(approximate)
-    return _backward(f"{name}_hessian", ("hy", hy), ("x", x), backend, out)
+    return _backward(_gelu_of(approximate), ("hy", hy), ("x", x), backend, out)
