@@ -14,20 +14,19 @@ import operator
 
 import numpy as np
 
-from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, tile
+from lenet_fast.engines.base import BaseEngine
 from lenet_fast.engines.compile import Unsupported, records
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.threads import Pool, resolve
 
 _NO_UPDATE = records(Update, [Update()])
 
 
-class LanesEngine:
+class LanesEngine(BaseEngine):
     """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
 
     name = "lanes"
@@ -42,84 +41,58 @@ class LanesEngine:
         backend: str | None = None,
         threads: int | None = None,
     ) -> None:
-        loss.check(network)
-        self.network = network
-        self.loss = loss
-        self.note = ""
-        # Keep the name: a choice by use_backend ends with its block.
-        self.backend = backends.current() if backend is None else backend
-        kernels = backends.get(self.backend).lane_kernels()
+        super().__init__(network, loss, backend=backend, threads=threads)
+        kernels = self._kernels.lane_kernels()
         if kernels is None:
             raise Unsupported(
                 f"engine: expected 'layers' with the {self.backend} backend, which has no kernels "
                 f"for {self.name!r}"
             )
-        self.threads = resolve(threads)
         lanes, checked, self._run_lanes = kernels
         self._lanes = lanes[network.dtype.name]
-        self._program = tile.lay_out(network, self._lanes)
-        self._inputs = [self._program.input]  # of all programs: they hold the pixel range
+        program = self._program = tile.lay_out(network, self._lanes)
+        self._inputs = [program.input]  # of all programs: they hold the pixel range
         self._pixel_range = network.pixel_range
         self._loss_record = compiled.loss_record(loss, smallest_wins=network.output == "rbf")
-        program = self._program
         self._checked = checked(
             program.steps, program.tables, program.input, self._loss_record, program.trained
         )
-        self._pool = Pool(self.threads)
         self._memories: list[Array] = []
-        self._parameters = np.empty(self._program.values, network.dtype)
+        self._parameters = np.empty(program.values, network.dtype)
         self._gradients = np.empty(0, network.dtype)
-        self._training = self._program, self._parameters
+        self._training = program, self._parameters
 
     def predict(self, x: Array) -> Array:
-        """Return the network's outputs (n, k)."""
         x = inputs.images(self.network, x)
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
         if len(x):
             self._run(tile.forward_items(len(x), self._lanes), x, outputs=outputs)
         return outputs
 
-    def predict_one(self, image: Array) -> Array:
-        """Return the outputs (k,) for one image."""
-        return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
-
     def evaluate(self, x: Array, labels: Array) -> Totals:
-        """Return loss and errors."""
         x, labels = inputs.examples(self.network, x, labels)
         if not len(x):
             return Totals()
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and the gradient of the mean loss by parameter name."""
         return self._derivatives(ItemKind.GRADIENT, x, labels)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
-        """Return the diagonal of the Hessian, averaged over the images, by parameter name."""
         return self._derivatives(ItemKind.CURVATURE, x, labels)[1]
 
-    def train(
-        self,
-        x: Array,
-        labels: Array,
-        order: Array,
-        batch_size: int,
-        optimiser: Optimiser,
-        rate: float,
-    ) -> list[Totals]:
-        """Make one step of the optimiser per mini-batch of `order`."""
-        x = inputs.images(self.network, x)
-        order = inputs.order(order, len(x))
-        labels = inputs.chosen(self.network, labels, order, len(x))
-        checks.integer("batch_size", batch_size, 1)
-        rate = checks.real("rate", rate)
-        inputs.check_writeable(self.network)
+    def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
+        super()._check_training(batch_size, optimiser)
         compiled.check_rule(optimiser)
+
+    def _train(
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
+    ) -> list[Totals]:
         totals: list[Totals] = []
-        size = self._BATCHES * batch_size
-        for first in range(0, len(order), size):
-            part = slice(first, first + size)
-            totals += self._train_part(x, labels[part], order[part], batch_size, optimiser, rate)
+        most = self._BATCHES * size
+        for first in range(0, len(order), most):
+            part = slice(first, first + most)
+            totals += self._train_part(x, labels[part], order[part], size, optimiser, rate)
             if not math.isfinite(totals[-1].loss):
                 break
         return totals
@@ -154,10 +127,6 @@ class LanesEngine:
         work = self._batch_items(len(order), size, ItemKind.GRADIENT)
         return self._run(work, x, labels, order, update=update, state=state, factors=factors)
 
-    def close(self) -> None:
-        """Stop the engine's threads; the next call starts new ones."""
-        self._pool.close()
-
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.
 
@@ -185,8 +154,7 @@ class LanesEngine:
         self, kind: ItemKind, x: Array, labels: Array
     ) -> tuple[Totals, dict[str, Array]]:
         x, labels = inputs.examples(self.network, x, labels)
-        arrays = self.network.parameters
-        derivatives = {name: np.zeros_like(arrays[name]) for name in self.network.trainable_names}
+        derivatives = self._zeros()
         if not len(x):
             return Totals(), derivatives
         with self._pool.lock:

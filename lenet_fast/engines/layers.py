@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lenet_fast import backends, checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
+from lenet_fast.engines.base import BaseEngine
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.layers import RBF, Gradients
 from lenet_fast.losses import MAP, Loss
 from lenet_fast.network import Network
-from lenet_fast.threads import Pool, alone_with_blas, resolve, with_one_blas_thread
+from lenet_fast.threads import alone_with_blas, with_one_blas_thread
 
 SMALL, LARGE, MANY = 32, 64, 8
 """Blocks have up to 32 images if there are fewer than eight of them, else up to 64. For LeNet-5
@@ -38,7 +38,7 @@ def blocks(n: int) -> list[slice]:
     return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
-class LayersEngine:
+class LayersEngine(BaseEngine):
     """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
 
     name = "layers"
@@ -53,15 +53,7 @@ class LayersEngine:
         threads: int | None = None,
         note: str = "",
     ) -> None:
-        loss.check(network)
-        self.network = network
-        self.loss = loss
-        self.note = note
-        # Keep the name: a choice by use_backend ends with its block.
-        self.backend = backends.current() if backend is None else backend
-        backends.get(self.backend)
-        self.threads = resolve(threads)
-        self._pool = Pool(self.threads)
+        super().__init__(network, loss, backend=backend, threads=threads, note=note)
         trained = [i for i, layer in enumerate(network.layers) if layer.trainable]
         self._first = trained[0] if trained else len(network.layers)
         """Index of the first trainable layer; no gradient is needed below it."""
@@ -70,7 +62,6 @@ class LayersEngine:
         """Index of the first layer whose Hessian needs a gradient."""
 
     def predict(self, x: Array) -> Array:
-        """Return the network's outputs (n, k)."""
         x = inputs.images(self.network, x)
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
 
@@ -82,17 +73,12 @@ class LayersEngine:
                 pass
         return outputs
 
-    def predict_one(self, image: Array) -> Array:
-        """Return the outputs (k,) for one image."""
-        return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
-
     def activations(self, x: Array) -> dict[str, Array]:
         """Return the outputs (n, ...) of every layer, by name, for all images at once."""
         passed = self._passed(self._prepared(inputs.images(self.network, x)))
         return {layer.name: y for layer, y in zip(self.network.layers, passed[1:], strict=True)}
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
-        """Return loss and errors."""
         x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> Totals:
@@ -102,7 +88,6 @@ class LayersEngine:
             return sum(results, Totals())
 
     def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and the gradient of the mean loss by parameter name."""
         x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
@@ -116,7 +101,6 @@ class LayersEngine:
         return totals, _mean(sums, len(x))
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
-        """Return the diagonal of the Hessian, averaged over the images, by parameter name."""
         x, labels = inputs.examples(self.network, x, labels)
 
         def one(block: slice) -> dict[str, Array]:
@@ -128,35 +112,18 @@ class LayersEngine:
                 _add(sums, part)
         return _mean(sums, len(x))
 
-    def train(
-        self,
-        x: Array,
-        labels: Array,
-        order: Array,
-        batch_size: int,
-        optimiser: Optimiser,
-        rate: float,
+    def _train(
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
     ) -> list[Totals]:
-        """Make one step of the optimiser per mini-batch of `order`."""
-        x = inputs.images(self.network, x)
-        order = inputs.order(order, len(x))
-        labels = inputs.chosen(self.network, labels, order, len(x))
-        checks.integer("batch_size", batch_size, 1)
-        rate = checks.real("rate", rate)
-        inputs.check_writeable(self.network)
         found: list[Totals] = []
-        for first in range(0, len(order), batch_size):
-            batch = slice(first, first + batch_size)
+        for first in range(0, len(order), size):
+            batch = slice(first, first + size)
             totals, gradients = self.loss_and_gradients(x[order[batch]], labels[batch])
             found.append(totals)
             if not math.isfinite(totals.loss):
                 break
             optimiser.step(self.network.parameters, gradients, rate)
         return found
-
-    def close(self) -> None:
-        """Stop the engine's threads; the next call starts new ones."""
-        self._pool.close()
 
     def _prepared(self, x: Array) -> Array:
         return inputs.prepared(self.network, x)
@@ -170,10 +137,6 @@ class LayersEngine:
             alone, function = alone_with_blas(), with_one_blas_thread(function)
         with alone, contextlib.closing(self._pool.run(function, blocks(n))) as results:
             yield results
-
-    def _zeros(self) -> dict[str, Array]:
-        parameters = self.network.parameters
-        return {name: np.zeros_like(parameters[name]) for name in self.network.trainable_names}
 
     def _outputs(self, x: Array) -> Array:
         for layer in self.network.layers:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, single
 from lenet_fast.engines.compile import Program, Unsupported, records, whole
@@ -65,7 +65,7 @@ class OnlineEngine(LanesEngine):
         threads: int | None = None,
     ) -> None:
         super().__init__(network, loss, backend=backend, threads=threads)
-        self._run_online, self._new_predictor = backends.get(self.backend).online_kernels()
+        self._run_online, self._new_predictor = self._kernels.online_kernels()
         self._single = single.lay_out(network, self._lanes)
         self._inputs.append(self._single.input)  # the predictor reads it at every call
         self._packed = compiled.aligned(self._single.values, network.dtype)
@@ -78,12 +78,10 @@ class OnlineEngine(LanesEngine):
         self._seen: tuple[int, ...] = ()  # the shape of bytes that passed the full check
 
     def predict(self, x: Array) -> Array:
-        """Return the network's outputs (n, k)."""
         x = inputs.images(self.network, x)
         return self.predict_one(x[0])[np.newaxis] if len(x) == 1 else super().predict(x)
 
     def predict_one(self, image: Array) -> Array:
-        """Return the outputs (k,) for one image."""
         network = self.network
         # Most images are valid; the full check takes as long as two layers.
         plain = type(image) is np.ndarray
@@ -139,18 +137,9 @@ class OnlineEngine(LanesEngine):
         )
         return _Bound(bound, predict)
 
-    def train(
-        self,
-        x: Array,
-        labels: Array,
-        order: Array,
-        batch_size: int,
-        optimiser: Optimiser,
-        rate: float,
-    ) -> list[Totals]:
-        """Make one step of the optimiser per image of `order`."""
+    def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
         check_batch_size(batch_size)
-        return super().train(x, labels, order, batch_size, optimiser, rate)
+        super()._check_training(batch_size, optimiser)
 
     def _learn(
         self, x: Array, labels: Array, order: Array, size: int, *optimiser: Array
