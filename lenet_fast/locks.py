@@ -9,7 +9,6 @@ import sys
 import warnings
 import weakref
 from pathlib import Path
-from types import TracebackType
 
 _WINDOWS_NAME = ".lock"
 _TRIES = 100  # a process that fails may remove the folder before it is locked
@@ -92,12 +91,7 @@ class LockedFolder(os.PathLike[str]):
     def __enter__(self) -> LockedFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from abc import ABC, abstractmethod
@@ -146,7 +147,10 @@ class Layer(ABC):
         Parameters and results are those of :meth:`backward`, with `hy` instead of `dy`. Only
         `curved` layers need `dy`; for the others it is None.
         """
-        return self._back(self.operations.hessian, hy, x, y, backend, input_hessian)
+        operation = self.operations.hessian
+        if self.curved:
+            operation = functools.partial(operation, dy=dy)
+        return self._back(operation, hy, x, y, backend, input_hessian)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """Return the shape of each parameter."""

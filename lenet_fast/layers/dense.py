@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from lenet_fast import bitmaps, checks, ops
 from lenet_fast.checks import Array
-from lenet_fast.layers.base import Gradients, Layer, Operations, Shape, size
+from lenet_fast.layers.base import Layer, Operations, Shape, size
 
 
 def _flat(x: Array) -> Array:
@@ -132,19 +131,6 @@ class RBF(FullyConnected):
 
     def connections(self, input_shape: Shape) -> int:
         return self.n_out * self.n_in
-
-    def hessian(
-        self,
-        hy: Array,
-        dy: Array | None,
-        x: Array,
-        y: Array,
-        backend: str | None = None,
-        input_hessian: bool = True,
-    ) -> tuple[Array | None, Gradients]:
-        """Pass the diagonal of the Hessian back; with `dy`, include the units' curvature."""
-        operation = functools.partial(ops.rbf_hessian, dy=dy)
-        return self._back(operation, hy, x, y, backend, input_hessian)
 
     def map_hessian(self, x: Array, y: Array, j: float, backend: str | None = None) -> Array:
         """Return the exact diagonal of the MAP criterion's Hessian at the inputs."""

@@ -133,7 +133,7 @@ def fit(
                     stop.check()
                 seconds = time.perf_counter() - started
                 on_test = _evaluated(made, shown, stop)
-                history.rows.append(_row(epoch, seconds, totals, on_test, run.bridge.rate))
+                history.rows.append(Row.of(epoch, seconds, totals, on_test, run.bridge.rate))
                 stop.check()
     finally:
         made.close()
@@ -230,16 +230,3 @@ def _evaluated(engine: Engine, shown: tuple[Array, Array] | None, stop: _Stop) -
             totals += engine.evaluate(x[block], labels[block])
             stop.check()
     return totals
-
-
-def _row(epoch: int, seconds: float, train: Totals, test: Totals, rate: float) -> Row:
-    return Row(
-        epoch=epoch,
-        train_seconds=seconds,
-        images_per_second=train.images / max(seconds, 1e-9),
-        train_loss=train.loss / train.images,
-        train_errors=train.errors,
-        test_loss=test.loss / test.images if test.images else math.nan,
-        test_errors=test.errors,
-        rate=rate,
-    )

@@ -189,8 +189,7 @@ def softmax_cross_entropy(
     `reduction` is "none". The mean over no images is 0. See
     :func:`lenet_fast.ops.softmax_cross_entropy`.
     """
-    options = {"smoothing": smoothing}
-    return _by_labels("softmax_cross_entropy", x, labels, reduction, backend, options)
+    return _loss("softmax_cross_entropy", x, labels, reduction, backend, smoothing=smoothing)
 
 
 def mean_squared_error(
@@ -206,44 +205,28 @@ def mean_squared_error(
     The mean is over the images: ``nn.MSELoss`` corresponds to ``scale=1 / k``. `targets` get no
     gradient, and must not require one. See :func:`lenet_fast.ops.mean_squared_error`.
     """
-    tensors.without_gradient("targets", targets, tensors.FLOATS)
-    options = {"scale": scale}
-    return _loss("mean_squared_error", x, targets, reduction, backend, options)
+    return _loss("mean_squared_error", x, targets, reduction, backend, scale=scale)
 
 
 def map_loss(
     x: Tensor, labels: Tensor, *, j: float, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:
     """Return the maximum a posteriori criterion of 1998; see :func:`lenet_fast.ops.map_loss`."""
-    return _by_labels("map_loss", x, labels, reduction, backend, {"j": j})
+    return _loss("map_loss", x, labels, reduction, backend, j=j)
 
 
 def penalty_loss(
     x: Tensor, labels: Tensor, *, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:
     """Return the penalty of the right class; see :func:`lenet_fast.ops.penalty_loss`."""
-    return _by_labels("penalty_loss", x, labels, reduction, backend, {})
-
-
-def _by_labels(
-    name: str,
-    x: Tensor,
-    labels: Tensor,
-    reduction: str,
-    backend: str | None,
-    options: dict[str, Any],
-) -> Tensor:
-    tensors.without_gradient("labels", labels, tensors.INTEGERS)
-    return _loss(name, x, labels, reduction, backend, options)
+    return _loss("penalty_loss", x, labels, reduction, backend)
 
 
 def _loss(
-    name: str,
-    x: Tensor,
-    answers: Tensor,
-    reduction: str,
-    backend: str | None,
-    options: dict[str, Any],
+    name: str, x: Tensor, answers: Tensor, reduction: str, backend: str | None, **options: Any
 ) -> Tensor:
-    options |= {"backend": _settled(backend)}
+    by_targets = name == "mean_squared_error"
+    argument, dtypes = ("targets", tensors.FLOATS) if by_targets else ("labels", tensors.INTEGERS)
+    tensors.without_gradient(argument, answers, dtypes)
+    options["backend"] = _settled(backend)
     return gradients.Loss.apply(x, answers, name, reduction, options)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lenet_fast import checks, configs
+from lenet_fast.engines import Totals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,20 @@ class Row:
     test_loss: float
     test_errors: int
     rate: float
+
+    @classmethod
+    def of(cls, epoch: int, seconds: float, train: Totals, test: Totals, rate: float) -> Row:
+        """Return the row of an epoch from its totals; without test images its loss is NaN."""
+        return cls(
+            epoch=epoch,
+            train_seconds=seconds,
+            images_per_second=train.images / max(seconds, 1e-9),
+            train_loss=train.loss / train.images,
+            train_errors=train.errors,
+            test_loss=test.loss / test.images if test.images else math.nan,
+            test_errors=test.errors,
+            rate=rate,
+        )
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))

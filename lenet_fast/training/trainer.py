@@ -445,16 +445,7 @@ class Trainer:
         if not math.isfinite(on_train.loss + on_test.loss):
             self._diverged(f"expected finite losses, got {on_train.loss} and {on_test.loss}")
         self._check_state()
-        row = Row(
-            epoch=epoch,
-            train_seconds=position.seconds,
-            images_per_second=on_train.images / max(position.seconds, 1e-9),
-            train_loss=on_train.loss / on_train.images,
-            train_errors=on_train.errors,
-            test_loss=on_test.loss / on_test.images,
-            test_errors=on_test.errors,
-            rate=rate,
-        )
+        row = Row.of(epoch, position.seconds, on_train, on_test, rate)
         self.history.rows.append(row)
         self._position = checkpoints.Position(epoch=epoch)
         if self._out is not None:
