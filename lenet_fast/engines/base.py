@@ -34,6 +34,11 @@ class BaseEngine(Engine):
         self._kernels = backends.get(self.backend)
         self.threads = resolve(threads)
         self._pool = Pool(self.threads)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Make what calls need; raise Unsupported if the engine cannot run the network."""
+        raise NotImplementedError
 
     def predict_one(self, image: Array) -> Array:
         return self.predict(inputs.image(self.network, image)[np.newaxis])[0]

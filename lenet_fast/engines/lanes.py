@@ -20,8 +20,6 @@ from lenet_fast.engines.base import BaseEngine
 from lenet_fast.engines.compile import Unsupported, records
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
-from lenet_fast.losses import Loss
-from lenet_fast.network import Network
 
 _NO_UPDATE = records(Update, [Update()])
 
@@ -33,15 +31,8 @@ class LanesEngine(BaseEngine):
     images_a_call = 512
     _BATCHES = 256
 
-    def __init__(
-        self,
-        network: Network,
-        loss: Loss,
-        *,
-        backend: str | None = None,
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(network, loss, backend=backend, threads=threads)
+    def _set_up(self) -> None:
+        network = self.network
         kernels = self._kernels.lane_kernels()
         if kernels is None:
             raise Unsupported(
@@ -53,7 +44,7 @@ class LanesEngine(BaseEngine):
         program = self._program = tile.lay_out(network, self._lanes)
         self._inputs = [program.input]  # of all programs: they hold the pixel range
         self._pixel_range = network.pixel_range
-        self._loss_record = compiled.loss_record(loss, smallest_wins=network.output == "rbf")
+        self._loss_record = compiled.loss_record(self.loss, smallest_wins=network.output == "rbf")
         self._checked = checked(
             program.steps, program.tables, program.input, self._loss_record, program.trained
         )

@@ -19,8 +19,7 @@ from lenet_fast.engines import inputs
 from lenet_fast.engines.base import BaseEngine
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.layers import RBF, Gradients
-from lenet_fast.losses import MAP, Loss
-from lenet_fast.network import Network
+from lenet_fast.losses import MAP
 from lenet_fast.threads import alone_with_blas, with_one_blas_thread
 
 SMALL, LARGE, MANY = 32, 64, 8
@@ -44,16 +43,8 @@ class LayersEngine(BaseEngine):
     name = "layers"
     images_a_call = 512
 
-    def __init__(
-        self,
-        network: Network,
-        loss: Loss,
-        *,
-        backend: str | None = None,
-        threads: int | None = None,
-        note: str = "",
-    ) -> None:
-        super().__init__(network, loss, backend=backend, threads=threads, note=note)
+    def _set_up(self) -> None:
+        network = self.network
         trained = [i for i, layer in enumerate(network.layers) if layer.trainable]
         self._first = trained[0] if trained else len(network.layers)
         """Index of the first trainable layer; no gradient is needed below it."""

@@ -23,7 +23,6 @@ from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.lanes import LanesEngine
 from lenet_fast.engines.program import Binding, Kind, Rule, Step, Update
 from lenet_fast.layers import Layer
-from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 
 _BYTES = np.dtype(np.uint8)
@@ -56,15 +55,9 @@ class OnlineEngine(LanesEngine):
     images_a_call = 4096
     _BATCHES = 4096
 
-    def __init__(
-        self,
-        network: Network,
-        loss: Loss,
-        *,
-        backend: str | None = None,
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(network, loss, backend=backend, threads=threads)
+    def _set_up(self) -> None:
+        super()._set_up()
+        network = self.network
         self._run_online, self._new_predictor = self._kernels.online_kernels()
         self._single = single.lay_out(network, self._lanes)
         self._inputs.append(self._single.input)  # the predictor reads it at every call

@@ -249,24 +249,13 @@ def avg_pool2d(x, y, kh, kw, stride_v, stride_h):
     """Set y to the mean of each window."""
     h_in, w_in = x.shape[2], x.shape[3]
     n, c, h_out, w_out = y.shape
-    pixels, means = x.reshape(-1), y.reshape(-1)
-    zero, share = y.dtype.type(0), y.dtype.type(1 / (kh * kw))
+    area, pixels, means = h_out * w_out, x.reshape(-1), y.reshape(-1)
+    share = y.dtype.type(1 / (kh * kw))
     for m in range(n * c):
-        for r in range(h_out):
-            source = pixels[(m * h_in + r * stride_v) * w_in :]
-            target = means[(m * h_out + r) * w_out : (m * h_out + r + 1) * w_out]
-            if kh == 2 and kw == 2 and stride_h == 2:  # the window of every LeNet, unrolled
-                below = source[w_in:]
-                for s in range(w_out):
-                    total = source[2 * s] + source[2 * s + 1]
-                    target[s] = share * ((total + below[2 * s]) + below[2 * s + 1])
-                continue
-            for s in range(w_out):
-                total = zero
-                for u in range(kh):
-                    for v in range(kw):
-                        total += source[u * w_in + s * stride_h + v]
-                target[s] = share * total
+        target = means[m * area : (m + 1) * area]
+        _window_sums(pixels[m * h_in * w_in :], w_in, h_out, target, kh, kw, stride_v, stride_h)
+        for p in range(area):
+            target[p] = share * target[p]
 
 
 @kernel
@@ -280,13 +269,5 @@ def avg_pool2d_backward(dy, dx, kh, kw, stride_v, stride_h, scale):
     for m in range(n * c):
         for r in range(h_out):
             source = slopes[(m * h_out + r) * w_out : (m * h_out + r + 1) * w_out]
-            for u in range(kh):
-                row = target[(m * h_in + r * stride_v + u) * w_in :]
-                if kw == 2 and stride_h == 2:
-                    for s in range(w_out):
-                        row[2 * s] += factor * source[s]
-                        row[2 * s + 1] += factor * source[s]
-                else:
-                    for s in range(w_out):
-                        for v in range(kw):
-                            row[s * stride_h + v] += factor * source[s]
+            rows = target[(m * h_in + r * stride_v) * w_in :]
+            _spread_row(source, rows, w_in, kh, kw, stride_h, factor)
