@@ -49,21 +49,12 @@ KERNELS = {
     "activation": "x, y, function, option",
     "activation_backward": "dy, seen, dx, function, option",
     "activation_hessian": "hy, seen, hx, function, option",
-    "softmax_cross_entropy": "x, labels, losses, smoothing",
-    "softmax_cross_entropy_backward": "x, labels, dx, smoothing",
-    "softmax_cross_entropy_hessian": "x, labels, hx, smoothing",
-    "mean_squared_error": "x, targets, losses, scale",
-    "mean_squared_error_backward": "x, targets, dx, scale",
-    "mean_squared_error_hessian": "x, targets, hx, scale",
-    "map_loss": "x, labels, losses, j",
-    "map_loss_backward": "x, labels, dx, j",
-    "map_loss_hessian": "x, labels, hx, j",
+    "loss_values": "x, answers, losses, function, option",
+    "loss_gradients": "x, answers, dx, function, option",
+    "loss_hessians": "x, answers, hx, function, option",
     "warp": "images, matrices, fields, warped",
     "smooth_noise": "keys, down, across, factor, fields",
     "map_rbf_hessian": "y, x, w, hx, j",
-    "penalty_loss": "x, labels, losses",
-    "penalty_loss_backward": "x, labels, dx",
-    "penalty_loss_hessian": "x, labels, hx",
     "conv2d_algorithm": "n, h_out, w_out",
     "describe": "",
 }
@@ -91,7 +82,7 @@ def test_the_reference_offers_the_interface_and_nothing_else():
     assert offered - {"lane_kernels"} == set(KERNELS)
 
 
-def test_an_unknown_activation_is_no_other(backend, dtype):
+def test_an_unknown_function_is_no_other(backend, dtype):
     x, y = np.ones(3, dtype), np.zeros(3, dtype)
     kernels = backends.get(backend)
     with pytest.raises(KeyError, match="cosine"):
@@ -99,6 +90,13 @@ def test_an_unknown_activation_is_no_other(backend, dtype):
     for run in (kernels.activation_backward, kernels.activation_hessian):
         with pytest.raises(KeyError, match="cosine"):
             run(x, x, y, "cosine", 0.0)
+    assert not y.any()
+    outputs, labels, losses, dx = x[None], np.zeros(1, np.intp), y[:1], y[None]
+    with pytest.raises(KeyError, match="hinge"):
+        kernels.loss_values(outputs, labels, losses, "hinge", 0.0)
+    for run in (kernels.loss_gradients, kernels.loss_hessians):
+        with pytest.raises(KeyError, match="hinge"):
+            run(outputs, labels, dx, "hinge", 0.0)
     assert not y.any()
 
 
@@ -133,7 +131,7 @@ class Border:
             dtypes = set()
             for argument, value in zip(names, values, strict=True):
                 where = f"{name}, {argument}"
-                if argument in ("scale", "j", "smoothing", "option"):
+                if argument in ("scale", "j", "option"):
                     assert type(value) is float, where
                 elif argument == "function":
                     assert type(value) is str, where
@@ -149,7 +147,7 @@ class Border:
                     assert value.dtype.isnative, where
                     if argument == "connections":
                         assert value.dtype == np.uint8, where
-                    elif argument == "labels":
+                    elif argument == "answers" and value.ndim == 1:
                         assert value.dtype == np.intp, where
                     else:
                         dtypes.add(value.dtype)

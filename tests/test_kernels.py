@@ -213,12 +213,12 @@ def test_files_cimport_what_they_use_and_nothing_else():
 
 
 def test_numba_has_a_twin_of_every_file():
-    """Its own are those that stand for kernels/vector/lanes.h, and for what C has by itself."""
+    """Its own are those that stand for kernels/vector/vectors.h, and for what C has by itself."""
     folder = Path(backends.__file__).parent / "numba_backend"
     twins = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.py")}
     own = {f"vector/{name}" for name in ("blocks", "packing", "products", "shared")}
     shared = {name for name in twins if not name.endswith("__init__")} - own
-    theirs = {*SOURCES, "vector/lanes", "vector/shapes"}  # the last two are declarations
+    theirs = {*SOURCES, "vector/vectors", "vector/shapes"}  # the last two are declarations
     assert shared == theirs - {"vector/cpu", "vector/gemm"}
 
 
@@ -265,7 +265,7 @@ def test_the_judge_of_needs_sees_wrong_ones():
 
 
 def test_the_judge_of_cimports_sees_wrong_ones():
-    header = "from libc.string cimport memcpy\nfrom lanes cimport (\n    splat,\n)\n"
+    header = "from libc.string cimport memcpy\nfrom vectors cimport (\n    splat,\n)\n"
     body = "cdef void f(lanes *x) noexcept nogil:\n    memcpy(x, x, 1)\n    x[0] = splat(x, 1)\n"
     right = header.replace("splat,", "lanes, splat,") + body
     assert wrong_cimports({"f": right}) == []
@@ -306,7 +306,7 @@ def test_the_judge_of_kernels_sees_wrong_imports():
         "  import os",
     ):
         assert foreign(f"# cython\n{line}\nx = 1\n"), line
-    assert foreign("from libc.math cimport exp\nfrom lanes cimport real\n") == []
+    assert foreign("from libc.math cimport exp\nfrom vectors cimport real\n") == []
 
 
 def test_kernels_take_their_directives_from_setup_alone():

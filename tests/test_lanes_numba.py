@@ -45,11 +45,11 @@ def test_arguments_are_those_of_the_compiled_kernel():
 
 def lane_count(dtype: np.dtype) -> int:
     """Return how many numbers a vector holds: as many bytes as the module says."""
-    return part_of_backend("vector.lanes").BYTES // dtype.itemsize
+    return part_of_backend("vector.vectors").BYTES // dtype.itemsize
 
 
 def test_vectors_are_read_and_written_where_they_should_be(rng, dtype):
-    lanes, full = part_of_backend("vector.lanes"), lane_count(dtype)
+    lanes, full = part_of_backend("vector.vectors"), lane_count(dtype)
     get, put = lanes.get, lanes.put
     get_row, put_row, get_rows, put_rows = (
         *(lanes.get_row, lanes.put_row),
@@ -94,7 +94,7 @@ def test_vectors_are_read_and_written_where_they_should_be(rng, dtype):
 
 
 def test_vectors_are_multiplied_added_and_turned_as_they_should_be(rng, dtype):
-    lanes, products, full = part_of_backend("vector.lanes"), part_of_backend("vector.products"), 0
+    lanes, products, full = part_of_backend("vector.vectors"), part_of_backend("vector.products"), 0
     get_row, put_row, lane_count_of = lanes.get_row, lanes.put_row, lanes.lane_count_of
     plus_products, plus_products_with = products.plus_products, products.plus_products_with
     plus_scattered, total, transposed = (
@@ -134,7 +134,7 @@ def test_vectors_are_multiplied_added_and_turned_as_they_should_be(rng, dtype):
 
 
 def test_the_leader_is_the_first_maximum_and_nan_beats_numbers(dtype):
-    lanes, products, full = part_of_backend("vector.lanes"), part_of_backend("vector.products"), 0
+    lanes, products, full = part_of_backend("vector.vectors"), part_of_backend("vector.products"), 0
     get, put, leader, where_same = lanes.get, lanes.put, products.leader, products.where_same
 
     @compiled
@@ -161,7 +161,7 @@ def test_the_leader_is_the_first_maximum_and_nan_beats_numbers(dtype):
 
 BEYOND = """
 import numba, numpy as np
-from lenet_fast.backends.numba_backend.vector import lanes
+from lenet_fast.backends.numba_backend.vector import vectors as lanes
 get, put, spread = lanes.get, lanes.put, lanes.spread
 full = lanes.BYTES // 4
 

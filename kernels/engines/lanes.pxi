@@ -1,7 +1,7 @@
 # needs: layers/conv2d (Link, list_by_input, list_by_target, Table, table_of),
 #     layers/optimisers (optimise),
 #     engines/steps (check_items, check_loss, check_steps, check_update),
-#     engines/lanes_plan (Lists, numbers_at, Run),
+#     engines/lanes_run (Lists, numbers_at, Run),
 #     engines/lanes_images (fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward)
 #
@@ -14,7 +14,7 @@
 
 from libc.math cimport isfinite
 
-from lanes cimport (
+from vectors cimport (
     LANES_F32, LANES_F64, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real, scratch_free,
     scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
 )
@@ -115,7 +115,7 @@ cdef void work_off(
         ticket_done(shared + 8)
 
 
-cdef Py_ssize_t link_room(const Step *steps, Py_ssize_t count) noexcept nogil:
+cdef Py_ssize_t link_bytes(const Step *steps, Py_ssize_t count) noexcept nogil:
     """Bytes that the lists of all convolutions take."""
     cdef Py_ssize_t k, bytes = 0
     for k in range(count):
@@ -128,25 +128,25 @@ cdef Py_ssize_t link_room(const Step *steps, Py_ssize_t count) noexcept nogil:
 
 
 cdef void list_links(Run *run, const unsigned char *tables) noexcept nogil:
-    """Fill the lists; their room lies behind them."""
+    """Fill the lists; they point to the memory behind them."""
     cdef Py_ssize_t k, taps
     cdef const Step *step
     cdef Table table
     cdef Lists *lists = run.lists
-    cdef char *room = <char *> (lists + run.count)
+    cdef char *place = <char *> (lists + run.count)
     for k in range(run.count):
         step = run.steps + k
         if step.kind != CONVOLUTION:
             continue
         table = table_of(tables + step.table, step.c_out, step.width, step.c_in)
         taps = step.kh * step.kw
-        lists[k].forward = <Link *> room
+        lists[k].forward = <Link *> place
         lists[k].forward_count = list_by_target(&table, taps, False, lists[k].forward)
         lists[k].backward = lists[k].forward + step.c_in * step.c_out + 1
         lists[k].backward_count = list_by_target(&table, taps, True, lists[k].backward)
-        room = <char *> (lists[k].backward + step.c_in * step.c_out + 1)
-        lists[k].by_input = list_by_input(&table, taps, <Py_ssize_t *> room)
-        room += (step.c_in + 1 + 2 * step.c_out * step.width) * sizeof(Py_ssize_t)
+        place = <char *> (lists[k].backward + step.c_in * step.c_out + 1)
+        lists[k].by_input = list_by_input(&table, taps, <Py_ssize_t *> place)
+        place += (step.c_in + 1 + 2 * step.c_out * step.width) * sizeof(Py_ssize_t)
 
 
 def lane_counts():
@@ -178,7 +178,7 @@ cdef class LanesProgram:
         run.steps, run.count = &self.steps[0], self.steps.shape[0]
         run.input, run.loss, run.trained = &self.input[0], &self.loss[0], trained
         run.lists = <Lists *> scratch_new(
-            run.count * sizeof(Lists) + link_room(run.steps, run.count)
+            run.count * sizeof(Lists) + link_bytes(run.steps, run.count)
         )
         if run.lists == NULL:
             raise MemoryError

@@ -1,13 +1,13 @@
 # needs: layers/rbf (rbf_back_rows, rbf_hessian_rows),
 #     layers/losses (loss_gradient, loss_hessian, loss_value, map_rbf_hessian_rows, misclassified),
 #     engines/steps (inputs_of),
-#     engines/lanes_plan (numbers_at, Run, weights_of)
+#     engines/lanes_run (numbers_at, Run, weights_of)
 #
 # Between images and lanes: filling a tile, and from its outputs to the loss and back.
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport (
+from vectors cimport (
     bytes_16, element_size, from_bytes, lane_count, lanes, lanes_f32, pack, real, splat,
     transpose_bytes, unpack,
 )

@@ -6,13 +6,13 @@
 #     layers/dense (dense_gradient_tile, dense_tile),
 #     layers/rbf (rbf_tile),
 #     engines/steps (inputs_of, outputs_of, result_of, source_of, step_window),
-#     engines/lanes_plan (biases_of, numbers_at, Run, weights_of)
+#     engines/lanes_run (biases_of, numbers_at, Run, weights_of)
 #
 # One step of the lane engine on one tile, and all steps: forward, to the weights, to the input.
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
+from vectors cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
 from program cimport ACTIVATION, CONVOLUTION, DISTANCES, FULL, MAXIMUM, SUBSAMPLING, Step
 from shapes cimport Maps, Window
 
@@ -25,17 +25,17 @@ cdef const lanes *padded_input(
 ) noexcept nogil:
     """Return the input, copied between its padding where there is some."""
     cdef Py_ssize_t c, r
-    cdef lanes *room = memory + step.padded
+    cdef lanes *padded = memory + step.padded
     cdef const lanes *x = memory + step.x
     if step.padded < 0:
         return x
     for c in range(step.c_in):
         for r in range(step.h_bare):
             memcpy(
-                room + (c * step.h_in + step.top + r) * step.w_in + step.left,
+                padded + (c * step.h_in + step.top + r) * step.w_in + step.left,
                 x + (c * step.h_bare + r) * step.w_bare, step.w_bare * sizeof(lanes),
             )
-    return room
+    return padded
 
 
 cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
@@ -46,7 +46,8 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
     cdef lanes *y = memory + step.y
     cdef Maps source = source_of(step), result = result_of(step)
     cdef Window window = step_window(step)
-    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    cdef Py_ssize_t c, multiplier
+    cdef Py_ssize_t in_size = step.h_in * step.w_in, out_size = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         bias_tile(b, step.unit, y, result)
         correlate(
@@ -57,12 +58,12 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
         multiplier = multiplier_of(source, result)
         for c in range(step.c_out):
             subsample_map(
-                x + c // multiplier * wide, source, window, w, b, c, step.scale, y + c * narrow,
-                result,
+                x + c // multiplier * in_size, source, window, w, b, c, step.scale,
+                y + c * out_size, result,
             )
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
-            max_map(x + c * wide, source, window, y + c * narrow, result)
+            max_map(x + c * in_size, source, window, y + c * out_size, result)
     elif step.kind == ACTIVATION:
         if lanes is lanes_f32:
             activate[float](
@@ -91,15 +92,15 @@ cdef void forward(Run *run, lanes *memory) noexcept nogil:
 
 
 cdef inline const lanes *squares(
-    const lanes *x, Py_ssize_t count, bint wanted, lanes *room
+    const lanes *x, Py_ssize_t count, bint wanted, lanes *scratch
 ) noexcept nogil:
     """x, or the squares of it: what the Hessian's pass multiplies with."""
     cdef Py_ssize_t k
     if not wanted:
         return x
     for k in range(count):
-        room[k] = x[k] * x[k]
-    return room
+        scratch[k] = x[k] * x[k]
+    return scratch
 
 
 cdef void step_weights(
@@ -111,12 +112,13 @@ cdef void step_weights(
     cdef const lanes *x = memory + step.x
     cdef lanes *work = memory + step.work
     cdef Maps source = source_of(step), result = result_of(step)
-    cdef Py_ssize_t c, multiplier, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    cdef Py_ssize_t c, multiplier
+    cdef Py_ssize_t in_size = step.h_in * step.w_in, out_size = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         if step.padded >= 0:
             x = memory + step.padded
         correlate_gradient(
-            squares(x, step.c_in * wide, hessian, work), source, step_window(step), dy, result,
+            squares(x, step.c_in * in_size, hessian, work), source, step_window(step), dy, result,
             run.lists[k].by_input, memory + step.sums_w, fresh,
         )
         if step.b >= 0:
@@ -130,7 +132,7 @@ cdef void step_weights(
         multiplier = multiplier_of(source, result)
         for c in range(step.c_out):
             subsample_gradient_map(
-                dy + c * narrow, result, x + c // multiplier * wide, source, step_window(step),
+                dy + c * out_size, result, x + c // multiplier * in_size, source, step_window(step),
                 step.scale, hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
             )
     elif step.kind == FULL:
@@ -153,7 +155,7 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
     cdef lanes *made = dx
     cdef Maps source = source_of(step), result = result_of(step), spread
     cdef Window window = step_window(step)
-    cdef Py_ssize_t c, r, wide = step.h_in * step.w_in, narrow = step.h_out * step.w_out
+    cdef Py_ssize_t c, r, in_size = step.h_in * step.w_in, out_size = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         spread = spread_of(source, window, result)
         r = spread.count * spread.rows * spread.columns
@@ -174,13 +176,15 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
     elif step.kind == SUBSAMPLING:
         for c in range(step.c_in):
             spread_maps(
-                dy + c * multiplier_of(source, result) * narrow, result, window,
+                dy + c * multiplier_of(source, result) * out_size, result, window,
                 numbers_at(memory, run.parameters, step.w), c, step.scale, hessian, work,
-                dx + c * wide, source,
+                dx + c * in_size, source,
             )
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
-            max_back_map(dy + c * narrow, result, x + c * wide, source, window, dx + c * wide)
+            max_back_map(
+                dy + c * out_size, result, x + c * in_size, source, window, dx + c * in_size
+            )
     elif step.kind == ACTIVATION:
         y = memory + step.y
         if lanes is lanes_f32:

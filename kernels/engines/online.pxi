@@ -1,7 +1,7 @@
 # needs: layers/losses (loss_gradient, loss_value, misclassified),
 #     layers/optimisers (fused, optimise),
 #     engines/steps (check_loss, check_steps, check_update),
-#     engines/online_plan (Learner, numbers_of, online_run, OnlineRun, Weights),
+#     engines/online_run (Learner, numbers_of, online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
 #     engines/online_steps (online_forward, online_learn)
 #
@@ -9,7 +9,7 @@
 
 from libc.math cimport isfinite
 
-from lanes cimport lanes_f32, lanes_f64, real, scratch_free, scratch_new
+from vectors cimport lanes_f32, lanes_f64, real, scratch_free, scratch_new
 from program cimport (
     ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, FULL, MAXIMUM,
     SUBSAMPLING, Input, Loss, Step, Update,

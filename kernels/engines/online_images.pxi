@@ -1,10 +1,10 @@
-# needs: engines/online_plan (OnlineRun)
+# needs: engines/online_run (OnlineRun)
 #
 # One image at a time: the input, and the orders in which the maps of its pixels lie.
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport real
+from vectors cimport real
 from program cimport CONVOLUTION_ALONG_MAPS, Step
 
 

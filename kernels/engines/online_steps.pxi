@@ -6,14 +6,14 @@
 #         planar_forward, Pooling, SUMS),
 #     single/dense (rows_descend, rows_forward),
 #     engines/steps (inputs_of, result_of, source_of, step_window),
-#     engines/online_plan (Learner, numbers_of, OnlineRun, repeated_source, Weights),
+#     engines/online_run (Learner, numbers_of, OnlineRun, repeated_source, Weights),
 #     engines/online_images (add_repeated, by_pixel, repeat_maps)
 #
 # One step of the online engine, and all steps: forward, to the weights, to the input.
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport (
+from vectors cimport (
     MAP_VECTORS, fold_lanes, lane_count, lanes, lanes_f32, lanes_f64, lap, real, seconds_now,
 )
 from program cimport (

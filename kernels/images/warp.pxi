@@ -3,7 +3,7 @@
 # Warping of images: affine maps, elastic displacements, and the noise that these are made from.
 # All arithmetic is on integers, so that every backend computes the same bytes.
 
-from lanes cimport GEMM_ROWS, LANES_F32, lanes_f32, scratch_free, scratch_new
+from vectors cimport GEMM_ROWS, LANES_F32, lanes_f32, scratch_free, scratch_new
 
 cdef enum:
     # Matrices and fields count in pixels / 2^18, positions between four pixels in 2^-11.

@@ -8,7 +8,7 @@
 from libc.math cimport NAN
 from libc.string cimport memcpy
 
-from lanes cimport (
+from vectors cimport (
     absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32, lanes_f64,
     power_of_two_f32, power_of_two_f64, quotient_f32, real, splat, splat_f32, splat_f64,
     where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,

@@ -7,7 +7,7 @@
 
 from libc.string cimport memset
 
-from lanes cimport real, scratch_free, scratch_new
+from vectors cimport real, scratch_free, scratch_new
 
 
 cdef void image_columns(

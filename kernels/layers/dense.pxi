@@ -5,7 +5,7 @@
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport (
+from vectors cimport (
     DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, broadcast, element_size, in_register, lane_count,
     lanes, lanes_f32, real, scratch_free, scratch_new, splat, transpose,
 )

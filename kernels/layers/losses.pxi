@@ -3,21 +3,11 @@
 # Loss of each image, its gradient and the diagonal of its Hessian at the network's outputs.
 # Image by image: ten numbers each are too few for lanes.
 
-from libc.math cimport NAN, exp, expf, log, logf
+from libc.math cimport INFINITY, NAN, exp, expf, log, logf
+from libc.string cimport memset
 
-from lanes cimport real, scratch_free, scratch_new
+from vectors cimport real, scratch_free, scratch_new
 from program cimport CROSS_ENTROPY, MAP, PENALTY, SQUARED_ERROR, Loss
-
-
-cdef Loss loss_of(
-    Py_ssize_t kind, double floor=0, double scale=0, double on=0, double off=0,
-    double smoothing=0, bint exact=False,
-) noexcept nogil:
-    cdef Loss made
-    made.kind, made.floor, made.scale = kind, floor, scale
-    made.on, made.off = on, off
-    made.smoothing, made.exact, made.smallest_wins = smoothing, exact, False
-    return made
 
 
 cdef inline real exponential(real x) noexcept nogil:
@@ -183,128 +173,105 @@ cdef inline bint misclassified(
     return winner != label
 
 
-cdef int values_of_all(
-    Loss loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
-    real[::1] losses,
-) except -1:
-    cdef Py_ssize_t n, k = x.shape[1]
-    cdef real *p = <real *> scratch_new(k * sizeof(real))
+# --- operations ---
+
+cdef dict LOSS_NAMES = {
+    "softmax_cross_entropy": CROSS_ENTROPY, "mean_squared_error": SQUARED_ERROR, "map_loss": MAP,
+    "penalty_loss": PENALTY,
+}
+
+
+cdef struct Batch:
+    # A loss, and the answers of its images: labels, or targets.
+    Loss loss
+    const Py_ssize_t *labels
+    const void *targets
+
+
+cdef Batch batch_of(str function, double option, answers, const real *x) except *:
+    """`option` is the smoothing of the cross-entropy, the scale of the squared error, or j."""
+    cdef Batch batch
+    cdef const Py_ssize_t[::1] labels
+    cdef const real[:, ::1] targets
+    memset(&batch, 0, sizeof(Batch))
+    batch.loss.kind, batch.loss.floor = LOSS_NAMES[function], -INFINITY
+    if batch.loss.kind == SQUARED_ERROR:
+        batch.loss.scale, targets = option, answers
+        batch.targets = &targets[0, 0]
+        return batch
+    if batch.loss.kind == MAP:
+        batch.loss.floor = -option
+    elif batch.loss.kind == CROSS_ENTROPY:
+        batch.loss.smoothing = option
+    labels = answers
+    batch.labels = &labels[0]
+    return batch
+
+
+cdef inline Py_ssize_t label_of(const Batch *batch, Py_ssize_t n) noexcept nogil:
+    return batch.labels[n] if batch.labels != NULL else 0
+
+
+cdef inline const real *targets_of(
+    const Batch *batch, Py_ssize_t n, const real[:, ::1] x
+) noexcept nogil:
+    if batch.targets == NULL:
+        return NULL
+    return (<const real *> batch.targets) + n * x.shape[1]
+
+
+def loss_values(
+    const real[:, ::1] x, answers, real[::1] losses, str function, double option
+):
+    """Set losses to those of the images; `answers` are labels, or the targets of a squared error.
+    """
+    cdef Batch batch
+    cdef real *p
+    cdef Py_ssize_t n
+    if x.shape[0] == 0:  # there is no first number to point to
+        return
+    batch = batch_of[real](function, option, answers, &x[0, 0])
+    p = <real *> scratch_new(x.shape[1] * sizeof(real))
     if p == NULL:
         raise MemoryError
     with nogil:
         for n in range(x.shape[0]):
             losses[n] = loss_of_targets[real](
-                &loss, &x[n, 0], k, labels[n] if targets == NULL else 0,
-                NULL if targets == NULL else targets + n * k, p,
+                &batch.loss, &x[n, 0], x.shape[1], label_of(&batch, n),
+                targets_of[real](&batch, n, x), p,
             )
         scratch_free(p)
-    return 0
 
 
-cdef void gradients_of_all(
-    Loss loss, const real[:, ::1] x, const Py_ssize_t *labels, const real *targets,
-    real[:, ::1] dx,
-) noexcept nogil:
-    cdef Py_ssize_t n, k = x.shape[1]
-    for n in range(x.shape[0]):
-        loss_gradient[real](
-            &loss, &x[n, 0], k, labels[n] if targets == NULL else 0,
-            NULL if targets == NULL else targets + n * k, &dx[n, 0],
-        )
-
-
-cdef void hessians_of_all(
-    Loss loss, const real[:, ::1] x, real[:, ::1] hx
-) noexcept nogil:
+def loss_gradients(
+    const real[:, ::1] x, answers, real[:, ::1] dx, str function, double option
+):
+    """Set dx to the gradients."""
+    cdef Batch batch
     cdef Py_ssize_t n
-    for n in range(x.shape[0]):
-        loss_hessian[real](&loss, &x[n, 0], x.shape[1], &hx[n, 0])
-
-
-cdef double NO_FLOOR = -float("inf")
-
-
-cdef inline Loss entropy_of(double smoothing) noexcept nogil:
-    return loss_of(CROSS_ENTROPY, NO_FLOOR, 0, 0, 0, smoothing)
-
-
-def softmax_cross_entropy(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses, double smoothing
-):
-    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
-    if x.shape[0]:  # else there is no first number to point to
-        values_of_all[real](entropy_of(smoothing), x, &labels[0], NULL, losses)
-
-
-def softmax_cross_entropy_backward(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx, double smoothing
-):
-    """Set dx = p - t."""
+    if x.shape[0] == 0:
+        return
+    batch = batch_of[real](function, option, answers, &x[0, 0])
     with nogil:
-        gradients_of_all[real](
-            entropy_of(smoothing), x, &labels[0] if x.shape[0] else NULL, NULL, dx
-        )
+        for n in range(x.shape[0]):
+            loss_gradient[real](
+                &batch.loss, &x[n, 0], x.shape[1], label_of(&batch, n),
+                targets_of[real](&batch, n, x), &dx[n, 0],
+            )
 
 
-def softmax_cross_entropy_hessian(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx, double smoothing
+def loss_hessians(
+    const real[:, ::1] x, answers, real[:, ::1] hx, str function, double option
 ):
-    """Set hx = p (1 - p), whatever the targets."""
+    """Set hx to the diagonals of the Hessians."""
+    cdef Batch batch
+    cdef Py_ssize_t n
+    if x.shape[0] == 0:
+        return
+    batch = batch_of[real](function, option, answers, &x[0, 0])
     with nogil:
-        hessians_of_all[real](entropy_of(smoothing), x, hx)
-
-
-def mean_squared_error(
-    const real[:, ::1] x, const real[:, ::1] targets, real[::1] losses, double scale
-):
-    """Set losses = scale * sum of (x - t)^2."""
-    if x.shape[0]:
-        values_of_all[real](
-            loss_of(SQUARED_ERROR, 0, scale), x, NULL, &targets[0, 0], losses
-        )
-
-
-def mean_squared_error_backward(
-    const real[:, ::1] x, const real[:, ::1] targets, real[:, ::1] dx, double scale
-):
-    """Set dx = 2 scale (x - t)."""
-    with nogil:
-        gradients_of_all[real](
-            loss_of(SQUARED_ERROR, 0, scale), x, NULL,
-            &targets[0, 0] if x.shape[0] else NULL, dx,
-        )
-
-
-def mean_squared_error_hessian(
-    const real[:, ::1] x, const real[:, ::1] targets, real[:, ::1] hx, double scale
-):
-    """Set hx = 2 scale."""
-    with nogil:
-        hessians_of_all[real](loss_of(SQUARED_ERROR, 0, scale), x, hx)
-
-
-def map_loss(const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses, double j):
-    """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
-    if x.shape[0]:
-        values_of_all[real](loss_of(MAP, -j), x, &labels[0], NULL, losses)
-
-
-def map_loss_backward(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx, double j
-):
-    """Set dx_i = [i = D] - p_i."""
-    with nogil:
-        gradients_of_all[real](
-            loss_of(MAP, -j), x, &labels[0] if x.shape[0] else NULL, NULL, dx
-        )
-
-
-def map_loss_hessian(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx, double j
-):
-    """Set hx_i = p_i (1 - p_i)."""
-    with nogil:
-        hessians_of_all[real](loss_of(MAP, -j), x, hx)
+        for n in range(x.shape[0]):
+            loss_hessian[real](&batch.loss, &x[n, 0], x.shape[1], &hx[n, 0])
 
 
 def map_rbf_hessian(
@@ -323,27 +290,3 @@ def map_rbf_hessian(
             &hx[0, 0],
         )
         scratch_free(p)
-
-
-def penalty_loss(const real[:, ::1] x, const Py_ssize_t[::1] labels, real[::1] losses):
-    """Set losses = y_D; x holds the penalties y."""
-    if x.shape[0]:
-        values_of_all[real](loss_of(PENALTY), x, &labels[0], NULL, losses)
-
-
-def penalty_loss_backward(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] dx
-):
-    """Set dx_i = [i = D]."""
-    with nogil:
-        gradients_of_all[real](
-            loss_of(PENALTY), x, &labels[0] if x.shape[0] else NULL, NULL, dx
-        )
-
-
-def penalty_loss_hessian(
-    const real[:, ::1] x, const Py_ssize_t[::1] labels, real[:, ::1] hx
-):
-    """Set hx = 0."""
-    with nogil:
-        hessians_of_all[real](loss_of(PENALTY), x, hx)

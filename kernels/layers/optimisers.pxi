@@ -4,7 +4,7 @@
 
 from libc.math cimport pow, sqrt, sqrtf
 
-from lanes cimport real
+from vectors cimport real
 from program cimport ADADELTA, ADAM, ADAMW, NO_RULE, RMSPROP, SGD, Update
 
 cdef tuple RULES = (NO_RULE, SGD, ADAMW, ADAM, RMSPROP, ADADELTA)

@@ -4,9 +4,9 @@
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport (
-    PAIRS_F32, PAIRS_F64, element_size, hand_pairs_f32, hand_pairs_f64, handed, handed_equal,
-    lane_count, lanes, lanes_f32, lanes_f64, leader, pack, real, scratch_free, scratch_new, unpack,
+from vectors cimport (
+    PAIRS_F32, PAIRS_F64, element_size, lane_count, lanes, lanes_f32, lanes_f64, leader, pack, real,
+    route_pairs_f32, route_pairs_f64, routed, routed_equal, scratch_free, scratch_new, unpack,
     vector_bytes,
 )
 from shapes cimport Maps, Window, maps_of, window_of
@@ -48,7 +48,7 @@ cdef void max_map(
         window_maxima(x, source, window.kh, window.kw, window, y, result)
 
 
-cdef inline void hand_windows(
+cdef inline void route_windows(
     const lanes *dy, Maps result, const lanes *x, Maps source, Py_ssize_t kh, Py_ssize_t kw,
     Window window, bint apart, bint every, lanes *dx,
 ) noexcept nogil:
@@ -65,9 +65,9 @@ cdef inline void hand_windows(
                 for v in range(kw):
                     tap = corner + u * source.columns + v
                     if every:
-                        share = handed_equal(x[tap], best, left)
+                        share = routed_equal(x[tap], best, left)
                     else:
-                        share = handed(x[tap], best, &left) if tap != last else left
+                        share = routed(x[tap], best, &left) if tap != last else left
                     if apart:
                         dx[tap] = share
                     else:
@@ -81,14 +81,14 @@ cdef inline void back_through_map(
     """Set one map of dx. `every` is a literal, as it is in all that this calls."""
     if covered(source, window, result):
         if window.kh == 2 and window.kw == 2:
-            hand_windows(dy, result, x, source, 2, 2, window, True, every, dx)
+            route_windows(dy, result, x, source, 2, 2, window, True, every, dx)
         else:
-            hand_windows(
+            route_windows(
                 dy, result, x, source, window.kh, window.kw, window, True, every, dx
             )
     else:
         memset(dx, 0, source.rows * source.columns * sizeof(lanes))
-        hand_windows(dy, result, x, source, window.kh, window.kw, window, False, every, dx)
+        route_windows(dy, result, x, source, window.kh, window.kw, window, False, every, dx)
 
 
 cdef void max_back_map(
@@ -105,7 +105,7 @@ cdef void max_back_map_to_all(
     back_through_map(dy, result, x, source, window, True, dx)
 
 
-cdef inline void hand_row_pairs(
+cdef inline void route_row_pairs(
     const real *dy, const real *x, real *dx, Py_ssize_t columns, bint every
 ) noexcept nogil:
     """Two pairs of rows of windows of 2 x 2, side by side. The last vector of a row lies over the
@@ -117,15 +117,15 @@ cdef inline void hand_row_pairs(
         full = PAIRS_F64
     while True:
         if real is float:
-            hand_pairs_f32(dy + s // 2, x + s, dx + s, columns, every)
+            route_pairs_f32(dy + s // 2, x + s, dx + s, columns, every)
         else:
-            hand_pairs_f64(dy + s // 2, x + s, dx + s, columns, every)
+            route_pairs_f64(dy + s // 2, x + s, dx + s, columns, every)
         if s + full >= columns:
             return
         s = min(s + full, columns - full)
 
 
-cdef inline void hand_pairs_through(
+cdef inline void route_pairs_through(
     const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, bint every,
     real *scratch,
 ) noexcept nogil:
@@ -144,28 +144,28 @@ cdef inline void hand_pairs_through(
     dy_copy = dx_copy + 4 * columns + full
     for k in range(0, pairs, 2):
         if (pairs - k - 2) * half >= full:
-            hand_row_pairs(dy, x, dx, columns, every)
+            route_row_pairs(dy, x, dx, columns, every)
         else:
             taken = min(pairs - k, 2)
             memcpy(x_copy, x, taken * 2 * columns * sizeof(real))
             memcpy(dy_copy, dy, taken * half * sizeof(real))
-            hand_row_pairs(dy_copy, x_copy, dx_copy, columns, every)
+            route_row_pairs(dy_copy, x_copy, dx_copy, columns, every)
             memcpy(dx, dx_copy, taken * 2 * columns * sizeof(real))
         dy += 2 * half
         x += 4 * columns
         dx += 4 * columns
 
 
-cdef void hand_pairs_to_first(
+cdef void route_pairs_to_first(
     const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
 ) noexcept nogil:
-    hand_pairs_through(dy, x, dx, pairs, columns, False, scratch)
+    route_pairs_through(dy, x, dx, pairs, columns, False, scratch)
 
 
-cdef void hand_pairs_to_all(
+cdef void route_pairs_to_all(
     const real *dy, const real *x, real *dx, Py_ssize_t pairs, Py_ssize_t columns, real *scratch
 ) noexcept nogil:
-    hand_pairs_through(dy, x, dx, pairs, columns, True, scratch)
+    route_pairs_through(dy, x, dx, pairs, columns, True, scratch)
 
 
 cdef void max_tiles(
@@ -174,35 +174,36 @@ cdef void max_tiles(
 ) noexcept nogil:
     """Pool all images, a map of a tile at a time; with dy, pass it back."""
     cdef Py_ssize_t size = element_size(memory), full = lane_count(memory), i = 0, c, images
-    cdef Py_ssize_t wide = source.rows * source.columns, narrow = result.rows * result.columns
-    cdef lanes *small = memory + wide
-    cdef lanes *dx_map = small + narrow
+    cdef Py_ssize_t in_size = source.rows * source.columns, out_size = result.rows * result.columns
+    cdef lanes *small = memory + in_size
+    cdef lanes *dx_map = small + out_size
     while i < n:
         images = min(n - i, full)
         for c in range(source.count):
             pack(
-                (<const char *> x) + (i * source.count + c) * wide * size, source.count * wide,
-                images, wide, memory,
+                (<const char *> x) + (i * source.count + c) * in_size * size,
+                source.count * in_size, images, in_size, memory,
             )
             if dy == NULL:
                 max_map(memory, source, window, small, result)
                 unpack(
-                    small, narrow, images,
-                    (<char *> made) + (i * source.count + c) * narrow * size,
-                    source.count * narrow,
+                    small, out_size, images,
+                    (<char *> made) + (i * source.count + c) * out_size * size,
+                    source.count * out_size,
                 )
             else:
                 pack(
-                    (<const char *> dy) + (i * source.count + c) * narrow * size,
-                    source.count * narrow, images, narrow, small,
+                    (<const char *> dy) + (i * source.count + c) * out_size * size,
+                    source.count * out_size, images, out_size, small,
                 )
                 if every:
                     max_back_map_to_all(small, result, memory, source, window, dx_map)
                 else:
                     max_back_map(small, result, memory, source, window, dx_map)
                 unpack(
-                    dx_map, wide, images, (<char *> made) + (i * source.count + c) * wide * size,
-                    source.count * wide,
+                    dx_map, in_size, images,
+                    (<char *> made) + (i * source.count + c) * in_size * size,
+                    source.count * in_size,
                 )
         i += full
 
@@ -230,12 +231,12 @@ cdef int max_pool(
         raise MemoryError
     with nogil:
         if pairs and every:
-            hand_pairs_to_all(
+            route_pairs_to_all(
                 dy, &x[0, 0, 0, 0], &made[0, 0, 0, 0],
                 x.shape[0] * source.count * result.rows, source.columns, <real *> memory,
             )
         elif pairs:
-            hand_pairs_to_first(
+            route_pairs_to_first(
                 dy, &x[0, 0, 0, 0], &made[0, 0, 0, 0],
                 x.shape[0] * source.count * result.rows, source.columns, <real *> memory,
             )

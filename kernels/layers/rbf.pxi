@@ -4,7 +4,7 @@
 
 from libc.string cimport memset
 
-from lanes cimport (
+from vectors cimport (
     broadcast, element_size, in_register, lane_count, lanes, lanes_f32, lanes_f64, pack, real,
     scratch_free, scratch_new, splat, unpack, vector_bytes,
 )

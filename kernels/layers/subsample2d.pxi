@@ -6,7 +6,7 @@
 
 from libc.string cimport memset
 
-from lanes cimport (
+from vectors cimport (
     broadcast, element_size, fold, lane_count, lanes, lanes_f32, lanes_f64, pack, real,
     scratch_free, scratch_new, splat, squared_if, unpack, vector_bytes,
 )

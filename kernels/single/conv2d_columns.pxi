@@ -5,7 +5,7 @@
 # The rows of the outputs are padded to whole vectors. What is read beyond a row only reaches this
 # padding; behind the last row there is room.
 
-from lanes cimport (
+from vectors cimport (
     COLUMN_MAPS, COLUMN_TAPS, COLUMN_TAPS_MAPS, COLUMN_VECTORS, broadcast, element_size, fold_lanes,
     in_register, lane_count, lanes, splat,
 )

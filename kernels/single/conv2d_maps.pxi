@@ -9,7 +9,7 @@
 
 from libc.string cimport memset
 
-from lanes cimport (
+from vectors cimport (
     INPUT_ROWS, INPUT_VECTORS, MAP_POSITIONS, MAP_TAPS, MAP_VECTORS, broadcast, element_size,
     in_register, lane_count, lanes, splat, transpose,
 )

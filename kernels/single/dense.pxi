@@ -8,7 +8,7 @@
 
 from libc.string cimport memcpy
 
-from lanes cimport (
+from vectors cimport (
     ROW_OUTPUTS, ROW_VECTORS, broadcast, element_size, in_register, lane_count, lanes, splat,
     transpose,
 )

@@ -10,8 +10,8 @@
 
 from libc.string cimport memcpy, memset
 
-from lanes cimport (
-    broadcast, element_size, evens, handed, lane_count, lanes, leader, odds, splat, transpose,
+from vectors cimport (
+    broadcast, element_size, evens, lane_count, lanes, leader, odds, routed, splat, transpose,
     zipped_high, zipped_low,
 )
 from program cimport Activation
@@ -112,7 +112,7 @@ cdef inline void pixels_back(
                         place = <lanes *> ((<char *> dx) + at + u * down + t * right)
                         share = left
                         if pooling == MAXIMA:
-                            share = handed(
+                            share = routed(
                                 (<const lanes *> (
                                     (<const char *> x) + at + u * down + t * right
                                 ))[0], best, &left,
@@ -125,7 +125,7 @@ cdef void pixels_gradient(
     const void *dy, Maps result, Window window, double scale, const void *x, Maps source, void *dw,
     void *db, lanes *_,
 ) noexcept nogil:
-    """Set dw and db; there is room behind them."""
+    """Set dw and db; vectors may reach beyond their ends."""
     cdef Py_ssize_t size = element_size(_), full = lane_count(_), r, k
     cdef Py_ssize_t right = source.count * size, down = source.columns * right
     cdef Py_ssize_t v = (source.count + full - 1) // full
@@ -156,16 +156,16 @@ cdef void pixels_gradient(
 # --- from planar maps, windows of 2 x 2 side by side ---
 
 
-cdef inline void quads(
-    const lanes *top, Py_ssize_t down, bint second, lanes *quad
+cdef inline void window_pixels(
+    const lanes *top, Py_ssize_t down, bint second, lanes *taps
 ) noexcept nogil:
-    """Set quad to the pixels of as many windows as a vector holds, in scan order: of the vector at
+    """Set taps to the pixels of as many windows as a vector holds, in scan order: of the vector at
     `top`, the one behind it, if there is a second, and those in the row below."""
-    cdef lanes zero = splat(quad, 0)
+    cdef lanes zero = splat(taps, 0)
     cdef Py_ssize_t row
     for row in range(2):
-        quad[2 * row] = evens(top[row * down], top[row * down + 1] if second else zero)
-        quad[2 * row + 1] = odds(top[row * down], top[row * down + 1] if second else zero)
+        taps[2 * row] = evens(top[row * down], top[row * down + 1] if second else zero)
+        taps[2 * row + 1] = odds(top[row * down], top[row * down + 1] if second else zero)
 
 
 cdef inline void planar_forward(
@@ -178,7 +178,7 @@ cdef inline void planar_forward(
     cdef Py_ssize_t vectors = (source.columns + full - 1) // full, plane = source.rows * vectors
     cdef Py_ssize_t planes[16]
     cdef lanes square[16]
-    cdef lanes quad[4]
+    cdef lanes taps[4]
     cdef lanes *tag = <lanes *> y
     cdef const lanes *row
     cdef char *place
@@ -193,11 +193,11 @@ cdef inline void planar_forward(
             while k < result.columns:
                 row = x + 2 * r * vectors + 2 * (k // full)
                 for c in range(count):
-                    quads(row + planes[c], vectors, 2 * (k // full) + 1 < vectors, quad)
+                    window_pixels(row + planes[c], vectors, 2 * (k // full) + 1 < vectors, taps)
                     if pooling == MAXIMA:
-                        square[c] = leader(leader(leader(quad[0], quad[1]), quad[2]), quad[3])
+                        square[c] = leader(leader(leader(taps[0], taps[1]), taps[2]), taps[3])
                     else:
-                        square[c] = quad[0] + quad[1] + quad[2] + quad[3]
+                        square[c] = taps[0] + taps[1] + taps[2] + taps[3]
                         square[c] = square[c] * splat(tag, scale)
                         if w != NULL:
                             square[c] = (
@@ -229,7 +229,7 @@ cdef inline void planar_back(
     cdef Py_ssize_t covered = (result.columns + full - 1) // full * 2
     cdef bint second
     cdef lanes square[16]
-    cdef lanes quad[4]
+    cdef lanes taps[4]
     cdef lanes y[4]
     cdef lanes best, left, seen
     if w != NULL:
@@ -255,14 +255,14 @@ cdef inline void planar_back(
                         y[2 * i] = x[at + i * vectors]
                         y[2 * i + 1] = x[at + i * vectors + 1] if second else splat(dx, 0)
                     if pooling == MAXIMA or w != NULL:
-                        quads(x + at, vectors, second, quad)
+                        window_pixels(x + at, vectors, second, taps)
                     if pooling == MAXIMA:
-                        best = leader(leader(leader(quad[0], quad[1]), quad[2]), quad[3])
+                        best = leader(leader(leader(taps[0], taps[1]), taps[2]), taps[3])
                         for i in range(4):
-                            quad[i] = handed(quad[i], best, &left)
+                            taps[i] = routed(taps[i], best, &left)
                     else:
                         if w != NULL:
-                            seen = splat(dx, scale) * (quad[0] + quad[1] + quad[2] + quad[3])
+                            seen = splat(dx, scale) * (taps[0] + taps[1] + taps[2] + taps[3])
                             left = splat(dx, 0)
                             for i in range(c * multiplier, (c + 1) * multiplier):
                                 o = m * multiplier + i
@@ -270,14 +270,14 @@ cdef inline void planar_back(
                                 sums[result.count + o] = sums[result.count + o] + square[i]
                                 left = left + square[i] * broadcast(dx, w, o)
                         for i in range(4):
-                            quad[i] = left * splat(dx, scale)
+                            taps[i] = left * splat(dx, scale)
                     for i in range(2):
                         dx[at + i * vectors] = sloped(
-                            function, zipped_low(quad[2 * i], quad[2 * i + 1]), y[2 * i]
+                            function, zipped_low(taps[2 * i], taps[2 * i + 1]), y[2 * i]
                         )
                         if second:
                             dx[at + i * vectors + 1] = sloped(
-                                function, zipped_high(quad[2 * i], quad[2 * i + 1]), y[2 * i + 1]
+                                function, zipped_high(taps[2 * i], taps[2 * i + 1]), y[2 * i + 1]
                             )
                 k += full
         m += most

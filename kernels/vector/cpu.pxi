@@ -2,7 +2,7 @@
 #
 # Query for the loader, in the baseline build.
 
-cdef extern from "lanes.h":
+cdef extern from "vectors.h":
     bint cpu_supports_avx2() nogil
     bint cpu_supports_avx512() nogil
 

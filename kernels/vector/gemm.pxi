@@ -4,7 +4,7 @@
 # The register block is GEMM_ROWS x two vectors; depth, rows and columns are cut so that a packed
 # panel of the right matrix stays in the second-level cache and one of the left in the first.
 
-from lanes cimport GEMM_ROWS, LANES_F32, LANES_F64, broadcast, lanes, lanes_f32, lanes_f64, real
+from vectors cimport GEMM_ROWS, LANES_F32, LANES_F64, broadcast, lanes, lanes_f32, lanes_f64, real
 
 cdef enum:
     DEPTH = 256

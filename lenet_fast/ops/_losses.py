@@ -66,14 +66,14 @@ def _value(
     out: object,
 ) -> float | Array:
     outputs = checks.floats("x", x, "n, k")
-    answers, numbers = _answers(outputs, labels, name), _numbers(outputs, option, name)
+    answers, number = _answers(outputs, labels, name), _number(outputs, option, name)
     chosen = checks.choice("reduction", reduction, REDUCTIONS)
     if out is not None and chosen != "none":
         raise ValueError(f"out: expected None with reduction={chosen!r}, got an array")
-    run = getattr(backends.get(backend), name)
+    run = backends.get(backend).loss_values
     inputs = [("x", x), (_ANSWERS[name], labels)]
     losses = checks.output("out", out, outputs.shape[:1], outputs.dtype, inputs)
-    run(outputs, answers, losses, *numbers)
+    run(outputs, answers, losses, name, number)
     return _reduced(checks.returned(out, losses), chosen)
 
 
@@ -88,12 +88,13 @@ def _derivative(
     out: object,
 ) -> Array:
     outputs = checks.floats("x", x, "n, k")
-    answers, numbers = _answers(outputs, labels, name), _numbers(outputs, option, name)
+    answers, number = _answers(outputs, labels, name), _number(outputs, option, name)
     chosen = checks.choice("reduction", reduction, REDUCTIONS[:2])
-    run = getattr(backends.get(backend), f"{name}_{which}")
+    kernels = backends.get(backend)
+    run = kernels.loss_hessians if which == "hessian" else kernels.loss_gradients
     inputs = [("x", x), (_ANSWERS[name], labels)]
     result = checks.output("out", out, outputs.shape, outputs.dtype, inputs)
-    run(outputs, answers, result, *numbers)
+    run(outputs, answers, result, name, number)
     if chosen == "mean" and len(result):
         result *= result.dtype.type(1 / len(result))
     return checks.returned(out, result)
@@ -116,15 +117,15 @@ def _answers(outputs: Array, given: object, name: str) -> Array:
     return targets
 
 
-def _numbers(outputs: Array, option: object, name: str) -> tuple[float, ...]:
-    """Check the one number that some losses take."""
+def _number(outputs: Array, option: object, name: str) -> float:
+    """Check the number that a loss takes; 0 if it takes none."""
     if name == "mean_squared_error":
-        return (checks.real("scale", option, outputs.dtype),)
+        return checks.real("scale", option, outputs.dtype)
     if name == "map_loss":
-        return (rubbish(option, outputs.dtype),)
+        return rubbish(option, outputs.dtype)
     if name == "softmax_cross_entropy":
-        return (checks.below_one("smoothing", option, outputs.dtype),)
-    return ()
+        return checks.below_one("smoothing", option, outputs.dtype)
+    return 0.0
 
 
 def rubbish(j: object, dtype: np.dtype[Any]) -> float:

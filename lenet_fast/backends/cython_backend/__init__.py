@@ -126,7 +126,7 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
     run : callable
         ``run_online`` of kernels/engines/online.pxi.
     predictor : callable
-        ``OnlinePredictor`` of kernels/engines/predict.pxi.
+        ``OnlinePredictor`` of kernels/engines/online_predict.pxi.
     """
     build = _build(_isa)
     return build.run_online, build.OnlinePredictor

@@ -24,7 +24,9 @@ except ImportError as error:
 from lenet_fast.backends.numba_backend.engines.lanes import checked_program as _checked_program
 from lenet_fast.backends.numba_backend.engines.lanes import run as _run
 from lenet_fast.backends.numba_backend.engines.online import run_online as _run_online
-from lenet_fast.backends.numba_backend.engines.predict import OnlinePredictor as _OnlinePredictor
+from lenet_fast.backends.numba_backend.engines.online_predict import (
+    OnlinePredictor as _OnlinePredictor,
+)
 from lenet_fast.backends.numba_backend.images.warp import *
 from lenet_fast.backends.numba_backend.layers.activations import *
 from lenet_fast.backends.numba_backend.layers.conv2d import *
@@ -34,7 +36,7 @@ from lenet_fast.backends.numba_backend.layers.losses import *
 from lenet_fast.backends.numba_backend.layers.pool2d import *
 from lenet_fast.backends.numba_backend.layers.rbf import *
 from lenet_fast.backends.numba_backend.layers.subsample2d import *
-from lenet_fast.backends.numba_backend.vector.lanes import lane_count as _lane_count
+from lenet_fast.backends.numba_backend.vector.vectors import lane_count as _lane_count
 
 
 def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
@@ -73,7 +75,7 @@ def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, 
     run : callable
         See :func:`lenet_fast.backends.numba_backend.engines.online.run_online`.
     predictor : callable
-        See :class:`lenet_fast.backends.numba_backend.engines.predict.OnlinePredictor`.
+        See :class:`lenet_fast.backends.numba_backend.engines.online_predict.OnlinePredictor`.
     """
     return _run_online, _OnlinePredictor
 

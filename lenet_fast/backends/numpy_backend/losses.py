@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = [
-    "map_loss",
-    "map_loss_backward",
-    "map_loss_hessian",
-    "map_rbf_hessian",
-    "mean_squared_error",
-    "mean_squared_error_backward",
-    "mean_squared_error_hessian",
-    "penalty_loss",
-    "penalty_loss_backward",
-    "penalty_loss_hessian",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_hessian",
-]
+__all__ = ["loss_gradients", "loss_hessians", "loss_values", "map_rbf_hessian"]
+
+
+def loss_values(x, answers, losses, function, option):
+    """Set losses to those of the images; `answers` are labels, or the targets of a squared error.
+
+    `option` is the smoothing of the cross-entropy, the scale of the squared error, or j.
+    """
+    losses[...] = _FUNCTIONS[function][0](x, answers, option)
+
+
+def loss_gradients(x, answers, dx, function, option):
+    """Set dx to the gradients."""
+    dx[...] = _FUNCTIONS[function][1](x, answers, option)
+
+
+def loss_hessians(x, answers, hx, function, option):
+    """Set hx to the diagonals of the Hessians."""
+    hx[...] = _FUNCTIONS[function][2](x, answers, option)
 
 
 def _softmax(x):
@@ -26,43 +30,31 @@ def _softmax(x):
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def softmax_cross_entropy(x, labels, losses, smoothing):
-    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
+def _cross_entropy(x, labels, smoothing):
+    """Return log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
     top = x.max(axis=1)
     sums = np.exp(x - top[:, None]).sum(axis=1)
     missed = top - x[np.arange(len(x)), labels]
     if smoothing:
         missed = (1 - smoothing) * missed + smoothing * (top[:, None] - x).mean(axis=1)
-    losses[...] = np.log(sums) + missed
+    return np.log(sums) + missed
 
 
-def softmax_cross_entropy_backward(x, labels, dx, smoothing):
-    """Set dx = p - t."""
-    np.subtract(_softmax(x), x.dtype.type(smoothing / x.shape[1]), out=dx)
+def _cross_entropy_gradient(x, labels, smoothing):
+    """Return p - t."""
+    dx = _softmax(x) - x.dtype.type(smoothing / x.shape[1])
     dx[np.arange(len(x)), labels] -= x.dtype.type(1 - smoothing)
+    return dx
 
 
-def softmax_cross_entropy_hessian(x, labels, hx, smoothing):
-    """Set hx = p (1 - p), whatever the targets."""
-    p = _softmax(x)
-    np.multiply(p, 1 - p, out=hx)
+def _variances(p):
+    return p * (1 - p)
 
 
-def mean_squared_error(x, targets, losses, scale):
-    """Set losses = scale * sum of (x - t)^2."""
+def _squared_error(x, targets, scale):
+    """Return scale * sum of (x - t)^2."""
     difference = x - targets
-    np.sum(difference * difference, axis=1, out=losses)
-    losses *= losses.dtype.type(scale)
-
-
-def mean_squared_error_backward(x, targets, dx, scale):
-    """Set dx = 2 scale (x - t)."""
-    np.multiply(x - targets, x.dtype.type(2 * scale), out=dx)
-
-
-def mean_squared_error_hessian(x, targets, hx, scale):
-    """Set hx = 2 scale."""
-    hx[...] = 2 * scale
+    return np.sum(difference * difference, axis=1) * x.dtype.type(scale)
 
 
 def _map_shares(x, j):
@@ -73,23 +65,44 @@ def _map_shares(x, j):
     return terms / z, top[:, 0], np.log(z)[:, 0]
 
 
-def map_loss(x, labels, losses, j):
-    """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
+def _map(x, labels, j):
+    """Return y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
     _, top, rest = _map_shares(x, j)
     # y_D and the largest term may both be in the hundreds: they cancel before the small rest joins.
-    losses[...] = (x[np.arange(len(x)), labels] + top) + rest
+    return (x[np.arange(len(x)), labels] + top) + rest
 
 
-def map_loss_backward(x, labels, dx, j):
-    """Set dx_i = [i = D] - p_i."""
-    np.negative(_map_shares(x, j)[0], out=dx)
+def _map_gradient(x, labels, j):
+    """Return [i = D] - p_i."""
+    dx = -_map_shares(x, j)[0]
     dx[np.arange(len(x)), labels] += 1
+    return dx
 
 
-def map_loss_hessian(x, labels, hx, j):
-    """Set hx_i = p_i (1 - p_i)."""
-    p = _map_shares(x, j)[0]
-    np.multiply(p, 1 - p, out=hx)
+def _penalty_gradient(x, labels, option):
+    """Return [i = D]."""
+    return np.arange(x.shape[1]) == labels[:, None]
+
+
+# Value, gradient, diagonal of the Hessian.
+_FUNCTIONS = {
+    "softmax_cross_entropy": (
+        _cross_entropy,
+        _cross_entropy_gradient,
+        lambda x, labels, smoothing: _variances(_softmax(x)),
+    ),
+    "mean_squared_error": (
+        _squared_error,
+        lambda x, targets, scale: (x - targets) * x.dtype.type(2 * scale),
+        lambda x, targets, scale: 2 * scale,
+    ),
+    "map_loss": (_map, _map_gradient, lambda x, labels, j: _variances(_map_shares(x, j)[0])),
+    "penalty_loss": (
+        lambda x, labels, option: x[np.arange(len(x)), labels],
+        _penalty_gradient,
+        lambda x, labels, option: 0,
+    ),
+}
 
 
 def map_rbf_hessian(y, x, w, hx, j):
@@ -105,19 +118,3 @@ def map_rbf_hessian(y, x, w, hx, j):
     difference -= mean[:, None, :]
     variance = (p * difference * difference).sum(axis=1) + rubbish * mean * mean
     hx[...] = 2 * rubbish + 4 * variance
-
-
-def penalty_loss(x, labels, losses):
-    """Set losses = y_D; x holds the penalties y."""
-    losses[...] = x[np.arange(len(x)), labels]
-
-
-def penalty_loss_backward(x, labels, dx):
-    """Set dx_i = [i = D]."""
-    dx[...] = 0
-    dx[np.arange(len(x)), labels] = 1
-
-
-def penalty_loss_hessian(x, labels, hx):
-    """Set hx = 0."""
-    hx[...] = 0

@@ -18,7 +18,7 @@ from lenet_fast.backends.numba_backend.engines.lanes_images import (
     finish_tile,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.lanes_plan import Lists, Program, Run
+from lenet_fast.backends.numba_backend.engines.lanes_run import Lists, Program, Run
 from lenet_fast.backends.numba_backend.engines.lanes_steps import (
     clear_sums,
     fold_sums,
@@ -53,13 +53,13 @@ from lenet_fast.backends.numba_backend.program import (
     SUBSAMPLING,
     UPDATE,
 )
-from lenet_fast.backends.numba_backend.vector.lanes import CONV_MAPS, lane_count_of
 from lenet_fast.backends.numba_backend.vector.shared import (
     add_shared,
     new_clock,
     read_shared,
     seconds_now,
 )
+from lenet_fast.backends.numba_backend.vector.vectors import CONV_MAPS, lane_count_of
 
 # What threads share: the next item, how many are done, whether to stop; a cache line each.
 TICKET, DONE, STOP = 0, 8, 16
@@ -146,11 +146,11 @@ def update_item(run, item):
 @array_part
 def list_links(run):
     """Return the links of all convolutions."""
-    room = 1
+    most = 1
     for k in range(len(run.steps)):
         if run.steps[k].kind == CONVOLUTION:
-            room += 3 * run.steps[k].c_in * run.steps[k].c_out + 1
-    links, ends = np.zeros((room, LINK), np.int64), np.zeros((len(run.steps), 4), np.int64)
+            most += 3 * run.steps[k].c_in * run.steps[k].c_out + 1
+    links, ends = np.zeros((most, LINK), np.int64), np.zeros((len(run.steps), 4), np.int64)
     at = 0
     for k in range(len(run.steps)):
         step = run.steps[k]
@@ -216,14 +216,14 @@ def _work_off(run, lists, ticket, shared, memory, clock):
 @functools.cache
 def _compiled(version: str) -> Any:
     @kernel
-    def run_lanes(run, ticket, shared, memory, clock):
+    def run_items(run, ticket, shared, memory, clock):
         """Process a list of items on a network; several threads may do so together."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         if ticket < 0:
             set_borders(run, memory)
         return _work_off(run, list_links(run), ticket, shared, memory, clock)
 
-    return run_lanes
+    return run_items
 
 
 def checked_program(*arguments: Any) -> Program:
@@ -251,14 +251,14 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
         return
     check_items(given.items)
     check_update(given.update)
-    run_lanes = _compiled(sources())
+    run_items = _compiled(sources())
     shared = np.zeros(24, np.int64)
     clock = new_clock(len(given.seconds) > 0)
 
     def work(memory: Any) -> None:
         ticket = -1
         try:
-            while (ticket := run_lanes(given, ticket, shared, memory, clock)) >= 0:
+            while (ticket := run_items(given, ticket, shared, memory, clock)) >= 0:
                 time.sleep(0)
         except BaseException:
             shared[STOP] = 1  # the other threads must not wait for an item that fails

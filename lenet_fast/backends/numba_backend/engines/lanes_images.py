@@ -15,15 +15,15 @@ from lenet_fast.backends.numba_backend.layers.losses import (
 )
 from lenet_fast.backends.numba_backend.layers.rbf import rbf_back_rows, rbf_hessian_rows
 from lenet_fast.backends.numba_backend.program import DISTANCES
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.packing import numbers_of, pack, unpack
+from lenet_fast.backends.numba_backend.vector.products import transposed
+from lenet_fast.backends.numba_backend.vector.vectors import (
     fill,
     get_bytes,
     lane_count_of,
     put_row,
     splat,
 )
-from lenet_fast.backends.numba_backend.vector.packing import numbers_of, pack, unpack
-from lenet_fast.backends.numba_backend.vector.products import transposed
 
 
 @array_part

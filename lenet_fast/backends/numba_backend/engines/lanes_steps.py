@@ -1,4 +1,4 @@
-"""The steps of a plan, one per layer, on one tile: forward, back to the input, to the parameters.
+"""The steps of a program, one per layer, on a tile: forward, back to the input, to parameters.
 
 The twin of kernels/engines/lanes_steps.pxi.
 """
@@ -40,7 +40,9 @@ from lenet_fast.backends.numba_backend.program import (
     MAXIMUM,
     SUBSAMPLING,
 )
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.packing import numbers_of
+from lenet_fast.backends.numba_backend.vector.products import total, transposed
+from lenet_fast.backends.numba_backend.vector.vectors import (
     copy,
     fill,
     get,
@@ -49,8 +51,6 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
     put,
     put_numbers,
 )
-from lenet_fast.backends.numba_backend.vector.packing import numbers_of
-from lenet_fast.backends.numba_backend.vector.products import total, transposed
 
 # No literals: Numba compiles a function anew for each that it is called with.
 ZERO, ONE, NONE = np.intp(0), np.intp(1), np.intp(-1)
@@ -77,7 +77,7 @@ def step_forward(run, lists, k, memory):
     step, w = run.steps[k], run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)
     x, y = step.x, step.y
-    wide, narrow = source.rows * source.columns, result.rows * result.columns
+    in_size, out_size = source.rows * source.columns, result.rows * result.columns
     if step.kind == CONVOLUTION:
         bias_tile(memory, w, step.b, step.unit, y, result)
         x, links = _padded_input(step, memory), lists.links[lists.ends[k, 0] : lists.ends[k, 1]]
@@ -89,12 +89,12 @@ def step_forward(run, lists, k, memory):
         multiplier = result.count // source.count
         for c in range(result.count):
             subsample_map(
-                memory, x + c // multiplier * wide, source, window, w, step.w, step.b, c,
-                step.scale, y + c * narrow, result,
+                memory, x + c // multiplier * in_size, source, window, w, step.w, step.b, c,
+                step.scale, y + c * out_size, result,
             )  # fmt: skip
     elif step.kind == MAXIMUM:
         for c in range(source.count):
-            max_map(memory, x + c * wide, source, window, y + c * narrow, result)
+            max_map(memory, x + c * in_size, source, window, y + c * out_size, result)
     elif step.kind == ACTIVATION:
         if x != y:
             copy(memory, x, y, outputs_of(step))
@@ -110,14 +110,14 @@ def step_forward(run, lists, k, memory):
 
 
 @part
-def _squares(memory, x, count, wanted, room):
+def _squares(memory, x, count, wanted, scratch):
     """Return where x is, or the squares of it: what the Hessian's pass multiplies with."""
     if not wanted:
         return x
     for k in range(count):
         value = get(memory, x + k)
-        put(memory, room + k, value * value)
-    return room
+        put(memory, scratch + k, value * value)
+    return scratch
 
 
 @once
@@ -127,11 +127,11 @@ def step_weights(run, lists, k, memory, hessian, gradient):
     work = step.work
     source, result, window = source_of(step), result_of(step), window_of(step)
     x, dy = step.x, step.dy
-    wide, narrow = source.rows * source.columns, result.rows * result.columns
+    in_size, out_size = source.rows * source.columns, result.rows * result.columns
     if step.kind == CONVOLUTION:
         x = x if step.padded < 0 else step.padded
         correlate_gradient(
-            memory, _squares(memory, x, source.count * wide, hessian, work), source, window, dy,
+            memory, _squares(memory, x, source.count * in_size, hessian, work), source, window, dy,
             result, lists.links[lists.ends[k, 2] : lists.ends[k, 3]], step.sums_w,
         )  # fmt: skip
         if step.b >= 0:
@@ -140,7 +140,7 @@ def step_weights(run, lists, k, memory, hessian, gradient):
         multiplier = result.count // source.count
         for c in range(result.count):
             subsample_gradient_map(
-                memory, dy + c * narrow, result, x + c // multiplier * wide, source, window,
+                memory, dy + c * out_size, result, x + c // multiplier * in_size, source, window,
                 step.scale, hessian, work, step.sums_w + c, step.sums_b + c,
             )  # fmt: skip
     elif step.kind == FULL:
@@ -178,20 +178,20 @@ def step_back(run, lists, k, memory, hessian):
     parameters = run.weights_squared if hessian else run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)
     x, dx, dy = step.x, step.dx, step.dy
-    wide, narrow = source.rows * source.columns, result.rows * result.columns
+    in_size, out_size = source.rows * source.columns, result.rows * result.columns
     if step.kind == CONVOLUTION:
         _convolution_back(run, lists, k, memory, parameters)
     elif step.kind == SUBSAMPLING:
         multiplier = result.count // source.count
         for c in range(source.count):
             spread_maps(
-                memory, dy + c * multiplier * narrow, result, window, run.parameters, step.w, c,
-                step.scale, hessian, step.work, dx + c * wide, source,
+                memory, dy + c * multiplier * out_size, result, window, run.parameters, step.w, c,
+                step.scale, hessian, step.work, dx + c * in_size, source,
             )  # fmt: skip
     elif step.kind == MAXIMUM:
         for c in range(source.count):
             max_back_map(
-                memory, dy + c * narrow, result, x + c * wide, source, window, dx + c * wide
+                memory, dy + c * out_size, result, x + c * in_size, source, window, dx + c * in_size
             )
     elif step.kind == ACTIVATION:
         count = outputs_of(step)

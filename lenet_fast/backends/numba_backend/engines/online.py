@@ -17,7 +17,7 @@ from lenet_fast.backends.numba_backend.engines.online_images import (
     fill_floats,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.online_plan import (
+from lenet_fast.backends.numba_backend.engines.online_run import (
     ONLINE_KINDS,
     Run,
     Weights,
@@ -37,8 +37,10 @@ from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, 
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
 from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
-from lenet_fast.backends.numba_backend.vector.lanes import lane_count
 from lenet_fast.backends.numba_backend.vector.shared import new_clock, seconds_now
+from lenet_fast.backends.numba_backend.vector.vectors import lane_count
+
+_RECORDS = {"input", "loss", "update"}
 
 # The arguments that are written.
 _WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
@@ -120,7 +122,7 @@ def _pattern(run, i, taps, ends, square, clock):
 @functools.cache
 def _compiled(version: str) -> Any:
     @borrowing_kernel
-    def learn(run, taps, ends, square, clock):
+    def train(run, taps, ends, square, clock):
         """Train on images, one after the other, until a loss is not finite."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         set_borders(run.steps, run.memory)
@@ -128,42 +130,27 @@ def _compiled(version: str) -> Any:
             if not _pattern(run, i, taps, ends, square, clock):
                 break
 
-    return learn
+    return train
 
 
-def run_online(
-    steps: Any,
-    masks: Any,
-    input: Any,
-    parameters: Any,
-    bytes_images: Any,
-    float_images: Any,
-    order: Any,
-    labels: Any,
-    loss: Any,
-    update: Any,
-    state: Any,
-    factors: Any,
-    gradients: Any,
-    totals: Any,
-    seconds: Any,
-    memory: Any,
-) -> None:
+def run_online(*arguments: Any) -> None:
     """Train on images, one after the other, until there are none or a loss is not finite.
 
-    lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
+    lenet_fast/engines/online.py builds the arguments, which are those of :class:`Run`; an empty
+    array means: not used in this call.
     """
-    check_steps(steps, ONLINE_KINDS)
-    check_loss(loss[0])
-    check_update(update[0])
-    given = Run(
-        steps, masks, input[0], parameters, bytes_images, float_images, order, labels, loss[0],
-        update[0], state, factors, gradients, totals, seconds, memory,
-    )  # fmt: skip
-    run = Run(*(
-        value if name in _WRITTEN else read_only(value)
-        for name, value in zip(Run._fields, given, strict=True)
-    ))  # fmt: skip
-    clock = new_clock(len(seconds) > 0)
-    full = lane_count(from_dtype(memory.dtype))
-    _compiled(sources())(run, *tap_table(steps), np.zeros(full * full, memory.dtype), clock)
+    given = Run(*arguments)
+    check_steps(given.steps, ONLINE_KINDS)
+    check_loss(given.loss[0])
+    check_update(given.update[0])
+    run = Run(*map(_argument, Run._fields, given))
+    clock = new_clock(len(given.seconds) > 0)
+    full = lane_count(from_dtype(given.memory.dtype))
+    square = np.zeros(full * full, given.memory.dtype)
+    _compiled(sources())(run, *tap_table(given.steps), square, clock)
+
+
+def _argument(name: str, value: Any) -> Any:
+    if name in _RECORDS:
+        return value[0]
+    return value if name in _WRITTEN else read_only(value)

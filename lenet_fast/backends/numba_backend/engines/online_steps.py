@@ -1,4 +1,4 @@
-"""The steps of a plan, one per layer, on one image: forward, back to the input, to the parameters.
+"""The steps of a program, one per layer, on one image: forward, back to the input, to parameters.
 
 The twin of kernels/engines/online_steps.pxi.
 """
@@ -69,21 +69,21 @@ def _repeated_source(step):
 def _input_of(step, memory):
     """Return where a step's input is: padded, map by map, or with its maps repeated, where it must
     be."""
-    room, x = step.padded, step.x
-    if room < 0:
+    padded, x = step.padded, step.x
+    if padded < 0:
         if step.kind == FULL:  # vectors of a pooling layer may have reached there
             memory[x + inputs_of(step) : x + step.pitch] = 0
         return x
     if step.kind == CONVOLUTION_ALONG_MAPS:
         row = step.w_bare * step.c_in
         for r in range(step.h_bare):
-            place = room + ((step.top + r) * step.w_in + step.left) * step.c_in
+            place = padded + ((step.top + r) * step.w_in + step.left) * step.c_in
             copy_numbers(memory, x + r * row, memory, place, row)
     elif step.kind == SUBSAMPLING:
-        repeat_maps(memory, x, inputs_of(step), step.c_out // step.c_in, room)
+        repeat_maps(memory, x, inputs_of(step), step.c_out // step.c_in, padded)
     elif step.kind in (FULL, DISTANCES):
-        by_pixel(memory, x, step.h_bare * step.w_bare, step.c_in, memory, room)
-    return room
+        by_pixel(memory, x, step.h_bare * step.w_bare, step.c_in, memory, padded)
+    return padded
 
 
 @once

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import block, kernel, part, read_only, sources
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.packing import fold_lanes, pack, scratch, unpack
+from lenet_fast.backends.numba_backend.vector.products import (
+    plus_products,
+    plus_products_with,
+    plus_scattered,
+)
+from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
+from lenet_fast.backends.numba_backend.vector.vectors import (
     CONV_COLUMNS,
     CONV_MAPS,
     GRADIENT_MAPS,
@@ -29,13 +36,6 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
     spread,
     spread_each,
 )
-from lenet_fast.backends.numba_backend.vector.packing import fold_lanes, pack, scratch, unpack
-from lenet_fast.backends.numba_backend.vector.products import (
-    plus_products,
-    plus_products_with,
-    plus_scattered,
-)
-from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
 
 __all__ = ["conv2d_direct", "conv2d_input_gradient_direct", "conv2d_weight_gradient_direct"]
 
@@ -296,18 +296,18 @@ def spread_of(source, window, result):
 def input_gradient_tile(memory, dy, result, w, w_at, links, window, dx, source, work):
     """Set a tile of dx.
 
-    With gaps it is the forward pass, with flipped kernels, over dy, spread out by the stride and
-    padded by the kernel, for which `work` has room.
+    With gaps it is the forward pass, with flipped kernels, over dy, spread out in `work` by the
+    stride and padded by the kernel.
     """
     if without_gaps(window):
         _scatter(memory, dy, result, w, w_at, links, window, dx, source)
         return
     top, left = (window.kh - 1) * window.dilation_v, (window.kw - 1) * window.dilation_h
-    room = spread_of(source, window, result)
-    fill(memory, work, room.count * room.rows * room.columns, 0.0)
+    spread = spread_of(source, window, result)
+    fill(memory, work, spread.count * spread.rows * spread.columns, 0.0)
     for o in range(result.count):
         for r in range(result.rows):
-            row = (o * room.rows + top + r * window.stride_v) * room.columns + left
+            row = (o * spread.rows + top + r * window.stride_v) * spread.columns + left
             for s in range(result.columns):
                 place = dy + (o * result.rows + r) * result.columns + s
                 put(memory, work + row + s * window.stride_h, get(memory, place))
@@ -315,7 +315,7 @@ def input_gradient_tile(memory, dy, result, w, w_at, links, window, dx, source, 
     gather = Window(window.kh, window.kw, 1, 1, window.dilation_v, window.dilation_h)
     last_row = top + (result.rows - 1) * window.stride_v
     correlate(
-        memory, work, room, top, last_row, gather, w, w_at, -window.kw, np.intp(-1), links, dx,
+        memory, work, spread, top, last_row, gather, w, w_at, -window.kw, np.intp(-1), links, dx,
         source,
     )  # fmt: skip
 
@@ -447,8 +447,8 @@ def _compiled(version: str) -> tuple[Any, Any, Any]:
             1 if without_gaps(window) else CONV_MAPS, links,
         )  # fmt: skip
         spread = spread_of(source, window, result)
-        room = in_size + out_size + spread.count * spread.rows * spread.columns
-        memory, slopes, gradients = scratch(room, dx), dy.reshape(-1), dx.reshape(-1)
+        needed = in_size + out_size + spread.count * spread.rows * spread.columns
+        memory, slopes, gradients = scratch(needed, dx), dy.reshape(-1), dx.reshape(-1)
         for first in range(0, n, full):
             some = min(n - first, full)
             pack(slopes[first * out_size :], out_size, some, out_size, memory, in_size)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import block, kernel, part
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.products import plus_products, transposed
+from lenet_fast.backends.numba_backend.vector.vectors import (
     DENSE_OUTPUTS,
     get,
     get_numbers,
@@ -20,7 +21,6 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
     splat,
     spread,
 )
-from lenet_fast.backends.numba_backend.vector.products import plus_products, transposed
 
 __all__ = ["dense", "dense_input_gradient", "dense_weight_gradient"]
 

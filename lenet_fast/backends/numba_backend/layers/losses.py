@@ -9,21 +9,7 @@ import numpy as np
 from lenet_fast.backends.numba_backend.jit import kernel, part
 from lenet_fast.backends.numba_backend.program import CROSS_ENTROPY, MAP, PENALTY, SQUARED_ERROR
 
-__all__ = [
-    "map_loss",
-    "map_loss_backward",
-    "map_loss_hessian",
-    "map_rbf_hessian",
-    "mean_squared_error",
-    "mean_squared_error_backward",
-    "mean_squared_error_hessian",
-    "penalty_loss",
-    "penalty_loss_backward",
-    "penalty_loss_hessian",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_hessian",
-]
+__all__ = ["loss_gradients", "loss_hessians", "loss_values", "map_rbf_hessian"]
 
 
 @kernel
@@ -96,25 +82,7 @@ def _hessians(x, hx, sign, floor):
 
 
 @kernel
-def softmax_cross_entropy(x, labels, losses, smoothing):
-    """Set losses = log sum exp(x) - sum of t x, t = (1 - smoothing) [label] + smoothing / k."""
-    _losses(x, labels, losses, 1.0, -np.inf, smoothing)
-
-
-@kernel
-def softmax_cross_entropy_backward(x, labels, dx, smoothing):
-    """Set dx = p - t."""
-    _gradients(x, labels, dx, 1.0, -np.inf, smoothing)
-
-
-@kernel
-def softmax_cross_entropy_hessian(x, labels, hx, smoothing):
-    """Set hx = p (1 - p), whatever the targets."""
-    _hessians(x, hx, 1.0, -np.inf)
-
-
-@kernel
-def mean_squared_error(x, targets, losses, scale):
+def _squared_errors(x, targets, losses, scale):
     """Set losses = scale * sum of (x - t)^2."""
     real = x.dtype.type
     for n in range(x.shape[0]):
@@ -126,36 +94,12 @@ def mean_squared_error(x, targets, losses, scale):
 
 
 @kernel
-def mean_squared_error_backward(x, targets, dx, scale):
+def _squared_error_gradients(x, targets, dx, scale):
     """Set dx = 2 scale (x - t)."""
     factor = x.dtype.type(2 * scale)
     for n in range(x.shape[0]):
         for i in range(x.shape[1]):
             dx[n, i] = factor * (x[n, i] - targets[n, i])
-
-
-@kernel
-def mean_squared_error_hessian(x, targets, hx, scale):
-    """Set hx = 2 scale."""
-    hx[:] = 2 * scale
-
-
-@kernel
-def map_loss(x, labels, losses, j):
-    """Set losses = y_D + log(exp(-j) + sum exp(-y_i)); x holds the penalties y."""
-    _losses(x, labels, losses, -1.0, -j, 0.0)
-
-
-@kernel
-def map_loss_backward(x, labels, dx, j):
-    """Set dx_i = [i = D] - p_i."""
-    _gradients(x, labels, dx, -1.0, -j, 0.0)
-
-
-@kernel
-def map_loss_hessian(x, labels, hx, j):
-    """Set hx_i = p_i (1 - p_i)."""
-    _hessians(x, hx, -1.0, -j)
 
 
 @kernel
@@ -188,25 +132,45 @@ def map_rbf_hessian(y, x, w, hx, j):
         _map_rbf_hessian(y[n], x[n], w, -j, p, hx[n])
 
 
-@kernel
-def penalty_loss(x, labels, losses):
-    """Set losses = y_D; x holds the penalties y."""
-    for n in range(x.shape[0]):
-        losses[n] = x[n, labels[n]]
+def _exponents(function: str, option: float) -> tuple[float, float, float]:
+    """Return sign, floor and smoothing of a loss of shares; else raise KeyError."""
+    return {
+        "softmax_cross_entropy": (1.0, -math.inf, option),
+        "map_loss": (-1.0, -option, 0.0),
+    }[function]
 
 
-@kernel
-def penalty_loss_backward(x, labels, dx):
-    """Set dx_i = [i = D]."""
-    dx[:] = 0
-    for n in range(x.shape[0]):
-        dx[n, labels[n]] = 1
+def loss_values(x, answers, losses, function, option):
+    """Set losses to those of the images; `answers` are labels, or the targets of a squared error.
+
+    `option` is the smoothing of the cross-entropy, the scale of the squared error, or j.
+    """
+    if function == "mean_squared_error":
+        _squared_errors(x, answers, losses, option)
+    elif function == "penalty_loss":
+        losses[:] = x[np.arange(len(x)), answers]
+    else:
+        _losses(x, answers, losses, *_exponents(function, option))
 
 
-@kernel
-def penalty_loss_hessian(x, labels, hx):
-    """Set hx = 0."""
-    hx[:] = 0
+def loss_gradients(x, answers, dx, function, option):
+    """Set dx to the gradients: 2 scale (x - t), or [label], or sign (p - t)."""
+    if function == "mean_squared_error":
+        _squared_error_gradients(x, answers, dx, option)
+    elif function == "penalty_loss":
+        dx[:] = np.arange(x.shape[1]) == answers[:, None]
+    else:
+        _gradients(x, answers, dx, *_exponents(function, option))
+
+
+def loss_hessians(x, answers, hx, function, option):
+    """Set hx to the diagonals of the Hessians: 2 scale, or 0, or p (1 - p)."""
+    if function == "mean_squared_error":
+        hx[:] = 2 * option
+    elif function == "penalty_loss":
+        hx[:] = 0
+    else:
+        _hessians(x, hx, *_exponents(function, option)[:2])
 
 
 @part

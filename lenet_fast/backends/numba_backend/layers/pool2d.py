@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from lenet_fast.backends.numba_backend.jit import kernel, part
 from lenet_fast.backends.numba_backend.layers.subsample2d import covered
-from lenet_fast.backends.numba_backend.vector.lanes import fill, get, put
 from lenet_fast.backends.numba_backend.vector.products import leader, where_same
+from lenet_fast.backends.numba_backend.vector.vectors import fill, get, put
 
 __all__ = ["max_pool2d", "max_pool2d_backward"]
 
@@ -37,7 +37,7 @@ def max_map(memory, x, source, window, y, result):
 
 
 @part
-def _hand_window(memory, left, apart, x, dx, pitch, kh, kw):
+def _route_window(memory, left, apart, x, dx, pitch, kh, kw):
     """Hand what is left to the leader of a window: the first pixel that has its bits."""
     best = _best_of(memory, x, pitch, kh, kw)
     for u in range(kh):
@@ -63,9 +63,9 @@ def max_back_map(memory, dy, result, x, source, window, dx):
             corner = r * window.stride_v * source.columns + k * window.stride_h
             left = get(memory, dy + r * result.columns + k)
             if apart and window.kh == 2 and window.kw == 2:
-                _hand_window(memory, left, True, x + corner, dx + corner, source.columns, 2, 2)
+                _route_window(memory, left, True, x + corner, dx + corner, source.columns, 2, 2)
             else:
-                _hand_window(
+                _route_window(
                     memory, left, apart, x + corner, dx + corner, source.columns, window.kh,
                     window.kw,
                 )  # fmt: skip
@@ -114,7 +114,7 @@ def max_pool2d(x, y, kh, kw, stride_v, stride_h):
 
 
 @kernel
-def _hand_row_to_all(dy, x, dx, pitch, kh, kw, stride_h):
+def _route_row_to_all(dy, x, dx, pitch, kh, kw, stride_h):
     """Add one row of dy to every maximum of its windows."""
     zero = dx.dtype.type(0)
     for s in range(dy.size):
@@ -131,7 +131,7 @@ def _hand_row_to_all(dy, x, dx, pitch, kh, kw, stride_h):
 
 
 @kernel
-def _hand_row(dy, x, dx, pitch, kh, kw, stride_h):
+def _route_row(dy, x, dx, pitch, kh, kw, stride_h):
     """Add one row of dy to the first maxima of its windows."""
     if kh == 2 and kw == 2 and stride_h == 2:
         zero = dx.dtype.type(0)
@@ -169,6 +169,6 @@ def max_pool2d_backward(dy, x, dx, kh, kw, stride_v, stride_h, every):
             row = slopes[(m * h_out + r) * w_out : (m * h_out + r + 1) * w_out]
             top = (m * h_in + r * stride_v) * w_in
             if every:
-                _hand_row_to_all(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
+                _route_row_to_all(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
             else:
-                _hand_row(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)
+                _route_row(row, pixels[top:], target[top:], w_in, kh, kw, stride_h)

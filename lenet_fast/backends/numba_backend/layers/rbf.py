@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lenet_fast.backends.numba_backend.jit import block, kernel, part
-from lenet_fast.backends.numba_backend.vector.lanes import get_row, put_row, splat, spread
+from lenet_fast.backends.numba_backend.vector.vectors import get_row, put_row, splat, spread
 
 __all__ = ["rbf", "rbf_backward", "rbf_hessian"]
 

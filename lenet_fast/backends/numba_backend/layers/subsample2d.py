@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import kernel, part
-from lenet_fast.backends.numba_backend.vector.lanes import fill, get, put, splat
+from lenet_fast.backends.numba_backend.vector.vectors import fill, get, put, splat
 
 __all__ = [
     "avg_pool2d",

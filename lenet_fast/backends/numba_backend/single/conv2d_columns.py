@@ -9,7 +9,9 @@ from typing import Any
 
 from lenet_fast.backends.numba_backend.jit import block, part
 from lenet_fast.backends.numba_backend.vector.blocks import put_block, whole_vectors
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.packing import fold_lanes
+from lenet_fast.backends.numba_backend.vector.products import plus_products
+from lenet_fast.backends.numba_backend.vector.vectors import (
     BYTES,
     get_numbers,
     lane_count_of,
@@ -17,8 +19,6 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
     splat,
     spread,
 )
-from lenet_fast.backends.numba_backend.vector.packing import fold_lanes
-from lenet_fast.backends.numba_backend.vector.products import plus_products
 
 # The register block of each loop: as many sums as the registers hold.
 COLUMN_MAPS, COLUMN_VECTORS = 6, 2

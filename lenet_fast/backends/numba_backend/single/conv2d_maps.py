@@ -17,18 +17,18 @@ from lenet_fast.backends.numba_backend.vector.blocks import (
     put_first,
     whole_vectors,
 )
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.products import (
+    plus_products,
+    plus_scattered,
+    transposed,
+)
+from lenet_fast.backends.numba_backend.vector.vectors import (
     BYTES,
     get_numbers,
     lane_count_of,
     put_numbers,
     splat,
     spread,
-)
-from lenet_fast.backends.numba_backend.vector.products import (
-    plus_products,
-    plus_scattered,
-    transposed,
 )
 
 # The register block of each loop: as many sums as the registers hold.

@@ -10,14 +10,14 @@ from typing import Any
 from lenet_fast.backends.numba_backend.jit import block, once, part
 from lenet_fast.backends.numba_backend.layers.optimisers import fused
 from lenet_fast.backends.numba_backend.vector.blocks import only_lanes, put_lane_sums
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.products import plus_products
+from lenet_fast.backends.numba_backend.vector.vectors import (
     get_numbers,
     lane_count_of,
     put_numbers,
     splat,
     spread,
 )
-from lenet_fast.backends.numba_backend.vector.products import plus_products
 
 # The vectors of inputs whose weights change together.
 ROW_VECTORS = 4

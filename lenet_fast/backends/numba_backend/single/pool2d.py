@@ -23,7 +23,8 @@ from lenet_fast.backends.numba_backend.vector.blocks import (
     whole_vectors,
     zipped,
 )
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.products import leader, transposed, where_same
+from lenet_fast.backends.numba_backend.vector.vectors import (
     get_numbers,
     get_row,
     lane_count_of,
@@ -32,7 +33,6 @@ from lenet_fast.backends.numba_backend.vector.lanes import (
     splat,
     spread,
 )
-from lenet_fast.backends.numba_backend.vector.products import leader, transposed, where_same
 
 # --- pixel by pixel, vectors along the maps -----------------------------------------------------
 
@@ -99,20 +99,20 @@ def pixels_back(memory, dy, result, window, maxima, scale, w, w_at, x, dx, sourc
                     best = _window_maximum(memory, x + at, right, down, window)
                 for u in range(window.kh):
                     for t in range(window.kw):
-                        place, handed = at + u * down + t * right, left
+                        place, routed = at + u * down + t * right, left
                         if maxima:
                             seen = get_numbers(memory, x + place, 0, 1)
-                            handed = where_same(left, seen, best, True)
+                            routed = where_same(left, seen, best, True)
                             left = where_same(left, seen, best, False)
-                        handed = handed + get_numbers(memory, dx + place, 0, 1)
-                        put_numbers(memory, dx + place, 0, handed)
+                        routed = routed + get_numbers(memory, dx + place, 0, 1)
+                        put_numbers(memory, dx + place, 0, routed)
                 share += right
                 at += window.stride_h * right
 
 
 @part
 def pixels_gradient(memory, dy, result, window, scale, x, source, dw, dw_at, db_at):
-    """Set dw and db; there is room behind them."""
+    """Set dw and db; vectors may reach beyond their ends."""
     full, right = lane_count_of(memory), source.count
     down, v = source.columns * right, whole_vectors(memory, source.count)
     while v > 0:
@@ -135,7 +135,7 @@ def pixels_gradient(memory, dy, result, window, scale, x, source, dw, dw_at, db_
 
 
 @block
-def _quads_sum(memory, at, below):
+def _window_sums(memory, at, below):
     """Return the sums of as many windows as a vector holds, the first of which begins here."""
     total = get_evens(memory, at) + get_odds(memory, at)
     return total + get_evens(memory, below) + get_odds(memory, below)
@@ -162,7 +162,7 @@ def planar_forward(memory, x, source, maxima, scale, weights, y, result, square)
                     if maxima:
                         found = _quads_maximum(memory, at, at + row)
                     else:
-                        found = _quads_sum(memory, at, at + row) * factor
+                        found = _window_sums(memory, at, at + row) * factor
                         if weights.w_at >= 0:
                             offset = spread(weights.b, weights.b_at + c, 0, 1)
                             found = found * spread(weights.w, weights.w_at + c, 0, 1) + offset
@@ -174,7 +174,7 @@ def planar_forward(memory, x, source, maxima, scale, weights, y, result, square)
 
 
 @block
-def _handed(memory, x, x_below, left):
+def _routed(memory, x, x_below, left):
     """Return the gradients, row by row, of as many windows as a vector holds: of four pixels in
     turn, the first maximum gets what is left."""
     best = _quads_maximum(memory, x, x_below)
@@ -236,10 +236,10 @@ def planar_back(memory, function, dy, result, maxima, scale, w, w_at, x, dx, sou
                     from_here = (c - m) * multiplier * full
                     share = get_numbers(square, from_here, 0, 1)
                     if maxima:
-                        top, below = _handed(memory, x + at, x + at + row, share)
+                        top, below = _routed(memory, x + at, x + at + row, share)
                     else:
                         if w_at >= 0:
-                            seen = _quads_sum(memory, x + at, x + at + row) * factor
+                            seen = _window_sums(memory, x + at, x + at + row) * factor
                             share = splat(memory, 0, 1)
                             for j in range(multiplier):
                                 o = c * multiplier + j

@@ -10,7 +10,12 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from lenet_fast.backends.numba_backend.jit import part
-from lenet_fast.backends.numba_backend.vector.lanes import Lanes, Writer, lane_count, lane_count_of
+from lenet_fast.backends.numba_backend.vector.vectors import (
+    Lanes,
+    Writer,
+    lane_count,
+    lane_count_of,
+)
 
 _LANE = ir.IntType(32)
 

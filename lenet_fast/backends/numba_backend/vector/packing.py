@@ -6,14 +6,14 @@ import numpy as np
 
 from lenet_fast.backends.numba_backend.jit import array_part, once, part
 from lenet_fast.backends.numba_backend.vector.blocks import put_lane_sums
-from lenet_fast.backends.numba_backend.vector.lanes import (
+from lenet_fast.backends.numba_backend.vector.products import transposed
+from lenet_fast.backends.numba_backend.vector.vectors import (
     get_numbers,
     get_row,
     lane_count_of,
     put_numbers,
     put_row,
 )
-from lenet_fast.backends.numba_backend.vector.products import transposed
 
 
 @once

@@ -8,7 +8,7 @@ from numba import types
 from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
-from lenet_fast.backends.numba_backend.vector.lanes import Lanes, Writer, lane_count
+from lenet_fast.backends.numba_backend.vector.vectors import Lanes, Writer, lane_count
 
 
 @intrinsic

@@ -1,4 +1,4 @@
-"""What threads share while they work off one list, and the clock: as in kernels/vector/lanes.h."""
+"""What threads share while they work off one list, and the clock: see kernels/vector/vectors.h."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numba.core.cgutils import ir
 from numba.extending import intrinsic
 
 from lenet_fast.backends.numba_backend.jit import part
-from lenet_fast.backends.numba_backend.vector.lanes import Writer
+from lenet_fast.backends.numba_backend.vector.vectors import Writer
 
 
 @intrinsic
@@ -38,18 +38,18 @@ def read_shared(typing: Any, shared: Any, at: Any) -> Any:
 
 
 @intrinsic
-def _call_clock(typing: Any, address: Any, kind: Any, room: Any) -> Any:
+def _call_clock(typing: Any, address: Any, kind: Any, clock: Any) -> Any:
     """Let clock_gettime, wherever it is, write seconds and nanoseconds behind its own address and
     number."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        where = Writer(context, builder).address(room, values[2], values[0].type(2), 2)
+        where = Writer(context, builder).address(clock, values[2], values[0].type(2), 2)
         number = ir.IntType(32)
         form = ir.FunctionType(number, [number, where.type])
         function = builder.inttoptr(values[0], form.as_pointer())
         return builder.call(function, [builder.trunc(values[1], number), where])
 
-    return types.int32(types.intp, types.intp, room), generate
+    return types.int32(types.intp, types.intp, clock), generate
 
 
 @part
@@ -60,8 +60,8 @@ def seconds_now(clock):
 
 
 def new_clock(wanted: bool) -> Any:
-    """Return the address of clock_gettime, the number of its steady clock, and room for the time;
-    all zeros if no clock is needed.
+    """Return the address of clock_gettime, the number of its steady clock, and two places for the
+    time; all zeros if no clock is needed.
 
     Raises
     ------

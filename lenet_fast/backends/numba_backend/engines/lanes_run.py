@@ -1,6 +1,6 @@
 """The arguments of the lane engine's loops.
 
-The twin of kernels/engines/lanes_plan.pxi.
+The twin of kernels/engines/lanes_run.pxi.
 """
 
 from __future__ import annotations

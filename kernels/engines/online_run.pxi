@@ -5,7 +5,7 @@
 # A program (lenet_fast/engines/single.py) is a table of steps, one row per layer, whose numbers
 # say where in memory its input, output and gradients lie, and how its parameters are laid out.
 
-from lanes cimport real
+from vectors cimport real
 from program cimport Input, Step, Update
 from shapes cimport Maps, maps_of
 

@@ -1,7 +1,7 @@
 /* The vector type of the lane kernels: one image per lane (float32 or float64), and the few
    operations on it that the C vector extensions of GCC and Clang do not spell. */
-#ifndef LENET_FAST_LANES_H
-#define LENET_FAST_LANES_H
+#ifndef LENET_FAST_VECTORS_H
+#define LENET_FAST_VECTORS_H
 
 #include <sched.h>
 #include <stddef.h>
@@ -26,15 +26,12 @@ enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
 enum { MAP_POSITIONS = 10, MAP_VECTORS = 1, MAP_TAPS = 15, INPUT_ROWS = 10, INPUT_VECTORS = 2 };
 enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 3 };
 enum { ROW_OUTPUTS = 8, ROW_VECTORS = 8 };
-#elif defined(__AVX__)
+#else
+#if defined(__AVX__)
 #define LANES_BYTES 32
-enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
-enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
-enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
-enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 2 };
-enum { ROW_OUTPUTS = 8, ROW_VECTORS = 4 };
 #else
 #define LANES_BYTES 16
+#endif
 enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
 enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
 enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
@@ -49,51 +46,53 @@ typedef double lanes_f64 __attribute__((vector_size(LANES_BYTES), aligned(8), ma
 typedef int32_t lanes_i32 __attribute__((vector_size(LANES_BYTES), aligned(4), may_alias));
 typedef int64_t lanes_i64 __attribute__((vector_size(LANES_BYTES), aligned(8), may_alias));
 
-/* x - 0 is x for every x, -0 and NaN included. */
-static inline lanes_f32 splat_f32(float x) { return x - (lanes_f32){0}; }
-static inline lanes_f64 splat_f64(double x) { return x - (lanes_f64){0}; }
-
-/* x, read into a register once: GCC would rather read it again in each multiply-add, and a core
+/* In a register: read once. GCC would rather read a number again in each multiply-add, and a core
    does no more loads than multiply-adds in a cycle. */
 #if defined(__x86_64__) && defined(__AVX__)
 #define IN_REGISTER(x) __asm__("" : "+v"(x))
 #else
 #define IN_REGISTER(x) (void)(x)
 #endif
-static inline lanes_f32 in_register_f32(lanes_f32 x) { IN_REGISTER(x); return x; }
-static inline lanes_f64 in_register_f64(lanes_f64 x) { IN_REGISTER(x); return x; }
 
-/* 2^n from k = 1.5 * 2^23 + n (2^52 in double): n stands in the low bits of k. */
-static inline lanes_f32 power_of_two_f32(lanes_f32 k) {
-    return (lanes_f32)(((lanes_i32)k << 23) + 0x3f800000);
-}
-static inline lanes_f64 power_of_two_f64(lanes_f64 k) {
-    return (lanes_f64)(((lanes_i64)k << 52) + 0x3ff0000000000000);
-}
+/* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats
+   numbers. */
+#define TAKES(first, second) (~((second) <= (first)) & ((first) == (first)))
+#define CHOSEN(REAL, INT, mask, a, b) ((REAL)(((INT)(a) & (mask)) | ((INT)(b) & ~(mask))))
 
-static inline lanes_f32 absolute_f32(lanes_f32 x) {
-    return (lanes_f32)((lanes_i32)x & 0x7fffffff);
-}
-static inline lanes_f64 absolute_f64(lanes_f64 x) {
-    return (lanes_f64)((lanes_i64)x & 0x7fffffffffffffff);
-}
+/* The functions of both types.
 
-static inline lanes_f32 with_sign_f32(lanes_f32 size, lanes_f32 sign) {
-    return (lanes_f32)(((lanes_i32)size & 0x7fffffff) | ((lanes_i32)sign & INT32_MIN));
-}
-static inline lanes_f64 with_sign_f64(lanes_f64 size, lanes_f64 sign) {
-    return (lanes_f64)(((lanes_i64)size & 0x7fffffffffffffff) | ((lanes_i64)sign & INT64_MIN));
-}
-
-/* a where x is below zero, else b. */
-static inline lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) {
-    lanes_i32 below = x < splat_f32(0);
-    return (lanes_f32)(((lanes_i32)a & below) | ((lanes_i32)b & ~below));
-}
-static inline lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) {
-    lanes_i64 below = x < splat_f64(0);
-    return (lanes_f64)(((lanes_i64)a & below) | ((lanes_i64)b & ~below));
-}
+   splat: x - 0 is x for every x, -0 and NaN included.
+   power_of_two: 2^n from k = 1.5 * 2^MANTISSA + n, in whose low bits n stands.
+   where_negative: a where x is below zero, else b.
+   routed: what is left, in the lanes where x is the leader of its window; it is then no more left.
+   The leader is the first pixel that has its bits: so NaN is found, and the other zero is not.
+   routed_equal: `all`, in the lanes where x equals the leader of its window; NaN equals nothing. */
+#define FUNCTIONS(NUMBER, REAL, INT, MANTISSA, ONE, SIGN, T)                                     \
+    static inline REAL splat_##T(NUMBER x) { return x - (REAL){0}; }                             \
+    static inline REAL in_register_##T(REAL x) { IN_REGISTER(x); return x; }                     \
+    static inline REAL power_of_two_##T(REAL k) { return (REAL)(((INT)k << MANTISSA) + ONE); }   \
+    static inline REAL absolute_##T(REAL x) { return (REAL)((INT)x & ~SIGN); }                   \
+    static inline REAL with_sign_##T(REAL size, REAL sign) {                                     \
+        return (REAL)(((INT)size & ~SIGN) | ((INT)sign & SIGN));                                 \
+    }                                                                                            \
+    static inline REAL where_negative_##T(REAL x, REAL a, REAL b) {                              \
+        INT below = x < splat_##T(0);                                                            \
+        return CHOSEN(REAL, INT, below, a, b);                                                   \
+    }                                                                                            \
+    static inline REAL leader_##T(REAL first, REAL second) {                                     \
+        INT takes = TAKES(first, second);                                                        \
+        return CHOSEN(REAL, INT, takes, second, first);                                          \
+    }                                                                                            \
+    static inline REAL routed_##T(REAL x, REAL leader, REAL *left) {                             \
+        INT wins = (INT)x == (INT)leader, all = (INT)*left;                                      \
+        *left = (REAL)(all & ~wins);                                                             \
+        return (REAL)(all & wins);                                                               \
+    }                                                                                            \
+    static inline REAL routed_equal_##T(REAL x, REAL leader, REAL all) {                         \
+        return (REAL)((INT)all & (x == leader));                                                 \
+    }
+FUNCTIONS(float, lanes_f32, lanes_i32, 23, 0x3f800000, INT32_MIN, f32)
+FUNCTIONS(double, lanes_f64, lanes_i64, 52, 0x3ff0000000000000, INT64_MIN, f64)
 
 /* The larger of the two; NaN in x stays. */
 static inline lanes_f32 at_least_f32(lanes_f32 x, lanes_f32 least) {
@@ -117,40 +116,6 @@ static inline lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) {
 #else
     return x / y;
 #endif
-}
-
-/* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats
-   numbers. */
-#define TAKES(first, second) (~((second) <= (first)) & ((first) == (first)))
-
-static inline lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) {
-    lanes_i32 takes = TAKES(first, second);
-    return (lanes_f32)(((lanes_i32)second & takes) | ((lanes_i32)first & ~takes));
-}
-static inline lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) {
-    lanes_i64 takes = TAKES(first, second);
-    return (lanes_f64)(((lanes_i64)second & takes) | ((lanes_i64)first & ~takes));
-}
-
-/* What is left, in the lanes where x is the leader of its window; it is then no more left. The
-   leader is the first pixel that has its bits: so NaN is found, and the other zero is not. */
-static inline lanes_f32 handed_f32(lanes_f32 x, lanes_f32 leader, lanes_f32 *left) {
-    lanes_i32 wins = (lanes_i32)x == (lanes_i32)leader, all = (lanes_i32)*left;
-    *left = (lanes_f32)(all & ~wins);
-    return (lanes_f32)(all & wins);
-}
-static inline lanes_f64 handed_f64(lanes_f64 x, lanes_f64 leader, lanes_f64 *left) {
-    lanes_i64 wins = (lanes_i64)x == (lanes_i64)leader, all = (lanes_i64)*left;
-    *left = (lanes_f64)(all & ~wins);
-    return (lanes_f64)(all & wins);
-}
-
-/* `all`, in the lanes where x equals the leader of its window; NaN equals nothing. */
-static inline lanes_f32 handed_equal_f32(lanes_f32 x, lanes_f32 leader, lanes_f32 all) {
-    return (lanes_f32)((lanes_i32)all & (x == leader));
-}
-static inline lanes_f64 handed_equal_f64(lanes_f64 x, lanes_f64 leader, lanes_f64 all) {
-    return (lanes_f64)((lanes_i64)all & (x == leader));
 }
 
 #if defined(__clang__)
@@ -313,7 +278,7 @@ typedef float pairs_f32 __attribute__((vector_size(PAIRS_BYTES), aligned(4), may
 typedef double pairs_f64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), may_alias));
 typedef int32_t pairs_i32 __attribute__((vector_size(PAIRS_BYTES), aligned(4), may_alias));
 typedef int64_t pairs_i64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), may_alias));
-#define HAND_PAIRS(NAME, NUMBER, REAL, INT, LEFT, RIGHT, UPPER, LOWER)                           \
+#define ROUTE_PAIRS(NAME, NUMBER, REAL, INT, LEFT, RIGHT, UPPER, LOWER)                           \
     static inline void NAME(                                                                     \
         const NUMBER *dy, const NUMBER *x, NUMBER *dx, ptrdiff_t columns, int every) {           \
         REAL row[4], share[2];                                                                   \
@@ -344,10 +309,10 @@ typedef int64_t pairs_i64 __attribute__((vector_size(PAIRS_BYTES), aligned(8), m
         *(INT *)(dx + 2 * columns) = SHUFFLE(given[0], given[1], INT, LOWER);                    \
         *(INT *)(dx + 3 * columns) = SHUFFLE(given[2], given[3], INT, LOWER);                    \
     }
-HAND_PAIRS(
-    hand_pairs_f32, float, pairs_f32, pairs_i32, LEFT_F32, RIGHT_F32, UPPER_F32, LOWER_F32)
-HAND_PAIRS(
-    hand_pairs_f64, double, pairs_f64, pairs_i64, LEFT_F64, RIGHT_F64, UPPER_F64, LOWER_F64)
+ROUTE_PAIRS(
+    route_pairs_f32, float, pairs_f32, pairs_i32, LEFT_F32, RIGHT_F32, UPPER_F32, LOWER_F32)
+ROUTE_PAIRS(
+    route_pairs_f64, double, pairs_f64, pairs_i64, LEFT_F64, RIGHT_F64, UPPER_F64, LOWER_F64)
 
 /* Scratch memory. A debug build puts a known pattern before and behind it, and looks again. */
 enum { SCRATCH_GUARD = 64, SCRATCH_PATTERN = 0x5a };

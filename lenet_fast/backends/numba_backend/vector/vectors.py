@@ -1,5 +1,5 @@
-"""The vector type, one image per lane, and what moves vectors: see kernels/vector/lanes.h and
-lanes.pxd.
+"""The vector type, one image per lane, and what moves vectors: see kernels/vector/vectors.h and
+vectors.pxd.
 
 Left to itself, the compiler makes vectors of a loop over lanes only behind checks that its arrays
 do not overlap, and keeps no sum in a register from one turn of the loop around it to the next. So

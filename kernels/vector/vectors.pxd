@@ -1,4 +1,4 @@
-# The vector type: one image per lane; scratch memory; and what else lanes.h has.
+# The vector type: one image per lane; scratch memory; and what else vectors.h has.
 
 from libc.string cimport memcpy, memset
 
@@ -6,7 +6,7 @@ ctypedef fused real:
     float
     double
 
-cdef extern from "lanes.h":
+cdef extern from "vectors.h":
     # To Cython they are numbers: +, - and * on them compile to vector instructions.
     ctypedef float lanes_f32
     ctypedef double lanes_f64
@@ -50,10 +50,10 @@ cdef extern from "lanes.h":
     lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) nogil
     lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) nogil
     lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
-    lanes_f32 handed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
-    lanes_f64 handed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
-    lanes_f32 handed_equal_f32(lanes_f32 x, lanes_f32 best, lanes_f32 all) nogil
-    lanes_f64 handed_equal_f64(lanes_f64 x, lanes_f64 best, lanes_f64 all) nogil
+    lanes_f32 routed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil
+    lanes_f64 routed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
+    lanes_f32 routed_equal_f32(lanes_f32 x, lanes_f32 best, lanes_f32 all) nogil
+    lanes_f64 routed_equal_f64(lanes_f64 x, lanes_f64 best, lanes_f64 all) nogil
     lanes_f32 evens_f32(lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 evens_f64(lanes_f64 a, lanes_f64 b) nogil
     lanes_f32 odds_f32(lanes_f32 a, lanes_f32 b) nogil
@@ -62,10 +62,10 @@ cdef extern from "lanes.h":
     lanes_f64 zipped_low_f64(lanes_f64 a, lanes_f64 b) nogil
     lanes_f32 zipped_high_f32(lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 zipped_high_f64(lanes_f64 a, lanes_f64 b) nogil
-    void hand_pairs_f32(
+    void route_pairs_f32(
         const float *dy, const float *x, float *dx, Py_ssize_t columns, bint every
     ) nogil
-    void hand_pairs_f64(
+    void route_pairs_f64(
         const double *dy, const double *x, double *dx, Py_ssize_t columns, bint every
     ) nogil
     ctypedef struct bytes_16:
@@ -136,20 +136,20 @@ cdef inline lanes leader(lanes first, lanes second) noexcept nogil:
         return leader_f64(first, second)
 
 
-cdef inline lanes handed(lanes x, lanes best, lanes *left) noexcept nogil:
+cdef inline lanes routed(lanes x, lanes best, lanes *left) noexcept nogil:
     """What is left, where x is the best of its window or NaN; it is then no more left."""
     if lanes is lanes_f32:
-        return handed_f32(x, best, left)
+        return routed_f32(x, best, left)
     else:
-        return handed_f64(x, best, left)
+        return routed_f64(x, best, left)
 
 
-cdef inline lanes handed_equal(lanes x, lanes best, lanes all) noexcept nogil:
+cdef inline lanes routed_equal(lanes x, lanes best, lanes all) noexcept nogil:
     """`all`, where x equals the best of its window."""
     if lanes is lanes_f32:
-        return handed_equal_f32(x, best, all)
+        return routed_equal_f32(x, best, all)
     else:
-        return handed_equal_f64(x, best, all)
+        return routed_equal_f64(x, best, all)
 
 
 cdef inline lanes evens(lanes a, lanes b) noexcept nogil:
@@ -216,16 +216,13 @@ cdef inline void pack(
     `x` points to the first image's first pixel, `step` elements lead to the next image. Squares of
     pixels and images are transposed; the last one may overlap the one before it.
     """
-    cdef Py_ssize_t full = lane_count(t), p = 0, i, k
+    cdef Py_ssize_t full = lane_count(t), size = element_size(t), p = 0, i, k
     cdef lanes square[16]
     while count >= full:
         if images < full:
             memset(square, 0, full * sizeof(lanes))
         for i in range(images):
-            if lanes is lanes_f32:
-                square[i] = (<const lanes *> ((<const float *> x) + i * step + p))[0]
-            else:
-                square[i] = (<const lanes *> ((<const double *> x) + i * step + p))[0]
+            square[i] = (<const lanes *> ((<const char *> x) + (i * step + p) * size))[0]
         transpose(square)
         for i in range(full):
             t[p + i] = square[i]
@@ -235,36 +232,27 @@ cdef inline void pack(
     memset(t, 0, count * sizeof(lanes))
     for k in range(count):
         for i in range(images):
-            if lanes is lanes_f32:
-                (<float *> (t + k))[i] = (<const float *> x)[i * step + k]
-            else:
-                (<double *> (t + k))[i] = (<const double *> x)[i * step + k]
+            memcpy((<char *> (t + k)) + i * size, (<const char *> x) + (i * step + k) * size, size)
 
 
 cdef inline void unpack(
     lanes *t, Py_ssize_t count, Py_ssize_t images, void *y, Py_ssize_t step
 ) noexcept nogil:
     """The way back: write the pixels of the first `images` lanes."""
-    cdef Py_ssize_t full = lane_count(t), p = 0, i, k
+    cdef Py_ssize_t full = lane_count(t), size = element_size(t), p = 0, i, k
     cdef lanes square[16]
     while count >= full:
         for i in range(full):
             square[i] = t[p + i]
         transpose(square)
         for i in range(images):
-            if lanes is lanes_f32:
-                (<lanes *> ((<float *> y) + i * step + p))[0] = square[i]
-            else:
-                (<lanes *> ((<double *> y) + i * step + p))[0] = square[i]
+            (<lanes *> ((<char *> y) + (i * step + p) * size))[0] = square[i]
         if p + full == count:
             return
         p = min(p + full, count - full)
     for k in range(count):
         for i in range(images):
-            if lanes is lanes_f32:
-                (<float *> y)[i * step + k] = (<float *> (t + k))[i]
-            else:
-                (<double *> y)[i * step + k] = (<double *> (t + k))[i]
+            memcpy((<char *> y) + (i * step + k) * size, (<char *> (t + k)) + i * size, size)
 
 
 cdef inline void fold_lanes(const lanes *sums, Py_ssize_t count, void *total) noexcept nogil:

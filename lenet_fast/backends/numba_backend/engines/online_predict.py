@@ -1,6 +1,6 @@
 """Single predictions: the online engine's forward pass, with as little overhead as possible.
 
-The twin of kernels/engines/predict.pxi.
+The twin of kernels/engines/online_predict.pxi.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lenet_fast.backends.numba_backend.engines.online_images import (
     fill_floats,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.online_plan import (
+from lenet_fast.backends.numba_backend.engines.online_run import (
     NONE,
     ONLINE_KINDS,
     Weights,
@@ -28,7 +28,7 @@ from lenet_fast.backends.numba_backend.engines.online_steps import step_forward
 from lenet_fast.backends.numba_backend.engines.steps import check_steps
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, sources
 from lenet_fast.backends.numba_backend.vector.blocks import array_at
-from lenet_fast.backends.numba_backend.vector.lanes import lane_count
+from lenet_fast.backends.numba_backend.vector.vectors import lane_count
 
 
 class _Bound(NamedTuple):
@@ -196,6 +196,6 @@ class OnlinePredictor:
 
 def _aligned(count: int, dtype: Any) -> Any:
     """Return an array that begins with a cache line: no vector lies in two."""
-    room = np.empty(count * dtype.itemsize + 64, np.uint8)
-    first = -room.ctypes.data % 64
-    return room[first : first + count * dtype.itemsize].view(dtype)
+    raw = np.empty(count * dtype.itemsize + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + count * dtype.itemsize].view(dtype)

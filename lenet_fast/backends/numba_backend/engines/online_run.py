@@ -1,6 +1,6 @@
 """The arguments of the online engine's loops.
 
-The twin of kernels/engines/online_plan.pxi.
+The twin of kernels/engines/online_run.pxi.
 """
 
 from __future__ import annotations

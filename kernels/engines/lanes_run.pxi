@@ -5,7 +5,7 @@
 # A program (lenet_fast/engines/tile.py) is a table of steps, one row per layer, whose numbers say
 # where in a thread's memory its input, output and gradients lie, counted in vectors.
 
-from lanes cimport element_size, lanes
+from vectors cimport element_size, lanes
 from program cimport CONVOLUTION, Input, Item, Loss, Step, Update
 
 

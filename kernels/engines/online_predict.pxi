@@ -1,5 +1,5 @@
 # needs: engines/steps (check_steps),
-#     engines/online_plan (online_run, OnlineRun, Weights),
+#     engines/online_run (online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
 #     engines/online_steps (online_forward),
 #     engines/online (ONLINE_KINDS)
@@ -11,7 +11,7 @@ from cpython.buffer cimport (
 )
 from libc.string cimport memcpy, memset
 
-from lanes cimport real, scratch_free, scratch_new
+from vectors cimport real, scratch_free, scratch_new
 from program cimport Binding, Input, Step
 
 
