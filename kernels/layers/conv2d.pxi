@@ -344,21 +344,12 @@ cdef inline void scatter_tap(
             sums[m][k + v] = sums[m][k + v] + pixels * factors[m]
 
 
-cdef struct ScatteredRows:
-    # The rows of dy that reach one row of some input maps, and the links between them.
-    Maps result
-    Py_ssize_t rows
-    Py_ssize_t kw
-    const Link *links
-    Py_ssize_t count
-    Py_ssize_t x_map
-
-
 cdef inline void scatter_block(
-    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t taps, ScatteredRows over, const lanes *dy,
-    const void *w, lanes *dx,
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t taps, const lanes *dy, Maps result,
+    Py_ssize_t rows, const void *w, Py_ssize_t kw, const Link *links, Py_ssize_t count, lanes *dx,
+    Py_ssize_t x_map,
 ) noexcept nogil:
-    """Add to one row of `maps` input maps the products of adjacent columns of some rows of dy
+    """Add to one row of `maps` input maps the products of adjacent columns of `rows` rows of dy
     and adjacent taps, over all links between these maps and any of dy's; `maps`, `columns` and
     `taps` are literals where this is called."""
     cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
@@ -366,46 +357,52 @@ cdef inline void scatter_block(
     cdef const lanes *row
     for m in range(maps):
         for k in range(columns + taps - 1):
-            sums[m][k] = dx[over.links.target[m] * over.x_map + k]
-    for i in range(over.count):
-        for u in range(over.rows):
-            row = dy + (over.links[i].source * over.result.rows - u) * over.result.columns
+            sums[m][k] = dx[links.target[m] * x_map + k]
+    for i in range(count):
+        for u in range(rows):
+            row = dy + (links[i].source * result.rows - u) * result.columns
             # Not a loop: GCC would not unroll it, and the sums would have to lie in memory.
-            scatter_tap(maps, columns, 0, row, w, over.links[i].kernel, u * over.kw, sums)
+            scatter_tap(maps, columns, 0, row, w, links[i].kernel, u * kw, sums)
             if taps == 5:
-                scatter_tap(maps, columns, 1, row, w, over.links[i].kernel, u * over.kw, sums)
-                scatter_tap(maps, columns, 2, row, w, over.links[i].kernel, u * over.kw, sums)
-                scatter_tap(maps, columns, 3, row, w, over.links[i].kernel, u * over.kw, sums)
-                scatter_tap(maps, columns, 4, row, w, over.links[i].kernel, u * over.kw, sums)
+                scatter_tap(maps, columns, 1, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 2, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 3, row, w, links[i].kernel, u * kw, sums)
+                scatter_tap(maps, columns, 4, row, w, links[i].kernel, u * kw, sums)
     for m in range(maps):
         for k in range(columns + taps - 1):
-            dx[over.links.target[m] * over.x_map + k] = sums[m][k]
-
-
-cdef inline void scatter_taps(
-    Py_ssize_t maps, Py_ssize_t taps, ScatteredRows over, const lanes *dy, const void *w, lanes *dx
-) noexcept nogil:
-    """All columns of dy, and adjacent taps."""
-    cdef Py_ssize_t s = 0
-    while over.result.columns - s >= CONV_COLUMNS - 4:
-        scatter_block(maps, CONV_COLUMNS - 4, taps, over, dy + s, w, dx + s)
-        s += CONV_COLUMNS - 4
-    while s < over.result.columns:
-        scatter_block(maps, 1, taps, over, dy + s, w, dx + s)
-        s += 1
+            dx[links.target[m] * x_map + k] = sums[m][k]
 
 
 cdef inline void scatter_row(
-    Py_ssize_t maps, ScatteredRows over, const lanes *dy, const void *w, lanes *dx
+    Py_ssize_t maps, const lanes *dy, Maps result, Py_ssize_t rows, const void *w, Py_ssize_t kw,
+    const Link *links, Py_ssize_t count, lanes *dx, Py_ssize_t x_map,
 ) noexcept nogil:
     """All columns of dy, and all taps of a kernel row: five at a time, as in gradient_row."""
-    cdef Py_ssize_t v = 0, size = element_size(dx)
-    while over.kw - v >= 5:
-        scatter_taps(maps, 5, over, dy, (<const char *> w) + v * size, dx + v)
-        v += 5
-    while v < over.kw:
-        scatter_taps(maps, 1, over, dy, (<const char *> w) + v * size, dx + v)
-        v += 1
+    cdef Py_ssize_t s, v = 0
+    cdef const char *taps
+    while v < kw:
+        taps = (<const char *> w) + v * element_size(dx)
+        s = 0
+        if kw - v >= 5:
+            while result.columns - s >= CONV_COLUMNS - 4:
+                scatter_block(maps, CONV_COLUMNS - 4, 5, dy + s, result, rows, taps, kw, links,
+                              count, dx + s + v, x_map)
+                s += CONV_COLUMNS - 4
+            while s < result.columns:
+                scatter_block(maps, 1, 5, dy + s, result, rows, taps, kw, links, count,
+                              dx + s + v, x_map)
+                s += 1
+            v += 5
+        else:
+            while result.columns - s >= CONV_COLUMNS - 4:
+                scatter_block(maps, CONV_COLUMNS - 4, 1, dy + s, result, rows, taps, kw, links,
+                              count, dx + s + v, x_map)
+                s += CONV_COLUMNS - 4
+            while s < result.columns:
+                scatter_block(maps, 1, 1, dy + s, result, rows, taps, kw, links, count,
+                              dx + s + v, x_map)
+                s += 1
+            v += 1
 
 
 cdef inline Py_ssize_t same_targets(const Link *links, Py_ssize_t count) noexcept nogil:
@@ -425,26 +422,30 @@ cdef void scatter(
 ) noexcept nogil:
     """Set a packed tile of dx, where neither stride nor dilation leaves gaps: then no column of dy
     is multiplied needlessly."""
-    cdef Py_ssize_t k = 0, r, low, high, last_tap = window.kh * window.kw - 1
-    cdef ScatteredRows over
+    cdef Py_ssize_t k = 0, r, low, high, together, x_map = source.rows * source.columns
+    cdef Py_ssize_t last_tap = window.kh * window.kw - 1
     cdef const char *taps
     cdef const lanes *row
-    over.result, over.kw, over.x_map = result, window.kw, source.rows * source.columns
-    memset(dx, 0, source.count * over.x_map * sizeof(lanes))
+    memset(dx, 0, source.count * x_map * sizeof(lanes))
     while k < count:
-        over.links, over.count = links + k, same_targets(links + k, count - k)
+        together = same_targets(links + k, count - k)
         for r in range(min(source.rows, result.rows + window.kh - 1)):
             low = max(0, r - result.rows + 1)
             high = min(window.kh, r + 1)
             # The list has kernels from their ends.
             taps = (<const char *> w) + (low * window.kw - last_tap) * element_size(dx)
             row = dy + (r - low) * result.columns
-            over.rows = high - low
             if links[k].targets == CONV_MAPS:
-                scatter_row(CONV_MAPS, over, row, taps, dx + r * source.columns)
+                scatter_row(
+                    CONV_MAPS, row, result, high - low, taps, window.kw, links + k, together,
+                    dx + r * source.columns, x_map,
+                )
             else:
-                scatter_row(1, over, row, taps, dx + r * source.columns)
-        k += over.count
+                scatter_row(
+                    1, row, result, high - low, taps, window.kw, links + k, together,
+                    dx + r * source.columns, x_map,
+                )
+        k += together
 
 
 cdef inline Maps spread_of(Maps source, Window window, Maps result) noexcept nogil:
