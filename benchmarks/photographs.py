@@ -1,10 +1,11 @@
 """Accuracy on photographed digits, for many kinds of light and paper.
 
-python -m benchmarks.photographs RUN [RUN ...] [--digits N] [--only WORD] [--picture FILE]
+python -m benchmarks.photographs RUN [RUN ...] [--digits N] [--only WORD] [--blank] [--picture FILE]
 
 Test digits are enlarged onto sheets, which are then lit, ruled, folded, framed or laid on a table;
 grain and JPEG artefacts are added. Each is read as ``lenet-fast predict`` reads it. The table
-shows, per kind of sheet, how many are read correctly, misread, and refused.
+shows, per kind of sheet, how many are read correctly, misread, and refused. With --blank there is
+no digit, and all should be refused.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def made(sheet: Sheet, digit: Array, random: Random) -> Array:
         for whole in shape
     )
     large = resize(digit.astype(float) / 255, side, side)
-    if sheet.pen:
+    if sheet.pen and digit.any():
         large = _fatter(large, sheet.pen * side / 28)
     ink[top : top + side, left : left + side] = large
     grey = np.full(shape, sheet.ground)
@@ -668,11 +669,23 @@ class Count:
     reasons: set[str] = field(default_factory=set)
 
 
-def photographs(name: str, digits: int, test: data.Dataset) -> list[tuple[Array, int]]:
-    """Return photographs of the first test digits on a kind of sheet, with their labels."""
+def photographs(
+    name: str, digits: int, test: data.Dataset, blank: bool = False
+) -> list[tuple[Array, int]]:
+    """Return photographs of the first test digits on a kind of sheet, with their labels.
+
+    Blank sheets have no digit, and the label -1, which no answer fits.
+    """
     return [
-        (made(SHEETS[name], test.images[k], np.random.default_rng([k, *name.encode()])), int(label))
-        for k, label in enumerate(test.labels[:digits])
+        (
+            made(
+                SHEETS[name],
+                0 * digit if blank else digit,
+                np.random.default_rng([k, *name.encode()]),
+            ),
+            -1 if blank else int(label),
+        )
+        for k, (digit, label) in enumerate(zip(test.images, test.labels[:digits], strict=False))
     ]
 
 
@@ -736,6 +749,7 @@ def main() -> None:
     parser.add_argument(
         "--picture", help="only write sheets, and the digits cut out of them, to a PNG"
     )
+    parser.add_argument("--blank", action="store_true", help="without a digit on the sheets")
     parser.add_argument("--data", help="folder with the MNIST files")
     options = parser.parse_args()
     test = data.load("auto", options.data).test
@@ -748,7 +762,7 @@ def main() -> None:
     print("| sheet | " + " | ".join(f"{name}: right | wrong" for name in readers) + " | refused |")
     print("|---|" + "---:|" * (2 * len(readers) + 1))
     for name in names:
-        found = count(photographs(name, options.digits, test), readers)
+        found = count(photographs(name, options.digits, test, options.blank), readers)
         cells = [f"{each.right} | {each.wrong}" for each in found.values()]
         any_of = next(iter(found.values()))
         why = f" ({'; '.join(sorted(any_of.reasons))})" if any_of.reasons else ""

@@ -9,30 +9,43 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+WAYS = ((0, 1), (1, 1), (1, 2), (2, 1))
+"""Directions of squares' sides, (rows, columns): upright, and turned by 45, 63 and 27 degrees."""
 
-def dilated(image: Array, side: int) -> Array:
+
+def dilated(image: Array, side: int, way: tuple[int, int] = (0, 1)) -> Array:
     """Return the largest value in the square around each pixel, `side` (odd) pixels wide.
 
-    Pixels outside the image do not count.
+    Pixels outside the image do not count. Squares with sides in other directions than rows and
+    columns are as wide as comes near it; what lies between their rows of pixels is filled first.
     """
-    return _running(_running(image, side, 0), side, 1)
+    fill = 1 if way == (0, 1) else 3
+    half = max(round(((side - fill + 1) / float(np.hypot(*way)) - 1) / 2), 0)
+    reach, steps = half * sum(way) + fill // 2, 2 * half + 1
+    image = np.pad(image, reach, constant_values=False if image.dtype == bool else -np.inf)
+    runs = ((fill, 1, 0), (fill, 0, 1), (steps, *way), (steps, way[1], -way[0]))
+    for length, down, across in runs:
+        image = _running(image, length, down, across)
+    return image
 
 
-def eroded(image: Array, side: int) -> Array:
+def eroded(image: Array, side: int, way: tuple[int, int] = (0, 1)) -> Array:
     """Return the smallest value in the square around each pixel, like :func:`dilated`."""
     if image.dtype == bool:
-        return ~dilated(~image, side)
-    return -dilated(-image, side)
+        return ~dilated(~image, side, way)
+    return -dilated(-image, side, way)
 
 
-def closed(image: Array, side: int, *, beyond: bool = False) -> Array:
+def closed(
+    image: Array, side: int, way: tuple[int, int] = (0, 1), *, beyond: bool = False
+) -> Array:
     """Return an image without what is darker than all around it and narrower than a square.
 
     Squares have their middle in the image; or, `beyond`, anywhere, so that what runs along the
     border stays, however narrow.
     """
     if not beyond:
-        return eroded(dilated(image, side), side)
+        return eroded(dilated(image, side, way), side, way)
     half = side // 2
     wide = np.pad(image, half, constant_values=-np.inf)
     return eroded(dilated(wide, side), side)[half : half + len(image), half:-half]
@@ -50,18 +63,23 @@ def averaged(image: Array, side: int) -> Array:
     return image
 
 
-def _running(image: Array, side: int, axis: int) -> Array:
-    """Return the running maximum along an axis: of 1, 2, 4, ... values, then of two such runs."""
-    half = side // 2
-    lowest = False if image.dtype == bool else -np.inf
-    width = [(half, half) if each == axis else (0, 0) for each in (0, 1)]
-    wide = np.moveaxis(np.pad(image, width, constant_values=lowest), axis, 0)
-    length, run = image.shape[axis], 1
-    while 2 * run <= side:
-        wide = np.maximum(wide[:-run], wide[run:])
+def _running(image: Array, length: int, down: int, across: int) -> Array:
+    """Return the running maximum over steps of so many rows and columns, where all are within.
+
+    It is taken of 1, 2, 4, ... values, then of two such runs.
+    """
+    run = 1
+    while 2 * run <= length:
+        image = _larger(image, run * down, run * across)
         run *= 2
-    rest = side - run
-    return np.moveaxis(np.maximum(wide[:length], wide[rest : rest + length]), 0, axis)
+    return _larger(image, (length - run) * down, (length - run) * across)
+
+
+def _larger(image: Array, down: int, across: int) -> Array:
+    """Return the larger of each pixel and of the one so far away."""
+    ends = (slice(max(-step, 0), min(-step, 0) or None) for step in (down, across))
+    others = (slice(max(step, 0), min(step, 0) or None) for step in (down, across))
+    return np.maximum(image[tuple(ends)], image[tuple(others)])
 
 
 class Parts(NamedTuple):

@@ -2,10 +2,11 @@
 
 Steps, each of which leaves an even picture as it is:
 
-1. *Paper.* Closing (a maximum, then a minimum, over squares wider than any stroke) wipes strokes
-   out and leaves what light does to the paper: gradients, shadows and their edges, and the table
-   beside the sheet. Ink is what is darker than this by a share of it, for light multiplies
-   (Gatos, Pratikakis and Perantonis 2006, "Adaptive degraded document image binarization").
+1. *Paper.* Closing (a maximum, then a minimum, over squares wider than any stroke, in four
+   directions) wipes strokes out and leaves what light does to the paper: gradients, shadows and
+   their edges, and the table beside the sheet. Ink is what is darker than this by a share of it,
+   for light multiplies (Gatos, Pratikakis and Perantonis 2006, "Adaptive degraded document image
+   binarization").
 2. *Frames.* Rows and columns at the border that are dark nearly all along are no digit.
 3. *Lines.* The Hough transform (Duda and Hart 1972) finds thin lines that run right across the
    sheet, as of ruled paper and folds; strokes that they cross are mended from both sides.
@@ -15,8 +16,7 @@ Steps, each of which leaves an even picture as it is:
 Where most of the border has one brightness, and nothing is brighter, this is the paper: a drawing,
 or a sheet in even light, needs no closing.
 
-A second round measures the strokes of the first and takes squares just wider than these, so that
-narrower shadows count as paper.
+The squares grow until no stroke fills one, and stay so narrow that shadows count as paper.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast.data.morphology import averaged, closed, dilated, eroded, parts
+from lenet_fast.data.morphology import WAYS, averaged, closed, dilated, eroded, parts
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +51,9 @@ _SQUARES = 0.06
 _CLEARLY = 0.1
 """Paper whose light differs by this share is not even."""
 
+_TABLE = 0.4
+"""What is this dark, as a share of the brightest paper, is a table, if there is ink elsewhere."""
+
 _CORE = 0.4
 """On paper that is not even, the share that a stroke has; lines, folds and stains have less."""
 
@@ -66,6 +69,21 @@ class Ink(NamedTuple):
     """Where there is any."""
     breadth: float = 0.0
     """Side of the largest square in it, as a share of its longer side; 0 if not measured."""
+
+    def touches(self) -> tuple[bool, bool]:
+        """Tell whether ink touches the picture's border, and whether on opposite sides of it."""
+        ink = self.density
+        top, bottom, left, right = (
+            bool(side.any()) for side in (ink[0], ink[-1], ink[:, 0], ink[:, -1])
+        )
+        return top or bottom or left or right, (top and bottom) or (left and right)
+
+    def is_broad(self) -> bool:
+        """Tell whether it is a sheet or a shadow: broad, and hardly anything in its box is not ink.
+
+        An upright 1 fills its box, too, but is narrow.
+        """
+        return self.breadth > _DOUBTFUL and self.fills() > _FULL
 
     def fills(self) -> float:
         """Return the share of its box that the ink fills."""
@@ -108,7 +126,9 @@ def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
     inner = _unframed(grey)
     if min(inner.shape) >= _PHOTOGRAPH:
         for dark in (True, False):
-            drawn = _in_even_light(*_without_lines(_as_dark(inner, dark)))
+            sheet = _as_dark(inner, dark)
+            # Without its lines, which are dark, a sheet's border is no more even.
+            drawn = _even_border(sheet) and _in_even_light(*_without_lines(sheet))
             if drawn and drawn.breadth <= _BROADER and drawn.fills() <= _FULL:
                 return drawn, dark  # no sheet on a table
     dark = is_dark_on_light(grey)
@@ -128,6 +148,8 @@ def find_ink_of_either(grey: Array) -> tuple[Ink | None, bool]:
             return other, not dark
     if why:
         raise why
+    if ink and ink.is_broad():
+        raise ValueError("image: expected a digit, got a blank sheet, or a spot as broad as one")
     return ink, dark
 
 
@@ -190,12 +212,14 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
     longest = max(grey.shape)
     side = _odd(_SQUARES * longest)
     first = _density(grey, side)
-    found = _digit(first, lined)
+    found, thin = _digit(first, lined), None
     while side <= longest:
         wider = _odd(1.6 * side)
         more = _digit(_density(grey, wider), lined)
-        if found and more and found.thickness <= 0.6 * side and found.is_all(more):
-            break
+        if found and found.thickness <= 0.6 * side:
+            if more and found.is_all(more):
+                break
+            thin = thin or found
         side, found = wider, more
     if found is None:
         if first.uneven > _CLEARLY:
@@ -204,7 +228,16 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
             )
         return None
     ink = _one(found)
-    if first.border_uneven > _CLEARLY and ink.breadth > _BROAD:
+    touching, across = ink.touches()
+    if thin and touching and ink.breadth > _DOUBTFUL:
+        # A shadow, which comes in from somewhere; the strokes are what was found before it.
+        strokes = _one(thin)
+        if strokes.breadth <= _DOUBTFUL and not any(strokes.touches()):
+            return strokes
+    # Ink that is cut closely touches opposite sides; what comes in over one is a shadow.
+    if (first.uneven > _CLEARLY and touching and not across) or (
+        first.border_uneven > _CLEARLY and ink.breadth > _BROAD
+    ):
         raise _NoStrokesError(
             "image: expected a digit, got a shadow as dark as ink; light it evenly"
         )
@@ -225,24 +258,45 @@ def _longest_run(mask: Array) -> int:
     return int(np.diff(edges)[::2].max(initial=0))
 
 
-def _in_even_light(grey: Array, lined: bool) -> Ink | None:
-    """Return the ink if nothing is brighter than most of the border: then this is paper."""
-    ring = _ring(grey)
-    paper, high = np.quantile(ring, (0.5, 0.75))
-    contrast, spread = paper - grey.min(), high - paper
+class _Border(NamedTuple):
+    """Of a border that has one brightness, and nothing is brighter."""
+
+    paper: float
+    contrast: float
+    """From the darkest ink to the paper."""
+    spread: float
+    """From the median of the paper to its upper quartile."""
+    near: float
+    """What differs by so much from the paper is no paper."""
+
+
+def _even_border(grey: Array) -> _Border | None:
+    paper, high = (float(each) for each in np.quantile(_ring(grey), (0.5, 0.75)))
+    contrast, spread = paper - float(grey.min()), high - paper
     near = max(_FAINT * contrast, 8 * spread)
     if not contrast > 0 or spread > _FAINT * contrast or grey.max() - paper > near:
         return None
-    darker = [side < paper - near for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1])]
-    # What runs along the border is a shadow, a bar or the table; or strokes, in a close cutting:
-    # they reach it on all sides, as dark as elsewhere.
-    close = all(side.any() for side in darker) and np.mean(ring < paper - near) <= 0.3
-    close &= np.mean((ring < paper - near) & (ring > paper - 0.7 * contrast)) <= 0.1
-    if not (close or max(map(_longest_run, darker)) <= 0.25 * max(grey.shape)):
+    return _Border(paper, contrast, spread, near)
+
+
+def _in_even_light(grey: Array, lined: bool) -> Ink | None:
+    """Return the ink if nothing is brighter than most of the border: then this is paper."""
+    border = _even_border(grey)
+    if border is None:
         return None
+    paper, contrast, spread, near = border
+    dark = [side < paper - near for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1])]
     raw, smooth = paper - grey, paper - averaged(grey, 3)
+    core = smooth > 0.7 * contrast
+    faint = (smooth > near) & ~core
+    narrow = _thickness(faint) / max(_thickness(core), 1) if any(map(np.any, dark)) else 0
+    # What runs along the border is a shadow, a bar or the table; or strokes, in a close cutting:
+    # they reach it on all sides, and are faint at their edges only, where a shadow is all faint.
+    close = all(map(np.any, dark)) and narrow <= 1
+    if not (close or (max(map(_longest_run, dark)) <= 0.25 * max(grey.shape) and narrow <= 1.5)):
+        return None
     # Of a normal distribution, two thirds of a deviation; averages of nine have a third of it.
-    density = _Density(raw, smooth, float(spread) / 2, 0.0, 0.0, np.ones_like(grey))
+    density = _Density(raw, smooth, spread / 2, 0.0, 0.0, np.ones_like(grey))
     found = _digit(density, lined)
     return _one(found) if found else None
 
@@ -259,39 +313,50 @@ class _Density(NamedTuple):
     """By how much the brightest paper exceeds the darkest, as a share of the light."""
     border_uneven: float
     """The same at the border, where ink that the squares leave is not counted."""
-    light: Array
+    paper: Array
+    """Brightness of the paper, as a share of the most; 1 where it is not known."""
 
 
 def _density(grey: Array, side: int) -> _Density:
     """Return the density of a picture, from squares of this side as paper."""
     smooth = averaged(grey, 3) if min(grey.shape) >= _PHOTOGRAPH else grey
-    paper = closed(smooth, side)
-    light = np.ones_like(paper)
-    if grey.min() >= 0:
-        # Ink reflects a share of the light. In the dark, a share of little is noise, or the table.
-        light = np.maximum(paper / paper.max(), _DARK)
+    upright, *turned = (
+        closed(smooth, side, way) for way in (WAYS if min(grey.shape) >= _PHOTOGRAPH else WAYS[:1])
+    )
+    # Squares turned to fit take less of a shadow's corners for ink.
+    paper = np.minimum.reduce([upright, *turned])
+    bright = paper / paper.max() if grey.min() >= 0 else np.ones_like(paper)
+    light = _light(bright)
     soft = (paper - smooth) / light
-    # Paper with grain is below its own closing.
-    middle, noise = _grain(soft)
-    raw = (paper - grey) / light - middle
+    # Paper with grain is below its own closing; where any of four fits, too little to measure it.
+    noise = _grain((upright - smooth) / light)
+    middle = np.quantile(soft, 0.25) + 0.7 * noise
+    raw, soft = (paper - grey) / light - middle, soft - middle
     most = paper.max() if grey.min() >= 0 else 1.0
     uneven, border_uneven = (float(np.ptp(each) / most) for each in (paper, _ring(paper)))
-    return _Density(raw, soft - middle, noise, uneven, border_uneven, light)
+    return _Density(raw, soft, noise, uneven, border_uneven, bright)
 
 
 _DARK = 0.6
 """Where there is less light than this share of the most, ink is not taken for darker in return."""
 
 
-def _grain(density: Array) -> tuple[float, float]:
-    """Return the median of paper's density, and its standard deviation.
+def _light(paper: Array) -> Array:
+    """Return the light by which ink is measured: it reflects a share of what the paper does.
 
-    They go by the lighter quarter of all pixels, which is paper even in a close cutting. Of a
+    In the dark, a share of little is noise, or the table.
+    """
+    return np.maximum(paper, _DARK)
+
+
+def _grain(density: Array) -> float:
+    """Return the standard deviation of paper's density.
+
+    It goes by the lighter quarter of all pixels, which is paper even in a close cutting. Of a
     normal distribution, 1.3 deviations lie between these quantiles, and 0.7 up to the median.
     """
     least, low = np.quantile(density, (0.025, 0.25))
-    deviation = float(low - least) / 1.3
-    return float(low) + 0.7 * deviation, deviation
+    return float(low - least) / 1.3
 
 
 _PHOTOGRAPH = 100
@@ -313,7 +378,7 @@ def _digit(density: _Density, lined: bool) -> _Found | None:
         return None  # it has no edges, as light and soft shadows have none
     clean = max(uneven, 10 * noise) <= _FAINT * most and not lined and not framed.any()
     core = smooth > max(8 * noise, (_FAINT if clean else _CORE) * most)
-    core, several = _chosen(smooth, core, framed)
+    core, several = _chosen(smooth, core, framed, density.paper)
     near = dilated(core, 7) & ~framed
     # Smoothing makes strokes broader; what they are in the sharp picture is theirs.
     sharp = (smooth > 6 * noise) & (raw > max(_FAINT * most, 10 * noise))
@@ -349,20 +414,23 @@ class _Line(NamedTuple):
 
 def _without_lines(grey: Array) -> tuple[Array, bool]:
     """Return a picture without the lines that run across it, and whether there were any."""
-    raw, smooth, noise, *_, light = _density(grey, _odd(_SQUARES * max(grey.shape)))
+    raw, smooth, noise, *_, bright = _density(grey, _odd(_SQUARES * max(grey.shape)))
     framed = _framed(smooth > max(8 * noise, 0.1 * smooth.max()))
     smooth = np.where(framed, 0, smooth)
-    lines = _lines(smooth, max(5 * noise, 0.03 * smooth.max()))
+    lines = _lines(smooth, raw, max(5 * noise, 0.03 * smooth.max()))
     without = raw
     for line in lines:
         without = _without(without, line)
-    strong = _CORE * smooth.max()
-    if len(lines) == 1 and (without > strong).sum() < 0.2 * (raw > strong).sum():
-        return grey, False  # the line is the digit, a 1 from edge to edge
-    return grey + (raw - without) * light, bool(lines)
+    broad = [2 * line.half + 1 >= 0.024 * max(grey.shape) for line in lines]
+    strokes = (without > _CORE * smooth.max()).sum() >= _LEAST_INK * raw.size
+    if broad == [True] and not strokes:
+        return grey, False  # a 1 from edge to edge, which is broader than a fold
+    if lines and not strokes:
+        without = np.zeros_like(without)  # remains of lines are no strokes
+    return grey + (raw - without) * _light(bright), bool(lines)
 
 
-def _lines(density: Array, least: float) -> list[_Line]:
+def _lines(density: Array, sharp: Array, least: float) -> list[_Line]:
     """Return the thin lines that run across the whole sheet."""
     width = _odd(0.03 * max(density.shape))
     # What is narrower than this both along and across is gone; strokes are broader, mostly.
@@ -378,9 +446,11 @@ def _lines(density: Array, least: float) -> list[_Line]:
     reach = int(np.hypot(rows, columns)) + 2
     angles = np.deg2rad(np.arange(-90, 90, 0.25))
     votes = np.zeros((len(angles), 2 * reach + 1))
+    # Of many that cover a broad line, the one along its middle is the darkest.
+    weight = 1 + thin[row[taken], column[taken]] / thin.max()
     for k, angle in enumerate(angles):
         at = np.rint(row[taken] * np.cos(angle) + column[taken] * np.sin(angle)).astype(int)
-        votes[k] = np.bincount(at + reach, minlength=2 * reach + 1)
+        votes[k] = np.bincount(at + reach, weight, minlength=2 * reach + 1)
     lengths = _chords(angles, reach, rows, columns)
     covered = votes / share / np.maximum(lengths, 0.4 * min(rows, columns))
     peaks = (covered >= 0.35) & (covered >= dilated(covered, 5))
@@ -395,7 +465,7 @@ def _lines(density: Array, least: float) -> list[_Line]:
             break
         k = int(np.argmax(open_))
         open_[k] = False
-        line = _checked(density, wide, float(angle[k]), float(offset[k]))
+        line = _checked(density, sharp, wide, float(angle[k]), float(offset[k]))
         if line is not None:
             found.append(line)
             # Others that run beside it from end to end are the same.
@@ -403,6 +473,9 @@ def _lines(density: Array, least: float) -> list[_Line]:
             open_ &= away.max(axis=0) > line.half + 2
     return found
 
+
+_LEAST_INK = 0.0005
+"""Share of the sheet that a digit's strokes cover at least."""
 
 _MOST_CHECKED = 500
 """So many possible lines are looked at, the darkest first: a woven ground has thousands."""
@@ -461,7 +534,9 @@ def _sampled(image: Array, r: Array, c: Array) -> Array:
     ]
 
 
-def _checked(density: Array, dark: Array, angle: float, offset: float) -> _Line | None:
+def _checked(
+    density: Array, sharp: Array, dark: Array, angle: float, offset: float
+) -> _Line | None:
     """Return a line if it is dark from end to end, and thin."""
     rows, columns = density.shape
     r, c = _points(angle, offset, rows, columns)
@@ -473,18 +548,19 @@ def _checked(density: Array, dark: Array, angle: float, offset: float) -> _Line 
         return None
     reach = max(int(0.012 * max(rows, columns)), 2) + 1
     offsets = np.arange(-reach, reach + 1)
-    profile = np.array(
-        [
-            np.median(_sampled(density, r + k * np.cos(angle), c + k * np.sin(angle)))
-            for k in offsets
-        ]
-    )
-    most = profile[reach - 1 : reach + 2].max()
-    over = np.abs(offsets[profile > most / 3])
+    profile = _profile(density, angle, r, c, offsets)
+    over = np.abs(offsets[profile > profile[reach - 1 : reach + 2].max() / 3])
     half = int(over.max()) if len(over) else 0
     if half >= reach:  # as broad as a stroke
         return None
-    return _Line(angle, offset, half, float(most))
+    # Thin lines are paler in a smooth picture than they are.
+    return _Line(angle, offset, half, float(_profile(sharp, angle, r, c, offsets).max()))
+
+
+def _profile(density: Array, angle: float, r: Array, c: Array, offsets: Array) -> Array:
+    """Return the medians of density along a line's points, moved by offsets across it."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([np.median(_sampled(density, r + k * cos, c + k * sin)) for k in offsets])
 
 
 def _without(density: Array, line: _Line) -> Array:
@@ -507,12 +583,16 @@ def _without(density: Array, line: _Line) -> Array:
     return result
 
 
-def _chosen(density: Array, dark: Array, framed: Array) -> tuple[Array, bool]:
-    """Return the mask of the digit's own parts, and whether others are as heavy, and far off."""
+def _chosen(density: Array, dark: Array, framed: Array, paper: Array) -> tuple[Array, bool]:
+    """Return the mask of the digit's own parts, and whether others are as heavy, and far off.
+
+    `paper` is the brightness of the paper at each pixel, 1 at the most.
+    """
     numbers, count = parts(dark)
     if not count:
         return dark, False
-    mass = np.bincount(numbers.ravel(), (density * dark).ravel(), count + 1)[1:]
+    flat = numbers.ravel()
+    mass = np.bincount(flat, (density * dark).ravel(), count + 1)[1:]
     low, high = _boxes(numbers, count)
     frames = _rectangles(numbers, low, high)
     if not frames.all():
@@ -520,15 +600,24 @@ def _chosen(density: Array, dark: Array, framed: Array) -> tuple[Array, bool]:
     border = dilated(np.pad(framed, 1, constant_values=True), 3)[1:-1, 1:-1]
     touching = np.zeros(count, bool)
     touching[np.unique(numbers[border & dark]) - 1] = True
-    if (~touching).any() and mass[~touching].max() >= 0.1 * mass.max():
-        mass = np.where(touching, 0, mass)
+    ground = np.bincount(flat, paper.ravel(), count + 1)[1:] / np.bincount(flat)[1:]
+    for doubtful in (touching, ground < _TABLE):
+        if (~doubtful).any() and mass[~doubtful].max() >= 0.1 * mass.max():
+            mass = np.where(doubtful, 0, mass)
     main = int(np.argmax(mass))
     size = (high - low)[:, main].max() + 1
-    # How far a part's box is from the main part's, along the axis that parts them more.
-    gap = np.maximum(low - high[:, [main]], low[:, [main]] - high).max(axis=0)
-    near = gap <= 0.3 * size
-    keep = near & (mass > 0.03 * mass[main])
-    several = bool((~near & (mass > 0.3 * mass[main])).any())
+    keep = np.zeros(count, bool)
+    added = [main]
+    heavy = mass > 0.03 * mass[main]
+    while added:
+        keep[added] = True
+        # How far a part's box is from this one, along the axis that parts them more.
+        k = added.pop()
+        gap = np.maximum(low - high[:, [k]], low[:, [k]] - high).max(axis=0)
+        added += np.flatnonzero((gap <= 0.3 * size) & heavy & ~keep).tolist()
+    # On a table beside the sheet, all that is dark is grain.
+    others = ~keep & (ground > 0.6 * ground[main])
+    several = bool((others & (mass > 0.3 * mass[main])).any())
     return np.insert(keep, 0, False)[numbers], several
 
 
