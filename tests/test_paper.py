@@ -17,7 +17,9 @@ KINDS = [
     *("soft shadow over a corner, 15 %", "soft shadow over a corner, 50 %", "spot of a lamp, 50 %"),
     *("sharp shadow over a corner, 30 %", "shadow of a hand, 30 %", "two shadows of 25 %"),
     *("light falls by 30 %, and a shadow of 30 %", "black frame of 1 px", "black frame of 20 px"),
-    *("blue frame of 4 px, pencil", "rounded frame", "black bars left and right"),
+    *("blue frame of 4 px, pencil", "white frame of 12 px", "rounded frame"),
+    *("black frame of 2 px, 15 px inside, pencil", "black bars left and right"),
+    "shadow of a hand, 50 %, pencil",
     *("grey bars top and bottom", "black strip on three sides", "on a table of 60"),
     *(
         "on a dark table, light falls by 30 %",

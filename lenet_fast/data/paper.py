@@ -706,12 +706,18 @@ def _unframed(grey: Array) -> Array:
         return grey
     while min(inner.shape) > 2 and np.abs(_ring(inner) - first[0]).max() <= same:
         inner = inner[1:-1, 1:-1]
-    ring = _ring(inner)
-    paper = np.abs(ring - np.median(ring)) <= same
     if min(inner.shape) < 0.7 * min(grey.shape):
         return grey  # as far in, it is the margin about a drawing
-    # Ink that begins here does not run round all the picture.
-    return inner if paper.mean() > 0.8 and abs(np.median(ring) - first[0]) > same else grey
+    # Ink that begins here does not run round all the picture; an edge may be some pixels wide.
+    for _ in range(4):
+        ring = _ring(inner)
+        middle = np.median(ring)
+        if np.mean(np.abs(ring - middle) <= same) > 0.8 and abs(middle - first[0]) > same:
+            return inner
+        inner = inner[1:-1, 1:-1]
+        if min(inner.shape) < 2:
+            break
+    return grey
 
 
 def _ring(grey: Array) -> Array:
