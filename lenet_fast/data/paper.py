@@ -211,11 +211,12 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
         return drawn
     longest = max(grey.shape)
     side = _odd(_SQUARES * longest)
-    first = _density(grey, side)
+    first = last = _density(grey, side)
     found, thin = _digit(first, lined), None
     while side <= longest:
         wider = _odd(1.6 * side)
-        more = _digit(_density(grey, wider), lined)
+        last = _density(grey, wider)
+        more = _digit(last, lined)
         if found and found.thickness <= 0.6 * side:
             if more and found.is_all(more):
                 break
@@ -234,8 +235,10 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
         strokes = _one(thin)
         if strokes.breadth <= _DOUBTFUL and not any(strokes.touches()):
             return strokes
-    # Ink that is cut closely touches opposite sides; what comes in over one is a shadow.
-    if (first.uneven > _CLEARLY and touching and not across) or (
+    # Ink that is cut closely touches opposite sides; what comes in over one is a shadow, if the
+    # paper is uneven besides, or it is broad.
+    light = first if ink.breadth > _DOUBTFUL else last
+    if (light.uneven > _CLEARLY and touching and not across) or (
         first.border_uneven > _CLEARLY and ink.breadth > _BROAD
     ):
         raise _NoStrokesError(
