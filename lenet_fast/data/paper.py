@@ -218,7 +218,8 @@ def _on_paper(grey: Array, lined: bool) -> Ink | None:
         last = _density(grey, wider)
         more = _digit(last, lined)
         if found and found.thickness <= 0.6 * side:
-            if more and found.is_all(more):
+            # Several may be remains of a frame that wider squares wipe out.
+            if more and (more.several or not found.several) and found.is_all(more):
                 break
             thin = thin or found
         side, found = wider, more
