@@ -176,7 +176,7 @@ def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.
 
 
 class _Workers:
-    """At most so many threads that take tasks from a queue.
+    """A limited number of threads that take tasks from a queue.
 
     A ``ThreadPoolExecutor`` takes no more tasks once the main thread is done, although other
     threads go on; and if no thread can start, it raises but keeps the task. These threads are

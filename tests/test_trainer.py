@@ -946,13 +946,11 @@ def test_a_run_with_parts_of_the_users_own_resumes_with_them(sets, tmp_path, kin
         Trainer.resume(tmp_path)
     with pytest.raises(FileFormatError, match=r"a schedule that .*resume\(schedule=...\)$"):
         Trainer.resume(tmp_path, optimiser=kind(0.9))
-    with pytest.raises(
-        ValueError, match=r"optimiser: expected that of the run, .*0.9.*, got .*0.5"
-    ):
+    with pytest.raises(ValueError, match=r"optimiser: expected the run's, .*0.9.*, got .*0.5"):
         Trainer.resume(tmp_path, optimiser=kind(0.5), schedule=Halving(0.01))
-    with pytest.raises(ValueError, match=r"optimiser: expected that of the run, .*, got .*'sgd'"):
+    with pytest.raises(ValueError, match=r"optimiser: expected the run's, .*, got .*'sgd'"):
         Trainer.resume(tmp_path, optimiser=SGD(0.9), schedule=Halving(0.01))
-    with pytest.raises(ValueError, match=r"schedule: expected that of the run, .*halving.*, got"):
+    with pytest.raises(ValueError, match=r"schedule: expected the run's, .*halving.*, got"):
         Trainer.resume(tmp_path, optimiser=kind(0.9), schedule=Constant(0.01))
     with pytest.raises(TypeError, match="optimiser: expected an optimiser"):
         Trainer.resume(tmp_path, optimiser=kind, schedule=Halving(0.01))

@@ -118,7 +118,7 @@ def load(
     FileFormatError
         If it is not a checkpoint, or was truncated or altered.
     ValueError
-        If the optimiser or the schedule does not describe itself as that of the run.
+        If the optimiser or the schedule differs from the run's.
     """
     tensors, metadata = files.read_tensors(path, "checkpoint")
     weights, arrays = _below(tensors, "weights/"), _below(tensors, "optimiser/")
@@ -181,7 +181,7 @@ def _part(
             raise FileFormatError(f"{error}; {hint}") from error
     found = json.loads(json.dumps(own.config()))  # as a file holds it: with lists for tuples
     if found != config:
-        raise ValueError(f"{name}: expected that of the run, {config}, got {found}")
+        raise ValueError(f"{name}: expected the run's, {config}, got {found}")
     return own
 
 

@@ -273,14 +273,14 @@ class Trainer:
             Informed about batches and epochs.
         optimiser, schedule : optional
             Those of the run, new or used, if they are of your own: files cannot describe them. The
-            optimiser's state is replaced by that of the run.
+            optimiser's state is replaced by the one saved with the run.
 
         Raises
         ------
         FileNotFoundError, FileFormatError
             If there is no checkpoint, or it is damaged.
         TypeError, ValueError
-            If the optimiser or the schedule is not one, or not that of the run.
+            If `optimiser` or `schedule` has the wrong type, or differs from the run's.
         ImportError
             If the run's backend is missing here.
         """
