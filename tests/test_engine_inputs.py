@@ -390,6 +390,27 @@ def test_wrong_rate(rate, error, create_any):
     assert sgd.steps == 0
 
 
+@pytest.mark.parametrize(
+    ("rates", "error", "text"),
+    [
+        (np.full(1, 0.1), ValueError, r"expected a number, or an array of shape \(2,\), .*\(1,\)"),
+        (np.full(3, 0.1), ValueError, r"expected a number, or an array of shape \(2,\), .*\(3,\)"),
+        (np.full((2, 1), 0.1), ValueError, r"expected a number, or .* got shape \(2, 1\)"),
+        (np.array(0.1), ValueError, r"expected a number, or .* got shape \(\)"),
+        (np.array([0.1, math.nan]), ValueError, "expected finite numbers, got nan"),
+        (np.array([1, 2]), TypeError, "expected dtype float32 or float64"),
+        ([0.1, 0.1], TypeError, "expected a number, got list"),
+    ],
+)
+def test_wrong_rates_by_step(rates, error, text, create_any):
+    net, sgd = lenet5(), SGD(0.9)
+    before = net.parameters["C1.w"].copy()
+    with pytest.raises(error, match=f"^rate: {text}"):
+        create_any(net, losses.MAP()).train(BYTES, np.zeros(2, int), np.arange(2), 1, sgd, rates)
+    np.testing.assert_array_equal(net.parameters["C1.w"], before)
+    assert sgd.steps == 0
+
+
 def test_weights_that_cannot_be_changed_are_refused(create_any):
     net, sgd = lenet5(), SGD(0.9)
     engine = create_any(net, losses.MAP())

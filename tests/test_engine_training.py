@@ -222,6 +222,49 @@ def test_weights_of_the_moment_are_trained(create_any):
     assert (ends[0] != ends[1]).all()
 
 
+# --- rates by step ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", OPTIMISERS)
+def test_each_step_has_its_own_rate(title, dtype, create_any, monkeypatch):
+    """As many calls with a rate each have the same bits, also where the engine cuts its own."""
+    rates = np.array([0.02, 0.0, 0.05, 0.011])
+    ends = []
+    for each_alone in (True, False):
+        net = CASES["table"].network(dtype)
+        engine, optimiser = create_any(net, CASES["table"].loss, threads=2), OPTIMISERS[title](net)
+        monkeypatch.setattr(engine, "_BATCHES", 3, raising=False)  # cut after the third step
+        size = batch(engine, 20)
+        x, labels = examples(net, 4 * size)
+        order = np.random.default_rng(5).permutation(4 * size)[: 4 * size - size // 2]
+        totals = []
+        if each_alone:
+            for k, rate in enumerate(rates.tolist()):
+                part = order[k * size : (k + 1) * size]
+                totals += engine.train(x, labels, part, size, optimiser, rate)
+        else:
+            totals = engine.train(x, labels, order, size, optimiser, rates)
+        ends.append((totals, state_of(net, optimiser), optimiser.steps))
+    assert ends[0][0] == ends[1][0]
+    assert_same(ends[1][1], ends[0][1])
+    assert ends[0][2] == ends[1][2] == 4
+
+
+def test_rates_by_step_agree_with_the_reference(create):
+    nets = [copied(models.lenet5(pooling="max", output="softmax"), np.float64) for _ in range(2)]
+    optimisers = [SGD(0.9, 5e-4, nesterov=True) for _ in nets]
+    x, labels = examples(nets[0], 60)
+    rates = np.array([0.01, 0.03, 0.002])
+    engine = create(nets[0], losses.CrossEntropy(), threads=2)
+    engine.train(x, labels, np.arange(60), 25, optimisers[0], rates)
+    judge = LayersEngine(nets[1], losses.CrossEntropy(), backend="numpy", threads=1)
+    for k, rate in enumerate(rates):
+        part = np.arange(60)[25 * k : 25 * (k + 1)]
+        by_hand(judge, x, labels, part, 25, optimisers[1], rate)
+    found = [state_of(net, optimiser) for net, optimiser in zip(nets, optimisers, strict=True)]
+    assert_close(*found, rounding(nets[0], 60), np.float64)
+
+
 # --- absent links -------------------------------------------------------------------------------
 
 

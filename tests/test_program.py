@@ -124,9 +124,11 @@ def test_each_rule_has_its_record():
         (RMSprop(0.8), {"rule": Rule.RMSPROP, "beta1": 0, "beta2": 0.8, "momentum": 0}),
         (Adadelta(0.7, 1e-3), {"rule": Rule.ADADELTA, "beta2": 0.7, "epsilon": 1e-3}),
     ):
-        record = compiled.update_record(optimiser, optimiser.slots({}), 0.5)[0]
-        expected = {"rate": 0.5, "done": optimiser.steps, **fields}
-        assert {name: record[name] for name in expected} == expected
+        updates = compiled.update_records(optimiser, optimiser.slots({}), np.array([0.5, 0.25]))
+        assert len(updates) == 2
+        for k, record in enumerate(updates):
+            expected = {"rate": 0.5 ** (k + 1), "done": optimiser.steps + k, **fields}
+            assert {name: record[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("engine", [LanesEngine, OnlineEngine])
@@ -256,7 +258,8 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
         return kind(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
 
     engine = made()
-    monkeypatch.setattr(compiled, "update_record", lambda *_: records(Update, [Update(6)]))
+    updates = records(Update, [Update()] * 2 + [Update(6)] * 3)  # not only the first is checked
+    monkeypatch.setattr(compiled, "update_records", lambda *_: updates)
     refuses(engine, learn, r"^rule of the update: expected one of 0, 1, 2, 3, 4, 5, got 6$")
     monkeypatch.undo()
     record = compiled.loss_record(losses.CrossEntropy(), smallest_wins=False)

@@ -1,6 +1,6 @@
 # needs: layers/conv2d (Link, list_by_input, list_by_target, Table, table_of),
 #     layers/optimisers (optimise),
-#     engines/steps (check_items, check_loss, check_steps, check_update),
+#     engines/steps (check_items, check_loss, check_steps, check_updates),
 #     engines/lanes_run (Lists, numbers_at, Run),
 #     engines/lanes_images (fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward)
@@ -51,6 +51,7 @@ cdef void update_item(
 ) noexcept nogil:
     """Add the gradients of all blocks, in their order, and update the parameters with the mean."""
     cdef Py_ssize_t first = item.first, i, block, count
+    cdef const Update *update = run.updates + item.step
     cdef real *gradient
     cdef const real *other
     while first < item.last:
@@ -63,7 +64,7 @@ cdef void update_item(
         for i in range(count):
             gradient[i] *= <real> (1.0 / item.images)
         optimise(
-            run.update, run.update.done + item.step + 1, gradient, count, w + first,
+            update, update.done + 1, gradient, count, w + first,
             state + first if state != NULL else NULL, run.trained,
             factors + first if factors != NULL else NULL,
         )
@@ -104,7 +105,7 @@ cdef void work_off(
         if read_shared(shared + 16):
             return
         if item.kind == UPDATE:
-            if run.update.rule == NO_RULE or finite_loss(run, item):
+            if run.updates[item.step].rule == NO_RULE or finite_loss(run, item):
                 update_item(run, item, w, state, factors)
             else:
                 write_shared(shared + 16, 1)
@@ -192,7 +193,7 @@ def run_lanes(
     LanesProgram program, const Item[::1] items, real[::1] parameters,
     const real[::1] weights_squared, const unsigned char[:, :, ::1] bytes_images,
     const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
-    const Py_ssize_t[::1] labels, const Update[::1] update, real[::1] state,
+    const Py_ssize_t[::1] labels, const Update[::1] updates, real[::1] state,
     const real[::1] factors, real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals,
     double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
@@ -206,7 +207,7 @@ def run_lanes(
     cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
     if items.shape[0] == 0:
         return
-    check_update(&update[0])
+    check_updates(updates)
     check_items(items)
     run.items = &items[0]
     run.item_count = items.shape[0]
@@ -219,7 +220,7 @@ def run_lanes(
     run.scored = labels.shape[0] > 0
     run.labels = &labels[0] if run.scored else NULL
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
-    run.update = &update[0]
+    run.updates = &updates[0]
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL

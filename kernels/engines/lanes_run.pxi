@@ -35,7 +35,7 @@ cdef struct Run:
     const Py_ssize_t *labels  # and what it shows
     void *outputs
     const Loss *loss
-    const Update *update
+    const Update *updates  # by the step's number in this call
     bint scored  # whether there are labels
     void *gradients
     double *totals

@@ -1,6 +1,6 @@
 # needs: layers/losses (loss_gradient, loss_value, misclassified),
 #     layers/optimisers (fused, optimise),
-#     engines/steps (check_loss, check_steps, check_update),
+#     engines/steps (check_loss, check_steps, check_updates),
 #     engines/online_run (Learner, numbers_of, online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
 #     engines/online_steps (online_forward, online_learn)
@@ -18,10 +18,9 @@ from program cimport (
 
 cdef void online_finish(Learner *learner, real *tag) noexcept nogil:
     """Apply an update rule that needs all gradients at once."""
-    if not fused(&learner.update):
-        learner.update.done += 1
+    if not fused(learner.update):
         optimise(
-            &learner.update, learner.update.done, <const real *> learner.gradients,
+            learner.update, learner.update.done + 1, <const real *> learner.gradients,
             learner.trained, <real *> learner.w, <real *> learner.state, learner.trained,
             <const real *> learner.factors,
         )
@@ -61,7 +60,7 @@ def run_online(
     const Step[::1] steps, const real[::1] masks, const Input[::1] input, real[::1] parameters,
     const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
     const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels, const Loss[::1] loss,
-    const Update[::1] update, real[::1] state, const real[::1] factors, real[::1] gradients,
+    const Update[::1] updates, real[::1] state, const real[::1] factors, real[::1] gradients,
     double[:, ::1] totals, double[:, ::1] seconds, real[::1] memory,
 ):
     """Train on images, one after the other, until there are none or a loss is not finite.
@@ -76,7 +75,7 @@ def run_online(
     cdef real *w = &parameters[0]
     check_steps(steps, ONLINE_KINDS)
     check_loss(&loss[0])
-    check_update(&update[0])
+    check_updates(updates)
     if order.shape[0] == 0:
         return
     online_run(&run, steps, input)
@@ -93,7 +92,6 @@ def run_online(
     learner.state = &state[0] if state.shape[0] else NULL
     learner.factors = &factors[0] if factors.shape[0] else NULL
     learner.gradients = &gradients[0] if learner.trained else NULL
-    learner.update = update[0]
     run.weights = <Weights *> scratch_new(run.count * sizeof(Weights))
     if run.weights == NULL:
         raise MemoryError
@@ -107,6 +105,7 @@ def run_online(
         if floats != NULL:
             pixels = run.input.maps * run.input.rows * run.input.columns
         for i in range(order.shape[0]):
+            learner.update = &updates[i]
             image = order[i]
             online_fill(
                 &run, bytes + image * pixels if bytes != NULL else NULL, bytes_images.shape[1],

@@ -29,7 +29,7 @@ cdef struct OnlineRun:
 
 cdef struct Learner:
     # What training needs beside the run: arrays laid out like the parameters.
-    Update update
+    const Update *update  # of this step
     void *w
     void *state  # the arrays that the rule keeps, one behind the other; NULL: it keeps none
     const void *factors  # NULL: all weights have the same rate

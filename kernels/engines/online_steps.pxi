@@ -144,9 +144,9 @@ cdef void change_numbers(
     Learner *learner, Py_ssize_t first, Py_ssize_t count, real *tag
 ) noexcept nogil:
     """Change some parameters by their gradients, if the rule does so at once."""
-    if fused(&learner.update):
+    if fused(learner.update):
         optimise(
-            &learner.update, 0, numbers_of(tag, learner.gradients, first), count,
+            learner.update, 0, numbers_of(tag, learner.gradients, first), count,
             numbers_of(tag, learner.w, first), numbers_of(tag, learner.state, first),
             learner.trained, numbers_of(tag, learner.factors, first),
         )
@@ -234,7 +234,7 @@ cdef void online_back(
         if not step.passes:
             dx = memory + step.work
         rows_descend(
-            &learner.update, dy, step.c_out, <const lanes *> x,
+            learner.update, dy, step.c_out, <const lanes *> x,
             <lanes *> numbers_of(memory, learner.w, step.w),
             <lanes *> numbers_of(memory, learner.state, step.w),
             <const lanes *> numbers_of(memory, learner.factors, step.w),

@@ -3,8 +3,8 @@
 # Checks of both engines: the steps and codes of a call must be known to the loops.
 
 from program cimport (
-    ACTIVATION, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, PENALTY, SQUARED_ERROR, UPDATE,
-    Item, Loss, Step, Update,
+    ACTIVATION, ADADELTA, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_RULE, PENALTY,
+    SQUARED_ERROR, UPDATE, Item, Loss, Step, Update,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
@@ -58,10 +58,12 @@ cdef int check_loss(const Loss *loss) except -1:
     return 0
 
 
-cdef int check_update(const Update *update) except -1:
+cdef int check_updates(const Update[::1] updates) except -1:
     """Raise ValueError if no loop knows the rule of an update."""
-    if update.rule not in RULES:
-        unknown("rule of the update", update.rule, RULES)
+    cdef Py_ssize_t k
+    for k in range(updates.shape[0]):
+        if not NO_RULE <= updates[k].rule <= ADADELTA:  # there may be thousands
+            unknown("rule of the update", updates[k].rule, RULES)
     return 0
 
 

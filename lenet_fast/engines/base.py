@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lenet_fast import backends, checks
@@ -50,23 +52,24 @@ class BaseEngine(Engine):
         order: Array,
         batch_size: int,
         optimiser: Optimiser,
-        rate: float,
+        rate: float | Array,
     ) -> list[Totals]:
         self._check_training(batch_size, optimiser)
         x = inputs.images(self.network, x)
         order = inputs.order(order, len(x))
         labels = inputs.chosen(self.network, labels, order, len(x))
-        rate = checks.real("rate", rate)
+        rates = inputs.rates(rate, math.ceil(len(order) / batch_size))
         inputs.check_writeable(self.network)
-        return self._train(x, labels, order, batch_size, optimiser, rate)
+        return self._train(x, labels, order, batch_size, optimiser, rates)
 
     def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
         checks.integer("batch_size", batch_size, 1)
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
     ) -> list[Totals]:
-        """Train with arguments that have been checked; the labels are those of `order`."""
+        """Train with arguments that have been checked; the labels are those of `order`, and there
+        is one rate per step."""
         raise NotImplementedError
 
     def close(self) -> None:

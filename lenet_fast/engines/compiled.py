@@ -66,16 +66,21 @@ def check_rule(optimiser: Optimiser) -> None:
         raise Unsupported(f"optimiser: only engine='layers' knows the rule {name!r}")
 
 
-def update_record(optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rate: float) -> Array:
-    """Return the record of an optimiser's update with these slots, at a learning rate."""
+def update_records(
+    optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rates: Array
+) -> Array:
+    """Return the records of an optimiser's updates with these slots, one per learning rate."""
     options = optimiser.rule._asdict()
     name = options.pop("name")
-    update = Update(program.RULES[name], rate=rate, done=optimiser.steps, **options)
+    update = Update(program.RULES[name], **options)
     if len(slots) != update.slots:
         raise ValueError(
             f"optimiser: expected {update.slots} slots with the rule {name!r}, got {len(slots)}"
         )
-    return records(Update, [update])
+    updates = np.repeat(records(Update, [update]), len(rates))
+    updates["rate"] = rates
+    updates["done"] = optimiser.steps + np.arange(len(rates))
+    return updates
 
 
 def loss_record(loss: Loss, *, smallest_wins: bool) -> Array:

@@ -103,6 +103,21 @@ def order(order: Array, count: int) -> Array:
     return array.astype(np.intp, copy=False)
 
 
+def rates(rate: object, steps: int) -> Array:
+    """Return the rate of each step as float64, from one rate for all of them or one for each."""
+    if not isinstance(rate, np.ndarray):
+        return np.full(steps, checks.real("rate", rate))
+    array = checks.floats("rate", rate, None).astype(np.float64)  # a copy, as of the order
+    if array.shape != (steps,):
+        raise ValueError(
+            f"rate: expected a number, or an array of shape ({steps},), one rate per step, got "
+            f"shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"rate: expected finite numbers, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
 def check_writeable(network: Network) -> None:
     """Raise ValueError unless all trainable parameters are writeable."""
     for name in network.trainable_names:

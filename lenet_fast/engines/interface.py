@@ -172,7 +172,7 @@ class Engine(Protocol):
         order: Array,
         batch_size: int,
         optimiser: Optimiser,
-        rate: float,
+        rate: float | Array,
     ) -> list[Totals]:
         """Make one step of the optimiser per mini-batch.
 
@@ -185,7 +185,8 @@ class Engine(Protocol):
         batch_size : int
             Images per step; the last batch may be smaller.
         optimiser : Optimiser
-        rate : float
+        rate : float, or float ndarray (ceil(m / batch_size),)
+            The learning rate of all steps, or of each.
 
         Returns
         -------

@@ -21,7 +21,7 @@ from lenet_fast.engines.compile import Unsupported, records
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
 
-_NO_UPDATE = records(Update, [Update()])
+_NO_UPDATES = records(Update, [Update()])
 
 
 class LanesEngine(BaseEngine):
@@ -77,30 +77,30 @@ class LanesEngine(BaseEngine):
         compiled.check_rule(optimiser)
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
     ) -> list[Totals]:
         totals: list[Totals] = []
-        most = self._BATCHES * size
-        for first in range(0, len(order), most):
-            part = slice(first, first + most)
-            totals += self._train_part(x, labels[part], order[part], size, optimiser, rate)
+        for step in range(0, len(rates), self._BATCHES):
+            some = rates[step : step + self._BATCHES]
+            part = slice(step * size, (step + len(some)) * size)
+            totals += self._train_part(x, labels[part], order[part], size, optimiser, some)
             if not math.isfinite(totals[-1].loss):
                 break
         return totals
 
     def _train_part(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
     ) -> list[Totals]:
         """Run the steps of one call of the loops."""
         program, parameters = self._training
         with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
-            update = compiled.update_record(optimiser, slots, rate)
+            updates = compiled.update_records(optimiser, slots, rates)
             state = compiled.packed(program, slots, self.network.dtype)
             some = [optimiser.factors] if optimiser.factors else []
             factors = compiled.packed(program, some, self.network.dtype, padding=1)
-            totals = self._learn(x, labels, order, size, update, state, factors)
+            totals = self._learn(x, labels, order, size, updates, state, factors)
             for part in program.learned:
                 part.unpack(parameters, arrays[part.name])
                 for k, slot in enumerate(slots):
@@ -111,12 +111,12 @@ class LanesEngine(BaseEngine):
     def _learn(
         self, x: Array, labels: Array, order: Array, size: int, *optimiser: Array
     ) -> list[Totals]:
-        """Run the steps with an update record, the optimiser's state and its factors."""
+        """Run the steps with their update records, the optimiser's state and its factors."""
         if x.dtype != np.uint8:  # only bytes are gathered as tiles are filled
             x, order = x[order], np.arange(len(order))
-        update, state, factors = optimiser
+        updates, state, factors = optimiser
         work = self._batch_items(len(order), size, ItemKind.GRADIENT)
-        return self._run(work, x, labels, order, update=update, state=state, factors=factors)
+        return self._run(work, x, labels, order, updates=updates, state=state, factors=factors)
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.
@@ -165,7 +165,7 @@ class LanesEngine(BaseEngine):
         order: Array | None = None,
         *,
         outputs: Array | None = None,
-        update: Array = _NO_UPDATE,
+        updates: Array = _NO_UPDATES,
         state: Array | None = None,
         factors: Array | None = None,
         seconds: Array | None = None,
@@ -192,7 +192,7 @@ class LanesEngine(BaseEngine):
                 *compiled.image_arguments(x, dtype),
                 np.arange(len(x)) if order is None else order,
                 np.empty(0, np.intp) if labels is None else labels,
-                update,
+                updates,
                 none if state is None else state,
                 none if factors is None else factors,
                 self._gradients,

@@ -104,11 +104,11 @@ class LayersEngine(BaseEngine):
         return _mean(sums, len(x))
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rate: float
+        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
     ) -> list[Totals]:
         found: list[Totals] = []
-        for first in range(0, len(order), size):
-            batch = slice(first, first + size)
+        for step, rate in enumerate(rates.tolist()):
+            batch = slice(step * size, (step + 1) * size)
             totals, gradients = self.loss_and_gradients(x[order[batch]], labels[batch])
             found.append(totals)
             if not math.isfinite(totals.loss):

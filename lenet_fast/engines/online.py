@@ -158,8 +158,8 @@ class OnlineEngine(LanesEngine):
         state = np.zeros(self._single.trained, self.network.dtype)
         with self._pool.lock:
             at_rest = Update(Rule.SGD, momentum=0.9)  # with a rate of 0 it changes nothing
-            update = records(Update, [at_rest])
-            self._run_single(x, labels, np.arange(len(x)), update, state, state[:0], seconds)
+            updates = np.repeat(records(Update, [at_rest]), len(x))
+            self._run_single(x, labels, np.arange(len(x)), updates, state, state[:0], seconds)
         full = self._single.steps["kind"] == Kind.FULL
         seconds[full, 1] += seconds[full, 2]
         seconds[full, 2] = 0  # only the overhead of the clock
@@ -170,7 +170,7 @@ class OnlineEngine(LanesEngine):
         x: Array,
         labels: Array,
         order: Array,
-        update: Array,
+        updates: Array,
         state: Array,
         factors: Array,
         seconds: Array | None = None,
@@ -190,7 +190,7 @@ class OnlineEngine(LanesEngine):
             order,
             labels,
             self._loss_record,
-            update,
+            updates,
             state,
             factors,
             self._sums,

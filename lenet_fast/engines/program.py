@@ -171,7 +171,10 @@ RULES = {rule.name.lower(): rule for rule in Rule if rule is not Rule.NO_RULE}
 
 
 class Update(NamedTuple):
-    """What becomes of the gradients; the options are those of an optimiser's rule."""
+    """What becomes of the gradients of a step; the options are those of an optimiser's rule.
+
+    A call has one per step, which differ in their rates and step numbers.
+    """
 
     rule: int = Rule.NO_RULE
     rate: float = 0.0
@@ -181,7 +184,7 @@ class Update(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.0
     epsilon: float = 0.0
-    done: int = 0  # steps before this call
+    done: int = 0  # steps before this one
 
     @property
     def slots(self) -> int:

@@ -30,7 +30,7 @@ from lenet_fast.backends.numba_backend.engines.steps import (
     check_items,
     check_loss,
     check_steps,
-    check_update,
+    check_updates,
     window_of,
 )
 from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
@@ -69,7 +69,7 @@ PATIENCE = 20_000  # how often a thread looks whether others are done, before it
 # The arguments that are written; those squared go where the parameters go.
 _WRITTEN = {"parameters", "weights_squared", "state", "gradients", "outputs", "totals", "seconds"}
 
-_RECORDS = {"input", "loss", "update"}
+_RECORDS = {"input", "loss"}
 
 _KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
 
@@ -139,8 +139,8 @@ def update_item(run, item):
     for i in range(gradient.size):
         gradient[i] *= share
     w, state, factors = run.parameters[first:], run.state[first:], run.factors[first:]
-    number = run.update.done + item.step + 1
-    optimise(run.update, number, gradient, w, state, trained, factors)
+    update = run.updates[item.step]
+    optimise(update, update.done + 1, gradient, w, state, trained, factors)
 
 
 @array_part
@@ -205,7 +205,7 @@ def _work_off(run, lists, ticket, shared, memory, clock):
             return -1
         if item.kind != UPDATE:
             _images_item(run, lists, item, run.totals[ticket], memory, clock)
-        elif run.update.rule == NO_RULE or _finite_loss(run, item):
+        elif run.updates[item.step].rule == NO_RULE or _finite_loss(run, item):
             update_item(run, item)
         else:
             add_shared(shared, STOP, 1)
@@ -250,7 +250,7 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
     if not len(given.items):
         return
     check_items(given.items)
-    check_update(given.update)
+    check_updates(given.updates)
     run_items = _compiled(sources())
     shared = np.zeros(24, np.int64)
     clock = new_clock(len(given.seconds) > 0)

@@ -34,7 +34,7 @@ class Run(NamedTuple):
     float_images: Any
     order: Any
     labels: Any
-    update: Any
+    updates: Any  # by the step's number in this call
     state: Any
     factors: Any
     gradients: Any

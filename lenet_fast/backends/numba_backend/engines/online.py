@@ -31,7 +31,7 @@ from lenet_fast.backends.numba_backend.engines.online_steps import (
 from lenet_fast.backends.numba_backend.engines.steps import (
     check_loss,
     check_steps,
-    check_update,
+    check_updates,
 )
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
@@ -40,7 +40,7 @@ from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
 from lenet_fast.backends.numba_backend.vector.shared import new_clock, seconds_now
 from lenet_fast.backends.numba_backend.vector.vectors import lane_count
 
-_RECORDS = {"input", "loss", "update"}
+_RECORDS = {"input", "loss"}
 
 # The arguments that are written.
 _WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
@@ -71,7 +71,7 @@ def _forward(run, taps, ends, square, clock):
 
 
 @once
-def _learn(run, square, clock):
+def _learn(run, update, square, clock):
     """From the gradient at the outputs to new weights."""
     since = seconds_now(clock) if len(run.seconds) else 0.0
     for k in range(len(run.steps) - 1, -1, -1):
@@ -79,25 +79,25 @@ def _learn(run, square, clock):
         # A dense layer changes its weights on the way, and planar pooling finds their gradient.
         finds = step.kind == FULL or (step.kind == SUBSAMPLING and step.planar)
         if step.passes or (step.learns and finds):
-            step_back(run, step, square)
+            step_back(run, update, step, square)
             since = _lap(run.seconds, clock, k, 1, since)
         if step.learns and (step.kind != FULL or step.b >= 0):
-            step_weights(run, step)
+            step_weights(run, update, step)
             since = _lap(run.seconds, clock, k, 2, since)
 
 
 @once
-def _finish(run, number):
-    """Apply an update rule that needs all gradients at once; `number` is the step count."""
-    if not fused(run.update):
+def _finish(run, update):
+    """Apply an update rule that needs all gradients at once."""
+    if not fused(update):
         dw, w, trained = run.gradients, run.parameters, len(run.gradients)
-        optimise(run.update, number, dw, w, run.state, trained, run.factors)
+        optimise(update, update.done + 1, dw, w, run.state, trained, run.factors)
 
 
 @once
 def _pattern(run, i, taps, ends, square, clock):
     """Forward, loss, back, update; false where the loss is not finite, and nothing is changed."""
-    last, label = run.steps[len(run.steps) - 1], run.labels[i]
+    last, label, update = run.steps[len(run.steps) - 1], run.labels[i], run.updates[i]
     y = run.memory[last.y : last.y + last.c_out]
     dy = run.memory[last.dy : last.dy + last.c_out]
     if len(run.bytes_images):
@@ -111,8 +111,8 @@ def _pattern(run, i, taps, ends, square, clock):
     if not math.isfinite(run.totals[i, 0]):
         return False
     loss_gradient(run.loss, y, label, dy)
-    _learn(run, square, clock)
-    _finish(run, run.update.done + i + 1)
+    _learn(run, update, square, clock)
+    _finish(run, update)
     return True
 
 
@@ -142,7 +142,7 @@ def run_online(*arguments: Any) -> None:
     given = Run(*arguments)
     check_steps(given.steps, ONLINE_KINDS)
     check_loss(given.loss[0])
-    check_update(given.update[0])
+    check_updates(given.updates)
     run = Run(*map(_argument, Run._fields, given))
     clock = new_clock(len(given.seconds) > 0)
     full = lane_count(from_dtype(given.memory.dtype))

@@ -45,7 +45,7 @@ class Run(NamedTuple):
     order: Any
     labels: Any
     loss: Any
-    update: Any
+    updates: Any  # by image
     state: Any
     factors: Any
     gradients: Any

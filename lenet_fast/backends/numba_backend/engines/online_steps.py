@@ -164,7 +164,7 @@ def _pool_gradient(run, step):
 
 
 @once
-def step_weights(run, step):
+def step_weights(run, update, step):
     """Find the gradients of a step's parameters, and change these; but for a dense layer's."""
     kind, taps, biases = step.kind, 0, step.c_out
     if kind in (CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS):
@@ -176,9 +176,9 @@ def step_weights(run, step):
         copy_numbers(run.memory, step.dy, run.gradients, step.b, biases)
     parameters, state = run.parameters, run.state
     if taps:
-        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step.w, taps)
+        _change_numbers(update, run.gradients, parameters, state, run.factors, step.w, taps)
     if step.b >= 0:
-        _change_numbers(run.update, run.gradients, parameters, state, run.factors, step.b, biases)
+        _change_numbers(update, run.gradients, parameters, state, run.factors, step.b, biases)
 
 
 @once
@@ -216,12 +216,12 @@ def _pool_back(run, step, square):
 
 
 @once
-def _rows_back(run, step):
+def _rows_back(run, update, step):
     memory, x = run.memory, step.padded if step.padded >= 0 else step.x
     dx = step.d_padded if step.d_padded >= 0 else step.dx
     if step.kind == FULL:
         dx = dx if step.passes else step.work
-        rows_descend(run, step.dy, step.c_out, x, step.w, step.pitch, dx)
+        rows_descend(run, update, step.dy, step.c_out, x, step.w, step.pitch, dx)
     elif step.kind == DISTANCES:
         row_distances_back(
             memory, step.dy, step.c_out, x, inputs_of(step), run.parameters, step.w,
@@ -232,7 +232,7 @@ def _rows_back(run, step):
 
 
 @once
-def step_back(run, step, square):
+def step_back(run, update, step, square):
     """Set the gradient at a step's input; with a dense layer, change its weights, too."""
     kind, memory = step.kind, run.memory
     if kind == CONVOLUTION_ALONG_MAPS:
@@ -246,4 +246,4 @@ def step_back(run, step, square):
         x_row, y_row = memory[x : x + count], memory[y : y + count]
         activate_back(step, False, x_row, y_row, memory[dx : dx + count])
     elif kind in (FULL, DISTANCES):
-        _rows_back(run, step)
+        _rows_back(run, update, step)

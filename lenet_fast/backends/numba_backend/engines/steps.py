@@ -64,9 +64,10 @@ def check_loss(loss: Any) -> None:
     _check("kind of the loss", loss["kind"], (CROSS_ENTROPY, SQUARED_ERROR, MAP, PENALTY))
 
 
-def check_update(update: Any) -> None:
+def check_updates(updates: Any) -> None:
     """Raise ValueError if no loop knows the rule of an update."""
-    _check("rule of the update", update["rule"], RULES)
+    for k in np.flatnonzero(~np.isin(updates["rule"], RULES)):
+        _check("rule of the update", updates["rule"][k], RULES)
 
 
 def check_items(items: Any) -> None:

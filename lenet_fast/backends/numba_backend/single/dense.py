@@ -147,10 +147,10 @@ _descend, _descend_own_rates, _roll, _roll_own_rates = (
 
 
 @once
-def rows_descend(run, dy, n_out, x, at, pitch, dx):
+def rows_descend(run, update, dy, n_out, x, at, pitch, dx):
     """Set dx, and change the weights by the rule, unless that needs all gradients at once: then
     write them down."""
-    memory, update, w = run.memory, run.update, run.parameters
+    memory, w = run.memory, run.parameters
     state, factors = run.state, run.factors
     if not fused(update):
         _keep(memory, dy, n_out, x, update, w, run.gradients, factors, at, pitch, dx)
