@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lenet_fast import backends, checks, configs, initialisers, pixels
 from lenet_fast.checks import Array
-from lenet_fast.layers import MAX_VALUES, RBF, Layer, Shape
+from lenet_fast.layers import MAX_VALUES, RBF, Dropout, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
 from lenet_fast.layers.activations import Activation
 
@@ -165,11 +165,11 @@ class Network:
 
     @property
     def stages(self) -> dict[str, str]:
-        """For each layer that is not an activation, the name of the last activation after it."""
+        """For each layer except activations and dropout, the name of the last of those after it."""
         stages: dict[str, str] = {}
         name = ""
         for layer in self.layers:
-            if not name or not isinstance(layer, Activation):
+            if not name or not isinstance(layer, Activation | Dropout):
                 name = layer.name
             stages[name] = layer.name
         return stages

@@ -19,6 +19,7 @@ class Case:
     options: dict[str, object] = field(default_factory=dict)
     results: tuple[str, ...] = ("y",)
     title: str = ""
+    numbered: bool = False  # whether it is told the place of an image in its batch
 
     @property
     def function(self) -> Callable[..., object]:
@@ -104,6 +105,16 @@ CASES = [
         {"kernel": 3, "stride": 2},
     ),
     *_passes("dense", (-1, 7), (-1, 5), {"w": (5, 7), "b": (5,)}, {}),
+    *(
+        Case(
+            "dropout",
+            {"x": (-1, 9, 3, 4)},
+            {"p": 0.3, "seed": 1, "step": 2, "layer": 3, "by_map": by_map},
+            title=f"dropout, {title}",
+            numbered=True,
+        )
+        for by_map, title in ((False, "units"), (True, "maps"))
+    ),
     Case("rbf", {"x": (-1, 7), "w": (5, 7)}),
     Case("rbf_backward", {"dy": (-1, 5), "x": (-1, 7), "w": (5, 7)}, {}, ("dx", "dw")),
     Case(

@@ -43,6 +43,7 @@ KERNELS = {
     "dense": "x, w, b, y",
     "dense_input_gradient": "dy, w, dx",
     "dense_weight_gradient": "dy, x, dw, db",
+    "dropout": "x, keys, p, y",
     "rbf": "x, w, y",
     "rbf_backward": "dy, x, w, dx, dw",
     "rbf_hessian": "hy, dy, x, w, hx, hw",
@@ -131,7 +132,7 @@ class Border:
             dtypes = set()
             for argument, value in zip(names, values, strict=True):
                 where = f"{name}, {argument}"
-                if argument in ("scale", "j", "option"):
+                if argument in ("scale", "j", "option", "p"):
                     assert type(value) is float, where
                 elif argument == "function":
                     assert type(value) is str, where
@@ -147,6 +148,8 @@ class Border:
                     assert value.dtype.isnative, where
                     if argument == "connections":
                         assert value.dtype == np.uint8, where
+                    elif argument == "keys":
+                        assert value.dtype == np.uint64, where
                     elif argument == "answers" and value.ndim == 1:
                         assert value.dtype == np.intp, where
                     else:

@@ -16,6 +16,8 @@ from lenet_fast.layers import (
     AvgPool2D,
     Conv2D,
     Dense,
+    Dropout,
+    Dropout2D,
     Layer,
     MaxPool2D,
     ReLU,
@@ -57,6 +59,8 @@ LAYERS = {
     "tanh": (Tanh, (5,)),
     "sigmoid": (Sigmoid, (5,)),
     "relu": (ReLU, (2, 3, 2)),
+    "dropout": (lambda: Dropout(0.3), (5,)),
+    "dropout of maps": (lambda: Dropout2D(0.4), (2, 3, 2)),
 }
 CASES = pytest.mark.parametrize("case", LAYERS)
 

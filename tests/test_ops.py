@@ -138,7 +138,8 @@ def test_batch_is_its_images_one_by_one(case, backend, dtype, rng):
             name: np.repeat(array, 2, axis=0)[2 * i : 2 * i + 1] if name in batched else array
             for name, array in arrays.items()
         }
-        alone.append(case.run(one, backend=backend))
+        place = {"first": i} if case.numbered else {}
+        alone.append(case.run(one, backend=backend, **place))
     for at, result in enumerate(case.results):
         parts = np.array([found[at] for found in alone], np.float64)
         right = parts[:, 0] if case.is_batched(result) else parts.sum(axis=0)

@@ -1,4 +1,4 @@
-# needs: vector/gemm (gemm_block, pack_panel)
+# needs: vector/gemm (gemm_block, pack_panel), layers/dropout (splitmix64)
 #
 # Warping of images: affine maps, elastic displacements, and the noise that these are made from.
 # All arithmetic is on integers, so that every backend computes the same bytes.
@@ -11,14 +11,6 @@ cdef enum:
     FRACTION_BITS = 11
     FRACTION_ONE = 1 << 11
     FIRST_NOISE = 8  # of an image's stream; those before it are not for noise
-
-
-cdef inline unsigned long long splitmix64(unsigned long long state) noexcept nogil:
-    """The next number of a stream (Steele, Lea and Flood 2014)."""
-    cdef unsigned long long z = state + 0x9E3779B97F4A7C15ULL
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL
-    return z ^ (z >> 31)
 
 
 cdef inline int between(int x, int least, int most) noexcept nogil:

@@ -118,6 +118,23 @@ static inline lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) {
 #endif
 }
 
+/* Draws of dropout: see kernels/layers/dropout.pxi. kept: all bits set in the lanes, one per image,
+   whose draw for a unit is `least` or more. The words of the images' keys are in memory. */
+typedef uint32_t words_f32 __attribute__((vector_size(4 * LANES_F32), aligned(4), may_alias));
+typedef uint32_t words_f64 __attribute__((vector_size(4 * LANES_F64), aligned(4), may_alias));
+#define DRAWS(REAL, INT, WORDS, T)                                                               \
+    static inline REAL kept_##T(                                                                 \
+        const uint32_t *low, const uint32_t *high, uint32_t unit, uint32_t least) {              \
+        WORDS h = *(const WORDS *)low + unit;                                                    \
+        h = (h ^ (h >> 16)) * 0x21f0aaadu;                                                       \
+        h ^= *(const WORDS *)high;                                                               \
+        h = (h ^ (h >> 15)) * 0x735a2d97u;                                                       \
+        return (REAL)__builtin_convertvector(h >= least, INT);                                   \
+    }                                                                                            \
+    static inline REAL masked_##T(REAL x, REAL mask) { return (REAL)((INT)x & (INT)mask); }
+DRAWS(lanes_f32, lanes_i32, words_f32, f32)
+DRAWS(lanes_f64, lanes_i64, words_f64, f64)
+
 #if defined(__clang__)
 #define SHUFFLE(a, b, INT, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

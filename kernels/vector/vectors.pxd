@@ -54,6 +54,14 @@ cdef extern from "vectors.h":
     lanes_f64 routed_f64(lanes_f64 x, lanes_f64 best, lanes_f64 *left) nogil
     lanes_f32 routed_equal_f32(lanes_f32 x, lanes_f32 best, lanes_f32 all) nogil
     lanes_f64 routed_equal_f64(lanes_f64 x, lanes_f64 best, lanes_f64 all) nogil
+    lanes_f32 kept_f32(
+        const unsigned int *low, const unsigned int *high, unsigned int unit, unsigned int least
+    ) nogil
+    lanes_f64 kept_f64(
+        const unsigned int *low, const unsigned int *high, unsigned int unit, unsigned int least
+    ) nogil
+    lanes_f32 masked_f32(lanes_f32 x, lanes_f32 mask) nogil
+    lanes_f64 masked_f64(lanes_f64 x, lanes_f64 mask) nogil
     lanes_f32 evens_f32(lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 evens_f64(lanes_f64 a, lanes_f64 b) nogil
     lanes_f32 odds_f32(lanes_f32 a, lanes_f32 b) nogil
@@ -150,6 +158,25 @@ cdef inline lanes routed_equal(lanes x, lanes best, lanes all) noexcept nogil:
         return routed_equal_f32(x, best, all)
     else:
         return routed_equal_f64(x, best, all)
+
+
+cdef inline lanes kept(
+    lanes *_, const unsigned int *low, const unsigned int *high, unsigned int unit,
+    unsigned int least,
+) noexcept nogil:
+    """All bits set where an image's draw for a unit is `least` or more, else none."""
+    if lanes is lanes_f32:
+        return kept_f32(low, high, unit, least)
+    else:
+        return kept_f64(low, high, unit, least)
+
+
+cdef inline lanes masked(lanes x, lanes mask) noexcept nogil:
+    """x where the mask has all bits set, 0 where it has none."""
+    if lanes is lanes_f32:
+        return masked_f32(x, mask)
+    else:
+        return masked_f64(x, mask)
 
 
 cdef inline lanes evens(lanes a, lanes b) noexcept nogil:

@@ -53,6 +53,8 @@ class BaseEngine(Engine):
         batch_size: int,
         optimiser: Optimiser,
         rate: float | Array,
+        *,
+        seed: int = 0,
     ) -> list[Totals]:
         self._check_training(batch_size, optimiser)
         x = inputs.images(self.network, x)
@@ -60,13 +62,21 @@ class BaseEngine(Engine):
         labels = inputs.chosen(self.network, labels, order, len(x))
         rates = inputs.rates(rate, math.ceil(len(order) / batch_size))
         inputs.check_writeable(self.network)
-        return self._train(x, labels, order, batch_size, optimiser, rates)
+        seed = checks.seed(seed)
+        return self._train(x, labels, order, batch_size, optimiser, rates, seed)
 
     def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
         checks.integer("batch_size", batch_size, 1)
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        size: int,
+        optimiser: Optimiser,
+        rates: Array,
+        seed: int,
     ) -> list[Totals]:
         """Train with arguments that have been checked; the labels are those of `order`, and there
         is one rate per step."""

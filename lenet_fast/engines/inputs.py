@@ -118,6 +118,16 @@ def rates(rate: object, steps: int) -> Array:
     return array
 
 
+def dropout(numbers: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return the seed and the step by which dropout layers draw; None: they do not."""
+    if numbers is None:
+        return None
+    if not isinstance(numbers, tuple) or len(numbers) != 2:
+        raise TypeError(f"dropout: expected (seed, step) or None, got {checks.kind(numbers)}")
+    seed, step = (checks.integer("dropout", number, 0, 2**63 - 1) for number in numbers)
+    return seed, step
+
+
 def check_writeable(network: Network) -> None:
     """Raise ValueError unless all trainable parameters are writeable."""
     for name in network.trainable_names:

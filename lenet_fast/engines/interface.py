@@ -155,8 +155,18 @@ class Engine(Protocol):
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""
 
-    def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        """Return loss and errors, and the gradient of the mean loss by parameter name."""
+    def loss_and_gradients(
+        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
+    ) -> tuple[Totals, dict[str, Array]]:
+        """Return loss and errors, and the gradient of the mean loss by parameter name.
+
+        Parameters
+        ----------
+        x, labels : ndarray
+        dropout : (seed, step), optional
+            Drop units as :meth:`train` does with this seed after `step` steps of the optimiser. By
+            default dropout layers change nothing, as in evaluation.
+        """
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
         """Return the diagonal of the Hessian, averaged over the images, by parameter name.
@@ -173,6 +183,8 @@ class Engine(Protocol):
         batch_size: int,
         optimiser: Optimiser,
         rate: float | Array,
+        *,
+        seed: int = 0,
     ) -> list[Totals]:
         """Make one step of the optimiser per mini-batch.
 
@@ -187,6 +199,9 @@ class Engine(Protocol):
         optimiser : Optimiser
         rate : float, or float ndarray (ceil(m / batch_size),)
             The learning rate of all steps, or of each.
+        seed : int, default 0
+            Determines, with the number of each step, which units dropout layers drop: see
+            :func:`lenet_fast.ops.dropout`. The first step has the number ``optimiser.steps``.
 
         Returns
         -------

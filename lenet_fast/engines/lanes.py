@@ -66,7 +66,10 @@ class LanesEngine(BaseEngine):
             return Totals()
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
-    def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
+    def loss_and_gradients(
+        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
+    ) -> tuple[Totals, dict[str, Array]]:
+        inputs.dropout(dropout)
         return self._derivatives(ItemKind.GRADIENT, x, labels)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
@@ -77,7 +80,14 @@ class LanesEngine(BaseEngine):
         compiled.check_rule(optimiser)
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        size: int,
+        optimiser: Optimiser,
+        rates: Array,
+        seed: int,
     ) -> list[Totals]:
         totals: list[Totals] = []
         for step in range(0, len(rates), self._BATCHES):

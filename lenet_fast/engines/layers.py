@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
 from lenet_fast.engines.base import BaseEngine
 from lenet_fast.engines.interface import Optimiser, Totals
-from lenet_fast.layers import RBF, Gradients
+from lenet_fast.layers import RBF, Dropout, Gradients
 from lenet_fast.losses import MAP
 from lenet_fast.threads import alone_with_blas, with_one_blas_thread
 
@@ -27,6 +27,14 @@ SMALL, LARGE, MANY = 32, 64, 8
 larger blocks do not fit into the cache, and in smaller ones calls take as long as the work."""
 
 Result = TypeVar("Result")
+
+
+class _Draw(NamedTuple):
+    """What dropout layers need to know about a block in training."""
+
+    seed: int
+    step: int
+    first: int  # the place of the first image in its batch
 
 
 def blocks(n: int) -> list[slice]:
@@ -78,11 +86,15 @@ class LayersEngine(BaseEngine):
         with self._results(one, len(x)) as results:
             return sum(results, Totals())
 
-    def loss_and_gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
+    def loss_and_gradients(
+        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
+    ) -> tuple[Totals, dict[str, Array]]:
         x, labels = inputs.examples(self.network, x, labels)
+        numbers = inputs.dropout(dropout)
 
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
-            return self._gradients(self._prepared(x[block]), labels[block])
+            draw = None if numbers is None else _Draw(*numbers, block.start)
+            return self._gradients(self._prepared(x[block]), labels[block], draw)
 
         totals, sums = Totals(), self._zeros()
         with self._results(one, len(x)) as results:
@@ -104,12 +116,22 @@ class LayersEngine(BaseEngine):
         return _mean(sums, len(x))
 
     def _train(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        size: int,
+        optimiser: Optimiser,
+        rates: Array,
+        seed: int,
     ) -> list[Totals]:
         found: list[Totals] = []
+        done = optimiser.steps
         for step, rate in enumerate(rates.tolist()):
             batch = slice(step * size, (step + 1) * size)
-            totals, gradients = self.loss_and_gradients(x[order[batch]], labels[batch])
+            totals, gradients = self.loss_and_gradients(
+                x[order[batch]], labels[batch], dropout=(seed, done + step)
+            )
             found.append(totals)
             if not math.isfinite(totals.loss):
                 break
@@ -139,23 +161,35 @@ class LayersEngine(BaseEngine):
         errors = np.count_nonzero(self.network.winners(outputs) != labels)
         return Totals(float(values.sum(dtype=np.float64)), int(errors), len(labels))
 
-    def _passed(self, x: Array) -> list[Array]:
-        """Return the input of each layer, and the output of the last."""
+    def _passed(self, x: Array, draw: _Draw | None = None) -> list[Array]:
+        """Return the input of each layer, and the output of the last; with a draw, as training
+        does."""
         passed = [x]
-        for layer in self.network.layers:
-            passed.append(layer.forward(passed[-1], self.backend))
+        for i, layer in enumerate(self.network.layers):
+            if draw is not None and isinstance(layer, Dropout):
+                passed.append(self._dropped(layer, i, passed[-1], draw))
+            else:
+                passed.append(layer.forward(passed[-1], self.backend))
         return passed
 
-    def _gradients(self, x: Array, labels: Array) -> tuple[Totals, dict[str, Array]]:
-        passed = self._passed(x)
+    def _dropped(self, layer: Dropout, i: int, x: Array, draw: _Draw) -> Array:
+        return layer.drop(x, draw.seed, draw.step, i, draw.first, self.backend)
+
+    def _gradients(
+        self, x: Array, labels: Array, draw: _Draw | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        passed = self._passed(x, draw)
         y = passed.pop()
         totals = self._totals(y, labels)
         dy: Any = self.loss.gradient(y, labels, self.backend)
         sums: dict[str, Array] = {}
         for i in reversed(range(self._first, len(self.network.layers))):
             layer, x = self.network.layers[i], passed.pop()
-            dy, gradients = layer.backward(dy, x, y, self.backend, i > self._first)
-            sums |= {f"{layer.name}.{name}": array for name, array in gradients.items()}
+            if draw is not None and isinstance(layer, Dropout):
+                dy = self._dropped(layer, i, dy, draw)
+            else:
+                dy, gradients = layer.backward(dy, x, y, self.backend, i > self._first)
+                sums |= {f"{layer.name}.{name}": array for name, array in gradients.items()}
             y = x
         return totals, sums
 

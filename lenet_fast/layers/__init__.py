@@ -22,6 +22,7 @@ from lenet_fast.layers.activations import (
 from lenet_fast.layers.base import MAX_VALUES, Gradients, Layer, Shape
 from lenet_fast.layers.conv2d import Conv2D
 from lenet_fast.layers.dense import RBF, Dense
+from lenet_fast.layers.dropout import Dropout, Dropout2D
 from lenet_fast.layers.pool2d import AvgPool2D, MaxPool2D, Subsample2D
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "AvgPool2D",
     "Conv2D",
     "Dense",
+    "Dropout",
+    "Dropout2D",
     "Gradients",
     "Layer",
     "LeakyReLU",
@@ -48,7 +51,9 @@ __all__ = [
     "from_config",
 ]
 
-_KINDS: tuple[type[Layer], ...] = (Conv2D, MaxPool2D, AvgPool2D, Subsample2D, Dense, RBF)
+_KINDS: tuple[type[Layer], ...] = (
+    *(Conv2D, MaxPool2D, AvgPool2D, Subsample2D, Dense, RBF, Dropout, Dropout2D),
+)
 _TYPES = {kind.__name__: kind for kind in (*_KINDS, *ACTIVATIONS.values())}
 
 

@@ -21,10 +21,20 @@ the recursion of LeCun et al. 1998, appendix C: ``hx`` corresponds to ``dx``; th
 between parameters that share a weight are dropped, so that it is never negative.
 """
 
-from lenet_fast.ops import _activations, _conv2d, _dense, _losses, _pool2d, _rbf, _subsample2d
+from lenet_fast.ops import (
+    _activations,
+    _conv2d,
+    _dense,
+    _dropout,
+    _losses,
+    _pool2d,
+    _rbf,
+    _subsample2d,
+)
 from lenet_fast.ops._activations import *
 from lenet_fast.ops._conv2d import *
 from lenet_fast.ops._dense import *
+from lenet_fast.ops._dropout import *
 from lenet_fast.ops._losses import *
 from lenet_fast.ops._pool2d import *
 from lenet_fast.ops._rbf import *
@@ -34,6 +44,7 @@ __all__ = [
     *_activations.__all__,
     *_conv2d.__all__,
     *_dense.__all__,
+    *_dropout.__all__,
     *_losses.__all__,
     *_pool2d.__all__,
     *_rbf.__all__,

@@ -80,7 +80,7 @@ class Trainer:
         Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
         From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
-        distortions.
+        distortions; seed and step determine which units dropout layers drop.
     distortion : Distortion, optional
         Distorts the training images, anew in each epoch.
     evaluate_train : bool, default False
@@ -473,7 +473,7 @@ class Trainer:
             # Overflow shows up as a non-finite loss, which is reported below.
             with np.errstate(over="ignore", invalid="ignore"):
                 batches = self.engine.train(
-                    images, labels, turns, self.batch_size, self.optimiser, rate
+                    images, labels, turns, self.batch_size, self.optimiser, rate, seed=self.seed
                 )
             for totals in batches:
                 if not math.isfinite(totals.loss):

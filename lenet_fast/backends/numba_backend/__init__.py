@@ -32,6 +32,7 @@ from lenet_fast.backends.numba_backend.layers.activations import *
 from lenet_fast.backends.numba_backend.layers.conv2d import *
 from lenet_fast.backends.numba_backend.layers.conv2d_im2col import *
 from lenet_fast.backends.numba_backend.layers.dense import *
+from lenet_fast.backends.numba_backend.layers.dropout import *
 from lenet_fast.backends.numba_backend.layers.losses import *
 from lenet_fast.backends.numba_backend.layers.pool2d import *
 from lenet_fast.backends.numba_backend.layers.rbf import *

@@ -10,6 +10,7 @@ import numpy as _np
 from lenet_fast.backends.numpy_backend.activations import *
 from lenet_fast.backends.numpy_backend.conv2d import *
 from lenet_fast.backends.numpy_backend.dense import *
+from lenet_fast.backends.numpy_backend.dropout import *
 from lenet_fast.backends.numpy_backend.losses import *
 from lenet_fast.backends.numpy_backend.pool2d import *
 from lenet_fast.backends.numpy_backend.rbf import *
