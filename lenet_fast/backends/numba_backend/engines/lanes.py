@@ -85,26 +85,6 @@ def _lap(run, clock, k, column, since):
 
 
 @once
-def _forward(run, lists, memory, clock):
-    since = seconds_now(clock) if len(run.seconds) else 0.0
-    for k in range(len(run.steps)):
-        step_forward(run, lists, k, memory)
-        since = _lap(run, clock, k, 0, since)
-
-
-@once
-def _back(run, lists, memory, hessian, gradient, clock):
-    since = seconds_now(clock) if len(run.seconds) else 0.0
-    for k in range(len(run.steps) - 1, -1, -1):
-        if run.steps[k].learns:
-            step_weights(run, lists, k, memory, hessian, gradient)
-            since = _lap(run, clock, k, 2, since)
-        if run.steps[k].passes and run.steps[k].kind != DISTANCES:
-            step_back(run, lists, k, memory, hessian)
-            since = _lap(run, clock, k, 1, since)
-
-
-@once
 def _images_item(run, lists, item, totals, memory, clock):
     """A block of images: forward, and and back with its own gradient or Hessian."""
     full = lane_count_of(memory)
@@ -117,10 +97,19 @@ def _images_item(run, lists, item, totals, memory, clock):
     for first in range(item.first, item.last, full):
         images = min(item.last - first, full)
         fill_tile(run, first, images, memory)
-        _forward(run, lists, memory, clock)
+        since = seconds_now(clock) if len(run.seconds) else 0.0
+        for k in range(len(run.steps)):
+            step_forward(run, lists, k, memory)
+            since = _lap(run, clock, k, 0, since)
         finish_tile(run, memory, first, images, learning, hessian, totals)
-        if learning:
-            _back(run, lists, memory, hessian, gradient, clock)
+        since = seconds_now(clock) if len(run.seconds) else 0.0
+        for k in range(len(run.steps) - 1, -1 if learning else len(run.steps) - 1, -1):
+            if run.steps[k].learns:
+                step_weights(run, lists, k, memory, hessian, gradient)
+                since = _lap(run, clock, k, 2, since)
+            if run.steps[k].passes and run.steps[k].kind != DISTANCES:
+                step_back(run, lists, k, memory, hessian)
+                since = _lap(run, clock, k, 1, since)
     if learning:
         fold_sums(run, memory, gradient)
 
@@ -181,47 +170,42 @@ def _finite_loss(run, item):
     return math.isfinite(loss)
 
 
-@once
-def _work_off(run, lists, ticket, shared, memory, clock):
-    """Take items until there are none. Where a loss is not finite, nothing is updated, and all
-    threads stop.
-
-    `ticket` is an item already taken, or -1. Return one that has to wait for long, or -1.
-    """
-    while True:
-        if ticket < 0:
-            ticket = add_shared(shared, TICKET, 1)
-        if ticket >= len(run.items):
-            return -1
-        item = run.items[ticket]
-        turns = 0
-        while read_shared(shared, DONE) < item.opened:
-            if read_shared(shared, STOP):
-                return -1
-            if turns == PATIENCE:
-                return ticket
-            turns += 1
-        if read_shared(shared, STOP):
-            return -1
-        if item.kind != UPDATE:
-            _images_item(run, lists, item, run.totals[ticket], memory, clock)
-        elif run.updates[item.step].rule == NO_RULE or _finite_loss(run, item):
-            update_item(run, item)
-        else:
-            add_shared(shared, STOP, 1)
-        add_shared(shared, DONE, 1)
-        ticket = -1
-
-
 @functools.cache
 def _compiled(version: str) -> Any:
     @kernel
     def run_items(run, ticket, shared, memory, clock):
-        """Process a list of items on a network; several threads may do so together."""
+        """Take items until there are none; several threads may do so together. Where a loss is not
+        finite, nothing is updated, and all threads stop.
+
+        `ticket` is an item already taken, or -1. Return one that has to wait for long, or -1.
+        """
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         if ticket < 0:
             set_borders(run, memory)
-        return _work_off(run, list_links(run), ticket, shared, memory, clock)
+        lists = list_links(run)
+        while True:
+            if ticket < 0:
+                ticket = add_shared(shared, TICKET, 1)
+            if ticket >= len(run.items):
+                return -1
+            item = run.items[ticket]
+            turns = 0
+            while read_shared(shared, DONE) < item.opened:
+                if read_shared(shared, STOP):
+                    return -1
+                if turns == PATIENCE:
+                    return ticket
+                turns += 1
+            if read_shared(shared, STOP):
+                return -1
+            if item.kind != UPDATE:
+                _images_item(run, lists, item, run.totals[ticket], memory, clock)
+            elif run.updates[item.step].rule == NO_RULE or _finite_loss(run, item):
+                update_item(run, item)
+            else:
+                add_shared(shared, STOP, 1)
+            add_shared(shared, DONE, 1)
+            ticket = -1
 
     return run_items
 

@@ -33,7 +33,7 @@ from lenet_fast.backends.numba_backend.engines.steps import (
     check_steps,
     check_updates,
 )
-from lenet_fast.backends.numba_backend.jit import borrowing_kernel, once, part, read_only, sources
+from lenet_fast.backends.numba_backend.jit import borrowing_kernel, part, read_only, sources
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
 from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
@@ -46,9 +46,6 @@ _RECORDS = {"input", "loss"}
 _WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
 
 
-# --- an image -----------------------------------------------------------------------------------
-
-
 @part
 def _lap(seconds, clock, k, column, since):
     """Add the time since then to a step's; return the time."""
@@ -59,76 +56,51 @@ def _lap(seconds, clock, k, column, since):
     return now
 
 
-@once
-def _forward(run, taps, ends, square, clock):
-    since = seconds_now(clock) if len(run.seconds) else 0.0
-    for k in range(len(run.steps)):
-        step, w = run.steps[k], run.parameters
-        weights = Weights(w, step.w, w, step.b, step.pitch)
-        looks = taps[ends[k] : ends[k + 1]]
-        step_forward(step, looks, weights, run.memory, square)
-        since = _lap(run.seconds, clock, k, 0, since)
-
-
-@once
-def _learn(run, update, square, clock):
-    """From the gradient at the outputs to new weights."""
-    since = seconds_now(clock) if len(run.seconds) else 0.0
-    for k in range(len(run.steps) - 1, -1, -1):
-        step = run.steps[k]
-        # A dense layer changes its weights on the way, and planar pooling finds their gradient.
-        finds = step.kind == FULL or (step.kind == SUBSAMPLING and step.planar)
-        if step.passes or (step.learns and finds):
-            step_back(run, update, step, square)
-            since = _lap(run.seconds, clock, k, 1, since)
-        if step.learns and (step.kind != FULL or step.b >= 0):
-            step_weights(run, update, step)
-            since = _lap(run.seconds, clock, k, 2, since)
-
-
-@once
-def _finish(run, update):
-    """Apply an update rule that needs all gradients at once."""
-    if not fused(update):
-        dw, w, trained = run.gradients, run.parameters, len(run.gradients)
-        optimise(update, update.done + 1, dw, w, run.state, trained, run.factors)
-
-
-@once
-def _pattern(run, i, taps, ends, square, clock):
-    """Forward, loss, back, update; false where the loss is not finite, and nothing is changed."""
-    last, label, update = run.steps[len(run.steps) - 1], run.labels[i], run.updates[i]
-    y = run.memory[last.y : last.y + last.c_out]
-    dy = run.memory[last.dy : last.dy + last.c_out]
-    if len(run.bytes_images):
-        fill_bytes(run.memory, run.input, run.bytes_images[run.order[i]])
-    else:
-        floats, size = run.float_images.reshape(-1), run.float_images[0].size
-        fill_floats(run.memory, run.input, floats, run.order[i] * size)
-    _forward(run, taps, ends, square, clock)
-    run.totals[i, 0] = loss_value(run.loss, y, label, dy)
-    run.totals[i, 1] = misclassified(y, label, run.loss.smallest_wins)
-    if not math.isfinite(run.totals[i, 0]):
-        return False
-    loss_gradient(run.loss, y, label, dy)
-    _learn(run, update, square, clock)
-    _finish(run, update)
-    return True
-
-
-# --- what Python calls --------------------------------------------------------------------------
-
-
 @functools.cache
 def _compiled(version: str) -> Any:
     @borrowing_kernel
     def train(run, taps, ends, square, clock):
-        """Train on images, one after the other, until a loss is not finite."""
+        """Forward, loss, back and update, image by image, until a loss is not finite."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
         set_borders(run.steps, run.memory)
+        w, last = run.parameters, run.steps[len(run.steps) - 1]
+        y = run.memory[last.y : last.y + last.c_out]
+        dy = run.memory[last.dy : last.dy + last.c_out]
         for i in range(len(run.order)):
-            if not _pattern(run, i, taps, ends, square, clock):
+            if len(run.bytes_images):
+                fill_bytes(run.memory, run.input, run.bytes_images[run.order[i]])
+            else:
+                floats, size = run.float_images.reshape(-1), run.float_images[0].size
+                fill_floats(run.memory, run.input, floats, run.order[i] * size)
+
+            since = seconds_now(clock) if len(run.seconds) else 0.0
+            for k in range(len(run.steps)):
+                step = run.steps[k]
+                weights = Weights(w, step.w, w, step.b, step.pitch)
+                step_forward(step, taps[ends[k] : ends[k + 1]], weights, run.memory, square)
+                since = _lap(run.seconds, clock, k, 0, since)
+
+            label, update = run.labels[i], run.updates[i]
+            run.totals[i, 0] = loss_value(run.loss, y, label, dy)
+            run.totals[i, 1] = misclassified(y, label, run.loss.smallest_wins)
+            if not math.isfinite(run.totals[i, 0]):
                 break
+            loss_gradient(run.loss, y, label, dy)
+
+            since = seconds_now(clock) if len(run.seconds) else 0.0
+            for k in range(len(run.steps) - 1, -1, -1):
+                step = run.steps[k]
+                # Dense layers change their weights on the way; planar pooling finds their gradient.
+                finds = step.kind == FULL or (step.kind == SUBSAMPLING and step.planar)
+                if step.passes or (step.learns and finds):
+                    step_back(run, update, step, square)
+                    since = _lap(run.seconds, clock, k, 1, since)
+                if step.learns and (step.kind != FULL or step.b >= 0):
+                    step_weights(run, update, step)
+                    since = _lap(run.seconds, clock, k, 2, since)
+            if not fused(update):  # a rule that needs all gradients at once
+                dw = run.gradients
+                optimise(update, update.done + 1, dw, w, run.state, len(dw), run.factors)
 
     return train
 
