@@ -75,12 +75,13 @@ _KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
 
 
 @part
-def _lap(run, clock, k, column, since):
-    """Add the time since then to a step's; return the time."""
+def _lap(run, clock, place, since):
+    """Add the time since then to that at a place of `seconds`; return the time."""
     if len(run.seconds) == 0:
         return since
     now = seconds_now(clock)
-    run.seconds[k, column] += now - since
+    # One index: Numba compiles a function once for each literal number that it is called with.
+    run.seconds.reshape(-1)[place] += now - since
     return now
 
 
@@ -100,16 +101,16 @@ def _images_item(run, lists, item, totals, memory, clock):
         since = seconds_now(clock) if len(run.seconds) else 0.0
         for k in range(len(run.steps)):
             step_forward(run, lists, k, memory)
-            since = _lap(run, clock, k, 0, since)
+            since = _lap(run, clock, 3 * k, since)
         finish_tile(run, memory, first, images, learning, hessian, totals)
         since = seconds_now(clock) if len(run.seconds) else 0.0
         for k in range(len(run.steps) - 1, -1 if learning else len(run.steps) - 1, -1):
             if run.steps[k].learns:
                 step_weights(run, lists, k, memory, hessian, gradient)
-                since = _lap(run, clock, k, 2, since)
+                since = _lap(run, clock, 3 * k + 2, since)
             if run.steps[k].passes and run.steps[k].kind != DISTANCES:
                 step_back(run, lists, k, memory, hessian)
-                since = _lap(run, clock, k, 1, since)
+                since = _lap(run, clock, 3 * k + 1, since)
     if learning:
         fold_sums(run, memory, gradient)
 

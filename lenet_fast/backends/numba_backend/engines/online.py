@@ -47,12 +47,13 @@ _WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
 
 
 @part
-def _lap(seconds, clock, k, column, since):
-    """Add the time since then to a step's; return the time."""
-    if len(seconds) == 0:
+def _lap(run, clock, place, since):
+    """Add the time since then to that at a place of `seconds`; return the time."""
+    if len(run.seconds) == 0:
         return since
     now = seconds_now(clock)
-    seconds[k, column] += now - since
+    # One index: Numba compiles a function once for each literal number that it is called with.
+    run.seconds.reshape(-1)[place] += now - since
     return now
 
 
@@ -78,7 +79,7 @@ def _compiled(version: str) -> Any:
                 step = run.steps[k]
                 weights = Weights(w, step.w, w, step.b, step.pitch)
                 step_forward(step, taps[ends[k] : ends[k + 1]], weights, run.memory, square)
-                since = _lap(run.seconds, clock, k, 0, since)
+                since = _lap(run, clock, 3 * k, since)
 
             label, update = run.labels[i], run.updates[i]
             run.totals[i, 0] = loss_value(run.loss, y, label, dy)
@@ -94,10 +95,10 @@ def _compiled(version: str) -> Any:
                 finds = step.kind == FULL or (step.kind == SUBSAMPLING and step.planar)
                 if step.passes or (step.learns and finds):
                     step_back(run, update, step, square)
-                    since = _lap(run.seconds, clock, k, 1, since)
+                    since = _lap(run, clock, 3 * k + 1, since)
                 if step.learns and (step.kind != FULL or step.b >= 0):
                     step_weights(run, update, step)
-                    since = _lap(run.seconds, clock, k, 2, since)
+                    since = _lap(run, clock, 3 * k + 2, since)
             if not fused(update):  # a rule that needs all gradients at once
                 dw = run.gradients
                 optimise(update, update.done + 1, dw, w, run.state, len(dw), run.factors)

@@ -40,9 +40,9 @@ def _sgd(update, gradient, w, state, factors):
 
 
 @part
-def _adam(decoupled, update, number, gradient, w, first, second, factors):
+def _adam(update, number, gradient, w, first, second, factors):
     """Change parameters by their gradient, in the step of this number, counted from 1."""
-    size, real = gradient.size, gradient.dtype.type
+    size, real, decoupled = gradient.size, gradient.dtype.type, update.rule == ADAMW
     rate, decay, epsilon = real(update.rate), real(update.weight_decay), real(update.epsilon)
     beta1, beta2 = real(update.beta1), real(update.beta2)
     rest1, rest2 = real(1 - update.beta1), real(1 - update.beta2)
@@ -113,10 +113,8 @@ def optimise(update, number, gradient, w, state, apart, factors):
     where it keeps none; each of the others begins `apart` numbers behind the one before."""
     if update.rule == SGD:
         _sgd(update, gradient, w, state, factors)
-    elif update.rule == ADAMW:
-        _adam(True, update, number, gradient, w, state, state[apart:], factors)
-    elif update.rule == ADAM:
-        _adam(False, update, number, gradient, w, state, state[apart:], factors)
+    elif update.rule in (ADAMW, ADAM):
+        _adam(update, number, gradient, w, state, state[apart:], factors)
     elif update.rule == RMSPROP:
         _rmsprop(update, gradient, w, state, apart, factors)
     elif update.rule == ADADELTA:
