@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import platform
 import threading
 
 import numpy as np
@@ -24,7 +25,7 @@ from helpers import assert_within
 
 from lenet_fast import losses, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.engines import LayersEngine, Totals
+from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine, Totals
 from lenet_fast.layers import RBF, Dense, ReLU
 from lenet_fast.network import Network
 from lenet_fast.training import SGD, AdamW
@@ -263,6 +264,32 @@ def test_rates_by_step_agree_with_the_reference(create):
         by_hand(judge, x, labels, part, 25, optimisers[1], rate)
     found = [state_of(net, optimiser) for net, optimiser in zip(nets, optimisers, strict=True)]
     assert_close(*found, rounding(nets[0], 60), np.float64)
+
+
+# --- small numbers ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="only x86 has a switch for them"
+)
+@pytest.mark.parametrize("kind", [LanesEngine, OnlineEngine])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_small_numbers_count_as_zero_during_a_call_only(kind, threads, dtype, lane_backend):
+    """Else Intel's cores take ten times as long, as soon as the network is sure of its digits."""
+    smallest = np.finfo(dtype).smallest_normal
+    net = Network([Dense(4, 3, name="D")], input_shape=(1, 2, 2), dtype=dtype)
+    net.initialise("he_normal", 1)
+    engine = kind(net, losses.MeanSquaredError(), backend=lane_backend, threads=threads)
+    for x, flushed in ((smallest / 2, True), (smallest * 64, False)):
+        sgd = SGD(0.9)
+        engine.train(
+            np.full((1, 1, 2, 2), x, dtype), np.zeros(1, int), np.zeros(1, int), 1, sgd, 0.1
+        )
+        (velocities,) = sgd.slots({name: net.parameters[name] for name in net.trainable_names})
+        assert (velocities["D.b"] != 0).all()
+        assert (velocities["D.w"] == 0).all() == flushed
+    halves = np.full(64, smallest) * np.full(64, 0.5, dtype)
+    assert (halves > 0).all(), "the switch is left on"
 
 
 # --- absent links -------------------------------------------------------------------------------

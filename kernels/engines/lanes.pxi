@@ -15,8 +15,8 @@
 from libc.math cimport isfinite
 
 from vectors cimport (
-    LANES_F32, LANES_F64, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real, scratch_free,
-    scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
+    LANES_F32, LANES_F64, flush_small, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real,
+    restore_small, scratch_free, scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
 )
 from program cimport (
     ACTIVATION, CONVOLUTION, CURVATURE, DISTANCES, FORWARD, FULL, MAXIMUM, NO_RULE, SUBSAMPLING,
@@ -202,6 +202,7 @@ def run_lanes(
     lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """
     cdef Run run = program.run
+    cdef unsigned before
     cdef real *w = &parameters[0]
     cdef real *state_at = &state[0] if state.shape[0] else NULL
     cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
@@ -225,8 +226,10 @@ def run_lanes(
     run.totals = &totals[0, 0]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
     with nogil:
+        before = flush_small()
         if real is float:
             set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0])
         else:
             set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0])
         work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
+        restore_small(before)

@@ -9,7 +9,9 @@
 
 from libc.math cimport isfinite
 
-from vectors cimport lanes_f32, lanes_f64, real, scratch_free, scratch_new
+from vectors cimport (
+    flush_small, lanes_f32, lanes_f64, real, restore_small, scratch_free, scratch_new,
+)
 from program cimport (
     ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, FULL, MAXIMUM,
     SUBSAMPLING, Input, Loss, Step, Update,
@@ -70,6 +72,7 @@ def run_online(
     cdef OnlineRun run
     cdef Learner learner
     cdef Py_ssize_t i, k, image, pixels
+    cdef unsigned before
     cdef const unsigned char *bytes = NULL
     cdef const real *floats = NULL
     cdef real *w = &parameters[0]
@@ -96,6 +99,7 @@ def run_online(
     if run.weights == NULL:
         raise MemoryError
     with nogil:
+        before = flush_small()
         for k in range(run.count):
             run.weights[k].w = numbers_of(w, w, run.steps[k].w)
             run.weights[k].b = numbers_of(w, w, run.steps[k].b)
@@ -115,4 +119,5 @@ def run_online(
                 &run, &learner, &loss[0], labels[i], &totals[i, 0], &memory[0]
             ):
                 break
+        restore_small(before)
         scratch_free(run.weights)

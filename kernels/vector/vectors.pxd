@@ -81,6 +81,8 @@ cdef extern from "vectors.h":
     void transpose_bytes(bytes_16 *square) nogil
     lanes_f32 from_bytes_f32(const bytes_16 *x) nogil
     lanes_f64 from_bytes_f64(const bytes_16 *x) nogil
+    unsigned flush_small() nogil
+    void restore_small(unsigned before) nogil
     long long take_ticket(long long *next) nogil
     void ticket_done(long long *done) nogil
     long long read_shared(const long long *x) nogil

@@ -55,8 +55,10 @@ from lenet_fast.backends.numba_backend.program import (
 )
 from lenet_fast.backends.numba_backend.vector.shared import (
     add_shared,
+    flush_small,
     new_clock,
     read_shared,
+    restore_small,
     seconds_now,
 )
 from lenet_fast.backends.numba_backend.vector.vectors import CONV_MAPS, lane_count_of
@@ -199,12 +201,14 @@ def _compiled(version: str) -> Any:
                 turns += 1
             if read_shared(shared, STOP):
                 return -1
+            before = flush_small()
             if item.kind != UPDATE:
                 _images_item(run, lists, item, run.totals[ticket], memory, clock)
             elif run.updates[item.step].rule == NO_RULE or _finite_loss(run, item):
                 update_item(run, item)
             else:
                 add_shared(shared, STOP, 1)
+            restore_small(before)
             add_shared(shared, DONE, 1)
             ticket = -1
 

@@ -37,7 +37,12 @@ from lenet_fast.backends.numba_backend.jit import borrowing_kernel, part, read_o
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
 from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
-from lenet_fast.backends.numba_backend.vector.shared import new_clock, seconds_now
+from lenet_fast.backends.numba_backend.vector.shared import (
+    flush_small,
+    new_clock,
+    restore_small,
+    seconds_now,
+)
 from lenet_fast.backends.numba_backend.vector.vectors import lane_count
 
 _RECORDS = {"input", "loss"}
@@ -63,6 +68,7 @@ def _compiled(version: str) -> Any:
     def train(run, taps, ends, square, clock):
         """Forward, loss, back and update, image by image, until a loss is not finite."""
         version  # noqa: B018  (closed over: what is kept on disk is of these sources)
+        before = flush_small()
         set_borders(run.steps, run.memory)
         w, last = run.parameters, run.steps[len(run.steps) - 1]
         y = run.memory[last.y : last.y + last.c_out]
@@ -102,6 +108,7 @@ def _compiled(version: str) -> Any:
             if not fused(update):  # a rule that needs all gradients at once
                 dw = run.gradients
                 optimise(update, update.done + 1, dw, w, run.state, len(dw), run.factors)
+        restore_small(before)
 
     return train
 
