@@ -28,7 +28,9 @@ cdef enum ItemKind:
     FORWARD = 0
     GRADIENT = 1
     CURVATURE = 2
-    UPDATE = 3
+    EXAMPLES = 3
+    CLIPPED = 4
+    UPDATE = 5
 
 
 cdef enum LossKind:

@@ -60,6 +60,8 @@ def examples(net: Network, n: int, dtype: object = None) -> tuple[np.ndarray, np
 def results(engine: Engine, x: np.ndarray, labels: np.ndarray) -> Results:
     """Return all that an engine makes of a batch, by name."""
     totals, gradients = engine.loss_and_gradients(x, labels)
+    again, same, d_inputs = engine.loss_and_gradients(x, labels, inputs=True)
+    np.testing.assert_equal((again, same), (totals, gradients))
     evaluated = engine.evaluate(x, labels)
     assert (evaluated.errors, evaluated.images) == (totals.errors, len(x))
     assert totals.images == len(x)
@@ -71,7 +73,38 @@ def results(engine: Engine, x: np.ndarray, labels: np.ndarray) -> Results:
     }
     found |= {f"gradient of {name}": array for name, array in gradients.items()}
     diagonal = engine.hessian_diagonal(x, labels)
-    return found | {f"curvature of {name}": array for name, array in diagonal.items()}
+    found |= {f"curvature of {name}": array for name, array in diagonal.items()}
+    found |= {"gradient of the images": d_inputs}
+    return found | on_demand(engine, x, labels)
+
+
+def on_demand(engine: Engine, x: np.ndarray, labels: np.ndarray) -> Results:
+    """Return what an engine makes of given gradients at the outputs, and of each image."""
+    outputs = engine.forward(x)
+    given = incoming(outputs.shape).astype(outputs.dtype)
+    gradients, d_inputs = engine.backward(given, inputs=True)
+    found = {f"backward to {name}": array for name, array in gradients.items()}
+    found["backward to the images"] = d_inputs
+    totals, gradients = engine.gradients_per_example(x, labels)
+    for name, array in gradients.items():
+        found[f"gradients per example of {name}"] = array
+    if gradients and len(x):
+        clip = 2.0 ** np.round(np.log2(np.median(norms(gradients))))
+        clipped, gradients = engine.gradients_per_example(x, labels, clip=clip)
+        assert clipped.errors == totals.errors
+        found |= {f"clipped sum of {name}": array for name, array in gradients.items()}
+    return found
+
+
+def incoming(shape: tuple[int, ...]) -> np.ndarray:
+    """Return gradients at the outputs, the same numbers in both dtypes."""
+    return np.random.default_rng(11).standard_normal(shape).astype(np.float32)
+
+
+def norms(gradients: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the norm of each example's gradient, in float64."""
+    rows = [array.astype(float).reshape(len(array), -1) for array in gradients.values()]
+    return np.sqrt(sum((row**2).sum(axis=1) for row in rows))
 
 
 def judged(net: Network, loss: Loss, n: int) -> Results:

@@ -184,8 +184,8 @@ def plant(monkeypatch, field: str, change) -> None:
     """Change one column of the table of steps of every program."""
     lay_out = tile.lay_out
 
-    def wrong(network, count):
-        made = lay_out(network, count)
+    def wrong(network, count, **options):
+        made = lay_out(network, count, **options)
         made.steps[field] = change(made.steps[field])
         return made
 

@@ -271,11 +271,11 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
 
 def test_unknown_items_are_refused(compiled_backend, monkeypatch):
     engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
-    items = records(Item, [Item(4, 0, 5, 0)])
+    items = records(Item, [Item(6, 0, 5, 0)])
     work = tile.Work(ItemKind.FORWARD, items, (slice(0, 1),), (5,), 1)
     x, labels = images()
     refuses(
         engine,
         lambda engine: engine._run(work, x, labels),
-        r"^kind of item 0: expected one of 0, 1, 2, 3, got 4$",
+        r"^kind of item 0: expected one of 0, 1, 2, 3, 4, 5, got 6$",
     )

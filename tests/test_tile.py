@@ -100,8 +100,10 @@ def overlaps(regions: dict[str, Region]) -> list[tuple[str, str]]:
     return found
 
 
-def judge(net: Network, made: Program, lanes_count: int) -> list[tuple[str, str]]:
-    """Return what overlaps and must not."""
+def judge(
+    net: Network, made: Program, lanes_count: int, *, inputs: bool = False
+) -> list[tuple[str, str]]:
+    """Return what overlaps and must not; `inputs`: gradients go back to the images."""
     wrong = []
     keep = lasting(net, made) | {"scratch": scratch(net, made, lanes_count)}
     wrong += overlaps(keep)
@@ -111,13 +113,13 @@ def judge(net: Network, made: Program, lanes_count: int) -> list[tuple[str, str]
         sizes = math.prod(net.shapes[k]), math.prod(net.shapes[k + 1])
         moving = {f"{layer.name}: dy": at(step.dy, sizes[1])}
         in_place = step.kind == Kind.ACTIVATION and step.y == step.x
-        if k and not (in_place and step.dx == step.dy):
+        if (k or inputs) and not (in_place and step.dx == step.dy):
             moving[f"{layer.name}: dx"] = at(step.dx, sizes[0])
         wrong += overlaps(keep | moving)[len(overlaps(keep)) :]
         if k:
             assert step.dx == steps[k - 1].dy
             assert step.x == steps[k - 1].y
-        assert bool(step.passes) == bool(learning and k > learning[0])
+        assert bool(step.passes) == (inputs or bool(learning and k > learning[0]))
         assert bool(step.learns) == layer.trainable
         for first, last in (*keep.values(), *moving.values()):
             if not 0 <= first <= last <= made.size:
@@ -131,8 +133,30 @@ def test_memory_does_not_overlap(name, lanes_count):
     net = NETWORKS[name](np.float32)
     made = tile.lay_out(net, lanes_count)
     assert judge(net, made, lanes_count) == []
+    to_images = tile.lay_out(net, lanes_count, inputs=True)
+    assert judge(net, to_images, lanes_count, inputs=True) == []
+    assert made.steps[["w", "b"]].tolist() == to_images.steps[["w", "b"]].tolist()
     assert made.steps.shape == (len(net.layers),)
     assert made.input[["maps", "rows", "columns"]][0].tolist() == net.input_shape
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_at_dense_layers_stay(name):
+    """They are needed once more after the way back, for gradients per example."""
+    net = NETWORKS[name](np.float32)
+    for inputs in (False, True):
+        steps = steps_of(tile.lay_out(net, 16, inputs=inputs))
+        sizes = [math.prod(shape) for shape in net.shapes]
+        gradients: dict[int, int] = {}
+        for k, step in enumerate(steps):
+            for first, size in ((step.dx, sizes[k]), (step.dy, sizes[k + 1])):
+                if first >= 0:
+                    gradients[first] = max(size, gradients.get(first, 0))
+        for step in steps:
+            if step.kind == Kind.FULL:
+                others = {first: size for first, size in gradients.items() if first != step.dy}
+                for first, size in others.items():
+                    assert first + size <= step.dy or step.dy + step.c_out <= first
 
 
 @pytest.mark.parametrize(
@@ -292,6 +316,19 @@ def test_items_of_a_training(n, batch_size, trained):
     assert done == len(items)
     assert work.blocks == max(batch.stop - batch.start for batch in work.batches)
     assert not work.items.flags.writeable  # it is kept and shared
+
+
+def test_items_of_a_sum():
+    """A batch's gradients are divided by 1, not by its images."""
+    work = tile.batch_items(70, 70, 4, 9000, ItemKind.CLIPPED, mean=False)
+    updates = work.items[work.items["kind"] == ItemKind.UPDATE]
+    assert updates[["first", "last", "images"]].tolist() == [(0, 8192, 1), (8192, 9000, 1)]
+
+
+def test_items_of_the_gradients_per_example():
+    work = tile.example_items(40, 16)  # one tile each: all threads have work
+    found = work.items[["kind", "first", "last", "opened"]].tolist()
+    assert found == [(ItemKind.EXAMPLES, k, min(k + 16, 40), 0) for k in (0, 16, 32)]
 
 
 def test_items_of_a_prediction():

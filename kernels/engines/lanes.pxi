@@ -3,7 +3,8 @@
 #     engines/steps (check_items, check_loss, check_steps, check_updates),
 #     engines/lanes_run (Lists, numbers_at, Run),
 #     engines/lanes_images (fill, finish_tile, set_borders),
-#     engines/lanes_steps (back, fold_sums, forward)
+#     engines/lanes_steps (back, fold_sums, forward),
+#     engines/lanes_examples (add_clipped, write_examples)
 #
 # The lane engine: a whole network a tile of images at a time, one image per vector lane.
 #
@@ -16,29 +17,41 @@ from libc.math cimport isfinite
 
 from vectors cimport (
     LANES_F32, LANES_F64, flush_small, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real,
-    restore_small, scratch_free, scratch_new, take_ticket, ticket_done, wait_a_little, write_shared,
+    restore_small, scratch_free, scratch_new, take_ticket, ticket_done, unpack, wait_a_little,
+    write_shared,
 )
 from program cimport (
-    ACTIVATION, CONVOLUTION, CURVATURE, DISTANCES, FORWARD, FULL, MAXIMUM, NO_RULE, SUBSAMPLING,
-    UPDATE, Input, Item, Loss, Step, Update,
+    ACTIVATION, CLIPPED, CONVOLUTION, CURVATURE, DISTANCES, EXAMPLES, FORWARD, FULL, MAXIMUM,
+    NO_RULE, SUBSAMPLING, UPDATE, Input, Item, Loss, Step, Update,
 )
 
 
 cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory) noexcept nogil:
-    """A block of images: forward, and and back with its own gradient or Hessian."""
+    """A block of images: forward, and back with its own gradient or Hessian."""
     cdef Py_ssize_t full = lane_count(memory), first = item.first, images
-    cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE
+    cdef Py_ssize_t pixels = run.input.maps * run.input.rows * run.input.columns
+    cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE, fresh
+    cdef bint alone = item.kind == EXAMPLES or item.kind == CLIPPED
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
     totals[0] = totals[1] = 0
     while first < item.last:
-        images = min(item.last - first, full)
+        images, fresh = min(item.last - first, full), first == item.first
         fill(run, first, images, memory + run.input.at)
         forward(run, memory)
         finish_tile(run, memory, first, images, learning, hessian, totals)
         if learning:
-            back(run, memory, hessian, first == item.first, gradient)
+            back(run, memory, hessian, fresh or alone, alone, gradient)
+            if run.d_inputs != NULL:
+                unpack(
+                    memory + run.steps.dx, pixels, images,
+                    <void *> numbers_at(memory, run.d_inputs, first * pixels), pixels,
+                )
+            if item.kind == EXAMPLES:
+                write_examples(run, memory, first, images)
+            elif item.kind == CLIPPED:
+                add_clipped(run, memory, fresh, gradient)
         first += full
-    if learning:
+    if learning and not alone:
         fold_sums(run, memory, gradient)
 
 
@@ -194,8 +207,9 @@ def run_lanes(
     const real[::1] weights_squared, const unsigned char[:, :, ::1] bytes_images,
     const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
     const Py_ssize_t[::1] labels, const Update[::1] updates, real[::1] state,
-    const real[::1] factors, real[::1] gradients, real[:, ::1] outputs, double[:, ::1] totals,
-    double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
+    const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
+    const real[:, ::1] d_outputs, real[:, ::1] d_inputs, real[::1] examples, double clip,
+    double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
     """Process a list of items on a network; several threads may do so together.
 
@@ -218,9 +232,14 @@ def run_lanes(
     run.floats = &float_images[0, 0, 0, 0] if float_images.shape[0] else NULL
     run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
     run.order = &order[0] if order.shape[0] else NULL
-    run.scored = labels.shape[0] > 0
-    run.labels = &labels[0] if run.scored else NULL
+    run.scored = labels.shape[0] > 0 or d_outputs.shape[0] > 0
+    run.labels = &labels[0] if labels.shape[0] else NULL
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
+    run.d_outputs = &d_outputs[0, 0] if d_outputs.shape[0] else NULL
+    run.d_inputs = &d_inputs[0, 0] if d_inputs.shape[0] else NULL
+    run.examples = &examples[0] if examples.shape[0] else NULL
+    run.room = examples.shape[0] // run.trained if run.trained else 0
+    run.clip = clip
     run.updates = &updates[0]
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]

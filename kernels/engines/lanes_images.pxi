@@ -83,7 +83,7 @@ cdef void score(
     cdef const real *w
     if back:
         memset(dy, 0, 2 * full * k * sizeof(real))
-    for i in range(images):
+    for i in range(images if run.d_outputs == NULL else 0):
         label = run.labels[first + i]
         totals[0] += loss_value[real](run.loss, y + i * k, k, label, dy + i * k)
         totals[1] += misclassified(y + i * k, k, label, run.loss.smallest_wins)
@@ -91,6 +91,8 @@ cdef void score(
             loss_gradient[real](run.loss, y + i * k, k, label, NULL, dy + i * k)
         if hessian:
             loss_hessian[real](run.loss, y + i * k, k, hy + i * k)
+    if run.d_outputs != NULL:
+        memcpy(dy, (<const real *> run.d_outputs) + first * k, images * k * sizeof(real))
     if back and last.kind == DISTANCES and last.passes:
         n_in = inputs_of(last)
         w = (<const real *> run.parameters) + last.w

@@ -34,9 +34,14 @@ cdef struct Run:
     const Py_ssize_t *order  # which image is the first, the second, ...
     const Py_ssize_t *labels  # and what it shows
     void *outputs
+    const void *d_outputs  # the gradients at the outputs; NULL: those of the loss
+    void *d_inputs  # where the gradients at the images go; NULL: nowhere
+    void *examples  # where the gradients of each image go, parameter by parameter,
+    Py_ssize_t room  # for so many images
+    double clip  # the largest norm of an image's gradient in a clipped sum
     const Loss *loss
     const Update *updates  # by the step's number in this call
-    bint scored  # whether there are labels
+    bint scored  # whether there are labels, or gradients at the outputs
     void *gradients
     double *totals
     const Input *input

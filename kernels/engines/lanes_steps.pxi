@@ -205,12 +205,13 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
 
 
 cdef void back(
-    Run *run, lanes *memory, bint hessian, bint fresh, void *gradient
+    Run *run, lanes *memory, bint hessian, bint fresh, bint alone, void *gradient
 ) noexcept nogil:
+    """All steps. `alone`: the images' gradients stay apart, those of dense layers as factors."""
     cdef Py_ssize_t k
     cdef double since = seconds_now() if run.seconds != NULL else 0
     for k in range(run.count - 1, -1, -1):
-        if run.steps[k].learns:
+        if run.steps[k].learns and not (alone and run.steps[k].kind == FULL):
             step_weights(run, k, memory, hessian, fresh, gradient)
             if run.seconds != NULL:
                 since = lap(run.seconds + 3 * k + 2, since)

@@ -3,8 +3,8 @@
 # Checks of both engines: the steps and codes of a call must be known to the loops.
 
 from program cimport (
-    ACTIVATION, ADADELTA, CROSS_ENTROPY, CURVATURE, FORWARD, GRADIENT, MAP, NO_RULE, PENALTY,
-    SQUARED_ERROR, UPDATE, Item, Loss, Step, Update,
+    ACTIVATION, ADADELTA, CLIPPED, CROSS_ENTROPY, CURVATURE, EXAMPLES, FORWARD, GRADIENT, MAP,
+    NO_RULE, PENALTY, SQUARED_ERROR, UPDATE, Item, Loss, Step, Update,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
@@ -69,7 +69,7 @@ cdef int check_updates(const Update[::1] updates) except -1:
 
 cdef int check_items(const Item[::1] items) except -1:
     """Raise ValueError if no loop knows the kind of an item."""
-    cdef tuple known = (FORWARD, GRADIENT, CURVATURE, UPDATE)
+    cdef tuple known = (FORWARD, GRADIENT, CURVATURE, EXAMPLES, CLIPPED, UPDATE)
     cdef Py_ssize_t k
     for k in range(items.shape[0]):
         if not FORWARD <= items[k].kind <= UPDATE:  # there may be thousands

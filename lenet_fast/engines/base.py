@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, overload
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class BaseEngine(Engine):
         self._kernels = backends.get(self.backend)
         self.threads = resolve(threads)
         self._pool = Pool(self.threads)
+        self._forwarded: tuple[Array, tuple[int, int] | None] | None = None  # by the last forward
         self._set_up()
 
     def _set_up(self) -> None:
@@ -44,6 +46,133 @@ class BaseEngine(Engine):
 
     def predict_one(self, image: Array) -> Array:
         return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
+
+    def forward(self, x: Array, *, dropout: tuple[int, int] | None = None) -> Array:
+        dropout = inputs.dropout(dropout)
+        x = inputs.images(self.network, x).copy()  # the caller may change them before backward
+        outputs = self._forward(x, dropout)
+        self._forwarded = x, dropout
+        return outputs
+
+    def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
+        """Return the outputs for images that have been checked."""
+        raise NotImplementedError
+
+    @overload
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: Literal[False] = False,
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> dict[str, Array]: ...
+    @overload
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: Literal[True],
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[dict[str, Array], Array]: ...
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: bool = False,
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> dict[str, Array] | tuple[dict[str, Array], Array]:
+        checks.flag("inputs", inputs)
+        x, d_outputs, dropout = self._incoming(x, d_outputs, dropout)
+        _, gradients, d_inputs = self._differentiate(x, None, d_outputs, inputs, dropout)
+        return gradients if d_inputs is None else (gradients, d_inputs)
+
+    def _incoming(
+        self, x: Array | None, d_outputs: Array, dropout: tuple[int, int] | None
+    ) -> tuple[Array, Array, tuple[int, int] | None]:
+        """Return images, gradient at the outputs and dropout of a backward pass."""
+        if x is not None:
+            x, dropout = inputs.images(self.network, x), inputs.dropout(dropout)
+        elif self._forwarded is None:
+            raise RuntimeError("backward: expected x, or a call of forward before this one")
+        elif dropout is not None:
+            raise ValueError("dropout: expected None without x, since forward has chosen it")
+        else:
+            x, dropout = self._forwarded
+        return x, inputs.d_outputs(self.network, d_outputs, len(x)), dropout
+
+    @overload
+    def loss_and_gradients(
+        self,
+        x: Array,
+        labels: Array,
+        inputs: Literal[False] = False,
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]]: ...
+    @overload
+    def loss_and_gradients(
+        self,
+        x: Array,
+        labels: Array,
+        inputs: Literal[True],
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array], Array]: ...
+    def loss_and_gradients(
+        self,
+        x: Array,
+        labels: Array,
+        inputs: bool = False,
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]] | tuple[Totals, dict[str, Array], Array]:
+        checks.flag("inputs", inputs)
+        x, labels, dropout = self._examples(x, labels, dropout)
+        totals, gradients, d_inputs = self._differentiate(x, labels, None, inputs, dropout)
+        return (totals, gradients) if d_inputs is None else (totals, gradients, d_inputs)
+
+    def _examples(
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None
+    ) -> tuple[Array, Array, tuple[int, int] | None]:
+        return *inputs.examples(self.network, x, labels), inputs.dropout(dropout)
+
+    def _differentiate(
+        self,
+        x: Array,
+        labels: Array | None,
+        d_outputs: Array | None,
+        to_inputs: bool,
+        dropout: tuple[int, int] | None,
+    ) -> tuple[Totals, dict[str, Array], Array | None]:
+        """Return totals, gradients by name, and the gradient at the images if it is wanted: those
+        of the mean loss, or with `d_outputs` the sums that these give."""
+        raise NotImplementedError
+
+    def gradients_per_example(
+        self,
+        x: Array,
+        labels: Array,
+        *,
+        clip: float | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]]:
+        x, labels, dropout = self._examples(x, labels, dropout)
+        if clip is None:
+            return self._each_gradient(x, labels, dropout)
+        return self._clipped_sum(x, labels, checks.positive("clip", clip), dropout)
+
+    def _each_gradient(
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        raise NotImplementedError
+
+    def _clipped_sum(
+        self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        raise NotImplementedError
 
     def train(
         self,
@@ -89,3 +218,7 @@ class BaseEngine(Engine):
         """Return zeros for the derivative of each trainable parameter."""
         parameters = self.network.parameters
         return {name: np.zeros_like(parameters[name]) for name in self.network.trainable_names}
+
+    def _empty_d_inputs(self, count: int, wanted: bool) -> Array | None:
+        """Return room for the gradients at the images; None if they are not wanted."""
+        return np.empty((count, *self.network.input_shape), self.network.dtype) if wanted else None

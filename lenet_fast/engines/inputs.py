@@ -82,6 +82,18 @@ def chosen(network: Network, labels: Array, order: Array, count: int) -> Array:
     return checks.labels("labels", array[order], len(order), network.output_shape[0])
 
 
+def d_outputs(network: Network, value: Array, count: int) -> Array:
+    """Return the gradient at the outputs of so many images."""
+    array = checks.floats("d_outputs", value, None)
+    expected = count, *network.output_shape
+    checks.same_shape("d_outputs", array, expected, "that of the outputs")
+    if array.dtype != network.dtype:
+        raise TypeError(
+            f"d_outputs: expected dtype {network.dtype} of the network, got {array.dtype}"
+        )
+    return array
+
+
 def prepared(network: Network, x: Array) -> Array:
     """Return images as floats in the network's dtype and size."""
     if x.dtype != np.uint8:

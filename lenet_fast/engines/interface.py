@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, overload
 
 from lenet_fast.checks import Array
 
@@ -155,17 +155,140 @@ class Engine(Protocol):
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors."""
 
+    @overload
     def loss_and_gradients(
-        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
-    ) -> tuple[Totals, dict[str, Array]]:
+        self,
+        x: Array,
+        labels: Array,
+        inputs: Literal[False] = False,
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]]: ...
+    @overload
+    def loss_and_gradients(
+        self,
+        x: Array,
+        labels: Array,
+        inputs: Literal[True],
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array], Array]: ...
+    def loss_and_gradients(
+        self,
+        x: Array,
+        labels: Array,
+        inputs: bool = False,
+        *,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]] | tuple[Totals, dict[str, Array], Array]:
         """Return loss and errors, and the gradient of the mean loss by parameter name.
 
         Parameters
         ----------
         x, labels : ndarray
+        inputs : bool
+            Whether to return a third result, the gradient of the mean loss at the images,
+            (n, c, h, w): at the floats that the network sees, if the images are bytes.
         dropout : (seed, step), optional
             Drop units as :meth:`train` does with this seed after `step` steps of the optimiser. By
             default dropout layers change nothing, as in evaluation.
+        """
+
+    def forward(self, x: Array, *, dropout: tuple[int, int] | None = None) -> Array:
+        """Return the network's outputs (n, k), and keep a copy of the images for :meth:`backward`.
+
+        `dropout` is that of :meth:`loss_and_gradients`.
+        """
+
+    @overload
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: Literal[False] = False,
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> dict[str, Array]: ...
+    @overload
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: Literal[True],
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[dict[str, Array], Array]: ...
+    def backward(
+        self,
+        d_outputs: Array,
+        inputs: bool = False,
+        *,
+        x: Array | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> dict[str, Array] | tuple[dict[str, Array], Array]:
+        """Return the gradient by parameter name of a function of the outputs.
+
+        It runs the images forward again, which takes a third of its time, instead of keeping the
+        outputs of all layers: so it is always the gradient with the current weights.
+
+        Parameters
+        ----------
+        d_outputs : ndarray (n, k)
+            The function's gradient at the outputs, in the dtype of the network.
+        inputs : bool
+            Whether to return a second result, the gradient at the images; see
+            :meth:`loss_and_gradients`.
+        x : ndarray, optional
+            The images. Default: those of the last call of :meth:`forward`, with its `dropout`. Code
+            that has several passes in progress, such as a function for PyTorch's autograd, gives
+            the images itself.
+        dropout : (seed, step), optional
+            Only with `x`; see :meth:`loss_and_gradients`.
+
+        Returns
+        -------
+        gradients : dict of str to ndarray
+            Sums over the images.
+        d_inputs : ndarray (n, c, h, w)
+            Only with `inputs`.
+
+        Raises
+        ------
+        RuntimeError
+            Without `x` and a call of :meth:`forward`.
+        """
+
+    def gradients_per_example(
+        self,
+        x: Array,
+        labels: Array,
+        *,
+        clip: float | None = None,
+        dropout: tuple[int, int] | None = None,
+    ) -> tuple[Totals, dict[str, Array]]:
+        """Return loss and errors, and the gradient of each image's loss by parameter name.
+
+        Parameters
+        ----------
+        x, labels : ndarray
+        clip : float, optional
+            Return the sum of the images' gradients instead, each scaled by
+            ``min(1, clip / norm)``, so that its norm over all parameters is at most `clip`.
+        dropout : (seed, step), optional
+            See :meth:`loss_and_gradients`.
+
+        Returns
+        -------
+        totals : Totals
+        gradients : dict of str to ndarray
+            An array (n, ...) per parameter, with the gradient of one image's loss in each row; or
+            with `clip` the sums, in the shapes of the parameters.
+
+        Notes
+        -----
+        The clipped sum is that of Abadi et al. 2016, "Deep learning with differential privacy",
+        algorithm 1, before the noise. Norms are computed in the dtype of the network, so they may
+        exceed `clip` by rounding.
         """
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:

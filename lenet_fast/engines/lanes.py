@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, tile
 from lenet_fast.engines.base import BaseEngine
-from lenet_fast.engines.compile import Unsupported, records
+from lenet_fast.engines.compile import Program, Unsupported, records, whole
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
 
@@ -39,19 +40,32 @@ class LanesEngine(BaseEngine):
                 f"engine: expected 'layers' with the {self.backend} backend, which has no kernels "
                 f"for {self.name!r}"
             )
-        lanes, checked, self._run_lanes = kernels
+        lanes, self._check_program, self._run_lanes = kernels
         self._lanes = lanes[network.dtype.name]
         program = self._program = tile.lay_out(network, self._lanes)
         self._inputs = [program.input]  # of all programs: they hold the pixel range
         self._pixel_range = network.pixel_range
         self._loss_record = compiled.loss_record(self.loss, smallest_wins=network.output == "rbf")
-        self._checked = checked(
-            program.steps, program.tables, program.input, self._loss_record, program.trained
-        )
+        self._checked = self._check(program)
+        self._to_inputs: tuple[Program, Any] | None = None
         self._memories: list[Array] = []
         self._parameters = np.empty(program.values, network.dtype)
-        self._gradients = np.empty(0, network.dtype)
+        self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
         self._training = program, self._parameters
+
+    def _check(self, program: Program) -> Any:
+        """Return a program and the loss as the loops take them."""
+        return self._check_program(
+            program.steps, program.tables, program.input, self._loss_record, program.trained
+        )
+
+    def _program_to_inputs(self) -> tuple[Program, Any]:
+        """Return the program whose gradients go back to the images; made at its first use."""
+        if self._to_inputs is None:
+            program = tile.lay_out(self.network, self._lanes, inputs=True)
+            self._to_inputs = program, self._check(program)
+            self._inputs.append(program.input)
+        return self._to_inputs
 
     def predict(self, x: Array) -> Array:
         x = inputs.images(self.network, x)
@@ -66,13 +80,55 @@ class LanesEngine(BaseEngine):
             return Totals()
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
-    def loss_and_gradients(
-        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
+    def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
+        return self.predict(x)
+
+    def _differentiate(
+        self,
+        x: Array,
+        labels: Array | None,
+        d_outputs: Array | None,
+        to_inputs: bool,
+        dropout: tuple[int, int] | None,
+    ) -> tuple[Totals, dict[str, Array], Array | None]:
+        d_inputs = self._empty_d_inputs(len(x), to_inputs)
+        totals, gradients = self._derivatives(
+            *(ItemKind.GRADIENT, x, labels, labels is not None),
+            d_outputs=d_outputs,
+            d_inputs=d_inputs,
+        )
+        if labels is not None and d_inputs is not None:
+            d_inputs *= d_inputs.dtype.type(1 / max(len(x), 1))
+        return totals, gradients, d_inputs
+
+    def _each_gradient(
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None
     ) -> tuple[Totals, dict[str, Array]]:
-        inputs.dropout(dropout)
-        return self._derivatives(ItemKind.GRADIENT, x, labels)
+        program, n = self._program, len(x)
+        # In the order of the parameters, each with its gradients for all images; whole vectors of
+        # images, so that every parameter's begin at a cache line.
+        room = whole(n, self._lanes)
+        examples = compiled.aligned(room * program.trained, self.network.dtype)
+        totals = Totals()
+        if n and program.trained:
+            work = tile.example_items(n, self._lanes)
+            totals = self._run(work, x, labels, examples=examples)[0]
+        elif n:
+            totals = self.evaluate(x, labels)
+        found = {}
+        for part in program.learned:
+            first = room * part.first
+            shape = self.network.parameters[part.name].shape
+            found[part.name] = examples[first : first + n * part.size].reshape(n, *shape)
+        return totals, found
+
+    def _clipped_sum(
+        self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        return self._derivatives(ItemKind.CLIPPED, x, labels, False, clip=clip)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
+        x, labels = inputs.examples(self.network, x, labels)
         return self._derivatives(ItemKind.CURVATURE, x, labels)[1]
 
     def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
@@ -152,20 +208,22 @@ class LanesEngine(BaseEngine):
         return seconds
 
     def _derivatives(
-        self, kind: ItemKind, x: Array, labels: Array
+        self, kind: ItemKind, x: Array, labels: Array | None, mean: bool = True, **options: Any
     ) -> tuple[Totals, dict[str, Array]]:
-        x, labels = inputs.examples(self.network, x, labels)
+        """Run one batch; return its totals, and the mean or the sum of the derivatives."""
         derivatives = self._zeros()
         if not len(x):
             return Totals(), derivatives
         with self._pool.lock:
-            totals = self._run(self._batch_items(len(x), len(x), kind), x, labels)[0]
+            work = self._batch_items(len(x), len(x), kind, mean)
+            totals = self._run(work, x, labels, **options)[0]
             for part in self._program.learned:
                 part.unpack(self._gradients, derivatives[part.name])
         return totals, derivatives
 
-    def _batch_items(self, n: int, batch_size: int, kind: ItemKind) -> tile.Work:
-        return tile.batch_items(n, batch_size, self._lanes, self._program.trained, kind)
+    def _batch_items(self, n: int, batch_size: int, kind: ItemKind, mean: bool = True) -> tile.Work:
+        trained = self._program.trained
+        return tile.batch_items(n, batch_size, self._lanes, trained, kind, mean)
 
     def _run(
         self,
@@ -175,27 +233,34 @@ class LanesEngine(BaseEngine):
         order: Array | None = None,
         *,
         outputs: Array | None = None,
+        d_outputs: Array | None = None,
+        d_inputs: Array | None = None,
+        examples: Array | None = None,
+        clip: float = 0.0,
         updates: Array = _NO_UPDATES,
         state: Array | None = None,
         factors: Array | None = None,
         seconds: Array | None = None,
     ) -> list[Totals]:
         """Run a list of items; return the totals per batch, up to the first non-finite loss."""
-        dtype, program = self.network.dtype, self._program
-        none = np.empty(0, dtype)
-        self._follow_pixel_range()
+        dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
+        rows = np.empty((0, 1), dtype)
         with self._pool.lock:
+            program, checked = self._program, self._checked
+            if d_inputs is not None:
+                program, checked = self._program_to_inputs()
+            self._follow_pixel_range()
             compiled.pack(program, self.network, self._parameters)
-            gradients = 0 if work.kind == ItemKind.FORWARD else work.blocks * program.trained
-            if len(self._gradients) < gradients:
-                self._gradients = np.empty(gradients, dtype)
+            summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
+            if summed and len(self._gradients) < work.blocks * program.trained:
+                self._gradients = np.empty(work.blocks * program.trained, dtype)
             squared = none
             if work.kind == ItemKind.CURVATURE:
                 with np.errstate(over="ignore"):  # overflow shows up in the result
                     squared = self._parameters * self._parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
-                self._checked,
+                checked,
                 work.items,
                 self._parameters,
                 squared,
@@ -206,13 +271,19 @@ class LanesEngine(BaseEngine):
                 none if state is None else state,
                 none if factors is None else factors,
                 self._gradients,
-                np.empty((0, 1), dtype) if outputs is None else outputs,
+                rows if outputs is None else outputs,
+                rows if d_outputs is None else d_outputs,
+                rows if d_inputs is None else d_inputs.reshape(len(x), -1),
+                none if examples is None else examples,
+                clip,
                 totals,
                 np.empty((0, 3)) if seconds is None else seconds,
             )
             threads = 1 if seconds is not None else min(self.threads, work.blocks)
+            size = program.size * self._lanes
+            self._memories = [each for each in self._memories if len(each) >= size]
             while len(self._memories) < threads:
-                self._memories.append(compiled.aligned(program.size * self._lanes, dtype))
+                self._memories.append(compiled.aligned(size, dtype))
             self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
         return _batch_totals(work, totals)
 

@@ -37,6 +37,10 @@ class _Draw(NamedTuple):
     first: int  # the place of the first image in its batch
 
 
+def _draw(dropout: tuple[int, int] | None, first: int) -> _Draw | None:
+    return None if dropout is None else _Draw(*dropout, first)
+
+
 def blocks(n: int) -> list[slice]:
     """Return the blocks of a batch of n images, nearly equal in size."""
     count = max(-(-n // LARGE), min(-(-n // SMALL), MANY))
@@ -86,22 +90,101 @@ class LayersEngine(BaseEngine):
         with self._results(one, len(x)) as results:
             return sum(results, Totals())
 
-    def loss_and_gradients(
-        self, x: Array, labels: Array, *, dropout: tuple[int, int] | None = None
-    ) -> tuple[Totals, dict[str, Array]]:
-        x, labels = inputs.examples(self.network, x, labels)
-        numbers = inputs.dropout(dropout)
+    def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
+        outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
+
+        def one(block: slice) -> None:
+            draw = _draw(dropout, block.start)
+            outputs[block] = self._passed(self._prepared(x[block]), draw)[-1]
+
+        with self._results(one, len(x)) as results:
+            for _ in results:
+                pass
+        return outputs
+
+    def _differentiate(
+        self,
+        x: Array,
+        labels: Array | None,
+        d_outputs: Array | None,
+        to_inputs: bool,
+        dropout: tuple[int, int] | None,
+    ) -> tuple[Totals, dict[str, Array], Array | None]:
+        d_inputs = self._empty_d_inputs(len(x), to_inputs)
 
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
-            draw = None if numbers is None else _Draw(*numbers, block.start)
-            return self._gradients(self._prepared(x[block]), labels[block], draw)
+            draw = _draw(dropout, block.start)
+            passed = self._passed(self._prepared(x[block]), draw)
+            totals = Totals()
+            if labels is not None:
+                totals, dy = self._scored(passed[-1], labels[block])
+            else:
+                assert d_outputs is not None
+                dy = d_outputs[block]
+            dx, gradients = self._back(passed, dy, -1 if to_inputs else self._first, draw)
+            if d_inputs is not None:
+                d_inputs[block] = dx
+            return totals, gradients
 
+        totals, sums = self._summed(one, len(x))
+        if labels is not None:
+            _mean(sums, len(x))
+            _mean({} if d_inputs is None else {"x": d_inputs}, len(x))
+        return totals, sums, d_inputs
+
+    def _each_gradient(
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        parameters, n = self.network.parameters, len(x)
+        found = {
+            name: np.empty((n, *parameters[name].shape), self.network.dtype)
+            for name in self.network.trainable_names
+        }
+
+        def one(block: slice) -> tuple[Totals, dict[str, Array]]:
+            totals = Totals()
+            for i in range(block.start, block.stop):
+                part, gradients = self._of_one(x[i : i + 1], labels[i : i + 1], _draw(dropout, i))
+                totals += part
+                for name, array in gradients.items():
+                    found[name][i] = array
+            return totals, {}
+
+        return self._summed(one, n)[0], found
+
+    def _clipped_sum(
+        self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        def one(block: slice) -> tuple[Totals, dict[str, Array]]:
+            totals, sums = Totals(), self._zeros()
+            for i in range(block.start, block.stop):
+                part, gradients = self._of_one(x[i : i + 1], labels[i : i + 1], _draw(dropout, i))
+                totals += part
+                norm = math.sqrt(sum(_squared_norm(array) for array in gradients.values()))
+                share = self.network.dtype.type(clip / norm if norm > clip else 1)
+                _add(sums, {name: share * array for name, array in gradients.items()})
+            return totals, sums
+
+        return self._summed(one, len(x))
+
+    def _of_one(
+        self, x: Array, label: Array, draw: _Draw | None
+    ) -> tuple[Totals, dict[str, Array]]:
+        """Return loss and gradients of a single image, as a batch of one."""
+        passed = self._passed(self._prepared(x), draw)
+        totals, dy = self._scored(passed[-1], label)
+        return totals, self._back(passed, dy, self._first, draw)[1]
+
+    def _summed(
+        self, function: Callable[[slice], tuple[Totals, dict[str, Array]]], n: int
+    ) -> tuple[Totals, dict[str, Array]]:
+        """Return the sums of what a function gives for each block, in their order."""
         totals, sums = Totals(), self._zeros()
-        with self._results(one, len(x)) as results:
+        with self._results(function, n) as results:
             for part, gradients in results:
                 totals += part
                 _add(sums, gradients)
-        return totals, _mean(sums, len(x))
+        return totals, sums
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
         x, labels = inputs.examples(self.network, x, labels)
@@ -175,23 +258,26 @@ class LayersEngine(BaseEngine):
     def _dropped(self, layer: Dropout, i: int, x: Array, draw: _Draw) -> Array:
         return layer.drop(x, draw.seed, draw.step, i, draw.first, self.backend)
 
-    def _gradients(
-        self, x: Array, labels: Array, draw: _Draw | None
-    ) -> tuple[Totals, dict[str, Array]]:
-        passed = self._passed(x, draw)
+    def _scored(self, outputs: Array, labels: Array) -> tuple[Totals, Array]:
+        """Return loss and errors, and the gradient at the outputs."""
+        return self._totals(outputs, labels), self.loss.gradient(outputs, labels, self.backend)
+
+    def _back(
+        self, passed: list[Array], dy: Any, lowest: int, draw: _Draw | None
+    ) -> tuple[Any, dict[str, Array]]:
+        """Return the gradient at the images if `lowest` is -1, else None, and those of the
+        parameters, from the layer `lowest` on."""
         y = passed.pop()
-        totals = self._totals(y, labels)
-        dy: Any = self.loss.gradient(y, labels, self.backend)
         sums: dict[str, Array] = {}
-        for i in reversed(range(self._first, len(self.network.layers))):
+        for i in reversed(range(max(lowest, 0), len(self.network.layers))):
             layer, x = self.network.layers[i], passed.pop()
             if draw is not None and isinstance(layer, Dropout):
                 dy = self._dropped(layer, i, dy, draw)
             else:
-                dy, gradients = layer.backward(dy, x, y, self.backend, i > self._first)
+                dy, gradients = layer.backward(dy, x, y, self.backend, i > lowest)
                 sums |= {f"{layer.name}.{name}": array for name, array in gradients.items()}
             y = x
-        return totals, sums
+        return dy, sums
 
     def _hessian(self, x: Array, labels: Array) -> dict[str, Array]:
         passed = self._passed(x)
@@ -224,6 +310,11 @@ class LayersEngine(BaseEngine):
 def _add(sums: dict[str, Array], parts: dict[str, Array]) -> None:
     for name, part in parts.items():
         sums[name] += part
+
+
+def _squared_norm(array: Array) -> float:
+    numbers = array.astype(np.float64).reshape(-1)
+    return float((numbers * numbers).sum())
 
 
 def _mean(sums: dict[str, Array], n: int) -> dict[str, Array]:

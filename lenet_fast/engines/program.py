@@ -118,7 +118,9 @@ class ItemKind(IntEnum):
     FORWARD = 0
     GRADIENT = 1
     CURVATURE = 2
-    UPDATE = 3
+    EXAMPLES = 3  # the gradient of each image, written out
+    CLIPPED = 4  # and their sum, each scaled to a norm of at most `clip`
+    UPDATE = 5
 
 
 class Item(NamedTuple):

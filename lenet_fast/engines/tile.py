@@ -38,7 +38,7 @@ PIECE = 8192
 """Parameters per update item."""
 
 
-def lay_out(network: Network, lanes: int) -> Program:
+def lay_out(network: Network, lanes: int, *, inputs: bool = False) -> Program:
     """Return the program of a network.
 
     Parameters
@@ -46,6 +46,8 @@ def lay_out(network: Network, lanes: int) -> Program:
     network : Network
     lanes : int
         Images per vector.
+    inputs : bool
+        Whether gradients go back to the images. Parameters lie where they do without.
 
     Raises
     ------
@@ -58,6 +60,8 @@ def lay_out(network: Network, lanes: int) -> Program:
     steps, parameters, trained = place_parameters(
         network, steps, values, lambda k, name, numbers: (numbers.reshape(-1), 1)
     )
+    if inputs:
+        steps = [step._replace(passes=1) for step in steps]
     steps = _with_outputs(steps, input_at, memory)
     steps = [_with_sums(step, memory) for step in steps]
     work = memory.take(max(_work(step, lanes) for step in steps))
@@ -84,7 +88,8 @@ def _with_outputs(steps: list[Step], at: int, memory: Memory) -> list[Step]:
     """Return the steps with places for inputs, outputs and their gradients.
 
     Gradients alternate between two stretches: an output's gradient is not needed once the input's
-    is computed.
+    is computed. Those of dense layers, which are small, have their own: the norms of the gradients
+    per example, and the scaled sum, are computed from them at the end.
     """
     outputs: list[tuple[int, int]] = []  # place and stretch of the gradient of each step's
     sizes = [0, 0]
@@ -93,11 +98,19 @@ def _with_outputs(steps: list[Step], at: int, memory: Memory) -> list[Step]:
             outputs.append(outputs[-1])
             continue
         size = step.c_out * step.h_out * step.w_out
-        stretch = 1 - outputs[-1][1] if outputs else 0
+        stretch = int(bool(outputs) and outputs[-1][1] == 0)
+        if step.kind == Kind.FULL:
+            stretch = len(sizes)
+            sizes.append(0)
         outputs.append((memory.take(size), stretch))
         sizes[stretch] = max(sizes[stretch], size)
+    of_input = int(outputs[0][1] == 0)
+    if steps[0].passes:
+        size = steps[0].c_in * steps[0].h_bare * steps[0].w_bare
+        sizes[of_input] = max(sizes[of_input], size)
     gradients = [memory.take(size) for size in sizes]
-    places = [(at, -1), *((y, gradients[stretch]) for y, stretch in outputs)]
+    at_input = gradients[of_input] if steps[0].passes else -1
+    places = [(at, at_input), *((y, gradients[stretch]) for y, stretch in outputs)]
     return [
         step._replace(x=places[k][0], dx=places[k][1], y=places[k + 1][0], dy=places[k + 1][1])
         for k, step in enumerate(steps)
@@ -150,25 +163,39 @@ def blocks_of(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
 
 @functools.lru_cache(maxsize=16)
 def forward_items(n: int, lanes: int) -> Work:
-    step = TILES * lanes
-    items = [Item(ItemKind.FORWARD, k, min(k + step, n), 0) for k in range(0, n, step)]
-    return _listed(ItemKind.FORWARD, items, [slice(0, len(items))], [n])
+    return _independent(ItemKind.FORWARD, n, TILES * lanes)
 
 
 @functools.lru_cache(maxsize=16)
-def batch_items(n: int, batch_size: int, lanes: int, trained: int, kind: ItemKind) -> Work:
+def example_items(n: int, lanes: int) -> Work:
+    return _independent(ItemKind.EXAMPLES, n, lanes)
+
+
+def _independent(kind: ItemKind, n: int, size: int) -> Work:
+    """Return items of `size` images that nothing has to wait for."""
+    items = [Item(kind, k, min(k + size, n), 0) for k in range(0, n, size)]
+    return _listed(kind, items, [slice(0, len(items))], [n])
+
+
+@functools.lru_cache(maxsize=16)
+def batch_items(
+    n: int, batch_size: int, lanes: int, trained: int, kind: ItemKind, mean: bool = True
+) -> Work:
+    """Return the items of batches: their images, and the updates with the mean of the gradients,
+    or their sum."""
     items: list[Item] = []
     batches, sizes = [], []
     for step, start in enumerate(range(0, n, batch_size)):
         stop = min(start + batch_size, n)
         opened, images = len(items), stop - start
+        share = images if mean else 1
         blocks = blocks_of(start, stop, lanes)
         items += [Item(kind, *block, opened, k) for k, block in enumerate(blocks)]
         batches.append(slice(opened, len(items)))
         sizes.append(images)
         opened = len(items)
         items += [
-            Item(ItemKind.UPDATE, k, min(k + PIECE, trained), opened, len(blocks), images, step)
+            Item(ItemKind.UPDATE, k, min(k + PIECE, trained), opened, len(blocks), share, step)
             for k in range(0, trained, PIECE)
         ]
     return _listed(kind, items, batches, sizes)

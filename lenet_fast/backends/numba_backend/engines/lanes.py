@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_fast.backends.numba_backend.engines.lanes_examples import add_clipped, write_examples
 from lenet_fast.backends.numba_backend.engines.lanes_images import (
     fill_tile,
     finish_tile,
@@ -43,9 +44,11 @@ from lenet_fast.backends.numba_backend.layers.conv2d import (
 from lenet_fast.backends.numba_backend.layers.optimisers import optimise
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
+    CLIPPED,
     CONVOLUTION,
     CURVATURE,
     DISTANCES,
+    EXAMPLES,
     FORWARD,
     FULL,
     MAXIMUM,
@@ -53,6 +56,7 @@ from lenet_fast.backends.numba_backend.program import (
     SUBSAMPLING,
     UPDATE,
 )
+from lenet_fast.backends.numba_backend.vector.packing import unpack
 from lenet_fast.backends.numba_backend.vector.shared import (
     add_shared,
     flush_small,
@@ -69,7 +73,10 @@ TICKET, DONE, STOP = 0, 8, 16
 PATIENCE = 20_000  # how often a thread looks whether others are done, before it lets them run
 
 # The arguments that are written; those squared go where the parameters go.
-_WRITTEN = {"parameters", "weights_squared", "state", "gradients", "outputs", "totals", "seconds"}
+_WRITTEN = {
+    *("parameters", "weights_squared", "state", "gradients"),
+    *("outputs", "d_inputs", "examples", "totals", "seconds"),
+}
 
 _RECORDS = {"input", "loss"}
 
@@ -89,13 +96,16 @@ def _lap(run, clock, place, since):
 
 @once
 def _images_item(run, lists, item, totals, memory, clock):
-    """A block of images: forward, and and back with its own gradient or Hessian."""
+    """A block of images: forward, and back with its own gradient or Hessian."""
     full = lane_count_of(memory)
     learning, hessian = item.kind != FORWARD, item.kind == CURVATURE
+    # Whether the images' gradients stay apart, those of dense layers as factors.
+    alone = item.kind == EXAMPLES or item.kind == CLIPPED
     gradient = run.gradients[item.block * run.trained : (item.block + 1) * run.trained]
     totals[:] = 0
-    if learning:
+    if learning and item.kind != EXAMPLES:
         gradient[:] = 0
+    if learning:
         clear_sums(run, memory)
     for first in range(item.first, item.last, full):
         images = min(item.last - first, full)
@@ -107,13 +117,23 @@ def _images_item(run, lists, item, totals, memory, clock):
         finish_tile(run, memory, first, images, learning, hessian, totals)
         since = seconds_now(clock) if len(run.seconds) else 0.0
         for k in range(len(run.steps) - 1, -1 if learning else len(run.steps) - 1, -1):
-            if run.steps[k].learns:
+            if run.steps[k].learns and not (alone and run.steps[k].kind == FULL):
                 step_weights(run, lists, k, memory, hessian, gradient)
                 since = _lap(run, clock, 3 * k + 2, since)
             if run.steps[k].passes and run.steps[k].kind != DISTANCES:
                 step_back(run, lists, k, memory, hessian)
                 since = _lap(run, clock, 3 * k + 1, since)
-    if learning:
+        if len(run.d_inputs):
+            pixels = run.d_inputs.shape[1]
+            target = run.d_inputs.reshape(-1)[first * pixels :]
+            unpack(memory, run.steps[0].dx, pixels, images, target)
+        if item.kind == EXAMPLES:
+            write_examples(run, memory, first, images)
+        elif item.kind == CLIPPED:
+            add_clipped(run, memory, gradient)
+        if alone:
+            clear_sums(run, memory)
+    if learning and not alone:
         fold_sums(run, memory, gradient)
 
 

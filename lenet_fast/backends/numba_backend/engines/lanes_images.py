@@ -84,7 +84,8 @@ def _score(run, rows, full, first, images, back, hessian, totals):
     size = full * k
     if back:
         rows[size : 3 * size] = 0
-    for i in range(images):
+    given = len(run.d_outputs) > 0
+    for i in range(0 if given else images):
         label, at = run.labels[first + i], i * k
         y, dy = rows[at : at + k], rows[size + at : size + at + k]
         totals[0] += loss_value(run.loss, y, label, dy)
@@ -93,6 +94,9 @@ def _score(run, rows, full, first, images, back, hessian, totals):
             loss_gradient(run.loss, y, label, dy)
         if hessian:
             loss_hessian(run.loss, y, rows[2 * size + at : 2 * size + at + k])
+    for i in range(images if given else 0):
+        for p in range(k):
+            rows[size + i * k + p] = run.d_outputs[first + i, p]
     if back and last.kind == DISTANCES and last.passes:
         x, w = rows[3 * size :], run.parameters[last.w :]
         dy, dx = rows[size:], x[full * n_in :]
@@ -128,7 +132,7 @@ def finish_tile(run, memory, first, images, back, hessian, totals):
         for i in range(images):
             for p in range(k):
                 run.outputs[first + i, p] = rows[i * k + p]
-    if len(run.labels) == 0:
+    if len(run.labels) == 0 and len(run.d_outputs) == 0:
         return
     if back and last.kind == DISTANCES:
         unpack(memory, last.x, n_in, full, x)

@@ -39,6 +39,10 @@ class Run(NamedTuple):
     factors: Any
     gradients: Any
     outputs: Any
+    d_outputs: Any
+    d_inputs: Any
+    examples: Any
+    clip: Any
     totals: Any
     seconds: Any
 

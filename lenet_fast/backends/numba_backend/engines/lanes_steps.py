@@ -205,7 +205,7 @@ def step_back(run, lists, k, memory, hessian):
 
 
 @part
-def _weights_of(step):
+def weights_of(step):
     """Return how many weights are added lane by lane."""
     if step.kind == CONVOLUTION:
         return step.c_out * step.width * step.kh * step.kw
@@ -213,7 +213,7 @@ def _weights_of(step):
 
 
 @part
-def _biases_of(step):
+def biases_of(step):
     return outputs_of(step) if step.unit else step.c_out
 
 
@@ -222,9 +222,9 @@ def clear_sums(run, memory):
     for k in range(len(run.steps)):
         step = run.steps[k]
         if step.sums_w >= 0:
-            fill(memory, step.sums_w, _weights_of(step), 0.0)
+            fill(memory, step.sums_w, weights_of(step), 0.0)
         if step.sums_b >= 0:
-            fill(memory, step.sums_b, _biases_of(step), 0.0)
+            fill(memory, step.sums_b, biases_of(step), 0.0)
 
 
 @part
@@ -247,6 +247,6 @@ def fold_sums(run, memory, gradient):
     for k in range(len(run.steps)):
         step = run.steps[k]
         if step.sums_w >= 0:
-            _fold_lanes(memory, step.sums_w, _weights_of(step), gradient[step.w :])
+            _fold_lanes(memory, step.sums_w, weights_of(step), gradient[step.w :])
         if step.sums_b >= 0:
-            _fold_lanes(memory, step.sums_b, _biases_of(step), gradient[step.b :])
+            _fold_lanes(memory, step.sums_b, biases_of(step), gradient[step.b :])

@@ -11,8 +11,10 @@ from lenet_fast.backends.numba_backend.layers.activations import ACTIVATIONS, SL
 from lenet_fast.backends.numba_backend.layers.optimisers import RULES
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
+    CLIPPED,
     CROSS_ENTROPY,
     CURVATURE,
+    EXAMPLES,
     FORWARD,
     GRADIENT,
     MAP,
@@ -72,7 +74,7 @@ def check_updates(updates: Any) -> None:
 
 def check_items(items: Any) -> None:
     """Raise ValueError if no loop knows the kind of an item."""
-    known = (FORWARD, GRADIENT, CURVATURE, UPDATE)
+    known = (FORWARD, GRADIENT, CURVATURE, EXAMPLES, CLIPPED, UPDATE)
     for k in np.flatnonzero(~np.isin(items["kind"], known)):
         _check(f"kind of item {k}", items["kind"][k], known)
 
