@@ -40,6 +40,7 @@ def ours(
     """Return what computes gradients by parameter name: one, or one per image."""
     loss = losses.CrossEntropy()
     engine = engines.create(network, loss, engine="lanes", threads=threads)
+    kept = engine.gradients_per_example(x, labels)[1]
     given = loss.gradient(engine.forward(x), labels) / np.float32(len(x))
 
     def one_by_one() -> Gradients:
@@ -51,6 +52,9 @@ def ours(
         "the same, and at the images": lambda: engine.loss_and_gradients(x, labels, True)[1],
         "backward": lambda: engine.backward(given),
         "per example": lambda: engine.gradients_per_example(x, labels)[1],
+        "per example, into memory of an earlier call": lambda: engine.gradients_per_example(
+            x, labels, out=kept
+        )[1],
         "clipped sum": lambda: engine.gradients_per_example(x, labels, clip=1e9)[1],
         "one call per image": one_by_one,
     }

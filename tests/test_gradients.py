@@ -211,6 +211,40 @@ def test_an_image_has_its_gradient_in_any_batch(dtype, lane_backend):
         assert array.any()
 
 
+def test_gradients_per_example_overwrite_those_of_an_earlier_call(dtype, create_any):
+    net = EVERYTHING.network(dtype)
+    engine = create_any(net, EVERYTHING.loss, threads=2)
+    x, labels = examples(net, 20)
+    first_totals, first = engine.gradients_per_example(x, labels)
+    kept = {name: array.copy() for name, array in first.items()}
+    _, expected = engine.gradients_per_example(x[::-1], labels[::-1])
+    totals, again = engine.gradients_per_example(x[::-1], labels[::-1], out=first)
+    assert totals.errors == first_totals.errors
+    for name, array in expected.items():
+        assert np.shares_memory(again[name], first[name])
+        np.testing.assert_array_equal(again[name], array, name)
+        np.testing.assert_array_equal(again[name][::-1], kept[name], name)
+
+
+def test_wrong_outs(rng, create_any):
+    net = lenet5(np.float32)
+    engine = create_any(net, losses.CrossEntropy())
+    x, labels = normal(rng, 20, 1, 32, 32, dtype=np.float32), rng.integers(0, 10, 20)
+    _, found = engine.gradients_per_example(x, labels)
+    # Rounded up to cache lines, 20 images have space for 32; the rest is the loops' affair.
+    _, more = engine.gradients_per_example(x[:17], labels[:17], out=found)
+    assert more["C1.b"].shape == (17, 6)
+    for count in (16, 0):
+        with pytest.raises(
+            ValueError, match=f"^out: expected the gradients of an earlier call for {count} images"
+        ):
+            engine.gradients_per_example(x[:count], labels[:count], out=found)
+    with pytest.raises(TypeError, match=r"^out: expected the gradients of an earlier call, got"):
+        engine.gradients_per_example(x, labels, out=dict(found))
+    with pytest.raises(ValueError, match=r"^out: expected None with clip, whose result is small$"):
+        engine.gradients_per_example(x, labels, clip=1.0, out=found)
+
+
 def test_an_absent_link_has_no_gradient(dtype, create_any):
     net = lenet5(dtype)
     x, labels = examples(net, 20)

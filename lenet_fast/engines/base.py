@@ -9,11 +9,53 @@ import numpy as np
 
 from lenet_fast import backends, checks
 from lenet_fast.checks import Array
-from lenet_fast.engines import inputs
+from lenet_fast.engines import compiled, inputs
 from lenet_fast.engines.interface import Engine, Optimiser, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool, resolve
+
+
+class PerExample(dict[str, Array]):
+    """Gradients per example by parameter name: views of one stretch of memory.
+
+    Attributes
+    ----------
+    memory : ndarray
+        All gradients of one parameter, then all of the next one, with space for `room` images. So
+        every parameter's begin at a cache line.
+    room : int
+    """
+
+    def __init__(self, network: Network, count: int, memory: Array) -> None:
+        parameters = {name: network.parameters[name] for name in network.trainable_names}
+        self.memory, self.room, first = memory, _room(count), 0
+        for name, array in parameters.items():
+            part = memory[first : first + count * array.size]
+            self[name] = part.reshape(count, *array.shape)
+            first += self.room * array.size
+
+    @classmethod
+    def new(cls, network: Network, count: int, out: dict[str, Array] | None) -> PerExample:
+        """Return new ones, or those of an earlier call, to be overwritten."""
+        trained = sum(network.parameters[name].size for name in network.trainable_names)
+        size = _room(count) * trained
+        if out is None:
+            return cls(network, count, compiled.aligned(size, network.dtype))
+        if not isinstance(out, PerExample):
+            raise TypeError(
+                f"out: expected the gradients of an earlier call, got {checks.kind(out)}"
+            )
+        if out.memory.dtype != network.dtype or out.memory.size != size:
+            raise ValueError(
+                f"out: expected the gradients of an earlier call for {count} images of this network"
+            )
+        return cls(network, count, out.memory)
+
+
+def _room(count: int) -> int:
+    """Return a number of images rounded up to a multiple of the numbers in a cache line."""
+    return -(-count // 16) * 16
 
 
 class BaseEngine(Engine):
@@ -158,15 +200,20 @@ class BaseEngine(Engine):
         *,
         clip: float | None = None,
         dropout: tuple[int, int] | None = None,
+        out: dict[str, Array] | None = None,
     ) -> tuple[Totals, dict[str, Array]]:
         x, labels, dropout = self._examples(x, labels, dropout)
         if clip is None:
-            return self._each_gradient(x, labels, dropout)
+            found = PerExample.new(self.network, len(x), out)
+            return self._each_gradient(x, labels, dropout, found), found
+        if out is not None:
+            raise ValueError("out: expected None with clip, whose result is small")
         return self._clipped_sum(x, labels, checks.positive("clip", clip), dropout)
 
     def _each_gradient(
-        self, x: Array, labels: Array, dropout: tuple[int, int] | None
-    ) -> tuple[Totals, dict[str, Array]]:
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None, found: PerExample
+    ) -> Totals:
+        """Set the gradients of all images."""
         raise NotImplementedError
 
     def _clipped_sum(

@@ -265,6 +265,7 @@ class Engine(Protocol):
         *,
         clip: float | None = None,
         dropout: tuple[int, int] | None = None,
+        out: dict[str, Array] | None = None,
     ) -> tuple[Totals, dict[str, Array]]:
         """Return loss and errors, and the gradient of each image's loss by parameter name.
 
@@ -276,6 +277,9 @@ class Engine(Protocol):
             ``min(1, clip / norm)``, so that its norm over all parameters is at most `clip`.
         dropout : (seed, step), optional
             See :meth:`loss_and_gradients`.
+        out : dict, optional
+            The gradients that an earlier call returned for as many images, to be overwritten. New
+            memory of this size costs the system as much time as the computation takes.
 
         Returns
         -------

@@ -17,8 +17,8 @@ import numpy as np
 
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, tile
-from lenet_fast.engines.base import BaseEngine
-from lenet_fast.engines.compile import Program, Unsupported, records, whole
+from lenet_fast.engines.base import BaseEngine, PerExample
+from lenet_fast.engines.compile import Program, Unsupported, records
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
 
@@ -102,25 +102,12 @@ class LanesEngine(BaseEngine):
         return totals, gradients, d_inputs
 
     def _each_gradient(
-        self, x: Array, labels: Array, dropout: tuple[int, int] | None
-    ) -> tuple[Totals, dict[str, Array]]:
-        program, n = self._program, len(x)
-        # In the order of the parameters, each with its gradients for all images; whole vectors of
-        # images, so that every parameter's begin at a cache line.
-        room = whole(n, self._lanes)
-        examples = compiled.aligned(room * program.trained, self.network.dtype)
-        totals = Totals()
-        if n and program.trained:
-            work = tile.example_items(n, self._lanes)
-            totals = self._run(work, x, labels, examples=examples)[0]
-        elif n:
-            totals = self.evaluate(x, labels)
-        found = {}
-        for part in program.learned:
-            first = room * part.first
-            shape = self.network.parameters[part.name].shape
-            found[part.name] = examples[first : first + n * part.size].reshape(n, *shape)
-        return totals, found
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None, found: PerExample
+    ) -> Totals:
+        if not (len(x) and found):
+            return self.evaluate(x, labels)
+        work = tile.example_items(len(x), self._lanes)
+        return self._run(work, x, labels, examples=found.memory)[0]
 
     def _clipped_sum(
         self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None

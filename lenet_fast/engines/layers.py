@@ -16,7 +16,7 @@ import numpy as np
 
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
-from lenet_fast.engines.base import BaseEngine
+from lenet_fast.engines.base import BaseEngine, PerExample
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.layers import RBF, Dropout, Gradients
 from lenet_fast.losses import MAP
@@ -133,14 +133,8 @@ class LayersEngine(BaseEngine):
         return totals, sums, d_inputs
 
     def _each_gradient(
-        self, x: Array, labels: Array, dropout: tuple[int, int] | None
-    ) -> tuple[Totals, dict[str, Array]]:
-        parameters, n = self.network.parameters, len(x)
-        found = {
-            name: np.empty((n, *parameters[name].shape), self.network.dtype)
-            for name in self.network.trainable_names
-        }
-
+        self, x: Array, labels: Array, dropout: tuple[int, int] | None, found: PerExample
+    ) -> Totals:
         def one(block: slice) -> tuple[Totals, dict[str, Array]]:
             totals = Totals()
             for i in range(block.start, block.stop):
@@ -150,7 +144,7 @@ class LayersEngine(BaseEngine):
                     found[name][i] = array
             return totals, {}
 
-        return self._summed(one, n)[0], found
+        return self._summed(one, len(x))[0]
 
     def _clipped_sum(
         self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
