@@ -10,6 +10,7 @@ cdef enum Kind:
     ACTIVATION = 5
     FULL = 6
     DISTANCES = 7
+    DROPOUT = 8
 
 
 cdef enum Activation:
@@ -90,6 +91,7 @@ cdef struct Step:
     Py_ssize_t planar
     Py_ssize_t pitch
     Py_ssize_t numbers
+    Py_ssize_t kept
     Py_ssize_t work
     Py_ssize_t rows
 
@@ -112,6 +114,7 @@ cdef struct Item:
     Py_ssize_t block
     Py_ssize_t images
     Py_ssize_t step
+    Py_ssize_t start
 
 
 cdef struct Loss:
@@ -135,6 +138,7 @@ cdef struct Update:
     double beta2
     double epsilon
     Py_ssize_t done
+    Py_ssize_t seed
 
 
 cdef struct Binding:

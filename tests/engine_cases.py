@@ -22,6 +22,8 @@ from lenet_fast.layers import (
     AvgPool2D,
     Conv2D,
     Dense,
+    Dropout,
+    Dropout2D,
     Layer,
     LeakyReLU,
     MaxPool2D,
@@ -396,6 +398,16 @@ CASES: dict[str, Case] = {
     },
     "activations that need their input": _ends(
         *((1, 6, 6), GELU, _conv(1, 3, 3), Tanh, GELU, ReLU, _conv(3, 2, 2), GELU, LeakyReLU, GELU),
+    ),
+    "dropout": _ends(
+        *((1, 9, 10), _layer(Dropout, 0.2), _conv(1, 3, 3), Tanh, _layer(Dropout2D, 0.3)),
+        *(_layer(MaxPool2D, 2), Dropout, _conv(3, 4, 2, padding=1), ReLU, Dropout, Dropout, Tanh),
+        *(GELU, Dropout, _layer(Dense, 80, 9), Sigmoid, _layer(Dropout, 0.1)),
+    ),
+    # Dropout writes behind the maps that the online engine keeps one by one.
+    "dropout, planar": _ends(
+        *((1, 8, 34), _conv(1, 2, 3), Tanh, _layer(AvgPool2D, 2), _layer(Dropout2D, 0.3)),
+        *(_conv(2, 5, 2), _layer(Dropout2D, 0.2), ReLU, _layer(Dense, 150, 7), ReLU, Dropout),
     ),
     "squashing first": _ends((1, 6, 6), ScaledTanh, _conv(1, 3, 3), Tanh),
     "squashing first, twice": _ends((1, 6, 6), Sigmoid, Tanh, _conv(1, 3, 3), ReLU),

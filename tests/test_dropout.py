@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -231,13 +230,6 @@ def test_summary_and_stages():
 # --- the engines  ---
 
 
-@pytest.fixture(autouse=True)
-def only_engines_with_dropout(request):
-    """The other engines refuse it still."""
-    if re.search("lanes-|online-", request.node.name):
-        pytest.skip("only the layers engine has dropout")
-
-
 def network(dtype: object, p: float = 0.4, pool: type = MaxPool2D) -> Network:
     """Return a network with dropout in every position: first, last, twice, before and behind
     activations that take their slope from the output or the input, and between other layers."""
@@ -314,6 +306,31 @@ def test_gradients_of_a_training_step(name, create, dtype):
     assert_alike(gradients, expected, net, n)
     plain = judge(net).loss_and_gradients(x.astype(np.float64), labels)
     assert abs(plain[0].loss - right.loss) > 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_on_demand_drop_the_same(name, create, dtype):
+    """Those of given gradients at the outputs, at the images, and of each image."""
+    net = NETWORKS[name](dtype)
+    n = 37
+    x, labels = examples(net, n)
+    d_outputs = normal(new_rng(), n, 3, dtype=dtype)
+    found = []
+    for engine in (create(net, losses.CrossEntropy(), threads=2), judge(net)):
+        x, d_outputs = (each.astype(engine.network.dtype) for each in (x, d_outputs))
+        outputs = engine.forward(x, dropout=(5, 6))
+        gradients, d_images = engine.backward(d_outputs, inputs=True)
+        each = engine.gradients_per_example(x, labels, dropout=(5, 6))[1]
+        clipped = engine.gradients_per_example(x, labels, clip=0.5, dropout=(5, 6))[1]
+        found.append({"outputs": outputs, "images": d_images, **gradients})
+        found[-1] |= {f"each {key}": array for key, array in each.items()}
+        found[-1] |= {f"clipped {key}": array for key, array in clipped.items()}
+        sums = {key: array.sum(axis=0) / n for key, array in each.items()}
+        whole = engine.loss_and_gradients(x, labels, dropout=(5, 6))[1]
+        for key, array in whole.items():
+            bound = 16 * rounding(net, n) * np.abs(array).max()
+            assert_within(sums[key], array, bound, engine.network.dtype, key)
+    assert_alike(found[0], found[1], net, n)
 
 
 def test_wrong_numbers_of_a_draw(create):

@@ -124,10 +124,10 @@ def test_each_rule_has_its_record():
         (RMSprop(0.8), {"rule": Rule.RMSPROP, "beta1": 0, "beta2": 0.8, "momentum": 0}),
         (Adadelta(0.7, 1e-3), {"rule": Rule.ADADELTA, "beta2": 0.7, "epsilon": 1e-3}),
     ):
-        updates = compiled.update_records(optimiser, optimiser.slots({}), np.array([0.5, 0.25]))
+        updates = compiled.update_records(optimiser, optimiser.slots({}), np.array([0.5, 0.25]), 3)
         assert len(updates) == 2
         for k, record in enumerate(updates):
-            expected = {"rate": 0.5 ** (k + 1), "done": optimiser.steps + k, **fields}
+            expected = {"rate": 0.5 ** (k + 1), "done": optimiser.steps + k, "seed": 3, **fields}
             assert {name: record[name] for name in expected} == expected
 
 

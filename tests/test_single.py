@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_tile import NETWORKS
+from test_tile import IN_PLACE, NETWORKS
 
 from lenet_fast import models
 from lenet_fast.engines import single
@@ -131,7 +131,7 @@ def regions(net: Network, made: Program, lanes: int) -> dict[str, tuple[int, int
     steps = steps_of(made)
     for k, step in enumerate(steps):
         name = net.layers[k].name
-        if step.kind == Kind.ACTIVATION and step.y == step.x:  # which may work in place
+        if step.kind in IN_PLACE and step.y == step.x:
             assert step.dx == step.dy
         else:
             found[f"{name}: y"] = (step.y, step.y + step.numbers)
@@ -145,6 +145,10 @@ def regions(net: Network, made: Program, lanes: int) -> dict[str, tuple[int, int
             size = maps * step.h_in * step.w_in
             found[f"{name}: room"] = (step.padded, step.padded + size)
             found[f"{name}: its gradient"] = (step.d_padded, step.d_padded + size)
+        if step.kind == Kind.DROPOUT:
+            found[f"{name}: kept"] = (step.kept, step.kept + step.numbers)
+        else:
+            assert step.kept == -1
         work = single._work(step, lanes)
         assert step.work + work + ALIGNED <= made.size
     assert len({step.work for step in steps}) == 1

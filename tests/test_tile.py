@@ -13,7 +13,19 @@ from lenet_fast import models
 from lenet_fast.engines import compiled, tile
 from lenet_fast.engines.compile import Program
 from lenet_fast.engines.program import Item, ItemKind, Kind, Step
-from lenet_fast.layers import RBF, Conv2D, Dense, MaxPool2D, ScaledTanh, Subsample2D, Tanh
+from lenet_fast.layers import (
+    GELU,
+    RBF,
+    Conv2D,
+    Dense,
+    Dropout,
+    Dropout2D,
+    MaxPool2D,
+    ReLU,
+    ScaledTanh,
+    Subsample2D,
+    Tanh,
+)
 from lenet_fast.network import Network
 
 NETWORKS = {
@@ -27,6 +39,10 @@ NETWORKS = {
         for output in ("rbf", "softmax")
     },
 }
+
+
+IN_PLACE = (Kind.ACTIVATION, Kind.DROPOUT)
+"""What may overwrite its input."""
 
 
 def steps_of(made: Program) -> list[Step]:
@@ -47,7 +63,7 @@ def lasting(net: Network, made: Program) -> dict[str, Region]:
     found = {"input": at(made.input["at"][0], math.prod(net.input_shape))}
     for k, (step, layer) in enumerate(zip(steps_of(made), net.layers, strict=True)):
         before, after = net.shapes[k], net.shapes[k + 1]
-        if not (step.kind == Kind.ACTIVATION and step.y == step.x):  # which may work in place
+        if not (step.kind in IN_PLACE and step.y == step.x):
             found[f"{layer.name}: output"] = at(step.y, math.prod(after))
         if isinstance(layer, Conv2D) and any(layer.padding):
             top, bottom, left, right = layer.padding
@@ -112,7 +128,7 @@ def judge(
     for k, (step, layer) in enumerate(zip(steps, net.layers, strict=True)):
         sizes = math.prod(net.shapes[k]), math.prod(net.shapes[k + 1])
         moving = {f"{layer.name}: dy": at(step.dy, sizes[1])}
-        in_place = step.kind == Kind.ACTIVATION and step.y == step.x
+        in_place = step.kind in IN_PLACE and step.y == step.x
         if (k or inputs) and not (in_place and step.dx == step.dy):
             moving[f"{layer.name}: dx"] = at(step.dx, sizes[0])
         wrong += overlaps(keep | moving)[len(overlaps(keep)) :]
@@ -185,6 +201,20 @@ def test_activations_work_in_place():
     layers = [Tanh(), Conv2D(1, 2, 3), Tanh(), ScaledTanh(), Dense(32, 3), Tanh()]
     steps = steps_of(tile.lay_out(Network(layers, input_shape=(1, 6, 6)), 16))
     assert [step.x == step.y for step in steps] == [False, False, True, False, False, True]
+
+
+def test_dropout_works_in_place():
+    """But for the first layer's, and where an output is needed whose slope it would change."""
+    layers = [
+        *(Dropout(), Conv2D(1, 2, 3), Dropout2D(), ReLU(), Dropout(), Dropout(), Tanh()),
+        *(Conv2D(2, 2, 1), ReLU(), Dropout(), Tanh(), Dropout(), GELU(), Dropout(), Dense(32, 3)),
+    ]
+    steps = steps_of(tile.lay_out(Network(layers, input_shape=(1, 6, 6)), 16))
+    assert [step.x == step.y for step in steps] == [
+        *(False, False, True, True, True, False, True),
+        *(False, True, True, False, False, False, True, False),
+    ]
+    assert [step.x == step.dx for step in steps] == [False] * len(steps)
 
 
 # --- parameters  ---
@@ -299,6 +329,7 @@ def test_items_of_a_training(n, batch_size, trained):
         for k, item in enumerate(blocks):
             assert (item.kind, item.block, item.opened) == (ItemKind.GRADIENT, k, done)
             assert item.first == first
+            assert (item.step, item.start) == (step, step * batch_size)
             first = item.last
         assert first == min((step + 1) * batch_size, n)
         images = blocks[-1].last - blocks[0].first

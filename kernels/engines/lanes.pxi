@@ -21,8 +21,8 @@ from vectors cimport (
     write_shared,
 )
 from program cimport (
-    ACTIVATION, CLIPPED, CONVOLUTION, CURVATURE, DISTANCES, EXAMPLES, FORWARD, FULL, MAXIMUM,
-    NO_RULE, SUBSAMPLING, UPDATE, Input, Item, Loss, Step, Update,
+    ACTIVATION, CLIPPED, CONVOLUTION, CURVATURE, DISTANCES, DROPOUT, EXAMPLES, FORWARD, FULL,
+    MAXIMUM, NO_RULE, SUBSAMPLING, UPDATE, Input, Item, Loss, Step, Update,
 )
 
 
@@ -34,8 +34,10 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
     cdef bint alone = item.kind == EXAMPLES or item.kind == CLIPPED
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
     totals[0] = totals[1] = 0
+    run.drawing = run.updates + item.step if run.updates[item.step].seed >= 0 else NULL
     while first < item.last:
         images, fresh = min(item.last - first, full), first == item.first
+        run.place = first - item.start
         fill(run, first, images, memory + run.input.at)
         forward(run, memory)
         finish_tile(run, memory, first, images, learning, hessian, totals)
@@ -168,7 +170,9 @@ def lane_counts():
     return LANES_F32, LANES_F64
 
 
-cdef tuple LANES_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
+cdef tuple LANES_KINDS = (
+    CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES, DROPOUT,
+)
 
 
 cdef class LanesProgram:

@@ -18,7 +18,7 @@ cdef struct Lists:
 
 
 cdef struct Run:
-    # What all threads of a call share.
+    # What all threads of a call share; and of a thread's item, how dropout layers draw.
     const Step *steps
     Py_ssize_t count
     Lists *lists
@@ -41,6 +41,8 @@ cdef struct Run:
     double clip  # the largest norm of an image's gradient in a clipped sum
     const Loss *loss
     const Update *updates  # by the step's number in this call
+    const Update *drawing  # by which dropout layers draw in this item; NULL: they do not
+    Py_ssize_t place  # of the tile's first image in its batch
     bint scored  # whether there are labels, or gradients at the outputs
     void *gradients
     double *totals

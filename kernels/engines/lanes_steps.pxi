@@ -5,6 +5,7 @@
 #     layers/pool2d (max_back_map, max_map),
 #     layers/dense (dense_gradient_tile, dense_tile),
 #     layers/rbf (rbf_tile),
+#     layers/dropout (drop_tile, layer_key),
 #     engines/steps (inputs_of, outputs_of, result_of, source_of, step_window),
 #     engines/lanes_run (biases_of, numbers_at, Run, weights_of)
 #
@@ -13,7 +14,9 @@
 from libc.string cimport memcpy, memset
 
 from vectors cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
-from program cimport ACTIVATION, CONVOLUTION, DISTANCES, FULL, MAXIMUM, SUBSAMPLING, Step
+from program cimport (
+    ACTIVATION, CONVOLUTION, DISTANCES, DROPOUT, FULL, MAXIMUM, SUBSAMPLING, Step,
+)
 from shapes cimport Maps, Window
 
 
@@ -36,6 +39,19 @@ cdef const lanes *padded_input(
                 x + (c * step.h_bare + r) * step.w_bare, step.w_bare * sizeof(lanes),
             )
     return padded
+
+
+cdef void step_drop(Run *run, Py_ssize_t k, const lanes *x, lanes *y) noexcept nogil:
+    """Pass values through dropout; on the way back, their gradients."""
+    cdef const Step *step = run.steps + k
+    cdef Py_ssize_t count = outputs_of(step), units = count if step.unit else step.c_out
+    if run.drawing != NULL:
+        drop_tile(
+            x, units, count // units, layer_key(run.drawing.seed, run.drawing.done, k), run.place,
+            step.option, y,
+        )
+    elif x != y:
+        memcpy(y, x, count * sizeof(lanes))
 
 
 cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
@@ -77,6 +93,8 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
         dense_tile(x, inputs_of(step), w, inputs_of(step), 1, b, y, step.c_out)
     elif step.kind == DISTANCES:
         rbf_tile(x, inputs_of(step), w, step.c_out, y)
+    elif step.kind == DROPOUT:
+        step_drop(run, k, x, y)
 
 
 cdef void forward(Run *run, lanes *memory) noexcept nogil:
@@ -202,6 +220,8 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
             dy, step.c_out, numbers_at(memory, parameters, step.w), 1, inputs_of(step), NULL, dx,
             inputs_of(step),
         )
+    elif step.kind == DROPOUT:
+        step_drop(run, k, dy, dx)
 
 
 cdef void back(

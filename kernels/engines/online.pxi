@@ -13,8 +13,8 @@ from vectors cimport (
     flush_small, lanes_f32, lanes_f64, real, restore_small, scratch_free, scratch_new,
 )
 from program cimport (
-    ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, FULL, MAXIMUM,
-    SUBSAMPLING, Input, Loss, Step, Update,
+    ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, DROPOUT, FULL,
+    MAXIMUM, SUBSAMPLING, Input, Loss, Step, Update,
 )
 
 
@@ -54,7 +54,7 @@ cdef bint online_pattern(
 
 cdef tuple ONLINE_KINDS = (
     CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL,
-    DISTANCES,
+    DISTANCES, DROPOUT,
 )
 
 
@@ -109,7 +109,7 @@ def run_online(
         if floats != NULL:
             pixels = run.input.maps * run.input.rows * run.input.columns
         for i in range(order.shape[0]):
-            learner.update = &updates[i]
+            learner.update = run.update = &updates[i]
             image = order[i]
             online_fill(
                 &run, bytes + image * pixels if bytes != NULL else NULL, bytes_images.shape[1],

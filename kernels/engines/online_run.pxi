@@ -24,6 +24,7 @@ cdef struct OnlineRun:
     Weights *weights
     char *memory
     const Input *input
+    const Update *update  # of this training step; NULL: a prediction
     double *seconds  # by step: forward, to the input, to the weights; NULL: not used in this call
 
 
@@ -53,4 +54,5 @@ cdef void online_run(
     run.steps = &steps[0]
     run.count = steps.shape[0]
     run.input = &input[0]
+    run.update = NULL
     run.seconds = NULL

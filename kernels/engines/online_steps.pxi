@@ -1,4 +1,5 @@
 # needs: layers/activations (activate, activate_back),
+#     layers/dropout (draw_factors, image_key, layer_key, times_factors),
 #     layers/optimisers (fused, optimise),
 #     single/conv2d_columns (columns_bias_gradient, columns_forward, columns_gradient),
 #     single/conv2d_maps (maps_back, maps_bias_gradient, maps_forward, maps_gradient),
@@ -17,8 +18,8 @@ from vectors cimport (
     MAP_VECTORS, fold_lanes, lane_count, lanes, lanes_f32, lanes_f64, lap, real, seconds_now,
 )
 from program cimport (
-    ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, FULL, MAXIMUM,
-    NO_ACTIVATION, SCALED_TANH, SIGMOID, SUBSAMPLING, TANH, Step,
+    ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, DROPOUT, FULL,
+    MAXIMUM, NO_ACTIVATION, SCALED_TANH, SIGMOID, SUBSAMPLING, TANH, Step,
 )
 from shapes cimport Maps
 
@@ -91,6 +92,36 @@ cdef const real *online_input(const Step *step, real *memory) noexcept nogil:
     return memory + step.x
 
 
+cdef bint online_draws(const OnlineRun *run) noexcept nogil:
+    return run.update != NULL and run.update.seed >= 0
+
+
+cdef void draw_kept(OnlineRun *run, Py_ssize_t k, real *memory) noexcept nogil:
+    """Draw the factors of a dropout layer, in the order of its units in memory."""
+    cdef const Step *step = run.steps + k
+    cdef real *factors = memory + step.work
+    cdef Py_ssize_t pixels = step.h_out * step.w_out, p
+    cdef Py_ssize_t units = step.numbers if step.unit else step.c_out
+    draw_factors(
+        image_key(layer_key(run.update.seed, run.update.done, k), 0), units, step.option, factors
+    )
+    if step.unit:
+        by_pixel(factors, step.c_out, pixels, memory + step.kept)
+    else:
+        for p in range(pixels):
+            memcpy(memory + step.kept + p * step.c_out, factors, step.c_out * sizeof(real))
+
+
+cdef void online_drop(
+    OnlineRun *run, const Step *step, const real *x, real *y
+) noexcept nogil:
+    """Pass values through dropout, whose factors are drawn; on the way back, their gradients."""
+    if online_draws(run):
+        times_factors(x, (<const real *> run.memory) + step.kept, step.numbers, y)
+    elif x != y:
+        memcpy(y, x, step.numbers * sizeof(real))
+
+
 cdef void online_step(OnlineRun *run, Py_ssize_t k, real *memory, lanes *zeros) noexcept nogil:
     cdef const Step *step = run.steps + k
     cdef const Weights *weights = run.weights + k
@@ -122,6 +153,10 @@ cdef void online_step(OnlineRun *run, Py_ssize_t k, real *memory, lanes *zeros) 
             True, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, NULL,
             <lanes *> y, step.c_out,
         )
+    elif step.kind == DROPOUT:
+        if online_draws(run):
+            draw_kept(run, k, memory)
+        online_drop(run, step, x, y)
 
 
 cdef void online_forward(OnlineRun *run, real *_) noexcept nogil:
@@ -240,6 +275,8 @@ cdef void online_back(
             <const lanes *> numbers_of(memory, learner.factors, step.w),
             <lanes *> numbers_of(memory, learner.gradients, step.w), step.pitch, <lanes *> dx,
         )
+    elif step.kind == DROPOUT:
+        online_drop(run, step, dy, dx)
     elif step.kind == DISTANCES:
         memset(dx, 0, inputs_of(step) * sizeof(real))
         for i in range(step.c_out):

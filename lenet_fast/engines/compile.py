@@ -24,6 +24,8 @@ from lenet_fast.layers import (
     AvgPool2D,
     Conv2D,
     Dense,
+    Dropout,
+    Dropout2D,
     Layer,
     MaxPool2D,
     Shape,
@@ -125,7 +127,18 @@ class Program:
         return [part for part in self.parameters if part.last <= self.trained]
 
 
-_KNOWN = (*ACTIVATIONS.values(), Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D)
+_KNOWN = (
+    *ACTIVATIONS.values(),
+    *(Conv2D, Dense, RBF, MaxPool2D, AvgPool2D, Subsample2D, Dropout, Dropout2D),
+)
+
+_DROPPED_IN_PLACE = (
+    program.Activation.RELU,
+    program.Activation.LEAKY_RELU,
+    *program.FROM_INPUT,
+)
+"""Activations whose output dropout may overwrite: their slope comes from the input, or from the
+sign of the output; and where a unit is dropped, nothing goes back."""
 
 
 class Memory:
@@ -177,15 +190,25 @@ def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
 def overwrites(steps: list[Step], k: int) -> bool:
     """Return whether a step overwrites its input.
 
-    An activation does, except the first step, whose input is the image, and except where the
-    derivative of this activation, or of one just before it, is computed from that input.
+    An activation and dropout do, except the first step, whose input is the image, and except where
+    the derivative of this activation, or of one before it, is computed from that input.
     """
+    if k == 0:
+        return False
+    if steps[k].kind == Kind.DROPOUT:
+        return not _keeps(steps, k - 1) or steps[k - 1].activation in _DROPPED_IN_PLACE
     return (
         steps[k].kind == Kind.ACTIVATION
         and steps[k].activation not in program.FROM_INPUT
-        and k > 0
-        and steps[k - 1].kind != Kind.ACTIVATION
+        and not _keeps(steps, k - 1)
     )
+
+
+def _keeps(steps: list[Step], k: int) -> bool:
+    """Return whether the memory of a step's output holds what an activation may need again."""
+    if steps[k].kind == Kind.DROPOUT and overwrites(steps, k):
+        return _keeps(steps, k - 1)
+    return steps[k].kind == Kind.ACTIVATION
 
 
 def place_parameters(
@@ -243,6 +266,8 @@ def _lower(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | Non
         return Step(Kind.FULL, **sizes), None
     if isinstance(layer, RBF):
         return Step(Kind.DISTANCES, **sizes), None
+    if isinstance(layer, Dropout):
+        return Step(Kind.DROPOUT, option=layer.p, unit=int(not layer.by_map), **sizes), None
     assert isinstance(layer, MaxPool2D | AvgPool2D | Subsample2D)
     kind = Kind.MAXIMUM if isinstance(layer, MaxPool2D) else Kind.SUBSAMPLING
     (kh, kw), (stride_v, stride_h) = layer.kernel, layer.stride

@@ -67,12 +67,13 @@ def check_rule(optimiser: Optimiser) -> None:
 
 
 def update_records(
-    optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rates: Array
+    optimiser: Optimiser, slots: Sequence[Mapping[str, Array]], rates: Array, seed: int
 ) -> Array:
-    """Return the records of an optimiser's updates with these slots, one per learning rate."""
+    """Return the records of an optimiser's updates with these slots, one per learning rate; the
+    seed is that of dropout."""
     options = optimiser.rule._asdict()
     name = options.pop("name")
-    update = Update(program.RULES[name], **options)
+    update = Update(program.RULES[name], seed=seed, **options)
     if len(slots) != update.slots:
         raise ValueError(
             f"optimiser: expected {update.slots} slots with the rule {name!r}, got {len(slots)}"

@@ -81,7 +81,13 @@ class LanesEngine(BaseEngine):
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
     def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
-        return self.predict(x)
+        if dropout is None:
+            return self.predict(x)
+        outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
+        if len(x):
+            work = tile.forward_items(len(x), self._lanes)
+            self._run(work, x, outputs=outputs, updates=_drawing(dropout))
+        return outputs
 
     def _differentiate(
         self,
@@ -96,6 +102,7 @@ class LanesEngine(BaseEngine):
             *(ItemKind.GRADIENT, x, labels, labels is not None),
             d_outputs=d_outputs,
             d_inputs=d_inputs,
+            updates=_drawing(dropout),
         )
         if labels is not None and d_inputs is not None:
             d_inputs *= d_inputs.dtype.type(1 / max(len(x), 1))
@@ -104,15 +111,20 @@ class LanesEngine(BaseEngine):
     def _each_gradient(
         self, x: Array, labels: Array, dropout: tuple[int, int] | None, found: PerExample
     ) -> Totals:
-        if not (len(x) and found):
-            return self.evaluate(x, labels)
+        if not len(x):
+            return Totals()
+        drawing = _drawing(dropout)
+        if not found:
+            work = tile.forward_items(len(x), self._lanes)
+            return self._run(work, x, labels, updates=drawing)[0]
         work = tile.example_items(len(x), self._lanes)
-        return self._run(work, x, labels, examples=found.memory)[0]
+        return self._run(work, x, labels, examples=found.memory, updates=drawing)[0]
 
     def _clipped_sum(
         self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
     ) -> tuple[Totals, dict[str, Array]]:
-        return self._derivatives(ItemKind.CLIPPED, x, labels, False, clip=clip)
+        drawing = _drawing(dropout)
+        return self._derivatives(ItemKind.CLIPPED, x, labels, False, clip=clip, updates=drawing)
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
         x, labels = inputs.examples(self.network, x, labels)
@@ -136,20 +148,27 @@ class LanesEngine(BaseEngine):
         for step in range(0, len(rates), self._BATCHES):
             some = rates[step : step + self._BATCHES]
             part = slice(step * size, (step + len(some)) * size)
-            totals += self._train_part(x, labels[part], order[part], size, optimiser, some)
+            totals += self._train_part(x, labels[part], order[part], size, optimiser, some, seed)
             if not math.isfinite(totals[-1].loss):
                 break
         return totals
 
     def _train_part(
-        self, x: Array, labels: Array, order: Array, size: int, optimiser: Optimiser, rates: Array
+        self,
+        x: Array,
+        labels: Array,
+        order: Array,
+        size: int,
+        optimiser: Optimiser,
+        rates: Array,
+        seed: int,
     ) -> list[Totals]:
         """Run the steps of one call of the loops."""
         program, parameters = self._training
         with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
-            updates = compiled.update_records(optimiser, slots, rates)
+            updates = compiled.update_records(optimiser, slots, rates, seed)
             state = compiled.packed(program, slots, self.network.dtype)
             some = [optimiser.factors] if optimiser.factors else []
             factors = compiled.packed(program, some, self.network.dtype, padding=1)
@@ -191,7 +210,8 @@ class LanesEngine(BaseEngine):
             work = tile.forward_items(len(x), self._lanes)
             if train:
                 work = self._batch_items(len(x), len(x), ItemKind.GRADIENT)
-            self._run(work, x, labels, seconds=seconds)
+            drawing = _drawing((0, 0) if train else None)
+            self._run(work, x, labels, updates=drawing, seconds=seconds)
         return seconds
 
     def _derivatives(
@@ -281,6 +301,14 @@ class LanesEngine(BaseEngine):
             for image in self._inputs:
                 image["background"], image["foreground"] = pixel_range
             self._pixel_range = pixel_range
+
+
+def _drawing(dropout: tuple[int, int] | None) -> Array:
+    """Return what tells dropout layers how to draw, without a rule for the gradients."""
+    if dropout is None:
+        return _NO_UPDATES
+    seed, step = dropout
+    return records(Update, [Update(done=step, seed=seed)])
 
 
 def _batch_totals(work: tile.Work, totals: Array) -> list[Totals]:

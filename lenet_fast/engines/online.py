@@ -157,7 +157,7 @@ class OnlineEngine(LanesEngine):
         seconds = np.zeros((len(self.network.layers), 3))
         state = np.zeros(self._single.trained, self.network.dtype)
         with self._pool.lock:
-            at_rest = Update(Rule.SGD, momentum=0.9)  # with a rate of 0 it changes nothing
+            at_rest = Update(Rule.SGD, momentum=0.9, seed=0)  # with a rate of 0 it changes nothing
             updates = np.repeat(records(Update, [at_rest]), len(x))
             self._run_single(x, labels, np.arange(len(x)), updates, state, state[:0], seconds)
         full = self._single.steps["kind"] == Kind.FULL

@@ -28,6 +28,7 @@ class Kind(IntEnum):
     ACTIVATION = 5
     FULL = 6  # dense layers, and convolutions that cover their input
     DISTANCES = 7  # radial basis functions
+    DROPOUT = 8
 
 
 class Activation(IntEnum):
@@ -57,14 +58,14 @@ class Step(NamedTuple):
 
     kind: int
     activation: int = Activation.NO_ACTIVATION  # of planar pooling: what its way back goes through
-    option: float = 0.0  # of an activation: slope of LeakyReLU, alpha of ELU
+    option: float = 0.0  # of an activation: slope of LeakyReLU, alpha of ELU; of dropout: p
     x: int = 0  # input
     y: int = 0  # output
     dx: int = -1  # and their gradients
     dy: int = -1
     w: int = -1  # parameters
     b: int = -1
-    unit: int = 0  # whether there is a bias per unit
+    unit: int = 0  # whether there is a bias, or a draw of dropout, per unit, else per map
     learns: int = 0
     passes: int = 0  # whether the gradient at the input is needed
     c_in: int = 1  # the input, padding included
@@ -96,6 +97,7 @@ class Step(NamedTuple):
     planar: int = 0  # whether the input is planar; online engine
     pitch: int = 0  # numbers per row: of planar maps, or of the weights; online engine
     numbers: int = 0  # in the output, padding of rows included; online engine
+    kept: int = -1  # of dropout: the factors that the online engine drew
     work: int = 0  # scratch, the same for all steps
     rows: int = 0  # of the last step of the lane engine: the outputs image by image
 
@@ -132,7 +134,8 @@ class Item(NamedTuple):
     opened: int  # how many items must be done before
     block: int = 0  # which of the gradients; of an update: how many there are
     images: int = 0  # of an update: in the batch
-    step: int = 0  # of an update: its number in this call
+    step: int = 0  # the number of the training step in this call
+    start: int = 0  # of a gradient: the first image of the batch
 
 
 class LossKind(IntEnum):
@@ -187,6 +190,7 @@ class Update(NamedTuple):
     beta2: float = 0.0
     epsilon: float = 0.0
     done: int = 0  # steps before this one
+    seed: int = -1  # of the draws of dropout; -1: nothing is dropped
 
     @property
     def slots(self) -> int:

@@ -144,13 +144,14 @@ def _with_outputs(
         elif kind in (Kind.FULL, Kind.DISTANCES) and step.c_in > 1 and inputs > step.c_in:
             size = inputs
         padded, d_padded = (memory.take(size) if size else -1 for _ in range(2))
+        kept = memory.take(count) if kind == Kind.DROPOUT else -1
         y, dy = at, d_at
         if not overwrites(lowered, k):
             y, dy = memory.take(count), memory.take(count)
         steps.append(
             step._replace(
                 kind=kind, x=at, y=y, dx=d_at, dy=dy, padded=padded, d_padded=d_padded,
-                planar=int(k <= planar > 0), pitch=pitch, numbers=count,
+                planar=int(k <= planar > 0), pitch=pitch, numbers=count, kept=kept,
             )
         )  # fmt: skip
         at, d_at = y, dy
@@ -216,6 +217,8 @@ def _work(step: Step, lanes: int) -> int:
         return step.c_out * step.kh * apart * whole(step.kw // apart * step.c_in, lanes)
     if step.kind == Kind.SUBSAMPLING:  # the gradients of planar maps' weights, lane by lane
         return 2 * step.c_out * lanes
+    if step.kind == Kind.DROPOUT:  # the factors map by map
+        return step.c_out * step.h_out * step.w_out
     if step.kind == Kind.FULL:  # a gradient at the input that no layer below needs
         return step.pitch
     return 0

@@ -190,7 +190,9 @@ def batch_items(
         opened, images = len(items), stop - start
         share = images if mean else 1
         blocks = blocks_of(start, stop, lanes)
-        items += [Item(kind, *block, opened, k) for k, block in enumerate(blocks)]
+        items += [
+            Item(kind, *block, opened, k, step=step, start=start) for k, block in enumerate(blocks)
+        ]
         batches.append(slice(opened, len(items)))
         sizes.append(images)
         opened = len(items)

@@ -19,11 +19,12 @@ from lenet_fast.backends.numba_backend.engines.lanes_images import (
     finish_tile,
     set_borders,
 )
-from lenet_fast.backends.numba_backend.engines.lanes_run import Lists, Program, Run
+from lenet_fast.backends.numba_backend.engines.lanes_run import Draw, Lists, Program, Run
 from lenet_fast.backends.numba_backend.engines.lanes_steps import (
     clear_sums,
     fold_sums,
     step_back,
+    step_drop,
     step_forward,
     step_weights,
 )
@@ -48,6 +49,7 @@ from lenet_fast.backends.numba_backend.program import (
     CONVOLUTION,
     CURVATURE,
     DISTANCES,
+    DROPOUT,
     EXAMPLES,
     FORWARD,
     FULL,
@@ -80,7 +82,7 @@ _WRITTEN = {
 
 _RECORDS = {"input", "loss"}
 
-_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES)
+_KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES, DROPOUT)
 
 
 @part
@@ -102,6 +104,8 @@ def _images_item(run, lists, item, totals, memory, clock):
     # Whether the images' gradients stay apart, those of dense layers as factors.
     alone = item.kind == EXAMPLES or item.kind == CLIPPED
     gradient = run.gradients[item.block * run.trained : (item.block + 1) * run.trained]
+    update = run.updates[item.step]
+    drops = update.seed >= 0
     totals[:] = 0
     if learning and item.kind != EXAMPLES:
         gradient[:] = 0
@@ -109,10 +113,15 @@ def _images_item(run, lists, item, totals, memory, clock):
         clear_sums(run, memory)
     for first in range(item.first, item.last, full):
         images = min(item.last - first, full)
+        draw = Draw(drops, update.seed, update.done, first - item.start)
         fill_tile(run, first, images, memory)
         since = seconds_now(clock) if len(run.seconds) else 0.0
         for k in range(len(run.steps)):
-            step_forward(run, lists, k, memory)
+            step = run.steps[k]
+            if step.kind == DROPOUT:
+                step_drop(step, k, memory, step.x, draw, step.y)
+            else:
+                step_forward(run, lists, k, memory)
             since = _lap(run, clock, 3 * k, since)
         finish_tile(run, memory, first, images, learning, hessian, totals)
         since = seconds_now(clock) if len(run.seconds) else 0.0
@@ -120,7 +129,11 @@ def _images_item(run, lists, item, totals, memory, clock):
             if run.steps[k].learns and not (alone and run.steps[k].kind == FULL):
                 step_weights(run, lists, k, memory, hessian, gradient)
                 since = _lap(run, clock, 3 * k + 2, since)
-            if run.steps[k].passes and run.steps[k].kind != DISTANCES:
+            step = run.steps[k]
+            if step.passes and step.kind == DROPOUT:
+                step_drop(step, k, memory, step.dy, draw, step.dx)
+                since = _lap(run, clock, 3 * k + 1, since)
+            elif step.passes and step.kind != DISTANCES:
                 step_back(run, lists, k, memory, hessian)
                 since = _lap(run, clock, 3 * k + 1, since)
         if len(run.d_inputs):

@@ -47,6 +47,15 @@ class Run(NamedTuple):
     seconds: Any
 
 
+class Draw(NamedTuple):
+    """How dropout layers draw for a tile."""
+
+    drops: bool
+    seed: int
+    number: int  # of the step
+    place: int  # of the tile's first image in its batch
+
+
 class Lists(NamedTuple):
     """The links of each convolution, one row each: see layers/conv2d.py."""
 

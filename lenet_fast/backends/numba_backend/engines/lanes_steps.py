@@ -25,6 +25,7 @@ from lenet_fast.backends.numba_backend.layers.conv2d import (
     spread_of,
 )
 from lenet_fast.backends.numba_backend.layers.dense import dense_gradient_tile, dense_tile
+from lenet_fast.backends.numba_backend.layers.dropout import drop_tile, layer_key
 from lenet_fast.backends.numba_backend.layers.pool2d import max_back_map, max_map
 from lenet_fast.backends.numba_backend.layers.rbf import rbf_tile
 from lenet_fast.backends.numba_backend.layers.subsample2d import (
@@ -71,9 +72,21 @@ def _padded_input(step, memory):
     return step.padded
 
 
+@part
+def step_drop(step, k, memory, x, draw, y):
+    """Pass values through dropout; on the way back, their gradients."""
+    count = outputs_of(step)
+    units = count if step.unit else step.c_out
+    if draw.drops:
+        key = layer_key(draw.seed, draw.number, k)
+        drop_tile(memory, x, units, count // units, key, draw.place, step.option, y)
+    elif x != y:
+        copy(memory, x, y, count)
+
+
 @once
 def step_forward(run, lists, k, memory):
-    """Set a step's output."""
+    """Set a step's output, except dropout's."""
     step, w = run.steps[k], run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)
     x, y = step.x, step.y
@@ -173,7 +186,7 @@ def _convolution_back(run, lists, k, memory, parameters):
 
 @once
 def step_back(run, lists, k, memory, hessian):
-    """Set the gradient at a step's input."""
+    """Set the gradient at a step's input, except dropout's."""
     step = run.steps[k]
     parameters = run.weights_squared if hessian else run.parameters
     source, result, window = source_of(step), result_of(step), window_of(step)

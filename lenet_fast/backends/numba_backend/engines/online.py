@@ -24,6 +24,7 @@ from lenet_fast.backends.numba_backend.engines.online_run import (
     tap_table,
 )
 from lenet_fast.backends.numba_backend.engines.online_steps import (
+    draw_kept,
     step_back,
     step_forward,
     step_weights,
@@ -34,9 +35,10 @@ from lenet_fast.backends.numba_backend.engines.steps import (
     check_updates,
 )
 from lenet_fast.backends.numba_backend.jit import borrowing_kernel, part, read_only, sources
+from lenet_fast.backends.numba_backend.layers.dropout import times_factors
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
-from lenet_fast.backends.numba_backend.program import FULL, SUBSAMPLING
+from lenet_fast.backends.numba_backend.program import DROPOUT, FULL, SUBSAMPLING
 from lenet_fast.backends.numba_backend.vector.shared import (
     flush_small,
     new_clock,
@@ -80,14 +82,19 @@ def _compiled(version: str) -> Any:
                 floats, size = run.float_images.reshape(-1), run.float_images[0].size
                 fill_floats(run.memory, run.input, floats, run.order[i] * size)
 
+            update = run.updates[i]
             since = seconds_now(clock) if len(run.seconds) else 0.0
             for k in range(len(run.steps)):
                 step = run.steps[k]
                 weights = Weights(w, step.w, w, step.b, step.pitch)
-                step_forward(step, taps[ends[k] : ends[k + 1]], weights, run.memory, square)
+                if step.kind == DROPOUT and update.seed >= 0:
+                    draw_kept(step, k, update.seed, update.done, run.memory)
+                    times_factors(run.memory, step.x, step.kept, step.numbers, step.y)
+                else:
+                    step_forward(step, taps[ends[k] : ends[k + 1]], weights, run.memory, square)
                 since = _lap(run, clock, 3 * k, since)
 
-            label, update = run.labels[i], run.updates[i]
+            label = run.labels[i]
             run.totals[i, 0] = loss_value(run.loss, y, label, dy)
             run.totals[i, 1] = misclassified(y, label, run.loss.smallest_wins)
             if not math.isfinite(run.totals[i, 0]):

@@ -14,6 +14,7 @@ from lenet_fast.backends.numba_backend.program import (
     CONVOLUTION_ALONG_COLUMNS,
     CONVOLUTION_ALONG_MAPS,
     DISTANCES,
+    DROPOUT,
     FULL,
     MAXIMUM,
     SUBSAMPLING,
@@ -27,6 +28,7 @@ ONLINE_KINDS = (
     ACTIVATION,
     FULL,
     DISTANCES,
+    DROPOUT,
 )
 
 # No literal: Numba compiles a function anew for each that it is called with.

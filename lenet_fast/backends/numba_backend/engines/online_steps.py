@@ -19,12 +19,19 @@ from lenet_fast.backends.numba_backend.engines.steps import (
 )
 from lenet_fast.backends.numba_backend.jit import once, part
 from lenet_fast.backends.numba_backend.layers.activations import activate, activate_back
+from lenet_fast.backends.numba_backend.layers.dropout import (
+    draw_factors,
+    image_key,
+    layer_key,
+    times_factors,
+)
 from lenet_fast.backends.numba_backend.layers.optimisers import optimise_at_once
 from lenet_fast.backends.numba_backend.program import (
     ACTIVATION,
     CONVOLUTION_ALONG_COLUMNS,
     CONVOLUTION_ALONG_MAPS,
     DISTANCES,
+    DROPOUT,
     FULL,
     MAXIMUM,
     SUBSAMPLING,
@@ -112,6 +119,21 @@ def step_forward(step, taps, weights, memory, square):
         row_distances(
             memory, x, inputs_of(step), weights.w, weights.w_at, weights.pitch, y, step.c_out
         )
+    elif kind == DROPOUT and x != y:
+        copy_numbers(memory, x, memory, y, step.numbers)
+
+
+@part
+def draw_kept(step, k, seed, number, memory):
+    """Draw the factors of a dropout layer, in the order of its units in memory."""
+    pixels, maps, work = step.h_out * step.w_out, step.c_out, step.work
+    key = image_key(layer_key(seed, number, k), 0)
+    draw_factors(key, step.numbers if step.unit else maps, step.option, memory, work)
+    if step.unit:
+        by_pixel(memory, work, maps, pixels, memory, step.kept)
+    else:
+        for p in range(pixels):
+            copy_numbers(memory, work, memory, step.kept + p * maps, maps)
 
 
 # --- back ---------------------------------------------------------------------------------------
@@ -247,3 +269,7 @@ def step_back(run, update, step, square):
         activate_back(step, False, x_row, y_row, memory[dx : dx + count])
     elif kind in (FULL, DISTANCES):
         _rows_back(run, update, step)
+    elif kind == DROPOUT and update.seed >= 0:
+        times_factors(memory, step.dy, step.kept, step.numbers, step.dx)
+    elif kind == DROPOUT and step.dx != step.dy:
+        copy_numbers(memory, step.dy, memory, step.dx, step.numbers)
