@@ -13,7 +13,7 @@ import pytest
 from helpers import new_rng, require
 from network_cases import NETWORKS, distance, filled, images
 
-from lenet_fast import models, onnx
+from lenet_fast import layers, models, onnx
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers import (
     GELU,
@@ -243,6 +243,46 @@ def test_activations_of_pytorch(
     ]  # fmt: skip
     with torch.no_grad():
         assert distance(network.predict(x.numpy()), module(x).numpy()) < TOLERANCE
+
+
+def test_dropout_is_not_written() -> None:
+    body = [
+        *(layers.Dropout(0.1), layers.Conv2D(1, 3, 3), ReLU(), layers.Dropout2D(0.5)),
+        *(Dense(48, 5), layers.Dropout(0.5)),
+    ]
+    network = filled(Network(body, input_shape=(1, 6, 6)), 2)
+    model = library.load_model_from_string(onnx.to_bytes(network))
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Relu", "Flatten", "Gemm"]
+    x = images(network)
+    assert distance(reference(onnx.to_bytes(network), x), network.predict(x)) < TOLERANCE
+    # Nothing else: a graph must have a node.
+    bare = Network([Dense(4, 2), layers.Dropout()], input_shape=(1, 2, 2))
+    assert onnx.compare(onnx.to_bytes(bare), bare, images(bare)).relative < TOLERANCE
+
+
+@pytest.mark.parametrize("mode", [None, False, True])
+@pytest.mark.parametrize("outputs", [["a"], ["a", "mask"]])
+def test_dropout_is_read_as_nothing(mode: bool | None, outputs: list[str], tmp_path: Path) -> None:
+    arrays = {"w": np.ones((4, 2), np.float32), "ratio": np.array(0.3, np.float32)}
+    inputs = ["x", "ratio"]
+    if mode is not None:
+        arrays["mode"] = np.array(mode)
+        inputs.append("mode")
+    nodes = [
+        helper.make_node("Dropout", inputs, outputs, "drop", seed=3),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w"], ["y"]),
+    ]
+    path = tmp_path / "a.onnx"
+    library.save(from_nodes(nodes, arrays, [7, 1, 2, 2]), path)
+    if mode:
+        with pytest.raises(FileFormatError, match=r"drop.*training_mode: expected false"):
+            onnx.load(path)
+        return
+    network = onnx.load(path)
+    assert [type(layer).__name__ for layer in network.layers] == ["Dense"]
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(network.predict(x), [[6, 6]])
 
 
 def gelu(approximate: str, row: int = 0) -> Any:

@@ -539,8 +539,8 @@ def test_errors_speak_of_the_module_and_not_of_our_classes() -> None:
     with pytest.raises(ValueError, match="expected a Flatten before it") as error:
         front.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Linear(10, 10)), (1, 12, 12))
     assert type(error.value) is ValueError
-    with pytest.raises(ValueError, match="got Dropout as module 1 of") as error:
-        front.from_torch(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout()))
+    with pytest.raises(ValueError, match="got AlphaDropout as module 1 of") as error:
+        front.from_torch(nn.Sequential(nn.Conv2d(1, 1, 1), nn.AlphaDropout()))
     assert str(error.value).count("Conv2d") == 1
 
 
@@ -581,8 +581,12 @@ def overlapping() -> Any:
 REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "no module": ("module", lambda: [nn.ReLU()]),
     "no sequence": ("module", lambda: nn.Linear(144, 2)),
-    "dropout": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout())),
-    "dropout, eval": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).eval()),
+    "dropout of all": ("1: Dropout: p", lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout(1.0))),
+    "dropout2d of units": (
+        "1: input",
+        lambda: nn.Sequential(nn.Flatten(), nn.Dropout2d(), nn.Linear(144, 2)),
+    ),
+    "other dropout": ("1", lambda: ends(nn.Conv2d(1, 1, 1), nn.AlphaDropout())),
     "subclass": ("0", lambda: ends(Doubled(1, 1, 1))),
     "hook": ("0", hooked),
     "forward": ("0", rewritten),
@@ -744,6 +748,95 @@ def test_fit_does_what_a_loop_does(kind: str, optimiser: str) -> None:
         for name, value in state.items():
             if value is not None:
                 assert (mine["state"][key][name] - value).abs().max() < 1e-10, name
+
+
+class Masked(nn.Module):
+    """Dropout with our draws; the layer's place counts neither Flatten nor Identity."""
+
+    def __init__(self, p: float, seed: int, layer: int, by_map: bool) -> None:
+        super().__init__()
+        self.p, self.numbers = p, {"seed": seed, "layer": layer, "by_map": by_map}
+        self.step = 0
+
+    def forward(self, x: Any) -> Any:
+        mask = ops.dropout(np.ones(tuple(x.shape)), self.p, step=self.step, **self.numbers)
+        self.step += 1
+        return x * torch.from_numpy(mask)
+
+
+def dropping() -> Any:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Dropout2d(0.3), nn.MaxPool2d(2)),
+        *(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Tanh(), nn.Flatten(), nn.Dropout(0.25)),
+        *(nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.5, inplace=True), nn.Linear(12, 10)),
+    ).double()
+
+
+@pytest.mark.parametrize("size", [1, 8])
+def test_fit_drops_by_its_own_draws(size: int) -> None:
+    (ours, optimizer), (theirs, other) = twins(dropping, "Adam")
+    torch.manual_seed(4)
+    seed = int(torch.randint(2**63 - 1, ()))
+    places = {2: (2, 0.3, True), 8: (7, 0.25, False), 11: (10, 0.5, False)}
+    for k, (layer, p, by_map) in places.items():
+        theirs[k] = Masked(p, seed, layer, by_map)
+    data, criterion = loader(shuffle=False, batch_size=size), nn.CrossEntropyLoss()
+    expected = loop(theirs, data, criterion, other, 2)
+    torch.manual_seed(4)
+    history = front.fit(ours, data, criterion=criterion, optimizer=optimizer, epochs=2)
+    assert [row.train_loss for row in history.rows] == pytest.approx(expected, rel=1e-9)
+    assert_same(ours, nn.Sequential(*(each for each in theirs if not isinstance(each, Masked))))
+
+
+def test_fit_draws_anew_in_each_call_and_as_the_seed_says() -> None:
+    def losses(seed: int, evaluate: bool = False) -> list[float]:
+        torch.manual_seed(0)
+        module = dropping().train(not evaluate)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.0)
+        torch.manual_seed(seed)
+        found = []
+        for _ in range(2):
+            history = front.fit(
+                *(module, loader(shuffle=False)),
+                criterion=nn.CrossEntropyLoss(),
+                optimizer=optimizer,
+                test=loader().dataset,
+            )
+            found += [history.rows[0].train_loss, history.rows[0].test_loss]
+        return found
+
+    first, second, other, plain = losses(1), losses(1), losses(2), losses(1, evaluate=True)
+    assert first == second
+    assert len({first[0], first[2], other[0], other[2]}) == 4
+    # Evaluated without dropout, and trained without it in evaluation mode.
+    for found in (first, other, plain):
+        assert found[1] == found[3] == pytest.approx(plain[0], rel=1e-12)
+    assert plain[0] == plain[2]
+
+
+def test_dropout_goes_both_ways() -> None:
+    module = dropping()
+    network = front.from_torch(module, (1, 12, 12))
+    assert [(layer.name, layer.p) for layer in network.layers if "dropout" in layer.name] == [
+        *(("dropout1", 0.3), ("dropout2", 0.25), ("dropout3", 0.5)),
+    ]
+    assert isinstance(network.layers[2], layers.Dropout2D)
+    assert type(network.layers[7]) is layers.Dropout
+    x = torch.rand(5, 1, 12, 12).double()
+    with torch.no_grad():
+        expected = module.eval()(x).numpy()
+    assert distance(network.predict(x.numpy()), expected) < 1e-12
+    back = front.to_torch(network)
+    kinds = [type(each) for each in back if isinstance(each, nn.Dropout | nn.Dropout2d)]
+    assert kinds == [nn.Dropout2d, nn.Dropout, nn.Dropout]
+    assert [each.p for each in back if hasattr(each, "p")] == [0.3, 0.25, 0.5]
+    assert back.training
+    with torch.no_grad():
+        assert distance(back.eval()(x).numpy(), expected) < 1e-12
+    again = front.from_torch(back, (1, 12, 12))
+    assert [layer.config() for layer in again.layers] == [
+        layer.config() for layer in network.layers
+    ]
 
 
 def test_fit_on_every_backend(lane_backend: str) -> None:
@@ -964,7 +1057,10 @@ def needing_gradients() -> Any:
 
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
-    "dropout": ("1", {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout()).double()}),
+    "dropout": (
+        "1: Dropout: p",
+        {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout(1.0)).double()},
+    ),
     "dtype": ("loader: x", {"module": lenet}),
     "expanded": ("module", {"module": expanded}),
     "softmax": ("module", {"module": lambda: lenet().append(nn.LogSoftmax(1)).double()}),

@@ -60,6 +60,7 @@ OPERATORS = {
         },
     ),
     "Div": _Operator(1),
+    "Dropout": _Operator(2, {"seed": 0}),
     "Erf": _Operator(0),
     "Flatten": _Operator(0, {"axis": (1,)}),
     "Gather": _Operator(1, {"axis": 0}),
@@ -178,7 +179,8 @@ def _array(onnx: Any, what: str, tensor: Any) -> Array:
             f"{what}: expected values within the file, got external data; export with "
             "external_data=False in PyTorch"
         )
-    if tensor.data_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.INT64):
+    # Dropout has a bool; no layer takes one for its numbers.
+    if tensor.data_type not in (kinds.FLOAT, kinds.DOUBLE, kinds.INT64, kinds.BOOL):
         raise ValueError(
             f"{what}: expected float, double or int64, got {_kind(onnx, tensor.data_type)}"
         )
@@ -235,7 +237,7 @@ def _steps(onnx: Any, graph: Any, constants: dict[str, Array], value: str) -> li
             continue
         value = made
         earlier.add(value)
-        if step.operator != "Identity":
+        if step.operator not in ("Identity", "Dropout"):  # which changes nothing in prediction
             steps.append(step)
     if graph.output[0].name != value:
         raise ValueError(
@@ -255,7 +257,8 @@ def _step(
 ) -> Step | Array:
     """Return a node as a step, or the constant that it evaluates to."""
     operator = node.op_type
-    if len(node.output) != 1:
+    # Dropout may name its mask besides, which no other node can read in a chain.
+    if len(node.output) != 1 and not (operator == "Dropout" and len(node.output) == 2):
         raise ValueError(f"expected one output, got {len(node.output)}")
     if operator == "Constant" and node.domain in _DOMAINS:
         return _constant(onnx, node)
@@ -290,6 +293,10 @@ def _step(
     if len(arrays) > most:
         raise ValueError(f"expected at most {most} more inputs, got {len(arrays)}")
     arrays += [None] * (most - len(arrays))
+    if operator == "Dropout" and arrays[1] is not None and arrays[1].any():
+        raise ValueError(
+            "training_mode: expected false, because it is read for prediction, got true"
+        )
     return Step(operator, where, node.name, options, arrays, value, also)
 
 

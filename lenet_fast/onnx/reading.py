@@ -67,9 +67,10 @@ def load(
     Besides files of :func:`export`, it reads Conv, MaxPool and AveragePool without padding, Relu,
     LeakyRelu, Elu, Gelu (also as PyTorch writes it for opsets below 20), Tanh, Sigmoid, Flatten or
     an equivalent Reshape, Gemm, MatMul with or without Add, a final Softmax or LogSoftmax, Constant
-    and Identity. PyTorch writes such files with ``torch.onnx.export(..., external_data=False)``, or
-    ``dynamo=False``, from a model without dropout or in evaluation mode. Loading runs nothing in
-    the file and reads no other file.
+    and Identity; and Dropout, which changes nothing in prediction and becomes no layer. PyTorch
+    writes such files with ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``,
+    from a model without dropout or in evaluation mode. Loading runs nothing in the file and reads
+    no other file.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     returns ``outputs``, (n, k), those of :meth:`.Network.predict`: without a softmax. The model's
     metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted`` and
     ``lenet_fast.connections``, the connection tables; absent links are weights of zero. The model
-    is checked by onnx's checker. The algorithm of a convolution is not stored.
+    is checked by onnx's checker. Neither the algorithm of a convolution nor dropout is stored.
 
     The options of LeakyReLU and ELU become float32, which ONNX has for them.
 
@@ -95,6 +95,8 @@ def _model(onnx: Any, network: Network) -> Any:
                 f"({layer.name})"
             )
         writer(chain, layer, shape)
+    if not chain.nodes:  # nothing but dropout
+        chain.add("Identity", "outputs/identity")
     chain.nodes[-1].output[0] = "outputs"
     kind = onnx.helper.np_dtype_to_tensor_dtype(network.dtype)
     describe = onnx.helper.make_tensor_value_info
@@ -254,6 +256,10 @@ def _gelu(chain: _Chain, layer: layers.GELU, shape: layers.Shape) -> None:
             chain.add(operator, name, x if other == form.X else chain.floats(f"{name}/by", other))
 
 
+def _dropout(chain: _Chain, layer: layers.Dropout, shape: layers.Shape) -> None:
+    """Write nothing: the graph is for prediction."""
+
+
 def _activation(chain: _Chain, layer: layers.Activation, shape: layers.Shape) -> None:
     operator, names = form.ACTIVATIONS[type(layer)]
     chain.add(operator, layer.name, **{names[key]: layer.arguments[key] for key in names})
@@ -269,4 +275,6 @@ _WRITERS: dict[type[layers.Layer], Callable[[_Chain, Any, layers.Shape], None]] 
     **dict.fromkeys(form.ACTIVATIONS, _activation),
     layers.ScaledTanh: _scaled_tanh,
     layers.GELU: _gelu,
+    layers.Dropout: _dropout,
+    layers.Dropout2D: _dropout,
 }

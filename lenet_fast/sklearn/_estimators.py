@@ -338,7 +338,13 @@ class _LeNet(BaseEstimator):
                 order, rate = shuffled(len(images), self._seed, age), schedule.rate(epoch)
                 with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     batches = engine.train(
-                        seen, labels, order, self.batch_size, self._optimiser, rate
+                        seen,
+                        labels,
+                        order,
+                        self.batch_size,
+                        self._optimiser,
+                        rate,
+                        seed=self._seed,
                     )
                 totals = sum(batches, Totals())
                 self._check_finite(totals.loss, rate)

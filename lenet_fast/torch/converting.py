@@ -55,9 +55,9 @@ def from_torch(
     -----
     Supported are Conv2d (padded with zeros or not), Linear, MaxPool2d and AvgPool2d (without
     padding and ``ceil_mode``), ReLU, LeakyReLU (of a slope of at least 0), ELU (of an alpha above
-    0), GELU, Tanh, Sigmoid, Flatten, Identity, and the modules of
-    :mod:`lenet_fast.torch`. A Linear without biases becomes a layer with biases of zero. Dropout is
-    refused in both modes: it belongs to training, and no network here has it.
+    0), GELU, Tanh, Sigmoid, Dropout and Dropout2d (of a p below 1), Flatten, Identity, and the
+    modules of :mod:`lenet_fast.torch`. A Linear without biases becomes a layer with biases of zero.
+    The network drops units in training only, whatever mode the module is in.
 
     Examples
     --------
@@ -90,7 +90,8 @@ def to_torch(network: Network) -> nn.Sequential:
         Of PyTorch's own modules where they exist, else of those of :mod:`lenet_fast.torch`, with a
         Flatten before dense layers. The parameters are copies. A name such as ``C1.activation``
         becomes ``C1_activation``, because PyTorch allows no dots. A softmax is not included, as in
-        the network.
+        the network. Like every new module it is in training mode: if it has dropout, put it into
+        evaluation mode before predicting.
 
     Raises
     ------
@@ -150,6 +151,9 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         return nn.Linear(layer.n_in, layer.n_out)
     if type(layer) is layers.RBF:
         return modules.RBF(layer.n_in, layer.n_out, centres=layer.parameters["w"])
+    for dropout, ours in sequential.DROPOUTS.items():
+        if type(layer) is ours:
+            return dropout(layer.p)
     for kind, (activation, names) in sequential.ACTIVATIONS.items():
         if type(layer) is activation:
             return kind(**{names[option]: value for option, value in options.items()})

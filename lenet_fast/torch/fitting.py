@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lenet_fast import checks, engines
+from lenet_fast import checks, engines, layers
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.losses import Loss
@@ -39,7 +39,8 @@ def fit(
 
     The loop is the usual one: outputs, criterion, ``zero_grad``, ``backward``, ``step``. The
     module's parameters, the state of the optimizer and PyTorch's random generators end as that loop
-    would leave them, within rounding; training can continue either way.
+    would leave them, within rounding; training can continue either way. Only with dropout they
+    cannot: see Notes.
 
     Parameters
     ----------
@@ -85,6 +86,12 @@ def fit(
     Notes
     -----
     However the call ends, module and optimizer hold the result of the finished batches.
+
+    Dropout and Dropout2d in training mode drop with their probabilities, but other units than in
+    PyTorch: those of :func:`lenet_fast.ops.dropout`, with one number that each call draws from
+    PyTorch's default generator as the seed. So ``torch.manual_seed`` determines them, and the next
+    call has others. In evaluation mode they drop nothing, as in PyTorch. `test` is always evaluated
+    without dropout.
 
     Examples
     --------
@@ -184,6 +191,15 @@ class _Run:
         self.bridge = bridge.Bridge(optimizer, self._trained)
         still = names - set(self._trained)  # frozen ones, and biases that the module lacks
         self.bridge.ours.factors = bridge.without(self.network.parameters, still)
+        self._seed = 0
+        dropping = False
+        for layer, place in zip(self.network.layers, row.places, strict=True):
+            if isinstance(layer, layers.Dropout):
+                if not place.module.training:
+                    layer.p = 0.0
+                dropping = dropping or layer.p > 0
+        if dropping:
+            self._seed = int(torch.randint(2**63 - 1, ()))
 
     def train(
         self, engine: Engine, x: Array, labels: Array, order: Array, batch_size: int
@@ -192,7 +208,9 @@ class _Run:
         bridge = self.bridge
         # Overflow shows up as a non-finite loss, which is reported below.
         with np.errstate(over="ignore", invalid="ignore"):
-            found = engine.train(x, labels, order, batch_size, bridge.ours, bridge.rate)
+            found = engine.train(
+                x, labels, order, batch_size, bridge.ours, bridge.rate, seed=self._seed
+            )
         if not math.isfinite(found[-1].loss):
             raise TrainingDiverged(
                 f"after {bridge.ours.steps} steps at rate {bridge.rate:g}: expected a finite loss, "

@@ -31,6 +31,12 @@ ACTIVATIONS: dict[type[nn.Module], tuple[type[Layer], dict[str, str]]] = {
 }
 """Layers by their modules, and what these call the layers' options."""
 
+DROPOUTS: dict[type[nn.Module], type[layers.Dropout]] = {
+    nn.Dropout: layers.Dropout,
+    nn.Dropout2d: layers.Dropout2D,
+}
+"""Layers by their modules."""
+
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -295,6 +301,13 @@ def _activation(path: str, module: nn.Module) -> Read:
         raise type(error)(f"{path}: {type(module).__name__}: {error}") from None
 
 
+def _dropout(path: str, module: nn.Dropout | nn.Dropout2d) -> Read:
+    try:
+        return DROPOUTS[type(module)](module.p), {}
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}: {type(module).__name__}: {error}") from None
+
+
 def _ours(path: str, module: modules.FromLayer) -> Read:
     parameters = {
         name: getattr(module, called)
@@ -310,6 +323,7 @@ READERS: dict[type[nn.Module], Callable[[str, Any], Read]] = {
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,
     **dict.fromkeys(ACTIVATIONS, _activation),
+    **dict.fromkeys(DROPOUTS, _dropout),
     **dict.fromkeys((modules.Conv2d, modules.SubSampling2d, modules.RBF), _ours),
 }
 _FLAT = (nn.Linear, modules.RBF)

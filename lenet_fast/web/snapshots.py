@@ -147,9 +147,8 @@ class NetworkSnapshot:
         bound = 0.0
         ends = {last: name for name, last in self._stages.items()}
         for layer in self.network.layers:
-            if not isinstance(
-                layer, layers.AvgPool2D | layers.MaxPool2D
-            ):  # pooling keeps the range
+            # Pooling keeps the range, and so does dropout, which does nothing here.
+            if not isinstance(layer, layers.AvgPool2D | layers.MaxPool2D | layers.Dropout):
                 bound = _BOUNDS.get(type(layer), 0.0)
             if layer.name in ends:
                 limits[ends[layer.name]] = bound
