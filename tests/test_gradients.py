@@ -379,20 +379,20 @@ def test_training_after_gradients_on_demand(batch_size, lane_backend):
 # --- dropout ------------------------------------------------------------------------------------
 
 
-def test_dropout_is_the_same_forward_and_back(dtype, backend):
+def test_dropout_is_the_same_forward_and_back(dtype, create_any):
     """And that of each image: the mean of the gradients per example is the gradient."""
     net = Network(
         [Dense(30, 20), Tanh(), Dropout(0.4), Dense(20, 3)], input_shape=(1, 5, 6), dtype=dtype
     )
     net.initialise("lecun_sqrt", 3)
     loss = losses.MeanSquaredError()
-    engine = LayersEngine(net, loss, backend=backend, threads=2)
+    engine = create_any(net, loss, threads=2)
     x, labels = examples(net, 70)
     totals, expected, to_images = engine.loss_and_gradients(x, labels, True, dropout=(5, 9))
     _, plain = engine.loss_and_gradients(x, labels)
     outputs = engine.forward(x, dropout=(5, 9))
     assert (outputs != engine.predict(x)).any()
-    given = loss.gradient(outputs, labels, backend) / 70
+    given = loss.gradient(outputs, labels, "numpy") / 70
     gradients, d_inputs = engine.backward(given.astype(dtype), inputs=True)
     again = engine.backward(given.astype(dtype), x=x, dropout=(5, 9))
     np.testing.assert_equal(gradients, again)
@@ -409,8 +409,8 @@ def test_dropout_is_the_same_forward_and_back(dtype, backend):
         assert_within(whole[name] / 70, array, scale, dtype, name)
 
 
-def test_dropout_is_chosen_once(rng):
-    engine = LayersEngine(lenet5(), losses.CrossEntropy())
+def test_dropout_is_chosen_once(rng, create_any):
+    engine = create_any(lenet5(), losses.CrossEntropy())
     x = normal(rng, 3, 1, 32, 32)
     engine.forward(x, dropout=(1, 2))
     with pytest.raises(ValueError, match=r"^dropout: expected None without x, since forward"):

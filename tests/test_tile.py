@@ -362,6 +362,31 @@ def test_items_of_the_gradients_per_example():
     assert found == [(ItemKind.EXAMPLES, k, min(k + 16, 40), 0) for k in (0, 16, 32)]
 
 
+@pytest.mark.parametrize("n", [1, 16, 17, 150, 256, 257, 1000, 1024, 1025])
+def test_items_of_a_prediction_of_few_images(n):
+    """Whole tiles, one each up to 16; more of many."""
+    work = tile.predict_items(n, 16)
+    items = [Item(*row) for row in work.items.tolist()]
+    assert [items[0].first, items[-1].last] == [0, n]
+    assert all(one.last == other.first for one, other in itertools.pairwise(items))
+    assert {(item.kind, item.opened) for item in items} == {(ItemKind.FORWARD, 0)}
+    tiles = -(-n // 16)
+    assert items[0].last == min(n, 16 * min(4, -(-tiles // 16)))
+    assert work.blocks == len(items)
+    assert len(items) >= min(tiles, 8)
+
+
+def test_threads_that_a_prediction_is_worth():
+    net = models.lenet5(connections="full", pooling="max", output="softmax")
+    cost = tile.multiply_adds(tile.lay_out(net, 16))
+    convolved = 28 * 28 * 6 * 25 + 100 * 16 * 150 + 120 * 400
+    squashed, pooled = 6 * 28 * 28 + 16 * 100 + 120 + 84, 4 * (6 * 14 * 14 + 16 * 25)
+    assert cost == convolved + 84 * 120 + 10 * 84 + squashed + pooled
+    assert [tile.threads_worth(n * cost) for n in (1, 16, 64, 1000)] == [1, 1, 6, 102]
+    small = Network([Dense(36, 3)], input_shape=(1, 6, 6))
+    assert tile.threads_worth(20_000 * tile.multiply_adds(tile.lay_out(small, 16))) == 1
+
+
 def test_items_of_a_prediction():
     work = tile.forward_items(150, 16)
     items = [Item(*row) for row in work.items.tolist()]

@@ -21,6 +21,7 @@ from lenet_fast.engines.base import BaseEngine, PerExample
 from lenet_fast.engines.compile import Program, Unsupported, records
 from lenet_fast.engines.interface import Optimiser, Totals
 from lenet_fast.engines.program import ItemKind, Update
+from lenet_fast.threads import MAX_THREADS
 
 _NO_UPDATES = records(Update, [Update()])
 
@@ -48,6 +49,7 @@ class LanesEngine(BaseEngine):
         self._loss_record = compiled.loss_record(self.loss, smallest_wins=network.output == "rbf")
         self._checked = self._check(program)
         self._to_inputs: tuple[Program, Any] | None = None
+        self._multiply_adds = tile.multiply_adds(program)
         self._memories: list[Array] = []
         self._parameters = np.empty(program.values, network.dtype)
         self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
@@ -68,10 +70,14 @@ class LanesEngine(BaseEngine):
         return self._to_inputs
 
     def predict(self, x: Array) -> Array:
-        x = inputs.images(self.network, x)
+        return self._outputs(inputs.images(self.network, x))
+
+    def _outputs(self, x: Array, dropout: tuple[int, int] | None = None) -> Array:
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
         if len(x):
-            self._run(tile.forward_items(len(x), self._lanes), x, outputs=outputs)
+            threads = tile.threads_worth(len(x) * self._multiply_adds)
+            work = tile.predict_items(len(x), self._lanes)
+            self._run(work, x, outputs=outputs, updates=_drawing(dropout), threads=threads)
         return outputs
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
@@ -81,13 +87,7 @@ class LanesEngine(BaseEngine):
         return self._run(tile.forward_items(len(x), self._lanes), x, labels)[0]
 
     def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
-        if dropout is None:
-            return self.predict(x)
-        outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
-        if len(x):
-            work = tile.forward_items(len(x), self._lanes)
-            self._run(work, x, outputs=outputs, updates=_drawing(dropout))
-        return outputs
+        return self.predict(x) if dropout is None else self._outputs(x, dropout)
 
     def _differentiate(
         self,
@@ -248,8 +248,10 @@ class LanesEngine(BaseEngine):
         state: Array | None = None,
         factors: Array | None = None,
         seconds: Array | None = None,
+        threads: int = MAX_THREADS,
     ) -> list[Totals]:
-        """Run a list of items; return the totals per batch, up to the first non-finite loss."""
+        """Run a list of items, with at most so many threads; return the totals per batch, up to the
+        first non-finite loss."""
         dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
         rows = np.empty((0, 1), dtype)
         with self._pool.lock:
@@ -286,7 +288,7 @@ class LanesEngine(BaseEngine):
                 totals,
                 np.empty((0, 3)) if seconds is None else seconds,
             )
-            threads = 1 if seconds is not None else min(self.threads, work.blocks)
+            threads = 1 if seconds is not None else min(threads, self.threads, work.blocks)
             size = program.size * self._lanes
             self._memories = [each for each in self._memories if len(each) >= size]
             while len(self._memories) < threads:

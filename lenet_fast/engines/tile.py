@@ -34,6 +34,13 @@ all gradients together should fit into the cache."""
 TILES = 4
 """Tiles per item in passes that only go forward."""
 
+ITEMS = 16
+"""Items that predictions of few images are cut into, if they have so many tiles."""
+
+WORTH_A_THREAD = 2**22
+"""Multiply-adds of a prediction per thread: about 0.1 ms, while to start work in a second thread
+and to wait for its end take 0.02 to 0.04 ms."""
+
 PIECE = 8192
 """Parameters per update item."""
 
@@ -164,6 +171,32 @@ def blocks_of(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
 @functools.lru_cache(maxsize=16)
 def forward_items(n: int, lanes: int) -> Work:
     return _independent(ItemKind.FORWARD, n, TILES * lanes)
+
+
+@functools.lru_cache(maxsize=16)
+def predict_items(n: int, lanes: int) -> Work:
+    """Return items like those of :func:`forward_items`, smaller ones of few images: no sum over
+    images has another order for it."""
+    tiles = -(-n // lanes)
+    return _independent(ItemKind.FORWARD, n, min(TILES, -(-tiles // ITEMS)) * lanes)
+
+
+def multiply_adds(program: Program) -> int:
+    """Return about how many multiply-adds a prediction of one image takes."""
+    return sum(_cost(Step(*row)) for row in program.steps.tolist())
+
+
+def threads_worth(multiply_adds: int) -> int:
+    """Return how many threads a prediction with so many multiply-adds keeps busy."""
+    return max(multiply_adds // WORTH_A_THREAD, 1)
+
+
+def _cost(step: Step) -> int:
+    """Return the multiply-adds of a step for one image; other work counts by its outputs."""
+    outputs = step.c_out * step.h_out * step.w_out
+    if step.kind in (Kind.FULL, Kind.DISTANCES):
+        return outputs * step.c_in * step.h_bare * step.w_bare
+    return outputs * step.kh * step.kw * (step.width if step.kind == Kind.CONVOLUTION else 1)
 
 
 @functools.lru_cache(maxsize=16)
