@@ -9,7 +9,7 @@ import pytest
 from engine_cases import OPTIMISERS, batch, copied, rounding, state_of
 from helpers import assert_within, complains, new_rng, normal, require, slopes
 
-from lenet_fast import layers, losses, ops
+from lenet_fast import data, files, layers, losses, ops
 from lenet_fast.engines import LayersEngine
 from lenet_fast.layers import (
     GELU,
@@ -25,7 +25,7 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
-from lenet_fast.training import SGD
+from lenet_fast.training import SGD, AdamW, Callback, Constant, Trainer
 
 # --- the operation  ---
 
@@ -502,3 +502,107 @@ def test_bytes_are_dropped_like_floats(create_any):
         ends.append(net.parameters)
     for key, array in ends[0].items():
         assert_within(array, ends[1][key], 1e-4 * np.abs(array).max(), np.float32, key)
+
+
+# --- a run  ---
+
+
+def digits(seed: int = 0) -> Network:
+    """Return a small network for digits with both kinds of dropout."""
+    body = [
+        *(Conv2D(1, 4, 5, name="C1"), ReLU(), Dropout2D(0.2), MaxPool2D(4), Dropout(0.1)),
+        *(Dense(196, 20, name="F2"), ReLU(), Dropout(0.5, name="half"), Dense(20, 10, name="OUT")),
+    ]
+    net = Network(body, output="softmax")
+    net.initialise("he_normal", seed)
+    return net
+
+
+@pytest.mark.parametrize("engine", ["layers", "lanes", "online"])
+def test_a_run_that_stops_and_resumes_has_the_bits_of_one_that_does_not(engine, tmp_path):
+    """Stopped within an epoch, and resumed with other threads."""
+    sample = data.load("sample")
+    train, test = sample.train.subset(150), sample.test.subset(20)
+    size = 1 if engine == "online" else 16
+
+    class Stop(Callback):
+        def on_batch_end(self, trainer, progress):
+            if progress.epoch == 2 and progress.phase == "train":
+                trainer.stop()
+
+    def trainer(seed=5, threads=1, **options):
+        new = Trainer(
+            digits(),
+            optimiser=AdamW(),
+            schedule=Constant(0.002),
+            batch_size=size,
+            seed=seed,
+            engine=engine,
+            threads=threads,
+            **options,
+        )
+        new.engine.images_a_call = 40
+        return new
+
+    judge = trainer(threads=2)
+    judge.fit(train, test, epochs=3)
+    first = trainer(out=tmp_path / "run", callbacks=[Stop()])
+    first.fit(train, test, epochs=3)
+    assert first.saved is not None
+    assert (first.saved.epoch, first.saved.batch > 0) == (1, True)
+    resumed = Trainer.resume(tmp_path / "run", threads=3)
+    resumed.engine.images_a_call = 40
+    resumed.fit(train, test)
+    assert_same(
+        state_of(resumed.network, resumed.optimiser), state_of(judge.network, judge.optimiser)
+    )
+    other = trainer(seed=6)
+    other.fit(train, test, epochs=1)
+    assert [row.train_loss for row in judge.history.rows[:1]] != [
+        row.train_loss for row in other.history.rows
+    ]
+    # The order of the images is the same in an order that is not shuffled: then only draws differ.
+    ends = []
+    for seed in (5, 6):
+        fixed = trainer(seed=seed, shuffle=False)
+        fixed.fit(train, test, epochs=1)
+        ends.append(fixed.history.rows[0].train_loss)
+    assert ends[0] != ends[1]
+    # The test images were evaluated without dropout.
+    outputs = resumed.network.predict(test.images)
+    wrong = int((resumed.network.classify(outputs) != test.labels).sum())
+    assert resumed.history.rows[-1].test_errors == wrong
+
+
+def test_files_pictures_and_pages_of_a_network_with_dropout(tmp_path):
+    net = digits()
+    files.save_model(tmp_path / "a.safetensors", net)
+    again = files.load_model(tmp_path / "a.safetensors")
+    assert again.config() == net.config()
+    assert [layer.p for layer in again.layers if isinstance(layer, Dropout)] == [0.2, 0.1, 0.5]
+    image = data.load("sample").test.images[0]
+    np.testing.assert_array_equal(again.predict(image), net.predict(image))
+    assert list(net.stages) == ["C1", "pool1", "F2", "OUT"]
+    assert net.activations(image)["half"].shape == (20,)
+    require("matplotlib")
+    from lenet_fast import plots
+
+    assert len(plots.features(net, image).axes) >= 4
+    from lenet_fast.web.snapshots import NetworkSnapshot
+
+    snapshot = NetworkSnapshot(net, 1, "dropping")
+    assert [stage["name"] for stage in snapshot.describe()["stages"]] == ["C1", "pool1", "F2"]
+    assert snapshot.inspect(image)["digit"] in range(10)
+
+
+def test_the_error_falls_with_dropout():
+    """The rate of a unit is right on average: what training learns holds in evaluation."""
+    sample = data.load("sample")
+    net = digits()
+    trainer = Trainer(net, schedule=Constant(0.05), seed=1, threads=1)
+    history = trainer.fit(sample.train, sample.test, epochs=4)
+    assert history.rows[-1].test_loss < history.rows[0].test_loss
+    errors = history.rows[-1].test_errors / len(sample.test)
+    assert errors < 0.15
+    # In training a part of the network is missing.
+    assert history.rows[-1].train_errors / len(sample.train) > errors
