@@ -93,6 +93,16 @@ call = lambda: made.evaluate(images, labels)
 change, made = numbers(labels), engine("lanes")
 call = lambda: made.loss_and_gradients(images, labels)
 """,
+    "labels, gradients per example": """
+some, made = labels[:64], engine("lanes")
+change, call = numbers(some), lambda: made.gradients_per_example(images[:64], some)
+""",
+    "shape of gradients at the outputs": """
+made = engine("lanes")
+given = np.zeros((64, 10), np.float32)
+change, calls = shapes(given, (32, 20), (128, 5)), 1000
+call = lambda: made.backward(given, x=images[:64])
+""",
     "labels, curvature": """
 change, made = numbers(labels), engine("online")
 call = lambda: made.hessian_diagonal(images, labels)
