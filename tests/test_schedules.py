@@ -11,13 +11,117 @@ from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
     Constant,
     Cosine,
+    LinearDecay,
+    OneCycle,
     RateList,
     StepDecay,
 )
 
+BY_STEP = [OneCycle(0.1), OneCycle(0.3, warmup=0.0), LinearDecay(0.2), Cosine(0.1, warmup=0.25)]
+
 
 def rates(schedule, epochs):
     return [schedule.rate(epoch) for epoch in range(1, epochs + 1)]
+
+
+def by_step(schedule, steps):
+    return [schedule.rate_at(step, steps, 1) for step in range(steps)]
+
+
+def test_one_cycle_is_the_lower_of_two_lines():
+    found = by_step(OneCycle(0.4, warmup=0.25), 8)
+    expected = [0.4 * min(1, (k + 1) / 2, (8 - k) / 6) for k in range(8)]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+    assert max(found) == 0.4
+    # Where the share is no whole number of steps, no rate is above the highest.
+    found = by_step(OneCycle(0.4, warmup=0.15), 30)
+    expected = [0.4 * min(1, (k + 1) / 4.5, (30 - k) / 25.5) for k in range(30)]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    assert by_step(OneCycle(0.4, warmup=0.9), 1) == [0.4]
+
+
+def test_linear_decay_ends_at_zero_after_the_last_step():
+    assert by_step(LinearDecay(0.5), 5) == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1], rel=1e-15)
+    assert by_step(OneCycle(0.5, warmup=0), 5) == by_step(LinearDecay(0.5), 5)
+
+
+def test_cosine_by_step():
+    found = by_step(Cosine(0.5, last=0.1), 4)
+    expected = [0.1 + 0.4 * (1 + np.cos(np.pi * k / 4)) / 2 for k in range(4)]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+    found = by_step(Cosine(0.5, last=0.1, warmup=0.5), 8)
+    expected = [0.125, 0.25, 0.375, 0.5, *expected]
+    np.testing.assert_allclose(found, expected, rtol=1e-15)
+    assert Cosine(0.5, epochs=3).rate_at(999, 1000, 1) == 0.5  # by epoch
+    with pytest.raises(ValueError, match=r"^rate: expected a schedule by epoch, Cosine\(rate, ep"):
+        Cosine(0.5).rate(1)
+    with pytest.raises(ValueError, match=r"^warmup: expected 0 for a rate .* by epoch, got 0\.1"):
+        Cosine(0.5, 3, warmup=0.1)
+
+
+@pytest.mark.parametrize("schedule", BY_STEP, ids=repr)
+def test_rates_by_step_are_above_zero_and_cut_anywhere_the_same(schedule):
+    whole = np.concatenate(
+        [schedules.rates(schedule, epoch, 0, 7, batches=7, epochs=3) for epoch in (1, 2, 3)]
+    )
+    assert whole.tolist() == [schedule.rate_at(step, 21, 1 + step // 7) for step in range(21)]
+    assert (whole > 0).all()
+    assert len(set(whole)) > 15
+    part = schedules.rates(schedule, 2, 3, 6, batches=7, epochs=3)
+    np.testing.assert_array_equal(part, whole[10:13])
+    for step in (-1, 21):
+        with pytest.raises(ValueError, match=rf"^step: expected an int from 0 to 20, got {step}"):
+            schedule.rate_at(step, 21, 1)
+
+
+@pytest.mark.parametrize("kind", [OneCycle, Cosine])
+@pytest.mark.parametrize("wrong", [-0.1, 1, float("nan")])
+def test_a_warmup_is_a_share(kind, wrong):
+    with pytest.raises(ValueError, match=r"^warmup: expected a number"):
+        kind(0.1, warmup=wrong)
+
+
+def test_old_schedules_answer_by_epoch():
+    schedule = StepDecay(1.0, step=1, decay_rate=0.5)
+    assert [schedule.rate_at(step, 6, 1 + step // 2) for step in range(6)] == [1, 1, 0.5, 0.5] + [
+        0.25
+    ] * 2
+
+
+class ByEpoch:
+    """A user's own, with what was asked for before there were rates by step."""
+
+    def __init__(self, rate):
+        self.value = rate
+
+    def rate(self, epoch):
+        return self.value
+
+    def config(self):
+        return {"type": "own"}
+
+
+def test_a_schedule_of_ones_own_by_epoch():
+    found = schedules.rates(ByEpoch(0.25), 3, 2, 5, batches=9, epochs=4)
+    assert found.tolist() == [0.25] * 3
+    trainer = Trainer(models.lenet5(), schedule=ByEpoch(0.25))
+    assert trainer.schedule.value == 0.25
+
+
+@pytest.mark.parametrize("wrong", ["0.1", None])
+def test_rates_that_are_no_numbers(wrong):
+    with pytest.raises(TypeError, match=r"^rate: expected a number, got"):
+        schedules.rates(ByEpoch(wrong), 1, 0, 1, batches=1, epochs=1)
+
+
+class Overflowing(OneCycle):
+    def rate_at(self, step, steps, epoch):
+        return float("inf") if step == 0 else 0.1
+
+
+def test_rates_that_are_not_finite():
+    with pytest.raises(ValueError, match=r"^rate: expected finite numbers, got inf"):
+        schedules.rates(Overflowing(0.1), 1, 0, 2, batches=2, epochs=1)
 
 
 def test_constant():
@@ -50,13 +154,19 @@ def test_rates_of_the_1998_paper():
 
 @pytest.mark.parametrize(
     "schedule",
-    [Constant(0.1), Cosine(0.3, 4, 0.1), StepDecay(0.3, 2, 0.7), RateList([0.1, 1e-5 / 3])],
+    [
+        *(Constant(0.1), Cosine(0.3, 4, 0.1), StepDecay(0.3, 2, 0.7), RateList([0.1, 1e-5 / 3])),
+        *BY_STEP,
+    ],
     ids=repr,
 )
 def test_a_schedule_comes_back_from_its_config(schedule):
     again = schedules.from_config(json.loads(json.dumps(schedule.config())))
     assert type(again) is type(schedule)
-    assert rates(again, 9) == rates(schedule, 9)
+    for epoch in range(1, 9):
+        expected = schedules.rates(schedule, epoch, 0, 5, batches=5, epochs=9)
+        found = schedules.rates(again, epoch, 0, 5, batches=5, epochs=9)
+        np.testing.assert_array_equal(found, expected)
     assert repr(again) == repr(schedule)
 
 

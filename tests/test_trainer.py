@@ -26,8 +26,11 @@ from lenet_fast.training import (
     SGD,
     Callback,
     Constant,
+    Cosine,
     EpochTable,
     History,
+    LinearDecay,
+    OneCycle,
     ProgressBar,
     Row,
     StepDecay,
@@ -542,6 +545,49 @@ def test_a_resumed_run_has_the_bits_of_one_never_stopped(sets, tmp_path, backend
     same_bits(second, judge)
     model = (out / runs.MODEL).read_bytes()
     assert model == (tmp_path / "uninterrupted" / runs.MODEL).read_bytes()
+
+
+@pytest.mark.parametrize("batch_size", [64, 1], ids=["a short last batch", "one image"])
+@pytest.mark.parametrize(
+    "schedule", [OneCycle(0.02), LinearDecay(0.02), Cosine(0.02, warmup=0.3)], ids=repr
+)
+def test_rates_by_step_are_those_of_the_schedule(sets, tmp_path, monkeypatch, schedule, batch_size):
+    """Also over a stop within an epoch, with checkpoints there, and on other engine calls."""
+    train, test = sets[0].subset(70 if batch_size == 1 else 200), sets[1]
+    options = {"schedule": schedule, "batch_size": batch_size, "threads": 1}
+    given = []
+    engine = OnlineEngine if batch_size == 1 else LanesEngine
+    learn = engine.train
+
+    def spy(self, x, labels, order, size, optimiser, rate, **others):
+        given.extend(rate.tolist())
+        return learn(self, x, labels, order, size, optimiser, rate, **others)
+
+    monkeypatch.setattr(engine, "train", spy)
+    judge = new_trainer(**options)
+    judge.fit(train, test, epochs=3)
+    steps = 3 * math.ceil(len(train) / batch_size)
+    assert given == [schedule.rate_at(k, steps, 1 + 3 * k // steps) for k in range(steps)]
+    highest = [max(given[k * steps // 3 : (k + 1) * steps // 3]) for k in range(3)]
+    assert [row.rate for row in judge.history.rows] == highest
+    monkeypatch.setattr(engine, "images_a_call", 3 * batch_size)
+    stop = StopAt(2, Trainer.stop)
+    first = new_trainer(**options, out=tmp_path, checkpoint_every=2 * batch_size, callbacks=[stop])
+    assert first.fit(train, test, epochs=3).interrupted
+    assert first.saved.batch
+    second = Trainer.resume(tmp_path, threads=1)
+    assert second.schedule.config() == schedule.config()
+    second.fit(train, test)
+    same_bits(second, judge)
+    table = tomllib.loads((tmp_path / runs.CONFIG).read_text())["schedule"]
+    assert table == schedule.config()
+
+
+def test_a_longer_run_asks_for_the_rates_of_the_longer_run(sets):
+    trainer = new_trainer(schedule=LinearDecay(0.02), batch_size=100)
+    trainer.fit(*sets, epochs=1)
+    trainer.fit(*sets, epochs=2)
+    assert [row.rate for row in trainer.history.rows] == [0.02, 0.01]
 
 
 # ------------------------------------------------------------------ the mean of the weights

@@ -315,7 +315,7 @@ def _rates(recipe: Recipe, splits: Splits) -> Figure:
     engine = engines.create(network, recipe.loss)
     optimiser.follow(engine.hessian_diagonal(images, train.labels[first]))
     engine.close()
-    return plots.rates(optimiser.factors, recipe.schedule.rate(1), network=network)
+    return plots.rates(optimiser.factors, recipe.schedule.rate_at(0, 1, 1), network=network)
 
 
 def _distorted(recipe: Recipe, splits: Splits) -> Figure:

@@ -3,7 +3,15 @@
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Adadelta, Adam, AdamW, RMSprop
-from lenet_fast.training.schedules import LENET5_1998_RATES, Constant, Cosine, RateList, StepDecay
+from lenet_fast.training.schedules import (
+    LENET5_1998_RATES,
+    Constant,
+    Cosine,
+    LinearDecay,
+    OneCycle,
+    RateList,
+    StepDecay,
+)
 from lenet_fast.training.trainer import Trainer, TrainingDiverged, evaluate
 
 __all__ = [
@@ -19,6 +27,8 @@ __all__ = [
     "Cosine",
     "EpochTable",
     "History",
+    "LinearDecay",
+    "OneCycle",
     "Progress",
     "ProgressBar",
     "RMSprop",

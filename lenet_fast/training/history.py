@@ -20,7 +20,8 @@ class Row:
     Losses are means over all images of a set; errors are numbers of misclassified images. Those of
     the test set are measured after the epoch. Those of the training set are collected during the
     epoch, or with ``evaluate_train`` measured after it, too. ``train_seconds`` and
-    ``images_per_second`` cover the training only, not the evaluation.
+    ``images_per_second`` cover the training only, not the evaluation. ``rate`` is the highest of
+    the epoch's steps.
     """
 
     epoch: int

@@ -17,6 +17,13 @@ from lenet_fast.training.optimisers import OPTIMISERS, Optimiser
 from lenet_fast.training.schedules import Schedule
 
 
+class _EpochSchedule:
+    """What a trainer needs of a schedule without ``rate_at``."""
+
+    rate: Any
+    config: Any
+
+
 def optimiser(value: Any) -> Optimiser:
     """Return an optimiser; raise TypeError for anything else.
 
@@ -37,7 +44,8 @@ def optimiser(value: Any) -> Optimiser:
 def schedule(value: Any) -> Schedule:
     """Return a schedule; raise TypeError for anything else."""
     what = "a schedule, such as lenet_fast.training.Constant(0.01)"
-    _require("schedule", value, Schedule, what)
+    by_epoch = not hasattr(value, "rate_at") and hasattr(value, "rate")  # of the user's own
+    _require("schedule", value, _EpochSchedule if by_epoch else Schedule, what)
     return value
 
 

@@ -1,4 +1,9 @@
-"""The learning rate of each epoch. Epochs are counted from 1."""
+"""The learning rate of each step: schedules by epoch, and schedules by step.
+
+A trainer asks a schedule for ``rate_at(step, steps, epoch)``. Steps are counted from 0 over the
+whole run of `steps` steps, epochs from 1. The rate depends on nothing else, so that a resumed run
+gets the same rates.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lenet_fast import checks, configs, defaults
+from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 
 __all__ = [
@@ -17,11 +23,15 @@ __all__ = [
     "LENET5_1998_RATES",
     "Constant",
     "Cosine",
+    "EpochSchedule",
+    "LinearDecay",
+    "OneCycle",
     "RateList",
     "Schedule",
     "StepDecay",
     "default_for",
     "from_config",
+    "rates",
 ]
 
 LENET5_1998_RATES = (0.0005,) * 2 + (0.0002,) * 3 + (0.0001,) * 3 + (0.00005,) * 4 + (0.00001,) * 8
@@ -36,16 +46,46 @@ DEFAULT_BATCH_SIZE = defaults.BATCH_SIZE
 
 
 class Schedule(Protocol):
-    """The methods that the trainer needs of a schedule."""
+    """The methods that the trainer needs of a schedule.
 
-    def rate(self, epoch: int) -> float:
-        """Return the rate of an epoch, the first being 1."""
+    A class of your own with ``rate(epoch)`` in place of ``rate_at`` is a schedule, too: its rate
+    changes by epoch.
+    """
+
+    def rate_at(self, step: int, steps: int, epoch: int) -> float:
+        """Return the rate of a step.
+
+        Parameters
+        ----------
+        step : int
+            Steps before this one, those of earlier epochs included.
+        steps : int
+            Steps of the whole run.
+        epoch : int
+            The epoch that the step is in, the first being 1.
+        """
 
     def config(self) -> dict[str, Any]:
         """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
 
 
-class Constant:
+class EpochSchedule:
+    """Base class of schedules whose rate changes by epoch only; they have ``rate(epoch)``."""
+
+    def rate(self, epoch: int) -> float:
+        """Return the rate of an epoch, the first being 1."""
+        raise NotImplementedError
+
+    def rate_at(self, step: int, steps: int, epoch: int) -> float:
+        """Return the rate of a step, which is that of its epoch; see :class:`Schedule`."""
+        return self.rate(epoch)
+
+    def config(self) -> dict[str, Any]:
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
+        raise NotImplementedError
+
+
+class Constant(EpochSchedule):
     """The same rate in every epoch.
 
     Parameters
@@ -75,7 +115,7 @@ class Constant:
         return f"Constant({self._rate})"
 
 
-class StepDecay:
+class StepDecay(EpochSchedule):
     """A rate that is multiplied by `decay_rate` every `step` epochs.
 
     Parameters
@@ -117,7 +157,7 @@ class StepDecay:
         return f"StepDecay({self._rate}, step={self._step}, decay_rate={self._decay_rate})"
 
 
-class RateList:
+class RateList(EpochSchedule):
     """One rate per epoch; the last rate applies to all later epochs.
 
     Parameters
@@ -154,17 +194,21 @@ class RateList:
         return f"RateList({self._rates})"
 
 
-class Cosine:
-    """Rates that fall along half a period of a cosine.
+class Cosine(EpochSchedule):
+    """Rates that fall along half a period of a cosine: by epoch, or by step over the whole run.
 
     Parameters
     ----------
     rate : float
-        Rate of the first epoch.
-    epochs : int
-        Number of epochs of the fall; later epochs use the last rate.
+        The first rate; with a warm-up, the highest.
+    epochs : int, optional
+        Number of epochs of the fall, by epoch; later epochs use the last rate. Default: the rate
+        changes with each step, and falls until the end of the run.
     last : float, optional
-        Rate of the last epoch; default: a hundredth of the first.
+        The last rate; default: a hundredth of `rate`.
+    warmup : float, default 0
+        Share of the run's steps, from 0 to below 1, in which the rate first rises in proportion to
+        the step. Only without `epochs`.
 
     Notes
     -----
@@ -175,30 +219,136 @@ class Cosine:
     >>> schedule = Cosine(0.1, epochs=3, last=0.01)
     >>> [round(schedule.rate(epoch), 3) for epoch in (1, 2, 3, 4)]
     [0.1, 0.055, 0.01, 0.01]
+    >>> schedule = Cosine(0.1, last=0.01, warmup=0.25)
+    >>> [round(schedule.rate_at(step, 8, epoch=1), 3) for step in range(8)]
+    [0.05, 0.1, 0.1, 0.094, 0.077, 0.055, 0.033, 0.016]
     """
 
-    def __init__(self, rate: float, epochs: int, last: float | None = None) -> None:
+    def __init__(
+        self,
+        rate: float,
+        epochs: int | None = None,
+        last: float | None = None,
+        warmup: float = 0.0,
+    ) -> None:
         self._rate = _positive("rate", rate)
-        self._epochs = checks.integer("epochs", epochs, 1)
+        self._epochs = None if epochs is None else checks.integer("epochs", epochs, 1)
         self._last = self._rate / 100 if last is None else _positive("last", last)
+        self._warmup = checks.below_one("warmup", warmup)
+        if self._epochs is not None and self._warmup:
+            raise ValueError(f"warmup: expected 0 for a rate that changes by epoch, got {warmup}")
 
     def rate(self, epoch: int) -> float:
-        """Return the rate of an epoch, the first being 1."""
+        """Return the rate of an epoch, the first being 1; ValueError if it changes by step."""
         _check_epoch(epoch)
-        share = min(1, (epoch - 1) / max(1, self._epochs - 1))
+        if self._epochs is None:
+            raise ValueError(
+                "rate: expected a schedule by epoch, Cosine(rate, epochs), got one by step; see "
+                "rate_at"
+            )
+        return self._fallen(min(1, (epoch - 1) / max(1, self._epochs - 1)))
+
+    def rate_at(self, step: int, steps: int, epoch: int) -> float:
+        """Return the rate of a step; see :class:`Schedule`."""
+        if self._epochs is not None:
+            return self.rate(epoch)
+        rise, fall = _shares(step, steps, self._warmup)
+        return rise * self._fallen(fall)
+
+    def _fallen(self, share: float) -> float:
         return self._last + (self._rate - self._last) * (1 + math.cos(math.pi * share)) / 2
 
     def config(self) -> dict[str, Any]:
         """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
-        return {"type": "cosine", "rate": self._rate, "epochs": self._epochs, "last": self._last}
+        config = {"type": "cosine", "rate": self._rate, "last": self._last}
+        if self._epochs is None:
+            return config | {"warmup": self._warmup}
+        return config | {"epochs": self._epochs}
 
     def __repr__(self) -> str:
+        if self._epochs is None:
+            return f"Cosine({self._rate}, last={self._last}, warmup={self._warmup})"
         return f"Cosine({self._rate}, epochs={self._epochs}, last={self._last})"
+
+
+class OneCycle:
+    """A rate that rises in proportion to the step, and then falls linearly to 0 by the end.
+
+    Parameters
+    ----------
+    rate : float
+        The highest rate.
+    warmup : float, default 0.15
+        Share of the run's steps, from 0 to below 1, in which the rate rises.
+
+    Notes
+    -----
+    After Smith and Topin 2018, "Super-convergence", without their change of the momentum. A short
+    run gains most: large rates find the way, and the fall to 0 averages the noise out.
+
+    The first rate and the last are above 0: step k of n has the lower of the two lines that reach
+    the highest rate after the share `warmup` of the steps, one from 0 before the first step, the
+    other to 0 after the last.
+
+    Examples
+    --------
+    >>> schedule = OneCycle(0.1, warmup=0.25)
+    >>> [round(schedule.rate_at(step, 8, epoch=1), 3) for step in range(8)]
+    [0.05, 0.1, 0.1, 0.083, 0.067, 0.05, 0.033, 0.017]
+    """
+
+    def __init__(self, rate: float, warmup: float = 0.15) -> None:
+        self._rate = _positive("rate", rate)
+        self._warmup = checks.below_one("warmup", warmup)
+
+    def rate_at(self, step: int, steps: int, epoch: int) -> float:
+        """Return the rate of a step; see :class:`Schedule`."""
+        rise, fall = _shares(step, steps, self._warmup)
+        return self._rate * rise * (1 - fall)
+
+    def config(self) -> dict[str, Any]:
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
+        return {"type": "one_cycle", "rate": self._rate, "warmup": self._warmup}
+
+    def __repr__(self) -> str:
+        return f"OneCycle({self._rate}, warmup={self._warmup})"
+
+
+class LinearDecay:
+    """A rate that falls linearly, step by step, to 0 at the end of the run.
+
+    Parameters
+    ----------
+    rate : float
+        Rate of the first step.
+
+    Examples
+    --------
+    >>> schedule = LinearDecay(0.1)
+    >>> [round(schedule.rate_at(step, 4, epoch=1), 3) for step in range(4)]
+    [0.1, 0.075, 0.05, 0.025]
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = _positive("rate", rate)
+
+    def rate_at(self, step: int, steps: int, epoch: int) -> float:
+        """Return the rate of a step; see :class:`Schedule`."""
+        return self._rate * (1 - _shares(step, steps, 0.0)[1])
+
+    def config(self) -> dict[str, Any]:
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
+        return {"type": "linear_decay", "rate": self._rate}
+
+    def __repr__(self) -> str:
+        return f"LinearDecay({self._rate})"
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": Constant,
     "cosine": Cosine,
+    "linear_decay": LinearDecay,
+    "one_cycle": OneCycle,
     "step_decay": StepDecay,
     "rate_list": RateList,
 }
@@ -219,7 +369,7 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
 
 def default_for(
     loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
-) -> Schedule:
+) -> EpochSchedule:
     """Return the default schedule of a run of 20 epochs: four falling rates, or for "sdlm" those of
     the paper of 1998, which has a rate per weight.
 
@@ -253,6 +403,57 @@ def default_for(
     batch_size = checks.integer("batch_size", batch_size, 1)
     rate = defaults.rate(loss.name, optimiser, batch_size)
     return StepDecay(rate, defaults.STEP, defaults.DECAY_RATE)
+
+
+def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epochs: int) -> Array:
+    """Return the rates of some batches of an epoch, as an engine takes them.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        Or an object with ``rate(epoch)``.
+    epoch : int
+        The first is 1.
+    first, last : int
+        The batches are those from `first` to before `last`; 0 is the first of the epoch.
+    batches, epochs : int
+        Batches per epoch, and epochs of the run.
+
+    Returns
+    -------
+    float64 ndarray (last - first,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the schedule's rate is not a finite number.
+
+    Examples
+    --------
+    >>> rates(LinearDecay(1.0), 2, 0, 3, batches=4, epochs=2).tolist()
+    [0.5, 0.375, 0.25]
+    >>> rates(StepDecay(1.0, 1, 0.5), 2, 0, 3, batches=4, epochs=2).tolist()
+    [0.5, 0.5, 0.5]
+    """
+    if not hasattr(schedule, "rate_at"):  # a class of the user's own, by epoch
+        return np.full(last - first, checks.real("rate", schedule.rate(epoch)))
+    before, steps = (epoch - 1) * batches, epochs * batches
+    found = [schedule.rate_at(before + batch, steps, epoch) for batch in range(first, last)]
+    for rate in {type(rate): rate for rate in found}.values():  # there may be thousands
+        checks.real("rate", rate)
+    array = np.array(found, np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"rate: expected finite numbers, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _shares(step: int, steps: int, warmup: float) -> tuple[float, float]:
+    """Return how far the rate has risen, and how far fallen, each from 0 to 1."""
+    if not 0 <= step < steps:
+        raise ValueError(f"step: expected an int from 0 to {steps - 1}, got {step}")
+    warm = warmup * steps
+    rise = min(1.0, (step + 1) / warm) if warm else 1.0
+    return rise, max(0.0, (step - warm) / (steps - warm))
 
 
 def _positive(name: str, value: object) -> float:

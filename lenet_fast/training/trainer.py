@@ -22,7 +22,7 @@ from lenet_fast.errors import FileFormatError
 from lenet_fast.locks import LockedFolder
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool
-from lenet_fast.training import checkpoints, parts, runs
+from lenet_fast.training import checkpoints, parts, runs, schedules
 from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
@@ -80,7 +80,7 @@ class Trainer:
         Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
         From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
-        distortions; seed and step determine which units dropout layers drop.
+        distortions.
     distortion : Distortion, optional
         Distorts the training images, anew in each epoch.
     evaluate_train : bool, default False
@@ -429,8 +429,8 @@ class Trainer:
     def _one_epoch(self, train: data.Dataset, test: data.Dataset) -> None:
         position = self._position
         epoch = position.epoch + 1
-        rate = self.schedule.rate(epoch)
-        self._train(train, epoch, rate)
+        rates = self._rates()
+        self._train(train, epoch, rates)
         engine = self.engine
         if self._average is not None and epoch >= self.average_from:
             # Not twice, if the run was stopped during the evaluation.
@@ -445,7 +445,7 @@ class Trainer:
         if not math.isfinite(on_train.loss + on_test.loss):
             self._diverged(f"expected finite losses, got {on_train.loss} and {on_test.loss}")
         self._check_state()
-        row = Row.of(epoch, position.seconds, on_train, on_test, rate)
+        row = Row.of(epoch, position.seconds, on_train, on_test, float(rates.max()))
         self.history.rows.append(row)
         self._position = checkpoints.Position(epoch=epoch)
         if self._out is not None:
@@ -453,7 +453,16 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_epoch_end(self, row)
 
-    def _train(self, train: data.Dataset, epoch: int, rate: float) -> None:
+    def _rates(self) -> Array:
+        """Return the rates of all batches of the current epoch."""
+        assert self._data is not None
+        batches = math.ceil(self._data[0].images / self.batch_size)
+        epoch = self._position.epoch + 1
+        return schedules.rates(
+            self.schedule, epoch, 0, batches, batches=batches, epochs=self.epochs
+        )
+
+    def _train(self, train: data.Dataset, epoch: int, rates: Array) -> None:
         position = self._position
         started = time.perf_counter()
         order = np.arange(len(train.images))
@@ -465,7 +474,8 @@ class Trainer:
         while position.batch * self.batch_size < len(order):
             if self.stopping:
                 raise _Stopped
-            first, last = position.batch * self.batch_size, self._next_pause() * self.batch_size
+            batch, pause = position.batch, self._next_pause()
+            first, last = batch * self.batch_size, pause * self.batch_size
             images, labels, turns = train.images, train.labels, order[first:last]
             if self.distortion is not None:
                 images, labels = self._examples(train, turns, epoch)
@@ -473,7 +483,8 @@ class Trainer:
             # Overflow shows up as a non-finite loss, which is reported below.
             with np.errstate(over="ignore", invalid="ignore"):
                 batches = self.engine.train(
-                    images, labels, turns, self.batch_size, self.optimiser, rate, seed=self.seed
+                    *(images, labels, turns, self.batch_size, self.optimiser),
+                    rates[batch:pause],
                 )
             for totals in batches:
                 if not math.isfinite(totals.loss):
@@ -549,7 +560,7 @@ class Trainer:
 
     def _diverged(self, what: str) -> NoReturn:
         position = self._position
-        rate = self.schedule.rate(position.epoch + 1)
+        rate = float(self._rates()[: position.batch + 1].max())
         kept = ""
         if self.saved is not None:
             good = "the last good state, " if self.saved.epoch or self.saved.batch else "the state "
@@ -564,8 +575,8 @@ class Trainer:
     def _lower_rate(self, rate: float) -> float:
         """Return a lower rate to try: the default, if that is lower than the current one."""
         default = self._default_schedule() if self.loss.name in DEFAULT_RATES else None
-        if default is not None and default.rate(1) < rate:
-            return default.rate(1)
+        if default is not None and (first := default.rate_at(0, 1, 1)) < rate:
+            return first
         return rate / 10
 
     def _default_schedule(self) -> Schedule | None:
@@ -609,6 +620,8 @@ class Trainer:
         # The checkpoint comes last: after a crash between two files, the epoch is repeated.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
+            if "recipe" in self.options:
+                extra["recipe"] = self.options["recipe"]
             files.write_model(
                 out / runs.MODEL, self.result, self.loss, extra, beside=out / runs.CHECKPOINT
             )
