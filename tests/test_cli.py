@@ -45,7 +45,9 @@ from lenet_fast.training import (
     AdamW,
     Callback,
     RMSprop,
+    recipes,
     runs,
+    schedules,
     trainer,
 )
 
@@ -149,7 +151,11 @@ def test_choices_are_those_of_the_library() -> None:
     options = {option.name: option for option in cli.train.params}
     assert common.DATASETS == data.DATASETS
     assert tuple(options["engine"].type.choices) == engines.NAMES
-    assert tuple(options["distort"].type.choices) == tuple(distort.PRESETS)
+    assert tuple(options["distort"].type.choices) == ("none", *distort.PRESETS)
+    assert {*options["schedule"].type.choices} == {*schedules.SCHEDULES} - {"rate_list"}
+    assert tuple(options["recipe"].type.choices) == tuple(recipes.RECIPES)
+    for recipe in recipes.RECIPES.values():
+        assert {*recipe.options} <= {*options}
     activation = options["activation"]
     assert activation.type.get_metavar(activation) == f"[{'|'.join(layers.ACTIVATIONS)}]"
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
@@ -164,20 +170,74 @@ def test_choices_are_those_of_the_library() -> None:
 @pytest.mark.parametrize("output", defaults.LOSSES)
 def test_defaults_are_those_of_the_library(name: str, output: str) -> None:
     kind = OPTIMISERS[name]
-    optimiser = kind(defaults.MOMENTUM) if name == "sgd" else kind()
     network = models.lenet5(output=output)
     for size in (1, 31, 32, 256):
+        optimiser = kind(defaults.MOMENTUM, nesterov=size > 1) if name == "sgd" else kind()
         library = trainer.Trainer(network, optimiser=optimiser, batch_size=size)
         command = ["--optimiser", name, "--output", output, "--batch-size", str(size)]
-        options = cli.train.make_context("train", command).params
-        settings.fill_in(options, set())
+        options = filled_in(*command, "--schedule", "step_decay")
         assert settings.schedule(options).config() == library.schedule.config()
         assert settings.optimiser(options).config() == library.optimiser.config()
-        assert options["epochs"] == library.epochs
-    if name == "sgd":
-        plain = trainer.Trainer(network)
-        assert library.optimiser.config() == plain.optimiser.config()
-        assert cli.train.make_context("train", []).params["batch_size"] == plain.batch_size
+        highest = settings.schedule(filled_in(*command)).config()
+        factor = 3 if name == "sgd" else 2
+        first = library.schedule.rate(1)
+        assert highest == {"type": "one_cycle", "rate": factor * first, "warmup": 0.05}
+
+
+def filled_in(*command: str) -> dict[str, Any]:
+    """Return the options of ``lenet-fast train`` with all defaults."""
+    context = cli.train.make_context("train", list(command))
+    settings.fill_in(context.params, common.given(context))
+    return context.params
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_is_the_same_in_python(name: str) -> None:
+    recipe, options = recipes.RECIPES[name], filled_in("--recipe", name)
+    if name == "paper":
+        assert filled_in() == options
+    network, loss = settings.network(options)
+    made = recipe.trainer()
+    assert made.network.config() == network.config()
+    assert made.loss.config() == loss.config()
+    assert made.optimiser.config() == settings.optimiser(options).config()
+    assert made.schedule.config() == settings.schedule(options).config()
+    assert made.distortion == settings.distortion(options)
+    assert (made.batch_size, recipe.epochs) == (options["batch_size"], options["epochs"])
+    assert made.options == {"recipe": name}
+    for key, array in network.parameters.items():
+        np.testing.assert_array_equal(made.network.parameters[key], array)
+    if name == "paper":
+        assert (network.counts().parameters, network.output) == (60000, "rbf")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["--rate", "0.05"], {"rate": 0.05, "schedule": "one_cycle", "warmup": 0.15}),
+        (["--epochs", "7", "--batch-size", "32"], {"epochs": 7, "rate": 0.1, "batch_size": 32}),
+        (["--optimiser", "adamw"], {"rate": 0.002, "nesterov": None, "weight_decay": 0.01}),
+        (["--output", "rbf"], {"rate": 0.0021, "pooling": "max", "weight_decay": 5e-4}),
+        (["--momentum", "0"], {"nesterov": False, "momentum": 0.0}),
+        (["--no-nesterov"], {"nesterov": False, "momentum": 0.9}),
+        (["--distort", "paper"], {"distort": "paper"}),
+        (["--schedule", "cosine"], {"rate": 0.1, "warmup": 0.0}),
+        (["--schedule", "linear_decay"], {"rate": 0.1, "warmup": None}),
+        (["--step", "2"], {"schedule": "step_decay", "step": 2, "decay_rate": 0.4, "rate": 0.1}),
+        (["--rates", "0.1,0.2"], {"schedule": "rate_list", "rate": None, "rates": [0.1, 0.2]}),
+    ],
+    ids=" ".join,
+)
+def test_options_override_a_recipe(command: list[str], expected: dict[str, Any]) -> None:
+    options = filled_in("--recipe", "fast", *command)
+    assert {name: options[name] for name in expected} == expected
+    assert options["recipe"] == "fast"
+    settings.schedule(options), settings.optimiser(options)
+
+
+def test_no_distortion_overrides_a_recipe() -> None:
+    assert filled_in("--recipe", "accurate")["distort"] == "elastic"
+    assert filled_in("--recipe", "accurate", "--distort", "none")["distort"] is None
 
 
 def run_python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -347,22 +407,24 @@ def test_train_refuses_activations(lenet_fast: Any, option: str, texts: tuple[st
 @pytest.mark.parametrize(
     ("options", "optimiser", "rate"),
     [
-        ([], SGD(0.9), 0.01),
-        (["--momentum", "0"], SGD(), 0.01),
-        (["--optimiser", "sgd", "--nesterov", "--momentum", "0.5"], SGD(0.5, nesterov=True), 0.01),
-        (["--nesterov", "--weight-decay", "0.1"], SGD(0.9, 0.1, nesterov=True), 0.01),
-        (["--optimiser", "adamw"], AdamW(), 0.001),
-        (["--optimiser", "adamw", "--weight-decay", "0"], AdamW(weight_decay=0.0), 0.001),
+        ([], SGD(0.9, nesterov=True), 0.03),
+        (["--schedule", "constant"], SGD(0.9, nesterov=True), 0.01),
+        (["--no-nesterov", "--rate", "0.02"], SGD(0.9), 0.02),
+        (["--momentum", "0"], SGD(), 0.03),
+        (["--optimiser", "sgd", "--nesterov", "--momentum", "0.5"], SGD(0.5, nesterov=True), 0.03),
+        (["--nesterov", "--weight-decay", "0.1"], SGD(0.9, 0.1, nesterov=True), 0.03),
+        (["--optimiser", "adamw"], AdamW(), 0.002),
+        (["--optimiser", "adamw", "--weight-decay", "0"], AdamW(weight_decay=0.0), 0.002),
         (["--optimiser", "adamw", "--rates", "0.003,0.002"], AdamW(), 0.003),
         (["--optimiser", "adamw", "--step", "1", "--decay-rate", "0.5"], AdamW(), 0.001),
-        (["--optimiser", "adam", "--weight-decay", "0.1"], Adam(weight_decay=0.1), 0.001),
-        (["--optimiser", "rmsprop"], RMSprop(), ADAPTIVE_RATES["rmsprop"]),
+        (["--optimiser", "adam", "--weight-decay", "0.1"], Adam(weight_decay=0.1), 0.002),
+        (["--optimiser", "rmsprop"], RMSprop(), 2 * ADAPTIVE_RATES["rmsprop"]),
         (
             ["--optimiser", "rmsprop", "--momentum", "0.5", "--rate", "0.001"],
             RMSprop(momentum=0.5),
             0.001,
         ),
-        (["--optimiser", "adadelta"], Adadelta(), ADAPTIVE_RATES["adadelta"]),
+        (["--optimiser", "adadelta"], Adadelta(), 2 * ADAPTIVE_RATES["adadelta"]),
     ],
 )
 def test_train_with_an_optimiser(
@@ -376,7 +438,9 @@ def test_train_with_an_optimiser(
     assert config["optimiser"] == optimiser.config()
     for name in ("momentum", "weight_decay"):
         assert config["options"].get(name) == optimiser.config().get(name)
-    assert float(Path("run/history.csv").read_text().splitlines()[1].split(",")[-1]) == rate
+    highest = float(Path("run/history.csv").read_text().splitlines()[1].split(",")[-1])
+    assert 0.8 * rate <= highest <= rate  # no step of a short run may have the highest
+    assert config["schedule"].get("rate", rate) == rate
 
 
 @pytest.mark.parametrize(
@@ -438,7 +502,7 @@ def test_auto_falls_back_to_the_sample_and_cannot_be_missed(lenet_fast: Any) -> 
     ids=str,
 )
 def test_resume_gives_the_bits_of_an_uninterrupted_run(lenet_fast: Any, options: list[str]) -> None:
-    command = ("train", *SHORT, *options)
+    command = ("train", *SHORT, *options, "--schedule", "step_decay")  # as long as it is
     assert lenet_fast(*command, "--epochs", "2", "--out", "whole").status == 0
     assert lenet_fast(*command, "--out", "parts").status == 0
     result = lenet_fast("train", "--resume", "parts", "--epochs", "2", "--output", "softmax")
@@ -488,7 +552,10 @@ def test_checkpoints_within_an_epoch(lenet_fast: Any, monkeypatch: pytest.Monkey
         (["--distort", "paper"], "--distort"),
         (["--rates", "0.1"], "--rates"),
         (["--optimiser", "adamw"], "--optimiser"),
-        (["--nesterov"], "--nesterov"),
+        (["--no-nesterov"], "--nesterov"),
+        (["--schedule", "constant"], "--schedule"),
+        (["--warmup", "0.5"], "--warmup"),
+        (["--recipe", "fast"], "--recipe"),
         (["--momentum", "0.5"], "--momentum"),
         (["--weight-decay", "0.5"], "--weight-decay"),
         (["--limit", "64"], "--limit"),
@@ -1096,7 +1163,11 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["train", "--seed", str(2**63)], "--seed"),
         (["train", "--rates", "0.1;0.2"], "0.1;0.2"),
         (["train", "--rates", "0.1", "--rate", "0.1"], "--rates"),
-        (["train", "--step", "2"], "--decay-rate"),
+        (["train", "--step", "2", "--schedule", "cosine"], "step_decay only, got cosine"),
+        (["train", "--rates", "0.1", "--schedule", "cosine"], "--rates: expected without"),
+        (["train", "--warmup", "0.1", "--schedule", "constant"], "--warmup: expected with"),
+        (["train", "--warmup", "1"], "'--warmup': 1.0 is not in the range"),
+        (["train", "--recipe", "slow"], "'slow' is not one of 'paper', 'fast', 'accurate'"),
         (
             ["train", "--dataset", "sample", "--limit", "5001"],
             "--limit: expected at most the 5,000",
@@ -1114,7 +1185,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["train", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in the range x>=0"),
         (["train", "--data", "nowhere", "--dataset", "sample"], "--data: expected none with"),
         (["train", "--average-from", "5", "--epochs", "4"], "--average-from: expected at most"),
-        (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 20"),
+        (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 5"),
         (["train", "--engine", "online"], "--engine online: expected with --batch-size 1, got 32"),
         (["plot", "run", "--what", "samples", "--out", "a.png"], "RUN_OR_MODEL: expected none"),
         (["bench", "--seconds", "nan"], "'--seconds': nan is not a finite number"),

@@ -85,12 +85,19 @@ class Rates(click.ParamType):
         return [RATE.convert(rate, param, context) for rate in numbers]
 
 
+def default_text(name: str) -> str:
+    """Return the end of an option's help: its default by the recipes."""
+    paper, *others = ((recipe, each[name]) for recipe, (_, each) in defaults.RECIPES.items())
+    if others[0][1] == paper[1]:
+        return f"[default: {paper[1]}]"
+    names = " and ".join(recipe for recipe, _ in others)
+    return f"[default: {paper[1]}; recipes {names} {others[0][1]}]"
+
+
 def fill_in(options: dict[str, Any], given: set[str]) -> None:
     """Refuse options that contradict each other, and fill in those that depend on others."""
-    if options["rates"] and given & {"rate", "step", "decay_rate"}:
-        raise click.UsageError("--rates: expected without --rate, --step and --decay-rate")
-    if (options["step"] is None) != (options["decay_rate"] is None):
-        raise click.UsageError("--step, --decay-rate: expected both or none")
+    _fill_in_recipe(options, given)
+    _fill_in_schedule(options, given)
     if options["overwrite"] and options["out"] is None:
         raise click.UsageError("--overwrite: expected together with --out")
     if options["engine"] == "online" and options["batch_size"] != 1:
@@ -99,12 +106,56 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
         )
     check_average(options["average_from"], options["epochs"])
     _fill_in_optimiser(options, given)
-    if options["rates"] or options["rate"] is not None:
+    if options["schedule"] == "rate_list" or options["rate"] is not None:
         return
     loss = options["loss"] or defaults.LOSSES[options["output"]]
-    options["rate"] = defaults.rate(loss, options["optimiser"], options["batch_size"])
-    if options["step"] is None:
-        options["step"], options["decay_rate"] = defaults.STEP, defaults.DECAY_RATE
+    by_epoch = options["schedule"] in ("step_decay", "constant")
+    of = defaults.rate if by_epoch else defaults.peak
+    options["rate"] = of(loss, options["optimiser"], options["batch_size"])
+
+
+def _fill_in_recipe(options: dict[str, Any], given: set[str]) -> None:
+    """Put in what the recipe says, unless an option overrides it or what it is meant for."""
+    recipe = dict(defaults.RECIPES[options["recipe"]][1])
+    if "optimiser" in given and options["optimiser"] != recipe["optimiser"]:
+        for name in ("momentum", "nesterov", "weight_decay"):
+            del recipe[name]
+    elif options["batch_size"] == 1 or options["momentum"] == 0:
+        recipe["nesterov"] = False  # with batches of one, the online engine is faster without
+    if given & {"optimiser", "output", "loss", "rates"}:
+        recipe.pop("rate", None)
+    for name, value in recipe.items():
+        if name not in given:
+            options[name] = value
+
+
+def _fill_in_schedule(options: dict[str, Any], given: set[str]) -> None:
+    """Refuse options that the schedule does not have, and put in what it takes by default."""
+    steps = {"step", "decay_rate"}
+    if "rates" in given:
+        if given & {"rate", "schedule", "warmup", *steps}:
+            raise click.UsageError(
+                "--rates: expected without --rate, --schedule, --warmup, --step and --decay-rate"
+            )
+        options["schedule"] = "rate_list"
+    elif given & steps and "schedule" not in given:
+        options["schedule"] = "step_decay"
+    chosen = options["schedule"]
+    if given & steps and chosen != "step_decay":
+        raise click.UsageError(
+            f"--step, --decay-rate: expected with --schedule step_decay only, got {chosen}"
+        )
+    if chosen == "step_decay":
+        options["step"] = options["step"] or defaults.STEP
+        options["decay_rate"] = options["decay_rate"] or defaults.DECAY_RATE
+    if chosen == "cosine" and "warmup" not in given:
+        options["warmup"] = 0.0
+    elif chosen not in ("one_cycle", "cosine"):
+        if "warmup" in given:
+            raise click.UsageError(
+                f"--warmup: expected with --schedule one_cycle or cosine only, got {chosen}"
+            )
+        options["warmup"] = None
 
 
 def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
@@ -167,13 +218,16 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
 
 def schedule(options: dict[str, Any]) -> Schedule:
     """Return the learning rates that the options describe."""
-    from lenet_fast.training import Constant, RateList, StepDecay
+    from lenet_fast.training import schedules
 
-    if options["rates"]:
-        return RateList(options["rates"])
-    if options["step"]:
-        return StepDecay(options["rate"], options["step"], options["decay_rate"])
-    return Constant(options["rate"])
+    taken = {
+        "rate_list": ("rates",),
+        "step_decay": ("rate", "step", "decay_rate"),
+        "one_cycle": ("rate", "warmup"),
+        "cosine": ("rate", "warmup"),
+    }
+    names = taken.get(options["schedule"], ("rate",))
+    return schedules.SCHEDULES[options["schedule"]](**{name: options[name] for name in names})
 
 
 def optimiser(options: dict[str, Any]) -> Optimiser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 from lenet_fast import defaults
 from lenet_fast.cli import common, settings
 from lenet_fast.cli.common import integer_option
-from lenet_fast.defaults import ADAPTIVE_RATES, BATCH_SIZE, EPOCHS, LOSSES, MOMENTUM, RATES
+from lenet_fast.defaults import BATCH_SIZE, LOSSES, MOMENTUM, RECIPES
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
@@ -22,13 +23,20 @@ OUT = Path("runs", "lenet5")
 """The default folder of a run; the next free one is lenet5-2, lenet5-3, ..."""
 
 
-_SGD_RATES = ", ".join(f"{output} {RATES[loss]:g}" for output, loss in LOSSES.items())
-_OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.items())
+def _rates(of: Callable[[str, str, int], float]) -> str:
+    """Return the default rates, in words."""
+    sgd = (f"{output} {of(loss, 'sgd', BATCH_SIZE):g}" for output, loss in LOSSES.items())
+    others = (f"{name} {of('map', name, BATCH_SIZE):g}" for name in defaults.ADAPTIVE_RATES)
+    return ", ".join(sgd) + "; " + ", ".join(others)
+
+
+_RECIPES = "; ".join(f"{name}: {purpose}" for name, (purpose, _) in RECIPES.items())
 
 
 @click.command(
     epilog=common.example(
         "lenet-fast train",
+        "lenet-fast train --recipe fast",
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
         "lenet-fast train --optimiser adamw --rate 0.002",
         "lenet-fast train --batch-size 1 --epochs 5",
@@ -38,25 +46,52 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
 )
 @common.data_options
 @integer_option("--limit", "Train on the first N images only; the test set stays complete.")
-@integer_option("--epochs", "Number of epochs in all, with those of a resumed run.", EPOCHS)
+@click.option(
+    "--recipe",
+    type=click.Choice(tuple(RECIPES)),
+    default="paper",
+    help=f"A set of options, each of which may be overridden. {_RECIPES}.",
+)
+@integer_option(
+    "--epochs",
+    "Number of epochs in all, with those of a resumed run.  [default: "
+    + ", ".join(f"{name} {options['epochs']}" for name, (_, options) in RECIPES.items())
+    + "]",
+)
 @integer_option(
     "--batch-size",
-    "Images per step. 1: the paper's stochastic gradient, one image at a time.",
-    BATCH_SIZE,
+    "Images per step. 1: the paper's stochastic gradient, one image at a time.  [default: "
+    + ", ".join(f"{name} {options['batch_size']}" for name, (_, options) in RECIPES.items())
+    + "]",
 )
 @click.option(
     "--optimiser",
     type=click.Choice(defaults.OPTIMISERS),
-    default="sgd",
-    help="adam: weight decay is part of the gradient; adamw: it is decoupled.",
+    help="adam: weight decay is part of the gradient; adamw: it is decoupled.  [default: sgd]",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(defaults.SCHEDULES),
+    help="How the rate changes. one_cycle: it rises for a share of the steps, --warmup, and falls "
+    "linearly to 0 by the end of the run; linear_decay: it falls from the start; cosine: along a "
+    "cosine, to a hundredth; step_decay: by epoch, see --step; constant.  [default: one_cycle]",
 )
 @click.option(
     "--rate",
     type=settings.RATE,
     metavar="NUMBER",
-    help="Learning rate; if given alone, it stays constant.  "
-    f"[default: {_SGD_RATES}; {_OTHER_RATES}; below batches of {BATCH_SIZE} smaller, in proportion "
-    f"with sgd, else to the root; times {defaults.DECAY_RATE} every {defaults.STEP} epochs]",
+    help="Highest learning rate, or that of --schedule constant.  "
+    f"[default: {_rates(defaults.peak)}; step_decay, constant: {_rates(defaults.rate)}; below "
+    f"batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; recipes fast and "
+    f"accurate {RECIPES['fast'][1]['rate']:g}]",
+)
+@click.option(
+    "--warmup",
+    type=settings.Number(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Share of the steps in which the rate rises; for one_cycle and cosine.  [default: "
+    + ", ".join(f"{name} {options['warmup']:g}" for name, (_, options) in RECIPES.items())
+    + "; cosine 0]",
 )
 @click.option(
     "--rates",
@@ -64,13 +99,16 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     help="One rate per epoch, such as 0.1,0.05; the last one applies to all later epochs.",
 )
 @integer_option(
-    "--step", "Multiply the rate by --decay-rate every this many epochs.", metavar="EPOCHS"
+    "--step",
+    "Multiply the rate by --decay-rate every this many epochs, by --schedule step_decay.  "
+    f"[default: {defaults.STEP}]",
+    metavar="EPOCHS",
 )
 @click.option(
     "--decay-rate",
     type=settings.RATE,
     metavar="NUMBER",
-    help="Factor of the rate every --step epochs.",
+    help=f"Factor of the rate every --step epochs.  [default: {defaults.DECAY_RATE}]",
 )
 @click.option(
     "--momentum",
@@ -78,30 +116,34 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
     metavar="NUMBER",
     help=f"For sgd and rmsprop.  [default: sgd {MOMENTUM:g}, rmsprop 0]",
 )
-@click.option("--nesterov", is_flag=True, help="Use Nesterov's momentum, with sgd.")
+@click.option(
+    "--nesterov/--no-nesterov",
+    default=None,
+    help="Nesterov's momentum, with sgd.  [default: on for batches of several images]",
+)
 @click.option(
     "--weight-decay",
     type=settings.Number(0),
     metavar="NUMBER",
-    help="[default: adamw 0.01, others 0]",
+    help="[default: adamw 0.01, others 0; recipes fast and accurate "
+    f"{RECIPES['fast'][1]['weight_decay']:g}]",
 )
 @click.option(
     "--pooling",
     type=click.Choice(("subsample", "average", "max", "none")),
-    default="subsample",
-    help="none: convolutions of stride 2 instead.",
+    help="none: convolutions of stride 2 instead.  " + settings.default_text("pooling"),
 )
 @click.option(
     "--connections",
     type=click.Choice(("table", "full")),
-    default="table",
-    help="Which maps of S2 each map of C3 reads: those of the paper's table, or all.",
+    help="Which maps of S2 each map of C3 reads: those of the paper's table, or all.  "
+    + settings.default_text("connections"),
 )
 @click.option(
     "--output",
     type=click.Choice(tuple(LOSSES)),
-    default="rbf",
-    help="rbf: distances to the digits' bitmaps, as in the paper.",
+    help="rbf: distances to the digits' bitmaps, as in the paper.  "
+    + settings.default_text("output"),
 )
 @click.option(
     "--loss",
@@ -112,9 +154,9 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
 @click.option(
     "--activation",
     type=settings.Activation(),
-    default="scaled_tanh",
     help="Three take an option behind a colon: leaky_relu:0.2 and elu:0.5 (slope and bound below "
-    "0), gelu:tanh (the usual approximation). Networks with sigmoids are slow to start learning.",
+    "0), gelu:tanh (the usual approximation). Networks with sigmoids are slow to start learning.  "
+    + settings.default_text("activation"),
 )
 @click.option(
     "--initialiser",
@@ -130,9 +172,10 @@ _OTHER_RATES = ", ".join(f"{name} {rate:g}" for name, rate in ADAPTIVE_RATES.ite
 )
 @click.option(
     "--distort",
-    type=click.Choice(("paper", "elastic")),
+    type=click.Choice(("none", "paper", "elastic")),
+    callback=lambda context, option, value: None if value == "none" else value,
     help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
-    "as in 1998. elastic: rotate and bend.",
+    "as in 1998. elastic: rotate and bend.  [default: none; recipe accurate elastic]",
 )
 @integer_option(
     "--average-from",

@@ -1,0 +1,119 @@
+"""Recipes: sets of options with which LeNet-5 reaches a given accuracy on MNIST, by name.
+
+``lenet-fast train --recipe NAME`` trains by them; any other option overrides that of the recipe.
+All were chosen on the last 5,000 images of the training set, never on the test set. In Python,
+:meth:`Recipe.trainer` returns a trainer:
+
+>>> from lenet_fast import data
+>>> from lenet_fast.training import recipes
+>>> sample = data.load("sample")
+>>> trainer = recipes.FAST.trainer(seed=1)
+>>> trainer.schedule, trainer.batch_size
+(OneCycle(0.1, warmup=0.15), 64)
+>>> history = trainer.fit(sample.train.subset(320), sample.test.subset(100), recipes.FAST.epochs)
+>>> len(history.rows)
+2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lenet_fast import checks, defaults, losses, models
+from lenet_fast.data import distort
+from lenet_fast.training.optimisers import SGD
+from lenet_fast.training.schedules import OneCycle
+from lenet_fast.training.trainer import Trainer
+
+__all__ = ["ACCURATE", "FAST", "PAPER", "RECIPES", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A set of options for training LeNet-5, with Nesterov's momentum and a one-cycle schedule.
+
+    Attributes
+    ----------
+    name : str
+        That of ``lenet-fast train --recipe``.
+    purpose : str
+        What the recipe is for, and what it reaches.
+    options : dict
+        The options of ``lenet-fast train``, by their names in Python, such as ``batch_size``.
+    """
+
+    name: str
+    purpose: str
+    options: dict[str, Any]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs of a whole run, on which the schedule depends."""
+        epochs: int = self.options["epochs"]
+        return epochs
+
+    def trainer(self, *, seed: int = 0, **settings: Any) -> Trainer:
+        """Return a trainer with a new network.
+
+        Parameters
+        ----------
+        seed : int
+            Determines the initial weights, the order of the images and their distortions.
+        **settings
+            Arguments of :class:`~lenet_fast.training.Trainer`, which override those of the recipe.
+
+        Returns
+        -------
+        Trainer
+            Call its ``fit`` with :attr:`epochs`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :class:`~lenet_fast.training.Trainer`.
+        """
+        options = self.options
+        network = models.lenet5(
+            **{name: options[name] for name in ("pooling", "connections", "output", "activation")},
+            seed=seed,
+        )
+        rate = options.get("rate")
+        if rate is None:
+            loss = losses.default_for(network)
+            rate = defaults.peak(loss.name, "sgd", settings.get("batch_size", defaults.BATCH_SIZE))
+        made = {
+            "optimiser": SGD(
+                defaults.MOMENTUM, weight_decay=options["weight_decay"], nesterov=True
+            ),
+            "schedule": OneCycle(rate, options["warmup"]),
+            "batch_size": options["batch_size"],
+            "distortion": distort.PRESETS.get(options["distort"]),
+            "options": {"recipe": self.name},
+        }
+        return Trainer(network, seed=seed, **(made | settings))
+
+
+RECIPES: dict[str, Recipe] = {
+    name: Recipe(name, purpose, dict(options))
+    for name, (purpose, options) in defaults.RECIPES.items()
+}
+"""All recipes, by name."""
+
+PAPER, FAST, ACCURATE = (RECIPES[name] for name in ("paper", "fast", "accurate"))
+
+
+def named(name: str) -> Recipe:
+    """Return the recipe of this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> named("paper").epochs
+    5
+    """
+    return RECIPES[checks.choice("recipe", name, tuple(RECIPES))]

@@ -1,0 +1,68 @@
+"""Recipes in Python: what a trainer of one records, and what overrides it."""
+
+import tomllib
+
+import numpy as np
+import pytest
+
+from lenet_fast import data, files
+from lenet_fast.training import SGD, Constant, Trainer, recipes, runs
+
+
+@pytest.fixture(scope="module")
+def sets():
+    sample = data.load("sample")
+    return sample.train.subset(320), sample.test.subset(100)
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_run_says_by_which_recipe(sets, tmp_path, name):
+    recipe = recipes.named(name)
+    trainer = recipe.trainer(seed=3, out=tmp_path, threads=1)
+    trainer.fit(*sets, epochs=1)
+    assert files.read_model(tmp_path / "model.safetensors").extra["recipe"] == name
+    config = tomllib.loads((tmp_path / runs.CONFIG).read_text())
+    assert config["options"]["recipe"] == name
+    assert config["schedule"] == trainer.schedule.config()
+    resumed = Trainer.resume(tmp_path)
+    assert resumed.options["recipe"] == name
+    resumed.fit(*sets, epochs=2)
+    assert files.read_model(tmp_path / "model.safetensors").extra["recipe"] == name
+
+
+def test_a_run_without_a_recipe_names_none(sets, tmp_path):
+    network = recipes.FAST.trainer().network
+    Trainer(network, out=tmp_path, threads=1).fit(*sets, epochs=1)
+    assert "recipe" not in files.read_model(tmp_path / "model.safetensors").extra
+
+
+def test_arguments_override_a_recipe():
+    trainer = recipes.FAST.trainer(batch_size=8, schedule=Constant(0.01), optimiser=SGD())
+    assert trainer.batch_size == 8
+    assert trainer.schedule.config() == Constant(0.01).config()
+    assert trainer.optimiser.config() == SGD().config()
+    # The default rate follows the batch.
+    assert recipes.PAPER.trainer().schedule.config()["rate"] == pytest.approx(0.0021)
+    found = recipes.PAPER.trainer(batch_size=8).schedule.config()["rate"]
+    assert found == pytest.approx(0.0021 / 4)
+
+
+def test_the_seed_is_that_of_weights_and_order():
+    one, same, other = (recipes.FAST.trainer(seed=seed) for seed in (1, 1, 2))
+    assert (one.seed, other.seed) == (1, 2)
+    w = [trainer.network.parameters["C1.w"] for trainer in (one, same, other)]
+    np.testing.assert_array_equal(w[0], w[1])
+    assert (w[0] != w[2]).all()
+
+
+def test_recipes_learn_in_few_steps(sets):
+    """The sample's 5,000 digits are a tenth of MNIST's."""
+    sample = data.load("sample")
+    trainer = recipes.FAST.trainer(threads=1)
+    row = trainer.fit(sample.train, sample.test, recipes.FAST.epochs).rows[-1]
+    assert row.test_errors / len(sample.test) < 0.06
+
+
+def test_names_of_no_recipe():
+    with pytest.raises(ValueError, match=r"^recipe: expected one of paper, fast, accurate, got 'a"):
+        recipes.named("average")
