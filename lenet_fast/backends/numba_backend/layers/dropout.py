@@ -60,10 +60,11 @@ def drop_tile(memory, x, units, size, key, first, p, y):
         for i in range(full):
             factors[i] = scale if _draw(low[i], high[i], u) >= threshold else real(0)
         for k in range(u * size, (u + 1) * size):
-            source, target = (x + k) * full, (y + k) * full
+            values = memory[(x + k) * full : (x + k + 1) * full]
+            result = memory[(y + k) * full : (y + k + 1) * full]
             for i in range(full):
-                value = memory[source + i] * factors[i]
-                memory[target + i] = value if factors[i] > 0 else real(0)
+                value = values[i] * factors[i]
+                result[i] = value if factors[i] > 0 else real(0)
 
 
 @part
@@ -72,17 +73,20 @@ def draw_factors(key, units, p, memory, factors):
     real = memory.dtype.type
     threshold, scale = np.uint32(p * 2.0**32), real(1 / (1 - p))
     low, high = np.uint32(key), np.uint32(key >> WORD)
+    drawn = memory[factors : factors + units]
     for u in range(units):
-        memory[factors + u] = scale if _draw(low, high, u) >= threshold else real(0)
+        drawn[u] = scale if _draw(low, high, u) >= threshold else real(0)
 
 
 @part
 def times_factors(memory, x, factors, count, y):
     """Set y to x times the factors; what is dropped is 0 even if it is infinite or NaN."""
     zero = memory.dtype.type(0)
+    values, drawn = memory[x : x + count], memory[factors : factors + count]
+    result = memory[y : y + count]
     for k in range(count):
-        factor = memory[factors + k]
-        memory[y + k] = memory[x + k] * factor if factor > 0 else zero
+        value = values[k] * drawn[k]
+        result[k] = value if drawn[k] > 0 else zero
 
 
 @kernel
