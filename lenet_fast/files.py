@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_fast import checks, disk, losses
+from lenet_fast import checks, disk, initialisers, losses
 from lenet_fast.checks import Array
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
@@ -284,7 +284,8 @@ def build_network(
     path: str | os.PathLike[str], config: Any, tensors: Mapping[str, Array]
 ) -> Network:
     """Return the network described by a file's metadata, with the file's arrays, all checked."""
-    network: Network = build(path, "network", Network.from_config, config)
+    with initialisers.deferred():
+        network: Network = build(path, "network", Network.from_config, config)
     check_arrays(path, tensors, network.parameters)
     for name, array in network.parameters.items():
         array[...] = tensors[name]

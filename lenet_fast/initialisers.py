@@ -8,7 +8,9 @@ that a connection table links, and 4 for a 2x2 sub-sampling unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from lenet_fast.layers import Conv2D, Layer, Shape, Subsample2D
 
 __all__ = [
     "INITIALISERS",
+    "deferred",
     "eblearn",
     "glorot_uniform",
     "he_normal",
@@ -25,6 +28,8 @@ __all__ = [
     "lecun1998",
     "lecun_sqrt",
 ]
+
+_DEFERRED: ContextVar[bool] = ContextVar("deferred", default=False)
 
 _PURPOSE = 1  # separates these streams from others with the same seed
 
@@ -105,8 +110,31 @@ INITIALISERS: dict[str, Callable[[Layer, str, Shape, np.random.Generator], Array
 """The functions that draw one array of a layer, by name."""
 
 
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Leave parameters as they are within the block, zeros in a new network, for whoever sets them
+    after it.
+
+    Examples
+    --------
+    >>> from lenet_fast import initialisers, models
+    >>> with initialisers.deferred():
+    ...     network = models.lenet1()
+    >>> bool(network.parameters["H1.w"].any())
+    False
+    >>> network.initialise("lecun_sqrt", 1)
+    >>> bool(network.parameters["H1.w"].any())
+    True
+    """
+    token = _DEFERRED.set(True)
+    try:
+        yield
+    finally:
+        _DEFERRED.reset(token)
+
+
 def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: int = 0) -> None:
-    """Set the trainable parameters of layers, in place.
+    """Set the trainable parameters of layers, in place; not within :func:`deferred`.
 
     Parameters
     ----------
@@ -124,6 +152,8 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
     """
     draw = INITIALISERS[checks.choice("initialiser", initialiser, tuple(INITIALISERS))]
     seed = checks.seed(seed)
+    if _DEFERRED.get():
+        return
     for index, layer in enumerate(layers):
         if not layer.trainable:
             continue

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks, docstrings
 from lenet_fast.connections import LENET1_H3, LENET4_C3, LENET5_C3, LENET1989_H2, Table
+from lenet_fast.initialisers import deferred
 from lenet_fast.layers import (
     ACTIVATIONS,
     RBF,
@@ -131,7 +132,7 @@ def lenet5(
     layers.append(RBF(84, 10, name="OUTPUT") if output == "rbf" else Dense(84, 10, name="OUTPUT"))
     if initialiser is None:
         initialiser = default_initialiser(pooling, output, chosen)
-    return _initialised(Network(layers, output=output, dtype=dtype), initialiser, seed)
+    return _initialised(layers, initialiser, seed, output=output, dtype=dtype)
 
 
 def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
@@ -140,7 +141,9 @@ def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
     return [*itertools.chain.from_iterable(pairs)]
 
 
-def _initialised(network: Network, initialiser: str, seed: int) -> Network:
+def _initialised(layers: list[Layer], initialiser: str, seed: int, **options: Any) -> Network:
+    with deferred():
+        network = Network(layers, **options)
     network.initialise(initialiser, seed)
     return network
 
@@ -190,7 +193,7 @@ def lenet1(
         Subsample2D(12, 2, name="H4"),
         Dense(192, 10, name="OUTPUT"),
     )
-    return _initialised(Network(layers, input_shape=(1, 28, 28), dtype=dtype), initialiser, seed)
+    return _initialised(layers, initialiser, seed, input_shape=(1, 28, 28), dtype=dtype)
 
 
 @_factory
@@ -245,7 +248,7 @@ def lenet4(
     )
     if output == "softmax":
         layers.pop()
-    return _initialised(Network(layers, output=output, dtype=dtype), initialiser, seed)
+    return _initialised(layers, initialiser, seed, output=output, dtype=dtype)
 
 
 @_factory
@@ -305,5 +308,5 @@ def lenet1989(
         last = activation_of("output_activation", output_activation)
     hidden = conv(1, "H1"), conv(12, "H2", LENET1989_H2), Dense(192, 30, name="H3")
     layers = _activated(chosen, *hidden) + _activated(last, Dense(30, 10, name="OUTPUT"))
-    network = Network(layers, input_shape=(1, 16, 16), dtype=dtype, pixel_range=(-1.0, 1.0))
-    return _initialised(network, initialiser, seed)
+    options: dict[str, Any] = {"input_shape": (1, 16, 16), "pixel_range": (-1.0, 1.0)}
+    return _initialised(layers, initialiser, seed, dtype=dtype, **options)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenet_fast import models
+from lenet_fast import files, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.initialisers import INITIALISERS
+from lenet_fast.initialisers import INITIALISERS, deferred
 from lenet_fast.layers import Conv2D, Dense, ScaledTanh, Subsample2D
 from lenet_fast.network import Network
 
@@ -169,3 +169,43 @@ def test_seeds_of_any_size(seed):
 def test_seeds_out_of_range(seed):
     with pytest.raises(ValueError, match="seed: expected an int from 0 to"):
         models.lenet5(seed=seed)
+
+
+@pytest.fixture
+def draws(monkeypatch):
+    """Return a list that grows by the name of each parameter whose initial values are drawn."""
+    names = []
+    for each, draw in INITIALISERS.items():
+
+        def noted(layer, name, shape, random, draw=draw):
+            names.append(f"{layer.name}.{name}")
+            return draw(layer, name, shape, random)
+
+        monkeypatch.setitem(INITIALISERS, each, noted)
+    return names
+
+
+@pytest.mark.parametrize(
+    "model", [models.lenet5, models.lenet4, models.lenet1, models.lenet1989, Network]
+)
+def test_a_new_network_is_initialised_once(draws, model):
+    network = model() if model is not Network else Network([Dense(1024, 10, name="D")])
+    assert draws == network.trainable_names
+    assert all(network.parameters[name].any() for name in network.trainable_names)
+
+
+def test_a_network_from_a_file_is_not_initialised(draws, tmp_path):
+    network = models.lenet5(seed=3)
+    files.save_model(tmp_path / "model.safetensors", network)
+    draws.clear()
+    loaded = files.load_model(tmp_path / "model.safetensors")
+    assert draws == []
+    for name, array in network.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array)
+
+
+def test_an_error_ends_the_block_in_which_initialising_is_deferred(draws):
+    with pytest.raises(ValueError, match=r"^pooling: expected"), deferred():
+        models.lenet5(pooling="sum")
+    models.lenet1()
+    assert draws

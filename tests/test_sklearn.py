@@ -13,6 +13,7 @@ from helpers import assert_within, printed_by
 
 from lenet_fast import data, models
 from lenet_fast.data.distort import PAPER
+from lenet_fast.initialisers import INITIALISERS
 from lenet_fast.layers import GELU, LeakyReLU
 from lenet_fast.threads import ENVIRONMENT_VARIABLE
 from lenet_fast.training import TrainingDiverged
@@ -685,3 +686,23 @@ def test_without_scikit_learn_the_error_says_what_to_install():
     assert printed_by(code) == (
         "lenet_fast.sklearn needs scikit-learn: pip install 'lenet_fast[sklearn]'"
     )
+
+
+@pytest.mark.parametrize("model", ["lenet5", "lenet4", "lenet1"])
+def test_a_fit_initialises_its_network_once(model, monkeypatch):
+    drawn = []
+    for each, draw in INITIALISERS.items():
+
+        def noted(layer, name, shape, random, draw=draw):
+            drawn.append(f"{layer.name}.{name}")
+            return draw(layer, name, shape, random)
+
+        monkeypatch.setitem(INITIALISERS, each, noted)
+    rows, y = load_digits(return_X_y=True)
+    pick = y < 3
+    options = {} if model == "lenet5" else {"model": model}
+    features = LeNetFeatures(**options, epochs=1, random_state=0).fit(rows[pick], y[pick])
+    assert drawn == features.network_.trainable_names
+    drawn.clear()
+    features.transform(rows[:3])
+    assert drawn == []

@@ -24,7 +24,7 @@ from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lenet_fast import checks, defaults, engines, layers, losses, models, threads
+from lenet_fast import checks, defaults, engines, initialisers, layers, losses, models, threads
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, Totals, online
@@ -278,7 +278,9 @@ class _LeNet(BaseEstimator):
         shape = _rows.image_shape(X.shape[1], self.image_shape)
         _scale.check_shape(X.shape[1], shape)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.network_ = self._new_network(classes, seed)
+        with initialisers.deferred():
+            self.network_, initialiser = self._new_network(classes)
+        self.network_.initialise(initialiser, seed)
         self.classes_, self.image_shape_ = classes, shape
         self._scale = _scale.learn(X)
         self.pixel_range_ = self._scale.lowest, self._scale.highest
@@ -287,7 +289,8 @@ class _LeNet(BaseEstimator):
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
-    def _new_network(self, classes: Array, seed: int) -> Network:
+    def _new_network(self, classes: Array) -> tuple[Network, str]:
+        """Return a network for these classes, and the name of its initialiser."""
         initialiser = "lecun_sqrt"
         if self.model == "lenet5":
             options: dict[str, Any] = {"pooling": self.pooling, "output": self.output}
@@ -307,8 +310,7 @@ class _LeNet(BaseEstimator):
                 "output: expected 'softmax' unless the classes are the ten digits, for which 'rbf' "
                 f"has bitmaps, got 'rbf' for the classes {classes}"
             )
-        network.initialise(initialiser, seed)
-        return network
+        return network, initialiser
 
     def _rate(self) -> float:
         if self.learning_rate is None:
@@ -586,7 +588,8 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
         check_is_fitted(self)
         # Engines return outputs only; an identity layer on top returns the activations unchanged.
         units = self._n_features_out
-        network = _with_last(self.network_, "FEATURES", units, "linear")
+        with initialisers.deferred():
+            network = _with_last(self.network_, "FEATURES", units, "linear")
         for name, array in network.parameters.items():
             array[...] = self.network_.parameters.get(name, 0)
         network.parameters["FEATURES.w"][...] = np.eye(units)
