@@ -137,6 +137,9 @@ def theirs(case: Case, x: Any, w: Any = None, b: Any = None) -> Any:
         return sums * w[:, None, None] + b[:, None, None]
     return {
         "dense": lambda: f.linear(x, w, b),
+        "dropout": lambda: (
+            x * torch.from_numpy(ops.dropout(np.ones(tuple(x.shape)), **options)).to(x.dtype)
+        ),
         "rbf": lambda: (x[:, None] - w).square().sum(2),
         "scaled_tanh": lambda: 1.7159 * torch.tanh(2 / 3 * x),
         "tanh": lambda: torch.tanh(x),
@@ -966,11 +969,11 @@ def test_what_ends_a_fit_leaves_whole_batches(how: str, monkeypatch: pytest.Monk
     calls = []
     train = LanesEngine.train
 
-    def interrupted(self: Any, *given: Any) -> Any:
+    def interrupted(self: Any, *given: Any, **options: Any) -> Any:
         calls.append(1)
         if how == "error" and len(calls) == 2:
             raise MemoryError
-        found = train(self, *given)
+        found = train(self, *given, **options)
         if how == "Ctrl-C":
             os.kill(os.getpid(), signal.SIGINT)
         return found

@@ -33,6 +33,7 @@ __all__ = [
     "avg_pool2d",
     "conv2d",
     "dense",
+    "dropout",
     "elu",
     "gelu",
     "leaky_relu",
@@ -173,6 +174,25 @@ def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
 def gelu(x: Tensor, *, approximate: str = "none", backend: str | None = None) -> Tensor:
     """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`."""
     return _activation("gelu", x, backend, approximate=approximate)
+
+
+def dropout(
+    x: Tensor,
+    p: float,
+    *,
+    seed: int = 0,
+    step: int = 0,
+    layer: int = 0,
+    first: int = 0,
+    by_map: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Drop units, and scale the others by ``1 / (1 - p)``; see :func:`lenet_fast.ops.dropout`.
+
+    PyTorch's random generators have no part in it.
+    """
+    options = {"seed": seed, "step": step, "layer": layer, "first": first, "by_map": by_map}
+    return gradients.Dropout.apply(x, p, options | {"backend": _settled(backend)})
 
 
 def softmax_cross_entropy(

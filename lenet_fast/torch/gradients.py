@@ -101,6 +101,21 @@ class Activation(_Plain):
     """Activation functions, whose slopes are computed from their outputs or else their inputs."""
 
 
+class Dropout(Function):
+    """Dropout, which is linear: the gradient at its output is dropped and scaled alike."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, p: float, options: Options) -> torch.Tensor:
+        ctx.p, ctx.options = p, options
+        return torch.from_numpy(ops.dropout(tensors.array("x", x), p, **options))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        dx = ops.dropout(tensors.array("dy", dy), ctx.p, **ctx.options)
+        return torch.from_numpy(dx), None, None
+
+
 class Loss(Function):
     """Losses; only the outputs get a gradient."""
 
