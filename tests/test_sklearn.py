@@ -13,10 +13,11 @@ from helpers import assert_within, printed_by
 
 from lenet_fast import data, models
 from lenet_fast.data.distort import PAPER
+from lenet_fast.engines import LanesEngine
 from lenet_fast.initialisers import INITIALISERS
 from lenet_fast.layers import GELU, LeakyReLU
 from lenet_fast.threads import ENVIRONMENT_VARIABLE
-from lenet_fast.training import TrainingDiverged
+from lenet_fast.training import LinearDecay, OneCycle, TrainingDiverged
 
 pytest.importorskip("sklearn")  # CI has it: other tests fail there without
 
@@ -532,7 +533,11 @@ def test_an_interrupt_comes_through(monkeypatch):
         ({"n_jobs": 1.5}, TypeError, "n_jobs: expected None or an int, got float 1.5"),
         ({"output": "linear"}, ValueError, "output: expected one of softmax, rbf, got 'linear'"),
         ({"optimiser": "sdlm"}, ValueError, "optimiser: expected one of sgd, adamw, adam, rms"),
-        ({"schedule": 3}, TypeError, "schedule: expected one of cosine, constant"),
+        (
+            {"schedule": 3},
+            TypeError,
+            "schedule: expected one of cosine, one_cycle, linear_decay, constant",
+        ),
         ({"learning_rate": -1}, ValueError, "learning_rate: expected a number above 0, got -1"),
         ({"learning_rate": "low"}, TypeError, "learning_rate: expected a number, got str"),
         ({"epochs": 0}, ValueError, "epochs: expected an int from 1"),
@@ -706,3 +711,26 @@ def test_a_fit_initialises_its_network_once(model, monkeypatch):
     drawn.clear()
     features.transform(rows[:3])
     assert drawn == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind"), [("one_cycle", OneCycle), ("linear_decay", LinearDecay)]
+)
+def test_schedules_by_step(schedule, kind, monkeypatch):
+    """Each step has its rate, the last batch of an epoch may be short, and the end is near 0."""
+    given = []
+    train = LanesEngine.train
+
+    def noted(self, x, labels, order, size, optimiser, rate, **others):
+        given.extend(rate.tolist())
+        return train(self, x, labels, order, size, optimiser, rate, **others)
+
+    monkeypatch.setattr(LanesEngine, "train", noted)
+    rows, y = load_digits(return_X_y=True)
+    options = {"epochs": 3, "schedule": schedule, "random_state": 0, "engine": "lanes"}
+    LeNetClassifier(**options).fit(rows[:100], y[:100])
+    expected = kind(0.002)  # AdamW's
+    assert given == [expected.rate_at(step, 12, 1) for step in range(12)]
+    given.clear()
+    LeNetClassifier(**options, optimiser="sgd", batch_size=16).fit(rows[:50], y[:50])
+    assert given == [kind(0.015).rate_at(step, 12, 1) for step in range(12)]

@@ -30,9 +30,10 @@ from page_cases import serving
 from lenet_fast import data, disk, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
-from lenet_fast.training import runs
+from lenet_fast.training import Constant, Cosine, LinearDecay, OneCycle, runs
 from lenet_fast.web import app, drawings, manager, records, server, snapshots, training_requests
 from lenet_fast.web.manager import TrainingManager
+from lenet_fast.web.training_requests import TrainingRequest
 
 SAMPLE = data.load("sample")
 JSON = {"Content-Type": "application/json"}
@@ -330,6 +331,7 @@ def test_what_is_no_drawing_gets_400_and_a_reason(page: Page, body: Any, word: s
         ({"model": "lenet1", "output": "rbf"}, "output"),
         ({"engine": "gpu"}, "engine"),
         ({"distort": "paper "}, "distort"),
+        ({"schedule": "step_decay"}, "schedule"),
         ({"epochs": 0}, "epochs"),
         ({"epochs": 101}, "epochs"),
         ({"epochs": 1.5}, "epochs"),
@@ -1035,3 +1037,20 @@ def test_a_network_that_knows_no_bytes_is_refused() -> None:
     network.pixel_range_known = False
     with pytest.raises(ValueError, match="set its pixel_range"):
         snapshots.NetworkSnapshot(network, 0, "foreign")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cosine", Cosine(0.02, epochs=4)),
+        ("one_cycle", OneCycle(0.02)),
+        ("linear_decay", LinearDecay(0.02)),
+        ("constant", Constant(0.02)),
+    ],
+)
+def test_a_request_names_its_schedule(name, expected):
+    request = TrainingRequest.from_json(QUICK | {"schedule": name, "rate": 0.02, "epochs": 4}, 100)
+    assert request.trainer().schedule.config() == expected.config()
+    assert request.to_json()["schedule"] == name
+    plain = TrainingRequest.from_json(QUICK, 100)
+    assert plain.schedule == "cosine"

@@ -239,7 +239,17 @@ def test_by_keyboard_alone(visit: Any) -> None:
     names = [name for name, _ in reached]
     for name in ("pad", "pen", "random", "wrong", "index", "show", "layer", "tile", "model"):
         assert name in names, names
-    for name in ("output", "engine", "distort", "rate", "epochs", "start", "run-a", "run-b"):
+    for name in (
+        "output",
+        "engine",
+        "distort",
+        "schedule",
+        "rate",
+        "epochs",
+        "start",
+        "run-a",
+        "run-b",
+    ):
         assert name in names, names
     assert {style for name, style in reached if name and name != "tile"} == {"solid"}  # the ring
     page.locator("#pad").focus()

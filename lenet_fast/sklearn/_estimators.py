@@ -31,8 +31,9 @@ from lenet_fast.engines import Optimiser, Totals, online
 from lenet_fast.layers import Activation, Dense
 from lenet_fast.network import Network
 from lenet_fast.sklearn import _rows, _scale
-from lenet_fast.training import OPTIMISERS, SGD, Constant, Cosine, TrainingDiverged, schedules
+from lenet_fast.training import OPTIMISERS, SGD, Constant, TrainingDiverged, schedules
 from lenet_fast.training.batches import shuffled
+from lenet_fast.training.schedules import Schedule
 
 EPOCHS, LEAST_STEPS = 20, 300
 """Default epochs of a fit; with few rows there are more epochs, up to this many steps."""
@@ -41,7 +42,7 @@ _CHOICES = {
     "model": ("lenet5", "lenet4", "lenet1"),
     "output": ("softmax", "rbf"),
     "optimiser": defaults.OPTIMISERS,
-    "schedule": ("cosine", "constant"),
+    "schedule": ("cosine", "one_cycle", "linear_decay", "constant"),
     "engine": engines.NAMES,
 }
 _USED_WITH = {
@@ -161,9 +162,9 @@ class _LeNet(BaseEstimator):
             epochs = self.epochs
             if epochs is None:
                 epochs = max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(len(X) / self.batch_size)))
-            rate = self._rate()
-            falls = self.schedule == "cosine"
-            self._learn(X, y, Cosine(rate, epochs) if falls else Constant(rate), epochs)
+            kind = schedules.SCHEDULES[self.schedule]
+            by_epoch = {"epochs": epochs} if self.schedule == "cosine" else {}
+            self._learn(X, y, kind(self._rate(), **by_epoch), epochs)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
@@ -315,6 +316,8 @@ class _LeNet(BaseEstimator):
     def _rate(self) -> float:
         if self.learning_rate is None:
             loss = losses.default_for(self.network_)
+            if self.schedule in ("one_cycle", "linear_decay"):
+                return defaults.peak(loss.name, self.optimiser, self.batch_size)
             # The default is for a step schedule; the mean of a cosine is half of its first rate.
             return 2 * schedules.default_for(loss, self.optimiser, self.batch_size).rate(1)
         rate = checks.real("learning_rate", self.learning_rate)
@@ -322,8 +325,9 @@ class _LeNet(BaseEstimator):
             raise ValueError(f"learning_rate: expected a number above 0, got {rate}")
         return rate
 
-    def _learn(self, X: Array, y: Array, schedule: Constant | Cosine, epochs: int) -> None:
+    def _learn(self, X: Array, y: Array, schedule: Schedule, epochs: int) -> None:
         images, labels = self._images(X), np.searchsorted(self.classes_, y)
+        batches = math.ceil(len(images) / self.batch_size)
         if self.distortion is not None:
             images = _rows.as_bytes(images, self.network_)
         with (
@@ -337,19 +341,20 @@ class _LeNet(BaseEstimator):
                     seen = self.distortion(
                         images, numbers, age, self._seed, backend=engine.backend, pool=pool
                     )
-                order, rate = shuffled(len(images), self._seed, age), schedule.rate(epoch)
+                order = shuffled(len(images), self._seed, age)
+                rates = schedules.rates(schedule, epoch, 0, batches, batches=batches, epochs=epochs)
                 with np.errstate(over="ignore", invalid="ignore"):  # checked below
-                    batches = engine.train(
+                    found = engine.train(
                         seen,
                         labels,
                         order,
                         self.batch_size,
                         self._optimiser,
-                        rate,
+                        rates,
                         seed=self._seed,
                     )
-                totals = sum(batches, Totals())
-                self._check_finite(totals.loss, rate)
+                totals = sum(found, Totals())
+                self._check_finite(totals.loss, float(rates.max()))
                 self.loss_curve_.append(totals.loss / totals.images)
                 self.n_iter_ = age
                 if self.verbose:
@@ -440,9 +445,12 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         See :mod:`lenet_fast.training.optimisers`.
     learning_rate : float, optional
         By default twice the first rate of :func:`lenet_fast.training.schedules.default_for`: 0.002
-        for AdamW, smaller for a batch size below 32.
-    schedule : {"cosine", "constant"}
-        Whether the rate falls to a hundredth during :meth:`fit`, or stays constant.
+        for AdamW, smaller for a batch size below 32. For SGD it is three times that rate with the
+        schedules by step.
+    schedule : {"cosine", "one_cycle", "linear_decay", "constant"}
+        How the rate changes during :meth:`fit`: it falls to a hundredth along a cosine, epoch by
+        epoch; it rises for 15 % of the steps and then falls to 0, step by step; it falls to 0 from
+        the start; or it stays constant. See :mod:`lenet_fast.training.schedules`.
     momentum : float
         For SGD; the others refuse other values than the default.
     weight_decay : float

@@ -10,7 +10,8 @@ from typing import Any
 from lenet_fast import checks, defaults, models
 from lenet_fast.data import distort
 from lenet_fast.network import Network
-from lenet_fast.training import Cosine, Trainer
+from lenet_fast.training import Constant, Cosine, LinearDecay, OneCycle, Trainer
+from lenet_fast.training.schedules import Schedule
 
 MAX_EPOCHS = 100
 MAX_RATE = 10.0
@@ -45,6 +46,15 @@ ENGINES = {
 """The engines to choose from, and the batch size with each."""
 
 
+SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
+    "cosine": Cosine,
+    "one_cycle": lambda rate, epochs: OneCycle(rate),
+    "linear_decay": lambda rate, epochs: LinearDecay(rate),
+    "constant": lambda rate, epochs: Constant(rate),
+}
+"""The schedules to choose from, by rate and epochs; the cosine falls by epoch."""
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
     """Settings of a training."""
@@ -54,7 +64,8 @@ class TrainingRequest:
     engine: str  # one of ENGINES; "online" trains one image at a time, the others in batches
     distort: str  # "none", or one of distort.PRESETS
     epochs: int
-    rate: float  # of the first epoch; it falls along a cosine
+    rate: float  # the highest
+    schedule: str  # one of SCHEDULES
 
     @classmethod
     def from_json(cls, given: object, images: int) -> TrainingRequest:
@@ -75,7 +86,8 @@ class TrainingRequest:
         rate = checks.real("rate", given.get("rate", default_rate(output, engine)))
         if not 0 < rate <= MAX_RATE:
             raise ValueError(f"rate: expected more than 0, at most {MAX_RATE:g}, got {rate:g}")
-        return cls(model, output, engine, name, epochs, rate)
+        schedule = checks.choice("schedule", given.get("schedule", "cosine"), tuple(SCHEDULES))
+        return cls(model, output, engine, name, epochs, rate, schedule)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings, and the name of the network."""
@@ -85,7 +97,7 @@ class TrainingRequest:
         """Return a trainer with a new network; raises as :class:`Trainer` does."""
         return Trainer(
             KINDS[self.model].build(output=self.output),
-            schedule=Cosine(self.rate, self.epochs),
+            schedule=SCHEDULES[self.schedule](self.rate, self.epochs),
             batch_size=ENGINES[self.engine],
             distortion=distort.PRESETS.get(self.distort),
             engine=self.engine,

@@ -75,10 +75,10 @@ export class Lessons {
   }
 
   start() {
-    const { model, output, engine, distort, rate, epochs } = this.form;
+    const { model, output, engine, distort, schedule, rate, epochs } = this.form;
     const lesson = {
       model: model.value, output: output.value, engine: engine.value, distort: distort.value,
-      rate: Number(rate.value), epochs: Number(epochs.value),
+      schedule: schedule.value, rate: Number(rate.value), epochs: Number(epochs.value),
     };
     byId("told").textContent = "\u00a0";
     return this.act(async () => this.everything(await post("/api/training", lesson)));
@@ -169,6 +169,7 @@ const FACTS = [
   ["Outputs", (run) => OUTPUTS[run.lesson.output]],
   ["Engine", (run) => ENGINES[run.lesson.engine].split(":")[0]],
   ["Distortions", (run) => run.lesson.distort],
+  ["Schedule", (run) => run.lesson.schedule.replace("_", " ")],
   ["Rate, epochs", (run) => `${Number(run.lesson.rate.toPrecision(3))}, ${run.lesson.epochs}`],
   ["Test error", testError],
   ["10 % after", (run) => (run.reached === null ? "–" : `${run.reached.toFixed(2)} s`)],
