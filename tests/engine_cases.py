@@ -91,7 +91,8 @@ def on_demand(engine: Engine, x: np.ndarray, labels: np.ndarray) -> Results:
     for name, array in gradients.items():
         found[f"gradients per example of {name}"] = array
     if gradients and len(x):
-        clip = 2.0 ** np.round(np.log2(np.median(norms(gradients))))
+        middle = np.median(norms(gradients))
+        clip = 2.0 ** np.round(np.log2(middle)) if 0 < middle < np.inf else 1.0
         clipped, gradients = engine.gradients_per_example(x, labels, clip=clip)
         assert clipped.errors == totals.errors
         found |= {f"clipped sum of {name}": array for name, array in gradients.items()}
