@@ -25,6 +25,7 @@ from benchmarks import (
     contenders,
     distortions,
     epochs,
+    gradients,
     latency,
     lenet1989,
     operations,
@@ -758,6 +759,24 @@ def test_distortions_are_verified_and_timed(
     runs = distortions.contenders(images, "paper")
     with pytest.raises(SystemExit, match="planted: expected the bytes of numpy, got a diff"):
         distortions.verify(runs | {"planted": lambda: runs["numpy"]() // 2})
+
+
+def test_gradients_are_verified_and_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["x", "--images", "3", "20", "--rounds", "1"])
+    gradients.main()
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    timed = [row for row in rows if len(row) == 3 and row[2].endswith(" x |")]
+    assert len(timed) == 2 * (9 if contenders.installed("torch") else 7)
+    assert [row[2] for row in timed if row[0] == f"| {gradients.PLAIN}"] == ["1.00 x |"] * 2
+    x = np.random.default_rng(1).standard_normal((5, 1, 32, 32)).astype(np.float32)
+    network = workloads.fresh("plain", 32).network
+    runs = gradients.ours(network, x, np.arange(5), 1)
+    gradients.verify(runs, 5)
+    half = {name: array / 2 for name, array in runs["per example"]().items()}
+    with pytest.raises(SystemExit, match=r"^planted: C1\.w: relative error 0\.5$"):
+        gradients.verify(runs | {"planted": lambda: half}, 5)
 
 
 def test_the_table_of_1989() -> None:
