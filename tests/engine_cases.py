@@ -84,7 +84,7 @@ def on_demand(engine: Engine, x: np.ndarray, labels: np.ndarray) -> Results:
     """Return what an engine makes of given gradients at the outputs, and of each image."""
     outputs = engine.forward(x)
     given = incoming(outputs.shape).astype(outputs.dtype)
-    gradients, d_inputs = engine.backward(given, inputs=True)
+    gradients, d_inputs = engine.backward(given, inputs=True, x=x)
     found = {f"backward to {name}": array for name, array in gradients.items()}
     found["backward to the images"] = d_inputs
     totals, gradients = engine.gradients_per_example(x, labels)
