@@ -25,7 +25,7 @@ from lenet_fast.layers import (
     Tanh,
 )
 from lenet_fast.network import Network
-from lenet_fast.training import SGD, AdamW, Callback, Constant, Trainer
+from lenet_fast.training import SGD, AdamW, Callback, Constant, OneCycle, Trainer
 
 # --- the operation  ---
 
@@ -518,9 +518,10 @@ def digits(seed: int = 0) -> Network:
     return net
 
 
+@pytest.mark.parametrize("schedule", [Constant(0.002), OneCycle(0.004)], ids=["constant", "cycle"])
 @pytest.mark.parametrize("engine", ["layers", "lanes", "online"])
-def test_a_run_that_stops_and_resumes_has_the_bits_of_one_that_does_not(engine, tmp_path):
-    """Stopped within an epoch, and resumed with other threads."""
+def test_a_run_that_stops_and_resumes_has_the_bits_of_one_that_does_not(engine, schedule, tmp_path):
+    """Stopped within an epoch, and resumed with other threads; also where the rate goes by step."""
     sample = data.load("sample")
     train, test = sample.train.subset(150), sample.test.subset(20)
     size = 1 if engine == "online" else 16
@@ -534,7 +535,7 @@ def test_a_run_that_stops_and_resumes_has_the_bits_of_one_that_does_not(engine, 
         new = Trainer(
             digits(),
             optimiser=AdamW(),
-            schedule=Constant(0.002),
+            schedule=schedule,
             batch_size=size,
             seed=seed,
             engine=engine,
