@@ -181,7 +181,7 @@ def test_defaults_are_those_of_the_library(name: str, output: str) -> None:
         highest = settings.schedule(filled_in(*command)).config()
         factor = 3 if name == "sgd" else 2
         first = library.schedule.rate(1)
-        assert highest == {"type": "one_cycle", "rate": factor * first, "warmup": 0.05}
+        assert highest == {"type": "one_cycle", "rate": factor * first, "warmup": 0.3}
 
 
 def filled_in(*command: str) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_a_recipe_is_the_same_in_python(name: str) -> None:
     ("command", "expected"),
     [
         (["--rate", "0.05"], {"rate": 0.05, "schedule": "one_cycle", "warmup": 0.15}),
-        (["--epochs", "7", "--batch-size", "32"], {"epochs": 7, "rate": 0.1, "batch_size": 32}),
+        (["--epochs", "7", "--batch-size", "32"], {"epochs": 7, "rate": 0.05, "batch_size": 32}),
         (["--optimiser", "adamw"], {"rate": 0.002, "nesterov": None, "weight_decay": 0.01}),
         (["--output", "rbf"], {"rate": 0.0021, "pooling": "max", "weight_decay": 5e-4}),
         (["--momentum", "0"], {"nesterov": False, "momentum": 0.0}),
@@ -1185,7 +1185,7 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["train", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in the range x>=0"),
         (["train", "--data", "nowhere", "--dataset", "sample"], "--data: expected none with"),
         (["train", "--average-from", "5", "--epochs", "4"], "--average-from: expected at most"),
-        (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 5"),
+        (["train", "--average-from", "21"], "--average-from: expected at most the last epoch, 6"),
         (["train", "--engine", "online"], "--engine online: expected with --batch-size 1, got 32"),
         (["plot", "run", "--what", "samples", "--out", "a.png"], "RUN_OR_MODEL: expected none"),
         (["bench", "--seconds", "nan"], "'--seconds': nan is not a finite number"),

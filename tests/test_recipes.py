@@ -41,10 +41,11 @@ def test_arguments_override_a_recipe():
     assert trainer.batch_size == 8
     assert trainer.schedule.config() == Constant(0.01).config()
     assert trainer.optimiser.config() == SGD().config()
-    # The default rate follows the batch.
-    assert recipes.PAPER.trainer().schedule.config()["rate"] == pytest.approx(0.0021)
-    found = recipes.PAPER.trainer(batch_size=8).schedule.config()["rate"]
-    assert found == pytest.approx(0.0021 / 4)
+    # The rate follows smaller batches.
+    for size, rate in ((None, 0.0028), (64, 0.0028), (8, 0.0007), (1, 0.0028 / 32)):
+        options = {} if size is None else {"batch_size": size}
+        found = recipes.PAPER.trainer(**options).schedule.config()["rate"]
+        assert found == pytest.approx(rate)
 
 
 def test_the_seed_is_that_of_weights_and_order():

@@ -753,6 +753,87 @@ def test_fit_does_what_a_loop_does(kind: str, optimiser: str) -> None:
                 assert (mine["state"][key][name] - value).abs().max() < 1e-10, name
 
 
+SCHEDULERS: dict[str, Callable[[Any], Any]] = {
+    "one cycle": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=60, cycle_momentum=False
+    ),
+    "linear": lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 20),
+    "lambda": lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.97**k),
+}
+
+
+@pytest.mark.parametrize("optimiser", ["Nesterov", "AdamW"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_makes_a_step_after_each_batch(name: str, optimiser: str) -> None:
+    criterion = nn.CrossEntropyLoss()
+    (ours, optimizer), (theirs, other) = twins(lambda: lenet(*KINDS["max"]).double(), optimiser)
+    scheduler, right = SCHEDULERS[name](optimizer), SCHEDULERS[name](other)
+    data, rates = loader(), []
+    torch.manual_seed(3)
+    for _ in range(3):
+        for x, targets in data:
+            other.zero_grad()
+            criterion(theirs(x), targets).backward()
+            other.step()
+            rates.append(other.param_groups[0]["lr"])
+            right.step()
+    torch.manual_seed(3)
+    options = {"criterion": criterion, "optimizer": optimizer, "scheduler": scheduler}
+    history = front.fit(ours, data, **options, epochs=2)
+    history.rows += front.fit(ours, data, **options).rows
+    assert_same(ours, theirs)
+    assert scheduler.state_dict().items() >= {"last_epoch": right.last_epoch}.items()
+    assert scheduler.get_last_lr() == right.get_last_lr()
+    assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"]
+    count = len(rates) // 3
+    highest = [max(rates[k * count : (k + 1) * count]) for k in range(3)]
+    assert [row.rate for row in history.rows] == highest
+    assert len(set(rates)) > 10
+
+
+def test_schedulers_that_are_refused() -> None:
+    (module, optimizer), (_, other) = twins(lambda: lenet(*KINDS["max"]).double(), "momentum")
+    before = copy.deepcopy(module.state_dict())
+    schedulers = torch.optim.lr_scheduler
+    for scheduler, error, text in (
+        (schedulers.ReduceLROnPlateau(optimizer), TypeError, "that needs no loss, got .*Reduce"),
+        (0.1, TypeError, "expected one of torch.optim.lr_scheduler .*, got float"),
+        (schedulers.StepLR(other, 2), ValueError, "got one of another"),
+        (schedulers.OneCycleLR(optimizer, 0.1, total_steps=60), ValueError, "cycle_momentum=False"),
+    ):
+        options = copy.deepcopy(optimizer.state_dict())
+        with pytest.raises(error, match=rf"^scheduler: .*{text}"):
+            front.fit(
+                module,
+                loader(),
+                criterion=nn.CrossEntropyLoss(),
+                optimizer=optimizer,
+                scheduler=scheduler,
+            )
+        assert optimizer.state_dict() == options
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_scheduler_stops_where_the_loss_is_not_finite() -> None:
+    module = lenet(*KINDS["max"]).double()
+    optimizer = OPTIMISERS["momentum"](module.parameters())
+    scheduler = SCHEDULERS["lambda"](optimizer)
+    x = torch.rand(48, *next(iter(loader()))[0].shape[1:], dtype=torch.float64)
+    x[20] = torch.nan
+    data = DataLoader(TensorDataset(x, torch.arange(48) % 10), batch_size=8)
+    with pytest.raises(TrainingDiverged, match=r"^after 2 steps at rate 0\.047"):
+        front.fit(
+            module,
+            data,
+            criterion=nn.CrossEntropyLoss(),
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+    assert scheduler.last_epoch == 2
+    assert optimizer.param_groups[0]["lr"] == 0.05 * 0.97**2
+
+
 class Masked(nn.Module):
     """Dropout with our draws; the layer's place counts neither Flatten nor Identity."""
 

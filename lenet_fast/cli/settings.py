@@ -123,7 +123,9 @@ def _fill_in_recipe(options: dict[str, Any], given: set[str]) -> None:
     elif options["batch_size"] == 1 or options["momentum"] == 0:
         recipe["nesterov"] = False  # with batches of one, the online engine is faster without
     if given & {"optimiser", "output", "loss", "rates"}:
-        recipe.pop("rate", None)
+        del recipe["rate"]
+    elif "batch_size" in given:
+        recipe["rate"] = defaults.recipe_rate(recipe, options["batch_size"])
     for name, value in recipe.items():
         if name not in given:
             options[name] = value

@@ -82,8 +82,10 @@ _RECIPES = "; ".join(f"{name}: {purpose}" for name, (purpose, _) in RECIPES.item
     metavar="NUMBER",
     help="Highest learning rate, or that of --schedule constant.  "
     f"[default: {_rates(defaults.peak)}; step_decay, constant: {_rates(defaults.rate)}; below "
-    f"batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; recipes fast and "
-    f"accurate {RECIPES['fast'][1]['rate']:g}]",
+    f"batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; without --output, "
+    "--loss and --optimiser that of the recipe: "
+    + ", ".join(f"{name} {options['rate']:g}" for name, (_, options) in RECIPES.items())
+    + ", in proportion to smaller batches than its own]",
 )
 @click.option(
     "--warmup",

@@ -17,6 +17,7 @@ from lenet_fast.engines import Engine, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 from lenet_fast.torch import bridge, criteria, loaders, sequential, tensors
+from lenet_fast.torch.rates import Rates
 from lenet_fast.training import History, Row, TrainingDiverged
 from lenet_fast.training.interrupts import stop_on_sigint
 
@@ -29,6 +30,7 @@ def fit(
     *,
     criterion: nn.Module,
     optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     epochs: int = 1,
     test: TensorDataset | None = None,
     engine: str = "auto",
@@ -59,8 +61,11 @@ def fit(
         Over all parameters of the module. Options without a counterpart are refused: dampening,
         maximize, amsgrad, differentiable, and groups that differ; also hooks, here and on the
         module, its parameters and the criterion.
+    scheduler : torch.optim.lr_scheduler.LRScheduler, optional
+        Of the optimizer; its ``step`` is called after each batch. It must change the learning rate
+        only, and need no loss. By default the rate is constant: for a scheduler that is stepped per
+        epoch, call this once per epoch.
     epochs : int
-        The learning rate is the same for all of them: with a scheduler, call this once per epoch.
     test : TensorDataset, optional
         Images and targets to evaluate on after each epoch.
     engine, backend, threads : optional
@@ -114,7 +119,7 @@ def fit(
     batch_size = loaders.sampler_of(loader).batch_size
     images, targets = loaders.tensors_of("loader", loader.dataset)
     loss, labels = criteria.read(criterion, targets)
-    run = _Run(module, images, criterion, optimizer, loss.output)
+    run = _Run(module, images, criterion, optimizer, loss.output, scheduler)
     criteria.check_width(criterion, targets, run.network.output_shape[0])
     epochs = checks.integer("epochs", epochs, 1)
     x, labels = loaders.examples("loader", run.network, images, labels)
@@ -134,13 +139,15 @@ def fit(
         with stop_on_sigint(stop):
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
-                totals = Totals()
+                totals, highest = Totals(), 0.0
                 for part in loaders.parts(loader, made.images_a_call):
-                    totals += run.train(made, x, labels, part, batch_size)
+                    rates = run.rates.take(math.ceil(len(part) / batch_size))
+                    totals += run.train(made, x, labels, part, batch_size, rates)
+                    highest = max(highest, float(rates.max()))
                     stop.check()
                 seconds = time.perf_counter() - started
                 on_test = _evaluated(made, shown, stop)
-                history.rows.append(Row.of(epoch, seconds, totals, on_test, run.bridge.rate))
+                history.rows.append(Row.of(epoch, seconds, totals, on_test, highest))
                 stop.check()
     finally:
         made.close()
@@ -172,6 +179,7 @@ class _Run:
         criterion: nn.Module,
         optimizer: torch.optim.Optimizer,
         output: str,
+        scheduler: object,
     ) -> None:
         if images.dim() != 4:
             raise ValueError(f"images: expected shape (n, c, h, w), got {tuple(images.shape)}")
@@ -189,6 +197,7 @@ class _Run:
             name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
         }
         self.bridge = bridge.Bridge(optimizer, self._trained)
+        self.rates = Rates(optimizer, scheduler)
         still = names - set(self._trained)  # frozen ones, and biases that the module lacks
         self.bridge.ours.factors = bridge.without(self.network.parameters, still)
         self._seed = 0
@@ -202,18 +211,24 @@ class _Run:
             self._seed = int(torch.randint(2**63 - 1, ()))
 
     def train(
-        self, engine: Engine, x: Array, labels: Array, order: Array, batch_size: int
+        self,
+        engine: Engine,
+        x: Array,
+        labels: Array,
+        order: Array,
+        batch_size: int,
+        rates: Array,
     ) -> Totals:
         """Train on a list of batches."""
         bridge = self.bridge
         # Overflow shows up as a non-finite loss, which is reported below.
         with np.errstate(over="ignore", invalid="ignore"):
-            found = engine.train(
-                x, labels, order, batch_size, bridge.ours, bridge.rate, seed=self._seed
-            )
+            found = engine.train(x, labels, order, batch_size, bridge.ours, rates, seed=self._seed)
         if not math.isfinite(found[-1].loss):
+            self.rates.undo(len(found) - 1)
+            rate = rates[len(found) - 1]
             raise TrainingDiverged(
-                f"after {bridge.ours.steps} steps at rate {bridge.rate:g}: expected a finite loss, "
+                f"after {bridge.ours.steps} steps at rate {rate:g}: expected a finite loss, "
                 f"got {found[-1].loss}. The module is as before that batch; start again with a "
                 "lower rate"
             )

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_fast import checks, defaults, losses, models
+from lenet_fast import checks, defaults, models
 from lenet_fast.data import distort
 from lenet_fast.training.optimisers import SGD
 from lenet_fast.training.schedules import OneCycle
@@ -62,6 +62,7 @@ class Recipe:
             Determines the initial weights, the order of the images and their distortions.
         **settings
             Arguments of :class:`~lenet_fast.training.Trainer`, which override those of the recipe.
+            The rate is in proportion to a `batch_size` smaller than the recipe's.
 
         Returns
         -------
@@ -78,15 +79,12 @@ class Recipe:
             **{name: options[name] for name in ("pooling", "connections", "output", "activation")},
             seed=seed,
         )
-        rate = options.get("rate")
-        if rate is None:
-            loss = losses.default_for(network)
-            rate = defaults.peak(loss.name, "sgd", settings.get("batch_size", defaults.BATCH_SIZE))
+        size = checks.integer("batch_size", settings.get("batch_size", options["batch_size"]), 1)
         made = {
             "optimiser": SGD(
                 defaults.MOMENTUM, weight_decay=options["weight_decay"], nesterov=True
             ),
-            "schedule": OneCycle(rate, options["warmup"]),
+            "schedule": OneCycle(defaults.recipe_rate(options, size), options["warmup"]),
             "batch_size": options["batch_size"],
             "distortion": distort.PRESETS.get(options["distort"]),
             "options": {"recipe": self.name},
@@ -114,6 +112,6 @@ def named(name: str) -> Recipe:
     Examples
     --------
     >>> named("paper").epochs
-    5
+    6
     """
     return RECIPES[checks.choice("recipe", name, tuple(RECIPES))]
