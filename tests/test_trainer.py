@@ -190,8 +190,8 @@ def test_figures_met_while_learning_are_those_of_the_batches(sets, monkeypatch):
     trainer = new_trainer(threads=1)
     found = []
 
-    def noted(*arguments, run=trainer.engine.train):
-        found.extend(run(*arguments))
+    def noted(*arguments, run=trainer.engine.train, **options):
+        found.extend(run(*arguments, **options))
         return found[-1:]
 
     monkeypatch.setattr(trainer.engine, "train", noted)
@@ -759,9 +759,9 @@ def test_an_epoch_trains_on_its_distortions_and_evaluates_without(sets, monkeypa
     for name, calls in seen.items():
         run = getattr(trainer.engine, name)
 
-        def noted(images, *rest, run=run, calls=calls):
+        def noted(images, *rest, run=run, calls=calls, **options):
             calls.append((images, *rest))
-            return run(images, *rest)
+            return run(images, *rest, **options)
 
         monkeypatch.setattr(trainer.engine, name, noted)
     trainer.fit(train, test, epochs=2)
@@ -838,9 +838,9 @@ def test_a_checkpoint_cuts_no_call_that_it_does_not_have_to(sets, tmp_path, monk
         assert trainer.engine.name == ("online" if batch_size == 1 else "lanes")
         calls = []
 
-        def noted(x, labels, order, *rest, run=trainer.engine.train, calls=calls):
+        def noted(x, labels, order, *rest, run=trainer.engine.train, calls=calls, **options):
             calls.append(len(order))
-            return run(x, labels, order, *rest)
+            return run(x, labels, order, *rest, **options)
 
         monkeypatch.setattr(trainer.engine, "train", noted)
         trainer.fit(*sets, epochs=1)
@@ -1062,8 +1062,8 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(sets, tmp_path, monke
     """A loss may be the last finite one: it is that before the step."""
     trainer = new_trainer(out=tmp_path, checkpoint_every=64)
 
-    def spoiled(*arguments, run=trainer.engine.train):
-        found = run(*arguments)
+    def spoiled(*arguments, run=trainer.engine.train, **options):
+        found = run(*arguments, **options)
         trainer.network.parameters["C1.w"][0] = np.inf if trainer._position.batch == 2 else 0.1
         return found
 

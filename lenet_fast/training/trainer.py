@@ -80,7 +80,7 @@ class Trainer:
         Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
         From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
-        distortions.
+        distortions; seed and step determine which units dropout layers drop.
     distortion : Distortion, optional
         Distorts the training images, anew in each epoch.
     evaluate_train : bool, default False
@@ -485,6 +485,7 @@ class Trainer:
                 batches = self.engine.train(
                     *(images, labels, turns, self.batch_size, self.optimiser),
                     rates[batch:pause],
+                    seed=self.seed,
                 )
             for totals in batches:
                 if not math.isfinite(totals.loss):
