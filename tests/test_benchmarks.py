@@ -32,9 +32,10 @@ from benchmarks import (
     peers,
     pytorch_network,
     report,
+    time_to_accuracy,
 )
 from benchmarks.report import Run
-from lenet_fast import backends, cli, models
+from lenet_fast import backends, cli, data, models
 from lenet_fast.bench import comparison, counts, machine, profile, rounds, tables, workloads
 from lenet_fast.bench.rounds import Contender, WrongAnswerError
 from lenet_fast.bench.tables import Row
@@ -811,3 +812,38 @@ def test_the_suite_writes_results_that_the_report_reads(tmp_path: Path) -> None:
     assert math.isfinite(sum(each.seconds for each in run.rows))
     # On a machine with other work the peak may move between the probes; the row is then marked.
     assert re.search(r"\| F6 backward( ~)? \|", report.markdown(run))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> data.Splits:
+    """Return few digits, which time_to_accuracy loads."""
+    sample = data.load("sample")
+    splits = dataclasses.replace(sample, train=sample.train.subset(700), test=sample.test)
+    monkeypatch.setattr(time_to_accuracy.data, "load", lambda *_: splits)
+    return splits
+
+
+def test_time_to_accuracy_prints_a_table(few: data.Splits, capsys: Any) -> None:
+    arguments = ["--goals", "98", "98.9", "--seeds", "2", "--pytorch-seeds", "0", "--threads", "1"]
+    time_to_accuracy.main(arguments)
+    head, _, *rows = [line for line in capsys.readouterr().out.splitlines() if line[:1] == "|"]
+    assert "recipe" in head
+    number = r"\d+\.\d+"
+    for row, (accuracy, name, count) in zip(
+        rows, (("98", "fast", 1), ("98.9", "paper", 6)), strict=True
+    ):
+        pattern = rf"\| {accuracy} % \| `{name}` \| {count} \| {number} % \({number}, 2 seeds\) "
+        assert re.match(rf"{pattern}\| {number} \({number}\) \|  \|  \|$", row), row
+
+
+def test_pytorch_trains_by_the_same_recipe(few: data.Splits) -> None:
+    """A few hundred images, distorted or not, are learned about equally well."""
+    pytest.importorskip("torch")
+    for goal in time_to_accuracy.GOALS[1:4:2]:
+        goal = dataclasses.replace(goal, epochs=2)
+        found = [
+            run(goal, few, 3, 1).accuracy
+            for run in (time_to_accuracy.ours, time_to_accuracy.pytorch)
+        ]
+        assert abs(found[0] - found[1]) < 0.5, found
+        assert found[0] > 30
