@@ -339,7 +339,8 @@ def clean():
     if out.exists():
         out.rmdir()
 
-begin = ["train", *sys.argv[2:], "--out", "run"]
+# By epoch: a rate by step depends on how many epochs there will be when a run goes on.
+begin = ["train", *sys.argv[2:], "--out", "run", "--schedule", "step_decay"]
 resume = ["train", "--resume", "run"]
 results = set()
 kind, kill_at = sys.argv[1], 0
