@@ -51,6 +51,7 @@ main(arguments if "--resume" in arguments else arguments + short)
 
 BENCHMARKS = {
     "epochs": "--dataset sample --images 192 --rounds 1 --batch-size 64",
+    "time_to_accuracy": "--dataset sample --goals 98 --seeds 1 --pytorch-seeds 0",
     "latency": "--calls 20",
     "lenet1989": "--dataset sample --passes 1 --steps 40",
     "distortions": "--dataset sample --images 64 --rounds 1 --batch-size 32",
