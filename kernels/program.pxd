@@ -104,6 +104,9 @@ cdef struct Input:
     Py_ssize_t planar
     double background
     double foreground
+    Py_ssize_t size
+    Py_ssize_t tiles
+    Py_ssize_t split
 
 
 cdef struct Item:

@@ -445,6 +445,13 @@ CASES: dict[str, Case] = {
     "float images of two maps": _ends(
         (2, 7, 10), _conv(2, 5, 3), ScaledTanh, _layer(MaxPool2D, 2), _conv(5, 3, 2), Tanh
     ),
+    # Several tiles together from there on, because of its 134,784 weights.
+    "large dense layer": _ends(
+        *((1, 18, 18), _conv(1, 4, 3, padding=1), ReLU, _layer(Dense, 1296, 104)),
+        *(Dropout, Tanh),
+    ),
+    "large dense layer first": _ends((1, 15, 24), _layer(Dense, 360, 370), ReLU),
+    "maps by fours": _ends((2, 14, 13), _conv(2, 8, 3), Tanh, _conv(8, 12, 5, stride=(1, 2)), ReLU),
     "one class": Case(
         lambda: [Dense(12, 5), Tanh(), Dense(5, 1)], (1, 3, 4), losses.MeanSquaredError()
     ),

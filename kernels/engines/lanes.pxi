@@ -32,17 +32,28 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
     cdef Py_ssize_t pixels = run.input.maps * run.input.rows * run.input.columns
     cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE, fresh
     cdef bint alone = item.kind == EXAMPLES or item.kind == CLIPPED
+    cdef Py_ssize_t most = 1 if alone or run.d_inputs != NULL else run.input.tiles, tiles, t, i
+    cdef Py_ssize_t size = run.input.size
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
     totals[0] = totals[1] = 0
     run.drawing = run.updates + item.step if run.updates[item.step].seed >= 0 else NULL
     while first < item.last:
-        images, fresh = min(item.last - first, full), first == item.first
-        run.place = first - item.start
-        fill(run, first, images, memory + run.input.at)
-        forward(run, memory)
-        finish_tile(run, memory, first, images, learning, hessian, totals)
+        images, fresh = min(item.last - first, most * full), first == item.first
+        tiles = (images + full - 1) // full
+        for t in range(tiles):
+            i = t * full
+            fill(run, first + i, min(images - i, full), memory + t * size + run.input.at)
+        forward(run, tiles, first - item.start, memory)
+        for t in range(tiles):
+            i = t * full
+            finish_tile(
+                run, memory + t * size, first + i, min(images - i, full), learning, hessian,
+                totals,
+            )
         if learning:
-            back(run, memory, hessian, fresh or alone, alone, gradient)
+            back(
+                run, tiles, first - item.start, memory, hessian, fresh or alone, alone, gradient
+            )
             if run.d_inputs != NULL:
                 unpack(
                     memory + run.steps.dx, pixels, images,
@@ -52,7 +63,7 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
                 write_examples(run, memory, first, images)
             elif item.kind == CLIPPED:
                 add_clipped(run, memory, fresh, gradient)
-        first += full
+        first += images
     if learning and not alone:
         fold_sums(run, memory, gradient)
 
@@ -221,6 +232,7 @@ def run_lanes(
     """
     cdef Run run = program.run
     cdef unsigned before
+    cdef Py_ssize_t t
     cdef real *w = &parameters[0]
     cdef real *state_at = &state[0] if state.shape[0] else NULL
     cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
@@ -250,9 +262,10 @@ def run_lanes(
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
     with nogil:
         before = flush_small()
-        if real is float:
-            set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0])
-        else:
-            set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0])
+        for t in range(run.input.tiles):
+            if real is float:
+                set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0] + t * run.input.size)
+            else:
+                set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0] + t * run.input.size)
         work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
         restore_small(before)

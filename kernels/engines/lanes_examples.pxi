@@ -1,4 +1,4 @@
-# needs: layers/dense (dense_gradient_tile, transposed),
+# needs: layers/dense (dense_gradient_tiles, tiles_of, transposed),
 #     engines/steps (inputs_of),
 #     engines/lanes_run (biases_of, numbers_at, Run, weights_of)
 #
@@ -151,8 +151,8 @@ cdef void add_clipped(Run *run, lanes *memory, bint fresh, void *gradient) noexc
             dy = memory + step.dy
             for i in range(step.c_out):
                 dy[i] = dy[i] * share
-            dense_gradient_tile(
-                dy, step.c_out, memory + step.x, inputs_of(step),
+            dense_gradient_tiles(
+                tiles_of(1, 0), dy, step.c_out, memory + step.x, inputs_of(step),
                 memory + step.work + inputs_of(step), w, b, fresh,
             )
         else:

@@ -1,9 +1,9 @@
 # needs: layers/activations (activate, activate_back),
-#     layers/conv2d (bias_gradient_tile, bias_tile, correlate, correlate_gradient,
+#     layers/conv2d (bias_gradient_tile, convolve_tile, correlate_gradient,
 #         input_gradient_tile, spread_of),
 #     layers/subsample2d (multiplier_of, spread_maps, subsample_gradient_map, subsample_map),
 #     layers/pool2d (max_back_map, max_map),
-#     layers/dense (dense_gradient_tile, dense_tile),
+#     layers/dense (dense_back_tiles, dense_gradient_tiles, dense_tiles, Tiles, tiles_of),
 #     layers/rbf (rbf_tile),
 #     layers/dropout (drop_tile, layer_key),
 #     engines/steps (inputs_of, outputs_of, result_of, source_of, step_window),
@@ -54,7 +54,10 @@ cdef void step_drop(Run *run, Py_ssize_t k, const lanes *x, lanes *y) noexcept n
         memcpy(y, x, count * sizeof(lanes))
 
 
-cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
+cdef void step_forward(
+    Run *run, Py_ssize_t k, Tiles tiles, lanes *memory
+) noexcept nogil:
+    """Set a step's output: of all tiles for a dense layer, of one for the others."""
     cdef const Step *step = run.steps + k
     cdef const void *w = numbers_at(memory, run.parameters, step.w)
     cdef const void *b = numbers_at(memory, run.parameters, step.b)
@@ -65,10 +68,9 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
     cdef Py_ssize_t c, multiplier
     cdef Py_ssize_t in_size = step.h_in * step.w_in, out_size = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
-        bias_tile(b, step.unit, y, result)
-        correlate(
-            padded_input(step, memory), source, 0, source.rows - 1, window, w,
-            window.kw, 1, run.lists[k].forward, run.lists[k].forward_count, y, result,
+        convolve_tile(
+            padded_input(step, memory), source, window, w, b, step.unit, run.lists[k].forward,
+            run.lists[k].forward_count, y, result,
         )
     elif step.kind == SUBSAMPLING:
         multiplier = multiplier_of(source, result)
@@ -90,18 +92,33 @@ cdef void step_forward(Run *run, Py_ssize_t k, lanes *memory) noexcept nogil:
                 step, <const double *> x, outputs_of(step) * lane_count(y), <double *> y
             )
     elif step.kind == FULL:
-        dense_tile(x, inputs_of(step), w, inputs_of(step), 1, b, y, step.c_out)
+        dense_tiles(tiles, x, inputs_of(step), w, b, y, step.c_out)
     elif step.kind == DISTANCES:
         rbf_tile(x, inputs_of(step), w, step.c_out, y)
     elif step.kind == DROPOUT:
         step_drop(run, k, x, y)
 
 
-cdef void forward(Run *run, lanes *memory) noexcept nogil:
-    cdef Py_ssize_t k
+cdef void forward(
+    Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory
+) noexcept nogil:
+    """All steps: tile by tile up to the first large dense layer, from there on layer by layer.
+    `place` is that of the first image in its batch."""
+    cdef Py_ssize_t k, t, size = run.input.size
     cdef double since = seconds_now() if run.seconds != NULL else 0
-    for k in range(run.count):
-        step_forward(run, k, memory)
+    for t in range(tiles):
+        run.place = place + t * lane_count(memory)
+        for k in range(run.input.split):
+            step_forward(run, k, tiles_of(1, size), memory + t * size)
+            if run.seconds != NULL:
+                since = lap(run.seconds + 3 * k, since)
+    for k in range(run.input.split, run.count):
+        if run.steps[k].kind == FULL:
+            step_forward(run, k, tiles_of(tiles, size), memory)
+        else:
+            for t in range(tiles):
+                run.place = place + t * lane_count(memory)
+                step_forward(run, k, tiles_of(1, size), memory + t * size)
         if run.seconds != NULL:
             since = lap(run.seconds + 3 * k, since)
 
@@ -122,9 +139,11 @@ cdef inline const lanes *squares(
 
 
 cdef void step_weights(
-    Run *run, Py_ssize_t k, lanes *memory, bint hessian, bint fresh, void *gradient
+    Run *run, Py_ssize_t k, Tiles tiles, lanes *memory, lanes *sums, bint hessian, bint fresh,
+    void *gradient,
 ) noexcept nogil:
-    """Add a tile's share to the gradients of a step's parameters; set them, if it is the first."""
+    """Add to the gradients of a step's parameters, or set them where they are `fresh`: the share
+    of all tiles for a dense layer, of one for the others, which add lane by lane in `sums`."""
     cdef const Step *step = run.steps + k
     cdef const lanes *dy = memory + step.dy
     cdef const lanes *x = memory + step.x
@@ -137,32 +156,38 @@ cdef void step_weights(
             x = memory + step.padded
         correlate_gradient(
             squares(x, step.c_in * in_size, hessian, work), source, step_window(step), dy, result,
-            run.lists[k].by_input, memory + step.sums_w, fresh,
+            run.lists[k].by_input, sums + step.sums_w, fresh,
         )
         if step.b >= 0:
             if fresh:
-                memset(memory + step.sums_b, 0, biases_of(step) * sizeof(lanes))
-            bias_gradient_tile(dy, result, step.unit, memory + step.sums_b)
+                memset(sums + step.sums_b, 0, biases_of(step) * sizeof(lanes))
+            bias_gradient_tile(dy, result, step.unit, sums + step.sums_b)
     elif step.kind == SUBSAMPLING:
         if fresh:
-            memset(memory + step.sums_w, 0, step.c_out * sizeof(lanes))
-            memset(memory + step.sums_b, 0, step.c_out * sizeof(lanes))
+            memset(sums + step.sums_w, 0, step.c_out * sizeof(lanes))
+            memset(sums + step.sums_b, 0, step.c_out * sizeof(lanes))
         multiplier = multiplier_of(source, result)
         for c in range(step.c_out):
             subsample_gradient_map(
                 dy + c * out_size, result, x + c // multiplier * in_size, source, step_window(step),
-                step.scale, hessian, work, memory + step.sums_w + c, memory + step.sums_b + c,
+                step.scale, hessian, work, sums + step.sums_w + c, sums + step.sums_b + c,
             )
     elif step.kind == FULL:
-        dense_gradient_tile(
-            dy, step.c_out, squares(x, inputs_of(step), hessian, work), inputs_of(step),
+        if hessian:
+            for c in range(tiles.count):
+                squares(x + c * tiles.apart, inputs_of(step), True, work + c * tiles.apart)
+            x = work
+        dense_gradient_tiles(
+            tiles, dy, step.c_out, x, inputs_of(step),
             work + inputs_of(step), <void *> numbers_at(memory, gradient, step.w),
             <void *> numbers_at(memory, gradient, step.b), fresh,
         )
 
 
-cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcept nogil:
-    """Set the gradient at a step's input."""
+cdef void step_back(
+    Run *run, Py_ssize_t k, Tiles tiles, lanes *memory, bint hessian
+) noexcept nogil:
+    """Set the gradient at a step's input: of all tiles for a dense layer, of one for the others."""
     cdef const Step *step = run.steps + k
     cdef const void *parameters = run.weights_squared if hessian else run.parameters
     cdef const lanes *x = memory + step.x
@@ -216,29 +241,52 @@ cdef void step_back(Run *run, Py_ssize_t k, lanes *memory, bint hessian) noexcep
                 outputs_of(step) * lane_count(dx), <double *> dx,
             )
     elif step.kind == FULL:
-        dense_tile(
-            dy, step.c_out, numbers_at(memory, parameters, step.w), 1, inputs_of(step), NULL, dx,
-            inputs_of(step),
+        dense_back_tiles(
+            tiles, dy, step.c_out, numbers_at(memory, parameters, step.w), dx, inputs_of(step)
         )
     elif step.kind == DROPOUT:
         step_drop(run, k, dy, dx)
 
 
+cdef inline double one_back(
+    Run *run, Py_ssize_t k, Tiles tiles, lanes *memory, lanes *sums, bint hessian, bint fresh,
+    bint alone, void *gradient, double since,
+) noexcept nogil:
+    """One step: to the weights and to the input. Return the time."""
+    cdef const Step *step = run.steps + k
+    if step.learns and not (alone and step.kind == FULL):
+        step_weights(run, k, tiles, memory, sums, hessian, fresh, gradient)
+        if run.seconds != NULL:
+            since = lap(run.seconds + 3 * k + 2, since)
+    if step.passes and step.kind != DISTANCES:
+        step_back(run, k, tiles, memory, hessian)
+        if run.seconds != NULL:
+            since = lap(run.seconds + 3 * k + 1, since)
+    return since
+
+
 cdef void back(
-    Run *run, lanes *memory, bint hessian, bint fresh, bint alone, void *gradient
+    Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory, bint hessian, bint fresh,
+    bint alone, void *gradient,
 ) noexcept nogil:
     """All steps. `alone`: the images' gradients stay apart, those of dense layers as factors."""
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, t, size = run.input.size
+    cdef Tiles one = tiles_of(1, size)
     cdef double since = seconds_now() if run.seconds != NULL else 0
-    for k in range(run.count - 1, -1, -1):
-        if run.steps[k].learns and not (alone and run.steps[k].kind == FULL):
-            step_weights(run, k, memory, hessian, fresh, gradient)
-            if run.seconds != NULL:
-                since = lap(run.seconds + 3 * k + 2, since)
-        if run.steps[k].passes and run.steps[k].kind != DISTANCES:
-            step_back(run, k, memory, hessian)
-            if run.seconds != NULL:
-                since = lap(run.seconds + 3 * k + 1, since)
+    for k in range(run.count - 1, run.input.split - 1, -1):
+        if run.steps[k].kind == FULL:
+            since = one_back(run, k, tiles_of(tiles, size), memory, memory, hessian, fresh, alone,
+                             gradient, since)
+        else:
+            for t in range(tiles):
+                run.place = place + t * lane_count(memory)
+                since = one_back(run, k, one, memory + t * size, memory, hessian,
+                                 fresh and t == 0, alone, gradient, since)
+    for t in range(tiles):
+        run.place = place + t * lane_count(memory)
+        for k in range(run.input.split - 1, -1, -1):
+            since = one_back(run, k, one, memory + t * size, memory, hessian, fresh and t == 0,
+                             alone, gradient, since)
 
 
 cdef void fold_sums(Run *run, const lanes *memory, void *gradient) noexcept nogil:

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from vectors cimport (
     absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32, lanes_f64,
-    power_of_two_f32, power_of_two_f64, quotient_f32, real, splat, splat_f32, splat_f64,
+    power_of_two_f32, power_of_two_f64, real, splat, splat_f32, splat_f64,
     where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
 )
 from program cimport (
@@ -120,7 +120,7 @@ cdef inline lanes tanh_lanes(lanes x) noexcept nogil:
         # Beyond 20, tanh is 1.
         t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-2), splat_f32(-40)), &power)
         t = power * t + (power - splat_f32(1))
-        return with_sign_f32(quotient_f32(t, splat_f32(2) + t), x)
+        return with_sign_f32(t / (splat_f32(2) + t), x)
     else:
         t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-2), splat_f64(-80)), &power)
         t = power * t + (power - splat_f64(1))
@@ -139,7 +139,7 @@ cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
         t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-0.5), splat_f32(-60)), &power)
         root = power * t + power
         small = root * root
-        return quotient_f32(where_negative_f32(x, small, one), one + small)
+        return where_negative_f32(x, small, one) / (one + small)
     else:
         one = splat_f64(1)
         t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-0.5), splat_f64(-400)), &power)
@@ -182,7 +182,7 @@ cdef inline lanes normal_tail(lanes a, lanes *density) noexcept nogil:
         for i in range(TAIL_F32 - 1, 0, -1):
             n = n * a + splat_f32(TAIL_N_F32[i - 1])
             d = d * a + splat_f32(TAIL_D_F32[i])
-        n = quotient_f32(n, d * a + splat_f32(TAIL_D_F32[0]))
+        n = n / (d * a + splat_f32(TAIL_D_F32[0]))
     else:
         n = splat_f64(TAIL_N_F64[TAIL_F64 - 1])
         d = splat_f64(TAIL_D_F64[TAIL_F64])

@@ -10,19 +10,20 @@
 from libc.string cimport memset
 
 from vectors cimport (
-    CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, broadcast, element_size, fold, in_register, lane_count,
+    BACK_COLUMNS, BACK_MAPS, CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, GRADIENT_MAPS_3,
+    GRADIENT_ROWS, WIDE_COLUMNS, WIDE_MAPS, broadcast, element_size, fold, in_register, lane_count,
     lanes, lanes_f32, lanes_f64, pack, real, scratch_free, scratch_new, splat, unpack, vector_bytes,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
 
 cdef struct Link:
-    # One source map that one target map sees, or two adjacent ones: where in the weights the
+    # One source map that one target map sees, or some adjacent ones: where in the weights the
     # kernel of each begins.
     Py_ssize_t source
     Py_ssize_t targets
-    Py_ssize_t[2] target
-    Py_ssize_t[2] kernel
+    Py_ssize_t[WIDE_MAPS] target
+    Py_ssize_t[WIDE_MAPS] kernel
 
 
 cdef struct Links:
@@ -60,19 +61,25 @@ cdef inline Py_ssize_t kernel_of(Table *table, Py_ssize_t o, Py_ssize_t c) noexc
 cdef Py_ssize_t list_by_target(
     Table *table, Py_ssize_t taps, bint backward, Link *links
 ) noexcept nogil:
-    """List the links with CONV_MAPS targets at a time, whose sums then stay in the cache.
+    """List the links with as many targets at a time as a register block has maps.
 
     Forward the targets are output maps; backward input maps, and kernels are read from their end.
     Returns how many there are, at most one for each source and target.
     """
     cdef Py_ssize_t count = 0, first = 0, source, target, kernel
     cdef Py_ssize_t targets = table.inputs if backward else table.outputs
+    cdef Py_ssize_t most = BACK_MAPS if backward else CONV_MAPS
     cdef Py_ssize_t sources = table.outputs if backward else table.inputs
+    if not backward and targets % WIDE_MAPS == 0 and table.width == table.inputs:
+        most = WIDE_MAPS
+        for kernel in range(targets * sources):
+            if not table.links[kernel]:
+                most = CONV_MAPS
     while first < targets:
         for source in range(sources):
             links[count].source = source
             links[count].targets = 0
-            for target in range(first, min(first + CONV_MAPS, targets)):
+            for target in range(first, min(first + most, targets)):
                 if backward:
                     kernel = kernel_of(table, source, target)
                 else:
@@ -85,7 +92,7 @@ cdef Py_ssize_t list_by_target(
                     links[count].targets += 1
             if links[count].targets:
                 count += 1
-        first += CONV_MAPS
+        first += most
     return count
 
 
@@ -108,6 +115,30 @@ cdef Links list_by_input(Table *table, Py_ssize_t taps, Py_ssize_t *memory) noex
     return links
 
 
+cdef inline Py_ssize_t same_targets(const Link *links, Py_ssize_t count) noexcept nogil:
+    """How many of the next links have the targets of the first."""
+    cdef Py_ssize_t k = 1
+    while (
+        k < count and links[k].targets == links.targets
+        and links[k].target[0] == links.target[0]
+    ):
+        k += 1
+    return k
+
+
+cdef Py_ssize_t[7] WIDTHS = [14, 12, 10, 8, 6, 5, 4]  # of blocks, which are literals below
+
+
+cdef inline Py_ssize_t block_width(Py_ssize_t left, Py_ssize_t most) noexcept nogil:
+    """How many of the columns that are left to take together: a narrow block, whose sums are too
+    few to keep a core busy, only where nothing else is left."""
+    cdef Py_ssize_t i
+    for i in range(7):
+        if WIDTHS[i] <= most and (left == WIDTHS[i] or left >= WIDTHS[i] + 4):
+            return WIDTHS[i]
+    return 6 if left == 7 and most >= 6 else 1
+
+
 cdef struct Taps:
     # How the taps of a kernel lie, in the input and among the weights.
     Py_ssize_t kh
@@ -119,182 +150,150 @@ cdef struct Taps:
     Py_ssize_t w_column
 
 
+cdef struct Start:
+    # What a sum starts from: what y holds, where it is `preset`; else a bias, or zero.
+    bint preset
+    bint unit
+    const void *b
+
+
 cdef inline void correlate_block(
-    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Taps taps,
-    const Link *link, lanes *y, Py_ssize_t y_map,
+    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_map,
+    Taps taps, const Link *links, Py_ssize_t count, Start start, Py_ssize_t place, lanes *y,
+    Py_ssize_t y_map,
 ) noexcept nogil:
-    """Add one input map's share to adjacent columns of one row of `maps` output maps.
+    """Sum up what adjacent columns of one row of `maps` output maps see, over all links between
+    these maps and any of x's; `place` is where the columns begin in a map.
 
     `maps` and `columns` are literals where this is called, so that the sums stay in registers.
     """
-    cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
+    cdef lanes sums[WIDE_MAPS][CONV_COLUMNS]
     cdef lanes pixels
-    cdef lanes factors[CONV_MAPS]
-    cdef Py_ssize_t m, k, u, v
+    cdef lanes factors[WIDE_MAPS]
+    cdef const lanes *seen
+    cdef lanes *target[WIDE_MAPS]
+    cdef Py_ssize_t m, k, u, v, i
     for m in range(maps):
-        for k in range(columns):
-            sums[m][k] = y[link.target[m] * y_map + k]
-    for u in range(taps.kh):
-        for v in range(taps.kw):
-            for m in range(maps):
-                factors[m] = broadcast(
-                    y, taps.w, link.kernel[m] + u * taps.w_row + v * taps.w_column
-                )
+        target[m] = y + links.target[m] * y_map + place
+    if start.preset:
+        for m in range(maps):
             for k in range(columns):
-                pixels = x[u * taps.x_row + v * taps.x_column + k * stride_h]
-                if maps > 1:
-                    pixels = in_register(pixels)
+                sums[m][k] = target[m][k]
+    elif start.b != NULL and start.unit:
+        for m in range(maps):
+            for k in range(columns):
+                sums[m][k] = broadcast(y, start.b, links.target[m] * y_map + place + k)
+    else:
+        for m in range(maps):
+            pixels = splat(y, 0) if start.b == NULL else broadcast(y, start.b, links.target[m])
+            for k in range(columns):
+                sums[m][k] = pixels
+    for i in range(count):
+        seen = x + links[i].source * x_map
+        for u in range(taps.kh):
+            for v in range(taps.kw):
                 for m in range(maps):
-                    sums[m][k] = sums[m][k] + pixels * factors[m]
+                    factors[m] = broadcast(
+                        y, taps.w, links[i].kernel[m] + u * taps.w_row + v * taps.w_column
+                    )
+                for k in range(columns):
+                    pixels = seen[u * taps.x_row + v * taps.x_column + k * stride_h]
+                    if maps > 1:
+                        pixels = in_register(pixels)
+                    for m in range(maps):
+                        sums[m][k] = sums[m][k] + pixels * factors[m]
     for m in range(maps):
         for k in range(columns):
-            y[link.target[m] * y_map + k] = sums[m][k]
+            target[m][k] = sums[m][k]
 
 
-cdef inline void correlate_row(
-    Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Taps taps,
-    const Link *link, lanes *y, Py_ssize_t y_map,
+cdef inline void correlate_columns(
+    Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_map, Taps taps,
+    const Link *links, Py_ssize_t count, Start start, Py_ssize_t place, lanes *y,
+    Py_ssize_t y_map,
 ) noexcept nogil:
-    """One row of `maps` output maps: blocks of columns of literal widths, widest first."""
-    cdef Py_ssize_t s = 0
-    if stride_h == 1:
-        while columns - s >= CONV_COLUMNS:
-            correlate_block(maps, CONV_COLUMNS, 1, x + s, taps, link, y + s, y_map)
-            s += CONV_COLUMNS
-        if columns - s >= 10:
-            correlate_block(maps, 10, 1, x + s, taps, link, y + s, y_map)
-            s += 10
-        if columns - s >= 8:
-            correlate_block(maps, 8, 1, x + s, taps, link, y + s, y_map)
-            s += 8
-        if columns - s >= 4:
-            correlate_block(maps, 4, 1, x + s, taps, link, y + s, y_map)
-            s += 4
-    while columns - s >= 4:
-        correlate_block(maps, 4, stride_h, x + s * stride_h, taps, link, y + s, y_map)
-        s += 4
-    while s < columns:
-        correlate_block(maps, 1, stride_h, x + s * stride_h, taps, link, y + s, y_map)
-        s += 1
+    """Adjacent columns of one row of all maps: what they see of x stays in the cache."""
+    cdef Py_ssize_t k = 0, together
+    while k < count:
+        together = same_targets(links + k, count - k)
+        if WIDE_MAPS > CONV_MAPS and columns <= WIDE_COLUMNS and links[k].targets == WIDE_MAPS:
+            correlate_block(
+                WIDE_MAPS, columns, stride_h, x, x_map, taps, links + k, together, start, place, y,
+                y_map,
+            )
+        elif links[k].targets == CONV_MAPS:
+            correlate_block(
+                CONV_MAPS, columns, stride_h, x, x_map, taps, links + k, together, start, place, y,
+                y_map,
+            )
+        else:
+            correlate_block(
+                1, columns, stride_h, x, x_map, taps, links + k, together, start, place, y, y_map
+            )
+        k += together
 
 
 cdef void correlate(
     const lanes *x, Maps source, Py_ssize_t first_row, Py_ssize_t last_row, Window window,
     const void *w, Py_ssize_t w_row, Py_ssize_t w_column, const Link *links, Py_ssize_t count,
-    lanes *y, Maps result,
+    Start start, lanes *y, Maps result,
 ) noexcept nogil:
-    """Add the convolution of a packed tile to y, which holds the biases.
+    """Add the convolution of a packed tile to what the sums start from.
 
-    Rows of x outside `first_row` to `last_row` are known to be zero and are left out.
+    Rows of x outside `first_row` to `last_row` are known to be zero and are left out. The columns
+    of a row are cut into blocks of literal widths, widest first.
     """
-    cdef Py_ssize_t k, r, low, high, top, step = window.dilation_v, columns = result.columns
-    cdef const lanes *row
+    cdef Py_ssize_t r, s, low, high, top, step = window.dilation_v, stride = window.stride_h
+    cdef Py_ssize_t x_map = source.rows * source.columns, y_map = result.rows * result.columns
+    cdef Py_ssize_t width, place, most = CONV_COLUMNS
+    cdef const lanes *seen
     cdef Taps taps
+    if stride > 1:
+        most = 4
+    elif links.targets > CONV_MAPS:
+        most = WIDE_COLUMNS
     taps.kw, taps.w_row, taps.w_column = window.kw, w_row, w_column
     taps.x_row, taps.x_column = step * source.columns, window.dilation_h
-    for k in range(count):
-        for r in range(result.rows):
-            top, low, high = r * window.stride_v, 0, window.kh
-            while low < high and top + low * step < first_row:
-                low += 1
-            while high > low and top + (high - 1) * step > last_row:
-                high -= 1
-            row = x + (links[k].source * source.rows + top + low * step) * source.columns
-            taps.kh, taps.w = high - low, (<const char *> w) + low * w_row * element_size(y)
-            if links[k].targets == CONV_MAPS:
-                correlate_row(
-                    CONV_MAPS, columns, window.stride_h, row, taps, links + k, y + r * columns,
-                    result.rows * columns,
-                )
-            else:
-                correlate_row(
-                    1, columns, window.stride_h, row, taps, links + k, y + r * columns,
-                    result.rows * columns,
-                )
-
-
-cdef inline void gradient_block(
-    Py_ssize_t maps, Py_ssize_t taps, const lanes *x, Py_ssize_t x_row, Py_ssize_t stride_h,
-    const lanes *dy, Maps result, const Py_ssize_t *target, const Py_ssize_t *kernel, lanes *dw,
-    bint fresh,
-) noexcept nogil:
-    """Add one tile's share to `taps` adjacent weights of one kernel row of `maps` links, or set
-    them to it where they are `fresh`."""
-    cdef lanes sums[GRADIENT_MAPS][5]
-    cdef lanes incoming
-    cdef lanes pixels[5]
-    cdef Py_ssize_t m, v, r, s, size = result.rows * result.columns
-    cdef const lanes *row
-    for m in range(maps):
-        for v in range(taps):
-            sums[m][v] = splat(dw, 0) if fresh else dw[kernel[m] + v]
     for r in range(result.rows):
-        for s in range(result.columns):
-            row = x + r * x_row + s * stride_h
-            for v in range(taps):
-                pixels[v] = in_register(row[v])
-            for m in range(maps):
-                incoming = dy[target[m] * size + r * result.columns + s]
-                for v in range(taps):
-                    sums[m][v] = sums[m][v] + incoming * pixels[v]
-    for m in range(maps):
-        for v in range(taps):
-            dw[kernel[m] + v] = sums[m][v]
-
-
-cdef inline void gradient_row(
-    Py_ssize_t maps, const lanes *x, Maps source, Window window, const lanes *dy, Maps result,
-    Links links, Py_ssize_t k, lanes *dw, bint fresh,
-) noexcept nogil:
-    """One kernel row of `maps` links: five taps at a time, the width of every LeNet's kernels."""
-    cdef Py_ssize_t v = 0, x_row = window.stride_v * source.columns
-    cdef const Py_ssize_t *target = links.target + k
-    cdef const Py_ssize_t *kernel = links.kernel + k
-    if window.dilation_h == 1:
-        while window.kw - v >= 5:
-            gradient_block(maps, 5, x + v, x_row, window.stride_h, dy, result, target, kernel,
-                           dw + v, fresh)
-            v += 5
-    while v < window.kw:
-        gradient_block(maps, 1, x + v * window.dilation_h, x_row, window.stride_h, dy, result,
-                       target, kernel, dw + v, fresh)
-        v += 1
-
-
-cdef inline Py_ssize_t gradient_maps(Py_ssize_t left) noexcept nogil:
-    """How many of the links that are left to take together: six as three and three, and so on."""
-    if left >= GRADIENT_MAPS and (left % GRADIENT_MAPS == 0 or left % GRADIENT_MAPS == 3):
-        return GRADIENT_MAPS
-    return GRADIENT_MAPS - 1 if left >= GRADIENT_MAPS - 1 else 1
-
-
-cdef void correlate_gradient(
-    const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
-    lanes *dw, bint fresh,
-) noexcept nogil:
-    """Add a packed tile's share to the gradient of every linked weight, lane by lane; or set it,
-    where it is `fresh`. Weights without a link are left alone."""
-    cdef Py_ssize_t c, u, k, maps
-    cdef const lanes *row
-    cdef lanes *dw_row
-    for c in range(source.count):
-        for u in range(window.kh):
-            row = x + (c * source.rows + u * window.dilation_v) * source.columns
-            dw_row = dw + u * window.kw
-            k = links.first[c]
-            while k < links.first[c + 1]:
-                maps = gradient_maps(links.first[c + 1] - k)
-                if maps == GRADIENT_MAPS:
-                    gradient_row(
-                        GRADIENT_MAPS, row, source, window, dy, result, links, k, dw_row, fresh
-                    )
-                elif maps == GRADIENT_MAPS - 1:
-                    gradient_row(
-                        GRADIENT_MAPS - 1, row, source, window, dy, result, links, k, dw_row, fresh
-                    )
-                else:
-                    gradient_row(1, row, source, window, dy, result, links, k, dw_row, fresh)
-                k += maps
+        top, low, high = r * window.stride_v, 0, window.kh
+        while low < high and top + low * step < first_row:
+            low += 1
+        while high > low and top + (high - 1) * step > last_row:
+            high -= 1
+        taps.kh, taps.w = high - low, (<const char *> w) + low * w_row * element_size(y)
+        s = 0
+        while s < result.columns:
+            width = block_width(result.columns - s, most)
+            seen = x + (top + low * step) * source.columns + s * stride
+            place = r * result.columns + s
+            if stride > 1 and width == 4:
+                correlate_columns(4, stride, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif width == 1:
+                correlate_columns(1, stride, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif CONV_COLUMNS >= 14 and width == 14:
+                correlate_columns(14, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif CONV_COLUMNS >= 12 and width == 12:
+                correlate_columns(12, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif CONV_COLUMNS >= 10 and width == 10:
+                correlate_columns(10, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif CONV_COLUMNS >= 8 and width == 8:
+                correlate_columns(8, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif width == 6:
+                correlate_columns(6, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif width == 5:
+                correlate_columns(5, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif width == 4:
+                correlate_columns(4, 1, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            s += width
 
 
 cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept nogil:
@@ -307,6 +306,145 @@ cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept no
             if unit and b != NULL:
                 bias = broadcast(y, b, o * positions + k)
             y[o * positions + k] = bias
+
+
+cdef void convolve_tile(
+    const lanes *x, Maps source, Window window, const void *w, const void *b, bint unit,
+    const Link *links, Py_ssize_t count, lanes *y, Maps result,
+) noexcept nogil:
+    """Set y to the convolution of a packed tile, plus b."""
+    cdef Py_ssize_t k = 0, targets = 0
+    cdef Start start
+    # Whether each map gets its sums at once; not where neighbours see different maps, or one none.
+    while k < count and links[k].target[0] == targets:
+        targets += links[k].targets
+        k += same_targets(links + k, count - k)
+    start.preset, start.unit, start.b = k < count or targets < result.count, unit, b
+    if start.preset:
+        bias_tile(b, unit, y, result)
+    correlate(
+        x, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, start, y, result
+    )
+
+
+cdef enum:
+    GRADIENT_SUMS = 32  # at most as many as a CPU's registers hold
+
+
+cdef inline void gradient_block(
+    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, const lanes *x, Maps source,
+    Window window, const lanes *dy, Maps result, const Py_ssize_t *target,
+    const Py_ssize_t *kernel, lanes *dw, bint fresh,
+) noexcept nogil:
+    """Add one tile's share to `taps` adjacent weights of `rows` rows of the kernels of `maps`
+    links, or set them to it where they are `fresh`; all three are literals where this is called."""
+    cdef lanes sums[GRADIENT_SUMS]
+    cdef lanes incoming[GRADIENT_SUMS]
+    cdef lanes pixels[GRADIENT_SUMS]
+    cdef Py_ssize_t m, u, v, r, s, size = result.rows * result.columns
+    cdef Py_ssize_t x_row = window.dilation_v * source.columns
+    cdef const lanes *seen
+    for m in range(maps):
+        for u in range(rows):
+            for v in range(taps):
+                sums[(m * rows + u) * taps + v] = (
+                    splat(dw, 0) if fresh else dw[kernel[m] + u * window.kw + v]
+                )
+    for r in range(result.rows):
+        for s in range(result.columns):
+            seen = x + r * window.stride_v * source.columns + s * window.stride_h
+            if rows == 1:
+                for v in range(taps):
+                    pixels[v] = in_register(seen[v])
+                for m in range(maps):
+                    incoming[0] = dy[target[m] * size + r * result.columns + s]
+                    for v in range(taps):
+                        sums[m * taps + v] = sums[m * taps + v] + incoming[0] * pixels[v]
+            else:  # fewer maps than taps: their gradients stay in registers
+                for m in range(maps):
+                    incoming[m] = in_register(dy[target[m] * size + r * result.columns + s])
+                for u in range(rows):
+                    for v in range(taps):
+                        pixels[0] = in_register(seen[u * x_row + v])
+                        for m in range(maps):
+                            sums[(m * rows + u) * taps + v] = (
+                                sums[(m * rows + u) * taps + v] + incoming[m] * pixels[0]
+                            )
+    for m in range(maps):
+        for u in range(rows):
+            for v in range(taps):
+                dw[kernel[m] + u * window.kw + v] = sums[(m * rows + u) * taps + v]
+
+
+cdef inline void gradient_maps(
+    Py_ssize_t most, Py_ssize_t rows, Py_ssize_t taps, const lanes *x, Maps source, Window window,
+    const lanes *dy, Maps result, const Py_ssize_t *target, const Py_ssize_t *kernel,
+    Py_ssize_t count, lanes *dw, bint fresh,
+) noexcept nogil:
+    """Some taps of the kernels of all links of an input map, so many links together: six as
+    three and three, and so on."""
+    cdef Py_ssize_t k = 0, left
+    while k < count:
+        left = count - k
+        if left >= most and (left % most == 0 or left % most == most - 1):
+            gradient_block(most, rows, taps, x, source, window, dy, result, target + k,
+                           kernel + k, dw, fresh)
+            k += most
+        elif most > 2 and left >= most - 1:
+            gradient_block(most - 1, rows, taps, x, source, window, dy, result, target + k,
+                           kernel + k, dw, fresh)
+            k += most - 1
+        else:
+            gradient_block(1, rows, taps, x, source, window, dy, result, target + k, kernel + k,
+                           dw, fresh)
+            k += 1
+
+
+cdef void correlate_gradient(
+    const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
+    lanes *dw, bint fresh,
+) noexcept nogil:
+    """Add a packed tile's share to the gradient of every linked weight, lane by lane; or set it,
+    where it is `fresh`. Weights without a link are left alone.
+
+    Five or three taps of a kernel row at a time, the widths of most kernels.
+    """
+    cdef Py_ssize_t c, u, v, count, adjacent = window.kw if window.dilation_h == 1 else 0
+    cdef const lanes *seen
+    cdef lanes *place
+    cdef const Py_ssize_t *target
+    cdef const Py_ssize_t *kernel
+    for c in range(source.count):
+        target, kernel = links.target + links.first[c], links.kernel + links.first[c]
+        count = links.first[c + 1] - links.first[c]
+        u = 0
+        while u < window.kh:
+            v = 0
+            if adjacent == 3 and GRADIENT_ROWS == 3 and window.kh - u >= 3:
+                seen = x + (c * source.rows + u * window.dilation_v) * source.columns
+                gradient_maps(GRADIENT_MAPS_3, GRADIENT_ROWS, 3, seen, source, window, dy, result,
+                              target, kernel, count, dw + u * window.kw, fresh)
+                u += 3
+                continue
+            while v < window.kw:
+                seen = x + (
+                    (c * source.rows + u * window.dilation_v) * source.columns
+                    + v * window.dilation_h
+                )
+                place = dw + u * window.kw + v
+                if adjacent - v >= 5:
+                    gradient_maps(GRADIENT_MAPS, 1, 5, seen, source, window, dy, result, target,
+                                  kernel, count, place, fresh)
+                    v += 5
+                elif adjacent - v >= 3:
+                    gradient_maps(GRADIENT_MAPS_3, 1, 3, seen, source, window, dy, result, target,
+                                  kernel, count, place, fresh)
+                    v += 3
+                else:
+                    gradient_maps(GRADIENT_MAPS, 1, 1, seen, source, window, dy, result, target,
+                                  kernel, count, place, fresh)
+                    v += 1
+            u += 1
 
 
 cdef void bias_gradient_tile(
@@ -328,10 +466,10 @@ cdef void bias_gradient_tile(
 
 cdef inline void scatter_tap(
     Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t v, const lanes *dy, const void *w,
-    const Py_ssize_t *kernel, Py_ssize_t w_first, lanes[CONV_MAPS][CONV_COLUMNS] sums,
+    const Py_ssize_t *kernel, Py_ssize_t w_first, lanes[BACK_MAPS][BACK_COLUMNS] sums,
 ) noexcept nogil:
     """Add the products of adjacent columns of one row of dy and tap v."""
-    cdef lanes factors[CONV_MAPS]
+    cdef lanes factors[BACK_MAPS]
     cdef lanes pixels
     cdef Py_ssize_t m, k
     for m in range(maps):
@@ -352,7 +490,7 @@ cdef inline void scatter_block(
     """Add to one row of `maps` input maps the products of adjacent columns of `rows` rows of dy
     and adjacent taps, over all links between these maps and any of dy's; `maps`, `columns` and
     `taps` are literals where this is called."""
-    cdef lanes sums[CONV_MAPS][CONV_COLUMNS]
+    cdef lanes sums[BACK_MAPS][BACK_COLUMNS]
     cdef Py_ssize_t m, k, u, i
     cdef const lanes *row
     for m in range(maps):
@@ -363,9 +501,10 @@ cdef inline void scatter_block(
             row = dy + (links[i].source * result.rows - u) * result.columns
             # Not a loop: GCC would not unroll it, and the sums would have to lie in memory.
             scatter_tap(maps, columns, 0, row, w, links[i].kernel, u * kw, sums)
-            if taps == 5:
+            if taps >= 3:
                 scatter_tap(maps, columns, 1, row, w, links[i].kernel, u * kw, sums)
                 scatter_tap(maps, columns, 2, row, w, links[i].kernel, u * kw, sums)
+            if taps == 5:
                 scatter_tap(maps, columns, 3, row, w, links[i].kernel, u * kw, sums)
                 scatter_tap(maps, columns, 4, row, w, links[i].kernel, u * kw, sums)
     for m in range(maps):
@@ -373,47 +512,50 @@ cdef inline void scatter_block(
             dx[links.target[m] * x_map + k] = sums[m][k]
 
 
-cdef inline void scatter_row(
-    Py_ssize_t maps, const lanes *dy, Maps result, Py_ssize_t rows, const void *w, Py_ssize_t kw,
+cdef inline void scatter_columns(
+    Py_ssize_t columns, Py_ssize_t taps, const lanes *dy, Maps result, Py_ssize_t rows,
+    const void *w, Py_ssize_t kw, const Link *links, Py_ssize_t count, lanes *dx,
+    Py_ssize_t x_map,
+) noexcept nogil:
+    """Adjacent columns of dy and some taps of a kernel row, of all maps; `columns` and `taps` are
+    literals where this is called."""
+    cdef Py_ssize_t k = 0, together
+    while k < count:
+        together = same_targets(links + k, count - k)
+        if links[k].targets == BACK_MAPS:
+            scatter_block(BACK_MAPS, columns, taps, dy, result, rows, w, kw, links + k, together,
+                          dx, x_map)
+        else:
+            scatter_block(1, columns, taps, dy, result, rows, w, kw, links + k, together, dx,
+                          x_map)
+        k += together
+
+
+cdef inline void scatter_taps(
+    Py_ssize_t taps, const lanes *dy, Maps result, Py_ssize_t rows, const void *w, Py_ssize_t kw,
     const Link *links, Py_ssize_t count, lanes *dx, Py_ssize_t x_map,
 ) noexcept nogil:
-    """All columns of dy, and all taps of a kernel row: five at a time, as in gradient_row."""
-    cdef Py_ssize_t s, v = 0
-    cdef const char *taps
-    while v < kw:
-        taps = (<const char *> w) + v * element_size(dx)
-        s = 0
-        if kw - v >= 5:
-            while result.columns - s >= CONV_COLUMNS - 4:
-                scatter_block(maps, CONV_COLUMNS - 4, 5, dy + s, result, rows, taps, kw, links,
-                              count, dx + s + v, x_map)
-                s += CONV_COLUMNS - 4
-            while s < result.columns:
-                scatter_block(maps, 1, 5, dy + s, result, rows, taps, kw, links, count,
-                              dx + s + v, x_map)
-                s += 1
-            v += 5
-        else:
-            while result.columns - s >= CONV_COLUMNS - 4:
-                scatter_block(maps, CONV_COLUMNS - 4, 1, dy + s, result, rows, taps, kw, links,
-                              count, dx + s + v, x_map)
-                s += CONV_COLUMNS - 4
-            while s < result.columns:
-                scatter_block(maps, 1, 1, dy + s, result, rows, taps, kw, links, count,
-                              dx + s + v, x_map)
-                s += 1
-            v += 1
-
-
-cdef inline Py_ssize_t same_targets(const Link *links, Py_ssize_t count) noexcept nogil:
-    """How many of the next links have the targets of the first."""
-    cdef Py_ssize_t k = 1
-    while (
-        k < count and links[k].targets == links.targets
-        and links[k].target[0] == links.target[0]
-    ):
-        k += 1
-    return k
+    """All columns of dy, and some taps of a kernel row; `taps` is a literal."""
+    cdef Py_ssize_t s = 0, width
+    while s < result.columns:
+        width = block_width(result.columns - s, BACK_COLUMNS + 1 - taps)
+        if taps == 1 and width == 14:
+            scatter_columns(14, 1, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif taps <= 3 and width == 12:
+            scatter_columns(12, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 10:
+            scatter_columns(10, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 8:
+            scatter_columns(8, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 6:
+            scatter_columns(6, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 5:
+            scatter_columns(5, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 4:
+            scatter_columns(4, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif width == 1:
+            scatter_columns(1, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        s += width
 
 
 cdef void scatter(
@@ -421,31 +563,31 @@ cdef void scatter(
     Window window, lanes *dx, Maps source,
 ) noexcept nogil:
     """Set a packed tile of dx, where neither stride nor dilation leaves gaps: then no column of dy
-    is multiplied needlessly."""
-    cdef Py_ssize_t k = 0, r, low, high, together, x_map = source.rows * source.columns
-    cdef Py_ssize_t last_tap = window.kh * window.kw - 1
+    is multiplied needlessly. Taps of a kernel row go together as in correlate_gradient."""
+    cdef Py_ssize_t r, v, low, high, x_map = source.rows * source.columns
+    cdef Py_ssize_t last_tap = window.kh * window.kw - 1, kw = window.kw
     cdef const char *taps
-    cdef const lanes *row
+    cdef const lanes *seen
+    cdef lanes *sums
     memset(dx, 0, source.count * x_map * sizeof(lanes))
-    while k < count:
-        together = same_targets(links + k, count - k)
-        for r in range(min(source.rows, result.rows + window.kh - 1)):
-            low = max(0, r - result.rows + 1)
-            high = min(window.kh, r + 1)
+    for r in range(min(source.rows, result.rows + window.kh - 1)):
+        low = max(0, r - result.rows + 1)
+        high = min(window.kh, r + 1)
+        seen = dy + (r - low) * result.columns
+        v = 0
+        while v < kw:
             # The list has kernels from their ends.
-            taps = (<const char *> w) + (low * window.kw - last_tap) * element_size(dx)
-            row = dy + (r - low) * result.columns
-            if links[k].targets == CONV_MAPS:
-                scatter_row(
-                    CONV_MAPS, row, result, high - low, taps, window.kw, links + k, together,
-                    dx + r * source.columns, x_map,
-                )
+            taps = (<const char *> w) + (low * kw + v - last_tap) * element_size(dx)
+            sums = dx + r * source.columns + v
+            if kw - v >= 5:
+                scatter_taps(5, seen, result, high - low, taps, kw, links, count, sums, x_map)
+                v += 5
+            elif kw - v >= 3:
+                scatter_taps(3, seen, result, high - low, taps, kw, links, count, sums, x_map)
+                v += 3
             else:
-                scatter_row(
-                    1, row, result, high - low, taps, window.kw, links + k, together,
-                    dx + r * source.columns, x_map,
-                )
-        k += together
+                scatter_taps(1, seen, result, high - low, taps, kw, links, count, sums, x_map)
+                v += 1
 
 
 cdef inline Maps spread_of(Maps source, Window window, Maps result) noexcept nogil:
@@ -466,6 +608,7 @@ cdef void input_gradient_tile(
     cdef Py_ssize_t o, r, s
     cdef Maps spread = spread_of(source, window, result)
     cdef Window gather = window
+    cdef Start preset
     cdef lanes *row
     if window.stride_v == window.stride_h == window.dilation_v == window.dilation_h == 1:
         scatter(dy, result, w, links, count, window, dx, source)
@@ -480,9 +623,10 @@ cdef void input_gradient_tile(
             for s in range(result.columns):
                 row[s * window.stride_h] = dy[(o * result.rows + r) * result.columns + s]
     memset(dx, 0, source.count * source.rows * source.columns * sizeof(lanes))
+    preset.preset, preset.unit, preset.b = True, False, NULL
     correlate(
         spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w, -window.kw,
-        -1, links, count, dx, source,
+        -1, links, count, preset, dx, source,
     )
 
 
@@ -499,11 +643,7 @@ cdef void forward_tiles(
     while i < n:
         images = min(n - i, full)
         pack((<const char *> x) + i * in_size * size, in_size, images, in_size, x_tile)
-        bias_tile(b, unit, y_tile, result)
-        correlate(
-            x_tile, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, y_tile,
-            result,
-        )
+        convolve_tile(x_tile, source, window, w, b, unit, links, count, y_tile, result)
         unpack(y_tile, out_size, images, (<char *> y) + i * out_size * size, out_size)
         i += full
 

@@ -6,48 +6,140 @@
 from libc.string cimport memcpy, memset
 
 from vectors cimport (
-    DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, broadcast, element_size, in_register, lane_count,
-    lanes, lanes_f32, real, scratch_free, scratch_new, splat, transpose,
+    DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, PAIR_OUTPUTS, broadcast, element_size,
+    in_register, lane_count, lanes, lanes_f32, real, scratch_free, scratch_new, splat, transpose,
 )
 
 
+cdef struct Tiles:
+    # Tiles of images side by side: how many, and how many vectors each is behind the one before.
+    Py_ssize_t count
+    Py_ssize_t apart
+
+
+cdef inline Tiles tiles_of(Py_ssize_t count, Py_ssize_t apart) noexcept nogil:
+    cdef Tiles tiles
+    tiles.count, tiles.apart = count, apart
+    return tiles
+
+
 cdef inline void dense_block(
-    Py_ssize_t outputs, const lanes *x, Py_ssize_t n_in, const void *w, Py_ssize_t first,
-    Py_ssize_t w_out, Py_ssize_t w_in, const void *b, lanes *y
+    Py_ssize_t outputs, Py_ssize_t tiles, Py_ssize_t apart, const lanes *x, Py_ssize_t n_in,
+    const void *w, Py_ssize_t w_out, Py_ssize_t w_in, const void *b, bint begun, lanes *y
 ) noexcept nogil:
-    """Some adjacent outputs; `outputs` is a literal where this is called."""
-    cdef lanes sums[DENSE_OUTPUTS]
-    cdef lanes seen
-    cdef Py_ssize_t i, j
-    for i in range(outputs):
-        sums[i] = splat(y, 0) if b == NULL else broadcast(y, b, first + i)
-    for j in range(n_in):
-        seen = in_register(x[j])
+    """Some adjacent outputs of some tiles: begin with the biases, or go on where they are `begun`;
+    `outputs` and `tiles` are literals where this is called."""
+    cdef lanes sums[2][DENSE_OUTPUTS]
+    cdef lanes seen[2]
+    cdef lanes factor
+    cdef Py_ssize_t i, j, t
+    for t in range(tiles):
         for i in range(outputs):
-            sums[i] = sums[i] + seen * broadcast(y, w, (first + i) * w_out + j * w_in)
-    for i in range(outputs):
-        y[first + i] = sums[i]
+            if begun:
+                sums[t][i] = y[t * apart + i]
+            else:
+                sums[t][i] = splat(y, 0) if b == NULL else broadcast(y, b, i)
+    for j in range(n_in):
+        for t in range(tiles):
+            seen[t] = in_register(x[t * apart + j])
+        for i in range(outputs):
+            if tiles == 1:
+                sums[0][i] = sums[0][i] + seen[0] * broadcast(y, w, i * w_out + j * w_in)
+            else:
+                factor = broadcast(y, w, i * w_out + j * w_in)
+                for t in range(tiles):
+                    sums[t][i] = sums[t][i] + seen[t] * factor
+    for t in range(tiles):
+        for i in range(outputs):
+            y[t * apart + i] = sums[t][i]
 
 
-cdef void dense_tile(
-    const lanes *x, Py_ssize_t n_in, const void *w, Py_ssize_t w_out, Py_ssize_t w_in,
-    const void *b, lanes *y, Py_ssize_t n_out,
+cdef inline void dense_outputs(
+    Py_ssize_t outputs, Tiles tiles, const lanes *x, Py_ssize_t n_in, const void *w,
+    Py_ssize_t w_out, Py_ssize_t w_in, const void *b, bint begun, lanes *y
 ) noexcept nogil:
-    """Set y_i = sum over j of w[i w_out + j w_in] x_j, plus b_i: forward, or back with the steps
-    exchanged."""
+    """Some adjacent outputs of all tiles, two tiles at a time."""
+    cdef Py_ssize_t t = 0
+    while tiles.count - t >= 2:
+        if outputs > PAIR_OUTPUTS:  # the sums of both would not fit into the registers
+            dense_block(outputs - PAIR_OUTPUTS, 2, tiles.apart, x + t * tiles.apart, n_in, w,
+                        w_out, w_in, b, begun, y + t * tiles.apart)
+            dense_block(
+                PAIR_OUTPUTS, 2, tiles.apart, x + t * tiles.apart, n_in,
+                (<const char *> w) + (outputs - PAIR_OUTPUTS) * w_out * element_size(y), w_out,
+                w_in, numbers_behind(y, b, outputs - PAIR_OUTPUTS), begun,
+                y + t * tiles.apart + outputs - PAIR_OUTPUTS,
+            )
+        else:
+            dense_block(outputs, 2, tiles.apart, x + t * tiles.apart, n_in, w, w_out, w_in, b,
+                        begun, y + t * tiles.apart)
+        t += 2
+    if t < tiles.count:
+        dense_block(outputs, 1, 0, x + t * tiles.apart, n_in, w, w_out, w_in, b, begun,
+                    y + t * tiles.apart)
+
+
+cdef inline const void *numbers_behind(
+    const lanes *_, const void *numbers, Py_ssize_t count
+) noexcept nogil:
+    return NULL if numbers == NULL else (<const char *> numbers) + count * element_size(_)
+
+
+cdef enum:
+    WHOLE = 512  # most inputs that are read at once; of more, so many that they stay in the cache:
+    INPUTS = 256  # where the weights of an output are adjacent,
+    ROWS = 64  # and where each is in a row, and a page, of its own
+
+
+cdef inline void dense_chunk(
+    Tiles tiles, const lanes *x, Py_ssize_t n_in, const void *w, Py_ssize_t w_out,
+    Py_ssize_t w_in, const void *b, bint begun, lanes *y, Py_ssize_t n_out
+) noexcept nogil:
+    """All outputs, with some inputs."""
     cdef Py_ssize_t i = 0
     while n_out - i >= DENSE_OUTPUTS:
-        dense_block(DENSE_OUTPUTS, x, n_in, w, i, w_out, w_in, b, y)
+        dense_outputs(DENSE_OUTPUTS, tiles, x, n_in, numbers_behind(y, w, i * w_out), w_out, w_in,
+                      numbers_behind(y, b, i), begun, y + i)
         i += DENSE_OUTPUTS
     if n_out - i >= 10:
-        dense_block(10, x, n_in, w, i, w_out, w_in, b, y)
+        dense_outputs(10, tiles, x, n_in, numbers_behind(y, w, i * w_out), w_out, w_in,
+                      numbers_behind(y, b, i), begun, y + i)
         i += 10
     while n_out - i >= 4:
-        dense_block(4, x, n_in, w, i, w_out, w_in, b, y)
+        dense_outputs(4, tiles, x, n_in, numbers_behind(y, w, i * w_out), w_out, w_in,
+                      numbers_behind(y, b, i), begun, y + i)
         i += 4
     while i < n_out:
-        dense_block(1, x, n_in, w, i, w_out, w_in, b, y)
+        dense_outputs(1, tiles, x, n_in, numbers_behind(y, w, i * w_out), w_out, w_in,
+                      numbers_behind(y, b, i), begun, y + i)
         i += 1
+
+
+cdef void dense_tiles(
+    Tiles tiles, const lanes *x, Py_ssize_t n_in, const void *w, const void *b, lanes *y,
+    Py_ssize_t n_out,
+) noexcept nogil:
+    """Set y_i = sum over j of w_ij x_j, plus b_i. The weights are read once for all tiles."""
+    cdef Py_ssize_t j = 0, count
+    while j < n_in:
+        count = n_in if n_in <= WHOLE else min(n_in - j, <Py_ssize_t> INPUTS)
+        dense_chunk(
+            tiles, x + j, count, numbers_behind(y, w, j), n_in, 1, b, j > 0, y, n_out
+        )
+        j += count
+
+
+cdef void dense_back_tiles(
+    Tiles tiles, const lanes *dy, Py_ssize_t n_out, const void *w, lanes *dx, Py_ssize_t n_in
+) noexcept nogil:
+    """Set dx_j = sum over i of w_ij dy_i. The weights are read once for all tiles."""
+    cdef Py_ssize_t i = 0, count
+    while i < n_out:
+        count = n_out if n_out <= WHOLE else min(n_out - i, <Py_ssize_t> ROWS)
+        dense_chunk(
+            tiles, dy + i, count, numbers_behind(dx, w, i * n_in), 1, n_in, NULL, i > 0, dx, n_in
+        )
+        i += count
 
 
 cdef inline void transposed(
@@ -66,15 +158,15 @@ cdef inline void transposed(
 
 
 cdef inline void outer_block(
-    Py_ssize_t outputs, Py_ssize_t vectors, const void *dy, const lanes *rows, Py_ssize_t pitch,
-    void *dw, Py_ssize_t n_in, Py_ssize_t rest, bint fresh,
+    Py_ssize_t outputs, Py_ssize_t vectors, Tiles tiles, const lanes *dy, const lanes *rows,
+    Py_ssize_t pitch, void *dw, Py_ssize_t n_in, Py_ssize_t rest, bint fresh,
 ) noexcept nogil:
     """Add to `vectors` adjacent vectors of weights of some outputs, or set them where they are
     `fresh`; the last one has `rest` weights, where that is not zero."""
     cdef lanes sums[OUTER_OUTPUTS][OUTER_VECTORS]
     cdef lanes factor
     cdef lanes seen[OUTER_VECTORS]
-    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), i, k, m
+    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), i, k, m, t
     cdef lanes *row
     for m in range(outputs):
         row = <lanes *> ((<char *> dw) + m * n_in * size)
@@ -86,13 +178,14 @@ cdef inline void outer_block(
                 memcpy(&sums[m][k], row + k, rest * size)
             else:
                 sums[m][k] = row[k]
-    for i in range(full):
-        for k in range(vectors):
-            seen[k] = in_register(rows[i * pitch + k])
-        for m in range(outputs):
-            factor = broadcast(rows, dy, m * full + i)
+    for t in range(tiles.count):
+        for i in range(full):
             for k in range(vectors):
-                sums[m][k] = sums[m][k] + factor * seen[k]
+                seen[k] = in_register(rows[t * tiles.apart + i * pitch + k])
+            for m in range(outputs):
+                factor = broadcast(rows, dy + t * tiles.apart, m * full + i)
+                for k in range(vectors):
+                    sums[m][k] = sums[m][k] + factor * seen[k]
     for m in range(outputs):
         row = <lanes *> ((<char *> dw) + m * n_in * size)
         for k in range(vectors):
@@ -103,22 +196,24 @@ cdef inline void outer_block(
 
 
 cdef inline void outer_rows(
-    Py_ssize_t outputs, const lanes *dy, const lanes *rows, Py_ssize_t pitch, char *dw,
-    Py_ssize_t n_in, bint fresh,
+    Py_ssize_t outputs, Tiles tiles, const lanes *dy, const lanes *rows, Py_ssize_t pitch,
+    char *dw, Py_ssize_t n_in, bint fresh,
 ) noexcept nogil:
     """All weights of some outputs; `outputs` is a literal where this is called."""
     cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), k = 0
     while (k + OUTER_VECTORS) * full <= n_in:
         outer_block(
-            outputs, OUTER_VECTORS, dy, rows + k, pitch, dw + k * full * size, n_in, 0, fresh
+            outputs, OUTER_VECTORS, tiles, dy, rows + k, pitch, dw + k * full * size, n_in, 0,
+            fresh,
         )
         k += OUTER_VECTORS
     while (k + 1) * full <= n_in:
-        outer_block(outputs, 1, dy, rows + k, pitch, dw + k * full * size, n_in, 0, fresh)
+        outer_block(outputs, 1, tiles, dy, rows + k, pitch, dw + k * full * size, n_in, 0, fresh)
         k += 1
     if k * full < n_in:
         outer_block(
-            outputs, 1, dy, rows + k, pitch, dw + k * full * size, n_in, n_in - k * full, fresh
+            outputs, 1, tiles, dy, rows + k, pitch, dw + k * full * size, n_in,
+            n_in - k * full, fresh,
         )
 
 
@@ -132,31 +227,36 @@ cdef inline void add_lanes(const lanes *x, void *total) noexcept nogil:
             (<double *> total)[0] += (<const double *> x)[i]
 
 
-cdef void dense_gradient_tile(
-    const lanes *dy, Py_ssize_t n_out, const lanes *x, Py_ssize_t n_in, lanes *rows, void *dw,
-    void *db, bint fresh,
+cdef void dense_gradient_tiles(
+    Tiles tiles, const lanes *dy, Py_ssize_t n_out, const lanes *x, Py_ssize_t n_in, lanes *rows,
+    void *dw, void *db, bint fresh,
 ) noexcept nogil:
-    """Add a tile's share to the gradients: dw_ij += sum over the lanes of dy_i x_j, db_i += dy_i;
+    """Add the tiles' share to the gradients: dw_ij += sum over the lanes of dy_i x_j, db_i += dy_i;
     or set them to it, where they are `fresh`.
 
     Vectors run along the inputs: x is transposed first, into `rows`.
     """
-    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), i = 0, k
+    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), i = 0, t
     cdef Py_ssize_t pitch = (n_in + full - 1) // full
-    transposed(x, n_in, rows, pitch)
+    for t in range(tiles.count):
+        transposed(x + t * tiles.apart, n_in, rows + t * tiles.apart, pitch)
     while n_out - i >= OUTER_OUTPUTS:
         outer_rows(
-            OUTER_OUTPUTS, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in, fresh
+            OUTER_OUTPUTS, tiles, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in,
+            fresh,
         )
         i += OUTER_OUTPUTS
     while i < n_out:
-        outer_rows(1, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in, fresh)
+        outer_rows(
+            1, tiles, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in, fresh
+        )
         i += 1
     if db != NULL:
         if fresh:
             memset(db, 0, n_out * size)
-        for i in range(n_out):
-            add_lanes(dy + i, (<char *> db) + i * size)
+        for t in range(tiles.count):
+            for i in range(n_out):
+                add_lanes(dy + t * tiles.apart + i, (<char *> db) + i * size)
 
 
 def dense(const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, real[:, ::1] y):

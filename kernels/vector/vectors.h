@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -21,8 +21,10 @@
 /* The register block of each kernel: as many accumulators as the registers hold. */
 #if defined(__AVX512F__)
 #define LANES_BYTES 64
-enum { CONV_MAPS = 2, CONV_COLUMNS = 14, GRADIENT_MAPS = 4, GEMM_ROWS = 8 };
-enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
+enum { CONV_MAPS = 2, CONV_COLUMNS = 14, WIDE_MAPS = 4, WIDE_COLUMNS = 6, GEMM_ROWS = 8 };
+enum { BACK_MAPS = 2, BACK_COLUMNS = 14 };
+enum { GRADIENT_MAPS = 4, GRADIENT_MAPS_3 = 3, GRADIENT_ROWS = 3 };
+enum { DENSE_OUTPUTS = 12, PAIR_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
 enum { MAP_POSITIONS = 10, MAP_VECTORS = 1, MAP_TAPS = 15, INPUT_ROWS = 10, INPUT_VECTORS = 2 };
 enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 3 };
 enum { ROW_OUTPUTS = 8, ROW_VECTORS = 8 };
@@ -32,8 +34,10 @@ enum { ROW_OUTPUTS = 8, ROW_VECTORS = 8 };
 #else
 #define LANES_BYTES 16
 #endif
-enum { CONV_MAPS = 1, CONV_COLUMNS = 10, GRADIENT_MAPS = 2, GEMM_ROWS = 6 };
-enum { DENSE_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
+enum { CONV_MAPS = 2, CONV_COLUMNS = 6, WIDE_MAPS = 2, WIDE_COLUMNS = 6, GEMM_ROWS = 6 };
+enum { BACK_MAPS = 1, BACK_COLUMNS = 14 };
+enum { GRADIENT_MAPS = 2, GRADIENT_MAPS_3 = 4, GRADIENT_ROWS = 1 };
+enum { DENSE_OUTPUTS = 12, PAIR_OUTPUTS = 6, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
 enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
 enum { COLUMN_MAPS = 6, COLUMN_VECTORS = 2, COLUMN_TAPS = 5, COLUMN_TAPS_MAPS = 2 };
 enum { ROW_OUTPUTS = 8, ROW_VECTORS = 4 };
@@ -94,27 +98,24 @@ typedef int64_t lanes_i64 __attribute__((vector_size(LANES_BYTES), aligned(8), m
 FUNCTIONS(float, lanes_f32, lanes_i32, 23, 0x3f800000, INT32_MIN, f32)
 FUNCTIONS(double, lanes_f64, lanes_i64, 52, 0x3ff0000000000000, INT64_MIN, f64)
 
-/* The larger of the two; NaN in x stays. */
+/* The larger of the two; NaN in x stays: the instruction's result is its second argument where one
+   is NaN. */
 static inline lanes_f32 at_least_f32(lanes_f32 x, lanes_f32 least) {
 #if defined(__AVX512F__)
-    return (lanes_f32)_mm512_max_ps((__m512)least, (__m512)x);  /* the second where one is NaN */
+    return (lanes_f32)_mm512_max_ps((__m512)least, (__m512)x);
+#elif defined(__AVX__)
+    return (lanes_f32)_mm256_max_ps((__m256)least, (__m256)x);
 #else
     return where_negative_f32(x - least, least, x);
 #endif
 }
 static inline lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) {
-    return where_negative_f64(x - least, least, x);
-}
-
-/* x / y for a y whose inverse is no tiny number. AVX-512's estimate of 1 / y has an error of 2^-14;
-   one step of Newton's on the quotient leaves less than one of 2^-24, in a third of the time that a
-   division takes. */
-static inline lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) {
 #if defined(__AVX512F__)
-    lanes_f32 inverse = (lanes_f32)_mm512_rcp14_ps((__m512)y), estimate = x * inverse;
-    return estimate + (x - estimate * y) * inverse;
+    return (lanes_f64)_mm512_max_pd((__m512d)least, (__m512d)x);
+#elif defined(__AVX__)
+    return (lanes_f64)_mm256_max_pd((__m256d)least, (__m256d)x);
 #else
-    return x / y;
+    return where_negative_f64(x - least, least, x);
 #endif
 }
 

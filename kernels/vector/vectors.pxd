@@ -17,9 +17,16 @@ cdef extern from "vectors.h":
         PAIRS_F64
         CONV_MAPS
         CONV_COLUMNS
+        WIDE_MAPS
+        WIDE_COLUMNS
+        BACK_MAPS
+        BACK_COLUMNS
         GRADIENT_MAPS
+        GRADIENT_MAPS_3
+        GRADIENT_ROWS
         GEMM_ROWS
         DENSE_OUTPUTS
+        PAIR_OUTPUTS
         OUTER_OUTPUTS
         OUTER_VECTORS
         MAP_POSITIONS
@@ -47,7 +54,6 @@ cdef extern from "vectors.h":
     lanes_f64 at_least_f64(lanes_f64 x, lanes_f64 least) nogil
     lanes_f32 where_negative_f32(lanes_f32 x, lanes_f32 a, lanes_f32 b) nogil
     lanes_f64 where_negative_f64(lanes_f64 x, lanes_f64 a, lanes_f64 b) nogil
-    lanes_f32 quotient_f32(lanes_f32 x, lanes_f32 y) nogil
     lanes_f32 leader_f32(lanes_f32 first, lanes_f32 second) nogil
     lanes_f64 leader_f64(lanes_f64 first, lanes_f64 second) nogil
     lanes_f32 routed_f32(lanes_f32 x, lanes_f32 best, lanes_f32 *left) nogil

@@ -44,6 +44,7 @@ class LanesEngine(BaseEngine):
         lanes, self._check_program, self._run_lanes = kernels
         self._lanes = lanes[network.dtype.name]
         program = self._program = tile.lay_out(network, self._lanes)
+        self._together = int(program.input["tiles"][0])
         self._inputs = [program.input]  # of all programs: they hold the pixel range
         self._pixel_range = network.pixel_range
         self._loss_record = compiled.loss_record(self.loss, smallest_wins=network.output == "rbf")
@@ -76,7 +77,9 @@ class LanesEngine(BaseEngine):
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
         if len(x):
             threads = tile.threads_worth(len(x) * self._multiply_adds)
-            work = tile.predict_items(len(x), self._lanes)
+            # Tiles that share the reading of large weights are parted only for another thread.
+            items = tile.ITEMS if self._together == 1 else min(threads, self.threads)
+            work = tile.predict_items(len(x), self._lanes, items)
             self._run(work, x, outputs=outputs, updates=_drawing(dropout), threads=threads)
         return outputs
 
@@ -229,8 +232,10 @@ class LanesEngine(BaseEngine):
         return totals, derivatives
 
     def _batch_items(self, n: int, batch_size: int, kind: ItemKind, mean: bool = True) -> tile.Work:
-        trained = self._program.trained
-        return tile.batch_items(n, batch_size, self._lanes, trained, kind, mean)
+        program = self._program
+        return tile.batch_items(
+            n, batch_size, self._lanes, program.trained, kind, mean, self._together
+        )
 
     def _run(
         self,

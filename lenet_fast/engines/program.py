@@ -112,6 +112,11 @@ class Input(NamedTuple):
     planar: int = 0  # whether the maps lie one after the other; online engine
     background: float = 0.0  # what 0 of a byte becomes
     foreground: float = 1.0  # and 255
+    # Of the lane engine: how many vectors a tile takes, and how many tiles go through the layers
+    # from step `split` on together, so that large weights are read once for all of them.
+    size: int = 0
+    tiles: int = 1
+    split: int = 0
 
 
 class ItemKind(IntEnum):

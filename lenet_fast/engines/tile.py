@@ -32,7 +32,11 @@ BLOCKS = 8
 all gradients together should fit into the cache."""
 
 TILES = 4
-"""Tiles per item in passes that only go forward."""
+"""Tiles per item in passes that only go forward, and most that go through large layers together."""
+
+LARGE = 1 << 17
+"""Weights from which on a dense layer is large: no longer in the second-level cache when the next
+tile comes."""
 
 ITEMS = 16
 """Items that predictions of few images are cut into, if they have so many tiles."""
@@ -79,12 +83,16 @@ def lay_out(network: Network, lanes: int, *, inputs: bool = False) -> Program:
         if table is not None:
             steps[k] = steps[k]._replace(table=sum(each.size for each in links))
             links.append(table.astype(np.uint8).reshape(-1))
-    image = Input(input_at, *network.input_shape, 0, *network.pixel_range)
+    large = [k for k, step in enumerate(steps) if _dense_weights(step) >= LARGE]
+    tiles, split = (TILES, large[0]) if large else (1, len(steps))
+    image = Input(
+        *(input_at, *network.input_shape, 0, *network.pixel_range, memory.size, tiles, split)
+    )
     return Program(
         steps=records(Step, [step._replace(work=work, rows=rows) for step in steps]),
         tables=np.concatenate(links),
         input=records(Input, [image]),
-        size=memory.size,
+        size=memory.size * tiles,
         parameters=parameters,
         trained=trained,
         values=values.size,
@@ -138,6 +146,11 @@ def _with_sums(step: Step, memory: Memory) -> Step:
     return step
 
 
+def _dense_weights(step: Step) -> int:
+    """Return the weights of a dense layer; 0 for other layers."""
+    return step.c_in * step.h_in * step.w_in * step.c_out if step.kind == Kind.FULL else 0
+
+
 def _work(step: Step, lanes: int) -> int:
     """Return the scratch memory of a step, in vectors."""
     inputs = step.c_in * step.h_in * step.w_in
@@ -160,10 +173,14 @@ class Work(NamedTuple):
     blocks: int  # most per batch
 
 
-def blocks_of(first: int, last: int, lanes: int) -> list[tuple[int, int]]:
-    """Return the blocks of a batch: whole tiles, except in the last one."""
+def blocks_of(first: int, last: int, lanes: int, together: int = 1) -> list[tuple[int, int]]:
+    """Return the blocks of a batch: whole tiles, except in the last one.
+
+    Where several tiles go together through large layers, blocks have as many if that leaves two
+    blocks: each has a gradient of its own, which is large, too.
+    """
     tiles = -(-(last - first) // lanes)
-    count = min(tiles, BLOCKS)
+    count = min(tiles, BLOCKS, max(2, tiles // together))
     edges = [min(first + tiles * k // count * lanes, last) for k in range(count + 1)]
     return list(itertools.pairwise(edges))
 
@@ -174,11 +191,11 @@ def forward_items(n: int, lanes: int) -> Work:
 
 
 @functools.lru_cache(maxsize=16)
-def predict_items(n: int, lanes: int) -> Work:
-    """Return items like those of :func:`forward_items`, smaller ones of few images: no sum over
-    images has another order for it."""
+def predict_items(n: int, lanes: int, items: int = ITEMS) -> Work:
+    """Return items like those of :func:`forward_items`, smaller ones of few images, so that there
+    are as many as `items`: no sum over images has another order for it."""
     tiles = -(-n // lanes)
-    return _independent(ItemKind.FORWARD, n, min(TILES, -(-tiles // ITEMS)) * lanes)
+    return _independent(ItemKind.FORWARD, n, min(TILES, -(-tiles // items)) * lanes)
 
 
 def multiply_adds(program: Program) -> int:
@@ -212,7 +229,13 @@ def _independent(kind: ItemKind, n: int, size: int) -> Work:
 
 @functools.lru_cache(maxsize=16)
 def batch_items(
-    n: int, batch_size: int, lanes: int, trained: int, kind: ItemKind, mean: bool = True
+    n: int,
+    batch_size: int,
+    lanes: int,
+    trained: int,
+    kind: ItemKind,
+    mean: bool = True,
+    together: int = 1,
 ) -> Work:
     """Return the items of batches: their images, and the updates with the mean of the gradients,
     or their sum."""
@@ -222,7 +245,7 @@ def batch_items(
         stop = min(start + batch_size, n)
         opened, images = len(items), stop - start
         share = images if mean else 1
-        blocks = blocks_of(start, stop, lanes)
+        blocks = blocks_of(start, stop, lanes, together)
         items += [
             Item(kind, *block, opened, k, step=step, start=start) for k, block in enumerate(blocks)
         ]
