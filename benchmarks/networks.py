@@ -174,14 +174,16 @@ class Bench:
         return self.session.run(None, {"images": self.x})[0]
 
     def check(self) -> None:
-        """Raise WrongAnswerError unless all outputs, and the gradients without dropout, agree."""
+        """Raise WrongAnswerError unless all outputs agree, and our gradients without dropout with
+        PyTorch's in float64: in float32, two pixels of a window can change places."""
         x, labels = self.tensors
         outputs = (self.evaluate(),)
         compare("PyTorch", (self.evaluate_torch(),), outputs, "float32")
         if self.session is not None:
             compare("onnxruntime", (self.evaluate_onnx(),), outputs, "float32")
-        self.criterion(self.frozen(x), labels).backward()
-        expected = tuple(np.asarray(each.grad) for each in self.frozen.parameters())
+        exact = copy.deepcopy(self.frozen).double()
+        self.criterion(exact(x.double()), labels).backward()
+        expected = tuple(np.asarray(each.grad) for each in exact.parameters())
         gradients = self.engine.loss_and_gradients(self.x, self.labels)[1]
         found = tuple(
             array.reshape(other.shape)
