@@ -89,6 +89,7 @@ cdef enum:
     WHOLE = 512  # most inputs that are read at once; of more, so many that they stay in the cache:
     INPUTS = 256  # where the weights of an output are adjacent,
     ROWS = 64  # and where each is in a row, and a page, of its own
+    VECTORS = 64  # of inputs, of all images, for which the gradients of all outputs are found
 
 
 cdef inline void dense_chunk(
@@ -197,23 +198,24 @@ cdef inline void outer_block(
 
 cdef inline void outer_rows(
     Py_ssize_t outputs, Tiles tiles, const lanes *dy, const lanes *rows, Py_ssize_t pitch,
-    char *dw, Py_ssize_t n_in, bint fresh,
+    char *dw, Py_ssize_t n_in, Py_ssize_t count, bint fresh,
 ) noexcept nogil:
-    """All weights of some outputs; `outputs` is a literal where this is called."""
+    """Adjacent weights, `count` of each, of some outputs; `outputs` is a literal where this is
+    called."""
     cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), k = 0
-    while (k + OUTER_VECTORS) * full <= n_in:
+    while (k + OUTER_VECTORS) * full <= count:
         outer_block(
             outputs, OUTER_VECTORS, tiles, dy, rows + k, pitch, dw + k * full * size, n_in, 0,
             fresh,
         )
         k += OUTER_VECTORS
-    while (k + 1) * full <= n_in:
+    while (k + 1) * full <= count:
         outer_block(outputs, 1, tiles, dy, rows + k, pitch, dw + k * full * size, n_in, 0, fresh)
         k += 1
-    if k * full < n_in:
+    if k * full < count:
         outer_block(
             outputs, 1, tiles, dy, rows + k, pitch, dw + k * full * size, n_in,
-            n_in - k * full, fresh,
+            count - k * full, fresh,
         )
 
 
@@ -236,21 +238,28 @@ cdef void dense_gradient_tiles(
 
     Vectors run along the inputs: x is transposed first, into `rows`.
     """
-    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), i = 0, t
+    cdef Py_ssize_t full = lane_count(rows), size = element_size(rows), first = 0, i, t, count
     cdef Py_ssize_t pitch = (n_in + full - 1) // full
+    cdef char *weights
     for t in range(tiles.count):
         transposed(x + t * tiles.apart, n_in, rows + t * tiles.apart, pitch)
-    while n_out - i >= OUTER_OUTPUTS:
-        outer_rows(
-            OUTER_OUTPUTS, tiles, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in,
-            fresh,
-        )
-        i += OUTER_OUTPUTS
-    while i < n_out:
-        outer_rows(
-            1, tiles, dy + i, rows, pitch, (<char *> dw) + i * n_in * size, n_in, fresh
-        )
-        i += 1
+    while first < pitch:  # as many vectors of all images as stay in the second-level cache
+        count = min(n_in - first * full, VECTORS * full)
+        weights = (<char *> dw) + first * full * size
+        i = 0
+        while n_out - i >= OUTER_OUTPUTS:
+            outer_rows(
+                OUTER_OUTPUTS, tiles, dy + i, rows + first, pitch, weights + i * n_in * size,
+                n_in, count, fresh,
+            )
+            i += OUTER_OUTPUTS
+        while i < n_out:
+            outer_rows(
+                1, tiles, dy + i, rows + first, pitch, weights + i * n_in * size, n_in, count,
+                fresh,
+            )
+            i += 1
+        first += VECTORS
     if db != NULL:
         if fresh:
             memset(db, 0, n_out * size)
