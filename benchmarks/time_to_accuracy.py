@@ -76,7 +76,6 @@ def pytorch(goal: Goal, splits: data.Splits, seed: int, threads: int) -> Result:
     from lenet_fast.torch import to_torch
 
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     trainer = goal.recipe.trainer(seed=seed)
     module, size = to_torch(trainer.network), trainer.batch_size
     rule = trainer.optimiser.rule
@@ -92,7 +91,9 @@ def pytorch(goal: Goal, splits: data.Splits, seed: int, threads: int) -> Result:
     labels = torch.from_numpy(train.labels.astype(np.int64))
     batches = math.ceil(len(train) / size)
     started = time.perf_counter()
-    with contextlib.closing(Pool(threads)) as pool:
+    with contextlib.closing(Pool(threads)) as pool, contextlib.ExitStack() as after:
+        after.callback(torch.set_flush_denormal, False)  # it holds for whatever else runs here
+        torch.set_flush_denormal(True)
         for epoch in range(1, goal.epochs + 1):
             order = shuffled(len(train), seed, epoch)
             rates = schedules.rates(
