@@ -44,7 +44,7 @@ def dropout(
         From 0 to below 1.
     seed, step, layer : int
         From 0 to 2**63 - 1. In a network, `step` is the number of training steps before this one,
-        and `layer` the layer's place in :attr:`.Network.layers`.
+        and `layer` the layer's place in ``network.layers``.
     first : int
         The place of the first image in its batch; the others follow.
     by_map : bool
