@@ -77,7 +77,7 @@ class EpochSchedule:
         raise NotImplementedError
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
-        """Return the rate of a step, which is that of its epoch; see :class:`Schedule`."""
+        """Return the rate of a step, which is that of its epoch; see :class:`.Schedule`."""
         return self.rate(epoch)
 
     def config(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class Cosine(EpochSchedule):
         return self._fallen(min(1, (epoch - 1) / max(1, self._epochs - 1)))
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
-        """Return the rate of a step; see :class:`Schedule`."""
+        """Return the rate of a step; see :class:`.Schedule`."""
         if self._epochs is not None:
             return self.rate(epoch)
         rise, fall = _shares(step, steps, self._warmup)
@@ -302,7 +302,7 @@ class OneCycle:
         self._warmup = checks.below_one("warmup", warmup)
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
-        """Return the rate of a step; see :class:`Schedule`."""
+        """Return the rate of a step; see :class:`.Schedule`."""
         rise, fall = _shares(step, steps, self._warmup)
         return self._rate * rise * (1 - fall)
 
@@ -333,7 +333,7 @@ class LinearDecay:
         self._rate = _positive("rate", rate)
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
-        """Return the rate of a step; see :class:`Schedule`."""
+        """Return the rate of a step; see :class:`.Schedule`."""
         return self._rate * (1 - _shares(step, steps, 0.0)[1])
 
     def config(self) -> dict[str, Any]:
