@@ -400,7 +400,7 @@ def test_a_stopped_run_has_the_error_that_was_measured_last(visit: Any) -> None:
     """At the head and in the table; before the end of an epoch, and after one."""
     opened = visit()
     page = opened.page
-    cell = page.locator("#facts tr").nth(5).locator("td").first
+    cell = page.locator("#facts tr", has_text="Test error").locator("td").first
     current = "fetch('/api/training').then(answer => answer.json()).then(({run}) => run)"
     for epochs in (0, 1):
         page.locator("[name=model]").select_option("lenet5")
