@@ -2,8 +2,8 @@
 
 python -m benchmarks.time_to_accuracy [--seeds N] [--pytorch-seeds N] [--threads N] ...
 
-For each accuracy a recipe was fixed beforehand, by the last 5,000 images of the training set. It is
-trained to its end on all 60,000, once per seed; the accuracy is that of the network at the end. The
+The recipe for each accuracy was chosen on the last 5,000 images of the training set. It is trained
+in full on all 60,000, once per seed, and the network is tested after the last epoch. The
 table shows the mean over the seeds, and the median and the least of the seconds: training with
 shuffling, distortions and the conversion of bytes, without evaluation, loading and start of the
 program.

@@ -103,7 +103,7 @@ cdef void forward(
     Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory
 ) noexcept nogil:
     """All steps: tile by tile up to the first large dense layer, from there on layer by layer.
-    `place` is that of the first image in its batch."""
+    `place` is the position of the first image in its batch."""
     cdef Py_ssize_t k, t, size = run.input.size
     cdef double since = seconds_now() if run.seconds != NULL else 0
     for t in range(tiles):

@@ -86,10 +86,11 @@ cdef inline const void *numbers_behind(
 
 
 cdef enum:
-    WHOLE = 512  # most inputs that are read at once; of more, so many that they stay in the cache:
-    INPUTS = 256  # where the weights of an output are adjacent,
-    ROWS = 64  # and where each is in a row, and a page, of its own
-    VECTORS = 64  # of inputs, of all images, for which the gradients of all outputs are found
+    WHOLE = 512  # up to this many inputs are read in one go; more are read in chunks that stay in
+    # the cache:
+    INPUTS = 256  # if the weights of an output are adjacent,
+    ROWS = 64  # or if each is in a row, and so in a memory page, of its own
+    VECTORS = 64  # chunk of inputs, in vectors, when gradients are computed
 
 
 cdef inline void dense_chunk(

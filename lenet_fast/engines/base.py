@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Literal, overload
 
 import numpy as np
@@ -82,9 +83,9 @@ class BaseEngine(Engine):
         self._forwarded: tuple[Array, tuple[int, int] | None] | None = None  # by the last forward
         self._set_up()
 
+    @abstractmethod
     def _set_up(self) -> None:
         """Make what calls need; raise Unsupported if the engine cannot run the network."""
-        raise NotImplementedError
 
     def predict_one(self, image: Array) -> Array:
         return self.predict(inputs.image(self.network, image)[np.newaxis])[0]
@@ -96,9 +97,9 @@ class BaseEngine(Engine):
         self._forwarded = x, dropout
         return outputs
 
+    @abstractmethod
     def _forward(self, x: Array, dropout: tuple[int, int] | None) -> Array:
         """Return the outputs for images that have been checked."""
-        raise NotImplementedError
 
     @overload
     def backward(
@@ -181,6 +182,7 @@ class BaseEngine(Engine):
     ) -> tuple[Array, Array, tuple[int, int] | None]:
         return *inputs.examples(self.network, x, labels), inputs.dropout(dropout)
 
+    @abstractmethod
     def _differentiate(
         self,
         x: Array,
@@ -191,7 +193,6 @@ class BaseEngine(Engine):
     ) -> tuple[Totals, dict[str, Array], Array | None]:
         """Return totals, gradients by name, and the gradient at the images if it is wanted: those
         of the mean loss, or with `d_outputs` the sums that these give."""
-        raise NotImplementedError
 
     def gradients_per_example(
         self,
@@ -210,16 +211,17 @@ class BaseEngine(Engine):
             raise ValueError("out: expected None with clip, whose result is small")
         return self._clipped_sum(x, labels, checks.positive("clip", clip), dropout)
 
+    @abstractmethod
     def _each_gradient(
         self, x: Array, labels: Array, dropout: tuple[int, int] | None, found: PerExample
     ) -> Totals:
         """Set the gradients of all images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _clipped_sum(
         self, x: Array, labels: Array, clip: float, dropout: tuple[int, int] | None
     ) -> tuple[Totals, dict[str, Array]]:
-        raise NotImplementedError
+        """Return totals, and the sum of the gradients, each scaled to a norm of at most `clip`."""
 
     def train(
         self,
@@ -244,6 +246,7 @@ class BaseEngine(Engine):
     def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
         checks.integer("batch_size", batch_size, 1)
 
+    @abstractmethod
     def _train(
         self,
         x: Array,
@@ -256,7 +259,6 @@ class BaseEngine(Engine):
     ) -> list[Totals]:
         """Train with arguments that have been checked; the labels are those of `order`, and there
         is one rate per step."""
-        raise NotImplementedError
 
     def close(self) -> None:
         self._pool.close()

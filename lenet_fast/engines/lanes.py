@@ -255,7 +255,7 @@ class LanesEngine(BaseEngine):
         seconds: Array | None = None,
         threads: int = MAX_THREADS,
     ) -> list[Totals]:
-        """Run a list of items, with at most so many threads; return the totals per batch, up to the
+        """Run a list of items, on at most `threads` threads; return the totals per batch, up to the
         first non-finite loss."""
         dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
         rows = np.empty((0, 1), dtype)

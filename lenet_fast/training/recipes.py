@@ -1,6 +1,6 @@
 """Recipes: sets of options with which LeNet-5 reaches a given accuracy on MNIST, by name.
 
-``lenet-fast train --recipe NAME`` trains by them; any other option overrides that of the recipe.
+``lenet-fast train --recipe NAME`` uses one; options given beside it take precedence.
 All were chosen on the last 5,000 images of the training set; `accurate` in runs of 10 epochs, and
 `paper` again after its first choice had missed 98.9 % of the test set by 0.03. In Python,
 :meth:`Recipe.trainer` returns a trainer:
