@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from lenet_fast import checks
+from lenet_fast.checks import Array
 from lenet_fast.engines import Optimiser
 from lenet_fast.torch import tensors
 from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
@@ -64,32 +64,66 @@ _REFUSED: dict[str, Any] = {
 """Options without a counterpart, with their only allowed values; the others change only speed."""
 
 
+def check(optimizer: Any) -> None:
+    """Raise TypeError or ValueError if an optimizer is of another kind than those of `_MAKERS`, or
+    has options or hooks without a counterpart."""
+    if type(optimizer) not in _MAKERS:
+        names = ", ".join(kind.__name__ for kind in _MAKERS)
+        raise TypeError(
+            f"optimizer: expected an instance of torch.optim's {names}, got "
+            f"{tensors.kind(optimizer)}; lenet_fast.torch.wrap takes any optimizer"
+        )
+    hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
+    if any(getattr(optimizer, kind) for kind in hooks):
+        raise ValueError(
+            "optimizer: expected one without hooks, got some; lenet_fast.torch.wrap calls them"
+        )
+    _made(optimizer)
+
+
 class Bridge:
     """An optimiser of PyTorch for tensors by the network's names, and ``ours``, which continues
-    from its state, at its ``rate``.
+    from its state.
 
-    TypeError or ValueError if it is of another kind than those of `_MAKERS`, has options or state
-    without a counterpart, or other parameters.
+    The rates of parameter groups are `shares` of the rate of each step; numbers whose mask is 0 do
+    not change, and their state is 0.
+
+    TypeError or ValueError if :func:`check` raises one, or if it has state without a counterpart,
+    or other parameters.
     """
 
-    def __init__(self, optimizer: Any, trained: Mapping[str, torch.Tensor]) -> None:
-        if type(optimizer) not in _MAKERS:
-            names = ", ".join(kind.__name__ for kind in _MAKERS)
-            raise TypeError(
-                f"optimizer: expected an instance of torch.optim's {names}, got "
-                f"{checks.kind(optimizer)}"
-            )
+    def __init__(
+        self,
+        optimizer: Any,
+        trained: Mapping[str, torch.Tensor],
+        shares: Sequence[float] = (1.0,),
+        masks: Mapping[str, Array] | None = None,
+    ) -> None:
+        check(optimizer)
         self._optimizer = optimizer
         self._trained = dict(trained)
+        self._masks = dict(masks or {})
         self._check_parameters()
         self._check_tensors()
-        options = _options(optimizer)
-        self.rate = float(options["lr"])
-        try:
-            self.ours, self._names = _MAKERS[type(optimizer)](options)
-        except ValueError as error:
-            raise ValueError(f"optimizer: {error}") from None
+        self.ours, self._names = _made(optimizer)
         self._take_state()
+        self.ours.factors = self._factors(shares)
+
+    def _factors(self, shares: Sequence[float]) -> dict[str, Array]:
+        """Return what the rates of numbers are multiplied with, where it is not 1."""
+        share = {
+            id(tensor): value
+            for group, value in zip(self._optimizer.param_groups, shares, strict=True)
+            for tensor in group["params"]
+        }
+        factors = {}
+        for name, tensor in self._trained.items():
+            if (value := share[id(tensor)]) != 1:
+                dtype = tensors.array(name, tensor).dtype
+                factors[name] = np.full(tuple(tensor.shape), value, dtype)
+            if (mask := self._masks.get(name)) is not None:
+                factors[name] = factors.get(name, 1) * mask
+        return factors
 
     def give_back(self) -> None:
         """Copy our state to the optimizer, so that it can continue."""
@@ -98,6 +132,8 @@ class Bridge:
         for name, tensor in self._trained.items():
             state = self._optimizer.state[tensor]
             for kind, slot in self._slots.items():
+                if (mask := self._masks.get(name)) is not None:
+                    slot[name] *= mask
                 value = torch.from_numpy(slot[name])
                 if isinstance(state.get(kind), torch.Tensor):
                     state[kind].copy_(value)
@@ -120,7 +156,8 @@ class Bridge:
         lacking = [name for name, tensor in self._trained.items() if id(tensor) in expected]
         if lacking:
             raise ValueError(
-                f"optimizer: expected all of the module's parameters, got none of {lacking}"
+                f"optimizer: expected all of the module's parameters, got none of {lacking}; those "
+                "that shall not change need requires_grad=False"
             )
 
     def _check_tensors(self) -> None:
@@ -131,9 +168,6 @@ class Bridge:
                 raise ValueError(f"module: expected unshared numbers, got {name} expanded")
             if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
                 raise ValueError(f"module: expected parameters without hooks, got some of {name}")
-        hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-        if any(getattr(self._optimizer, kind) for kind in hooks):
-            raise ValueError("optimizer: expected one without hooks, got some")
 
     def _take_state(self) -> None:
         steps = set()
@@ -152,6 +186,8 @@ class Bridge:
                         f"{arrays[name].dtype} for {name}, got {value.shape} {value.dtype}"
                     )
                 self._slots[kind][name][...] = value
+                if (mask := self._masks.get(name)) is not None:
+                    self._slots[kind][name] *= mask
         if len(steps) > 1:
             raise ValueError(
                 "optimizer: expected the same number of steps for every parameter, got "
@@ -160,25 +196,31 @@ class Bridge:
         self.ours.steps = int(steps.pop()) if steps else 0
 
 
-def _options(optimizer: Any) -> dict[str, Any]:
-    """Return the options of all parameter groups, which must agree."""
+def _made(optimizer: Any) -> _Made:
+    """Return ours for the options of all parameter groups, which must agree but for the rate."""
     first, *others = (
         {name: value for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups
     )
     for group in others:
         for name, value in first.items():
-            if name != "initial_lr" and group.get(name) != value:
+            if name not in ("lr", "initial_lr") and group.get(name) != value:
                 raise ValueError(
                     f"optimizer: expected one {name} for all parameters, got {value} and "
-                    f"{group.get(name)}"
+                    f"{group.get(name)}; lenet_fast.torch.wrap takes any"
                 )
     for name, only in _REFUSED.items():
         if first.get(name, only) != only:
-            raise ValueError(f"optimizer: expected {name}={only}, got {first[name]}")
-    return first
+            raise ValueError(
+                f"optimizer: expected {name}={only}, got {first[name]}; lenet_fast.torch.wrap "
+                "takes any"
+            )
+    try:
+        return _MAKERS[type(optimizer)](first)
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from None
 
 
-def without(parameters: Mapping[str, checks.Array], names: set[str]) -> dict[str, checks.Array]:
+def without(parameters: Mapping[str, Array], names: set[str]) -> dict[str, Array]:
     """Return factors of zero, with which the parameters of these names do not change."""
     return {name: np.zeros_like(parameters[name], order="C") for name in sorted(names)}

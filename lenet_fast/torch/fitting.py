@@ -2,72 +2,105 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from lenet_fast import checks, engines, layers
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
-from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.torch import bridge, criteria, loaders, sequential, tensors
+from lenet_fast.torch import bridge, loaders, sequential, tensors
+from lenet_fast.torch.criteria import Criterion
+from lenet_fast.torch.loaders import Part, Source
 from lenet_fast.torch.rates import Rates
 from lenet_fast.training import History, Row, TrainingDiverged
 from lenet_fast.training.interrupts import stop_on_sigint
 
+_log = logging.getLogger(__name__)
+
 _EVALUATED = 4096  # images at a time, so that Ctrl-C takes effect soon
+_MASKS = (torch.bool, *tensors.INTEGERS, *tensors.FLOATS)
 
 
 def fit(
     module: nn.Module,
-    loader: DataLoader[Any],
+    loader: DataLoader[Any] | Dataset[Any] | Iterable[Any],
     *,
-    criterion: nn.Module,
+    criterion: nn.Module | Callable[..., Any],
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    scheduler_step: str | None = None,
     epochs: int = 1,
-    test: TensorDataset | None = None,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    test: DataLoader[Any] | Dataset[Any] | Iterable[Any] | None = None,
+    masks: Mapping[str, torch.Tensor] | None = None,
+    materialise: bool | None = None,
+    on_batch_end: Callable[[int, int, float], object] | None = None,
+    on_epoch_end: Callable[[Row], object] | None = None,
     engine: str = "auto",
     backend: str | None = None,
     threads: int | None = None,
 ) -> History:
-    """Train an ``nn.Sequential`` like a loop over the loader, several times faster.
+    """Train a module like a loop over the loader, several times faster.
 
     The loop is the usual one: outputs, criterion, ``zero_grad``, ``backward``, ``step``. The
-    module's parameters, the state of the optimizer and PyTorch's random generators end as that loop
+    module's parameters, the state of the optimizer and the random generators end as that loop
     would leave them, within rounding; training can continue either way. Only with dropout they
     cannot: see Notes.
 
     Parameters
     ----------
-    module : nn.Sequential
-        Of modules that :func:`from_torch` supports, float32 or float64. Its parameters are updated
+    module : nn.Module
+        One that :func:`from_torch` supports, float32 or float64. Its parameters are updated
         in place; those with ``requires_grad=False`` do not change, and ``grad`` is not touched.
-    loader : DataLoader
-        Over a TensorDataset of images (n, c, h, w), in the module's dtype, and targets: labels
-        (n,) or, for MSELoss, target outputs (n, k) of two different values. Batches are used in
-        the loader's order. It must have no workers and no custom ``collate_fn`` or
-        ``batch_sampler``; any sampler and ``drop_last`` are allowed.
-    criterion : nn.Module
-        CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a LogSoftmax, or MSELoss, with
-        reduction "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
+    loader : DataLoader, data set, or iterable of batches
+        Of images (n, c, h, w) in the module's dtype, and targets: labels (n,), or target outputs
+        (n, k) of two different values, one for the right class. Any data set, sampler, transform,
+        ``collate_fn`` and number of workers; batches are used in the loader's order. See Notes for
+        how it is read. A data set needs a `batch_size`.
+    criterion : nn.Module or function
+        CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a log-softmax, or MSELoss, or
+        ``torch.nn.functional``'s of these names, also in a ``functools.partial``, with reduction
+        "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
     optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
-        Over all parameters of the module. Options without a counterpart are refused: dampening,
-        maximize, amsgrad, differentiable, and groups that differ; also hooks, here and on the
-        module, its parameters and the criterion.
+        Over all parameters of the module. Parameter groups may differ in their rates. Options
+        without a counterpart are refused: dampening, maximize, amsgrad, differentiable; also hooks,
+        here and on the module, its parameters and the criterion.
     scheduler : torch.optim.lr_scheduler.LRScheduler, optional
-        Of the optimizer; its ``step`` is called after each batch. It must change the learning rate
-        only, and need no loss. By default the rate is constant: for a scheduler that is stepped per
-        epoch, call this once per epoch.
+        Of the optimizer. It must change the learning rate only. By default the rate is constant.
+        ReduceLROnPlateau gets the loss of `test`.
+    scheduler_step : {"batch", "epoch"}
+        After what the scheduler makes a step; required with one.
     epochs : int
-    test : TensorDataset, optional
+    batch_size : int, optional
+    shuffle : bool
+        Of the DataLoader that is made for a data set.
+    test : DataLoader, data set, or iterable of batches, optional
         Images and targets to evaluate on after each epoch.
+    masks : mapping of str to tensor, optional
+        Zeros and ones, by names of ``module.named_parameters()``: where one is 0, the parameter
+        does not change, as if the gradient were multiplied with the mask before each step, and the
+        optimizer's state is 0. Parameters that are 0 there stay so, as when lottery tickets are
+        trained.
+    materialise : bool, optional
+        False: iterate the loader in every epoch, whatever it yields. True: keep all samples in
+        memory after the first epoch, or raise ValueError. By default see Notes.
+    on_batch_end : callable, optional
+        Called with epoch and batch, both from 1, and the criterion's value for the batch before
+        its step. The module may be some batches further, because the engine takes many in a call.
+    on_epoch_end : callable, optional
+        Called with the epoch's row of the history, when module, optimizer and scheduler are as a
+        loop leaves them after the epoch.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
 
@@ -79,8 +112,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If something cannot be done the same way here. Nothing has been changed; only if a sampler
-        yields a wrong number late, the batches before it have been trained on.
+        If something cannot be done the same way here; the message has all reasons. Nothing has
+        been changed; only if later batches do not fit, those before them have been trained on.
     lenet_fast.training.TrainingDiverged
         If a loss is not finite. That batch has changed nothing, the batches before it have.
     KeyboardInterrupt
@@ -91,6 +124,19 @@ def fit(
     Notes
     -----
     However the call ends, module and optimizer hold the result of the finished batches.
+
+    How the loader is read: images in memory, in a TensorDataset or in torchvision's MNIST or CIFAR
+    with no transforms but ToTensor and Normalize, also through Subset, ``random_split`` and
+    ConcatDataset, are used as they lie there. Other data sets are read sample by sample. If there
+    are several epochs and the samples do not change, each is read once, in this process, and kept
+    (up to 4 GiB). They count as unchanging if 32 of them are the same when read twice, and if no
+    sample draws from the global random generators of PyTorch, NumPy or Python. A data set with a
+    generator of its own, which reading twice advances, or with rarer changes needs
+    ``materialise=False``. Everything else is iterated in every epoch, as in a loop: samples
+    that draw random numbers, an IterableDataset, a ``collate_fn``, persistent workers. The logger
+    ``lenet_fast.torch.fitting`` says which it is, at level INFO. In any case batches are read
+    before the engine has trained on those before them, so samplers and data sets must not depend
+    on the module.
 
     Dropout and Dropout2d in training mode drop with their probabilities, but other units than in
     PyTorch: those of :func:`lenet_fast.ops.dropout`, with one number that each call draws from
@@ -116,43 +162,94 @@ def fit(
     >>> [row.epoch for row in history.rows]
     [1, 2]
     """
-    batch_size = loaders.sampler_of(loader).batch_size
-    images, targets = loaders.tensors_of("loader", loader.dataset)
-    loss, labels = criteria.read(criterion, targets)
-    run = _Run(module, images, criterion, optimizer, loss.output, scheduler)
-    criteria.check_width(criterion, targets, run.network.output_shape[0])
-    epochs = checks.integer("epochs", epochs, 1)
-    x, labels = loaders.examples("loader", run.network, images, labels)
-    shown = None if test is None else _shown(test, criterion, loss, run.network)
+    refusals = _Refusals()
+    source = tested = goal = rates = None
+    with refusals.collect():
+        epochs = checks.integer("epochs", epochs, 1)
+        options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
+        source = loaders.read("loader", loader, epochs, materialise=materialise, **options)
+    if test is not None:
+        with refusals.collect():
+            tested = loaders.read_test(test, epochs, materialise)
+    with refusals.collect():
+        goal = Criterion(criterion)
+    with refusals.collect():
+        bridge.check(optimizer)
+        rates = Rates(optimizer, scheduler, scheduler_step, test is not None)
+    row = None
+    with refusals.collect():
+        row = _row(module, source)
+    refusals.check()
+    for each in (source, tested):
+        if each is not None:
+            _log.info(each.note)
+    assert source is not None
+    assert goal is not None
+    assert rates is not None
+    assert row is not None
+    run = _Run(module, row, source, tested, goal, rates, optimizer, masks, refusals)
     made = engines.create(
         run.network,
-        loss,
+        goal.loss,
         engine=engine,
-        batch_size=batch_size,
+        batch_size=source.batch_size,
         optimiser=run.bridge.ours,
         backend=backend,
         threads=threads,
     )
-    history = History(train_images=len(x), test_images=0 if shown is None else len(shown[0]))
+    history = History()
     stop = _Stop()
     try:
         with stop_on_sigint(stop):
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
-                totals, highest = Totals(), 0.0
-                for part in loaders.parts(loader, made.images_a_call):
-                    rates = run.rates.take(math.ceil(len(part) / batch_size))
-                    totals += run.train(made, x, labels, part, batch_size, rates)
-                    highest = max(highest, float(rates.max()))
+                totals, highest, batches = Totals(), 0.0, 0
+                for part in source.parts(made.images_a_call):
+                    steps = rates.take(math.ceil(len(part.order) / part.batch_size))
+                    found = run.train(made, part, steps)
+                    if on_batch_end is not None:
+                        for number, batch in enumerate(found, batches + 1):
+                            on_batch_end(epoch, number, batch.loss / batch.images)
+                    batches += len(found)
+                    totals = sum(found, totals)
+                    highest = max(highest, float(steps.max()))
                     stop.check()
                 seconds = time.perf_counter() - started
-                on_test = _evaluated(made, shown, stop)
+                on_test = _evaluated(made, tested, stop)
+                history.train_images, history.test_images = totals.images, on_test.images
                 history.rows.append(Row.of(epoch, seconds, totals, on_test, highest))
+                rates.end_epoch(history.rows[-1].test_loss)
+                if on_epoch_end is not None:
+                    run.give_back()
+                    on_epoch_end(history.rows[-1])
                 stop.check()
     finally:
         made.close()
         run.give_back()
     return history
+
+
+class _Refusals:
+    """Collects errors, to raise them as one."""
+
+    def __init__(self) -> None:
+        self._errors: list[TypeError | ValueError] = []
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            self._errors.append(error)
+
+    def check(self) -> None:
+        """Raise the error, or one that has the messages of all."""
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            kinds = {type(error) for error in self._errors}
+            kind = kinds.pop() if len(kinds) == 1 else ValueError
+            raise kind("\n- ".join(["fit: this cannot be trained:", *map(str, self._errors)]))
 
 
 class _Stop:
@@ -169,24 +266,43 @@ class _Stop:
             raise KeyboardInterrupt
 
 
+def _row(module: nn.Module, source: Source | None) -> sequential.Row | None:
+    """Return the content of a module; without images only check it, as far as possible."""
+    if source is None:
+        try:
+            sequential.read(module, None)
+        except ValueError as error:
+            if not str(error).startswith("input_shape"):
+                raise
+        return None
+    shape = tuple(source.images.shape)
+    if len(shape) != 4:
+        raise ValueError(
+            f"{source.name}: expected images of shape (n, c, h, w), got {shape}; a transform or a "
+            "collate_fn can add what lacks"
+        )
+    return sequential.read(module, (shape[1], shape[2], shape[3]))
+
+
 class _Run:
     """A network in a module's memory, with our optimiser in place of PyTorch's."""
 
     def __init__(
         self,
         module: nn.Module,
-        images: torch.Tensor,
-        criterion: nn.Module,
+        row: sequential.Row,
+        source: Source,
+        tested: Source | None,
+        criterion: Criterion,
+        rates: Rates,
         optimizer: torch.optim.Optimizer,
-        output: str,
-        scheduler: object,
+        masks: Mapping[str, torch.Tensor] | None,
+        refusals: _Refusals,
     ) -> None:
-        if images.dim() != 4:
-            raise ValueError(f"images: expected shape (n, c, h, w), got {tuple(images.shape)}")
-        c, h, w = images.shape[1:]
-        row = sequential.read(module, (c, h, w))
-        criteria.check_end(criterion, row.softmax)
-        self.network: Network = row.network(output, None)
+        with refusals.collect():
+            criterion.check_end(row.softmax)
+        self.rates = rates
+        self.network: Network = row.network(criterion.output, None)
         given = row.tensors(self.network)
         for layer in self.network.layers:
             for name in layer.parameters:
@@ -196,10 +312,16 @@ class _Run:
         self._trained = {
             name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
         }
-        self.bridge = bridge.Bridge(optimizer, self._trained)
-        self.rates = Rates(optimizer, scheduler)
-        still = names - set(self._trained)  # frozen ones, and biases that the module lacks
-        self.bridge.ours.factors = bridge.without(self.network.parameters, still)
+        with refusals.collect():
+            found = _masks(module, masks, self._trained)
+            self.bridge = bridge.Bridge(optimizer, self._trained, rates.shares, found)
+            still = names - set(self._trained)  # frozen ones, and biases that the module lacks
+            self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
+        for each in (source, tested):
+            if each is not None:
+                with refusals.collect():
+                    each.bind(self.network, criterion)
+        refusals.check()
         self._seed = 0
         dropping = False
         for layer, place in zip(self.network.layers, row.places, strict=True):
@@ -210,17 +332,9 @@ class _Run:
         if dropping:
             self._seed = int(torch.randint(2**63 - 1, ()))
 
-    def train(
-        self,
-        engine: Engine,
-        x: Array,
-        labels: Array,
-        order: Array,
-        batch_size: int,
-        rates: Array,
-    ) -> Totals:
-        """Train on a list of batches."""
-        bridge = self.bridge
+    def train(self, engine: Engine, part: Part, rates: Array) -> list[Totals]:
+        """Train on some batches."""
+        bridge, (x, labels, order, batch_size) = self.bridge, part
         # Overflow shows up as a non-finite loss, which is reported below.
         with np.errstate(over="ignore", invalid="ignore"):
             found = engine.train(x, labels, order, batch_size, bridge.ours, rates, seed=self._seed)
@@ -232,7 +346,7 @@ class _Run:
                 f"got {found[-1].loss}. The module is as before that batch; start again with a "
                 "lower rate"
             )
-        return sum(found, Totals())
+        return found
 
     def give_back(self) -> None:
         """Update the optimizer's state, and tell autograd that parameters have changed."""
@@ -241,25 +355,34 @@ class _Run:
             torch.autograd.graph.increment_version(tensor)
 
 
-def _shown(
-    test: TensorDataset, criterion: nn.Module, loss: Loss, network: Network
-) -> tuple[Array, Array]:
-    """Return images and labels to evaluate on."""
-    images, targets = loaders.tensors_of("test", test)
-    found, labels = criteria.read(criterion, targets)
-    if found.config() != loss.config():
-        raise ValueError(f"test: expected targets like those of the loader, {loss}, got {found}")
-    if not len(images):
-        raise ValueError("test: expected at least one image, got none")
-    return loaders.examples("test", network, images, labels)
+def _masks(
+    module: nn.Module,
+    masks: Mapping[str, torch.Tensor] | None,
+    trained: Mapping[str, torch.Tensor],
+) -> dict[str, Array]:
+    """Return masks of the module's parameters by our names."""
+    found = {}
+    ours = {id(tensor): name for name, tensor in trained.items()}
+    theirs = dict(module.named_parameters(remove_duplicate=False))
+    for path, mask in (masks or {}).items():
+        name = ours.get(id(theirs.get(path)))
+        if name is None:
+            raise ValueError(
+                f"masks: expected names of trained parameters of the module, got {path!r}"
+            )
+        array = tensors.without_gradient(f"masks: {path}", mask, _MASKS)
+        if array.shape != tuple(trained[name].shape) or not np.isin(array, (0, 1)).all():
+            raise ValueError(
+                f"masks: expected zeros and ones of shape {tuple(trained[name].shape)} for {path}, "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        found[name] = array.astype(tensors.array(path, trained[name]).dtype, order="C")
+    return found
 
 
-def _evaluated(engine: Engine, shown: tuple[Array, Array] | None, stop: _Stop) -> Totals:
+def _evaluated(engine: Engine, tested: Source | None, stop: _Stop) -> Totals:
     totals = Totals()
-    if shown is not None:
-        x, labels = shown
-        for first in range(0, len(x), _EVALUATED):
-            block = slice(first, first + _EVALUATED)
-            totals += engine.evaluate(x[block], labels[block])
-            stop.check()
+    for part in tested.parts(_EVALUATED) if tested is not None else ():
+        totals += engine.evaluate(part.x[part.order], part.labels[part.order])
+        stop.check()
     return totals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from lenet_fast.checks import Array
 
 FLOATS = (torch.float32, torch.float64)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def kind(value: object) -> str:
+    """Return the kind of an object of the user's for an error message, without its content."""
+    if isinstance(value, int | float | str | type | FunctionType) or value is None:
+        return checks.kind(value)
+    return f"an object of type {type(value).__name__}"
 
 
 def array(name: str, value: object, dtypes: tuple[torch.dtype, ...] = FLOATS) -> Array:
