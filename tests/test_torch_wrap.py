@@ -595,6 +595,107 @@ def test_every_backend(build: str) -> None:
     assert gap(found, expected) < 1e-12
 
 
+# --- gradients per example ---
+
+
+def of_each(module: Any, criterion: Any, x: Any, y: Any) -> dict[str, Any]:
+    """Return what PyTorch's own transforms give."""
+    parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        return criterion(torch.func.functional_call(module, parameters, x[None]), y[None])
+
+    return torch.func.vmap(torch.func.grad(loss), (None, 0, 0))(parameters, x, y)
+
+
+def clipped_sum(each: dict[str, Any], clip: float) -> dict[str, Any]:
+    """Return the sum of gradients that are scaled one by one."""
+    sums = {name: torch.zeros_like(gradient[0]) for name, gradient in each.items()}
+    for i in range(len(next(iter(each.values())))):
+        norm = torch.cat([gradient[i].flatten() for gradient in each.values()]).norm()
+        for name, gradient in each.items():
+            sums[name] += gradient[i] * min(1, clip / norm)
+    return sums
+
+
+def targets(y: Any) -> Any:
+    return F.one_hot(y, 10).double()
+
+
+PER_EXAMPLE = {
+    "cross entropy": (plain, None, None),
+    "label smoothing": (plain, nn.CrossEntropyLoss(label_smoothing=0.2), None),
+    "log softmax": (lambda: plain(nn.LogSoftmax(dim=1)), nn.NLLLoss(), None),
+    "squared error": (plain, nn.MSELoss(), targets),
+    "frozen": (lambda: frozen_below(plain()), None, None),
+    "no bias": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False)).double(),
+        *2 * [None],
+    ),
+}
+
+
+def frozen_below(module: Any) -> Any:
+    module[0].requires_grad_(False)
+    return module
+
+
+@pytest.mark.parametrize("name", PER_EXAMPLE)
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_gradients_per_example(name: str, clip: float | None) -> None:
+    make, criterion, targets_of = PER_EXAMPLE[name]
+    module = make()
+    x, y = images(20), torch.randint(10, (20,))
+    y = y if targets_of is None else targets_of(y)
+    expected = of_each(module, criterion or F.cross_entropy, x, y)
+    if clip is not None:
+        norms = sum(each.flatten(1).square().sum(1) for each in expected.values()).sqrt()
+        clip = float(norms.median())  # so that some are scaled, and some are not
+        expected = clipped_sum(expected, clip)
+    options = {} if criterion is None else {"criterion": criterion}
+    for given in (module, front.wrap(copy.deepcopy(module))):
+        found = front.per_example_gradients(given, x, y, clip=clip, **options)
+        assert list(found) == list(expected)
+        for name, gradient in expected.items():
+            assert found[name].shape == gradient.shape
+            assert (found[name] - gradient).abs().max() < 1e-12
+
+
+def test_gradients_per_example_with_dropout_and_of_none() -> None:
+    module = front.wrap(dropping())
+    x, y = images(), torch.randint(10, (SIZE,))
+    torch.manual_seed(2)
+    each = front.per_example_gradients(module, x, y)
+    torch.manual_seed(2)
+    F.cross_entropy(module(x), y, reduction="sum").backward()
+    for name, parameter in module.named_parameters():
+        assert (each[name].sum(0) - parameter.grad).abs().max() < 1e-12
+    none = front.per_example_gradients(module, x[:0], y[:0])
+    assert none["0.weight"].shape == (0, 4, 1, 5, 5)
+    none = front.per_example_gradients(module, x[:0], y[:0], clip=1.0)
+    assert not none["0.weight"].any()
+
+
+def test_gradients_per_example_refuse_what_they_cannot_do() -> None:
+    run, module, x, y = front.per_example_gradients, plain(), images(), torch.arange(SIZE)
+    with complains(TypeError, "module: expected an nn.Module, got"):
+        run(nn.Linear, x, y)
+    with complains(ValueError, "module: expected no last softmax for CrossEntropyLoss"):
+        run(plain(nn.Softmax(dim=1)), x, y)
+    with complains(ValueError, "labels: expected labels from 0 to 9, got 10"):
+        run(module, x, y + 5)
+    with complains(ValueError, "labels: expected shape (6,)"):
+        run(module, x, y[1:])
+    with complains(TypeError, "criterion: expected"):
+        run(module, x, y, criterion=nn.MultiMarginLoss())
+    with complains(ValueError, "clip: expected"):
+        run(module, x, y, clip=0.0)
+    with complains(ValueError, "clip: expected"):
+        run(frozen_below(module), x, y, clip=0.0)
+    with complains(TypeError, "x: expected a tensor of images, got"):
+        run(module, x.numpy(), y)
+
+
 # --- what is refused ---
 
 

@@ -8,6 +8,7 @@ of existing ``nn.Sequential`` modules with our engines.
 - :func:`from_torch` and :func:`to_torch` convert networks.
 - :func:`fit` trains a module in place, with the fast engines instead of PyTorch's own loop.
 - :func:`wrap` lets a module compute its outputs and gradients by the engines, in any loop.
+- :func:`per_example_gradients` returns the gradient of each image, or their clipped sum.
 
 Tensors must be dense, on the CPU, and float32 or float64. They share their memory with the arrays
 that the kernels read; only non-contiguous tensors are copied. Nothing is converted to another dtype
@@ -23,6 +24,7 @@ from lenet_fast.torch import functional
 from lenet_fast.torch.converting import from_torch, to_torch
 from lenet_fast.torch.fitting import fit
 from lenet_fast.torch.modules import RBF, Conv2d, MAPLoss, PenaltyLoss, ScaledTanh, SubSampling2d
+from lenet_fast.torch.per_example import per_example_gradients
 from lenet_fast.torch.wrapping import wrap
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "fit",
     "from_torch",
     "functional",
+    "per_example_gradients",
     "to_torch",
     "wrap",
 ]

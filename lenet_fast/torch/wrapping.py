@@ -191,14 +191,27 @@ class Reading:
         if threads is None:
             self._threads = min(self._torch_threads, default_threads())
         self.bind(self._tensors)
+        self._engines: dict[str, engines.Engine] = {}
         self.engine = self.engine_for(losses.default_for(self.network))
 
     def engine_for(self, loss: Loss) -> engines.Engine:
-        """Return an engine with this loss."""
-        # For one image the online engine is as fast as it gets, for more it is the lane engine.
-        return engines.create(
-            self.network, loss, batch_size=1, backend=self._backend, threads=self._threads
-        )
+        """Return the engine with this loss."""
+        key = repr(loss.config())
+        if key not in self._engines:
+            # The online engine predicts one image at once, and is the lane engine for more.
+            self._engines[key] = engines.create(
+                self.network, loss, batch_size=1, backend=self._backend, threads=self._threads
+            )
+        return self._engines[key]
+
+    def trained(self) -> dict[str, str]:
+        """Return the names of trainable parameters that require a gradient, and their paths."""
+        names = set(self.network.trainable_names)
+        return {
+            name: path
+            for name, path, tensor in zip(self.names, self._paths, self._tensors, strict=True)
+            if name in names and tensor.requires_grad
+        }
 
     def watch(self, module: nn.Module) -> None:
         """Remember everything on which the reading depends."""
