@@ -734,7 +734,7 @@ WRONG = {
     "bytes": (lambda: images().byte(), TypeError, "x: expected"),
     "sparse": (lambda: images().to_sparse(), TypeError, "expected a dense tensor"),
     "meta": (lambda: images().to("meta"), TypeError, "expected a tensor on the CPU"),
-    "two maps": (lambda: images().expand(-1, 2, -1, -1), ValueError, "expected 1"),
+    "two maps": (lambda: images().expand(-1, 2, -1, -1), ValueError, "to have 1 channels"),
     "another size": (lambda: images()[..., :20, :20], ValueError, "expected"),
 }
 

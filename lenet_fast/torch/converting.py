@@ -10,29 +10,48 @@ from torch import nn
 
 from lenet_fast import checks, layers
 from lenet_fast.layers import Layer
-from lenet_fast.network import Network
-from lenet_fast.torch import modules, sequential, tensors
+from lenet_fast.network import OUTPUTS, Network
+from lenet_fast.torch import modules, reading, tensors
+
+_ACTIVATIONS: dict[type[Layer], tuple[type[nn.Module], dict[str, str]]] = {
+    layers.ReLU: (nn.ReLU, {}),
+    layers.LeakyReLU: (nn.LeakyReLU, {"slope": "negative_slope"}),
+    layers.ELU: (nn.ELU, {"alpha": "alpha"}),
+    layers.GELU: (nn.GELU, {"approximate": "approximate"}),
+    layers.Tanh: (nn.Tanh, {}),
+    layers.Sigmoid: (nn.Sigmoid, {}),
+    layers.ScaledTanh: (modules.ScaledTanh, {}),
+}
+"""Modules by their layers, and what they call the layers' options."""
+
+_DROPOUTS: dict[type[Layer], type[nn.Module]] = {
+    layers.Dropout: nn.Dropout,
+    layers.Dropout2D: nn.Dropout2d,
+}
 
 
 def from_torch(
     module: nn.Module,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
     *,
-    output: str | None = None,
+    output: str | int | None = None,
     pixel_range: tuple[float, float] | None = None,
 ) -> Network:
-    """Return a network that computes the same as an ``nn.Sequential``.
+    """Return a network that computes the same as a module of any class.
 
     Parameters
     ----------
-    module : nn.Sequential
-        Made of the modules listed in the notes, also nested.
-    input_shape : (c, h, w), optional
-        Shape of one image; by default that of 32 x 32, 28 x 28 and 16 x 16 which fits, with the
-        maps of the first convolution. If several fit, it is required.
-    output : {"linear", "softmax", "rbf"}, optional
-        As for :class:`lenet_fast.network.Network`. By default "rbf" if the last module is an RBF,
-        "softmax" if it is a Softmax or LogSoftmax, else "linear".
+    module : nn.Module
+        Its forward pass must be a chain of the functions listed in the notes, from one tensor of
+        images, on the CPU, in float32 or float64.
+    input_shape : (c, h, w), (h, w) or (k,), optional
+        Shape of one image as the module takes it; by default that of 32 x 32, 28 x 28 and 16 x 16
+        which fits, with the maps of the first convolution. If several fit, it is required. The
+        network takes images (c, h, w) in any case.
+    output : {"linear", "softmax", "rbf"}, or int or str, optional
+        As for :class:`lenet_fast.network.Network`. By default "rbf" if the module ends with an RBF,
+        "softmax" if it ends with a softmax or log-softmax, else "linear". For a module that returns
+        several tensors it is the place of one in the tuple, or its key in the dict.
     pixel_range : (background, foreground), optional
         Values of the bytes 0 and 255 in the module's training images: (0.0, 1.0) with
         ``ToTensor``, and ((0 - mean) / std, (1 - mean) / std) with ``Normalize`` after it. A module
@@ -42,38 +61,58 @@ def from_torch(
     Returns
     -------
     Network
-        In the dtype of the module's parameters, with copies of them. A final Softmax or LogSoftmax
+        In the dtype of the module's parameters, with copies of them. A final softmax or log-softmax
         is not included. Layers get the names of the modules, unless those are only numbers.
 
     Raises
     ------
     TypeError, ValueError
-        If a module, or an option of one, has no counterpart. The message names it; if several image
-        shapes fit, it lists them.
+        If a function, or an option of one, has no counterpart. The message gives the line of the
+        user's code and the module; if several image shapes fit, it lists them.
 
     Notes
     -----
-    Supported are Conv2d (padded with zeros or not), Linear, MaxPool2d and AvgPool2d (without
-    padding and ``ceil_mode``), ReLU, LeakyReLU (of a slope of at least 0), ELU (of an alpha above
-    0), GELU, Tanh, Sigmoid, Dropout and Dropout2d (of a p below 1), Flatten, Identity, and the
-    modules of :mod:`lenet_fast.torch`. A Linear without biases becomes a layer with biases of zero.
-    The network drops units in training only, whatever mode the module is in.
+    The module's forward pass is run twice in evaluation mode, with a few random images, while each
+    call of a function of PyTorch is recorded; the network's outputs for them are compared with the
+    module's. Nothing of the module changes, nor do PyTorch's random generators.
+
+    Read are conv2d (of any padding with one value, also by ``F.pad`` before it, and of any stride,
+    dilation and groups), linear and matmul, also with parameters used directly, a sum with a bias
+    per map or unit; max_pool2d and avg_pool2d (without padding; with ``ceil_mode`` if it changes
+    nothing), adaptive pooling to sizes that divide the image, a mean over all pixels; relu,
+    leaky_relu (of a slope of at least 0), elu (of an alpha above 0), gelu, tanh, sigmoid, ``1.7159
+    tanh(2 x / 3)``; dropout and dropout2d (of a p below 1); flatten, view, reshape and the like;
+    and the modules of :mod:`lenet_fast.torch`. Batch norm, and factors and summands that are
+    numbers or one per map, become part of the layer before them or a 1 x 1 convolution. It does not
+    matter how often a module is called, or whether functions, methods or modules are.
+    A linear layer without biases becomes a layer with biases of zero. The network drops units in
+    training only.
+
+    Not read are branches (residual networks, connection tables by slices and ``cat``), control flow
+    that depends on the images, ``torch.autograd.Function``, NumPy and ``torch.jit`` within a
+    forward pass, and hooks.
 
     Examples
     --------
+    >>> import torch
+    >>> import torch.nn.functional as F
     >>> from torch import nn
     >>> from lenet_fast.torch import from_torch
-    >>> module = nn.Sequential(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10))
-    >>> from_torch(module).counts()
+    >>> class Net(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.conv = nn.Conv2d(1, 4, 5)
+    ...         self.fc = nn.Linear(3136, 10)
+    ...
+    ...     def forward(self, x):
+    ...         x = F.relu(self.conv(x))
+    ...         return self.fc(x.view(x.size(0), -1))
+    >>> from_torch(Net()).counts()
     Counts(units=4170, parameters=31474, connections=112906)
     """
-    row = sequential.read(module, input_shape)
-    if output is None:
-        output = row.output
-    network = row.network(output, pixel_range)
-    for name, tensor in row.tensors(network).items():
-        network.parameters[name][...] = tensors.array(name, tensor)
-    return network
+    kind = output if output in OUTPUTS else None
+    row = reading.read(module, input_shape, output if kind is None else None, evaluation=True)
+    return row.network(row.output if kind is None else kind, pixel_range)
 
 
 def to_torch(network: Network) -> nn.Sequential:
@@ -151,12 +190,11 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
         return nn.Linear(layer.n_in, layer.n_out)
     if type(layer) is layers.RBF:
         return modules.RBF(layer.n_in, layer.n_out, centres=layer.parameters["w"])
-    for dropout, ours in sequential.DROPOUTS.items():
-        if type(layer) is ours:
-            return dropout(layer.p)
-    for kind, (activation, names) in sequential.ACTIVATIONS.items():
-        if type(layer) is activation:
-            return kind(**{names[option]: value for option, value in options.items()})
+    if isinstance(layer, layers.Dropout) and type(layer) in _DROPOUTS:
+        return _DROPOUTS[type(layer)](layer.p)
+    if type(layer) in _ACTIVATIONS:
+        kind, names = _ACTIVATIONS[type(layer)]
+        return kind(**{names[option]: value for option, value in options.items()})
     raise TypeError(
         f"network: expected layers of lenet_fast.layers, got {type(layer).__name__} ({layer.name})"
     )

@@ -14,7 +14,7 @@ from torch.nn import functional
 from lenet_fast import losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
-from lenet_fast.torch import modules, sequential, tensors
+from lenet_fast.torch import modules, reading, tensors
 
 _FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {
     functional.cross_entropy: nn.CrossEntropyLoss,
@@ -22,6 +22,11 @@ _FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {
     functional.mse_loss: nn.MSELoss,
 }
 """Criteria by the functions that compute the same."""
+
+_NAMES = (
+    "nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss or their functions, MAPLoss or PenaltyLoss; "
+    "lenet_fast.torch.wrap takes any other"
+)
 
 
 class Criterion:
@@ -145,13 +150,10 @@ def _module(criterion: object) -> nn.Module:
             raise TypeError(f"criterion: expected options of PyTorch's, got {error}") from None
     known = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, modules.MAPLoss, modules.PenaltyLoss)
     if isinstance(criterion, nn.Module):
-        sequential.check_plain("criterion", criterion)
+        reading.check_hooks("criterion", criterion)
         if type(criterion) in known:
             return criterion
-    raise TypeError(
-        "criterion: expected nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss or their functions, "
-        f"MAPLoss or PenaltyLoss, got {tensors.kind(criterion)}; lenet_fast.torch.wrap takes any"
-    )
+    raise TypeError(f"criterion: expected {_NAMES}, got {tensors.kind(criterion)}")
 
 
 def _check_mean(criterion: nn.Module) -> None:

@@ -18,7 +18,7 @@ from lenet_fast import checks, engines, layers
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.network import Network
-from lenet_fast.torch import bridge, loaders, sequential, tensors
+from lenet_fast.torch import bridge, loaders, reading, tensors
 from lenet_fast.torch.criteria import Criterion
 from lenet_fast.torch.loaders import Part, Source
 from lenet_fast.torch.rates import Rates
@@ -40,6 +40,7 @@ def fit(
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     scheduler_step: str | None = None,
     epochs: int = 1,
+    output: int | str | None = None,
     batch_size: int | None = None,
     shuffle: bool = False,
     test: DataLoader[Any] | Dataset[Any] | Iterable[Any] | None = None,
@@ -82,6 +83,8 @@ def fit(
     scheduler_step : {"batch", "epoch"}
         After what the scheduler makes a step; required with one.
     epochs : int
+    output : int or str, optional
+        Which output of a module that returns several: a place in its tuple, or a key of its dict.
     batch_size : int, optional
     shuffle : bool
         Of the DataLoader that is made for a data set.
@@ -178,7 +181,7 @@ def fit(
         rates = Rates(optimizer, scheduler, scheduler_step, test is not None)
     row = None
     with refusals.collect():
-        row = _row(module, source)
+        row = _row(module, source, output)
     refusals.check()
     for each in (source, tested):
         if each is not None:
@@ -266,11 +269,11 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-def _row(module: nn.Module, source: Source | None) -> sequential.Row | None:
+def _row(module: nn.Module, source: Source | None, output: int | str | None) -> reading.Row | None:
     """Return the content of a module; without images only check it, as far as possible."""
     if source is None:
         try:
-            sequential.read(module, None)
+            reading.read(module, None, output)
         except ValueError as error:
             if not str(error).startswith("input_shape"):
                 raise
@@ -281,7 +284,7 @@ def _row(module: nn.Module, source: Source | None) -> sequential.Row | None:
             f"{source.name}: expected images of shape (n, c, h, w), got {shape}; a transform or a "
             "collate_fn can add what lacks"
         )
-    return sequential.read(module, (shape[1], shape[2], shape[3]))
+    return reading.read(module, (shape[1], shape[2], shape[3]), output)
 
 
 class _Run:
@@ -290,7 +293,7 @@ class _Run:
     def __init__(
         self,
         module: nn.Module,
-        row: sequential.Row,
+        row: reading.Row,
         source: Source,
         tested: Source | None,
         criterion: Criterion,
@@ -326,7 +329,7 @@ class _Run:
         dropping = False
         for layer, place in zip(self.network.layers, row.places, strict=True):
             if isinstance(layer, layers.Dropout):
-                if not place.module.training:
+                if not place.training:
                     layer.p = 0.0
                 dropping = dropping or layer.p > 0
         if dropping:

@@ -18,9 +18,12 @@ tensor([0.1889, 0.1889, 0.1889, 0.1889])
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function
 
 from lenet_fast import backends
 from lenet_fast.checks import Array
@@ -51,11 +54,28 @@ __all__ = [
 ]
 
 
+_Function = TypeVar("_Function", bound=Callable[..., Tensor])
+
+
+def _overridable(function: _Function) -> _Function:
+    """Let subclasses of tensors and function modes see each call, as of PyTorch's functions."""
+
+    @functools.wraps(function)
+    def overridable(*args: Any, **kwargs: Any) -> Any:
+        given = tuple(each for each in args if isinstance(each, Tensor))
+        if has_torch_function(given):
+            return handle_torch_function(overridable, given, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return overridable  # type: ignore[return-value]
+
+
 def _settled(backend: str | None) -> str:
     """Return the name of a backend, so that the backward pass uses that of the forward pass."""
     return backends.current() if backend is None else backend
 
 
+@_overridable
 def conv2d(
     x: Tensor,
     w: Tensor,
@@ -87,6 +107,7 @@ def conv2d(
     return gradients.Conv2d.apply(x, w, b, "conv2d", options)
 
 
+@_overridable
 def max_pool2d(
     x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
 ) -> Tensor:
@@ -94,6 +115,7 @@ def max_pool2d(
     return _pool("max_pool2d", x, kernel, stride, backend)
 
 
+@_overridable
 def avg_pool2d(
     x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
 ) -> Tensor:
@@ -108,6 +130,7 @@ def _pool(
     return gradients.Pool2d.apply(x, name, options)
 
 
+@_overridable
 def subsample2d(
     x: Tensor,
     w: Tensor,
@@ -127,11 +150,13 @@ def subsample2d(
     return gradients.Subsample2d.apply(x, w, b, "subsample2d", options)
 
 
+@_overridable
 def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None = None) -> Tensor:
     """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`."""
     return gradients.Dense.apply(x, w, b, "dense", {"backend": _settled(backend)})
 
 
+@_overridable
 def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
     """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`."""
     return gradients.RBF.apply(x, w, None, "rbf", {"backend": _settled(backend)})
@@ -141,41 +166,49 @@ def _activation(name: str, x: Tensor, backend: str | None, **options: Any) -> Te
     return gradients.Activation.apply(x, name, {**options, "backend": _settled(backend)})
 
 
+@_overridable
 def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`."""
     return _activation("scaled_tanh", x, backend)
 
 
+@_overridable
 def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
     return _activation("tanh", x, backend)
 
 
+@_overridable
 def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
     return _activation("sigmoid", x, backend)
 
 
+@_overridable
 def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
     """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
     return _activation("relu", x, backend)
 
 
+@_overridable
 def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: str | None = None) -> Tensor:
     """Return ``x``, or ``slope x`` on the left; see :func:`lenet_fast.ops.leaky_relu`."""
     return _activation("leaky_relu", x, backend, slope=slope)
 
 
+@_overridable
 def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
     """Return ``x``, or ``alpha (exp(x) - 1)`` on the left; see :func:`lenet_fast.ops.elu`."""
     return _activation("elu", x, backend, alpha=alpha)
 
 
+@_overridable
 def gelu(x: Tensor, *, approximate: str = "none", backend: str | None = None) -> Tensor:
     """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`."""
     return _activation("gelu", x, backend, approximate=approximate)
 
 
+@_overridable
 def dropout(
     x: Tensor,
     p: float,
@@ -195,6 +228,7 @@ def dropout(
     return gradients.Dropout.apply(x, p, options | {"backend": _settled(backend)})
 
 
+@_overridable
 def softmax_cross_entropy(
     x: Tensor,
     labels: Tensor,
@@ -212,6 +246,7 @@ def softmax_cross_entropy(
     return _loss("softmax_cross_entropy", x, labels, reduction, backend, smoothing=smoothing)
 
 
+@_overridable
 def mean_squared_error(
     x: Tensor,
     targets: Tensor,
@@ -228,6 +263,7 @@ def mean_squared_error(
     return _loss("mean_squared_error", x, targets, reduction, backend, scale=scale)
 
 
+@_overridable
 def map_loss(
     x: Tensor, labels: Tensor, *, j: float, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:
@@ -235,6 +271,7 @@ def map_loss(
     return _loss("map_loss", x, labels, reduction, backend, j=j)
 
 
+@_overridable
 def penalty_loss(
     x: Tensor, labels: Tensor, *, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:

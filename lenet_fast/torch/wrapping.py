@@ -16,7 +16,7 @@ from lenet_fast import checks, engines, layers, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 from lenet_fast.threads import default_threads
-from lenet_fast.torch import sequential, tensors
+from lenet_fast.torch import reading, tensors
 
 Module = TypeVar("Module", bound=nn.Module)
 Draw = tuple[int, int] | None
@@ -134,9 +134,9 @@ class Wrapper:
         if not isinstance(x, torch.Tensor) or x.ndim != 4:
             raise _no_images(x)
         shape, kept = x.shape[1:], self._readings
-        for reading in kept:
-            if reading.fits(shape, output) and reading.is_current():
-                return reading
+        for each in kept:
+            if each.fits(shape, output) and each.is_current():
+                return each
         module, backend, given = self._given
         with self._lock:
             forward = vars(module).pop("forward", None)
@@ -168,7 +168,7 @@ class Reading:
         threads: int | None,
     ) -> None:
         c, h, w = shape
-        row = sequential.read(module, (c, h, w))
+        row = reading.read(module, (c, h, w))
         self._shape, self._output = torch.Size(shape), output
         self.network = row.network(row.output if output is None else output, None)
         self.softmax = row.softmax
@@ -183,7 +183,7 @@ class Reading:
         self._drops = False
         for layer, place in zip(self.network.layers, row.places, strict=True):
             if isinstance(layer, layers.Dropout):
-                if not place.module.training:
+                if not place.training:
                     layer.p = 0.0
                 self._drops = self._drops or layer.p > 0
         self._backend, self._threads = backend, threads

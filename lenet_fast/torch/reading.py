@@ -1,0 +1,926 @@
+"""Conversion of a module's forward pass to our layers, and the tensors of their parameters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from lenet_fast import checks, layers
+from lenet_fast.checks import Array
+from lenet_fast.layers import Layer, Shape
+from lenet_fast.layers.base import NAME
+from lenet_fast.layers.pool2d import Pool2D
+from lenet_fast.network import Network
+from lenet_fast.torch import modules, recording, tensors
+from lenet_fast.torch.recording import Recorder, Step, Value
+
+SIZES = (32, 28, 16)
+"""Image sizes that are tried if none is given."""
+
+_SAMPLES = (3, 2)
+"""Images in each of the recorded passes. Numbers that no class chooses for a shape by accident."""
+
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+"""Of the outputs, relative to the largest; ours and PyTorch's add in another order."""
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class Place(NamedTuple):
+    """The tensors of a layer's parameters, and what else the module says of the layer."""
+
+    path: str  # of the module, or the line of the user's code
+    parameters: dict[str, torch.Tensor | None]  # by our names; None: omitted biases
+    masks: dict[str, torch.Tensor]  # of ones and zeros, by our names, for pruned parameters
+    training: bool  # of dropout: whether it drops
+
+
+class Row:
+    """What a module computes: layers without arrays, and the places of their parameters.
+
+    Attributes
+    ----------
+    input_shape : (c, h, w)
+        Of the network. A module that reshapes its input may get the same numbers in another shape.
+    layers : list of Layer
+    places : list of Place
+        One per layer.
+    softmax : nn.Softmax, nn.LogSoftmax or None
+        What the module ends with. The network ends before it.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int]) -> None:
+        self.input_shape = input_shape
+        self.layers: list[Layer] = []
+        self.places: list[Place] = []
+        self.softmax: nn.Softmax | nn.LogSoftmax | None = None
+        self.names: dict[int, str] = {}  # of the module's tensors, by id
+        self.samples: list[tuple[Array, Array]] = []  # images, and the module's outputs for them
+
+    @property
+    def output(self) -> str:
+        """The output kind of a network that ends like this."""
+        if self.softmax is not None:
+            return "softmax"
+        return "rbf" if self.layers and isinstance(self.layers[-1], layers.RBF) else "linear"
+
+    def network(self, output: str, pixel_range: tuple[float, float] | None) -> Network:
+        """Return a network with copies of the parameters, whose outputs are the module's.
+
+        ValueError or TypeError if its outputs for a few random images are others, or if the
+        parameters share memory or differ in dtype.
+        """
+        given = [
+            (self._called(place, name, tensor), tensor)
+            for place in self.places
+            for name, tensor in place.parameters.items()
+            if tensor is not None
+        ]
+        arrays = [tensors.array(path, tensor) for path, tensor in given]
+        if any(itertools.starmap(np.shares_memory, itertools.combinations(arrays, 2))):
+            raise ValueError("module: expected separate parameters in each module, got shared ones")
+        dtype = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
+        network = Network(
+            self.layers,
+            input_shape=self.input_shape,
+            output=output,
+            dtype=dtype,
+            pixel_range=pixel_range,
+        )
+        for layer, place in zip(self.layers, self.places, strict=True):
+            for name, given_tensor in place.parameters.items():
+                if given_tensor is None:
+                    layer.parameters[name][...] = 0
+        masks = self.masks(network)
+        for name, tensor in self.tensors(network).items():
+            network.parameters[name][...] = tensors.array(name, tensor)
+            if name in masks:
+                network.parameters[name][...] *= tensors.array(name, masks[name])
+        self._check(network)
+        return network
+
+    def tensors(self, network: Network) -> dict[str, torch.Tensor]:
+        """Return the module's tensors by the names of the network's parameters."""
+        found = {}
+        for layer, place in zip(network.layers, self.places, strict=True):
+            for name, tensor in place.parameters.items():
+                if tensor is not None:
+                    found[f"{layer.name}.{name}"] = tensor
+                    expected = network.parameters[f"{layer.name}.{name}"].shape
+                    if tuple(tensor.shape) != expected:
+                        raise ValueError(
+                            f"{self._called(place, name, tensor)}: expected shape {expected}, got "
+                            f"{tuple(tensor.shape)}"
+                        )
+        return found
+
+    def masks(self, network: Network) -> dict[str, torch.Tensor]:
+        """Return masks of ones and zeros by the names of the parameters that they prune."""
+        return {
+            f"{layer.name}.{name}": mask
+            for layer, place in zip(network.layers, self.places, strict=True)
+            for name, mask in place.masks.items()
+        }
+
+    def _called(self, place: Place, name: str, tensor: torch.Tensor) -> str:
+        return self.names.get(id(tensor), f"{place.path}.{modules.NAMES[name]}")
+
+    def _check(self, network: Network) -> None:
+        for images, expected in self.samples:
+            y = images
+            with np.errstate(all="ignore"):
+                for layer in network.layers:
+                    y = layer.forward(y)
+                scale = max(1.0, float(np.abs(expected).max(initial=0)))
+                same = np.allclose(
+                    *(y, expected), 0, _TOLERANCE[network.dtype.name] * scale, equal_nan=True
+                )
+            if not same and np.isfinite(expected).all():
+                raise ValueError(
+                    "module: expected the same function of the images in each call, made of the "
+                    "functions of PyTorch that were seen in it, got outputs that differ from "
+                    f"theirs by {np.abs(y - expected).max():.2g}"
+                )
+
+
+class _Misfit(Exception):  # noqa: N818  (named after the event)
+    """The images do not fit; others might. Internal to this module."""
+
+
+def read(
+    module: nn.Module,
+    input_shape: tuple[int, ...] | None,
+    output: int | str | None = None,
+    *,
+    evaluation: bool = False,
+    masks: bool = False,
+) -> Row:
+    """Return what a module computes from images of a given shape, or the only usual one that fits.
+
+    Its forward pass is run for a few random images, and changes nothing that outlives it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Of any class.
+    input_shape : (c, h, w), (h, w) or (k,), or None
+        Shape of one image as the module takes it; (k,) are vectors of pixels.
+    output : int or str, optional
+        Which of several outputs.
+    evaluation : bool
+        Whether to read what the module computes in evaluation mode. Weights may then be computed
+        by it, so that batch norm and other factors become part of the weights. By default the
+        modes are as they are, and weights are parameters.
+    masks : bool
+        Whether the caller heeds :meth:`Row.masks`; pruned weights are refused otherwise, except in
+        evaluation.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the module computes something for which there are no layers, or not the same for all
+        images; or if no shape is given and several fit, or none.
+    """
+    module = getattr(module, "_orig_mod", module)  # under torch.compile
+    _check_module(module)
+    if input_shape is not None:
+        try:
+            return _read(module, _shape(input_shape), output, evaluation, masks)
+        except (_Misfit, recording.ForwardError) as misfit:
+            raise ValueError(str(misfit)) from None
+    c_in = next((maps for each in module.modules() if (maps := _maps(each)) is not None), None)
+    if c_in is None:
+        raise ValueError("input_shape: expected (c, h, w) for a module without Conv2d, got None")
+    rows = []
+    for size in SIZES:
+        try:
+            rows.append(_read(module, (c_in, size, size), output, evaluation, masks))
+        except (_Misfit, recording.ForwardError) as misfit:
+            last = misfit
+    if len(rows) == 1:
+        return rows[0]
+    tried = ", ".join(f"{size} x {size}" for size in SIZES)
+    if not rows:
+        raise ValueError(
+            f"input_shape: expected (c, h, w), because none of {tried} fits ({last}), got None"
+        )
+    fitting = " and ".join(str(row.input_shape) for row in rows)
+    raise ValueError(
+        f"input_shape: expected (c, h, w), because {fitting} fit, and the module does not record "
+        "which it was trained on, got None"
+    )
+
+
+def _shape(input_shape: Any) -> tuple[int, ...]:
+    if isinstance(input_shape, tuple) and len(input_shape) in (1, 2):
+        return tuple(checks.integer("input_shape", number, 1) for number in input_shape)
+    return checks.image_shape("input_shape", input_shape)
+
+
+def _maps(module: nn.Module) -> int | None:
+    """Return the number of maps that a module reads, if it is fixed."""
+    if isinstance(module, nn.Conv2d):
+        return module.in_channels
+    if isinstance(module, modules.Conv2d):
+        return module.layer.c_in
+    if isinstance(module, modules.SubSampling2d):
+        return module.layer.channels
+    kernels = [each for each in module.parameters(recurse=False) if each.dim() == 4]
+    return kernels[0].shape[1] if kernels else None
+
+
+def _check_module(module: object) -> None:
+    """Raise TypeError or ValueError unless a module can be called, and its calls be seen."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module: expected an nn.Module, got {checks.kind(module)}")
+    for path, each in module.named_modules():
+        if isinstance(each, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{path or 'module'}: expected the module from before torch.jit, got "
+                f"{type(each).__name__}"
+            )
+        check_hooks(path or "module", each)
+    first: tuple[str, torch.dtype] | None = None
+    for path, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ValueError(
+                f"{path}: expected a parameter with a shape; call the module once with a batch of "
+                "images, which gives it one"
+            )
+        tensors.array(path, parameter)
+        first = first or (path, parameter.dtype)
+        if parameter.dtype != first[1]:
+            raise TypeError(
+                f"{path}: expected {first[1]}, as {first[0]} has, got {parameter.dtype}"
+            )
+
+
+def check_hooks(name: str, module: nn.Module) -> None:
+    """Raise ValueError if a module calls more than its own forward pass."""
+    for hooks in _HOOKS:
+        for hook in getattr(module, hooks).values():
+            # Those that make weights, for instance of a mask, are recorded.
+            if not type(hook).__module__.startswith("torch.nn.utils."):
+                raise ValueError(
+                    f"{name}: expected a module without hooks, got {type(module).__name__} with "
+                    f"{checks.kind(hook)}; remove it by its handle's remove()"
+                )
+
+
+def _read(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    output: int | str | None,
+    evaluation: bool,
+    masks: bool,
+) -> Row:
+    dtype = next((each.dtype for each in module.parameters()), torch.float32)
+    passes = []
+    for seed, n in enumerate(_SAMPLES):
+        numbers = np.random.default_rng(seed).normal(size=(n, *shape))
+        # PyTorch's functions that work in place may change the images.
+        given, images = (torch.from_numpy(numbers).to(dtype, copy=True) for _ in range(2))
+        with recording.undisturbed(module, evaluation=evaluation):
+            value = _chosen(Recorder(module, images).run(), output)
+        passes.append((given, value))
+    (_, first), *_ = passes
+    c, h, w = (1, 1, *shape)[-3:]
+    reader = _Reader(module, (c, h, w), _SAMPLES[0], evaluation)
+    end = reader.read(first)
+    row = reader.row
+    for place in row.places:
+        if place.masks and not masks:
+            raise ValueError(
+                f"{place.path}: expected weights without a mask, got pruned ones; "
+                "torch.nn.utils.prune.remove makes them plain parameters, and masks= of fit keeps "
+                "their zeros"
+            )
+    for given, value in passes:
+        for _ in range(end):
+            value = _before(value)
+        images = given.reshape(len(given), *row.input_shape)
+        row.samples.append((images.numpy(), value.tensor.reshape(len(given), -1).numpy()))
+    return row
+
+
+def _chosen(found: Any, output: int | str | None) -> Value:
+    """Return one of a module's outputs."""
+    if isinstance(found, Value):
+        if output not in (None, 0):
+            raise ValueError(f"output: expected None for a module of one output, got {output!r}")
+        return found
+    named: dict[Any, Any] = {}
+    if isinstance(found, Mapping):
+        named = dict(found)
+    elif isinstance(found, list | tuple):
+        named = dict(enumerate(found))
+    named = {
+        key: value for key, value in named.items() if isinstance(value, Value) and value.from_images
+    }
+    if output is None and len(named) == 1:
+        (output,) = named
+    if output not in named:
+        shapes = ", ".join(
+            f"{key!r} of shape (n, {', '.join(map(str, value.tensor.shape[1:]))})"
+            for key, value in named.items()
+        )
+        if not shapes:
+            raise TypeError(f"module: expected a tensor as its output, got {checks.kind(found)}")
+        raise ValueError(f"output: expected one of the module's outputs, {shapes}, got {output!r}")
+    chosen: Value = named[output]
+    return chosen
+
+
+def _before(value: Value) -> Value:
+    """Return the only value from the images of which a step made another one."""
+    step = value.step
+    if step is None or not value.from_images:
+        raise ValueError(
+            "module: expected an output that functions of PyTorch make of the images, got one from "
+            "elsewhere; NumPy, torch.autograd.Function and compiled code cannot be read"
+        )
+    inputs = list(dict.fromkeys(step.images))
+    if len(inputs) != 1:
+        raise ValueError(
+            f"{step.where}: expected a chain, in which each function reads what one other made, "
+            f"got {step.name} of {len(inputs)} results; networks with branches, such as residual "
+            "ones, are not supported"
+        )
+    if value is not step.results[0]:
+        raise ValueError(f"{step.where}: expected the first result of {step.name}, got another")
+    return inputs[0]
+
+
+class _Reader:
+    """Converts a chain of steps to layers. The methods for functions of PyTorch have the same
+    arguments, without the images."""
+
+    def __init__(
+        self, module: nn.Module, input_shape: tuple[int, int, int], n: int, evaluation: bool
+    ) -> None:
+        self.row = Row(input_shape)
+        named = [*module.named_parameters(), *module.named_buffers()]
+        self.row.names = {id(tensor): path for path, tensor in named}
+        self._evaluation = evaluation
+        self._n = n
+        self._steps: deque[Step] = deque()
+        self._shape: Shape = input_shape  # of what the next step reads
+        self._made: Shape = input_shape  # by the last layer, before it was reshaped
+        self._border: tuple[tuple[int, ...], float] | None = None  # of a padding before its layer
+        self._masks: dict[int, torch.Tensor] = {}  # by the id of the weights
+        self._dtype = torch.float32
+        self._ending = 0  # steps from the softmax on
+
+    def read(self, value: Value) -> int:
+        """Read all steps up to a value; return how many of them are the softmax at the end."""
+        while value.step is not None or not value.from_images:
+            before = _before(value)
+            assert value.step is not None
+            self._steps.appendleft(value.step)
+            value = before
+        self._dtype = value.tensor.dtype
+        self._shape = tuple(value.tensor.shape[1:])
+        self._made = self._shape if len(self._shape) == 3 else self.row.input_shape
+        while self._steps:
+            step = self._steps.popleft()
+            try:
+                self._read(step)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{step.where}: {error}") from None
+            except _Misfit as misfit:
+                raise _Misfit(f"{step.where}: {misfit}") from None
+        return self._ending
+
+    def _read(self, step: Step) -> None:
+        self._step = step
+        reader = _READERS.get(step.name)
+        if reader is None:
+            raise ValueError(f"{_HINTS.get(step.name, _HINT)}, got {step.name}")
+        if self._border is not None and reader is not _Reader.conv2d:
+            raise ValueError(f"expected a convolution after a padding, got {step.name}")
+        if self._ending and reader not in (_Reader.log, _Reader.same):
+            raise ValueError(f"expected nothing after a softmax, got {step.name}")
+        self._ending += bool(self._ending)
+        args, kwargs = list(step.args), dict(step.kwargs)
+        if reader is not _Reader.arithmetic:
+            first = kwargs.pop("x" if "x" in kwargs else "input", None)
+            if args:
+                first, *args = args
+            if not (isinstance(first, Value) and first.from_images):
+                raise ValueError(f"expected the images as the first argument of {step.name}")
+        reader(self, *args, **kwargs)
+        step = self._step  # or a later one that belongs to the same layer
+        result = step.results[0].tensor
+        n, *shape = result.shape or (0,)
+        if n != self._n:
+            raise _Misfit(
+                f"expected the {self._n} images to stay apart, got {step.name} to shape "
+                f"{tuple(result.shape)}"
+            )
+        if result.dtype != self._dtype:
+            raise TypeError(f"expected {self._dtype} in all functions, got {result.dtype}")
+        if self._border is None:  # else the convolution pads
+            self._shape = tuple(shape)
+
+    def conv2d(
+        self,
+        weight: Value,
+        bias: Value | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> None:
+        w = self._weights(weight)
+        kernel = checks.pair("kernel", tuple(w.shape[2:]))
+        if padding == "same":  # an odd pixel goes below and on the right
+            pairs = zip(checks.pair("dilation", dilation), kernel, strict=True)
+            borders = [each * (size - 1) for each, size in pairs]
+            (above, below), (left, right) = ((each // 2, each - each // 2) for each in borders)
+            sides = above, below, left, right
+        else:
+            sides = checks.four_sides("padding", 0 if padding == "valid" else padding)
+        value = 0.0
+        if self._border is not None:
+            outer, value = self._border
+            if value and any(sides):
+                raise ValueError(f"expected no zeros around a padding of {value}")
+            sides = checks.four_sides("padding", tuple(map(sum, zip(sides, outer, strict=True))))
+            self._border = None
+        c_out, width = w.shape[:2]
+        layer = layers.Conv2D(
+            *(width * groups, c_out, kernel),
+            stride=stride,
+            padding=sides,
+            dilation=dilation,
+            groups=groups,
+            pad_value=value,
+            bias=None if bias is None else "map",
+        )
+        self._append(layer, {"w": w} if bias is None else {"w": w, "b": self._weights(bias)})
+
+    def pad(self, pad: Any, mode: str = "constant", value: float | None = None) -> None:
+        if mode != "constant":
+            raise ValueError(f"expected a padding with one value, got mode {mode!r}")
+        left, right, top, bottom, *others = (*pad, 0, 0, 0, 0)[: max(4, len(pad))]
+        if any(others):
+            raise ValueError(f"expected padding of rows and columns, got {tuple(pad)}")
+        if any(pad):
+            self._border = (top, bottom, left, right), float(value or 0)
+
+    def linear(self, weight: Value, bias: Value | None = None) -> None:
+        self._dense(self._weights(weight), None if bias is None else self._weights(bias))
+
+    def matmul(self, other: Value) -> None:
+        self._dense(self._weights(other, transposed=True), None)
+
+    def _dense(self, w: torch.Tensor, b: torch.Tensor | None) -> None:
+        if len(self._shape) != 1:
+            raise _Misfit(f"expected a Flatten before it, got images of shape {self._shape}")
+        self._append(layers.Dense(w.shape[1], w.shape[0]), {"w": w, "b": b})
+
+    def max_pool2d(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> None:
+        _allow("MaxPool2d", "dilation", dilation, (1, (1, 1)))
+        self._pool(layers.MaxPool2D, kernel_size, stride, padding, ceil_mode)
+
+    def avg_pool2d(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        _allow("AvgPool2d", "divisor_override", divisor_override, (None,))
+        self._pool(layers.AvgPool2D, kernel_size, stride, padding, ceil_mode)
+
+    def _pool(
+        self, kind: type[Pool2D], kernel: Any, stride: Any, padding: Any, ceil_mode: bool
+    ) -> None:
+        name = kind.__name__.replace("D", "d")
+        _allow(name, "padding", padding, (0, (0, 0)))
+        layer = kind(kernel, stride or None)
+        self._append(layer)
+        if ceil_mode and self._made != tuple(self._step.results[0].tensor.shape[1:]):
+            _allow(name, "ceil_mode", True, (False,))
+
+    def adaptive_avg_pool2d(self, output_size: Any) -> None:
+        self._adaptive(layers.AvgPool2D, output_size)
+
+    def adaptive_max_pool2d(self, output_size: Any, return_indices: bool = False) -> None:
+        self._adaptive(layers.MaxPool2D, output_size)
+
+    def _adaptive(self, kind: type[Pool2D], output_size: Any) -> None:
+        sides = self._shape[-2:]
+        sizes = output_size if isinstance(output_size, list | tuple) else (output_size,) * 2
+        wanted = [side if size is None else size for side, size in zip(sides, sizes, strict=True)]
+        if any(side % size for side, size in zip(sides, wanted, strict=True)):
+            raise ValueError(f"expected an output size that divides {sides}, got {tuple(wanted)}")
+        sides_of_one = [side // size for side, size in zip(sides, wanted, strict=True)]
+        kernel = checks.pair("output_size", sides_of_one)
+        if kernel != (1, 1):
+            self._append(kind(kernel))
+
+    def mean(self, dim: Any = None, keepdim: bool = False) -> None:
+        axes = (
+            {each % (len(self._shape) + 1) for each in dim} if isinstance(dim, list | tuple) else {}
+        )
+        if len(self._shape) != 3 or axes != {2, 3}:
+            raise ValueError(f"expected a mean over rows and columns, dim (2, 3), got dim {dim}")
+        self._append(layers.AvgPool2D((self._shape[1], self._shape[2])))
+
+    def relu(self, inplace: bool = False) -> None:
+        self._append(layers.ReLU())
+
+    def leaky_relu(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        self._append(_new("LeakyReLU", layers.LeakyReLU, negative_slope))
+
+    def elu(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self._append(_new("ELU", layers.ELU, alpha))
+
+    def gelu(self, approximate: str = "none") -> None:
+        self._append(_new("GELU", layers.GELU, approximate))
+
+    def tanh(self) -> None:
+        self._append(layers.Tanh())
+
+    def sigmoid(self) -> None:
+        self._append(layers.Sigmoid())
+
+    def dropout(self, p: float = 0.5, training: bool = True, inplace: bool = False) -> None:
+        self._append(_new("Dropout", layers.Dropout, p), training=training)
+
+    def dropout2d(self, p: float = 0.5, training: bool = True, inplace: bool = False) -> None:
+        # Of vectors, it drops each number, as PyTorch does with a warning.
+        kind = layers.Dropout2D if len(self._shape) == 3 else layers.Dropout
+        self._append(_new("Dropout2d", kind, p), training=training)
+
+    def batch_norm(
+        self,
+        running_mean: Value | None,
+        running_var: Value | None,
+        weight: Value | None = None,
+        bias: Value | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> None:
+        if not self._evaluation:
+            raise ValueError(
+                "expected functions of one image at a time in training, got batch_norm; from_torch "
+                "reads it, as it is in evaluation, and torch.nn.utils.fusion.fuse_conv_bn_eval "
+                "removes it from a trained module"
+            )
+        if running_mean is None or running_var is None:
+            raise ValueError("expected batch norm with track_running_stats=True, got none")
+        scale = (running_var.tensor.double() + eps).rsqrt()
+        if weight is not None:
+            scale = scale * weight.tensor
+        shift = -running_mean.tensor * scale
+        self._rescale(scale, shift if bias is None else shift + bias.tensor)
+
+    def arithmetic(self, *args: Any, **kwargs: Any) -> None:
+        """Read a sum, difference, product or quotient of the images and a constant."""
+        step = self._step
+        other = _constant(step)
+        if step.name == "add" and isinstance(other, Value) and self._bias(other):
+            return
+        if self._scaled_tanh():
+            return
+        if other is None:
+            raise ValueError(f"expected a constant besides the images in {step.name}")
+        if not self._evaluation:
+            raise ValueError(
+                "expected layers of parameters and activations only, got arithmetic with a "
+                "constant; normalise the images before, in the data set"
+            )
+        number = other.tensor.double() if isinstance(other, Value) else torch.tensor(float(other))
+        factor, summand = {
+            "mul": (number, 0 * number),
+            "div": (1 / number, 0 * number),
+            "add": (0 * number + 1, number),
+            "sub": (0 * number + 1, -number),
+            "__rsub__": (0 * number - 1, number),
+        }[_ARITHMETIC[step.name]]
+        self._rescale(self._by_map(factor), self._by_map(summand))
+
+    def _by_map(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return one number per map, or per output, of an array that is combined with images."""
+        every = torch.broadcast_to(numbers, (1, *self._shape)).reshape(self._shape[0], -1)
+        if not torch.equal(every, every[:, :1].expand_as(every)):
+            raise ValueError("expected one number, or one per map, got others")
+        return every[:, 0]
+
+    def _bias(self, other: Value) -> bool:
+        """Read the sum of a layer without biases and a parameter, if it is one."""
+        layer = self.row.layers[-1] if self.row.layers else None
+        if self._made != self._shape or not isinstance(layer, layers.Conv2D | layers.Dense):
+            return False
+        place = self.row.places[-1]
+        units = torch.Size(self._shape)
+        sizes = (units.numel(), units[0])
+        if place.parameters.get("b") is not None or other.tensor.numel() not in sizes:
+            return False
+        b = self._weights(other)
+        if isinstance(layer, layers.Dense):
+            b = self._viewed(b, units)
+        elif b.shape[-3:] == units:
+            layer.bias, b = "unit", self._viewed(b, units)
+        else:
+            layer.bias, b = "map", self._viewed(b, units[:1])
+        self.row.places[-1] = place._replace(parameters=place.parameters | {"b": b})
+        return True
+
+    def _viewed(self, b: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Return biases in another shape."""
+        if b.shape == shape:
+            return b
+        self._refuse_computed(f"biases of shape {tuple(shape)}", str(tuple(b.shape)))
+        return b.reshape(shape)
+
+    def _scaled_tanh(self) -> bool:
+        """Read the steps of ``1.7159 tanh(2 x / 3)``, if it is one."""
+        steps = [self._step, *self._steps]
+        before, count = _product(steps)
+        if not count or [each.name for each in steps[count : count + 1]] != ["tanh"]:
+            return False
+        after, more = _product(steps[count + 1 :])
+        if not (math.isclose(before, _SLOPE, rel_tol=1e-6) and math.isclose(after, _AMPLITUDE)):
+            return False
+        for _ in range(count + more):
+            self._step = self._steps.popleft()
+        self._append(layers.ScaledTanh())
+        return True
+
+    def _rescale(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Multiply and add numbers by map: in the layer before, or else in one of its own."""
+        layer = self.row.layers[-1] if self.row.layers else None
+        size = len(scale)
+        if isinstance(layer, layers.Conv2D | layers.Dense) and self._made == self._shape:
+            place = self.row.places.pop()
+            w, b = place.parameters["w"], place.parameters.get("b")
+            assert w is not None
+            if isinstance(layer, layers.Conv2D):
+                layer.bias = layer.bias or "map"
+            parameters = {"w": _times(w, scale), "b": shift}
+            if b is not None:
+                parameters["b"] = _times(b, scale) + shift.reshape(-1, *[1] * (b.dim() - 1))
+        else:
+            if len(self._shape) == 3:
+                layer, w = layers.Conv2D(size, size, 1, groups=size), scale.reshape(-1, 1, 1, 1)
+            else:
+                layer, w = layers.Dense(size, size), scale.diag()
+            place, parameters = self._append(layer), {"w": w, "b": shift}
+            self.row.places.pop()
+        given: dict[str, torch.Tensor | None] = {
+            name: each.to(self._dtype) for name, each in parameters.items()
+        }
+        self.row.places.append(place._replace(parameters=given))
+
+    def softmax(self, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> None:
+        self._end(nn.Softmax(dim=1), dim)
+
+    def log_softmax(self, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> None:
+        self._end(nn.LogSoftmax(dim=1), dim)
+
+    def _end(self, softmax: nn.Softmax | nn.LogSoftmax, dim: int | None) -> None:
+        if len(self._shape) != 1:
+            raise _Misfit(f"expected a Flatten before it, got images of shape {self._shape}")
+        _allow(type(softmax).__name__, "dim", dim, (None, 1, -1))
+        self.row.softmax = softmax
+        self._ending = 1
+
+    def log(self) -> None:
+        if not isinstance(self.row.softmax, nn.Softmax):
+            raise ValueError("expected a logarithm after a softmax only")
+        self.row.softmax = nn.LogSoftmax(dim=1)
+
+    def ours(self, *args: Any, **kwargs: Any) -> None:
+        """Read a function of lenet_fast in one of its modules."""
+        module = self._step.module
+        if not isinstance(module, modules.FromLayer):
+            raise ValueError(f"expected a module of lenet_fast.torch, got {self._step.name}")
+        if isinstance(module, modules.RBF) and len(self._shape) != 1:
+            raise _Misfit(f"expected a Flatten before it, got images of shape {self._shape}")
+        weights = [each for each in args if isinstance(each, Value)]
+        parameters: dict[str, torch.Tensor | None] = dict(
+            zip(modules.NAMES, map(self._weights, weights), strict=False)
+        )
+        self._append(layers.from_config({**module.layer.config(), "name": None}), parameters)
+
+    def scaled_tanh(self, backend: str | None = None) -> None:
+        self._append(layers.ScaledTanh())
+
+    def reshape(self, *args: Any, **kwargs: Any) -> None:
+        """Read a change of shape that keeps the numbers of an image, and their order."""
+        shape = tuple(self._step.results[0].tensor.shape[1:])
+        if not self.row.layers and len(shape) == 3:
+            self.row.input_shape = self._made = (shape[0], shape[1], shape[2])
+
+    def pick(self, key: Any) -> None:
+        """Read ``x[:, :, 0, 0]`` and the like, which only change the shape."""
+        keys = key if isinstance(key, tuple) else (key,)
+        plain = all(each in (None, ...) or isinstance(each, int | slice) for each in keys)
+        if not plain or math.prod(self._step.results[0].tensor.shape[1:]) != math.prod(self._shape):
+            raise ValueError("expected all numbers of an image in each function, got a part")
+        self.reshape()
+
+    def same(self, *args: Any, **kwargs: Any) -> None:
+        """Read a function that changes nothing."""
+
+    def detached(self) -> None:
+        self._refuse_computed("functions through which gradients pass", self._step.name)
+
+    def _append(
+        self,
+        layer: Layer,
+        parameters: Mapping[str, torch.Tensor | None] = MappingProxyType({}),
+        *,
+        training: bool = True,
+    ) -> Place:
+        """Add a layer."""
+        if len(self._shape) == 3 and self._shape != self._made:
+            raise ValueError(
+                f"expected images of shape {self._made}, as the layer before makes them, got "
+                f"{self._shape}"
+            )
+        try:
+            self._made = layer.output_shape(self._shape)
+        except ValueError as error:
+            raise _Misfit(str(error)) from error
+        path = self._step.path
+        usable = NAME.fullmatch(path) and not path.replace(".", "").isdigit()
+        if usable and all(path != each.name for each in self.row.layers):
+            layer.name = path
+        masks = {
+            name: self._masks.pop(id(each))
+            for name, each in parameters.items()
+            if id(each) in self._masks
+        }
+        place = Place(path or self._step.where, dict(parameters), masks, training)
+        self.row.layers.append(layer)
+        self.row.places.append(place)
+        return place
+
+    def _weights(self, value: Value, transposed: bool = False) -> torch.Tensor:
+        """Return a parameter of the module; in evaluation also what it computes of some."""
+        if value.from_images:
+            raise ValueError("expected weights that do not depend on the images")
+        tensor = value.tensor
+        if transposed:
+            tensor = tensor.t()
+        if self._evaluation:
+            return tensor
+        step, mask = value.step, None
+        if transposed and step is not None and step.name in _TRANSPOSED:
+            value, transposed = step.inputs[0], False
+        if step is not None and step.name == "mul" and len(step.inputs) == 2:
+            value, other = sorted(step.inputs, key=lambda each: not each.tensor.requires_grad)
+            mask = other.tensor
+        while value.step is not None and value.step.name in _SAME:
+            value = value.step.inputs[0]
+        tensor = value.tensor
+        if transposed or value.step is not None or id(tensor) not in self.row.names:
+            self._refuse_computed("weights that are parameters of the module", "computed ones")
+        if mask is not None:
+            if (
+                mask.requires_grad
+                or mask.shape != tensor.shape
+                or not ((mask == 0) | (mask == 1)).all()
+            ):
+                self._refuse_computed("weights times a mask of ones and zeros", "another factor")
+            self._masks[id(tensor)] = mask
+        return tensor
+
+    def _refuse_computed(self, expected: str, got: str) -> None:
+        if not self._evaluation:
+            raise ValueError(
+                f"expected {expected}, in the shape that the layer has, got {got}; from_torch can "
+                "copy them, but training in place cannot"
+            )
+
+
+def _constant(step: Step) -> Any:
+    """Return what the images are combined with, or None."""
+    operands = [*step.args, *step.kwargs.values()]
+    if len(operands) != 2 or set(step.kwargs) - {"other", "input"}:
+        return None
+    first, second = operands
+    if isinstance(first, Value) and first.from_images:
+        return second
+    return None if _ARITHMETIC[step.name] in ("div", "sub", "__rsub__") else first
+
+
+def _product(steps: list[Step]) -> tuple[float, int]:
+    """Return the product of numbers by which steps multiply, and how many steps these are."""
+    product, count = 1.0, 0
+    for step in steps:
+        operation = _ARITHMETIC.get(step.name)
+        number = _constant(step) if operation in ("mul", "div") else None
+        if isinstance(number, Value):
+            constant = number.step is None and number.tensor.numel() == 1
+            number = number.tensor.item() if constant else None
+        if not isinstance(number, int | float):
+            break
+        product = product / number if operation == "div" else product * number
+        count += 1
+    return product, count
+
+
+def _times(array: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return array.double() * scale.reshape(-1, *[1] * (array.dim() - 1))
+
+
+def _new(name: str, kind: Callable[[Any], Layer], option: Any) -> Layer:
+    try:
+        return kind(option)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _allow(name: str, option: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise ValueError unless an option has one of some values."""
+    if value not in allowed:
+        text = " or ".join(map(repr, allowed))
+        raise ValueError(f"expected {option} {text} of {name}, got {value!r}")
+
+
+_SLOPE, _AMPLITUDE = 2 / 3, 1.7159
+
+_ARITHMETIC = {
+    **dict.fromkeys(("add", "__add__"), "add"),
+    **dict.fromkeys(("sub", "subtract", "__sub__"), "sub"),
+    **dict.fromkeys(("mul", "multiply", "__mul__"), "mul"),
+    **dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), "div"),
+    **dict.fromkeys(("__rsub__", "rsub"), "__rsub__"),
+}
+
+_SAME = (
+    *("contiguous", "clone", "to", "float", "double", "cpu", "type", "type_as", "requires_grad"),
+    *("alias", "positive", "as_tensor"),
+)
+"""Functions that return the same numbers, if the dtype is the same; it is checked."""
+
+_RESHAPED_AS = ("view_as", "reshape_as")
+
+_TRANSPOSED = ("t", "T", "mT", "transpose", "permute")
+
+_READERS: dict[str, Callable[..., None]] = {
+    "conv2d": _Reader.conv2d,
+    "pad": _Reader.pad,
+    "linear": _Reader.linear,
+    **dict.fromkeys(("matmul", "mm", "__matmul__"), _Reader.matmul),
+    "max_pool2d": _Reader.max_pool2d,
+    "avg_pool2d": _Reader.avg_pool2d,
+    "adaptive_avg_pool2d": _Reader.adaptive_avg_pool2d,
+    "adaptive_max_pool2d": _Reader.adaptive_max_pool2d,
+    "mean": _Reader.mean,
+    "relu": _Reader.relu,
+    "leaky_relu": _Reader.leaky_relu,
+    "elu": _Reader.elu,
+    "gelu": _Reader.gelu,
+    "tanh": _Reader.tanh,
+    "sigmoid": _Reader.sigmoid,
+    "dropout": _Reader.dropout,
+    **dict.fromkeys(("dropout2d", "feature_dropout"), _Reader.dropout2d),
+    "batch_norm": _Reader.batch_norm,
+    **dict.fromkeys(_ARITHMETIC, _Reader.arithmetic),
+    "softmax": _Reader.softmax,
+    "log_softmax": _Reader.log_softmax,
+    "log": _Reader.log,
+    **dict.fromkeys(
+        ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", *_RESHAPED_AS),
+        _Reader.reshape,
+    ),
+    "__getitem__": _Reader.pick,
+    **dict.fromkeys(_SAME, _Reader.same),
+    **dict.fromkeys(("detach", "data"), _Reader.detached),
+    **{f"lenet_fast.{name}": _Reader.ours for name in ("conv2d", "subsample2d", "rbf")},
+    "lenet_fast.scaled_tanh": _Reader.scaled_tanh,
+}
+
+_FUNCTIONS = ", ".join(
+    name for name in _READERS if name not in (*_ARITHMETIC, *_SAME) and "_fast" not in name
+)
+_HINT = f"expected functions for which there are layers ({_FUNCTIONS})"
+_HINTS = {
+    "lp_pool2d": "expected max_pool2d or avg_pool2d",
+    "instance_norm": "expected no normalisation but batch norm in evaluation",
+}

@@ -1,0 +1,251 @@
+"""Recording of a module's forward pass: which functions of PyTorch make its output of the images.
+
+The pass runs for real, on a few random images, under a ``TorchFunctionMode`` that sees each call of
+a function of PyTorch or of :mod:`lenet_fast.torch.functional`, whoever makes it: a module, a helper
+function, or the module that prunes weights. It takes a millisecond.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+_LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
+_OURS = "lenet_fast."
+
+_FACTS = frozenset(
+    (
+        *("size", "shape", "dim", "ndim", "ndimension", "numel", "nelement", "__len__", "dtype"),
+        *("device", "get_device", "is_cuda", "is_cpu", "is_mps", "is_sparse", "is_quantized"),
+        *("layout", "is_contiguous", "stride", "storage_offset", "element_size", "itemsize"),
+        *("is_floating_point", "is_complex", "requires_grad", "is_leaf", "grad_fn", "grad"),
+        *("__repr__", "__format__", "__hash__", "names", "has_names", "_version", "data_ptr"),
+    )
+)
+"""Functions whose results, if they are not tensors, do not depend on the values in a tensor."""
+
+_LIKE = frozenset(("to", "type_as", "view_as", "reshape_as"))
+"""Functions that take the shape or the dtype of a second tensor, and no numbers."""
+
+_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
+
+_DROPOUTS = frozenset(("dropout", "dropout2d", "dropout_", "feature_dropout"))
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor at one time: functions that work in place make another one of it."""
+
+    tensor: torch.Tensor
+    step: Step | None = None  # that made it; None: images, parameters and other constants
+    from_images: bool = False
+
+
+@dataclass(eq=False)
+class Step:
+    """A call of a function."""
+
+    name: str  # such as "relu", also for torch.relu_ and Tensor.relu
+    args: tuple[Any, ...]  # with values in place of tensors
+    kwargs: dict[str, Any]
+    where: str  # for messages: the line of the user's code, and the module
+    path: str  # of the innermost module that is PyTorch's or ours
+    module: nn.Module | None  # that one
+    results: list[Value] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> list[Value]:
+        """All values among the arguments."""
+        return list(_values([self.args, list(self.kwargs.values())]))
+
+    @property
+    def images(self) -> list[Value]:
+        """The inputs that depend on the images, except for those that only lend their shape."""
+        inputs = self.inputs[:1] if self.name in _LIKE else self.inputs
+        return [value for value in inputs if value.from_images]
+
+
+class ForwardError(Exception):
+    """A forward pass ended in an error of its own, perhaps because the images do not fit."""
+
+
+class Recorder(TorchFunctionMode):
+    """Records a forward pass.
+
+    Dropout drops nothing while it is recorded, and batch norm takes its running statistics, so that
+    the output is the same in each call; what they were asked to do is recorded.
+    """
+
+    def __init__(self, module: nn.Module, images: torch.Tensor) -> None:
+        super().__init__()
+        self.module = module
+        self.images = Value(images, from_images=True)
+        self._paths = {id(each): path for path, each in module.named_modules()}
+        # All values are kept, so that no two tensors get the same id.
+        self._current = {id(images): self.images}
+        self._kept: list[Any] = []
+        self._place: tuple[str, str, nn.Module | None, str] = ("module", "", None, "")
+        self._escape: str | None = None
+
+    def run(self) -> Any:
+        """Return the output, with values in place of tensors.
+
+        ForwardError if the pass itself fails; ValueError if it looks into the images.
+        """
+        try:
+            with self:
+                output = self.module(self.images.tensor)
+        except Exception as error:
+            text = str(error).strip().split("\n")[0]
+            raise ForwardError(
+                f"{self._place[0]}: expected images that fit, got {type(error).__name__}: {text} "
+                f"for images of shape {tuple(self.images.tensor.shape[1:])}"
+            ) from error
+        if self._escape is not None:
+            raise ValueError(self._escape)
+        return self._replaced(output)
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = _name(function)
+        if name in _FACTS:
+            return function(*args, **kwargs)
+        self._place = self._where()
+        where, path, module, within = self._place
+        args_, kwargs_ = self._replaced(args), self._replaced(kwargs)
+        step = Step(within or name, args_, kwargs_, where, path, module)
+        if name in _DROPOUTS:
+            result = args[0] if args else kwargs["input"]
+        elif name == "batch_norm" and (args[1:2] or (kwargs.get("running_mean"),))[0] is not None:
+            result = _evaluated(function, args, kwargs)
+        else:
+            result = function(*args, **kwargs)
+        from_images = bool(step.images)
+        if name == "__setitem__":
+            self._set(args[0], step, from_images)
+        tensors = [each for each in _flat(result) if isinstance(each, torch.Tensor)]
+        for tensor in tensors:
+            self._set(tensor, step, from_images)
+        if from_images and not tensors and name != "__setitem__" and self._escape is None:
+            self._escape = (
+                f"{step.where}: expected the same functions for all images, got {name} of values "
+                "that depend on them: lenet_fast cannot see what is done with the result"
+            )
+        return result
+
+    def _set(self, tensor: torch.Tensor, step: Step, from_images: bool) -> None:
+        value = Value(tensor, step, from_images)
+        self._current[id(tensor)] = value
+        step.results.append(value)
+        self._kept.append(tensor)
+
+    def _replaced(self, given: Any) -> Any:
+        """Return arguments or results with values in place of tensors."""
+        if isinstance(given, torch.Tensor):
+            if id(given) not in self._current:
+                self._current[id(given)] = Value(given)
+                self._kept.append(given)
+            return self._current[id(given)]
+        if isinstance(given, dict):
+            return {key: self._replaced(each) for key, each in given.items()}
+        if isinstance(given, list | tuple) and not isinstance(given, torch.Size):
+            replaced = [self._replaced(each) for each in given]
+            return replaced if isinstance(given, list) else tuple(replaced)
+        return given
+
+    def _where(self) -> tuple[str, str, nn.Module | None, str]:
+        """Return the place of the current call for messages, the module that makes it, and the
+        ``torch.autograd.Function`` around it."""
+        frame: FrameType | None = sys._getframe(2)
+        line, path, module, within = "", None, None, ""
+        while frame is not None and frame.f_code is not Recorder.run.__code__:
+            code = frame.f_code
+            if code is _APPLY:
+                within, line = f"the autograd.Function {frame.f_locals['cls'].__name__}", ""
+            if path is None and code.co_argcount:
+                owner = frame.f_locals.get(code.co_varnames[0])
+                path = self._paths.get(id(owner)) if isinstance(owner, nn.Module) else None
+                module = owner if path is not None else None
+            if not line and not code.co_filename.startswith(_LIBRARIES):
+                text = linecache.getline(code.co_filename, frame.f_lineno).strip()
+                line = f"{code.co_filename}:{frame.f_lineno}: {text}".removesuffix(": ")
+            frame = frame.f_back
+        written = type(module).__module__.startswith(("torch.nn.", _OURS))
+        if module is None or not written:
+            path, module = "", None
+        where = " in ".join(filter(None, (path, line))) or "module"
+        return where, path or "", module, within
+
+
+def _name(function: Callable[..., Any]) -> str:
+    name: str = getattr(function, "__name__", str(function))
+    if name == "__get__":
+        name = function.__self__.__name__  # type: ignore[attr-defined]  # a property of tensors
+    if not name.startswith("_"):
+        name = name.removesuffix("_")
+    elif name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
+        name = f"__{name[3:]}"
+    ours = (getattr(function, "__module__", None) or "").startswith(_OURS)
+    return _OURS + name if ours else name
+
+
+def _evaluated(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return the result of ``F.batch_norm`` in evaluation, whatever was asked for."""
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum")
+    given = dict(zip((*names, "eps"), args, strict=False)) | kwargs
+    return function(**given | {"training": False})
+
+
+def _flat(given: Any) -> Iterator[Any]:
+    if isinstance(given, list | tuple):
+        for each in given:
+            yield from _flat(each)
+    elif isinstance(given, dict):
+        yield from _flat(list(given.values()))
+    else:
+        yield given
+
+
+def _values(given: Any) -> Iterator[Value]:
+    return (each for each in _flat(given) if isinstance(each, Value))
+
+
+@contextmanager
+def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
+    """Keep what a forward pass may change: attributes, buffers, PyTorch's random generator.
+
+    With `evaluation`, all modules are in evaluation mode meanwhile.
+    """
+    attributes = [(each, dict(vars(each))) for each in module.modules()]
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            if evaluation:
+                for each, _ in attributes:
+                    each.training = False
+            yield
+    finally:
+        for each, before in attributes:
+            vars(each).clear()
+            vars(each).update(before)
+        with torch.no_grad():
+            for buffer, version, value in buffers:
+                if buffer._version != version:
+                    buffer.copy_(value)

@@ -1,0 +1,110 @@
+"""What `from_torch` and `fit` read of modules of any class, judged by the modules themselves."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_within, require
+
+torch = require("torch")
+from torch import nn  # noqa: E402
+from torch_modules import CONVERTED, REFUSED, TRAINED, Case  # noqa: E402
+
+from lenet_fast import torch as front  # noqa: E402
+from lenet_fast.torch import reading  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let PyTorch begin anew, on one thread, and leave it as it was."""
+    monkeypatch.setenv("LENET_FAST_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1998)
+        yield
+    torch.set_num_threads(threads)
+
+
+def logits(module: Any, x: Any, case: Case, row: Any) -> Any:
+    """Return what the network stands for: the module's outputs, before a softmax."""
+    found = module(x)
+    if case.output is not None:
+        found = found[case.output]
+    elif isinstance(found, tuple):
+        found = found[0]
+    found = found.reshape(len(x), -1)
+    return found.log() if isinstance(row.softmax, nn.Softmax) else found
+
+
+IMPLICIT = "ignore:Implicit dimension choice:UserWarning"
+
+
+@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.parametrize("name", [*TRAINED, *CONVERTED])
+def test_modules_of_any_class_become_networks(name: str) -> None:
+    case = (TRAINED | CONVERTED)[name]
+    module = case.make()
+    state = copy.deepcopy(module.state_dict())
+    before = torch.random.get_rng_state()
+    attributes = {key: vars(each).copy() for key, each in module.named_modules()}
+    network = front.from_torch(module, case.input_shape, output=case.output)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert {key: vars(each) for key, each in module.named_modules()} == attributes
+    for key, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[key])
+    module.eval()
+    x = torch.randn(5, *case.input_shape)
+    row = reading.read(module, case.input_shape, case.output, evaluation=True)
+    expected = logits(module, x.clone(), case, row)
+    found = torch.from_numpy(network.predict(x.reshape(5, *network.input_shape).numpy()))
+    if row.softmax is not None:
+        found, expected = found.log_softmax(1), expected.log_softmax(1)
+    bound = 1e-5 * max(1, expected.abs().max().item())
+    assert_within(found.numpy(), expected.detach().numpy(), bound)
+    assert network.output == row.output
+
+
+@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_tensors_of_a_row_are_the_modules_own(name: str) -> None:
+    case = TRAINED[name]
+    module = case.make().double()
+    row = reading.read(module, case.input_shape, case.output, masks=True)
+    network = row.network(row.output, None)
+    found = row.tensors(network)
+    trainable = [id(found[name]) for name in network.trainable_names if name in found]
+    assert {id(each) for each in module.parameters()} == set(trainable)
+    assert len(set(trainable)) == len(trainable)
+    own = {id(each) for each in [*module.parameters(), *module.buffers()]}
+    assert {id(each) for each in found.values()} <= own
+    for name, mask in row.masks(network).items():
+        assert 0 < mask.mean() < 1
+        assert np.array_equal(network.parameters[name], (found[name] * mask).detach())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused_with_its_line(name: str) -> None:
+    case, line = REFUSED[name]
+    module = case.make()
+    for evaluation in (True, False):
+        with pytest.raises(ValueError, match=r"expected .*, got ") as error:
+            reading.read(module, case.input_shape, evaluation=evaluation)
+        text = str(error.value)
+        assert "torch_modules.py:" in text
+        assert f": {line}: expected" in text
+
+
+@pytest.mark.parametrize("name", [name for name in CONVERTED if name != "InTheirLayout"])
+def test_training_is_refused_where_weights_are_computed(name: str) -> None:
+    case = CONVERTED[name]
+    module = case.make()
+    state = copy.deepcopy(module.state_dict())
+    with pytest.raises(ValueError, match=r"torch_modules.py:\d+: .*: expected .*, got "):
+        reading.read(module, case.input_shape)
+    for key, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state[key])

@@ -1,0 +1,992 @@
+"""Modules as people write LeNets: every idiom of the public ones that we counted, smaller.
+
+`TRAINED` are read by ``from_torch`` and trained by ``fit``; `CONVERTED` are read by ``from_torch``
+only; `REFUSED` are refused, with the line that says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from lenet_fast import torch as front
+from lenet_fast.connections import LENET5_C3
+
+
+class Case(NamedTuple):
+    """A module, the images that it takes, and which of its outputs is meant."""
+
+    make: Callable[[], Any]
+    input_shape: tuple[int, ...] = (1, 28, 28)
+    output: int | str | None = None
+
+
+TRAINED: dict[str, Case] = {}
+CONVERTED: dict[str, Case] = {}
+REFUSED: dict[str, tuple[Case, str]] = {}  # with a part of the line
+
+
+def trained(*args: Any, **options: Any) -> Callable[[type], type]:
+    """Add a class to `TRAINED`."""
+
+    def add(kind: type) -> type:
+        TRAINED[kind.__name__] = Case(kind, *args, **options)
+        return kind
+
+    return add
+
+
+def converted(*args: Any, **options: Any) -> Callable[[type], type]:
+    """Add a class to `CONVERTED`."""
+
+    def add(kind: type) -> type:
+        CONVERTED[kind.__name__] = Case(kind, *args, **options)
+        return kind
+
+    return add
+
+
+def refused(line: str, *args: Any) -> Callable[[type], type]:
+    """Add a class to `REFUSED`."""
+
+    def add(kind: type) -> type:
+        REFUSED[kind.__name__] = Case(kind, *args), line
+        return kind
+
+    return add
+
+
+class Base(nn.Module):
+    """The usual layers, for classes that differ in ``forward``. 28 x 28 become 4 x 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 3, 5)
+        self.conv2 = nn.Conv2d(3, 4, 5)
+        self.fc1 = nn.Linear(4 * 4 * 4, 12)
+        self.fc2 = nn.Linear(12, 10)
+
+
+# --- functional calls, and every way to flatten ---
+
+
+@trained()
+class FunctionalRelu(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        x = F.max_pool2d(x, 2)
+        x = F.relu(self.conv2(x))
+        x = F.max_pool2d(x, 2)
+        x = x.view(-1, 4 * 4 * 4)
+        x = F.relu(self.fc1(x))
+        return self.fc2(x)
+
+
+@trained()
+class TutorialWithFeatures(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), (2, 2))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = x.view(-1, self.num_flat_features(x))
+        x = F.relu(self.fc1(x))
+        x = self.fc2(x)
+        return x
+
+    def num_flat_features(self, x: Tensor) -> int:
+        size = x.size()[1:]
+        num_features = 1
+        for s in size:
+            num_features *= s
+        return num_features
+
+
+@trained()
+class ExamplesMnist(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, 1)
+        self.conv2 = nn.Conv2d(4, 6, 3, 1)
+        self.dropout1 = nn.Dropout(0.25)
+        self.dropout2 = nn.Dropout(0.5)
+        self.fc1 = nn.Linear(864, 16)
+        self.fc2 = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        x = F.relu(x)
+        x = self.conv2(x)
+        x = F.relu(x)
+        x = F.max_pool2d(x, 2)
+        x = self.dropout1(x)
+        x = torch.flatten(x, 1)
+        x = self.fc1(x)
+        x = F.relu(x)
+        x = self.dropout2(x)
+        x = self.fc2(x)
+        output = F.log_softmax(x, dim=1)
+        return output
+
+
+@trained()
+class OldExamplesMnist(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2_drop = nn.Dropout2d()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2_drop(self.conv2(x)), 2))
+        x = x.view(-1, x.shape[1] * x.shape[2] * x.shape[3])
+        x = F.relu(self.fc1(x))
+        x = F.dropout(x, training=self.training)
+        x = self.fc2(x)
+        return F.log_softmax(x)
+
+
+@trained()
+class ViewOfSize(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        in_size = x.size(0)
+        x = F.tanh(F.avg_pool2d(self.conv1(x), kernel_size=2, stride=2))
+        x = F.tanh(F.avg_pool2d(self.conv2(x), kernel_size=2, stride=2))
+        x = x.view(in_size, -1)
+        return self.fc2(torch.tanh(self.fc1(x)))
+
+
+@trained()
+class ViewOfShape(Base):
+    def forward(self, img: Tensor) -> Tensor:
+        feature = torch.sigmoid(self.conv1(img))
+        feature = F.max_pool2d(feature, 2, 2)
+        feature = self.conv2(feature).sigmoid()
+        feature = F.max_pool2d(feature, 2, 2)
+        output = self.fc1(feature.view(img.shape[0], -1))
+        return self.fc2(F.sigmoid(output))
+
+
+@trained()
+class Reshaped(Base):
+    def forward(self, input: Tensor) -> Tensor:
+        input = self.conv1(input).relu()
+        input = nn.functional.max_pool2d(input, kernel_size=(2, 2), stride=(2, 2))
+        input = self.conv2(input).relu_()
+        input = torch.max_pool2d(input, 2)
+        input = input.reshape(input.size()[0], -1)
+        return self.fc2(self.fc1(input).relu())
+
+
+@trained()
+class ReshapedToFour(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(torch.relu(self.conv2(x)), 2)
+        x = x.reshape(-1, 4 * 4 * 4)
+        return self.fc2(F.leaky_relu(self.fc1(x), 0.1))
+
+
+@trained()
+class FlattenMethod(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.elu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.gelu(self.conv2(x)), 2)
+        x = x.flatten(1)
+        x = F.gelu(self.fc1(x), approximate="tanh")
+        return self.fc2(x).squeeze()
+
+
+@trained()
+class StartDim(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(F.max_pool2d(self.conv1(x), 2), inplace=True)
+        x = F.relu_(F.max_pool2d(self.conv2(x), 2))
+        x = torch.flatten(x, start_dim=1)
+        return F.softmax(self.fc2(F.relu(self.fc1(x))), dim=-1)
+
+
+@trained((784,))
+class VectorsIn(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(-1, 1, 28, 28)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        b, c, h, w = x.shape
+        x = x.view(b, c * h * w)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+@trained((28, 28))
+class PicturesWithoutMaps(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unsqueeze(1)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(start_dim=1, end_dim=-1))))
+
+
+@trained()
+class ProductOfSizes(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = x.view(len(x), int(torch.prod(torch.tensor(x.shape[1:]))))
+        assert x.dim() == 2
+        x = F.relu(self.fc1(x))
+        return torch.log(torch.softmax(self.fc2(x), dim=1))
+
+
+# --- modules, Sequentials and lists of them ---
+
+
+@trained((1, 32, 32))
+class Articles(nn.Module):
+    """Of a much-copied article: C5 is a convolution, and both outputs are returned."""
+
+    def __init__(self, n_classes: int = 10) -> None:
+        super().__init__()
+        self.feature_extractor = nn.Sequential(
+            *(nn.Conv2d(1, 3, kernel_size=5, stride=1), nn.Tanh(), nn.AvgPool2d(kernel_size=2)),
+            *(nn.Conv2d(3, 4, kernel_size=5, stride=1), nn.Tanh(), nn.AvgPool2d(kernel_size=2)),
+            *(nn.Conv2d(4, 12, kernel_size=5, stride=1), nn.Tanh()),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(12, 8),
+            nn.Tanh(),
+            nn.Linear(8, n_classes),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.feature_extractor(x)
+        x = torch.flatten(x, 1)
+        logits = self.classifier(x)
+        probs = F.softmax(logits, dim=1)
+        return logits, probs
+
+
+TRAINED["Articles"] = TRAINED["Articles"]._replace(output=0)
+
+
+@trained()
+class SharedModules(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, 2)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(p=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.relu(self.conv1(x)))
+        x = self.drop(x)
+        x = self.pool(self.relu(self.conv2(x)))
+        x = x.view(x.size(0), -1)
+        x = self.drop(self.relu(self.fc1(x)))
+        return self.fc2(x)
+
+
+@trained((1, 32, 32))
+class Named(nn.Module):
+    """C1, S2, C3, S4, C5, F6, OUTPUT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.C1 = nn.Conv2d(in_channels=1, out_channels=3, kernel_size=(5, 5))
+        self.S2 = nn.AvgPool2d(kernel_size=(2, 2), stride=2)
+        self.C3 = nn.Conv2d(3, 4, 5)
+        self.S4 = nn.AvgPool2d(2)
+        self.C5 = nn.Conv2d(4, 12, 5)
+        self.F6 = nn.Linear(12, 8)
+        self.OUTPUT = nn.Linear(8, 10)
+        self.act = nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.C1(x))
+        x = self.S2(x)
+        x = self.act(self.C3(x))
+        x = self.S4(x)
+        x = self.act(self.C5(x))
+        x = x.squeeze()
+        x = self.act(self.F6(x))
+        x = self.OUTPUT(x)
+        return x
+
+
+@trained()
+class Ordered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convnet = nn.Sequential(
+            OrderedDict(
+                [
+                    ("c1", nn.Conv2d(1, 3, kernel_size=(5, 5))),
+                    ("relu1", nn.ReLU()),
+                    ("s2", nn.MaxPool2d(kernel_size=(2, 2), stride=2)),
+                    ("c3", nn.Conv2d(3, 4, kernel_size=(5, 5))),
+                    ("relu3", nn.ReLU()),
+                    ("s4", nn.MaxPool2d(kernel_size=(2, 2), stride=2)),
+                ]
+            )
+        )
+        self.fc = nn.Sequential(
+            OrderedDict(
+                [
+                    ("f6", nn.Linear(64, 12)),
+                    ("relu6", nn.ReLU()),
+                    ("f7", nn.Linear(12, 10)),
+                    ("sig7", nn.LogSoftmax(dim=-1)),
+                ]
+            )
+        )
+
+    def forward(self, img: Tensor) -> Tensor:
+        output = self.convnet(img)
+        output = output.view(img.size(0), -1)
+        output = self.fc(output)
+        return output
+
+
+@trained()
+class Blocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = nn.Sequential(
+            nn.Conv2d(1, 3, kernel_size=5, stride=1, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=2, stride=2),
+        )
+        self.layer2 = nn.Sequential(
+            nn.Conv2d(3, 4, kernel_size=5, stride=1, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(kernel_size=2, stride=2),
+        )
+        self.drop_out = nn.Dropout()
+        self.fc1 = nn.Linear(7 * 7 * 4, 12)
+        self.fc2 = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.layer1(x)
+        out = self.layer2(out)
+        out = out.reshape(out.size(0), -1)
+        out = self.drop_out(out)
+        out = self.fc1(out)
+        out = self.fc2(out)
+        return out
+
+
+class ConvBlock(nn.Module):
+    def __init__(self, c_in: int, c_out: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 5, bias=False)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(self.activation(self.conv(x)), 2)
+
+
+@trained()
+class ListOfBlocks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([ConvBlock(1, 3, torch.tanh), ConvBlock(3, 4, F.relu)])
+        self.head = nn.ModuleDict({"hidden": nn.Linear(64, 12), "out": nn.Linear(12, 10)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        x = x.flatten(1)
+        for name, layer in self.head.items():
+            x = layer(x)
+            if name != "out":
+                x = x.tanh()
+        return x
+
+
+class Flatten(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.size()[0], -1)
+
+
+class Reshape(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(-1, 1, 28, 28)
+
+
+class Subclassed(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(
+            *(Reshape(), nn.Conv2d(1, 3, kernel_size=5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2)),
+            *(nn.Conv2d(3, 4, kernel_size=5), nn.Sigmoid(), nn.AvgPool2d(2, stride=2), Flatten()),
+            *(nn.Linear(100, 12), nn.Sigmoid(), nn.Linear(12, 8), nn.Sigmoid(), nn.Linear(8, 10)),
+        )
+
+
+TRAINED["d2l's Sequential"] = Case(Subclassed)
+TRAINED["d2l's Sequential, rows"] = Case(Subclassed, (784,))
+
+
+@trained()
+class LazyD2l(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            *(nn.LazyConv2d(3, kernel_size=5, padding=2), nn.Sigmoid()),
+            *(nn.AvgPool2d(kernel_size=2, stride=2), nn.LazyConv2d(4, kernel_size=5)),
+            *(nn.Sigmoid(), nn.AvgPool2d(kernel_size=2, stride=2), nn.Flatten()),
+            *(nn.LazyLinear(12), nn.Sigmoid(), nn.LazyLinear(10)),
+        )
+        self.net(torch.randn(1, 1, 28, 28))
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.net(X)
+
+
+@trained((3, 32, 32))
+class Cifar(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 5)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.conv2 = nn.Conv2d(4, 5, 5)
+        self.fc1 = nn.Linear(5 * 5 * 5, 12)
+        self.fc2 = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(F.relu(self.conv1(x)))
+        x = self.pool(F.relu(self.conv2(x)))
+        x = torch.flatten(x, 1)
+        x = F.relu(self.fc1(x))
+        return self.fc2(x)
+
+
+@trained()
+class SamePadding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 3, 5, padding="same")
+        self.c2 = nn.Conv2d(3, 4, 5, padding="valid", stride=(1, 1))
+        self.out = nn.Linear(100, 10, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.MaxPool2d(2)(nn.ReLU()(self.c1(x)))  # modules made in forward
+        x = F.max_pool2d(F.leaky_relu(self.c2(x)), 2, ceil_mode=True)
+        return F.log_softmax(self.out(nn.Flatten()(x)), 1)
+
+
+@trained()
+class AdaptivePooling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.ELU(alpha=0.5)),
+            *(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2, inplace=True)),
+        )
+        self.pool = nn.AdaptiveMaxPool2d((4, 6))
+        self.gap = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.features(x))
+        x = self.gap(x)
+        return self.fc(x[:, :, 0, 0])
+
+
+@trained()
+class GlobalMean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 5, stride=2)
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(F.relu(self.conv(x)), 2)
+        x = F.adaptive_avg_pool2d(x, (None, 6))
+        return self.fc(x.mean([2, 3]))
+
+
+@trained()
+class PoolOfTheRest(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 5, 2)
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        x = F.max_pool2d(x, kernel_size=x.size()[2:])
+        return self.fc(x.squeeze(-1).squeeze(-1))
+
+
+@trained()
+class PaddedByHand(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad = nn.ZeroPad2d(2)
+        self.conv1 = nn.Conv2d(1, 3, 5)
+        self.conv2 = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.Linear(4 * 7 * 7, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(self.pad(x))), 2)
+        x = F.pad(x, (1, 0, 0, 1))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc(x.view(x.shape[0], -1))
+
+
+# --- parameters used directly ---
+
+
+class Net1989(nn.Module):
+    """Kernels and biases as parameters, a bias per unit, and a background of -1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.H1w = nn.Parameter(torch.randn(4, 1, 5, 5) / 5)
+        self.H1b = nn.Parameter(torch.zeros(4, 8, 8))
+        self.H2w = nn.Parameter(torch.randn(5, 4, 5, 5) / 10)
+        self.H2b = nn.Parameter(torch.zeros(5, 4, 4))
+        self.outw = nn.Parameter(torch.randn(10, 80) / 9)
+        self.outb = nn.Parameter(-torch.ones(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (2, 2, 2, 2), "constant", -1.0)
+        x = F.conv2d(x, self.H1w, stride=2) + self.H1b
+        x = torch.tanh(x)
+        x = F.pad(x, (2, 2, 2, 2), mode="constant", value=-1.0)
+        x = torch.tanh(F.conv2d(x, self.H2w, stride=2) + self.H2b)
+        x = x.flatten(start_dim=1)
+        x = x @ self.outw.t() + self.outb
+        return torch.tanh(x)
+
+
+TRAINED["Net1989"] = Case(Net1989, (1, 16, 16))
+
+
+@trained((784,))
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(3, 1, 5, 5) / 5)
+        self.shift = nn.Parameter(torch.randn(3))
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(10, 432) / 20)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x.reshape((-1, 1, 28, 28)), self.kernel, bias=self.shift)
+        x = 1.7159 * torch.tanh(2.0 / 3.0 * x)
+        x = F.max_pool2d(x, 2)
+        return torch.matmul(x.view(x.shape[0], -1), self.weights[0].T)
+
+
+@trained()
+class HandMadeTanh(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(self.squash(self.conv1(x)), 2)
+        x = F.avg_pool2d(self.squash(self.conv2(x)), 2)
+        return self.fc2(self.squash(self.fc1(x.flatten(1))))
+
+    @staticmethod
+    def squash(x: Tensor) -> Tensor:
+        return torch.tanh(x * 2 / 3) * 1.7159
+
+
+@trained()
+class MaskedWeights(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        mask = torch.ones(4, 3, 1, 1).expand(4, 3, 5, 5).clone()
+        mask[0, 1] = mask[2, 0] = 0
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.conv2d(x, self.conv2.weight * self.mask, self.conv2.bias)
+        x = F.max_pool2d(F.relu(x), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+def pruned() -> Any:
+    module = FunctionalRelu()
+    prune.l1_unstructured(module.conv2, "weight", amount=0.4)
+    prune.random_unstructured(module.fc1, "weight", amount=0.5)
+    return module
+
+
+TRAINED["pruned"] = Case(pruned)
+
+
+@trained((1, 32, 32))
+class Of1998(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = front.Conv2d(1, 6)
+        self.s2 = front.SubSampling2d(6)
+        self.c3 = front.Conv2d(6, 16, connections=LENET5_C3)
+        self.s4 = front.SubSampling2d(16)
+        self.c5 = front.Conv2d(16, 20)
+        self.f6 = nn.Linear(20, 84)
+        self.act = front.ScaledTanh()
+        self.rbf = front.RBF()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.s2(self.c1(x)))
+        x = self.act(self.s4(self.c3(x)))
+        x = front.functional.scaled_tanh(self.c5(x))
+        return self.rbf(self.act(self.f6(x.flatten(1))))
+
+
+# --- outputs ---
+
+
+@trained(output="logits")
+class DictOut(Base):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        features = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        logits = self.fc2(F.relu(self.fc1(features.flatten(1))))
+        return {"logits": logits, "probs": logits.softmax(-1), "features": features}
+
+
+Result = namedtuple("Result", "scores hidden")
+
+
+@trained(output=0)
+class HiddenOut(Base):
+    def forward(self, x: Tensor, return_hidden: bool = True) -> Any:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        hidden = F.relu(self.fc1(x.view(x.size(0), -1)))
+        scores = self.fc2(hidden)
+        if not return_hidden:
+            return scores
+        return Result(scores, hidden)
+
+
+@trained()
+class OnlyOne(Base):
+    def forward(self, x: Tensor) -> Any:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        self.last_features = x
+        return self.fc2(F.relu(self.fc1(x.view(x.size(0), -1)))), None
+
+
+# --- networks without convolutions ---
+
+
+@trained()
+class Perceptron(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(784, 30), nn.ReLU(), nn.Dropout(0.2))
+        self.out = nn.Linear(30, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(x.shape[0], 784)
+        return self.out(self.layers(x))
+
+
+@trained((784,))
+class Rows(nn.Module):
+    def __init__(self, sizes: tuple[int, ...] = (784, 20, 12, 10)) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(map(nn.Linear, sizes[:-1], sizes[1:]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.linears
+        for layer in hidden:
+            x = torch.relu(layer(x))
+        return last(x)
+
+
+@trained()
+class Regression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(28 * 28, 10)
+
+    def forward(self, xb: Tensor) -> Tensor:
+        return self.linear(xb.reshape(-1, 784))
+
+
+# --- other ways to write it ---
+
+
+@trained()
+class ModeDependent(Base):
+    """Log-probabilities in training, probabilities in evaluation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = self.fc2(F.relu(self.fc1(x.flatten(1))))
+        if self.training:
+            return F.log_softmax(x, dim=1)
+        return F.softmax(x, dim=1)
+
+
+@trained()
+class Configured(nn.Module):
+    """Layers from a list, as some configuration files have them."""
+
+    SPEC = (("conv", 3), ("pool", 2), ("conv", 4), ("pool", 2), ("fc", 12), ("out", 10))
+
+    def __init__(self, activation: str = "relu") -> None:
+        super().__init__()
+        c, size = 1, 28
+        self.names = []
+        for i, (kind, number) in enumerate(self.SPEC):
+            if kind == "conv":
+                self.add_module(f"conv{i}", nn.Conv2d(c, number, 5))
+                c, size = number, size - 4
+            elif kind == "pool":
+                self.add_module(f"pool{i}", nn.MaxPool2d(number))
+                size //= number
+            else:
+                n_in = c * size**2 if size else c
+                self.add_module(f"{kind}{i}", nn.Linear(n_in, number))
+                c, size = number, 0
+            self.names.append(f"{next(reversed(self._modules))}")
+        self.activation = getattr(F, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.names:
+            if name.startswith("fc"):
+                x = x.view(x.size(0), -1)
+            x = getattr(self, name)(x)
+            if name.startswith(("conv", "fc")):
+                x = self.activation(x)
+        return x
+
+
+@trained((3, 28, 28))
+class Grouped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(3, 6, 3, groups=3, dilation=2, padding=1)
+        self.pointwise = nn.Conv2d(6, 4, 1)
+        self.head = nn.Linear(4 * 8 * 8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.pointwise(self.depthwise(x)))
+        x = F.max_pool2d(x, 3)
+        return self.head(x.to(x.device).contiguous().view(-1, self.head.in_features))
+
+
+@trained()
+class Helpers(Base):
+    """Methods besides ``forward``, and prints."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(x)), 2))), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        print("features:", x.shape, end="")
+        return self.classify(torch.flatten(x, start_dim=1, end_dim=3))
+
+    def classify(self, x: Tensor) -> Tensor:
+        return self.fc2(self.fc1(x).relu())
+
+
+TRAINED["partial"] = Case(partial(Configured, "tanh"))
+TRAINED["alone"] = Case(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8))
+
+
+# --- read by from_torch only ---
+
+
+@converted()
+class BatchNormed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 3, 5)
+        self.bn1 = nn.BatchNorm2d(3)
+        self.conv2 = nn.Conv2d(3, 4, 5, bias=False)
+        self.bn2 = nn.BatchNorm2d(4)
+        self.fc1 = nn.Linear(64, 12)
+        self.bn3 = nn.BatchNorm1d(12)
+        self.fc2 = nn.Linear(12, 10)
+        with torch.no_grad():
+            for norm in (self.bn1, self.bn2, self.bn3):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(0.5, 2)
+                norm.weight.normal_()
+                norm.bias.normal_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 2)
+        x = F.max_pool2d(F.relu(self.bn2(self.conv2(x))), 2)
+        x = F.relu(self.bn3(self.fc1(x.flatten(1))))
+        return self.fc2(x)
+
+
+@converted()
+class NormedAfterwards(BatchNormed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn0 = nn.BatchNorm2d(1, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn1(F.max_pool2d(F.relu(self.conv1(self.bn0(x))), 2))
+        x = self.bn2(F.relu(F.max_pool2d(self.conv2(x), 2)))
+        x = self.bn3(F.relu(self.fc1(x.view(-1, 64))))
+        return self.fc2(x)
+
+
+@converted()
+class Normalising(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x / 255.0 - 0.1307) / 0.3081
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+@converted((3, 28, 28))
+class NormalisingColours(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.2, 0.3, 0.25]).view(1, 3, 1, 1))
+        self.conv = nn.Conv2d(3, 4, 5, padding=2)
+        self.fc = nn.Linear(4 * 49, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv((x - self.mean) / self.std)), 4)
+        return 1 - self.fc(x.flatten(1)) * 2
+
+
+@converted()
+class HandMadeSubsampling(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.coefficient = nn.Parameter(torch.rand(3, 1, 1))
+        self.shift = nn.Parameter(torch.rand(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(self.conv1(x), 2) * self.coefficient + self.shift
+        x = F.max_pool2d(F.relu(self.conv2(torch.sigmoid(x))), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+@converted()
+class InTheirLayout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w1 = nn.Parameter(torch.randn(784, 12) / 28)
+        self.b1 = nn.Parameter(torch.zeros(12))
+        self.w2 = nn.Parameter(torch.randn(12, 10) / math.sqrt(12))
+        self.b2 = nn.Parameter(torch.zeros(1, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x.view(-1, 784) @ self.w1 + self.b1)
+        return torch.mm(x, self.w2) + self.b2
+
+
+def weight_normed() -> Any:
+    module = FunctionalRelu()
+    nn.utils.parametrizations.weight_norm(module.conv2)
+    nn.utils.parametrizations.spectral_norm(module.fc1)
+    return module
+
+
+CONVERTED["weight_normed"] = Case(weight_normed)
+
+
+# --- refused ---
+
+
+@refused("x = self.conv2(x) + self.skip(x)", (4, 28, 28))
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.skip = nn.Conv2d(4, 4, 1)
+        self.fc = nn.Linear(4 * 49, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv2(x) + self.skip(x)
+        return self.fc(F.max_pool2d(F.relu(x), 4).flatten(1))
+
+
+@refused("x += identity", (4, 28, 28))
+class ResidualInPlace(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x
+        x = self.conv2(x)
+        x += identity
+        return self.fc(F.max_pool2d(F.relu(x), 4).flatten(1))
+
+
+@refused("x = torch.cat([self.conv2(x), self.skip(x)], dim=1)", (4, 28, 28))
+class Inception(Residual):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8 * 49, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.conv2(x), self.skip(x)], dim=1)
+        return self.fc(F.max_pool2d(F.relu(x), 4).flatten(1))
+
+
+@refused("if x.mean() > 0:")
+class DependsOnImages(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.mean() > 0:
+            x = F.relu(x)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+@refused("x = torch.from_numpy(x.numpy().clip(0))")
+class ThroughNumpy(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x), 2)
+        x = torch.from_numpy(x.numpy().clip(0))
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.where(x > 0, 1.0, -1.0).to(x)
+
+
+@refused("x = self.conv2(Sign.apply(x))")
+class FunctionOfTheirOwn(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x), 2)
+        x = self.conv2(Sign.apply(x))
+        return self.fc2(F.relu(self.fc1(F.max_pool2d(x, 2).flatten(1))))
+
+
+@refused("x = F.lp_pool2d(self.conv1(x), 2, 2)")
+class LpPool(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.lp_pool2d(self.conv1(x), 2, 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+@refused("x = x.permute(0, 2, 3, 1).reshape(-1, 64)")
+class ChannelsLast(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = x.permute(0, 2, 3, 1).reshape(-1, 64)
+        return self.fc2(F.relu(self.fc1(x)))
+
+
+@refused("return self.fc2(F.threshold(self.fc1(x.flatten(1)), 0.1, 0.0))")
+class Threshold(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.threshold(self.fc1(x.flatten(1)), 0.1, 0.0))
