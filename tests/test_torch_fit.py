@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import require
+from vision import torchvision, write_mnist
 
 torch = require("torch")
 from torch import nn  # noqa: E402
@@ -333,3 +336,338 @@ def test_a_data_set_with_a_batch_size_and_batches_that_are_no_loader() -> None:
         assert states() == expected
     with pytest.raises(ValueError, match=r"^loader: expected a batch in every epoch"):
         fit(ours, iter(batches), **given)
+
+
+def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Plain transforms need no reading; others are read once, and random ones anew."""
+    vision = torchvision()
+    write_mnist(tmp_path, 50, 10)
+    transforms = vision.transforms
+    torch.set_default_dtype(torch.float64)  # which ToTensor makes
+    to_tensor, normalise = transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))
+
+    def mnist(*steps: Any, **options: Any) -> Any:
+        return vision.datasets.MNIST(tmp_path, transform=transforms.Compose(steps), **options)
+
+    def gray(*steps: Any) -> Any:
+        """Return CIFAR-10 without its files."""
+        dataset = vision.datasets.CIFAR10.__new__(vision.datasets.CIFAR10)
+        dataset.data = np.random.default_rng(1).integers(0, 256, (50, 28, 28, 3), dtype=np.uint8)
+        dataset.targets, dataset.target_transform = labels(50).tolist(), None
+        dataset.transform = transforms.Compose(steps)
+        return dataset
+
+    for how, data in (
+        (MEMORY, mnist(to_tensor, normalise)),
+        (MEMORY, vision.datasets.MNIST(tmp_path, transform=to_tensor)),
+        (MEMORY, Subset(mnist(to_tensor, normalise), range(40))),
+        (MEMORY, gray(to_tensor, transforms.Normalize((0.5, 0.4, 0.3), (0.5, 0.5, 0.6)))),
+        (ONCE, mnist(transforms.Resize(32), transforms.CenterCrop(28), to_tensor)),
+        (ONCE, mnist(to_tensor, normalise, target_transform=lambda y: (y + 1) % 10)),
+        (ONCE, mnist(to_tensor, transforms.Lambda(lambda x: x * 2))),
+        (ANEW, mnist(transforms.RandomRotation(10), to_tensor, normalise)),
+        (ANEW, mnist(to_tensor, transforms.RandomErasing())),
+    ):
+        theirs = lenet(28, channels=data[0][0].shape[0])
+        ours = copy.deepcopy(theirs)
+        loader = DataLoader(data, batch_size=16, shuffle=True)
+        seed(3)
+        loop(theirs, loader, nn.CrossEntropyLoss(), sgd(theirs), 2)
+        expected = states()
+        seed(3)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "lenet_fast.torch.fitting"):
+            fit(ours, loader, criterion=nn.CrossEntropyLoss(), optimizer=sgd(ours), epochs=2)
+        assert how in caplog.messages[0]
+        assert_same(ours, theirs)
+        assert states() == expected
+
+
+def twins(*last: Any) -> tuple[Any, Any]:
+    """Return a module twice; `last` modules are at its end."""
+    module = lenet(12, *last)
+    return module, copy.deepcopy(module)
+
+
+def one_hot(on: float = 1.0, off: float = 0.0) -> Any:
+    return off + (on - off) * functional.one_hot(labels(), 10).double()
+
+
+CRITERIA: dict[str, tuple[Any, Any, Any]] = {
+    "cross_entropy": (functional.cross_entropy, labels(), ()),
+    "nll_loss": (functional.nll_loss, labels(), (nn.LogSoftmax(1),)),
+    "mse_loss": (functional.mse_loss, one_hot(0.9, -0.2), (nn.Tanh(),)),
+    "smooth": (functools.partial(functional.cross_entropy, label_smoothing=0.2), labels(), ()),
+    "logarithm twice": (nn.CrossEntropyLoss(label_smoothing=0.1), labels(), (nn.LogSoftmax(1),)),
+    "one-hot": (nn.CrossEntropyLoss(label_smoothing=0.1), one_hot(), ()),
+    "equal weights": (nn.CrossEntropyLoss(torch.full((10,), 0.3).double()), labels(), ()),
+}
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("anew", [False, True], ids=["memory", "anew"])
+def test_criteria(name: str, anew: bool) -> None:
+    criterion, targets, last = CRITERIA[name]
+    ours, theirs = twins(*last)
+    loader = DataLoader(TensorDataset(images(), targets), batch_size=8, shuffle=True)
+    seed(3)
+    losses, found = loop(theirs, loader, criterion, sgd(theirs), 3), []
+    seed(3)
+    fit(
+        *(ours, loader),
+        criterion=criterion,
+        optimizer=sgd(ours),
+        epochs=3,
+        materialise=False if anew else None,
+        on_batch_end=lambda epoch, batch, loss: found.append((epoch, batch, loss)),
+    )
+    assert [loss for _, _, loss in found] == pytest.approx(losses, rel=1e-9)
+    assert [(epoch, batch) for epoch, batch, _ in found] == [
+        (epoch, batch) for epoch in (1, 2, 3) for batch in range(1, 9)
+    ]
+    assert_same(ours, theirs)
+
+
+def groups(module: Any, **options: Any) -> list[dict[str, Any]]:
+    """Return the parameters in three groups: of the first layer, the last, and in between."""
+    first, *middle, last = module.parameters()
+    return [{"params": [first]}, {"params": middle, "lr": 0.02}, {"params": [last], **options}]
+
+
+GROUPS: dict[str, Callable[[Any], Any]] = {
+    "SGD": lambda m: torch.optim.SGD(groups(m, lr=0.0), 0.01, momentum=0.9, weight_decay=0.1),
+    "AdamW": lambda m: torch.optim.AdamW(groups(m, lr=0.003), 0.01),
+    "RMSprop": lambda m: torch.optim.RMSprop(groups(m), 0.001, momentum=0.5),
+    "Adadelta": lambda m: torch.optim.Adadelta(groups(m, lr=1.0), 0.5, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_with_rates_of_their_own(name: str) -> None:
+    ours, theirs = twins()
+    loader = DataLoader(tensors(), batch_size=8)
+    other, optimizer = GROUPS[name](theirs), GROUPS[name](ours)
+    right, scheduler = (
+        torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in (other, optimizer)
+    )
+    loop(theirs, loader, functional.cross_entropy, other, 3, after_epoch=right.step)
+    fit(
+        *(ours, loader),
+        criterion=functional.cross_entropy,
+        optimizer=optimizer,
+        epochs=3,
+        scheduler=scheduler,
+        scheduler_step="epoch",
+    )
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+
+
+schedulers = torch.optim.lr_scheduler
+SCHEDULERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "step": ("epoch", lambda o: schedulers.StepLR(o, 2, 0.5)),
+    "cosine": ("epoch", lambda o: schedulers.CosineAnnealingLR(o, 5)),
+    "in a row": (
+        "epoch",
+        lambda o: schedulers.SequentialLR(
+            o, [schedulers.ConstantLR(o, 0.1, 2), schedulers.ExponentialLR(o, 0.5)], [2]
+        ),
+    ),
+    "lambda": ("batch", lambda o: schedulers.LambdaLR(o, lambda k: 0.97**k)),
+    "cycle": ("batch", lambda o: schedulers.OneCycleLR(o, 0.1, 60, cycle_momentum=False)),
+    "plateau": ("epoch", lambda o: schedulers.ReduceLROnPlateau(o, patience=0, threshold=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")
+def test_schedulers(name: str) -> None:
+    step, make = SCHEDULERS[name]
+    ours, theirs = twins()
+    other, optimizer = sgd(theirs), sgd(ours)
+    right, scheduler = make(other), make(optimizer)
+    loader, test = DataLoader(tensors(), batch_size=8), DataLoader(Pictures(20), batch_size=8)
+    rates = []
+
+    def epoch_ends() -> None:
+        """Evaluate and step, as scripts do."""
+        rates.append(other.param_groups[0]["lr"])
+        with torch.no_grad():
+            losses = [
+                functional.cross_entropy(theirs(x), y, reduction="sum").item() for x, y in test
+            ]
+        if step == "epoch":
+            right.step(*[sum(losses) / 20] * (name == "plateau"))
+
+    seed(3)
+    after_batch = right.step if step == "batch" else None
+    criterion = functional.cross_entropy
+    loop(theirs, loader, criterion, other, 5, after_batch, epoch_ends)
+    expected = states()
+    seed(3)
+    given: Any = {"criterion": criterion, "optimizer": optimizer, "test": test}
+    given |= {"scheduler": scheduler, "scheduler_step": step}
+    history = fit(ours, loader, **given, epochs=3)
+    history.rows += fit(ours, loader, **given, epochs=2).rows
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert scheduler.last_epoch == right.last_epoch
+    assert states() == expected
+    if step == "epoch":
+        assert [row.rate for row in history.rows] == rates
+        assert len(set(rates)) > 1
+
+
+def test_schedulers_that_are_refused() -> None:
+    module = lenet()
+    optimizer, other = sgd(module), sgd(module)
+    before, state = copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
+    cyclic = schedulers.OneCycleLR(sgd(module), 0.1, 60)
+    apart = torch.optim.SGD(groups(module), 0.1)
+    apart_scheduler = schedulers.LambdaLR(apart, [lambda k: 1.0, lambda k: 0.9**k, lambda k: 1.0])
+    for scheduler, step, text in (
+        (schedulers.ReduceLROnPlateau(optimizer), "epoch", "expected .* test=, whose loss"),
+        (0.1, "epoch", "expected one of torch.optim.lr_scheduler, got float 0.1"),
+        (schedulers.StepLR(other, 2), "epoch", "got one of another"),
+        (schedulers.StepLR(optimizer, 2), None, "expected 'batch' or 'epoch', .*got None"),
+        (None, "epoch", "expected None without a scheduler, got 'epoch'"),
+        (cyclic, "batch", "cycle_momentum=False, or use lenet_fast.torch.wrap"),
+        (apart_scheduler, "batch", "expected one that changes the lr of all .* in proportion"),
+    ):
+        options = {"scheduler": scheduler, "scheduler_step": step}
+        options["optimizer"] = {cyclic: cyclic.optimizer, apart_scheduler: apart}.get(
+            scheduler, optimizer
+        )
+        with pytest.raises((TypeError, ValueError), match=rf"^scheduler(_step)?: .*{text}"):
+            fit(
+                *(module, DataLoader(tensors(), batch_size=8)),
+                criterion=nn.CrossEntropyLoss(),
+                **options,
+            )
+        assert optimizer.param_groups[0]["lr"] == state["param_groups"][0]["lr"] == 0.05
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("make", [sgd, lambda m: torch.optim.Adam(m.parameters(), 0.01)])
+def test_masks_keep_pruned_weights_at_zero(make: Callable[[Any], Any]) -> None:
+    ours, theirs = twins()
+    masks = {
+        name: (torch.rand(value.shape) < 0.4).double()
+        for name, value in theirs.named_parameters()
+        if "weight" in name
+    }
+    for module in (ours, theirs):
+        with torch.no_grad():
+            for name, mask in masks.items():
+                module.get_parameter(name).mul_(mask)
+    loader, other, optimizer = DataLoader(tensors(), batch_size=8), make(theirs), make(ours)
+    loop(theirs, loader, functional.cross_entropy, other, 3, masks=masks)
+    given = {"criterion": functional.cross_entropy, "optimizer": optimizer}
+    fit(ours, loader, **given, masks=masks, epochs=2)
+    fit(ours, loader, **given, masks={name: mask.bool() for name, mask in masks.items()})
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert any((mask == 0).any() and (mask == 1).any() for mask in masks.values())
+    for wrong in ({"8.weight": torch.ones(1)}, {"0.weight": torch.full((3, 1, 3, 3), 0.5)}):
+        with pytest.raises(ValueError, match=r"^masks: expected "):
+            fit(ours, loader, **given, masks=wrong)
+
+
+def test_after_each_epoch_everything_is_as_a_loop_leaves_it() -> None:
+    ours, theirs = twins()
+    other, optimizer = sgd(theirs), sgd(ours)
+    loader, rows = DataLoader(Pictures(), batch_size=8), []
+
+    def compare(row: Any) -> None:
+        rows.append(row)
+        loop(theirs, loader, nn.CrossEntropyLoss(), other, 1)
+        assert_same(ours, theirs)
+        assert_same(optimizer, other)
+
+    history = fit(
+        *(ours, loader),
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=optimizer,
+        epochs=3,
+        on_epoch_end=compare,
+    )
+    assert rows == history.rows
+    assert len(rows) == 3
+
+
+def plain(outputs: Any, targets: Any) -> Any:
+    return functional.cross_entropy(outputs, targets)
+
+
+def test_all_refusals_come_in_one_message() -> None:
+    module = lenet(28, nn.Softmax(1), nn.ReLU())
+    with pytest.raises(ValueError, match=r"^fit: ") as caught:
+        fit(
+            module,
+            tensors(),
+            criterion=plain,
+            optimizer=torch.optim.Adagrad(module.parameters()),
+            test=5,
+        )
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "fit: this cannot be trained:"
+    starts = ["- loader: ", "- test: ", "- criterion: ", "- optimizer: ", "- 9: "]
+    assert len(lines) == len(starts) + 1
+    for line, start in zip(lines[1:], starts, strict=True):
+        assert line.startswith(start)
+        assert "expected " in line
+    assert "batch_size" in lines[1]
+    assert "got the function plain; lenet_fast.torch.wrap takes any" in str(caught.value)
+    assert "an object of type Adagrad; lenet_fast.torch.wrap takes any optimizer" in lines[4]
+
+
+def batches(*changes: tuple[int, Any, Any]) -> Any:
+    """Return good batches but for some."""
+    made = [(images(8), labels(8)) for _ in range(4)]
+    for k, x, y in changes:
+        made[k] = (made[k][0] if x is None else x, made[k][1] if y is None else y)
+    return made
+
+
+WRONG: dict[str, tuple[str, Any]] = {
+    "half": ("images: expected a tensor of float32", batches((0, images(8).half(), None))),
+    "complex": ("images: expected a tensor of float32", batches((0, images(8) * 1j, None))),
+    "sparse": ("images: expected a dense tensor", batches((0, images(8).to_sparse(), None))),
+    "elsewhere": ("images: expected a tensor on the CPU", batches((0, images(8).to("meta"), None))),
+    "another dtype": ("x: expected dtype float64", batches((0, images(8).float(), None))),
+    "flat": ("expected images of shape (n, c, h, w)", batches((0, images(8).flatten(1), None))),
+    "labels": ("labels: expected labels from 0 to 9, got 10", batches((0, None, labels(8) + 1))),
+    "negative": (
+        "labels: expected labels from 0 to 9, got -100",
+        batches((0, None, -100 + 0 * labels(8))),
+    ),
+    "columns": ("labels: expected shape (8,)", batches((0, None, labels(8)[:, None]))),
+    "fewer labels": ("labels: expected shape (8,)", batches((0, None, labels(7)))),
+    "probabilities": ("targets: expected", batches((0, None, torch.rand(8, 10).double()))),
+    "no batches": ("expected at least one batch", []),
+    "names": ("expected batches of two tensors", [{"x": images(8), "y": labels(8)}]),
+    "later shape": ("x: expected shape", batches((2, images(8, 13), None))),
+    "later labels": ("labels: expected labels from 0 to 9", batches((2, None, labels(8) + 1))),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_batches_that_do_not_fit(name: str) -> None:
+    text, loader = WRONG[name]
+    module = lenet()
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises((TypeError, ValueError)) as caught:
+        fit(module, loader, criterion=nn.CrossEntropyLoss(), optimizer=sgd(module))
+    assert str(caught.value).startswith(f"loader: {text}")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_criteria_that_do_not_fit_the_end() -> None:
+    for last, criterion, text in (
+        (nn.Softmax(1), nn.CrossEntropyLoss(), "no last softmax for CrossEntropyLoss, which"),
+        (nn.Softmax(1), nn.NLLLoss(), "a last LogSoftmax for nn.NLLLoss, got a Softmax"),
+        (nn.Identity(), nn.NLLLoss(), "a last LogSoftmax .*nn.CrossEntropyLoss is the criterion"),
+    ):
+        module = lenet(12, last)
+        with pytest.raises(ValueError, match=f"^module: expected {text}"):
+            fit(module, DataLoader(tensors(), 8), criterion=criterion, optimizer=sgd(module))

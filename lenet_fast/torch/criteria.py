@@ -23,11 +23,6 @@ _FUNCTIONS: dict[Callable[..., Any], type[nn.Module]] = {
 }
 """Criteria by the functions that compute the same."""
 
-_NAMES = (
-    "nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss or their functions, MAPLoss or PenaltyLoss; "
-    "lenet_fast.torch.wrap takes any other"
-)
-
 
 class Criterion:
     """A criterion of PyTorch, and our loss of the same value.
@@ -153,7 +148,10 @@ def _module(criterion: object) -> nn.Module:
         reading.check_hooks("criterion", criterion)
         if type(criterion) in known:
             return criterion
-    raise TypeError(f"criterion: expected {_NAMES}, got {tensors.kind(criterion)}")
+    raise TypeError(
+        "criterion: expected nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss or their functions, "
+        f"MAPLoss or PenaltyLoss, got {tensors.kind(criterion)}; lenet_fast.torch.wrap takes any"
+    )
 
 
 def _check_mean(criterion: nn.Module) -> None:

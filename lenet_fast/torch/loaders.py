@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import pickle
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -18,12 +16,9 @@ import numpy as np
 import torch
 from torch.utils.data import (
     BatchSampler,
-    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
-    Subset,
-    TensorDataset,
     default_collate,
 )
 
@@ -31,25 +26,12 @@ from lenet_fast import checks
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
 from lenet_fast.network import Network
-from lenet_fast.torch import tensors
+from lenet_fast.torch import datasets, tensors
 from lenet_fast.torch.criteria import Criterion
+from lenet_fast.torch.datasets import Columns
 
-Columns = tuple[torch.Tensor, torch.Tensor]
-"""All images of a data set, and all targets."""
-
-_MOST_BYTES = 2**32
-"""Larger data sets are kept in memory only on demand."""
-_PROBED = 32
-"""How many samples are read twice to learn whether they change."""
 _READ = 256
 """How many samples are read at a time."""
-
-
-_OF_TORCHVISION = (
-    "torchvision.datasets.mnist.MNIST.__getitem__",  # also FashionMNIST, KMNIST and EMNIST
-    "torchvision.datasets.cifar.CIFAR10.__getitem__",  # also CIFAR100
-)
-"""What reads the samples of data sets whose attributes `data` and `targets` hold them all."""
 
 
 class Part(NamedTuple):
@@ -159,7 +141,7 @@ class _Drained(Source):
 
     def _pairs(self) -> Iterator[Columns]:
         for batch in self._loader:
-            if not _is_pair(batch):
+            if not datasets.is_pair(batch):
                 raise TypeError(
                     f"{self.name}: expected batches of two tensors, images and targets, got "
                     f"{_content(batch)}; a collate_fn can make them"
@@ -244,10 +226,10 @@ class _Materialised(_Indexed):
     def _samples(self, batches: list[Array]) -> tuple[Array, Array]:
         numbers = np.unique(np.concatenate(batches))
         new = numbers[~self._has[numbers]]
-        with _Watch() as watch:
+        with datasets.Watch() as watch:
             for first in range(0, len(new), _READ):
                 block = new[first : first + _READ]
-                pair = _read(self._loader.dataset, block.tolist())
+                pair = datasets.read(self._loader.dataset, block.tolist())
                 self._x[block], self._labels[block] = self._examples(*pair)
         if watch.drawn:
             raise ValueError(
@@ -266,35 +248,6 @@ class _Numbers(Dataset[Any]):
 
     def __getitems__(self, numbers: list[int]) -> list[int]:
         return numbers
-
-
-class _Watch:
-    """Watches the global random generators within a ``with`` block, and restores them at its end.
-
-    Attributes
-    ----------
-    drawn : bool
-        Whether a number was drawn.
-    """
-
-    def __enter__(self) -> _Watch:
-        self._before = self._states()
-        self.drawn = False
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        # Bytes, because arrays and tensors do not compare as a whole.
-        self.drawn = pickle.dumps(self._states()) != pickle.dumps(self._before)
-        if self.drawn:
-            torchs, numpys, pythons = self._before
-            torch.set_rng_state(torch.from_numpy(torchs))
-            np.random.set_state(numpys)  # noqa: NPY002  (which data sets draw from)
-            random.setstate(pythons)
-
-    @staticmethod
-    def _states() -> tuple[Array, Any, Any]:
-        numpys = np.random.get_state()  # noqa: NPY002
-        return torch.get_rng_state().numpy(), numpys, random.getstate()
 
 
 def read(
@@ -334,18 +287,18 @@ def read(
             raise ValueError(f"{name}: expected samples that can be kept, got one where {why}")
         return _Drained(name, loader, why)
     assert isinstance(loader, DataLoader)
-    if columns := _columns(loader.dataset):
+    if columns := datasets.columns(loader.dataset):
         return _InMemory(name, loader, columns)
     if epochs == 1 and not materialise:
         return _Drained(name, loader, "there is one epoch")
-    found = _probe(loader.dataset)
-    if not isinstance(found, str) and not materialise and _bytes(loader, found) > _MOST_BYTES:
+    found = datasets.probe(loader.dataset)
+    if isinstance(found, tuple):
+        if materialise or _bytes(loader, found) <= datasets.MOST_BYTES:
+            return _Materialised(name, loader, found)
         found = f"it takes {_megabytes(loader, found)}; to keep it anyway, pass materialise=True"
-    if isinstance(found, str):
-        if materialise:
-            raise ValueError(f"{name}: expected samples that can be kept, but {found}")
-        return _Drained(name, loader, found)
-    return _Materialised(name, loader, found)
+    if materialise:
+        raise ValueError(f"{name}: expected samples that can be kept, but {found}")
+    return _Drained(name, loader, found)
 
 
 def read_test(loader: object, epochs: int, materialise: bool | None) -> Source:
@@ -381,105 +334,6 @@ def _not_indexed(loader: object) -> str:
     if loader.num_workers and type(loader.batch_sampler) is not BatchSampler:
         return "with workers its batch_sampler starts twice"
     return ""
-
-
-def _read(dataset: Any, numbers: list[int]) -> Any:
-    """Return what a loader without a collate_fn makes of samples."""
-    if getattr(dataset, "__getitems__", None):
-        return default_collate(dataset.__getitems__(numbers))
-    return default_collate([dataset[number] for number in numbers])
-
-
-def _probe(dataset: Any) -> Columns | str:
-    """Read some samples twice; return them, or why they may change."""
-    numbers = np.unique(np.linspace(0, len(dataset) - 1, _PROBED).astype(int)).tolist()
-    if not len(dataset):
-        return "its data set is empty"
-    with _Watch() as watch:
-        try:
-            first, second = _read(dataset, numbers), _read(dataset, numbers)
-        except Exception as error:
-            return f"reading it here fails ({type(error).__name__})"
-    if watch.drawn:
-        return "its samples draw random numbers"
-    if not (_is_pair(first) and _is_pair(second)):
-        return "its samples are not pairs of an image and a target"
-    if not all(map(_same, first, second)):
-        return "its samples change when they are read again"
-    return first[0], first[1]
-
-
-def _is_pair(batch: object) -> bool:
-    return (
-        isinstance(batch, tuple | list)
-        and len(batch) == 2
-        and all(isinstance(each, torch.Tensor) and each.dim() for each in batch)
-    )
-
-
-def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Return whether all bits are the same; NaN is a number like any other."""
-    return first.dtype == second.dtype and (
-        first.contiguous().numpy().tobytes() == second.contiguous().numpy().tobytes()
-    )
-
-
-def _columns(dataset: object) -> Columns | None:
-    """Return all images and targets of a data set, if they can be had without reading each."""
-    columns: list[Columns | None]
-    if type(dataset) is TensorDataset:
-        return dataset.tensors if len(dataset.tensors) == 2 else None
-    if type(dataset) is Subset:
-        found = _columns(dataset.dataset)
-        return found and (found[0][dataset.indices], found[1][dataset.indices])
-    if type(dataset) is ConcatDataset:
-        columns = [_columns(each) for each in dataset.datasets]
-        if any(each is None for each in columns):
-            return None
-        images, targets = zip(*columns, strict=True)
-        try:
-            return torch.cat(images), torch.cat(targets)
-        except RuntimeError:  # other shapes
-            return None
-    return _of_torchvision(dataset)
-
-
-def _of_torchvision(dataset: Any) -> Columns | None:
-    """Return the images and targets of torchvision's data sets in memory, whose transforms are none
-    but ToTensor and Normalize, which give the same bits for all images at once."""
-    made = getattr(type(dataset), "__getitem__", None)
-    path = f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
-    if path not in _OF_TORCHVISION:
-        return None
-    if hasattr(dataset, "__getitems__") or dataset.target_transform is not None:
-        return None
-    steps = [dataset.transform]
-    if _name(dataset.transform) == "Compose":
-        steps = dataset.transform.transforms
-    if [_name(step) for step in steps] not in (["ToTensor"], ["ToTensor", "Normalize"]):
-        return None
-    data = torch.as_tensor(dataset.data)
-    if data.numel() * torch.get_default_dtype().itemsize > _MOST_BYTES:
-        return None
-    if data.dtype != torch.uint8 or not len(data) == len(dataset) == len(dataset.targets):
-        return None
-    data = data.unsqueeze(1) if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
-    images = data.to(torch.get_default_dtype()).div_(255)
-    for normalise in steps[1:]:
-        images = normalise(images)
-    targets = torch.as_tensor(dataset.targets)
-    numbers = [0, len(data) // 2, len(data) - 1]
-    right = _read(dataset, numbers)
-    same = (
-        _is_pair(right) and _same(right[0], images[numbers]) and _same(right[1], targets[numbers])
-    )
-    return (images, targets) if same else None
-
-
-def _name(transform: object) -> str:
-    """Return the name of one of torchvision's transforms; else ""."""
-    kind = type(transform)
-    return kind.__name__ if kind.__module__ == "torchvision.transforms.transforms" else ""
 
 
 def _bytes(loader: DataLoader[Any], columns: Columns) -> int:

@@ -1,0 +1,149 @@
+"""The samples of a data set: whether they are always the same, and those that lie in memory."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset, Subset, TensorDataset, default_collate
+
+from lenet_fast.checks import Array
+
+Columns = tuple[torch.Tensor, torch.Tensor]
+"""All images of a data set, and all targets; or those of a batch."""
+
+MOST_BYTES = 2**32
+"""Larger data sets are kept in memory only on demand."""
+_PROBED = 32
+"""How many samples are read twice to learn whether they change."""
+_OF_TORCHVISION = (
+    "torchvision.datasets.mnist.MNIST.__getitem__",  # also FashionMNIST, KMNIST and EMNIST
+    "torchvision.datasets.cifar.CIFAR10.__getitem__",  # also CIFAR100
+)
+"""What reads the samples of data sets whose attributes `data` and `targets` hold them all."""
+
+
+class Watch:
+    """Watches the global random generators within a ``with`` block, and restores them at its end.
+
+    Attributes
+    ----------
+    drawn : bool
+        Whether a number was drawn.
+    """
+
+    def __enter__(self) -> Watch:
+        self._before = self._states()
+        self.drawn = False
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Bytes, because arrays and tensors do not compare as a whole.
+        self.drawn = pickle.dumps(self._states()) != pickle.dumps(self._before)
+        if self.drawn:
+            torchs, numpys, pythons = self._before
+            torch.set_rng_state(torch.from_numpy(torchs))
+            np.random.set_state(numpys)  # noqa: NPY002  (which data sets draw from)
+            random.setstate(pythons)
+
+    @staticmethod
+    def _states() -> tuple[Array, Any, Any]:
+        numpys = np.random.get_state()  # noqa: NPY002
+        return torch.get_rng_state().numpy(), numpys, random.getstate()
+
+
+def read(dataset: Any, numbers: list[int]) -> Any:
+    """Return what a loader without a collate_fn makes of samples."""
+    if getattr(dataset, "__getitems__", None):
+        return default_collate(dataset.__getitems__(numbers))
+    return default_collate([dataset[number] for number in numbers])
+
+
+def probe(dataset: Any) -> Columns | str:
+    """Read some samples twice; return them, or why they may change."""
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, _PROBED).astype(int)).tolist()
+    if not len(dataset):
+        return "its data set is empty"
+    with Watch() as watch:
+        try:
+            first, second = read(dataset, numbers), read(dataset, numbers)
+        except Exception as error:
+            return f"reading it here fails ({type(error).__name__})"
+    if watch.drawn:
+        return "its samples draw random numbers"
+    if not (is_pair(first) and is_pair(second)):
+        return "its samples are not pairs of an image and a target"
+    if not all(map(_same, first, second)):
+        return "its samples change when they are read again"
+    return first[0], first[1]
+
+
+def is_pair(batch: object) -> bool:
+    return (
+        isinstance(batch, tuple | list)
+        and len(batch) == 2
+        and all(isinstance(each, torch.Tensor) and each.dim() for each in batch)
+    )
+
+
+def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Return whether all bits are the same: NaN equals itself."""
+    return first.dtype == second.dtype and (
+        first.contiguous().numpy().tobytes() == second.contiguous().numpy().tobytes()
+    )
+
+
+def columns(dataset: object) -> Columns | None:
+    """Return all images and targets of a data set, if they can be had without reading each."""
+    if type(dataset) is TensorDataset:
+        return dataset.tensors if len(dataset.tensors) == 2 else None
+    if type(dataset) is Subset:
+        whole = columns(dataset.dataset)
+        return whole and (whole[0][dataset.indices], whole[1][dataset.indices])
+    if type(dataset) is ConcatDataset:
+        parts = [part for each in dataset.datasets if (part := columns(each))]
+        shapes = {(images.shape[1:], images.dtype, targets.dtype) for images, targets in parts}
+        if len(parts) < len(dataset.datasets) or len(shapes) > 1:
+            return None
+        images, targets = map(torch.cat, zip(*parts, strict=True))
+        return images, targets
+    return _of_torchvision(dataset)
+
+
+def _of_torchvision(dataset: Any) -> Columns | None:
+    """Return the images and targets of torchvision's data sets in memory, whose transforms are none
+    but ToTensor and Normalize, which give the same bits for all images at once."""
+    made = getattr(type(dataset), "__getitem__", None)
+    path = f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
+    if path not in _OF_TORCHVISION:
+        return None
+    if hasattr(dataset, "__getitems__") or dataset.target_transform is not None:
+        return None
+    steps = [dataset.transform]
+    if _name(dataset.transform) == "Compose":
+        steps = dataset.transform.transforms
+    if [_name(step) for step in steps] not in (["ToTensor"], ["ToTensor", "Normalize"]):
+        return None
+    data = torch.as_tensor(dataset.data)
+    if data.numel() * torch.get_default_dtype().itemsize > MOST_BYTES:
+        return None
+    if data.dtype != torch.uint8 or not len(data) == len(dataset) == len(dataset.targets):
+        return None
+    data = data.unsqueeze(1) if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
+    images = data.to(torch.get_default_dtype()).div_(255)
+    for normalise in steps[1:]:
+        images = normalise(images)
+    targets = torch.as_tensor(dataset.targets)
+    numbers = [0, len(data) // 2, len(data) - 1]
+    right = read(dataset, numbers)
+    same = is_pair(right) and all(map(_same, right, (images[numbers], targets[numbers])))
+    return (images, targets) if same else None
+
+
+def _name(transform: object) -> str:
+    """Return the name of one of torchvision's transforms; else ""."""
+    kind = type(transform)
+    return kind.__name__ if kind.__module__ == "torchvision.transforms.transforms" else ""
