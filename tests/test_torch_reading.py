@@ -12,6 +12,7 @@ from helpers import assert_within, require
 
 torch = require("torch")
 from torch import nn  # noqa: E402
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 from torch_modules import CONVERTED, REFUSED, TRAINED, Case  # noqa: E402
 
 from lenet_fast import torch as front  # noqa: E402
@@ -30,17 +31,14 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def logits(module: Any, x: Any, case: Case, row: Any) -> Any:
-    """Return what the network stands for: the module's outputs, before a softmax."""
-    found = module(x)
+def chosen(found: Any, case: Case) -> Any:
+    """Return the output that a case is about."""
     if case.output is not None:
-        found = found[case.output]
-    elif isinstance(found, tuple):
-        found = found[0]
-    found = found.reshape(len(x), -1)
-    return found.log() if isinstance(row.softmax, nn.Softmax) else found
+        return found[case.output]
+    return found[0] if isinstance(found, tuple) else found
 
 
+MASKED = ("pruned", "MaskedWeights")
 IMPLICIT = "ignore:Implicit dimension choice:UserWarning"
 
 
@@ -60,7 +58,9 @@ def test_modules_of_any_class_become_networks(name: str) -> None:
     module.eval()
     x = torch.randn(5, *case.input_shape)
     row = reading.read(module, case.input_shape, case.output, evaluation=True)
-    expected = logits(module, x.clone(), case, row)
+    expected = chosen(module(x.clone()), case)
+    if isinstance(row.softmax, nn.Softmax):
+        expected = expected.log()
     found = torch.from_numpy(network.predict(x.reshape(5, *network.input_shape).numpy()))
     if row.softmax is not None:
         found, expected = found.log_softmax(1), expected.log_softmax(1)
@@ -108,3 +108,47 @@ def test_training_is_refused_where_weights_are_computed(name: str) -> None:
         reading.read(module, case.input_shape)
     for key, tensor in module.state_dict().items():
         assert torch.equal(tensor, state[key])
+
+
+@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in MASKED])
+def test_fit_trains_modules_of_any_class_like_a_loop(name: str) -> None:
+    """Twenty steps; dropout is in evaluation mode, because its draws are others."""
+    case = TRAINED[name]
+    torch.manual_seed(7)
+    ours = case.make().double().eval()
+    torch.manual_seed(7)
+    theirs = case.make().double().eval()
+    x = torch.rand(40, *case.input_shape).double()
+    labels = torch.arange(40) % 10
+    row = reading.read(ours, case.input_shape, case.output, masks=True)
+    criterion = nn.NLLLoss() if isinstance(row.softmax, nn.LogSoftmax) else nn.CrossEntropyLoss()
+    if row.output == "rbf":
+        criterion = front.MAPLoss()
+    if isinstance(row.softmax, nn.Softmax):
+        with pytest.raises(ValueError, match="module: expected no last softmax"):
+            fit(ours, x, labels, criterion, case)
+        return
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(4):
+        for part in torch.arange(40).split(8):
+            optimizer.zero_grad()
+            criterion(chosen(theirs(x[part].clone()), case), labels[part]).backward()
+            optimizer.step()
+    before = {key: tensor.clone() for key, tensor in ours.state_dict().items()}
+    fit(ours, x, labels, criterion, case)
+    found, expected = ours.state_dict(), theirs.state_dict()
+    for key, tensor in found.items():
+        assert_within(tensor.numpy(), expected[key].numpy(), 1e-9, what=key)
+    assert any(not torch.equal(tensor, before[key]) for key, tensor in found.items())
+
+
+def fit(module: Any, x: Any, labels: Any, criterion: Any, case: Case) -> None:
+    front.fit(
+        module,
+        DataLoader(TensorDataset(x, labels), batch_size=8),
+        criterion=criterion,
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9),
+        epochs=4,
+        output=case.output,
+    )

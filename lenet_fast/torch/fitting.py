@@ -65,10 +65,10 @@ def fit(
         One that :func:`from_torch` supports, float32 or float64. Its parameters are updated
         in place; those with ``requires_grad=False`` do not change, and ``grad`` is not touched.
     loader : DataLoader, data set, or iterable of batches
-        Of images (n, c, h, w) in the module's dtype, and targets: labels (n,), or target outputs
-        (n, k) of two different values, one for the right class. Any data set, sampler, transform,
-        ``collate_fn`` and number of workers; batches are used in the loader's order. See Notes for
-        how it is read. A data set needs a `batch_size`.
+        Of images (n, c, h, w), or as the module takes them, in its dtype, and targets: labels
+        (n,), or target outputs (n, k) of two different values, one for the right class. Any data
+        set, sampler, transform, ``collate_fn`` and number of workers; batches are used in the
+        loader's order. See Notes for how it is read. A data set needs a `batch_size`.
     criterion : nn.Module or function
         CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a log-softmax, or MSELoss, or
         ``torch.nn.functional``'s of these names, also in a ``functools.partial``, with reduction
@@ -279,12 +279,15 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
                 raise
         return None
     shape = tuple(source.images.shape)
-    if len(shape) != 4:
-        raise ValueError(
-            f"{source.name}: expected images of shape (n, c, h, w), got {shape}; a transform or a "
-            "collate_fn can add what lacks"
-        )
-    return reading.read(module, (shape[1], shape[2], shape[3]), output)
+    try:
+        return reading.read(module, shape[1:], output)
+    except (TypeError, ValueError) as error:
+        if len(shape) == 4:
+            raise
+        raise type(error)(
+            f"{source.name}: expected images of shape (n, c, h, w), got {shape}, which the module "
+            f"cannot take ({error}); a transform or a collate_fn can add what lacks"
+        ) from None
 
 
 class _Run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -80,6 +81,9 @@ class Source(ABC):
         """Return images and labels in the form that engines read."""
         with named(self.name):
             x = tensors.without_gradient("images", images, tensors.FLOATS)
+            shape = self._network.input_shape
+            if x.ndim != 4 and math.prod(x.shape[1:]) == math.prod(shape):
+                x = x.reshape(len(x), *shape)  # as the module does
             return inputs.examples(self._network, x, self._criterion.labels(targets))
 
     def _grouped(self, batches: Iterable[Any], images: int) -> Iterator[list[Any]]:
