@@ -96,28 +96,31 @@ def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
     )
 
 
-def columns(dataset: object) -> Columns | None:
-    """Return all images and targets of a data set, if they can be had without reading each."""
+def columns(dataset: object, numbers: Any = slice(None)) -> Columns | None:
+    """Return the images and targets of a data set, or of the samples of these numbers, if they can
+    be had without reading each."""
     if type(dataset) is TensorDataset:
-        return dataset.tensors if len(dataset.tensors) == 2 else None
+        if len(dataset.tensors) != 2:
+            return None
+        images, targets = dataset.tensors
+        return images[numbers], targets[numbers]
     if type(dataset) is Subset:
-        whole = columns(dataset.dataset)
-        return whole and (whole[0][dataset.indices], whole[1][dataset.indices])
+        return columns(dataset.dataset, np.asarray(dataset.indices)[numbers])
     if type(dataset) is ConcatDataset:
         parts = [part for each in dataset.datasets if (part := columns(each))]
         shapes = {(images.shape[1:], images.dtype, targets.dtype) for images, targets in parts}
         if len(parts) < len(dataset.datasets) or len(shapes) > 1:
             return None
         images, targets = map(torch.cat, zip(*parts, strict=True))
-        return images, targets
-    return _of_torchvision(dataset)
+        return images[numbers], targets[numbers]
+    return _of_torchvision(dataset, numbers)
 
 
-def _of_torchvision(dataset: Any) -> Columns | None:
-    """Return the images and targets of torchvision's data sets in memory, whose transforms are none
-    but ToTensor and Normalize, which give the same bits for all images at once."""
-    made = getattr(type(dataset), "__getitem__", None)
-    path = f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
+def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
+    """Return samples of torchvision's data sets in memory, whose transforms are none but ToTensor and
+    Normalize, which give the same bits for all images at once."""
+    method = getattr(type(dataset), "__getitem__", None)
+    path = f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}"
     if path not in _OF_TORCHVISION:
         return None
     if hasattr(dataset, "__getitems__") or dataset.target_transform is not None:
@@ -127,19 +130,19 @@ def _of_torchvision(dataset: Any) -> Columns | None:
         steps = dataset.transform.transforms
     if [_name(step) for step in steps] not in (["ToTensor"], ["ToTensor", "Normalize"]):
         return None
-    data = torch.as_tensor(dataset.data)
-    if data.numel() * torch.get_default_dtype().itemsize > MOST_BYTES:
+    data, targets = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
+    if data.dtype != torch.uint8 or not len(data) == len(dataset) == len(targets):
         return None
-    if data.dtype != torch.uint8 or not len(data) == len(dataset) == len(dataset.targets):
+    data, targets = data[numbers], targets[numbers]
+    if not len(data) or data.numel() * torch.get_default_dtype().itemsize > MOST_BYTES:
         return None
     data = data.unsqueeze(1) if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
     images = data.to(torch.get_default_dtype()).div_(255)
     for normalise in steps[1:]:
         images = normalise(images)
-    targets = torch.as_tensor(dataset.targets)
-    numbers = [0, len(data) // 2, len(data) - 1]
-    right = read(dataset, numbers)
-    same = is_pair(right) and all(map(_same, right, (images[numbers], targets[numbers])))
+    tried = [0, len(data) // 2, len(data) - 1]
+    right = read(dataset, np.arange(len(dataset))[numbers][tried].tolist())
+    same = is_pair(right) and all(map(_same, right, (images[tried], targets[tried])))
     return (images, targets) if same else None
 
 
