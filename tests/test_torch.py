@@ -1203,7 +1203,7 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "test size": (
-        "test: x",
+        "test: images",
         {"test": lambda m: TensorDataset(torch.ones(2, 1, 13, 12).double(), torch.ones(2).long())},
     ),
     "engine": ("engine", {"engine": lambda m: "fast"}),

@@ -18,6 +18,7 @@ from vision import torchvision, write_mnist
 torch = require("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 from torch.utils.data import (  # noqa: E402
     ConcatDataset,
     DataLoader,
@@ -573,6 +574,53 @@ def test_masks_keep_pruned_weights_at_zero(make: Callable[[Any], Any]) -> None:
             fit(ours, loader, **given, masks=wrong)
 
 
+@pytest.mark.parametrize("make", [sgd, lambda m: torch.optim.AdamW(m.parameters(), 0.01)])
+def test_pruned_modules(make: Callable[[Any], Any]) -> None:
+    ours, theirs = twins()
+    for module in (ours, theirs):
+        seed(2)
+        for name in ("0", "3", "7"):
+            prune.random_unstructured(module.get_submodule(name), "weight", 0.5)
+    hidden = ours[7].weight_orig[ours[7].weight_mask == 0].clone()
+    other, optimizer = make(theirs), make(ours)
+    for each in (other, optimizer):
+        each.param_groups[0]["weight_decay"] = 0.0  # which would change what is hidden
+    loader = DataLoader(Pictures(), batch_size=8)
+    loop(theirs, loader, functional.cross_entropy, other, 3)
+    given = {"criterion": functional.cross_entropy, "optimizer": optimizer}
+    fit(ours, loader, **given, epochs=2, on_epoch_end=lambda row: ours(images()))
+    fit(ours, loader, **given)
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert torch.equal(ours[7].weight_orig[ours[7].weight_mask == 0], hidden)
+    assert (ours(images()) - theirs(images())).abs().max() < 1e-9
+
+
+INPUTS: dict[str, tuple[Any, Any]] = {
+    "vectors": (nn.Sequential(nn.Linear(144, 10)), images().flatten(1)),
+    "flattened": (nn.Sequential(nn.Flatten(), nn.Linear(144, 10)), images()[:, 0]),
+    "without maps": (
+        nn.Sequential(
+            nn.Unflatten(1, (1, 12)), nn.Conv2d(1, 2, 5), nn.Flatten(), nn.Linear(128, 10)
+        ),
+        images()[:, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("anew", [False, True], ids=["memory", "anew"])
+def test_images_of_other_shapes(name: str, anew: bool) -> None:
+    ours, x = INPUTS[name]
+    ours = copy.deepcopy(ours).double()
+    theirs = copy.deepcopy(ours)
+    loader = DataLoader(TensorDataset(x, labels()), batch_size=8)
+    loop(theirs, loader, functional.cross_entropy, sgd(theirs), 3)
+    given = {"criterion": functional.cross_entropy, "optimizer": sgd(ours)}
+    fit(ours, loader, **given, epochs=3, materialise=False if anew else None)
+    assert_same(ours, theirs)
+
+
 def test_after_each_epoch_everything_is_as_a_loop_leaves_it() -> None:
     ours, theirs = twins()
     other, optimizer = sgd(theirs), sgd(ours)
@@ -635,7 +683,7 @@ WRONG: dict[str, tuple[str, Any]] = {
     "sparse": ("images: expected a dense tensor", batches((0, images(8).to_sparse(), None))),
     "elsewhere": ("images: expected a tensor on the CPU", batches((0, images(8).to("meta"), None))),
     "another dtype": ("x: expected dtype float64", batches((0, images(8).float(), None))),
-    "flat": ("expected images of shape (n, c, h, w)", batches((0, images(8).flatten(1), None))),
+    "flat": ("expected images (n, c, h, w)", batches((0, images(8).flatten(0), None))),
     "labels": ("labels: expected labels from 0 to 9, got 10", batches((0, None, labels(8) + 1))),
     "negative": (
         "labels: expected labels from 0 to 9, got -100",
@@ -646,7 +694,7 @@ WRONG: dict[str, tuple[str, Any]] = {
     "probabilities": ("targets: expected", batches((0, None, torch.rand(8, 10).double()))),
     "no batches": ("expected at least one batch", []),
     "names": ("expected batches of two tensors", [{"x": images(8), "y": labels(8)}]),
-    "later shape": ("x: expected shape", batches((2, images(8, 13), None))),
+    "later shape": ("images: expected shape (n, 1, 12, 12)", batches((2, images(8, 13), None))),
     "later labels": ("labels: expected labels from 0 to 9", batches((2, None, labels(8) + 1))),
 }
 

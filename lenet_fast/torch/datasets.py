@@ -117,8 +117,8 @@ def columns(dataset: object, numbers: Any = slice(None)) -> Columns | None:
 
 
 def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
-    """Return samples of torchvision's data sets in memory, whose transforms are none but ToTensor and
-    Normalize, which give the same bits for all images at once."""
+    """Return samples of torchvision's data sets in memory, whose transforms are none but ToTensor
+    and Normalize, which give the same bits for all images at once."""
     method = getattr(type(dataset), "__getitem__", None)
     path = f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}"
     if path not in _OF_TORCHVISION:

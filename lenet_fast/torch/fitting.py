@@ -65,10 +65,10 @@ def fit(
         One that :func:`from_torch` supports, float32 or float64. Its parameters are updated
         in place; those with ``requires_grad=False`` do not change, and ``grad`` is not touched.
     loader : DataLoader, data set, or iterable of batches
-        Of images (n, c, h, w), or as the module takes them, in its dtype, and targets: labels
-        (n,), or target outputs (n, k) of two different values, one for the right class. Any data
-        set, sampler, transform, ``collate_fn`` and number of workers; batches are used in the
-        loader's order. See Notes for how it is read. A data set needs a `batch_size`.
+        Of images as the module takes them, (n, c, h, w), (n, h, w) or (n, k), and in its dtype, and
+        targets: labels (n,), or target outputs (n, k) of two different values, one for the right
+        class. Any data set, sampler, transform, ``collate_fn`` and number of workers; batches are
+        used in the loader's order. See Notes for how it is read. A data set needs a `batch_size`.
     criterion : nn.Module or function
         CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a log-softmax, or MSELoss, or
         ``torch.nn.functional``'s of these names, also in a ``functools.partial``, with reduction
@@ -94,7 +94,8 @@ def fit(
         Zeros and ones, by names of ``module.named_parameters()``: where one is 0, the parameter
         does not change, as if the gradient were multiplied with the mask before each step, and the
         optimizer's state is 0. Parameters that are 0 there stay so, as when lottery tickets are
-        trained.
+        trained. The masks of ``torch.nn.utils.prune`` act without being given; what they hide in
+        ``weight_orig`` stays as it is.
     materialise : bool, optional
         False: iterate the loader in every epoch, whatever it yields. True: keep all samples in
         memory after the first epoch, or raise ValueError. By default see Notes.
@@ -280,12 +281,12 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
         return None
     shape = tuple(source.images.shape)
     try:
-        return reading.read(module, shape[1:], output)
+        return reading.read(module, shape[1:], output, masks=True)
     except (TypeError, ValueError) as error:
         if len(shape) == 4:
             raise
         raise type(error)(
-            f"{source.name}: expected images of shape (n, c, h, w), got {shape}, which the module "
+            f"{source.name}: expected images (n, c, h, w), got shape {shape}, which the module "
             f"cannot take ({error}); a transform or a collate_fn can add what lacks"
         ) from None
 
@@ -310,23 +311,32 @@ class _Run:
         self.rates = rates
         self.network: Network = row.network(criterion.output, None)
         given = row.tensors(self.network)
+        pruned = row.masks(self.network)  # whose arrays in the network are masked copies
         for layer in self.network.layers:
             for name in layer.parameters:
-                if (tensor := given.get(f"{layer.name}.{name}")) is not None:
-                    layer.parameters[name] = tensors.array(name, tensor)
+                path = f"{layer.name}.{name}"
+                if path in given and path not in pruned:
+                    layer.parameters[name] = tensors.array(name, given[path])
         names = set(self.network.trainable_names)
         self._trained = {
             name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
         }
+        self._pruned = {
+            name: (self.network.parameters[name], tensors.array(name, mask) != 0)
+            for name, mask in pruned.items()
+            if name in self._trained
+        }
         with refusals.collect():
-            found = _masks(module, masks, self._trained)
-            self.bridge = bridge.Bridge(optimizer, self._trained, rates.shares, found)
+            factors = _masks(module, masks, self._trained)
+            for name, (array, mask) in self._pruned.items():
+                factors[name] = factors.get(name, 1) * mask.astype(array.dtype)
+            self.bridge = bridge.Bridge(optimizer, self._trained, rates.shares, factors)
             still = names - set(self._trained)  # frozen ones, and biases that the module lacks
             self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
         for each in (source, tested):
             if each is not None:
                 with refusals.collect():
-                    each.bind(self.network, criterion)
+                    each.bind(self.network, criterion, source.images.shape[1:])
         refusals.check()
         self._seed = 0
         dropping = False
@@ -357,6 +367,8 @@ class _Run:
     def give_back(self) -> None:
         """Update the optimizer's state, and tell autograd that parameters have changed."""
         self.bridge.give_back()
+        for name, (array, mask) in self._pruned.items():
+            np.copyto(tensors.array(name, self._trained[name]), array, where=mask)
         for tensor in self._trained.values():
             torch.autograd.graph.increment_version(tensor)
 

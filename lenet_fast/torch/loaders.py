@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,10 +64,10 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def bind(self, network: Network, criterion: Criterion) -> None:
-        """Set the network that reads the images, and the criterion that reads the targets; check
-        the samples that have been read."""
-        self._network, self._criterion = network, criterion
+    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+        """Set the network that reads the images, the criterion that reads the targets, and the
+        shape of an image; check the samples that have been read."""
+        self._network, self._criterion, self._shape = network, criterion, tuple(shape)
         with named(self.name):
             criterion.check_width(self.targets, network.output_shape[0])
 
@@ -81,9 +80,13 @@ class Source(ABC):
         """Return images and labels in the form that engines read."""
         with named(self.name):
             x = tensors.without_gradient("images", images, tensors.FLOATS)
-            shape = self._network.input_shape
-            if x.ndim != 4 and math.prod(x.shape[1:]) == math.prod(shape):
-                x = x.reshape(len(x), *shape)  # as the module does
+            if x.shape[1:] != self._shape:
+                raise ValueError(
+                    f"images: expected shape (n, {', '.join(map(str, self._shape))}), which the "
+                    f"module was read for, got {x.shape}"
+                )
+            # The module may take vectors, or images without maps.
+            x = x.reshape(len(x), *self._network.input_shape)
             return inputs.examples(self._network, x, self._criterion.labels(targets))
 
     def _grouped(self, batches: Iterable[Any], images: int) -> Iterator[list[Any]]:
@@ -121,8 +124,8 @@ class _Drained(Source):
         self.batch_size = len(self.images)
         self._begun = itertools.chain([first], self._begun)
 
-    def bind(self, network: Network, criterion: Criterion) -> None:
-        super().bind(network, criterion)
+    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+        super().bind(network, criterion, shape)
         self._examples(self.images, self.targets)
 
     def parts(self, images: int) -> Iterator[Part]:
@@ -203,8 +206,8 @@ class _InMemory(_Indexed):
         self.images, self.targets = columns
         self.note = f"the {name}'s data set is in memory"
 
-    def bind(self, network: Network, criterion: Criterion) -> None:
-        super().bind(network, criterion)
+    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+        super().bind(network, criterion, shape)
         self._arrays = self._examples(self.images, self.targets)
 
     def _samples(self, batches: list[Array]) -> tuple[Array, Array]:
@@ -219,8 +222,8 @@ class _Materialised(_Indexed):
         self.images, self.targets = columns
         self.note = f"each sample of the {name} is read once, {_megabytes(loader, columns)}"
 
-    def bind(self, network: Network, criterion: Criterion) -> None:
-        super().bind(network, criterion)
+    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+        super().bind(network, criterion, shape)
         x, labels = self._examples(self.images, self.targets)
         count = len(self._loader.dataset)  # type: ignore[arg-type]
         self._x = np.empty((count, *x.shape[1:]), x.dtype)
