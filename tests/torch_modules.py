@@ -990,3 +990,27 @@ class Threshold(Base):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return self.fc2(F.threshold(self.fc1(x.flatten(1)), 0.1, 0.0))
+
+
+@converted()
+class AllConvolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 5, stride=2)
+        self.conv2 = nn.Conv2d(4, 10, 5, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv2(F.threshold(self.conv1(x), 0, 0))
+        x, _ = F.max_pool2d(x, 2, return_indices=True)
+        return F.log_softmax(F.adaptive_avg_pool2d(x, 1).view(-1, 10), dim=1).view(-1, 10)
+
+
+@converted((28, 28, 1))
+class ColoursLast(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 3, 1, 2)
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        with torch.no_grad():
+            self.seen = x.mean()
+        return self.fc2(F.relu(self.fc1(x.detach().flatten(1))))

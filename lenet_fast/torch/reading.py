@@ -307,7 +307,7 @@ def _read(
         for _ in range(end):
             value = _before(value)
         images = given.reshape(len(given), *row.input_shape)
-        row.samples.append((images.numpy(), value.tensor.reshape(len(given), -1).numpy()))
+        row.samples.append((images.numpy(), value.tensor.detach().reshape(len(given), -1).numpy()))
     return row
 
 
@@ -397,7 +397,19 @@ class _Reader:
                 raise type(error)(f"{step.where}: {error}") from None
             except _Misfit as misfit:
                 raise _Misfit(f"{step.where}: {misfit}") from None
+        if len(self._made) != 1:
+            self._finish()
         return self._ending
+
+    def _finish(self) -> None:
+        """End with one number per class, after a layer that makes maps of one pixel."""
+        expected = "expected a last linear layer, with one number per class"
+        if len(self._shape) != 1:
+            raise ValueError(f"module: {expected}, got outputs of shape (n, *{self._shape})")
+        if not self._evaluation:
+            raise ValueError(f"module: {expected}, got maps")
+        size = self._shape[0]
+        self._rescale(torch.ones(size), torch.zeros(size))
 
     def _read(self, step: Step) -> None:
         self._step = step
@@ -406,7 +418,7 @@ class _Reader:
             raise ValueError(f"{_HINTS.get(step.name, _HINT)}, got {step.name}")
         if self._border is not None and reader is not _Reader.conv2d:
             raise ValueError(f"expected a convolution after a padding, got {step.name}")
-        if self._ending and reader not in (_Reader.log, _Reader.same):
+        if self._ending and reader not in _AFTER_SOFTMAX:
             raise ValueError(f"expected nothing after a softmax, got {step.name}")
         self._ending += bool(self._ending)
         args, kwargs = list(step.args), dict(step.kwargs)
@@ -419,6 +431,12 @@ class _Reader:
         reader(self, *args, **kwargs)
         step = self._step  # or a later one that belongs to the same layer
         result = step.results[0].tensor
+        needed = not self._evaluation and any(each.tensor.requires_grad for each in step.inputs)
+        if needed and not result.requires_grad:
+            raise ValueError(
+                f"expected functions through which gradients pass, got {step.name}, perhaps under "
+                "torch.no_grad; parameters are frozen by requires_grad_(False)"
+            )
         n, *shape = result.shape or (0,)
         if n != self._n:
             raise _Misfit(
@@ -548,6 +566,11 @@ class _Reader:
 
     def relu(self, inplace: bool = False) -> None:
         self._append(layers.ReLU())
+
+    def threshold(self, threshold: float, value: float, inplace: bool = False) -> None:
+        if threshold or value:
+            raise ValueError(f"expected a threshold at 0, which is relu, got {threshold}, {value}")
+        self.relu()
 
     def leaky_relu(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self._append(_new("LeakyReLU", layers.LeakyReLU, negative_slope))
@@ -730,23 +753,18 @@ class _Reader:
 
     def reshape(self, *args: Any, **kwargs: Any) -> None:
         """Read a change of shape that keeps the numbers of an image, and their order."""
-        shape = tuple(self._step.results[0].tensor.shape[1:])
+        if not self._step.same_order:
+            result = tuple(self._step.results[0].tensor.shape)
+            raise _Misfit(
+                f"expected all numbers of each of the {self._n} images, in their order, got "
+                f"{self._step.name} to shape {result}"
+            )
+        shape = self._step.results[0].tensor.shape[1:]
         if not self.row.layers and len(shape) == 3:
-            self.row.input_shape = self._made = (shape[0], shape[1], shape[2])
-
-    def pick(self, key: Any) -> None:
-        """Read ``x[:, :, 0, 0]`` and the like, which only change the shape."""
-        keys = key if isinstance(key, tuple) else (key,)
-        plain = all(each in (None, ...) or isinstance(each, int | slice) for each in keys)
-        if not plain or math.prod(self._step.results[0].tensor.shape[1:]) != math.prod(self._shape):
-            raise ValueError("expected all numbers of an image in each function, got a part")
-        self.reshape()
+            self._made = self.row.input_shape = (shape[0], shape[1], shape[2])
 
     def same(self, *args: Any, **kwargs: Any) -> None:
         """Read a function that changes nothing."""
-
-    def detached(self) -> None:
-        self._refuse_computed("functions through which gradients pass", self._step.name)
 
     def _append(
         self,
@@ -835,7 +853,7 @@ def _product(steps: list[Step]) -> tuple[float, int]:
         operation = _ARITHMETIC.get(step.name)
         number = _constant(step) if operation in ("mul", "div") else None
         if isinstance(number, Value):
-            constant = number.step is None and number.tensor.numel() == 1
+            constant = number.tensor.numel() == 1 and not number.tensor.requires_grad
             number = number.tensor.item() if constant else None
         if not isinstance(number, int | float):
             break
@@ -874,11 +892,9 @@ _ARITHMETIC = {
 
 _SAME = (
     *("contiguous", "clone", "to", "float", "double", "cpu", "type", "type_as", "requires_grad"),
-    *("alias", "positive", "as_tensor"),
+    *("alias", "positive", "as_tensor", "detach", "data"),
 )
 """Functions that return the same numbers, if the dtype is the same; it is checked."""
-
-_RESHAPED_AS = ("view_as", "reshape_as")
 
 _TRANSPOSED = ("t", "T", "mT", "transpose", "permute")
 
@@ -887,12 +903,13 @@ _READERS: dict[str, Callable[..., None]] = {
     "pad": _Reader.pad,
     "linear": _Reader.linear,
     **dict.fromkeys(("matmul", "mm", "__matmul__"), _Reader.matmul),
-    "max_pool2d": _Reader.max_pool2d,
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _Reader.max_pool2d),
     "avg_pool2d": _Reader.avg_pool2d,
     "adaptive_avg_pool2d": _Reader.adaptive_avg_pool2d,
     "adaptive_max_pool2d": _Reader.adaptive_max_pool2d,
     "mean": _Reader.mean,
     "relu": _Reader.relu,
+    **dict.fromkeys(("threshold", "_threshold"), _Reader.threshold),
     "leaky_relu": _Reader.leaky_relu,
     "elu": _Reader.elu,
     "gelu": _Reader.gelu,
@@ -906,21 +923,30 @@ _READERS: dict[str, Callable[..., None]] = {
     "log_softmax": _Reader.log_softmax,
     "log": _Reader.log,
     **dict.fromkeys(
-        ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", *_RESHAPED_AS),
+        (
+            *("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "view_as"),
+            *("reshape_as", "__getitem__", "select", "transpose", "permute", "movedim"),
+        ),
         _Reader.reshape,
     ),
-    "__getitem__": _Reader.pick,
     **dict.fromkeys(_SAME, _Reader.same),
-    **dict.fromkeys(("detach", "data"), _Reader.detached),
     **{f"lenet_fast.{name}": _Reader.ours for name in ("conv2d", "subsample2d", "rbf")},
     "lenet_fast.scaled_tanh": _Reader.scaled_tanh,
 }
 
-_FUNCTIONS = ", ".join(
-    name for name in _READERS if name not in (*_ARITHMETIC, *_SAME) and "_fast" not in name
+_AFTER_SOFTMAX = (_Reader.log, _Reader.same, _Reader.reshape)
+
+_HINT = (
+    "expected convolutions, linear layers, pooling, relu, leaky_relu, elu, gelu, tanh, sigmoid, "
+    "dropout, changes of shape, or a softmax at the end"
 )
-_HINT = f"expected functions for which there are layers ({_FUNCTIONS})"
+_RESIZE = "expected images of the right size; resize them in the data set"
 _HINTS = {
+    "interpolate": _RESIZE,
+    "upsample": _RESIZE,
     "lp_pool2d": "expected max_pool2d or avg_pool2d",
-    "instance_norm": "expected no normalisation but batch norm in evaluation",
+    **dict.fromkeys(
+        ("instance_norm", "layer_norm", "group_norm", "local_response_norm", "normalize"),
+        "expected no normalisation but batch norm in evaluation",
+    ),
 }

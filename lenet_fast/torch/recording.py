@@ -63,6 +63,7 @@ class Step:
     path: str  # of the innermost module that is PyTorch's or ours
     module: nn.Module | None  # that one
     results: list[Value] = field(default_factory=list)
+    same_order: bool = False  # whether the result is the images' numbers, each at its place
 
     @property
     def inputs(self) -> list[Value]:
@@ -109,8 +110,9 @@ class Recorder(TorchFunctionMode):
         except Exception as error:
             text = str(error).strip().split("\n")[0]
             raise ForwardError(
-                f"{self._place[0]}: expected images that fit, got {type(error).__name__}: {text} "
-                f"for images of shape {tuple(self.images.tensor.shape[1:])}"
+                f"{self._place[0]}: expected a forward pass without errors, got "
+                f"{type(error).__name__}: {text} for images of shape "
+                f"{tuple(self.images.tensor.shape[1:])}"
             ) from error
         if self._escape is not None:
             raise ValueError(self._escape)
@@ -141,6 +143,9 @@ class Recorder(TorchFunctionMode):
         if name == "__setitem__":
             self._set(args[0], step, from_images)
         tensors = [each for each in _flat(result) if isinstance(each, torch.Tensor)]
+        if from_images and len(tensors) == 1:
+            # Of random numbers; now, because functions that work in place may follow.
+            step.same_order = _same_order(step.images[0].tensor, tensors[0])
         for tensor in tensors:
             self._set(tensor, step, from_images)
         if from_images and not tensors and name != "__setitem__" and self._escape is None:
@@ -213,6 +218,12 @@ def _evaluated(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
     return function(**given | {"training": False})
 
 
+def _same_order(before: torch.Tensor, after: torch.Tensor) -> bool:
+    return before.shape[:1] == after.shape[:1] and torch.equal(
+        *(each.detach().flatten() for each in (before, after))
+    )
+
+
 def _flat(given: Any) -> Iterator[Any]:
     if isinstance(given, list | tuple):
         for each in given:
@@ -236,7 +247,12 @@ def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
     attributes = [(each, dict(vars(each))) for each in module.modules()]
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers()]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        # Outside evaluation it is of interest where no gradients pass.
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(not evaluation),
+            torch.random.fork_rng(devices=[]),
+        ):
             if evaluation:
                 for each, _ in attributes:
                     each.training = False
