@@ -38,7 +38,6 @@ def chosen(found: Any, case: Case) -> Any:
     return found[0] if isinstance(found, tuple) else found
 
 
-MASKED = ("pruned", "MaskedWeights")
 IMPLICIT = "ignore:Implicit dimension choice:UserWarning"
 
 
@@ -111,7 +110,7 @@ def test_training_is_refused_where_weights_are_computed(name: str) -> None:
 
 
 @pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
-@pytest.mark.parametrize("name", [name for name in TRAINED if name not in MASKED])
+@pytest.mark.parametrize("name", TRAINED)
 def test_fit_trains_modules_of_any_class_like_a_loop(name: str) -> None:
     """Twenty steps; dropout is in evaluation mode, because its draws are others."""
     case = TRAINED[name]
