@@ -1,8 +1,9 @@
-"""PyTorch's front end on one thread at batch 256, compared with PyTorch's own training.
+"""PyTorch's front end on one thread, compared with PyTorch's own training.
 
-``fit`` trains an ``nn.Sequential`` of PyTorch's modules with the lane engine; ``modules`` are ours
-in an ordinary loop, for the network of 1998, compared with the same network in PyTorch's
-operations.
+``fit`` trains an ``nn.Sequential`` of PyTorch's modules with the lane engine, at batch 256, with a
+loader; ``wrap`` is the same module in a loop on tensors, at batch 64, wrapped or not; ``modules``
+are ours in an ordinary loop at batch 256, for the network of 1998, compared with the same network
+in PyTorch's operations.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from lenet_fast.bench import counts, workloads
 from lenet_fast.bench.rounds import Contender, compare
 
 BATCH, RATE = 256, 0.02
+BATCHES = {"fit": BATCH, "wrap": 64, "modules": BATCH}
 WORK = workloads.BY_NAME["training, batch 256"]
 
 CASES = [
     pytest.param(group, name, id=f"{group}-{name}")
-    for group, ours in {"fit": "lenet_fast.torch.fit", "modules": "lenet_fast.torch"}.items()
-    for name in (ours, "PyTorch eager")
+    for group, ours in {"fit": ".fit", "wrap": ".wrap", "modules": ""}.items()
+    for name in (f"lenet_fast.torch{ours}", "PyTorch eager")
     if contenders.installed("torch")
 ]
 
@@ -46,6 +48,9 @@ class Trained:
         torch.set_num_threads(1)
         _, x, labels = workloads.examples(WORK.images)
         data = TensorDataset(torch.from_numpy(x), torch.from_numpy(labels))
+        self.batches = list(
+            zip(*(each.split(BATCHES["wrap"]) for each in data.tensors), strict=True)
+        )
         self.loader = DataLoader(data, batch_size=BATCH)
         self.module = to_torch(plain())
         self.criterion = torch.nn.CrossEntropyLoss()
@@ -56,9 +61,9 @@ class Trained:
     def weights(self) -> tuple[Any, ...]:
         return tuple(tensor.numpy().copy() for tensor in self.module.state_dict().values())
 
-    def loop(self) -> tuple[Any, ...]:
-        """Train with PyTorch's loop; return the weights."""
-        for x, labels in self.loader:
+    def loop(self, batches: Any = None) -> tuple[Any, ...]:
+        """Train with PyTorch's loop, by default over the loader; return the weights."""
+        for x, labels in self.loader if batches is None else batches:
             self.optimizer.zero_grad()
             self.criterion(self.module(x), labels).backward()
             self.optimizer.step()
@@ -78,9 +83,10 @@ class Trained:
 
 
 @functools.cache
-def expected() -> tuple[Any, ...]:
+def expected(group: str) -> tuple[Any, ...]:
     """Return the weights after the first epoch of PyTorch's loop."""
-    return Trained().loop()
+    trained = Trained()
+    return trained.loop(trained.batches if group == "wrap" else None)
 
 
 def make_fit(name: str) -> Contender:
@@ -88,9 +94,22 @@ def make_fit(name: str) -> Contender:
     run = trained.loop if name == "PyTorch eager" else trained.fit
 
     def check(found: tuple[Any, ...]) -> None:
-        compare(name, found, expected(), "float32")
+        compare(name, found, expected("fit"), "float32")
 
     return Contender(name, run, check)
+
+
+def make_wrap(name: str) -> Contender:
+    trained = Trained()
+    if name != "PyTorch eager":
+        from lenet_fast.torch import wrap
+
+        wrap(trained.module, threads=1)
+
+    def check(found: tuple[Any, ...]) -> None:
+        compare(name, found, expected("wrap"), "float32")
+
+    return Contender(name, lambda: trained.loop(trained.batches), check)
 
 
 def make_modules(name: str) -> Contender:
@@ -115,8 +134,12 @@ def make_modules(name: str) -> Contender:
     return workloads.contender(name, WORK, step)
 
 
-MAKERS = {"fit": make_fit, "modules": make_modules}
-ROWS = {"fit": "a plain LeNet-5 trained by fit", "modules": "our modules of 1998 in a loop"}
+MAKERS = {"fit": make_fit, "wrap": make_wrap, "modules": make_modules}
+ROWS = {
+    "fit": "a plain LeNet-5 trained by fit",
+    "wrap": "a plain LeNet-5, wrapped, in a loop",
+    "modules": "our modules of 1998 in a loop",
+}
 
 
 @pytest.mark.parametrize(("group", "contender"), CASES)
@@ -131,18 +154,19 @@ def test_torch(
 ) -> None:
     benchmark.group = f"torch: {group}, float32"
     timing, timings = scheduler.timing(request, group, contender, MAKERS[group])
-    network = plain() if group == "fit" else workloads.fresh(WORK.network).network
+    network = workloads.fresh(WORK.network).network if group == "modules" else plain()
+    batch = BATCHES[group]
     report(
         timing,
         timings,
         "float32",
         kind="front end",
-        row=f"torch: {ROWS[group]}, batch {BATCH}",
+        row=f"torch: {ROWS[group]}, batch {batch}",
         contender=contender,
         ours=contender != "PyTorch eager",
-        batch=BATCH,
+        batch=batch,
         images=WORK.images,
-        shape=[BATCH, 1, 32, 32],
+        shape=[batch, 1, 32, 32],
         threads=1,
         flops=2 * counts.of(network, True) * WORK.images,
     )

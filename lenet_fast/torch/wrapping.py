@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -258,6 +259,10 @@ class Reading:
         """Return what dropout needs for a pass: a new seed; None if nothing is dropped."""
         return (int(torch.randint(2**63 - 1, ())), 0) if self._drops else None
 
+    def silence(self) -> AbstractContextManager[object]:
+        """Let the layers engine overflow without NumPy's warning, as PyTorch does."""
+        return np.errstate(all="ignore") if self.engine.name == "layers" else nullcontext()
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
             y = _Pass.apply(self, self.draw(), x, *self._tensors)
@@ -268,7 +273,7 @@ class Reading:
     def outputs(self, x: torch.Tensor, drawn: Draw) -> torch.Tensor:
         """Return the network's outputs."""
         array = _array("x", x)
-        with np.errstate(all="ignore"):  # as in PyTorch
+        with self.silence():
             if drawn is None:
                 return torch.from_numpy(self.engine.predict(array))
             return torch.from_numpy(self.engine.forward(array, dropout=drawn))
@@ -291,7 +296,7 @@ class _Pass(Function):
         x, *parameters = ctx.saved_tensors  # raises if one of them was changed
         reading, (to_x, *needed) = ctx.reading, ctx.needs_input_grad[2:]
         reading.bind(parameters)
-        with np.errstate(all="ignore"):
+        with reading.silence():
             found = reading.engine.backward(
                 _array("dy", dy), to_x, x=_array("x", x), dropout=ctx.drawn
             )
