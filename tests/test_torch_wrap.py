@@ -19,6 +19,8 @@ from helpers import require
 torch = require("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
+from torch.nn.utils import prune  # noqa: E402
+from torch_modules import TRAINED  # noqa: E402
 
 from lenet_fast import torch as front  # noqa: E402
 from lenet_fast.torch.wrapping import wrapper_of  # noqa: E402
@@ -348,6 +350,116 @@ def test_images_of_any_layout_and_number() -> None:
     assert all(not p.grad.any() for p in found.parameters())
 
 
+# --- modules of any class ---
+
+
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice", "ignore:Lazy modules are a new")
+@pytest.mark.parametrize("name", TRAINED)
+def test_modules_of_any_class(name: str) -> None:
+    """In evaluation mode, where dropout drops nothing; gradients are the same."""
+    case = TRAINED[name]
+    expected = case.make().double().eval()
+    found = front.wrap(case.make().double().eval(), output=case.output)
+    found.load_state_dict(expected.state_dict())
+    data = [torch.randn(4, *case.input_shape, dtype=torch.float64) for _ in range(20)]
+    for module in (expected, found):
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
+        for x in data:
+            optimizer.zero_grad()
+            outputs = module(x)
+            if case.output is not None and module is expected:
+                outputs = outputs[case.output]
+            if isinstance(outputs, tuple):
+                outputs = torch.cat([each for each in outputs if each is not None], 1)
+            outputs.square().mean().backward()
+            optimizer.step()
+    assert gap(found, expected) < BOUND
+
+
+def test_all_outputs_that_differ_by_a_softmax() -> None:
+    class Two(nn.Module):
+        """Logits and probabilities, as in a much-copied article."""
+
+        def __init__(self, kind: Any) -> None:
+            super().__init__()
+            self.body, self.kind = plain(), kind
+
+        def forward(self, x: Any) -> Any:
+            outputs = self.body(x)
+            found = outputs, F.softmax(outputs, dim=1)
+            return dict(zip("ab", found, strict=True)) if self.kind is dict else self.kind(found)
+
+    x = images()
+    for kind in (tuple, list, dict):
+        expected, found = both(Two(kind))
+        outputs = found(x)
+        assert type(outputs) is kind
+        rows = outputs.values() if kind is dict else outputs
+        others = expected(x).values() if kind is dict else expected(x)
+        assert all(
+            (one - other).abs().max() < 1e-12 for one, other in zip(rows, others, strict=True)
+        )
+        assert all(row.requires_grad for row in rows)
+        chosen = front.wrap(copy.deepcopy(expected), output="b" if kind is dict else 1)
+        assert (chosen(x).sum(1) - 1).abs().max() < 1e-12
+
+
+def test_outputs_of_several_layers_must_be_chosen() -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = plain()
+
+        def forward(self, x: Any) -> Any:
+            hidden = self.body[:9](x)
+            return self.body[9](hidden), hidden
+
+    expected, found = both(Features())
+    x = images()
+    with complains(ValueError, "output: expected outputs that are the same except for a softmax"):
+        found(x)
+    for output in (0, 1):
+        front.wrap(found, output=output)
+        assert (found(x) - expected(x)[output]).abs().max() < 1e-12
+
+
+def test_pruned_modules() -> None:
+    """Weights are pruned, trained, pruned again, trained, and made plain parameters."""
+    expected, found = both(plain())
+    data = batches()
+    for module in (expected, found):
+        torch.manual_seed(4)
+        for _ in range(2):
+            prune.random_unstructured(module[3], "weight", 0.3)
+            prune.l1_unstructured(module[7], "weight", 0.3)
+            loop(sgd)(module, data)
+    assert gap(found, expected) < BOUND
+    assert float((found[3].weight_mask == 0).float().mean()) > 0.4
+    for module in (expected, found):
+        prune.remove(module[3], "weight")
+        loop(sgd)(module, data)
+    assert gap(found, expected) < BOUND
+    assert isinstance(found[3].weight, nn.Parameter)
+
+
+def test_other_functions_read_a_wrapped_module() -> None:
+    expected, found = both(plain(dtype=torch.float32))
+    x = images(dtype=torch.float32)
+    found(x)
+    network = front.from_torch(found, (1, 28, 28))
+    assert abs(network.predict(x.numpy()) - expected(x).detach().numpy()).max() < 1e-5
+    data = torch.utils.data.TensorDataset(x, torch.arange(SIZE))
+    for module in (expected, found):
+        front.fit(
+            module,
+            torch.utils.data.DataLoader(data, SIZE),
+            criterion=nn.CrossEntropyLoss(),
+            optimizer=sgd(module.parameters()),
+        )
+    assert gap(found, expected) == 0
+    assert (found(x) - expected(x)).abs().max() < 1e-6
+
+
 # --- dropout ---
 
 
@@ -628,11 +740,18 @@ PER_EXAMPLE = {
     "log softmax": (lambda: plain(nn.LogSoftmax(dim=1)), nn.NLLLoss(), None),
     "squared error": (plain, nn.MSELoss(), targets),
     "frozen": (lambda: frozen_below(plain()), None, None),
+    "pruned": (lambda: pruned_below(plain()), None, None),
     "no bias": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False)).double(),
         *2 * [None],
     ),
 }
+
+
+def pruned_below(module: Any) -> Any:
+    torch.manual_seed(6)
+    prune.random_unstructured(module[0], "weight", 0.4)
+    return module
 
 
 def frozen_below(module: Any) -> Any:
@@ -653,7 +772,7 @@ def test_gradients_per_example(name: str, clip: float | None) -> None:
         clip = float(norms.median())  # so that some are scaled, and some are not
         expected = clipped_sum(expected, clip)
     options = {} if criterion is None else {"criterion": criterion}
-    for given in (module, front.wrap(copy.deepcopy(module))):
+    for given in (module, front.wrap(module)):
         found = front.per_example_gradients(given, x, y, clip=clip, **options)
         assert list(found) == list(expected)
         for name, gradient in expected.items():
@@ -694,6 +813,8 @@ def test_gradients_per_example_refuse_what_they_cannot_do() -> None:
         run(frozen_below(module), x, y, clip=0.0)
     with complains(TypeError, "x: expected a tensor of images, got"):
         run(module, x.numpy(), y)
+    with complains(ValueError, "output: expected None for a module of one output, got 1"):
+        run(module, x, y, output=1)
 
 
 # --- what is refused ---
@@ -727,7 +848,12 @@ def test_a_graph_that_is_gone_and_second_derivatives_are_refused() -> None:
 
 WRONG = {
     "an array": (lambda: images().numpy(), TypeError, "x: expected a tensor of images, got"),
-    "one image": (lambda: images()[0], ValueError, "expected images of shape (n, c, h, w), got"),
+    "one image": (lambda: images()[0], ValueError, "for images of shape (28, 28)"),
+    "one row": (
+        lambda: images()[0, 0, 0],
+        ValueError,
+        "expected images of shape (n, c, h, w), got",
+    ),
     "float32": (lambda: images().float(), TypeError, "expected dtype float64"),
     "half": (lambda: images().half(), TypeError, "x: expected"),
     "complex": (lambda: images().cfloat(), TypeError, "x: expected"),

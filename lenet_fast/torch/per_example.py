@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from lenet_fast import checks
 from lenet_fast.torch import criteria, tensors
-from lenet_fast.torch.wrapping import Wrapper, wrapper_of
+from lenet_fast.torch.wrapping import Options, Wrapper, wrapper_of
 
 Gradients = dict[str, torch.Tensor]
 
@@ -21,6 +21,7 @@ def per_example_gradients(
     y: torch.Tensor,
     *,
     criterion: Callable[..., torch.Tensor] = functional.cross_entropy,
+    output: int | str | None = None,
     clip: float | None = None,
 ) -> Gradients:
     """Return the gradient of each image's own loss, by the names of the module's parameters.
@@ -28,14 +29,16 @@ def per_example_gradients(
     Parameters
     ----------
     module : nn.Module
-        One that :func:`from_torch` supports, on the CPU. A wrapped one is read once and not at
-        each call: see :func:`wrap`.
+        One that :func:`fit` supports, on the CPU. A wrapped one is read once and not at each call:
+        see :func:`wrap`.
     x : Tensor (n, c, h, w)
         Images in the module's dtype.
     y : Tensor
         Labels (n,) or, for MSELoss, target outputs (n, k).
     criterion : nn.Module or function
         One that :func:`fit` supports, applied to a single image; by default the cross entropy.
+    output : int or str, optional
+        Which of several outputs it is applied to, if the module is not wrapped.
     clip : float, optional
         Return the sum over the images instead, of gradients that are scaled by
         ``min(1, clip / norm)``: so no image contributes more than this norm over all parameters
@@ -80,18 +83,25 @@ def per_example_gradients(
         raise TypeError(f"module: expected an nn.Module, got {checks.kind(module)}")
     read = criteria.Criterion(criterion)
     labels = read.labels(y)
-    reading = (wrapper_of(module) or Wrapper(module, None, None)).reading(x, read.output)
+    reading = (wrapper_of(module) or Wrapper(module, Options(output))).reading(x, read.output)
     read.check_end(reading.softmax)
     read.check_width(y, reading.network.output_shape[0])
-    engine, images, drawn = reading.engine_for(read.loss), tensors.array("x", x), reading.draw()
-    trained = reading.trained()
-    clipped = clip is not None and set(trained) == set(reading.network.trainable_names)
-    _, arrays = engine.gradients_per_example(
-        images, labels, clip=clip if clipped else None, dropout=drawn
+    reading.weights()
+    trained, masks = reading.trained(), reading.masks()
+    # The engine's norm includes what is frozen, pruned, or lacking in the module, such as a bias.
+    own = clip is not None and (masks or set(trained) != set(reading.network.trainable_names))
+    _, arrays = reading.engine_for(read.loss).gradients_per_example(
+        tensors.array("x", reading.images(x)),
+        labels,
+        clip=None if own else clip,
+        dropout=reading.draw(),
     )
-    found = {path: torch.from_numpy(arrays[name]) for name, path in trained.items()}
-    # The engine's norm includes parameters that are frozen, or that a module lacks.
-    return found if clip is None or clipped else _clipped_sum(found, checks.positive("clip", clip))
+    names = {path: name for name, path in trained.items()}
+    paths = [path for path, _ in module.named_parameters() if path in names]
+    found = {path: torch.from_numpy(arrays[names[path]]) for path in paths}
+    for path in masks.keys() & found.keys():
+        found[path] *= masks[path]
+    return _clipped_sum(found, checks.positive("clip", clip)) if own else found
 
 
 def _clipped_sum(each: Gradients, clip: float) -> Gradients:

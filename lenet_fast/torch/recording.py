@@ -238,6 +238,12 @@ def _values(given: Any) -> Iterator[Value]:
     return (each for each in _flat(given) if isinstance(each, Value))
 
 
+def _is_wrapped(module: nn.Module) -> bool:
+    """Whether the engines run a module's forward pass, which hides what it is."""
+    forward = vars(module).get("forward")
+    return (getattr(forward, "__module__", None) or "").startswith(_OURS)
+
+
 @contextmanager
 def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
     """Keep what a forward pass may change: attributes, buffers, PyTorch's random generator.
@@ -253,14 +259,17 @@ def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
             torch.set_grad_enabled(not evaluation),
             torch.random.fork_rng(devices=[]),
         ):
-            if evaluation:
-                for each, _ in attributes:
+            for each, _ in attributes:
+                if _is_wrapped(each):
+                    del each.forward
+                if evaluation:
                     each.training = False
             yield
     finally:
         for each, before in attributes:
-            vars(each).clear()
             vars(each).update(before)
+            for name in vars(each).keys() - before.keys():
+                del vars(each)[name]
         with torch.no_grad():
             for buffer, version, value in buffers:
                 if buffer._version != version:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from lenet_fast import checks, engines, layers, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 from lenet_fast.threads import default_threads
-from lenet_fast.torch import reading, tensors
+from lenet_fast.torch import reading, recording, tensors
+from lenet_fast.torch.reading import Row
 
 Module = TypeVar("Module", bound=nn.Module)
 Draw = tuple[int, int] | None
@@ -27,7 +29,13 @@ _KEPT = 4  # readings: as many as there are combinations of mode and image size 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def wrap(module: Module, *, backend: str | None = None, threads: int | None = None) -> Module:
+def wrap(
+    module: Module,
+    *,
+    output: int | str | None = None,
+    backend: str | None = None,
+    threads: int | None = None,
+) -> Module:
     """Let our engines compute a module's outputs and gradients, in a loop that stays as it is.
 
     Data, criterion, optimizer, scheduler and everything else remain PyTorch's: only the module's
@@ -36,9 +44,13 @@ def wrap(module: Module, *, backend: str | None = None, threads: int | None = No
     Parameters
     ----------
     module : nn.Module
-        One that :func:`from_torch` supports, float32 or float64, on the CPU. It is read when it is
-        first called, for only then is the size of its images known; and again after it has
-        changed, except in its weights.
+        One that :func:`fit` supports, float32 or float64, on the CPU. It is read when it is first
+        called, for only then is the size of its images known; and again when a mode, an attribute,
+        a parameter or a submodule is another one, which takes some milliseconds.
+    output : int or str, optional
+        Which of several outputs the wrapped module returns: a place in the module's tuple, or a key
+        of its dict. By default it returns all, as before, which must be the same except for a
+        softmax.
     backend : optional
         As in :func:`lenet_fast.engines.create`.
     threads : int, optional
@@ -48,15 +60,15 @@ def wrap(module: Module, *, backend: str | None = None, threads: int | None = No
     Returns
     -------
     nn.Module
-        The same object, with a ``forward`` of its own: so its class, its parameters, their names
-        and those in ``state_dict`` are what they were. A copy, also by ``pickle``, is wrapped, too.
-        ``del module.forward`` ends it.
+        The same object, with a ``forward`` of its own: so its class, methods, parameters and
+        ``state_dict`` are what they were. A copy, also by ``pickle``, is wrapped, too. ``del
+        module.forward`` ends it.
 
     Raises
     ------
     TypeError, ValueError
-        When it is called: if the module cannot be read, or the images are not (n, c, h, w), dense,
-        on the CPU and in the dtype of the parameters.
+        When it is called: if the module cannot be read, or the images do not fit it, or are not
+        dense, on the CPU and in the dtype of the parameters.
     RuntimeError
         When it is called under ``torch.jit.trace``; and from autograd for second derivatives
         (``create_graph=True``), and if parameters or images were changed in place between the
@@ -64,9 +76,12 @@ def wrap(module: Module, *, backend: str | None = None, threads: int | None = No
 
     Notes
     -----
-    The engines read and write the memory of the parameters; nothing is copied. Gradients go through
-    autograd: to hooks, to ``grad`` of the parameters, and to the images if they require it. One
-    image without gradients takes the fast path of :meth:`lenet_fast.network.Network.predict`.
+    The engines read the memory of the parameters; nothing is copied. Gradients go through autograd:
+    to hooks, to ``grad`` of the parameters, and to the images if they require it. One image without
+    gradients takes the fast path of :meth:`lenet_fast.network.Network.predict`.
+
+    The module's own ``forward`` runs when it is read, and no more: what it does besides computing
+    its outputs, such as counting its calls, is not done.
 
     Dropout and Dropout2d in training mode drop other units than in PyTorch, with the same
     probabilities: those of :func:`lenet_fast.ops.dropout`, by a seed that each forward pass draws
@@ -93,7 +108,7 @@ def wrap(module: Module, *, backend: str | None = None, threads: int | None = No
         raise ValueError(
             f"module: expected one without its own forward, got {type(module).__name__}"
         )
-    vars(module)["forward"] = Wrapper(module, backend, threads).forward
+    vars(module)["forward"] = Wrapper(module, Options(output, backend, threads)).forward
     return module
 
 
@@ -103,19 +118,27 @@ def wrapper_of(module: nn.Module) -> Wrapper | None:
     return wrapper if isinstance(wrapper, Wrapper) else None
 
 
+class Options(NamedTuple):
+    """Those of :func:`wrap`."""
+
+    output: int | str | None = None
+    backend: str | None = None
+    threads: int | None = None
+
+
 class Wrapper:
     """The readings of a module, and the method that is its ``forward``."""
 
-    def __init__(self, module: nn.Module, backend: str | None, threads: int | None) -> None:
-        self._given = module, backend, threads
+    def __init__(self, module: nn.Module, options: Options) -> None:
+        self._module, self._options = module, options
         self._readings: list[Reading] = []
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy what was given alone; a copied module may not be complete yet."""
-        return type(self), self._given
+        return type(self), (self._module, self._options)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> Any:
         """Return the module's outputs."""
         if torch.compiler.is_dynamo_compiling():
             # torch.compile leaves the engines as they are, and compiles the code around them.
@@ -127,56 +150,40 @@ class Wrapper:
             )
         return self._run(x)
 
-    def _run(self, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, x: torch.Tensor) -> Any:
         return self.reading(x)(x)
 
-    def reading(self, x: torch.Tensor, output: str | None = None) -> Reading:
+    def reading(self, x: torch.Tensor, kind: str | None = None) -> Reading:
         """Return the module as it is now, for such images; by default with its own output kind."""
-        if not isinstance(x, torch.Tensor) or x.ndim != 4:
-            raise _no_images(x)
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x: expected a tensor of images, got {checks.kind(x)}")
         shape, kept = x.shape[1:], self._readings
         for each in kept:
-            if each.fits(shape, output) and each.is_current():
+            if each.fits(shape, kind) and each.is_current():
                 return each
-        module, backend, given = self._given
+        if not 2 <= x.ndim <= 4:
+            raise ValueError(f"x: expected images of shape (n, c, h, w), got {tuple(x.shape)}")
         with self._lock:
-            forward = vars(module).pop("forward", None)
-            try:
-                reading = Reading(module, tuple(shape), output, backend, given)
-            finally:
-                if forward is not None:
-                    vars(module)["forward"] = forward
-            reading.watch(module)
-            self._readings = [reading, *kept[: _KEPT - 1]]
-        return reading
-
-
-def _no_images(x: object) -> Exception:
-    if isinstance(x, torch.Tensor):
-        return ValueError(f"x: expected images of shape (n, c, h, w), got {tuple(x.shape)}")
-    return TypeError(f"x: expected a tensor of images, got {checks.kind(x)}")
+            new = Reading(self._module, shape, kind, self._options)
+            self._readings = [new, *kept[: _KEPT - 1]]
+        return new
 
 
 class Reading:
     """A module at one moment: a network in the parameters' memory, and its engines."""
 
     def __init__(
-        self,
-        module: nn.Module,
-        shape: tuple[int, ...],
-        output: str | None,
-        backend: str | None,
-        threads: int | None,
+        self, module: nn.Module, shape: torch.Size, kind: str | None, options: Options
     ) -> None:
-        c, h, w = shape
-        row = reading.read(module, (c, h, w))
-        self._shape, self._output = torch.Size(shape), output
-        self.network = row.network(row.output if output is None else output, None)
+        row, self._result = _read(module, tuple(shape), options.output)
+        self._shape, self._kind = shape, kind
+        self.network = row.network(row.output if kind is None else kind, None)
         self.softmax = row.softmax
         given = row.tensors(self.network)
+        masks = row.masks(self.network)
         self.names = list(given)
         self._tensors = list(given.values())
-        self._paths, self._slots = _slots(module, self._tensors)
+        self._masks = {k: masks[name] for k, name in enumerate(given) if name in masks}
         layers_of = {layer.name: layer for layer in self.network.layers}
         names = [name.rpartition(".") for name in given]
         self._places = [(layers_of[layer], name) for layer, _, name in names]
@@ -187,9 +194,10 @@ class Reading:
                 if not place.training:
                     layer.p = 0.0
                 self._drops = self._drops or layer.p > 0
-        self._backend, self._threads = backend, threads
+        self._watch(module, [*self._tensors, *masks.values()])
+        self._backend, self._threads = options.backend, options.threads
         self._torch_threads = torch.get_num_threads()
-        if threads is None:
+        if self._threads is None:
             self._threads = min(self._torch_threads, default_threads())
         self.bind(self._tensors)
         self._engines: dict[str, engines.Engine] = {}
@@ -210,20 +218,45 @@ class Reading:
         names = set(self.network.trainable_names)
         return {
             name: path
-            for name, path, tensor in zip(self.names, self._paths, self._tensors, strict=True)
+            for name, path, tensor in zip(self.names, self._paths, self._tensors, strict=False)
             if name in names and tensor.requires_grad
         }
 
-    def watch(self, module: nn.Module) -> None:
+    def masks(self) -> dict[str, torch.Tensor]:
+        """Return the masks of pruned parameters, by their paths."""
+        return {self._paths[k]: mask for k, mask in self._masks.items()}
+
+    def _watch(self, module: nn.Module, read: list[torch.Tensor]) -> None:
         """Remember everything on which the reading depends."""
         below = list(module.modules())
-        self._now: list[dict[str, Any]] = [*map(vars, below), *(each._modules for each in below)]
+        hooks = [getattr(each, kind) for each in below for kind in _HOOKS]
+        self._no_hooks = [each for each in hooks if not each]
+        self._now: list[dict[Any, Any]] = [
+            *map(vars, below),
+            *(each._modules for each in below),
+            *filter(None, hooks),
+        ]
         self._then = [dict(each) for each in self._now]
-        self._hooks = [getattr(each, hooks) for each in below for hooks in _HOOKS]
+        self._read = read
+        found = {
+            id(tensor): (f"{path}.{name}" if path else name, held, name)
+            for path, each in module.named_modules()
+            for held in (each._parameters, each._buffers)
+            for name, tensor in held.items()
+        }
+        rows = [found[id(tensor)] for tensor in read]
+        self._paths = [path for path, _, _ in rows]
+        self._slots = [(held, name) for _, held, name in rows]
+        self._pruned = {}
+        for k in self._masks:
+            owner, _, name = self._paths[k].rpartition(".")
+            at = below.index(module.get_submodule(owner))
+            if (name := name.removesuffix("_orig")) in self._now[at]:
+                self._pruned[k] = name, self._now[at], self._then[at]
 
-    def fits(self, shape: torch.Size, output: str | None) -> bool:
+    def fits(self, shape: torch.Size, kind: str | None) -> bool:
         """Whether it was made for images of this shape, and this output kind."""
-        return self._shape == shape and self._output == output
+        return self._shape == shape and self._kind == kind
 
     def is_current(self) -> bool:
         """Whether the module is the same as when it was read, except in its weights."""
@@ -231,10 +264,10 @@ class Reading:
             same = self._now == self._then
         except Exception:  # whatever users' attributes raise: they are others
             return False
-        if not same or any(self._hooks) or self._torch_threads != torch.get_num_threads():
+        if not same or any(self._no_hooks) or self._torch_threads != torch.get_num_threads():
             return False
-        tensors_now = [slot.get(name) for slot, name in self._slots]
-        return all(map(operator.is_, tensors_now, self._tensors)) and self._rebound()
+        read_now = [held.get(name) for held, name in self._slots]
+        return all(map(operator.is_, read_now, self._read)) and self._rebound()
 
     def _rebound(self) -> bool:
         """Follow parameters whose ``data`` was set; return whether they still fit."""
@@ -251,7 +284,7 @@ class Reading:
         """Let the network's arrays be the memory of these tensors."""
         memory = _memory(given)
         if memory != self._memory:
-            for (layer, name), path, tensor in zip(self._places, self._paths, given, strict=True):
+            for (layer, name), path, tensor in zip(self._places, self._paths, given, strict=False):
                 layer.parameters[name] = tensors.array(path, tensor)
             self._memory = memory
 
@@ -263,12 +296,36 @@ class Reading:
         """Let the layers engine overflow without NumPy's warning, as PyTorch does."""
         return np.errstate(all="ignore") if self.engine.name == "layers" else nullcontext()
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor) -> Any:
+        """Return the module's outputs, as it returns them."""
+        given = self.weights()
+        if x.ndim < 4:
+            x = self.images(x)
         if torch.is_grad_enabled():
-            y = _Pass.apply(self, self.draw(), x, *self._tensors)
+            y = _Pass.apply(self, self.draw(), x, *given)
         else:
             y = self.outputs(x, self.draw())
-        return y if self.softmax is None else self.softmax(y)
+        return self._result(y)
+
+    def weights(self) -> list[torch.Tensor]:
+        """Return the weights, which the network now has: the parameters, or their products with
+        masks where they are pruned."""
+        if not self._masks:
+            return self._tensors
+        given = list(self._tensors)
+        for k, mask in self._masks.items():
+            given[k] = given[k] * mask
+            if (seen := self._pruned.get(k)) is not None:
+                # torch.nn.utils.prune does so in each forward pass, and prunes further by it.
+                name, *attributes = seen
+                for each in attributes:
+                    each[name] = given[k]
+        self.bind(given)
+        return given
+
+    def images(self, x: torch.Tensor) -> torch.Tensor:
+        """Return images as the network takes them."""
+        return x.reshape(len(x), *self.network.input_shape)
 
     def outputs(self, x: torch.Tensor, drawn: Draw) -> torch.Tensor:
         """Return the network's outputs."""
@@ -325,15 +382,49 @@ def _array(name: str, tensor: torch.Tensor) -> Array:
     return array
 
 
-def _slots(
-    module: nn.Module, given: list[torch.Tensor]
-) -> tuple[list[str], list[tuple[dict[str, Any], str]]]:
-    """Return the names of tensors in a module's state, and the dicts that hold them."""
-    found = {
-        id(tensor): (f"{path}.{name}" if path else name, held, name)
-        for path, each in module.named_modules()
-        for held in (each._parameters, each._buffers)
-        for name, tensor in held.items()
-    }
-    rows = [found[id(tensor)] for tensor in given]
-    return [path for path, _, _ in rows], [(held, name) for _, held, name in rows]
+def _read(
+    module: nn.Module, shape: tuple[int, ...], output: int | str | None
+) -> tuple[Row, Callable[[torch.Tensor], Any]]:
+    """Return what a module computes, and what makes its result of the network's outputs."""
+    keys, arranged = ([output], _first) if output is not None else _keys(module, shape)
+    rows = [reading.read(module, shape, key, masks=True) for key in keys]
+    if len({_content(row) for row in rows}) > 1:
+        raise ValueError(
+            "output: expected outputs that are the same except for a softmax, got others; choose "
+            f"one of {', '.join(map(repr, keys))}"
+        )
+    ends = [row.softmax for row in rows]
+    return rows[0], lambda y: arranged([y if end is None else end(y) for end in ends])
+
+
+def _first(outputs: list[torch.Tensor]) -> Any:
+    return outputs[0]
+
+
+def _keys(
+    module: nn.Module, shape: tuple[int, ...]
+) -> tuple[list[Any], Callable[[list[torch.Tensor]], Any]]:
+    """Return the keys of a module's outputs, and what arranges them as the module does."""
+    dtype = next((each.dtype for each in module.parameters()), torch.float32)
+    try:
+        with recording.undisturbed(module, evaluation=False):
+            found = module(torch.zeros(2, *shape, dtype=dtype))
+    except Exception:  # which the reader explains
+        return [None], _first
+    kind = type(found)
+    if kind not in (tuple, list, dict):
+        return [None], _first
+    named = found if kind is dict else dict(enumerate(found))
+    keys = [key for key, value in named.items() if value is not None]
+
+    def arranged(outputs: list[torch.Tensor]) -> Any:
+        made = dict.fromkeys(named) | dict(zip(keys, outputs, strict=True))
+        return made if kind is dict else kind(made.values())
+
+    return keys, arranged
+
+
+def _content(row: Row) -> str:
+    """Return what a row computes before the softmax, for comparison."""
+    places = [[id(tensor) for tensor in place.parameters.values()] for place in row.places]
+    return repr((row.input_shape, [layer.config() for layer in row.layers], places))
