@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_fast import checks, layers
+from lenet_fast import checks, initialisers, layers
 from lenet_fast.checks import Array
 from lenet_fast.layers import Layer, Shape
 from lenet_fast.layers.base import NAME
@@ -88,13 +88,14 @@ class Row:
         if any(itertools.starmap(np.shares_memory, itertools.combinations(arrays, 2))):
             raise ValueError("module: expected separate parameters in each module, got shared ones")
         dtype = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
-        network = Network(
-            self.layers,
-            input_shape=self.input_shape,
-            output=output,
-            dtype=dtype,
-            pixel_range=pixel_range,
-        )
+        with initialisers.deferred():  # whose weights would be overwritten
+            network = Network(
+                self.layers,
+                input_shape=self.input_shape,
+                output=output,
+                dtype=dtype,
+                pixel_range=pixel_range,
+            )
         for layer, place in zip(self.layers, self.places, strict=True):
             for name, given_tensor in place.parameters.items():
                 if given_tensor is None:
