@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import require
-from vision import torchvision, write_mnist
+from helpers import missing, require
+
+from benchmarks import vision
 
 torch = require("torch")
 from torch import nn  # noqa: E402
@@ -30,6 +31,7 @@ from torch.utils.data import (  # noqa: E402
     WeightedRandomSampler,
     random_split,
 )
+from torch_scripts import SCRIPTS  # noqa: E402
 
 from lenet_fast.torch import fit  # noqa: E402
 
@@ -47,6 +49,14 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+
+
+def needed() -> Any:
+    """Return torchvision, or leave the test out."""
+    try:
+        return vision.torchvision()
+    except ImportError as error:
+        missing(f"torchvision cannot be imported: {error}")
 
 
 def seed(number: int) -> None:
@@ -341,18 +351,18 @@ def test_a_data_set_with_a_batch_size_and_batches_that_are_no_loader() -> None:
 
 def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Plain transforms need no reading; others are read once, and random ones anew."""
-    vision = torchvision()
-    write_mnist(tmp_path, 50, 10)
-    transforms = vision.transforms
+    torchvision = needed()
+    vision.write_mnist(tmp_path, 50, 10)
+    transforms = torchvision.transforms
     torch.set_default_dtype(torch.float64)  # which ToTensor makes
     to_tensor, normalise = transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))
 
     def mnist(*steps: Any, **options: Any) -> Any:
-        return vision.datasets.MNIST(tmp_path, transform=transforms.Compose(steps), **options)
+        return torchvision.datasets.MNIST(tmp_path, transform=transforms.Compose(steps), **options)
 
     def gray(*steps: Any) -> Any:
         """Return CIFAR-10 without its files."""
-        dataset = vision.datasets.CIFAR10.__new__(vision.datasets.CIFAR10)
+        dataset = torchvision.datasets.CIFAR10.__new__(torchvision.datasets.CIFAR10)
         dataset.data = np.random.default_rng(1).integers(0, 256, (50, 28, 28, 3), dtype=np.uint8)
         dataset.targets, dataset.target_transform = labels(50).tolist(), None
         dataset.transform = transforms.Compose(steps)
@@ -360,7 +370,7 @@ def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
     for how, data in (
         (MEMORY, mnist(to_tensor, normalise)),
-        (MEMORY, vision.datasets.MNIST(tmp_path, transform=to_tensor)),
+        (MEMORY, torchvision.datasets.MNIST(tmp_path, transform=to_tensor)),
         (MEMORY, Subset(mnist(to_tensor, normalise), range(40))),
         (MEMORY, gray(to_tensor, transforms.Normalize((0.5, 0.4, 0.3), (0.5, 0.5, 0.6)))),
         (ONCE, mnist(transforms.Resize(32), transforms.CenterCrop(28), to_tensor)),
@@ -719,3 +729,19 @@ def test_criteria_that_do_not_fit_the_end() -> None:
         module = lenet(12, last)
         with pytest.raises(ValueError, match=f"^module: expected {text}"):
             fit(module, DataLoader(tensors(), 8), criterion=criterion, optimizer=sgd(module))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_with_one_line_changed(name: str, tmp_path: Path) -> None:
+    torchvision = needed()
+    vision.write_mnist(tmp_path, 100, 20)
+    torch.set_default_dtype(torch.float64)
+    results = []
+    for ours in (False, True):
+        seed(3)
+        model, printed = SCRIPTS[name](torchvision, tmp_path, ours)
+        results.append((model, printed, states()))
+    (theirs, expected, before), (mine, found, after) = results
+    assert_same(mine, theirs)
+    assert np.allclose(np.ravel(found), np.ravel(expected), rtol=1e-9, atol=0)
+    assert after == before
