@@ -1,33 +1,37 @@
 """PyTorch's front end on one thread, compared with PyTorch's own training.
 
 ``fit`` trains an ``nn.Sequential`` of PyTorch's modules with the lane engine, at batch 256, with a
-loader; ``wrap`` is the same module in a loop on tensors, at batch 64, wrapped or not; ``modules``
-are ours in an ordinary loop at batch 256, for the network of 1998, compared with the same network
-in PyTorch's operations.
+loader of tensors; ``script`` does so at batch 64, with a loader as in scripts: torchvision's MNIST,
+whose images the loop transforms one by one; ``wrap`` is the same module in a loop on tensors, at
+batch 64, wrapped or not; ``modules`` are ours in an ordinary loop at batch 256, for the network of
+1998, compared with the same network in PyTorch's operations.
 """
 
 from __future__ import annotations
 
 import functools
+import tempfile
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import contenders, pytorch_network
+from benchmarks import contenders, pytorch_network, vision
 from benchmarks.scheduler import Scheduler, clock
 from lenet_fast import models
 from lenet_fast.bench import counts, workloads
 from lenet_fast.bench.rounds import Contender, compare
 
 BATCH, RATE = 256, 0.02
-BATCHES = {"fit": BATCH, "wrap": 64, "modules": BATCH}
+BATCHES = {"fit": BATCH, "script": 64, "wrap": 64, "modules": BATCH}
 WORK = workloads.BY_NAME["training, batch 256"]
 
 CASES = [
     pytest.param(group, name, id=f"{group}-{name}")
-    for group, ours in {"fit": ".fit", "wrap": ".wrap", "modules": ""}.items()
+    for group, ours in {"fit": ".fit", "script": ".fit", "wrap": ".wrap", "modules": ""}.items()
     for name in (f"lenet_fast.torch{ours}", "PyTorch eager")
-    if contenders.installed("torch")
+    if contenders.installed("torchvision" if group == "script" else "torch")
 ]
 
 
@@ -36,10 +40,21 @@ def plain() -> Any:
     return models.lenet5(pooling="max", connections="full", activation="relu", output="softmax")
 
 
+@functools.cache
+def pictures() -> Any:
+    """Return torchvision's MNIST with the usual transforms; its pictures are random."""
+    torchvision = vision.torchvision()
+    transforms = torchvision.transforms
+    usual = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    with tempfile.TemporaryDirectory() as folder:
+        vision.write_mnist(Path(folder), WORK.images, 1, size=32)
+        return torchvision.datasets.MNIST(folder, transform=usual)
+
+
 class Trained:
     """A PyTorch module, its data and its optimizer."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: str = "fit") -> None:
         import torch
         from torch.utils.data import DataLoader, TensorDataset
 
@@ -51,7 +66,11 @@ class Trained:
         self.batches = list(
             zip(*(each.split(BATCHES["wrap"]) for each in data.tensors), strict=True)
         )
-        self.loader = DataLoader(data, batch_size=BATCH)
+        if group == "script":
+            data = pictures()
+        self.loader = DataLoader(
+            *(data, BATCHES[group]), shuffle=True, generator=torch.Generator().manual_seed(0)
+        )
         self.module = to_torch(plain())
         self.criterion = torch.nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(
@@ -85,16 +104,18 @@ class Trained:
 @functools.cache
 def expected(group: str) -> tuple[Any, ...]:
     """Return the weights after the first epoch of PyTorch's loop."""
-    trained = Trained()
-    return trained.loop(trained.batches if group == "wrap" else None)
+    if group == "wrap":
+        trained = Trained()
+        return trained.loop(trained.batches)
+    return Trained(group).loop()
 
 
-def make_fit(name: str) -> Contender:
-    trained = Trained()
+def make_fit(name: str, group: str = "fit") -> Contender:
+    trained = Trained(group)
     run = trained.loop if name == "PyTorch eager" else trained.fit
 
     def check(found: tuple[Any, ...]) -> None:
-        compare(name, found, expected("fit"), "float32")
+        compare(name, found, expected(group), "float32")
 
     return Contender(name, run, check)
 
@@ -134,9 +155,15 @@ def make_modules(name: str) -> Contender:
     return workloads.contender(name, WORK, step)
 
 
-MAKERS = {"fit": make_fit, "wrap": make_wrap, "modules": make_modules}
+MAKERS = {
+    "fit": make_fit,
+    "script": partial(make_fit, group="script"),
+    "wrap": make_wrap,
+    "modules": make_modules,
+}
 ROWS = {
     "fit": "a plain LeNet-5 trained by fit",
+    "script": "a plain LeNet-5 trained by fit on torchvision's data",
     "wrap": "a plain LeNet-5, wrapped, in a loop",
     "modules": "our modules of 1998 in a loop",
 }

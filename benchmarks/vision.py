@@ -29,15 +29,15 @@ def torchvision() -> Any:
     return importlib.import_module("torchvision")
 
 
-def write_mnist(root: Path, train: int, test: int) -> None:
-    """Write random pictures for ``torchvision.datasets.MNIST(root)``."""
+def write_mnist(root: Path, train: int, test: int, size: int = 28) -> None:
+    """Write random pictures for ``torchvision.datasets.MNIST(root)``; `size` is their side."""
     folder = root / "MNIST" / "raw"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(1998)
     for name, n in {"train": train, "t10k": test}.items():
-        images = rng.integers(0, 256, (n, 28, 28), np.uint8)
+        images = rng.integers(0, 256, (n, size, size), np.uint8)
         labels = rng.integers(0, 10, n, np.uint8)
-        head = struct.pack(">iiii", 0x803, n, 28, 28)
+        head = struct.pack(">iiii", 0x803, n, size, size)
         (folder / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
         head = struct.pack(">ii", 0x801, n)
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
