@@ -347,6 +347,10 @@ def test_a_data_set_with_a_batch_size_and_batches_that_are_no_loader() -> None:
         assert states() == expected
     with pytest.raises(ValueError, match=r"^loader: expected a batch in every epoch"):
         fit(ours, iter(batches), **given)
+    for sampler, found in (([], "none"), ([[1, 2], []], "an empty one")):
+        loader = DataLoader(tensors(), batch_sampler=sampler)
+        with pytest.raises(ValueError, match=f"^loader: expected at least one batch, got {found}"):
+            fit(ours, loader, **given)
 
 
 def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -130,7 +130,8 @@ class Criterion:
 def _module(criterion: object) -> nn.Module:
     """Return a criterion as a module, also if it is a function."""
     function = criterion.func if isinstance(criterion, functools.partial) else criterion
-    if isinstance(function, Callable) and function in _FUNCTIONS:  # type: ignore[arg-type]
+    kind = next((kind for each, kind in _FUNCTIONS.items() if each is function), None)
+    if kind is not None:
         options: dict[str, Any] = {}
         if isinstance(criterion, functools.partial):
             if criterion.args:
@@ -140,7 +141,7 @@ def _module(criterion: object) -> nn.Module:
                 )
             options = criterion.keywords
         try:
-            return _FUNCTIONS[function](**options)
+            return kind(**options)
         except TypeError as error:
             raise TypeError(f"criterion: expected options of PyTorch's, got {error}") from None
     known = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss, modules.MAPLoss, modules.PenaltyLoss)

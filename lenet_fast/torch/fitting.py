@@ -167,7 +167,7 @@ def fit(
     [1, 2]
     """
     refusals = _Refusals()
-    source = tested = goal = rates = None
+    source = tested = goal = rates = row = None
     with refusals.collect():
         epochs = checks.integer("epochs", epochs, 1)
         options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
@@ -180,17 +180,12 @@ def fit(
     with refusals.collect():
         bridge.check(optimizer)
         rates = Rates(optimizer, scheduler, scheduler_step, test is not None)
-    row = None
     with refusals.collect():
         row = _row(module, source, output)
-    refusals.check()
-    for each in (source, tested):
-        if each is not None:
-            _log.info(each.note)
-    assert source is not None
-    assert goal is not None
-    assert rates is not None
-    assert row is not None
+    if refusals.found or source is None or goal is None or rates is None or row is None:
+        raise refusals.error()
+    for each in filter(None, (source, tested)):
+        _log.info(each.note)
     run = _Run(module, row, source, tested, goal, rates, optimizer, masks, refusals)
     made = engines.create(
         run.network,
@@ -237,23 +232,22 @@ class _Refusals:
     """Collects errors, to raise them as one."""
 
     def __init__(self) -> None:
-        self._errors: list[TypeError | ValueError] = []
+        self.found: list[TypeError | ValueError] = []
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:
         try:
             yield
         except (TypeError, ValueError) as error:
-            self._errors.append(error)
+            self.found.append(error)
 
-    def check(self) -> None:
-        """Raise the error, or one that has the messages of all."""
-        if len(self._errors) == 1:
-            raise self._errors[0]
-        if self._errors:
-            kinds = {type(error) for error in self._errors}
-            kind = kinds.pop() if len(kinds) == 1 else ValueError
-            raise kind("\n- ".join(["fit: this cannot be trained:", *map(str, self._errors)]))
+    def error(self) -> TypeError | ValueError:
+        """Return the error, or one that has the messages of all."""
+        if len(self.found) == 1:
+            return self.found[0]
+        kinds = {type(error) for error in self.found}
+        kind = kinds.pop() if len(kinds) == 1 else ValueError
+        return kind("\n- ".join(["fit: this cannot be trained:", *map(str, self.found)]))
 
 
 class _Stop:
@@ -274,7 +268,7 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
     """Return the content of a module; without images only check it, as far as possible."""
     if source is None:
         try:
-            reading.read(module, None, output)
+            reading.read(module, None, output, masks=True)
         except ValueError as error:
             if not str(error).startswith("input_shape"):
                 raise
@@ -333,11 +327,11 @@ class _Run:
             self.bridge = bridge.Bridge(optimizer, self._trained, rates.shares, factors)
             still = names - set(self._trained)  # frozen ones, and biases that the module lacks
             self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
-        for each in (source, tested):
-            if each is not None:
-                with refusals.collect():
-                    each.bind(self.network, criterion, source.images.shape[1:])
-        refusals.check()
+        for each in filter(None, (source, tested)):
+            with refusals.collect():
+                each.bind(self.network, criterion, source.images.shape[1:])
+        if refusals.found:
+            raise refusals.error()
         self._seed = 0
         dropping = False
         for layer, place in zip(self.network.layers, row.places, strict=True):

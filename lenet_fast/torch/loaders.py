@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -89,24 +90,6 @@ class Source(ABC):
             x = x.reshape(len(x), *self._network.input_shape)
             return inputs.examples(self._network, x, self._criterion.labels(targets))
 
-    def _grouped(self, batches: Iterable[Any], images: int) -> Iterator[list[Any]]:
-        """Yield lists of batches whose first item has a length: all of the first one's, only the
-        last may be shorter."""
-        group: list[Any] = []
-        found = 0
-        for batch in batches:
-            size = len(batch[0])
-            if group and (size > len(group[0][0]) or len(group[-1][0]) < len(group[0][0])):
-                yield group
-                group, found = [], 0
-            group.append(batch)
-            found += size
-            if found >= images:
-                yield group
-                group, found = [], 0
-        if group:
-            yield group
-
 
 class _Drained(Source):
     """A loader that is iterated in every epoch."""
@@ -142,6 +125,24 @@ class _Drained(Source):
                 "for good is no loader"
             )
 
+    @staticmethod
+    def _grouped(batches: Iterable[Any], images: int) -> Iterator[list[Any]]:
+        """Yield lists of batches of one size; only the last of a list may be smaller."""
+        group: list[Any] = []
+        found = 0
+        for batch in batches:
+            size = len(batch[0])
+            if group and (size > len(group[0][0]) or len(group[-1][0]) < len(group[0][0])):
+                yield group
+                group, found = [], 0
+            group.append(batch)
+            found += size
+            if found >= images:
+                yield group
+                group, found = [], 0
+        if group:
+            yield group
+
     def _copied(self, pair: Columns) -> tuple[Array, Array]:
         x, labels = self._examples(*pair)
         return x.copy(), labels  # the loader may use the memory again
@@ -169,32 +170,41 @@ class _Indexed(Source):
 
     def parts(self, images: int) -> Iterator[Part]:
         batches = self._batches()
-        x, labels = self._samples(batches)
-        for group in self._grouped(((batch,) for batch in batches), images):
-            order = np.concatenate([batch for (batch,) in group])
-            yield Part(x, labels, order, len(group[0][0]))
+        sizes = np.array([len(batch) for batch in batches])
+        order = np.array([*itertools.chain.from_iterable(batches)])
+        with named(self.name):
+            order = inputs.order(order, len(self._loader.dataset))  # type: ignore[arg-type]
+        x, labels = self._samples(order)
+        starts = np.concatenate([[0], sizes.cumsum()])
+        ends = np.append(np.flatnonzero(np.diff(sizes)) + 1, len(sizes))  # of batches of one size
+        first = 0
+        while first < len(sizes):
+            size, end = int(sizes[first]), int(ends[np.searchsorted(ends, first, "right")])
+            last = min(end, first + math.ceil(images / size))
+            if last == end < len(sizes) and sizes[last] < size:
+                last += 1
+            yield Part(x, labels, order[starts[first] : starts[last]], size)
+            first = last
 
     @abstractmethod
-    def _samples(self, batches: list[Array]) -> tuple[Array, Array]:
-        """Return arrays that hold at least the samples of these batches."""
+    def _samples(self, order: Array) -> tuple[Array, Array]:
+        """Return arrays that hold at least the samples of these numbers."""
 
-    def _batches(self) -> list[Array]:
+    def _batches(self) -> list[list[int]]:
         """Return the numbers of the samples of each batch.
 
         A loader with the same samplers draws the same random numbers as the original.
         """
-        loader = self._loader
         numbers: DataLoader[Any] = DataLoader(
             _Numbers(),
-            batch_sampler=loader.batch_sampler,
-            collate_fn=np.array,
-            generator=loader.generator,
+            batch_sampler=_Whole(self._loader.batch_sampler),  # type: ignore[arg-type]
+            collate_fn=list,
+            generator=self._loader.generator,
         )
-        batches = list(numbers)
-        if not batches:
-            raise ValueError(f"{self.name}: expected at least one batch, got none")
-        with named(self.name):
-            inputs.order(np.concatenate(batches), len(loader.dataset))  # type: ignore[arg-type]
+        (batches,) = numbers
+        if not batches or not all(map(len, batches)):
+            found = "an empty one" if batches else "none"
+            raise ValueError(f"{self.name}: expected at least one batch, got {found}")
         return batches
 
 
@@ -210,7 +220,7 @@ class _InMemory(_Indexed):
         super().bind(network, criterion, shape)
         self._arrays = self._examples(self.images, self.targets)
 
-    def _samples(self, batches: list[Array]) -> tuple[Array, Array]:
+    def _samples(self, order: Array) -> tuple[Array, Array]:
         return self._arrays
 
 
@@ -230,8 +240,8 @@ class _Materialised(_Indexed):
         self._labels = np.empty(count, labels.dtype)
         self._has = np.zeros(count, bool)
 
-    def _samples(self, batches: list[Array]) -> tuple[Array, Array]:
-        numbers = np.unique(np.concatenate(batches))
+    def _samples(self, order: Array) -> tuple[Array, Array]:
+        numbers = np.unique(order)
         new = numbers[~self._has[numbers]]
         with datasets.Watch() as watch:
             for first in range(0, len(new), _READ):
@@ -247,13 +257,20 @@ class _Materialised(_Indexed):
         return self._x, self._labels
 
 
+class _Whole:
+    """A batch sampler whose only batch are all batches of another, for speed."""
+
+    def __init__(self, batches: Iterable[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[list[int]]]:
+        return map(list, [iter(self._batches)])  # which begins now, and draws later
+
+
 class _Numbers(Dataset[Any]):
     """A data set in which each image is its own number."""
 
-    def __len__(self) -> int:
-        raise NotImplementedError  # the samplers know the length
-
-    def __getitems__(self, numbers: list[int]) -> list[int]:
+    def __getitems__(self, numbers: list[Any]) -> list[Any]:
         return numbers
 
 
