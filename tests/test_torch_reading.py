@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,14 @@ from helpers import assert_within, require
 torch = require("torch")
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
-from torch_modules import CONVERTED, REFUSED, TRAINED, Case  # noqa: E402
+from torch_modules import (  # noqa: E402
+    CONVERTED,
+    ELSEWHERE,
+    REFUSED,
+    TRAINED,
+    TRAINING_ONLY,
+    Case,
+)
 
 from lenet_fast import torch as front  # noqa: E402
 from lenet_fast.torch import reading  # noqa: E402
@@ -38,10 +46,12 @@ def chosen(found: Any, case: Case) -> Any:
     return found[0] if isinstance(found, tuple) else found
 
 
+LAZY = "ignore:Lazy modules are a new:UserWarning"
+COMPLEX = "ignore:Complex modules are a new:UserWarning"
 IMPLICIT = "ignore:Implicit dimension choice:UserWarning"
 
 
-@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.filterwarnings(IMPLICIT, LAZY)
 @pytest.mark.parametrize("name", [*TRAINED, *CONVERTED])
 def test_modules_of_any_class_become_networks(name: str) -> None:
     case = (TRAINED | CONVERTED)[name]
@@ -55,12 +65,13 @@ def test_modules_of_any_class_become_networks(name: str) -> None:
     for key, tensor in module.state_dict().items():
         assert torch.equal(tensor, state[key])
     module.eval()
-    x = torch.randn(5, *case.input_shape)
+    n = 8 if name == "BatchesOfEight" else 5
+    x = torch.randn(n, *case.input_shape)
     row = reading.read(module, case.input_shape, case.output, evaluation=True)
     expected = chosen(module(x.clone()), case)
     if isinstance(row.softmax, nn.Softmax):
         expected = expected.log()
-    found = torch.from_numpy(network.predict(x.reshape(5, *network.input_shape).numpy()))
+    found = torch.from_numpy(network.predict(x.reshape(n, *network.input_shape).numpy()))
     if row.softmax is not None:
         found, expected = found.log_softmax(1), expected.log_softmax(1)
     bound = 1e-5 * max(1, expected.abs().max().item())
@@ -68,7 +79,7 @@ def test_modules_of_any_class_become_networks(name: str) -> None:
     assert network.output == row.output
 
 
-@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.filterwarnings(IMPLICIT, LAZY)
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_tensors_of_a_row_are_the_modules_own(name: str) -> None:
     case = TRAINED[name]
@@ -77,7 +88,7 @@ def test_the_tensors_of_a_row_are_the_modules_own(name: str) -> None:
     network = row.network(row.output, None)
     found = row.tensors(network)
     trainable = [id(found[name]) for name in network.trainable_names if name in found]
-    assert {id(each) for each in module.parameters()} == set(trainable)
+    assert {id(each) for each in module.parameters()} >= set(trainable)
     assert len(set(trainable)) == len(trainable)
     own = {id(each) for each in [*module.parameters(), *module.buffers()]}
     assert {id(each) for each in found.values()} <= own
@@ -86,16 +97,38 @@ def test_the_tensors_of_a_row_are_the_modules_own(name: str) -> None:
         assert np.array_equal(network.parameters[name], (found[name] * mask).detach())
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", [*REFUSED, *TRAINING_ONLY])
 def test_what_cannot_be_read_is_refused_with_its_line(name: str) -> None:
-    case, line = REFUSED[name]
+    case, line = (REFUSED | TRAINING_ONLY)[name]
     module = case.make()
-    for evaluation in (True, False):
-        with pytest.raises(ValueError, match=r"expected .*, got ") as error:
+    for evaluation in (True, False) if name in REFUSED else (False,):
+        with pytest.raises((TypeError, ValueError), match=r"expected .*, got ") as error:
             reading.read(module, case.input_shape, evaluation=evaluation)
         text = str(error.value)
         assert "torch_modules.py:" in text
         assert f": {line}: expected" in text
+
+
+@pytest.mark.filterwarnings(LAZY, "ignore:.*torch.jit:DeprecationWarning", COMPLEX)
+@pytest.mark.parametrize("name", [*REFUSED, *TRAINING_ONLY, *ELSEWHERE])
+def test_bad_modules_are_refused_before_anything_has_changed(name: str) -> None:
+    case, message = (REFUSED | TRAINING_ONLY | ELSEWHERE)[name]
+    module = case.make()
+    state = {} if name == "lazy" else copy.deepcopy(module.state_dict())
+    x = torch.rand(8, *case.input_shape)
+    before = random.getstate(), torch.get_rng_state()
+    with pytest.raises((TypeError, ValueError)) as error:
+        fit(module, x, torch.arange(8), nn.CrossEntropyLoss(), case)
+    assert message in str(error.value)
+    if name not in TRAINING_ONLY:
+        with pytest.raises((TypeError, ValueError)) as error:
+            front.from_torch(module, case.input_shape)
+        assert message in str(error.value)
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    for key, tensor in state.items():
+        if not tensor.is_meta:
+            assert torch.equal(module.state_dict()[key].to_dense(), tensor.to_dense()), key
 
 
 @pytest.mark.parametrize("name", CONVERTED)
@@ -109,7 +142,7 @@ def test_training_is_refused_where_weights_are_computed(name: str) -> None:
         assert torch.equal(tensor, state[key])
 
 
-@pytest.mark.filterwarnings(IMPLICIT, "ignore:Lazy modules are a new:UserWarning")
+@pytest.mark.filterwarnings(IMPLICIT, LAZY)
 @pytest.mark.parametrize("name", TRAINED)
 def test_fit_trains_modules_of_any_class_like_a_loop(name: str) -> None:
     """Twenty steps; dropout is in evaluation mode, because its draws are others."""

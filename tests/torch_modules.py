@@ -7,6 +7,7 @@ only; `REFUSED` are refused, with the line that says why.
 from __future__ import annotations
 
 import math
+import random
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from functools import partial
@@ -797,6 +798,36 @@ TRAINED["partial"] = Case(partial(Configured, "tanh"))
 TRAINED["alone"] = Case(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (1, 8, 8))
 
 
+class Usual(Base):
+    """A body for classes that do something around it."""
+
+    def body(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+@trained()
+class Unused(Usual):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc3 = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.autograd.Variable(x)
+        with torch.no_grad():
+            self.brightness = x.mean()
+        return self.body(x.float() if x.dtype == torch.float32 else x)
+
+
+@trained()
+class BatchesOfEight(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.view(8, -1))))
+
+
 # --- read by from_torch only ---
 
 
@@ -1014,3 +1045,195 @@ class ColoursLast(Base):
         with torch.no_grad():
             self.seen = x.mean()
         return self.fc2(F.relu(self.fc1(x.detach().flatten(1))))
+
+
+# --- bad input: refused, some of it in training only, which `fit` and `wrap` read ---
+
+TRAINING_ONLY: dict[str, tuple[Case, str]] = {}
+ELSEWHERE: dict[str, tuple[Case, str]] = {}  # where no line is to blame
+
+
+@refused("return self.body(x).half()")
+class Half(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).half()
+
+
+@refused("x = self.body(x).to(torch.complex64)")
+class Complex(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).to(torch.complex64)
+        return x.real
+
+
+@refused("x = F.max_pool2d(F.relu(self.conv1(x)), 2)")
+class Autocast(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.body(x).to(x)
+
+
+@refused("return self.body(x.cuda())")
+class Cuda(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x.cuda())
+
+
+@refused("return self.body(x + 0.1 * torch.randn_like(x))")
+class Noise(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x + 0.1 * torch.randn_like(x))
+
+
+@refused("self.conv1.weight.data.clamp_(-0.5, 0.5)")
+class Clipping(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv1.weight.data.clamp_(-0.5, 0.5)
+        return self.body(x)
+
+
+@refused("self.brightest = x.max().item()")
+class Looking(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        self.brightest = x.max().item()
+        return self.body(x)
+
+
+@refused("return x * torch.sigmoid(x)")
+class Swish(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return x * torch.sigmoid(x)
+
+
+@refused("return self.body(x).argmax(dim=1)")
+class Classes(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).argmax(dim=1)
+
+
+@refused("return F.softmax(F.softmax(self.body(x), dim=1), dim=1)")
+class SoftmaxTwice(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softmax(F.softmax(self.body(x), dim=1), dim=1)
+
+
+class FrozenBody(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Detached(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).detach()
+
+
+class Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+class Reversed(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return Reversal.apply(self.body(x))
+
+
+class Watched(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        if x.requires_grad:
+            x.register_hook(print)
+        return x
+
+
+TRAINING_ONLY["FrozenBody"] = Case(FrozenBody), "x = F.max_pool2d(F.relu(self.conv1(x)), 2)"
+TRAINING_ONLY["Detached"] = Case(Detached), "return self.body(x).detach()"
+TRAINING_ONLY["Watched"] = Case(Watched), "x.register_hook(print)"
+REFUSED["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
+
+
+class Counting(Usual):
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counting.calls += 1
+        return F.relu(self.body(x)) if Counting.calls % 2 else self.body(x)
+
+
+class Drawing(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) if random.random() < 0.5 else F.relu(self.body(x))
+
+
+class WithLoss(Usual):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self.body(x), labels)
+
+
+class Nothing(Usual):
+    def forward(self, x: Tensor) -> None:
+        self.result = self.body(x)
+
+
+class TwoOutputs(Usual):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.body(x)
+        return x, F.softmax(x, dim=1)
+
+
+class Tied(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2 = nn.Conv2d(3, 3, 5)
+        self.fc2 = nn.Linear(48, 48)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc2(x.flatten(1))))
+
+
+def lazy() -> Any:
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+
+
+def hooked() -> Any:
+    module = FunctionalRelu()
+    module.fc1.register_forward_hook(lambda module, x, y: 2 * y)
+    return module
+
+
+def scripted() -> Any:
+    return nn.Sequential(torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(784, 10))))
+
+
+def sparse() -> Any:
+    module = FunctionalRelu()
+    module.fc1.weight = nn.Parameter(module.fc1.weight.detach().to_sparse())
+    return module
+
+
+ELSEWHERE["Counting"] = Case(Counting), "module: expected the same function of the images in each"
+ELSEWHERE["Drawing"] = Case(Drawing), "module: expected a forward pass without random numbers"
+ELSEWHERE["WithLoss"] = Case(WithLoss), "module: expected a forward pass without errors"
+ELSEWHERE["Nothing"] = Case(Nothing), "module: expected a tensor as its output"
+ELSEWHERE["TwoOutputs"] = Case(TwoOutputs), "output: expected one of the module's outputs, 0 of"
+ELSEWHERE["Tied"] = Case(Tied), "module: expected separate parameters"
+ELSEWHERE["half"] = Case(lambda: FunctionalRelu().half()), "conv1.weight: expected a tensor of f"
+ELSEWHERE["complex"] = (
+    Case(lambda: FunctionalRelu().to(torch.complex64)),
+    "conv1.weight: expected a tensor of float32 or float64",
+)
+ELSEWHERE["meta"] = Case(lambda: FunctionalRelu().to("meta")), "conv1.weight: expected a tensor on"
+ELSEWHERE["sparse"] = Case(sparse), "fc1.weight: expected a dense tensor"
+ELSEWHERE["lazy"] = Case(lazy), "1.weight: expected a parameter with a shape"
+ELSEWHERE["hooked"] = Case(hooked), "fc1: expected a module without hooks"
+ELSEWHERE["scripted"] = Case(scripted), "0: expected the module from before torch.jit"

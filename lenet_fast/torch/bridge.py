@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,12 +98,13 @@ class Bridge:
         trained: Mapping[str, torch.Tensor],
         shares: Sequence[float] = (1.0,),
         masks: Mapping[str, Array] | None = None,
+        unused: Iterable[torch.Tensor] = (),
     ) -> None:
         check(optimizer)
         self._optimizer = optimizer
         self._trained = dict(trained)
         self._masks = dict(masks or {})
-        self._check_parameters()
+        self._check_parameters(unused)
         self._check_tensors()
         self.ours, self._names = _made(optimizer)
         self._take_state()
@@ -143,11 +144,13 @@ class Bridge:
                 state["step"] = torch.tensor(float(self.ours.steps), dtype=torch.float32)
         self._optimizer._opt_called = True  # else schedulers would warn
 
-    def _check_parameters(self) -> None:
+    def _check_parameters(self, unused: Iterable[torch.Tensor]) -> None:
         expected = {id(tensor) for tensor in self._trained.values()}
+        # Without a gradient, PyTorch's optimizers do not change them either.
+        allowed = expected | set(map(id, unused))
         for group in self._optimizer.param_groups:
             for tensor in group["params"]:
-                if tensor.requires_grad and id(tensor) not in expected:
+                if tensor.requires_grad and id(tensor) not in allowed:
                     raise ValueError(
                         "optimizer: expected only parameters of the module, got another of shape "
                         f"{tuple(tensor.shape)}"

@@ -324,7 +324,9 @@ class _Run:
             factors = _masks(module, masks, self._trained)
             for name, (array, mask) in self._pruned.items():
                 factors[name] = factors.get(name, 1) * mask.astype(array.dtype)
-            self.bridge = bridge.Bridge(optimizer, self._trained, rates.shares, factors)
+            self.bridge = bridge.Bridge(
+                optimizer, self._trained, rates.shares, factors, module.parameters()
+            )
             still = names - set(self._trained)  # frozen ones, and biases that the module lacks
             self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
         for each in filter(None, (source, tested)):

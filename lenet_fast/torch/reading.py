@@ -242,13 +242,6 @@ def _check_module(module: object) -> None:
     """Raise TypeError or ValueError unless a module can be called, and its calls be seen."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {checks.kind(module)}")
-    for path, each in module.named_modules():
-        if isinstance(each, torch.jit.ScriptModule):
-            raise TypeError(
-                f"{path or 'module'}: expected the module from before torch.jit, got "
-                f"{type(each).__name__}"
-            )
-        check_hooks(path or "module", each)
     first: tuple[str, torch.dtype] | None = None
     for path, parameter in module.named_parameters():
         if nn.parameter.is_lazy(parameter):
@@ -262,6 +255,13 @@ def _check_module(module: object) -> None:
             raise TypeError(
                 f"{path}: expected {first[1]}, as {first[0]} has, got {parameter.dtype}"
             )
+    for path, each in module.named_modules():
+        if isinstance(each, torch.jit.ScriptModule):
+            raise TypeError(
+                f"{path or 'module'}: expected the module from before torch.jit, got "
+                f"{type(each).__name__}"
+            )
+        check_hooks(path or "module", each)
 
 
 def check_hooks(name: str, module: nn.Module) -> None:
@@ -283,20 +283,26 @@ def _read(
     evaluation: bool,
     masks: bool,
 ) -> Row:
-    dtype = next((each.dtype for each in module.parameters()), torch.float32)
-    passes = []
-    for seed, n in enumerate(_SAMPLES):
-        numbers = np.random.default_rng(seed).normal(size=(n, *shape))
-        # PyTorch's functions that work in place may change the images.
-        given, images = (torch.from_numpy(numbers).to(dtype, copy=True) for _ in range(2))
-        with recording.undisturbed(module, evaluation=evaluation):
-            value = _chosen(Recorder(module, images).run(), output)
-        passes.append((given, value))
-    (_, first), *_ = passes
+    try:
+        passes = [_run(module, shape, n, output, evaluation) for n in _SAMPLES]
+    except recording.ForwardError as error:
+        if error.batch is None or error.batch < 1:
+            raise
+        # The class demands this number of images.
+        try:
+            passes = [_run(module, shape, error.batch, output, evaluation) for _ in _SAMPLES]
+        except recording.ForwardError:
+            raise error from None
+    (images, first, drawn), *_ = passes
     c, h, w = (1, 1, *shape)[-3:]
-    reader = _Reader(module, (c, h, w), _SAMPLES[0], evaluation)
+    reader = _Reader(module, (c, h, w), len(images), evaluation)
     end = reader.read(first)
     row = reader.row
+    if drawn:
+        raise ValueError(
+            "module: expected a forward pass without random numbers but those of dropout, got one "
+            "that draws some"
+        )
     for place in row.places:
         if place.masks and not masks:
             raise ValueError(
@@ -304,12 +310,25 @@ def _read(
                 "torch.nn.utils.prune.remove makes them plain parameters, and masks= of fit keeps "
                 "their zeros"
             )
-    for given, value in passes:
+    for given, value, _ in passes:
         for _ in range(end):
             value = _before(value)
         images = given.reshape(len(given), *row.input_shape)
         row.samples.append((images.numpy(), value.tensor.detach().reshape(len(given), -1).numpy()))
     return row
+
+
+def _run(
+    module: nn.Module, shape: tuple[int, ...], n: int, output: int | str | None, evaluation: bool
+) -> tuple[torch.Tensor, Value, bool]:
+    """Return random images, the recorded output for them, and whether numbers were drawn."""
+    dtype = next((each.dtype for each in module.parameters()), torch.float32)
+    numbers = np.random.default_rng(n).normal(size=(n, *shape))
+    # PyTorch's functions that work in place may change the images.
+    given, images = (torch.from_numpy(numbers).to(dtype, copy=True) for _ in range(2))
+    with recording.undisturbed(module, evaluation=evaluation) as watch:
+        value = _chosen(Recorder(module, images).run(), output)
+    return given, value, watch.drawn
 
 
 def _chosen(found: Any, output: int | str | None) -> Value:
@@ -893,7 +912,7 @@ _ARITHMETIC = {
 
 _SAME = (
     *("contiguous", "clone", "to", "float", "double", "cpu", "type", "type_as", "requires_grad"),
-    *("alias", "positive", "as_tensor", "detach", "data"),
+    *("alias", "positive", "as_tensor", "detach", "data", "half", "bfloat16"),
 )
 """Functions that return the same numbers, if the dtype is the same; it is checked."""
 

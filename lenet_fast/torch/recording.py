@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from lenet_fast.torch.datasets import Watch
+
 _LIBRARIES = tuple(str(Path(file).parent) + os.sep for file in (torch.__file__, __file__))
 _OURS = "lenet_fast."
 
@@ -78,7 +80,21 @@ class Step:
 
 
 class ForwardError(Exception):
-    """A forward pass ended in an error of its own, perhaps because the images do not fit."""
+    """A forward pass ended in an error of its own, perhaps because the images do not fit.
+
+    Attributes
+    ----------
+    batch : int or None
+        The number of images that a view asked for, if it was another.
+    """
+
+    def __init__(self, message: str, batch: int | None) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
+class _Refused(Exception):  # noqa: N818  (named after the event)
+    """A pass does what cannot be read. Internal to this module."""
 
 
 class Recorder(TorchFunctionMode):
@@ -97,7 +113,10 @@ class Recorder(TorchFunctionMode):
         self._current = {id(images): self.images}
         self._kept: list[Any] = []
         self._place: tuple[str, str, nn.Module | None, str] = ("module", "", None, "")
-        self._escape: str | None = None
+        self._refusal: str | None = None
+        self._batch: int | None = None
+        parameters = module.parameters()
+        self._parameters = {each.untyped_storage().data_ptr() for each in parameters}
 
     def run(self) -> Any:
         """Return the output, with values in place of tensors.
@@ -107,15 +126,18 @@ class Recorder(TorchFunctionMode):
         try:
             with self:
                 output = self.module(self.images.tensor)
+        except _Refused:
+            pass
         except Exception as error:
             text = str(error).strip().split("\n")[0]
             raise ForwardError(
                 f"{self._place[0]}: expected a forward pass without errors, got "
                 f"{type(error).__name__}: {text} for images of shape "
-                f"{tuple(self.images.tensor.shape[1:])}"
+                f"{tuple(self.images.tensor.shape[1:])}",
+                self._batch,
             ) from error
-        if self._escape is not None:
-            raise ValueError(self._escape)
+        if self._refusal is not None:
+            raise ValueError(self._refusal)
         return self._replaced(output)
 
     def __torch_function__(
@@ -131,6 +153,12 @@ class Recorder(TorchFunctionMode):
             return function(*args, **kwargs)
         self._place = self._where()
         where, path, module, within = self._place
+        if _works_in_place(function) and self._is_parameter(args[0] if args else None):
+            self._refusal = (
+                f"{where}: expected a forward pass that leaves the parameters as they are, got "
+                f"{name} of one in place; do it after each step"
+            )
+            raise _Refused
         args_, kwargs_ = self._replaced(args), self._replaced(kwargs)
         step = Step(within or name, args_, kwargs_, where, path, module)
         if name in _DROPOUTS:
@@ -140,6 +168,9 @@ class Recorder(TorchFunctionMode):
         else:
             result = function(*args, **kwargs)
         from_images = bool(step.images)
+        if from_images and name in ("view", "reshape") and self._batch is None:
+            sizes = _flat(args[1:])
+            self._batch = next((size for size in sizes if isinstance(size, int)), None)
         if name == "__setitem__":
             self._set(args[0], step, from_images)
         tensors = [each for each in _flat(result) if isinstance(each, torch.Tensor)]
@@ -148,12 +179,18 @@ class Recorder(TorchFunctionMode):
             step.same_order = _same_order(step.images[0].tensor, tensors[0])
         for tensor in tensors:
             self._set(tensor, step, from_images)
-        if from_images and not tensors and name != "__setitem__" and self._escape is None:
-            self._escape = (
+        if from_images and not tensors and name != "__setitem__":
+            self._refusal = self._refusal or (
                 f"{step.where}: expected the same functions for all images, got {name} of values "
                 "that depend on them: lenet_fast cannot see what is done with the result"
             )
         return result
+
+    def _is_parameter(self, given: object) -> bool:
+        return (
+            isinstance(given, torch.Tensor)
+            and given.untyped_storage().data_ptr() in self._parameters
+        )
 
     def _set(self, tensor: torch.Tensor, step: Step, from_images: bool) -> None:
         value = Value(tensor, step, from_images)
@@ -165,7 +202,13 @@ class Recorder(TorchFunctionMode):
         """Return arguments or results with values in place of tensors."""
         if isinstance(given, torch.Tensor):
             if id(given) not in self._current:
-                self._current[id(given)] = Value(given)
+                images = self.images.tensor
+                # The constructor Variable(x) is no function: it makes another name of the images.
+                if given.data_ptr() == images.data_ptr() and given.shape == images.shape:
+                    value = self._current[id(images)]
+                else:
+                    value = Value(given)
+                self._current[id(given)] = value
                 self._kept.append(given)
             return self._current[id(given)]
         if isinstance(given, dict):
@@ -211,6 +254,11 @@ def _name(function: Callable[..., Any]) -> str:
     return _OURS + name if ours else name
 
 
+def _works_in_place(function: Callable[..., Any]) -> bool:
+    name = getattr(function, "__name__", "")
+    return (name.endswith("_") and not name.startswith("_")) or name == "__setitem__"
+
+
 def _evaluated(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Return the result of ``F.batch_norm`` in evaluation, whatever was asked for."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum")
@@ -245,8 +293,8 @@ def _is_wrapped(module: nn.Module) -> bool:
 
 
 @contextmanager
-def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
-    """Keep what a forward pass may change: attributes, buffers, PyTorch's random generator.
+def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[Watch]:
+    """Keep what a forward pass may change: attributes, buffers, random generators.
 
     With `evaluation`, all modules are in evaluation mode meanwhile.
     """
@@ -254,17 +302,13 @@ def undisturbed(module: nn.Module, *, evaluation: bool) -> Iterator[None]:
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers()]
     try:
         # Outside evaluation it is of interest where no gradients pass.
-        with (
-            torch.inference_mode(False),
-            torch.set_grad_enabled(not evaluation),
-            torch.random.fork_rng(devices=[]),
-        ):
+        with torch.inference_mode(False), torch.set_grad_enabled(not evaluation), Watch() as watch:
             for each, _ in attributes:
                 if _is_wrapped(each):
                     del each.forward
                 if evaluation:
                     each.training = False
-            yield
+            yield watch
     finally:
         for each, before in attributes:
             vars(each).update(before)
