@@ -314,6 +314,34 @@ def test_what_a_loader_is_read_as(caplog: pytest.LogCaptureFixture) -> None:
             note(dataset, materialise=True)
 
 
+def test_samples_are_read_once_and_kept_for_later_calls_on_demand() -> None:
+    reads: list[int] = []
+
+    class Counted(Pictures):
+        def __getitem__(self, k: int) -> Any:
+            reads.append(k)
+            return super().__getitem__(k)
+
+    data, ours, probes = Counted(100), lenet(), 2 * 32
+    optimizer = sgd(ours)
+    given = {"criterion": nn.CrossEntropyLoss(), "optimizer": optimizer}
+    for epochs, materialise, expected in (
+        *((3, None, probes + 68), (3, None, probes + 68), (1, None, 100)),
+        *((1, True, probes + 68), (1, True, probes), (2, True, probes)),
+    ):
+        loader = DataLoader(data, batch_size=8, shuffle=True)
+        fit(ours, loader, **given, epochs=epochs, materialise=materialise)
+        assert len(reads) == expected
+        reads.clear()
+    data.x *= 0.5
+    theirs = copy.deepcopy(ours)
+    other = sgd(theirs)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    loop(theirs, DataLoader(data, batch_size=8), nn.CrossEntropyLoss(), other, 1)
+    fit(ours, DataLoader(data, batch_size=8), **given, materialise=True)
+    assert_same(ours, theirs)
+
+
 def test_samples_that_turn_out_to_be_random_are_no_silent_matter() -> None:
     class Rare(Pictures):
         def __getitem__(self, k: int) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import random
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -62,14 +64,64 @@ def read(dataset: Any, numbers: list[int]) -> Any:
     return default_collate([dataset[number] for number in numbers])
 
 
-def probe(dataset: Any) -> Columns | str:
-    """Read some samples twice; return them, or why they may change."""
-    numbers = np.unique(np.linspace(0, len(dataset) - 1, _PROBED).astype(int)).tolist()
+class Samples:
+    """Those samples of a data set that have been read.
+
+    Attributes
+    ----------
+    images, targets : torch.Tensor
+        Of all samples; of those that have not been read, anything.
+    """
+
+    def __init__(self, count: int, numbers: Array, read: Columns) -> None:
+        self.images, self.targets = (each.new_empty((count, *each.shape[1:])) for each in read)
+        self._has = np.zeros(count, bool)
+        self.put(numbers, read)
+
+    @property
+    def numbers(self) -> Array:
+        """Numbers of the samples that have been read."""
+        return np.flatnonzero(self._has)
+
+    def put(self, numbers: Array, read: Columns) -> None:
+        """Keep what was read; ValueError if its shapes or dtypes are others than those so far."""
+        for ours, theirs in zip((self.images, self.targets), read, strict=True):
+            if (ours.shape[1:], ours.dtype) != (theirs.shape[1:], theirs.dtype):
+                raise ValueError(
+                    f"expected samples like the first, {tuple(ours.shape[1:])} of {ours.dtype}, "
+                    f"got {tuple(theirs.shape[1:])} of {theirs.dtype}"
+                )
+            ours[numbers] = theirs.detach()
+        self._has[numbers] = True
+
+    def lacking(self, numbers: Array) -> Array:
+        """Return which of these samples have not been read."""
+        numbers = np.unique(numbers)
+        return numbers[~self._has[numbers]]
+
+    def same(self, numbers: Array, read: Columns) -> bool:
+        """Return whether samples that are read again are as before."""
+        known = self._has[numbers]
+        ours = self.images[numbers][known], self.targets[numbers][known]
+        return all(map(_same, ours, (read[0][known], read[1][known])))
+
+
+_KEPT: WeakKeyDictionary[Any, Samples] = WeakKeyDictionary()
+"""The samples of data sets that shall be kept for later calls."""
+
+
+def samples(dataset: Any, keep: bool) -> Samples | str:
+    """Return samples of a data set that are always the same, or why they may change.
+
+    Some are read twice to find out. With `keep`, all those that are read are there in the next
+    call, as long as those are the same then.
+    """
     if not len(dataset):
         return "its data set is empty"
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, _PROBED).astype(int))
     with Watch() as watch:
         try:
-            first, second = read(dataset, numbers), read(dataset, numbers)
+            first, second = read(dataset, numbers.tolist()), read(dataset, numbers.tolist())
         except Exception as error:
             return f"reading it here fails ({type(error).__name__})"
     if watch.drawn:
@@ -78,7 +130,24 @@ def probe(dataset: Any) -> Columns | str:
         return "its samples are not pairs of an image and a target"
     if not all(map(_same, first, second)):
         return "its samples change when they are read again"
-    return first[0], first[1]
+    found = Samples(len(dataset), numbers, (first[0], first[1]))
+    with contextlib.suppress(TypeError):  # which is no key
+        if keep:
+            kept = _KEPT.get(dataset)
+            if (
+                kept
+                and len(kept.images) == len(dataset)
+                and kept.same(numbers, (first[0], first[1]))
+            ):
+                return kept
+            _KEPT[dataset] = found
+    return found
+
+
+def forget(dataset: Any) -> None:
+    """Keep no samples for later calls."""
+    with contextlib.suppress(TypeError):
+        _KEPT.pop(dataset, None)
 
 
 def is_pair(batch: object) -> bool:
@@ -90,10 +159,7 @@ def is_pair(batch: object) -> bool:
 
 
 def _same(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Return whether all bits are the same: NaN equals itself."""
-    return first.dtype == second.dtype and (
-        first.contiguous().numpy().tobytes() == second.contiguous().numpy().tobytes()
-    )
+    return first.dtype == second.dtype and torch.equal(first.detach(), second.detach())
 
 
 def columns(dataset: object, numbers: Any = slice(None)) -> Columns | None:

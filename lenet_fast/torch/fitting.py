@@ -97,8 +97,9 @@ def fit(
         trained. The masks of ``torch.nn.utils.prune`` act without being given; what they hide in
         ``weight_orig`` stays as it is.
     materialise : bool, optional
-        False: iterate the loader in every epoch, whatever it yields. True: keep all samples in
-        memory after the first epoch, or raise ValueError. By default see Notes.
+        False: iterate the loaders in every epoch, whatever they yield. True: keep all samples in
+        memory after the first epoch, also for later calls with the same data sets, or raise
+        ValueError. By default see Notes.
     on_batch_end : callable, optional
         Called with epoch and batch, both from 1, and the criterion's value for the batch before
         its step. The module may be some batches further, because the engine takes many in a call.

@@ -29,7 +29,7 @@ from lenet_fast.engines import inputs
 from lenet_fast.network import Network
 from lenet_fast.torch import datasets, tensors
 from lenet_fast.torch.criteria import Criterion
-from lenet_fast.torch.datasets import Columns
+from lenet_fast.torch.datasets import Columns, Samples
 
 _READ = 256
 """How many samples are read at a time."""
@@ -79,6 +79,9 @@ class Source(ABC):
 
     def _examples(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[Array, Array]:
         """Return images and labels in the form that engines read."""
+        return self._x_of(images), self._labels_of(targets, len(images))
+
+    def _x_of(self, images: torch.Tensor) -> Array:
         with named(self.name):
             x = tensors.without_gradient("images", images, tensors.FLOATS)
             if x.shape[1:] != self._shape:
@@ -87,8 +90,12 @@ class Source(ABC):
                     f"module was read for, got {x.shape}"
                 )
             # The module may take vectors, or images without maps.
-            x = x.reshape(len(x), *self._network.input_shape)
-            return inputs.examples(self._network, x, self._criterion.labels(targets))
+            return inputs.images(self._network, x.reshape(len(x), *self._network.input_shape))
+
+    def _labels_of(self, targets: torch.Tensor, count: int) -> Array:
+        with named(self.name):
+            labels = self._criterion.labels(targets)
+            return checks.labels("labels", labels, count, self._network.output_shape[0])
 
 
 class _Drained(Source):
@@ -227,33 +234,35 @@ class _InMemory(_Indexed):
 class _Materialised(_Indexed):
     """A loader whose samples are read once, in the first epoch that needs them."""
 
-    def __init__(self, name: str, loader: DataLoader[Any], columns: Columns) -> None:
+    def __init__(self, name: str, loader: DataLoader[Any], samples: Samples) -> None:
         super().__init__(name, loader)
-        self.images, self.targets = columns
-        self.note = f"each sample of the {name} is read once, {_megabytes(loader, columns)}"
+        self._known = samples
+        self.images, self.targets = samples.images, samples.targets
+        megabytes = max(1, round(samples.images.nbytes / 1e6))
+        self.note = f"each sample of the {name} is read once, {megabytes:,} MB"
 
     def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
-        x, labels = self._examples(self.images, self.targets)
-        count = len(self._loader.dataset)  # type: ignore[arg-type]
-        self._x = np.empty((count, *x.shape[1:]), x.dtype)
-        self._labels = np.empty(count, labels.dtype)
-        self._has = np.zeros(count, bool)
+        self._x = self._x_of(self.images)
+        self._labels = np.empty(len(self._x), np.intp)
+        numbers = self._known.numbers
+        self._labels[numbers] = self._labels_of(self.targets[numbers], len(numbers))
 
     def _samples(self, order: Array) -> tuple[Array, Array]:
-        numbers = np.unique(order)
-        new = numbers[~self._has[numbers]]
+        new = self._known.lacking(order)
         with datasets.Watch() as watch:
             for first in range(0, len(new), _READ):
                 block = new[first : first + _READ]
                 pair = datasets.read(self._loader.dataset, block.tolist())
-                self._x[block], self._labels[block] = self._examples(*pair)
+                _, self._labels[block] = self._examples(*pair)
+                with named(self.name):
+                    self._known.put(block, pair)
         if watch.drawn:
+            datasets.forget(self._loader.dataset)
             raise ValueError(
                 f"{self.name}: expected samples that are always the same, because the first ones "
                 "were, got some that draw random numbers; pass materialise=False"
             )
-        self._has[new] = True
         return self._x, self._labels
 
 
@@ -315,14 +324,14 @@ def read(
         return _InMemory(name, loader, columns)
     if epochs == 1 and not materialise:
         return _Drained(name, loader, "there is one epoch")
-    found = datasets.probe(loader.dataset)
-    if isinstance(found, tuple):
-        if materialise or _bytes(loader, found) <= datasets.MOST_BYTES:
-            return _Materialised(name, loader, found)
-        found = f"it takes {_megabytes(loader, found)}; to keep it anyway, pass materialise=True"
+    samples = datasets.samples(loader.dataset, keep=bool(materialise))
+    if isinstance(samples, Samples):
+        if materialise or samples.images.nbytes <= datasets.MOST_BYTES:
+            return _Materialised(name, loader, samples)
+        samples = f"it takes {samples.images.nbytes / 1e9:.1f} GB; materialise=True keeps it anyway"
     if materialise:
-        raise ValueError(f"{name}: expected samples that can be kept, but {found}")
-    return _Drained(name, loader, found)
+        raise ValueError(f"{name}: expected samples that can be kept, but {samples}")
+    return _Drained(name, loader, samples)
 
 
 def read_test(loader: object, epochs: int, materialise: bool | None) -> Source:
@@ -358,14 +367,6 @@ def _not_indexed(loader: object) -> str:
     if loader.num_workers and type(loader.batch_sampler) is not BatchSampler:
         return "with workers its batch_sampler starts twice"
     return ""
-
-
-def _bytes(loader: DataLoader[Any], columns: Columns) -> int:
-    return columns[0][0].nbytes * len(loader.dataset)  # type: ignore[arg-type]
-
-
-def _megabytes(loader: DataLoader[Any], columns: Columns) -> str:
-    return f"{max(1, round(_bytes(loader, columns) / 1e6)):,} MB"
 
 
 def _content(batch: object) -> str:
