@@ -36,8 +36,9 @@ required = os.environ.get("LENET_FAST_REQUIRE_CYTHON", "0") not in ("", "0")
 GENERATED = Path("build", "kernels-debug" if debug else "kernels")
 LAST_BUILD = Path("build", "kernels.txt")
 
-# Neither flag changes results: they only say that no code reads errno or the exception flags.
-C_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+# None of these flags changes results: they say that no code reads errno or the exception flags, and
+# that GCC must not carry pixels from one position to the next, for which no register is left.
+C_FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-predictive-commoning"]
 if debug:
     C_FLAGS = ["-O1", "-g", "-UNDEBUG"]
 # Cython's `inline` is only a hint. The kernels' register blocks need it to be followed, so that

@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memset
 
 from vectors cimport (
     DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, PAIR_OUTPUTS, broadcast, element_size,
-    in_register, lane_count, lanes, lanes_f32, real, scratch_free, scratch_new, splat, transpose,
+    in_register, lane_count, lanes, lanes_f32, prefetch, real, scratch_free, scratch_new, splat,
+    transpose,
 )
 
 
@@ -40,6 +41,9 @@ cdef inline void dense_block(
             else:
                 sums[t][i] = splat(y, 0) if b == NULL else broadcast(y, b, i)
     for j in range(n_in):
+        # Weights in rows of their own are so far apart that the core does not foresee the next.
+        if w_in > 1:
+            prefetch((<const char *> w) + j * w_in * element_size(y) + 128)
         for t in range(tiles):
             seen[t] = in_register(x[t * apart + j])
         for i in range(outputs):

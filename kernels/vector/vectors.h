@@ -22,7 +22,7 @@
 #if defined(__AVX512F__)
 #define LANES_BYTES 64
 enum { CONV_MAPS = 2, CONV_COLUMNS = 14, WIDE_MAPS = 4, WIDE_COLUMNS = 6, GEMM_ROWS = 8 };
-enum { BACK_MAPS = 2, BACK_COLUMNS = 14 };
+enum { BACK_MAPS = 2, BACK_COLUMNS = 12 };
 enum { GRADIENT_MAPS = 4, GRADIENT_MAPS_3 = 3, GRADIENT_ROWS = 3 };
 enum { DENSE_OUTPUTS = 12, PAIR_OUTPUTS = 12, OUTER_OUTPUTS = 6, OUTER_VECTORS = 4 };
 enum { MAP_POSITIONS = 10, MAP_VECTORS = 1, MAP_TAPS = 15, INPUT_ROWS = 10, INPUT_VECTORS = 2 };
@@ -35,7 +35,7 @@ enum { ROW_OUTPUTS = 8, ROW_VECTORS = 8 };
 #define LANES_BYTES 16
 #endif
 enum { CONV_MAPS = 2, CONV_COLUMNS = 6, WIDE_MAPS = 2, WIDE_COLUMNS = 6, GEMM_ROWS = 6 };
-enum { BACK_MAPS = 1, BACK_COLUMNS = 14 };
+enum { BACK_MAPS = 1, BACK_COLUMNS = 12 };
 enum { GRADIENT_MAPS = 2, GRADIENT_MAPS_3 = 4, GRADIENT_ROWS = 1 };
 enum { DENSE_OUTPUTS = 12, PAIR_OUTPUTS = 6, OUTER_OUTPUTS = 6, OUTER_VECTORS = 2 };
 enum { MAP_POSITIONS = 5, MAP_VECTORS = 2, MAP_TAPS = 5, INPUT_ROWS = 5, INPUT_VECTORS = 2 };
@@ -57,6 +57,8 @@ typedef int64_t lanes_i64 __attribute__((vector_size(LANES_BYTES), aligned(8), m
 #else
 #define IN_REGISTER(x) (void)(x)
 #endif
+
+static inline void prefetch(const void *address) { __builtin_prefetch(address); }
 
 /* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats
    numbers. */
