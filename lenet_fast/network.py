@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import backends, checks, configs, initialisers, pixels
+from lenet_fast import backends, checks, configs, initialisers, memory, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Dropout, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
@@ -118,7 +118,21 @@ class Network:
         self._check_output()
         for layer, shape in zip(self.layers, self.shapes[:-1], strict=True):
             layer.build(shape, self.dtype)
+        self._gather()
         self.initialise()
+
+    def _gather(self) -> None:
+        """Let the parameters lie one behind the other, trainable ones first: so the engines for
+        batches need no copies of them."""
+        places = [
+            (layer.parameters, name)
+            for layer in sorted(self.layers, key=lambda layer: not layer.trainable)
+            for name in layer.parameters
+        ]
+        arrays = [parameters[name] for parameters, name in places]
+        for (parameters, name), gathered in zip(places, memory.zeros_like(arrays), strict=True):
+            gathered[...] = parameters[name]
+            parameters[name] = gathered
 
     def _check_output(self) -> None:
         last = self.layers[-1]
@@ -268,6 +282,10 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the engines of :meth:`predict`, whose threads cannot be copied."""
         return self.__dict__ | {"_engines": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._gather()
 
     def classify(self, outputs: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """Return the winning class of each row of outputs; the first one in a tie.

@@ -14,8 +14,8 @@ from functools import partial
 import numpy as np
 from helpers import assert_within, new_rng
 
-from lenet_fast import layers, losses
-from lenet_fast.engines import Engine, LayersEngine, compiled
+from lenet_fast import layers, losses, memory
+from lenet_fast.engines import Engine, LayersEngine
 from lenet_fast.layers import (
     GELU,
     RBF,
@@ -231,7 +231,7 @@ def assert_close(found, expected, share: float, dtype) -> None:
 # --- memory  ---
 
 
-_aligned = compiled.aligned
+_aligned = memory.aligned
 
 
 class Fences:
@@ -243,7 +243,7 @@ class Fences:
         self.made: list[np.ndarray] = []
 
     def aligned(self, count: int, dtype: np.dtype) -> np.ndarray:
-        """Take the place of ``compiled.aligned``."""
+        """Take the place of ``memory.aligned``."""
         whole = _aligned(count + 2 * self.width, dtype)
         whole.fill(self.mark)
         self.made.append(whole)

@@ -19,7 +19,7 @@ PACKAGE = Path(lenet_fast.__file__).parent
 # The storeys of the house, from the ground. A module imports from its own or from below.
 STOREYS = (
     {
-        *("errors", "windows", "checks", "configs", "connections", "bitmaps", "defaults"),
+        *("errors", "windows", "checks", "configs", "connections", "bitmaps", "defaults", "memory"),
         "docstrings",
         *("pixels", "threads", "backends", "locks", "disk"),
     },

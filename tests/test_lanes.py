@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
@@ -22,13 +23,13 @@ from engine_cases import (
 )
 from helpers import LANE_BACKENDS, assert_within, in_child, slopes, using, using_lanes
 
-from lenet_fast import layers, losses, models
+from lenet_fast import layers, losses, memory, models
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, compiled, tile
+from lenet_fast.engines import LanesEngine, LayersEngine, Rule, Totals, Unsupported, tile
 from lenet_fast.layers import Conv2D, Dense, ReLU
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
-from lenet_fast.training import SGD, AdamW
+from lenet_fast.training import SGD, Adam, AdamW
 
 # --- the judge ----------------------------------------------------------------------------------
 
@@ -37,7 +38,7 @@ def assert_nothing_stale_is_read(
     engine: LanesEngine, x: np.ndarray, labels: np.ndarray, found: Results
 ) -> None:
     """Fail unless the same bits come out where NaN lay in all memory that the engine keeps."""
-    for array in (*engine._memories, engine._gradients, engine._parameters):
+    for array in (*engine._memories, engine._gradients, engine._copies):
         array.fill(np.nan)
     for name, array in results(engine, x, labels).items():
         np.testing.assert_array_equal(array, found[name], name)
@@ -56,7 +57,7 @@ def check(net: Network, loss: Loss, expected: Results, n: int, backend: str) -> 
 def fences(monkeypatch):
     """Put a fence on both sides of each thread's memory, and look at it afterwards."""
     fences = Fences()
-    monkeypatch.setattr(compiled, "aligned", fences.aligned)
+    monkeypatch.setattr(memory, "aligned", fences.aligned)
     yield fences
     assert fences.hold()
 
@@ -543,3 +544,35 @@ def test_a_convolution_that_covers_its_input_is_a_dense_layer(lane_backend):
     ]
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one.reshape(-1), other.reshape(-1))
+
+
+# --- where parameters and the optimiser's arrays lie ---------------------------------------------
+
+
+def apart(net: Network) -> Network:
+    """Move each parameter into memory of its own, as those of PyTorch's modules have."""
+    for layer in net.layers:
+        layer.parameters = {name: array.copy() for name, array in layer.parameters.items()}
+    return net
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.9), Adam()], ids=["SGD", "Adam"])
+@pytest.mark.parametrize("name", ["everything", "table"])
+def test_bits_do_not_depend_on_where_parameters_lie(name, optimiser, dtype, lane_backend):
+    case, found = ALL[name], []
+    for place in (lambda net: net, copy.deepcopy, apart):
+        net = place(case.network(dtype))
+        engine = LanesEngine(net, case.loss, backend=lane_backend, threads=1)
+        x, labels = examples(net, 40)
+        rule = copy.deepcopy(optimiser)
+        engine.train(x, labels, np.arange(40), 16, rule, 0.01)
+        outputs = engine.predict(x)
+        assert (len(engine._copies) == 0) == (place is not apart)
+        rule.load_state(rule.state(), {each: net.parameters[each] for each in net.trainable_names})
+        for layer in net.layers:  # others in their place are noticed
+            layer.parameters = {each: array.copy() for each, array in layer.parameters.items()}
+        engine.train(x, labels, np.arange(40), 16, rule, 0.01)
+        found.append([outputs, engine.predict(x), *net.parameters.values()])
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -27,7 +27,7 @@ from engine_cases import (
 from helpers import assert_within, layouts
 
 import lenet_fast
-from lenet_fast import data, layers, losses, models
+from lenet_fast import data, layers, losses, memory, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.engines import (
     LanesEngine,
@@ -36,7 +36,6 @@ from lenet_fast.engines import (
     Rule,
     Totals,
     Unsupported,
-    compiled,
     single,
 )
 from lenet_fast.layers import AvgPool2D, Conv2D, Dense, MaxPool2D, ReLU, Subsample2D, Tanh
@@ -113,7 +112,7 @@ def check(
 def fences(monkeypatch):
     """Put a fence on both sides of all memory, NaN into it, and look at the fences afterwards."""
     fences = Fences()
-    monkeypatch.setattr(compiled, "aligned", fences.aligned)
+    monkeypatch.setattr(memory, "aligned", fences.aligned)
     yield fences
     assert fences.hold()
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from engine_cases import CASES, EVERYTHING
 
-from lenet_fast import models
-from lenet_fast.engines import compiled, tile
+from lenet_fast import memory, models
+from lenet_fast.engines import tile
 from lenet_fast.engines.compile import Program
 from lenet_fast.engines.program import Item, ItemKind, Kind, Step
 from lenet_fast.layers import (
@@ -399,7 +399,7 @@ def test_items_of_a_prediction():
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
 def test_aligned_memory(count, dtype):
-    array = compiled.aligned(count, dtype)
+    array = memory.aligned(count, dtype)
     assert (array.shape, array.dtype) == ((count,), dtype)
     assert array.ctypes.data % 64 == 0 or not count
     assert array.flags.writeable

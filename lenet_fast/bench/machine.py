@@ -120,16 +120,18 @@ class Limits:
         return self.float32 if dtype == "float32" else self.float64
 
 
-def _flags() -> list[tuple[list[str], int]]:
-    """Return compiler flags and bytes per vector, with the widest that this CPU may have first."""
-    found: list[tuple[list[str], int]] = []
+def _flags() -> dict[str, tuple[list[str], int]]:
+    """Return compiler flags and bytes per vector by instruction set, the widest that this CPU may
+    have first.
+    """
+    found: dict[str, tuple[list[str], int]] = {}
     if platform.machine().lower() in ("x86_64", "amd64"):
         words = _cpuinfo().split()
         if "avx512f" in words:
-            found.append((["-mavx512f", "-mfma", "-mprefer-vector-width=512"], 64))
+            found["avx512"] = ["-mavx512f", "-mfma", "-mprefer-vector-width=512"], 64
         if "avx2" in words and "fma" in words:
-            found.append((["-mavx2", "-mfma"], 32))
-    return [*found, ([], 16)]
+            found["avx2"] = ["-mavx2", "-mfma"], 32
+    return {**found, "baseline": ([], 16)}
 
 
 def _cpuinfo() -> str:
@@ -141,8 +143,8 @@ def _cpuinfo() -> str:
 
 
 @functools.cache
-def _program() -> tuple[Path | None, str]:
-    """Compile the probe; return its path, or None and the reason."""
+def _program(isa: str | None = None) -> tuple[Path | None, str]:
+    """Compile the probe, for an instruction set or the widest; return its path, or None and why."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if not compiler or shutil.which(compiler[0]) is None:
         return None, "no C compiler found (cc, or that of CC)"
@@ -151,7 +153,8 @@ def _program() -> tuple[Path | None, str]:
     source, program = Path(folder, "probe.c"), Path(folder, "probe")
     source.write_text(_SOURCE)
     why = "no flags to try"
-    for flags, width in _flags():
+    known = _flags()
+    for flags, width in [known[isa]] if isa else known.values():
         command = [*compiler, "-O2", f"-DWIDTH={width}", *flags, str(source), "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -165,9 +168,11 @@ def missing() -> str | None:
     return _program()[1] or None
 
 
-def probe(memory: bool = False) -> Limits | None:
-    """Return one core's limits, the bandwidth only if `memory`; None without a C compiler."""
-    program = _program()[0]
+def probe(memory: bool = False, isa: str | None = None) -> Limits | None:
+    """Return one core's limits with an instruction set of the CPU, by default the widest; the
+    bandwidth only if `memory`. None without a C compiler.
+    """
+    program = _program(isa)[0]
     if program is None:
         return None
     tries = str(_REPEATS), str(_MEMORY_REPEATS if memory else 0)

@@ -8,9 +8,9 @@ from typing import Literal, overload
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, memory
 from lenet_fast.checks import Array
-from lenet_fast.engines import compiled, inputs
+from lenet_fast.engines import inputs
 from lenet_fast.engines.interface import Engine, Optimiser, Totals
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -42,7 +42,7 @@ class PerExample(dict[str, Array]):
         trained = sum(network.parameters[name].size for name in network.trainable_names)
         size = _room(count) * trained
         if out is None:
-            return cls(network, count, compiled.aligned(size, network.dtype))
+            return cls(network, count, memory.aligned(size, network.dtype))
         if not isinstance(out, PerExample):
             raise TypeError(
                 f"out: expected the gradients of an earlier call, got {checks.kind(out)}"

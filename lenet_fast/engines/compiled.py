@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lenet_fast import losses
+from lenet_fast import losses, memory
 from lenet_fast.checks import Array
 from lenet_fast.engines import program
-from lenet_fast.engines.compile import Program, Unsupported, records
+from lenet_fast.engines.compile import ParameterSlice, Program, Unsupported, records
 from lenet_fast.engines.interface import Optimiser
 from lenet_fast.engines.program import LossKind, Update
 from lenet_fast.losses import Loss
@@ -35,7 +36,7 @@ def packed(
 
     Each kind is a dict by parameter name; missing parameters are filled with `padding`.
     """
-    array = aligned(len(kinds) * program.trained, dtype)
+    array = memory.aligned(len(kinds) * program.trained, dtype)
     array[...] = padding
     for k, arrays in enumerate(kinds):
         for part in program.learned:
@@ -44,12 +45,51 @@ def packed(
     return array
 
 
-def aligned(count: int, dtype: np.dtype[Any]) -> Array:
-    """Return an uninitialised array that is aligned to a cache line."""
-    line = 64
-    raw = np.empty(count * dtype.itemsize + line, np.uint8)
-    first = -raw.ctypes.data % line
-    return raw[first : first + count * dtype.itemsize].view(dtype)
+class Shared:
+    """Finds the memory where arrays lie as the loops read them, one behind the other: then nothing
+    has to be copied. :class:`lenet_fast.network.Network` and the optimisers allocate them so.
+
+    Parameters
+    ----------
+    parts : sequence of ParameterSlice
+        Of each kind of arrays.
+    apart : int
+        How many numbers the arrays of a kind are behind those of the kind before.
+    """
+
+    def __init__(self, parts: Sequence[ParameterSlice], apart: int) -> None:
+        self._parts, self._apart = parts, apart
+        self._plain = all(part.rows and part.last - part.first == part.size for part in parts)
+        self._arrays: list[Array] = []
+        self._memory: Array | None = None
+
+    def find(self, kinds: Sequence[Mapping[str, Array]]) -> Array | None:
+        """Return the memory as one array, or None if the arrays lie elsewhere."""
+        arrays = [arrays[part.name] for arrays in kinds for part in self._parts]
+        same = len(arrays) == len(self._arrays)
+        if not same or any(map(operator.is_not, arrays, self._arrays)):
+            self._arrays, self._memory = arrays, self._look(arrays)
+        return self._memory
+
+    def _look(self, arrays: list[Array]) -> Array | None:
+        if not (self._plain and arrays and isinstance(owner := arrays[0].base, np.ndarray)):
+            return None
+        size, count, dtype = arrays[0].itemsize, len(self._parts), arrays[0].dtype
+        start = arrays[0].ctypes.data - self._parts[0].first * size
+        for k, array in enumerate(arrays):
+            part, place = self._parts[k % count], k // count * self._apart
+            if (
+                array.base is not owner
+                or array.ctypes.data != start + (place + part.first) * size
+                or (array.size, array.dtype) != (part.size, dtype)
+                or not (array.flags.c_contiguous and array.flags.writeable)
+            ):
+                return None
+        first = start - owner.ctypes.data
+        last = (len(arrays) // count - 1) * self._apart + self._parts[-1].last
+        if first < 0 or first + last * size > owner.nbytes or not owner.flags.c_contiguous:
+            return None
+        return np.ndarray(last, dtype, owner, first)
 
 
 def image_arguments(x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:

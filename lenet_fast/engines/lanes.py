@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lenet_fast import memory
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, tile
 from lenet_fast.engines.base import BaseEngine, PerExample
@@ -52,9 +53,15 @@ class LanesEngine(BaseEngine):
         self._to_inputs: tuple[Program, Any] | None = None
         self._multiply_adds = tile.multiply_adds(program)
         self._memories: list[Array] = []
-        self._parameters = np.empty(program.values, network.dtype)
+        self._copies = np.empty(0, network.dtype)  # of the parameters, where they lie apart
+        self._own = compiled.Shared(program.parameters, program.values)
+        self._trains(program, None)
         self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
-        self._training = program, self._parameters
+
+    def _trains(self, program: Program, packed: Array | None) -> None:
+        """Set the program that trains, and where, if not in what :meth:`_values` returns."""
+        self._training = program, packed
+        self._state = compiled.Shared(program.learned, program.trained)
 
     def _check(self, program: Program) -> Any:
         """Return a program and the loss as the loops take them."""
@@ -167,18 +174,24 @@ class LanesEngine(BaseEngine):
         seed: int,
     ) -> list[Totals]:
         """Run the steps of one call of the loops."""
-        program, parameters = self._training
+        program, packed = self._training
         with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
             updates = compiled.update_records(optimiser, slots, rates, seed)
-            state = compiled.packed(program, slots, self.network.dtype)
+            shared = self._state.find(slots)
+            state = (
+                compiled.packed(program, slots, self.network.dtype) if shared is None else shared
+            )
             some = [optimiser.factors] if optimiser.factors else []
             factors = compiled.packed(program, some, self.network.dtype, padding=1)
             totals = self._learn(x, labels, order, size, updates, state, factors)
+            if packed is None and self._own.find([arrays]) is None:
+                packed = self._copies
             for part in program.learned:
-                part.unpack(parameters, arrays[part.name])
-                for k, slot in enumerate(slots):
+                if packed is not None:
+                    part.unpack(packed, arrays[part.name])
+                for k, slot in enumerate(slots if shared is None else ()):
                     part.unpack(state[k * program.trained :], slot[part.name])
             optimiser.steps += sum(math.isfinite(each.loss) for each in totals)
         return totals
@@ -264,19 +277,19 @@ class LanesEngine(BaseEngine):
             if d_inputs is not None:
                 program, checked = self._program_to_inputs()
             self._follow_pixel_range()
-            compiled.pack(program, self.network, self._parameters)
+            parameters = self._values()
             summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
             if summed and len(self._gradients) < work.blocks * program.trained:
                 self._gradients = np.empty(work.blocks * program.trained, dtype)
             squared = none
             if work.kind == ItemKind.CURVATURE:
                 with np.errstate(over="ignore"):  # overflow shows up in the result
-                    squared = self._parameters * self._parameters
+                    squared = parameters * parameters
             totals = np.full((len(work.items), 2), np.nan)
             arguments = (
                 checked,
                 work.items,
-                self._parameters,
+                parameters,
                 squared,
                 *compiled.image_arguments(x, dtype),
                 np.arange(len(x)) if order is None else order,
@@ -297,9 +310,19 @@ class LanesEngine(BaseEngine):
             size = program.size * self._lanes
             self._memories = [each for each in self._memories if len(each) >= size]
             while len(self._memories) < threads:
-                self._memories.append(compiled.aligned(size, dtype))
+                self._memories.append(memory.aligned(size, dtype))
             self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
         return _batch_totals(work, totals)
+
+    def _values(self) -> Array:
+        """Return the parameters as the loops read them: where they are, or else copies."""
+        shared = self._own.find([self.network.parameters])
+        if shared is not None:
+            return shared
+        if not len(self._copies):
+            self._copies = memory.aligned(self._program.values, self.network.dtype)
+        compiled.pack(self._program, self.network, self._copies)
+        return self._copies
 
     def _follow_pixel_range(self) -> None:
         """Pass the network's current pixel range to the loops."""

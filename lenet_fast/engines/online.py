@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_fast import checks
+from lenet_fast import checks, memory
 from lenet_fast.checks import Array
 from lenet_fast.engines import compiled, inputs, single
 from lenet_fast.engines.compile import Program, Unsupported, records, whole
@@ -61,11 +61,11 @@ class OnlineEngine(LanesEngine):
         self._run_online, self._new_predictor = self._kernels.online_kernels()
         self._single = single.lay_out(network, self._lanes)
         self._inputs.append(self._single.input)  # the predictor reads it at every call
-        self._packed = compiled.aligned(self._single.values, network.dtype)
-        self._sums = compiled.aligned(self._single.trained, network.dtype)
+        self._packed = memory.aligned(self._single.values, network.dtype)
+        self._sums = memory.aligned(self._single.trained, network.dtype)
         self._sums[...] = 0  # some rules update the padding, too; with zeros it does not change
-        self._memory = compiled.aligned(self._single.size, network.dtype)
-        self._training = self._single, self._packed
+        self._memory = memory.aligned(self._single.size, network.dtype)
+        self._trains(self._single, self._packed)
         self._bindings = _bindings(network, self._single, self._lanes)
         self._bound = self._bind()
         self._seen: tuple[int, ...] = ()  # the shape of bytes that passed the full check

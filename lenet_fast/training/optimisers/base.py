@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet_fast import checks, defaults
+from lenet_fast import checks, defaults, memory
 from lenet_fast.checks import Array
 from lenet_fast.engines.interface import Rule
 from lenet_fast.training import states
@@ -87,10 +87,18 @@ class Base:
                 known = ", ".join(parameters)
                 raise ValueError(f"factors: expected parameters out of {known}, got {name!r}")
             states.check_fit(_FACTORS, name, array, parameters[name])
+        lacking = [
+            (arrays, name)
+            for arrays in self._slots.values()
+            for name in parameters
+            if name not in arrays
+        ]
+        # One behind the other: so the engines for batches need no copies of them.
+        new = memory.zeros_like([parameters[name] for _, name in lacking])
+        for (arrays, name), zeros in zip(lacking, new, strict=True):
+            arrays[name] = zeros
         for kind, arrays in self._slots.items():
             for name, w in parameters.items():
-                if name not in arrays:
-                    arrays[name] = np.zeros(w.shape, w.dtype)
                 states.check_fit(kind, name, arrays[name], w)
         return [{name: arrays[name] for name in parameters} for arrays in self._slots.values()]
 
