@@ -184,3 +184,88 @@ def fit(module: Any, x: Any, labels: Any, criterion: Any, case: Case) -> None:
         epochs=4,
         output=case.output,
     )
+
+
+def kinds(network: Any) -> list[str]:
+    return [type(layer).__name__ for layer in network.layers]
+
+
+def test_layers_are_those_that_the_module_means() -> None:
+    network = front.from_torch(TRAINED["FunctionalRelu"].make())
+    assert network.input_shape == (1, 28, 28)
+    pooled = ["Conv2D", "ReLU", "MaxPool2D"]
+    usual = [*pooled, *pooled, "Dense", "ReLU", "Dense"]
+    assert kinds(network) == usual
+    names = [layer.name for layer in network.layers]
+    assert names[::3] == ["conv1", "conv2", "fc1"]
+    assert names[-1] == "fc2"
+    # Batch norm after a layer with weights, and factors, need no layers.
+    assert kinds(front.from_torch(CONVERTED["BatchNormed"].make())) == usual
+    network = front.from_torch(CONVERTED["Normalising"].make())
+    assert kinds(network)[:2] == ["Conv2D", "Conv2D"]
+    assert network.layers[0].kernel == (1, 1)
+    network = front.from_torch(TRAINED["HandMadeTanh"].make())
+    assert kinds(network).count("ScaledTanh") == 3
+    network = front.from_torch(TRAINED["Perceptron"].make())  # of no convolution
+    assert network.input_shape == (1, 28, 28)
+
+
+def test_tables_and_squared_distances_are_seen_in_functions() -> None:
+    network = front.from_torch(CONVERTED["Net1989Tables"].make())
+    convolution = network.layers[2]
+    assert (convolution.bias, convolution.pad_value, convolution.padding) == ("unit", -1, (2,) * 4)
+    seen = np.zeros((12, 12), bool)
+    seen[:4, :8] = seen[4:8, 4:] = seen[8:, :4] = seen[8:, 8:] = True
+    assert np.array_equal(convolution.table, seen)
+    network = front.from_torch(CONVERTED["TableOfModules"].make())
+    assert network.output == "rbf"
+    assert network.layers[3].table.sum(1).tolist() == [3] * 6 + [4] * 2
+
+
+def test_layers_of_ours_come_back() -> None:
+    """Of a module that writes out all functions of 1998, and of one that calls ours."""
+    network = front.from_torch(TRAINED["Of1998"].make())
+    assert kinds(network)[:3] == ["Conv2D", "Subsample2D", "ScaledTanh"]
+    assert network.layers[-1].centres == "digits"
+    assert [layer.name for layer in network.layers][:3] == ["c1", "s2", "act"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_module_is_read_as_the_one_within() -> None:
+    module = TRAINED["FunctionalRelu"].make()
+    compiled = torch.compile(module)
+    expected = front.from_torch(module).parameters
+    for name, array in front.from_torch(compiled).parameters.items():
+        assert np.array_equal(array, expected[name])
+
+
+def test_one_output_of_several_is_chosen() -> None:
+    module = ELSEWHERE["TwoOutputs"][0].make()
+    assert front.from_torch(module, output=0).output == "linear"
+    assert front.from_torch(module, output=1).output == "softmax"
+    for wrong in (2, "logits", None):
+        with pytest.raises(ValueError, match=r"^output: expected one of .*, got "):
+            front.from_torch(module, output=wrong)
+    with pytest.raises(ValueError, match=r"^output: expected None for a module of one output"):
+        front.from_torch(TRAINED["FunctionalRelu"].make(), output=1)
+
+
+def test_a_module_that_changes_after_it_was_read_is_read_anew() -> None:
+    module = TRAINED["ModeDependent"].make()
+    assert isinstance(reading.read(module, (1, 28, 28)).softmax, nn.LogSoftmax)
+    assert isinstance(reading.read(module.eval(), (1, 28, 28)).softmax, nn.Softmax)
+    assert isinstance(reading.read(module, (1, 28, 28), evaluation=True).softmax, nn.Softmax)
+    assert not module.training
+
+
+@pytest.mark.filterwarnings(IMPLICIT)
+def test_dropout_is_that_of_the_mode() -> None:
+    module = TRAINED["OldExamplesMnist"].make()
+    for training in (True, False):
+        row = reading.read(module.train(training), (1, 28, 28))
+        found = [
+            (type(layer).__name__, place.training)
+            for layer, place in zip(row.layers, row.places, strict=True)
+            if "Dropout" in type(layer).__name__
+        ]
+        assert found == [("Dropout2D", training), ("Dropout", training)]

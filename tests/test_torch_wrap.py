@@ -361,7 +361,7 @@ def test_modules_of_any_class(name: str) -> None:
     expected = case.make().double().eval()
     found = front.wrap(case.make().double().eval(), output=case.output)
     found.load_state_dict(expected.state_dict())
-    data = [torch.randn(4, *case.input_shape, dtype=torch.float64) for _ in range(20)]
+    data = [torch.randn(8, *case.input_shape, dtype=torch.float64) for _ in range(20)]
     for module in (expected, found):
         optimizer = torch.optim.SGD(module.parameters(), lr=0.01, momentum=0.9)
         for x in data:
@@ -923,7 +923,8 @@ def test_tracing_and_export_are_refused() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # of tracing itself
         with complains(RuntimeError, "forward: expected no tracing or export"):
             torch.jit.trace(module, images())
-    with complains(RuntimeError, "forward: expected no tracing or export"):
+    # PyTorch 2.4 exports by compiling, which ends before.
+    with pytest.raises(RuntimeError, match=r"forward: expected no tracing or export|disable"):
         torch.export.export(module, (images(),))
 
 

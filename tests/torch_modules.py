@@ -929,6 +929,51 @@ def weight_normed() -> Any:
 CONVERTED["weight_normed"] = Case(weight_normed)
 
 
+@converted((1, 16, 16))
+class Net1989Tables(Net1989):
+    """The connection table by slices, and the last weights in another layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.H1w = nn.Parameter(torch.randn(12, 1, 5, 5) / 5)
+        self.H1b = nn.Parameter(torch.zeros(12, 8, 8))
+        self.H2w = nn.Parameter(torch.randn(12, 8, 5, 5) / 14)
+        self.H2b = nn.Parameter(torch.zeros(12, 4, 4))
+        self.outw = nn.Parameter(torch.randn(192, 10) / 14)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (2, 2, 2, 2), "constant", -1.0)
+        x = torch.tanh(F.conv2d(x, self.H1w, stride=2) + self.H1b)
+        x = F.pad(x, (2, 2, 2, 2), "constant", -1.0)
+        slice1 = F.conv2d(x[:, 0:8], self.H2w[0:4], stride=2)
+        slice2 = F.conv2d(x[:, 4:12], self.H2w[4:8], stride=2)
+        slice3 = F.conv2d(torch.cat((x[:, 0:4], x[:, 8:12]), dim=1), self.H2w[8:12], stride=2)
+        x = torch.cat((slice1, slice2, slice3), dim=1) + self.H2b
+        x = torch.tanh(x).flatten(start_dim=1)
+        return torch.tanh(x @ self.outw + self.outb)
+
+
+@converted()
+class TableOfModules(nn.Module):
+    """C3 of 1998 with a module per group of maps, and the RBF layer as three functions."""
+
+    TABLE = ((0, 1, 2), (1, 2, 3), (0, 2, 3), (0, 1, 2, 3))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 4, 5)
+        self.c3 = nn.ModuleList([nn.Conv2d(len(seen), 2, 5) for seen in self.TABLE])
+        self.f6 = nn.Linear(128, 84)
+        self.register_buffer("centres", torch.randn(10, 84).sign())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(torch.tanh(self.c1(x)), 2)
+        maps = [conv(x[:, list(seen)]) for conv, seen in zip(self.c3, self.TABLE, strict=True)]
+        x = F.avg_pool2d(torch.tanh(torch.cat(maps, dim=1)), 2)
+        x = torch.tanh(self.f6(x.flatten(1)))
+        return ((x.unsqueeze(1) - self.centres.unsqueeze(0)) ** 2).sum(dim=2)
+
+
 # --- refused ---
 
 

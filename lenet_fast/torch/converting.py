@@ -83,14 +83,15 @@ def from_torch(
     leaky_relu (of a slope of at least 0), elu (of an alpha above 0), gelu, tanh, sigmoid, ``1.7159
     tanh(2 x / 3)``; dropout and dropout2d (of a p below 1); flatten, view, reshape and the like;
     and the modules of :mod:`lenet_fast.torch`. Batch norm, and factors and summands that are
-    numbers or one per map, become part of the layer before them or a 1 x 1 convolution. It does not
-    matter how often a module is called, or whether functions, methods or modules are.
+    numbers or one per map, become part of the layer before them or a 1 x 1 convolution;
+    convolutions of some maps each, whose results `cat` joins, become one with a connection table,
+    and sums of squared differences an RBF layer. It does not matter whether functions, methods or
+    modules are called, and how often.
     A linear layer without biases becomes a layer with biases of zero. The network drops units in
     training only.
 
-    Not read are branches (residual networks, connection tables by slices and ``cat``), control flow
-    that depends on the images, ``torch.autograd.Function``, NumPy and ``torch.jit`` within a
-    forward pass, and hooks.
+    Not read are other branches (residual networks), control flow that depends on the images,
+    ``torch.autograd.Function``, NumPy and ``torch.jit`` within a forward pass, and hooks.
 
     Examples
     --------

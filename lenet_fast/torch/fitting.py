@@ -18,7 +18,7 @@ from lenet_fast import checks, engines, layers
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.network import Network
-from lenet_fast.torch import bridge, loaders, reading, tensors
+from lenet_fast.torch import bridge, loaders, reading, rows, tensors
 from lenet_fast.torch.criteria import Criterion
 from lenet_fast.torch.loaders import Part, Source
 from lenet_fast.torch.rates import Rates
@@ -265,7 +265,7 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-def _row(module: nn.Module, source: Source | None, output: int | str | None) -> reading.Row | None:
+def _row(module: nn.Module, source: Source | None, output: int | str | None) -> rows.Row | None:
     """Return the content of a module; without images only check it, as far as possible."""
     if source is None:
         try:
@@ -292,7 +292,7 @@ class _Run:
     def __init__(
         self,
         module: nn.Module,
-        row: reading.Row,
+        row: rows.Row,
         source: Source,
         tested: Source | None,
         criterion: Criterion,

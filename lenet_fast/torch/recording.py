@@ -59,6 +59,7 @@ class Step:
     """A call of a function."""
 
     name: str  # such as "relu", also for torch.relu_ and Tensor.relu
+    function: Callable[..., Any]
     args: tuple[Any, ...]  # with values in place of tensors
     kwargs: dict[str, Any]
     where: str  # for messages: the line of the user's code, and the module
@@ -160,7 +161,7 @@ class Recorder(TorchFunctionMode):
             )
             raise _Refused
         args_, kwargs_ = self._replaced(args), self._replaced(kwargs)
-        step = Step(within or name, args_, kwargs_, where, path, module)
+        step = Step(within or name, function, args_, kwargs_, where, path, module)
         if name in _DROPOUTS:
             result = args[0] if args else kwargs["input"]
         elif name == "batch_norm" and (args[1:2] or (kwargs.get("running_mean"),))[0] is not None:

@@ -1,0 +1,177 @@
+"""Functions that classes write out in several steps."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from typing import Any
+
+import torch
+
+from lenet_fast.torch.recording import Step, Value
+
+_SLOPE, _AMPLITUDE = 2 / 3, 1.7159
+
+ARITHMETIC = {
+    **dict.fromkeys(("add", "__add__"), "add"),
+    **dict.fromkeys(("sub", "subtract", "__sub__"), "sub"),
+    **dict.fromkeys(("mul", "multiply", "__mul__"), "mul"),
+    **dict.fromkeys(("div", "divide", "true_divide", "__truediv__"), "div"),
+    **dict.fromkeys(("__rsub__", "rsub"), "__rsub__"),
+}
+"""Operations by the names of functions."""
+
+
+def constant(step: Step) -> Any:
+    """Return what the images are combined with, or None."""
+    operands = [*step.args, *step.kwargs.values()]
+    if len(operands) != 2 or set(step.kwargs) - {"other", "input"}:
+        return None
+    first, second = operands
+    if isinstance(first, Value) and first.from_images:
+        return second
+    return None if ARITHMETIC[step.name] in ("div", "sub", "__rsub__") else first
+
+
+def _product(steps: list[Step]) -> tuple[float, int]:
+    """Return the product of numbers by which steps multiply, and how many steps these are."""
+    product, count = 1.0, 0
+    for step in steps:
+        operation = ARITHMETIC.get(step.name)
+        number = constant(step) if operation in ("mul", "div") else None
+        if isinstance(number, Value):
+            fixed = number.tensor.numel() == 1 and not number.tensor.requires_grad
+            number = number.tensor.item() if fixed else None
+        if not isinstance(number, int | float):
+            break
+        product = product / number if operation == "div" else product * number
+        count += 1
+    return product, count
+
+
+def scaled_tanh(steps: list[Step]) -> int:
+    """Return how many of the first steps are ``1.7159 tanh(2 x / 3)``."""
+    before, count = _product(steps)
+    if not count or [each.name for each in steps[count : count + 1]] != ["tanh"]:
+        return 0
+    after, more = _product(steps[count + 1 :])
+    same = math.isclose(before, _SLOPE, rel_tol=1e-6) and math.isclose(after, _AMPLITUDE)
+    return count + 1 + more if same else 0
+
+
+def squared_distances(steps: list[Step]) -> torch.Tensor | None:
+    """Return the centres (n_out, n_in), if the first three steps are squared distances to them."""
+    names = [each.name for each in steps[:3]]
+    if len(names) < 3 or ARITHMETIC.get(names[0]) != "sub" or names[2] != "sum":
+        return None
+    minus, power, total = steps[:3]
+    n, k, size = (*minus.results[0].tensor.shape, 0, 0, 0)[:3]
+    centres = [each.tensor for each in minus.inputs if not each.from_images]
+    axis = [*total.args[1:], *total.kwargs.values()]
+    squared = power.name == "square" or (
+        power.name in ("pow", "__pow__") and [*power.args[1:], *power.kwargs.values()] == [2]
+    )
+    if (
+        not squared
+        or len(centres) != 1
+        or centres[0].numel() != k * size
+        or total.results[0].tensor.shape != (n, k)
+        or axis not in ([2], [-1], [(2,)], [(-1,)], [[2]], [[-1]])
+    ):
+        return None
+    return centres[0].reshape(k, size)
+
+
+_SELECTIONS = ("__getitem__", "cat", "concat", "concatenate", "index_select", "narrow")
+_GEOMETRY = ("stride", "padding", "dilation", "groups")
+
+
+def merged(step: Step) -> Step | None:
+    """Return the one convolution that several make together, each of some maps of their common
+    images, as in the network of 1989 and in C3 of LeNet-5; None if a step is none."""
+    if step.name not in ("cat", "concat", "concatenate"):
+        return None
+    if [*step.args[1:], *step.kwargs.values()] not in ([1], [-3]):
+        return None
+    made = [value.step for value in step.args[0]]
+    parts = [
+        inspect.getcallargs(_conv2d, *each.args, **each.kwargs)
+        for each in made
+        if each is not None and each.name == "conv2d"
+    ]
+    sources = {_source(part["input"]) for part in parts}
+    geometry = [[part[name] for name in _GEOMETRY] for part in parts]
+    if len(parts) < len(made) or len(sources) != 1 or any(each != geometry[0] for each in geometry):
+        return None
+    (source,) = sources
+    n, c, h, w = source.tensor.shape
+    numbers = torch.arange(c).reshape(1, c, 1, 1).expand(n, c, h, w)
+    kernels = []
+    links = []
+    for part in parts:
+        maps = _repeated(part["input"], source, numbers)
+        kernel = part["weight"].tensor
+        seen = maps[0, :, 0, 0]
+        if maps.shape[2:] != (h, w) or len(seen.unique()) != kernel.shape[1]:
+            return None
+        whole = kernel.new_zeros(len(kernel), c, *kernel.shape[2:])
+        kernels.append(whole.index_copy(1, seen, kernel))
+        links.append(torch.zeros(len(kernel), c, dtype=torch.bool).index_fill(1, seen, True))
+    biases = [part["bias"] for part in parts]
+    bias = None
+    if any(biases):
+        zeros = [each.new_zeros(len(each)) for each in kernels]
+        pairs = zip(biases, zeros, strict=True)
+        bias = Value(torch.cat([zero if each is None else each.tensor for each, zero in pairs]))
+    table = torch.cat(links)
+    return Step(
+        "conv2d",
+        step.function,
+        (source, Value(torch.cat(kernels)), bias, *geometry[0]),
+        {} if table.all() else {"connections": table.numpy()},
+        step.where,
+        step.path,
+        step.module,
+        step.results,
+    )
+
+
+def _conv2d(
+    input: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> None:
+    """Have the arguments of PyTorch's function."""
+
+
+def _source(value: Value) -> Value:
+    """Return the images of which functions have only selected maps."""
+    if value.step is None or value.step.name not in _SELECTIONS:
+        return value
+    sources = {_source(each) for each in value.step.images}
+    return sources.pop() if len(sources) == 1 else value
+
+
+def _repeated(value: Value, source: Value, given: torch.Tensor) -> torch.Tensor:
+    """Return what the same functions make of other images."""
+    if value is source:
+        return given
+    step = value.step
+    assert step is not None
+    with_others = functools.partial(_replaced, source=source, given=given)
+    found = step.function(*map(with_others, step.args), **step.kwargs)
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def _replaced(argument: Any, source: Value, given: torch.Tensor) -> Any:
+    if isinstance(argument, Value):
+        return _repeated(argument, source, given) if argument.from_images else argument.tensor
+    if isinstance(argument, list | tuple):
+        return type(argument)(_replaced(each, source, given) for each in argument)
+    return argument
