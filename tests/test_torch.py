@@ -1109,7 +1109,7 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         "1: Dropout: p",
         {"module": lambda: ends(nn.Conv2d(1, 1, 1), nn.Dropout(1.0)).double()},
     ),
-    "dtype": ("loader: x", {"module": lenet}),
+    "dtype": ("loader: images", {"module": lenet}),
     "expanded": ("module", {"module": expanded}),
     "softmax": ("module", {"module": lambda: lenet().append(nn.Softmax(1)).double()}),
     "no log": ("module", {"criterion": lambda m: nn.NLLLoss()}),
@@ -1185,7 +1185,6 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         {"optimizer": lambda m: torch.optim.RMSprop(m.parameters(), alpha=1)},
     ),
     "groups": ("optimizer", {"optimizer": lambda m: SGD(halves(m, weight_decay=0.2), lr=0.1)}),
-    "fewer": ("optimizer", {"optimizer": lambda m: SGD([m[0].weight], lr=0.1)}),
     "more": (
         "optimizer",
         {"optimizer": lambda m: SGD([*m.parameters(), nn.Parameter(torch.ones(1))], lr=0.1)},

@@ -506,6 +506,16 @@ def test_groups_with_rates_of_their_own(name: str) -> None:
     assert_same(optimizer, other)
 
 
+def test_an_optimizer_of_some_parameters() -> None:
+    ours, theirs = twins()
+    loader = DataLoader(tensors(), batch_size=8)
+    other, optimizer = sgd(theirs[7]), sgd(ours[7])
+    loop(theirs, loader, functional.cross_entropy, other, 3)
+    fit(ours, loader, criterion=functional.cross_entropy, optimizer=optimizer, epochs=3)
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+
+
 schedulers = torch.optim.lr_scheduler
 SCHEDULERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "step": ("epoch", lambda o: schedulers.StepLR(o, 2, 0.5)),
@@ -724,7 +734,10 @@ WRONG: dict[str, tuple[str, Any]] = {
     "complex": ("images: expected a tensor of float32", batches((0, images(8) * 1j, None))),
     "sparse": ("images: expected a dense tensor", batches((0, images(8).to_sparse(), None))),
     "elsewhere": ("images: expected a tensor on the CPU", batches((0, images(8).to("meta"), None))),
-    "another dtype": ("x: expected dtype float64", batches((0, images(8).float(), None))),
+    "another dtype": (
+        "images: expected float64, as the module has",
+        batches((0, images(8).float(), None)),
+    ),
     "flat": ("expected images (n, c, h, w)", batches((0, images(8).flatten(0), None))),
     "labels": ("labels: expected labels from 0 to 9, got 10", batches((0, None, labels(8) + 1))),
     "negative": (
@@ -732,6 +745,10 @@ WRONG: dict[str, tuple[str, Any]] = {
         batches((0, None, -100 + 0 * labels(8))),
     ),
     "columns": ("labels: expected shape (8,)", batches((0, None, labels(8)[:, None]))),
+    "labels of floats": (
+        "targets: expected a tensor of int64",
+        batches((0, None, labels(8).double())),
+    ),
     "fewer labels": ("labels: expected shape (8,)", batches((0, None, labels(7)))),
     "probabilities": ("targets: expected", batches((0, None, torch.rand(8, 10).double()))),
     "no batches": ("expected at least one batch", []),

@@ -145,9 +145,8 @@ class Bridge:
         self._optimizer._opt_called = True  # else schedulers would warn
 
     def _check_parameters(self, unused: Iterable[torch.Tensor]) -> None:
-        expected = {id(tensor) for tensor in self._trained.values()}
-        # Without a gradient, PyTorch's optimizers do not change them either.
-        allowed = expected | set(map(id, unused))
+        # Without a gradient, PyTorch's optimizers do not change unused ones either.
+        allowed = {id(tensor) for tensor in (*self._trained.values(), *unused)}
         for group in self._optimizer.param_groups:
             for tensor in group["params"]:
                 if tensor.requires_grad and id(tensor) not in allowed:
@@ -155,13 +154,6 @@ class Bridge:
                         "optimizer: expected only parameters of the module, got another of shape "
                         f"{tuple(tensor.shape)}"
                     )
-                expected.discard(id(tensor))
-        lacking = [name for name, tensor in self._trained.items() if id(tensor) in expected]
-        if lacking:
-            raise ValueError(
-                f"optimizer: expected all of the module's parameters, got none of {lacking}; those "
-                "that shall not change need requires_grad=False"
-            )
 
     def _check_tensors(self) -> None:
         """Raise ValueError if numbers share memory, or hooks affect gradients or steps."""

@@ -85,7 +85,7 @@ class Criterion:
                     f"for {loss}"
                 )
             return labels
-        if self._kind is nn.CrossEntropyLoss and targets.is_floating_point():
+        if self._kind is nn.CrossEntropyLoss and targets.is_floating_point() and targets.dim() > 1:
             numbers = tensors.without_gradient("targets", targets, tensors.FLOATS)
             on, off, labels = _one_hot(numbers)
             if (on, off) != (1.0, 0.0):
@@ -120,7 +120,7 @@ class Criterion:
 
     def check_width(self, targets: torch.Tensor, outputs: int) -> None:
         """Raise ValueError unless numeric targets have one number per output."""
-        if targets.is_floating_point() and targets.shape[1] != outputs:
+        if targets.is_floating_point() and targets.dim() == 2 and targets.shape[1] != outputs:
             raise ValueError(
                 f"targets: expected {outputs} numbers per image, one per output of the module, got "
                 f"{targets.shape[1]}"

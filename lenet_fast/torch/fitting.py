@@ -63,7 +63,8 @@ def fit(
     ----------
     module : nn.Module
         One that :func:`from_torch` supports, float32 or float64. Its parameters are updated
-        in place; those with ``requires_grad=False`` do not change, and ``grad`` is not touched.
+        in place; those with ``requires_grad=False`` do not change, nor those that the optimizer
+        lacks, and ``grad`` is not touched.
     loader : DataLoader, data set, or iterable of batches
         Of images as the module takes them, (n, c, h, w), (n, h, w) or (n, k), and in its dtype, and
         targets: labels (n,), or target outputs (n, k) of two different values, one for the right
@@ -74,7 +75,7 @@ def fit(
         ``torch.nn.functional``'s of these names, also in a ``functools.partial``, with reduction
         "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
     optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
-        Over all parameters of the module. Parameter groups may differ in their rates. Options
+        Over parameters of the module. Parameter groups may differ in their rates. Options
         without a counterpart are refused: dampening, maximize, amsgrad, differentiable; also hooks,
         here and on the module, its parameters and the criterion.
     scheduler : torch.optim.lr_scheduler.LRScheduler, optional
@@ -313,8 +314,11 @@ class _Run:
                 if path in given and path not in pruned:
                     layer.parameters[name] = tensors.array(name, given[path])
         names = set(self.network.trainable_names)
+        stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
         self._trained = {
-            name: tensor for name, tensor in given.items() if name in names and tensor.requires_grad
+            name: tensor
+            for name, tensor in given.items()
+            if name in names and tensor.requires_grad and id(tensor) in stepped
         }
         self._pruned = {
             name: (self.network.parameters[name], tensors.array(name, mask) != 0)

@@ -89,6 +89,11 @@ class Source(ABC):
                     f"images: expected shape (n, {', '.join(map(str, self._shape))}), which the "
                     f"module was read for, got {x.shape}"
                 )
+            if x.dtype != self._network.dtype:
+                raise TypeError(
+                    f"images: expected {self._network.dtype}, as the module has, got {x.dtype}; a "
+                    "transform or a collate_fn can convert them"
+                )
             # The module may take vectors, or images without maps.
             return inputs.images(self._network, x.reshape(len(x), *self._network.input_shape))
 
