@@ -640,6 +640,50 @@ class Of1998(nn.Module):
         return self.rbf(self.act(self.f6(x.flatten(1))))
 
 
+@trained()
+class HandMadeRBF(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 5)
+        self.f6 = nn.Linear(108, 12)
+        self.register_buffer("centres", torch.randn(10, 12).sign())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.tanh(self.conv(x)), 4)
+        x = torch.tanh(self.f6(x.flatten(1)))
+        return torch.sum((x[:, None, :] - self.centres).pow(2), dim=-1)
+
+
+@trained()
+class AllConvolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 5, stride=2)
+        self.conv2 = nn.Conv2d(4, 10, 5, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv2(F.threshold(self.conv1(x), 0, 0))
+        x, _ = F.max_pool2d(x, 2, return_indices=True)
+        return F.log_softmax(F.adaptive_avg_pool2d(x, 1).view(-1, 10), dim=1).view(-1, 10)
+
+
+@trained((784,))
+class TutorialWithoutLinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, kernel_size=3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, kernel_size=3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(4, 10, kernel_size=3, stride=2, padding=1)
+
+    def forward(self, xb: Tensor) -> Tensor:
+        xb = xb.view(-1, 1, 28, 28)
+        xb = F.relu(self.conv1(xb))
+        xb = F.relu(self.conv2(xb))
+        xb = F.relu(self.conv3(xb))
+        xb = F.avg_pool2d(xb, 4)
+        return xb.view(-1, xb.size(1))
+
+
 # --- outputs ---
 
 
@@ -1066,19 +1110,6 @@ class Threshold(Base):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return self.fc2(F.threshold(self.fc1(x.flatten(1)), 0.1, 0.0))
-
-
-@converted()
-class AllConvolutional(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 4, 5, stride=2)
-        self.conv2 = nn.Conv2d(4, 10, 5, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(F.threshold(self.conv1(x), 0, 0))
-        x, _ = F.max_pool2d(x, 2, return_indices=True)
-        return F.log_softmax(F.adaptive_avg_pool2d(x, 1).view(-1, 10), dim=1).view(-1, 10)
 
 
 @converted((28, 28, 1))

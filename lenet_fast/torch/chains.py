@@ -92,14 +92,15 @@ class Reader:
         return self._ending
 
     def _finish(self) -> None:
-        """End with one number per class, after a layer that makes maps of one pixel."""
-        expected = "expected a last linear layer, with one number per class"
+        """End with one number per class, where the last layer makes maps of one pixel."""
         if len(self._shape) != 1:
-            raise ValueError(f"module: {expected}, got outputs of shape (n, *{self._shape})")
-        if not self._evaluation:
-            raise ValueError(f"module: {expected}, got maps")
-        size = self._shape[0]
-        self._rescale(torch.ones(size), torch.zeros(size))
+            raise ValueError(
+                "module: expected outputs (n, k), one number per class, got "
+                f"(n, {', '.join(map(str, self._shape))})"
+            )
+        (size,) = self._shape
+        constants = {"w": torch.eye(size, dtype=self._dtype)}
+        self._append(layers.Dense(size, size), {"b": None}, constants)
 
     def _read(self, step: Step) -> None:
         self._step = step
@@ -388,7 +389,7 @@ class Reader:
         self._skip(2)
         self._shape = (w.shape[1],)
         w = w.detach()
-        self._append(layers.RBF(w.shape[1], w.shape[0], centres=w.numpy()), {"w": w})
+        self._append(layers.RBF(w.shape[1], w.shape[0], centres=w.numpy()), {}, {"w": w})
         return True
 
     def _skip(self, count: int) -> None:
@@ -474,6 +475,7 @@ class Reader:
         self,
         layer: Layer,
         parameters: Mapping[str, torch.Tensor | None] = MappingProxyType({}),
+        constants: Mapping[str, torch.Tensor] = MappingProxyType({}),
         *,
         training: bool = True,
     ) -> Place:
@@ -496,7 +498,7 @@ class Reader:
             for name, each in parameters.items()
             if id(each) in self._masks
         }
-        place = Place(path or self._step.where, dict(parameters), masks, training)
+        place = Place(path or self._step.where, dict(parameters), dict(constants), masks, training)
         self.row.layers.append(layer)
         self.row.places.append(place)
         return place

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -68,12 +69,12 @@ class Step:
     results: list[Value] = field(default_factory=list)
     same_order: bool = False  # whether the result is the images' numbers, each at its place
 
-    @property
+    @cached_property
     def inputs(self) -> list[Value]:
         """All values among the arguments."""
         return list(_values([self.args, list(self.kwargs.values())]))
 
-    @property
+    @cached_property
     def images(self) -> list[Value]:
         """The inputs that depend on the images, except for those that only lend their shape."""
         inputs = self.inputs[:1] if self.name in _LIKE else self.inputs

@@ -20,10 +20,11 @@ _TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
 class Place(NamedTuple):
-    """The tensors of a layer's parameters, and what else the module says of the layer."""
+    """The tensors of a layer's arrays, and what else the module says of the layer."""
 
     path: str  # of the module, or the line of the user's code
     parameters: dict[str, torch.Tensor | None]  # by our names; None: omitted biases
+    constants: dict[str, torch.Tensor]  # by our names: arrays that are no parameters of the module
     masks: dict[str, torch.Tensor]  # of ones and zeros, by our names, for pruned parameters
     training: bool  # of dropout: whether it drops
 
@@ -85,6 +86,8 @@ class Row:
             for name, given_tensor in place.parameters.items():
                 if given_tensor is None:
                     layer.parameters[name][...] = 0
+            for name, constant in place.constants.items():
+                layer.parameters[name][...] = tensors.array(place.path, constant)
         masks = self.masks(network)
         for name, tensor in self.tensors(network).items():
             network.parameters[name][...] = tensors.array(name, tensor)
