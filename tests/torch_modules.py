@@ -1182,6 +1182,13 @@ class Swish(Usual):
         return x * torch.sigmoid(x)
 
 
+@refused("return x * x")
+class Squared(Usual):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return x * x
+
+
 @refused("return self.body(x).argmax(dim=1)")
 class Classes(Usual):
     def forward(self, x: Tensor) -> Tensor:
@@ -1200,6 +1207,21 @@ class FrozenBody(Base):
             x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class PrunedAnew(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        kernel = self.conv2.weight * (self.conv2.weight.abs() > 0.05).float()
+        x = F.conv2d(x, kernel, self.conv2.bias)
+        return self.fc2(F.relu(self.fc1(F.max_pool2d(F.relu(x), 2).flatten(1))))
+
+
+class FrozenWeights(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.conv2d(x, self.conv2.weight.detach(), self.conv2.bias)
+        return self.fc2(F.relu(self.fc1(F.max_pool2d(F.relu(x), 2).flatten(1))))
 
 
 class Detached(Usual):
@@ -1232,6 +1254,11 @@ class Watched(Usual):
 
 TRAINING_ONLY["FrozenBody"] = Case(FrozenBody), "x = F.max_pool2d(F.relu(self.conv1(x)), 2)"
 TRAINING_ONLY["Detached"] = Case(Detached), "return self.body(x).detach()"
+TRAINING_ONLY["PrunedAnew"] = Case(PrunedAnew), "x = F.conv2d(x, kernel, self.conv2.bias)"
+TRAINING_ONLY["FrozenWeights"] = (
+    Case(FrozenWeights),
+    "x = F.conv2d(x, self.conv2.weight.detach(), self.conv2.bias)",
+)
 TRAINING_ONLY["Watched"] = Case(Watched), "x.register_hook(print)"
 REFUSED["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
 

@@ -118,7 +118,7 @@ class Reader:
             if args:
                 first, *args = args
             if not (isinstance(first, Value) and first.from_images):
-                raise ValueError(f"expected the images as the first argument of {step.name}")
+                raise ValueError(f"expected the images first, got {step.name} of other arguments")
         reader(self, *args, **kwargs)
         step = self._step  # or a later one that belongs to the same layer
         result = step.results[0].tensor
@@ -162,7 +162,7 @@ class Reader:
         if self._border is not None:
             outer, value = self._border
             if value and any(sides):
-                raise ValueError(f"expected no zeros around a padding of {value}")
+                raise ValueError(f"expected one padding, got zeros around one of {value}")
             sides = checks.four_sides("padding", tuple(map(sum, zip(sides, outer, strict=True))))
             self._border = None
         c_out, width = w.shape[:2]
@@ -244,16 +244,14 @@ class Reader:
         wanted = [side if size is None else size for side, size in zip(sides, sizes, strict=True)]
         if any(side % size for side, size in zip(sides, wanted, strict=True)):
             raise ValueError(f"expected an output size that divides {sides}, got {tuple(wanted)}")
-        sides_of_one = [side // size for side, size in zip(sides, wanted, strict=True)]
-        kernel = checks.pair("output_size", sides_of_one)
+        window = [side // size for side, size in zip(sides, wanted, strict=True)]
+        kernel = checks.pair("output_size", window)
         if kernel != (1, 1):
             self._append(kind(kernel))
 
     def mean(self, dim: Any = None, keepdim: bool = False) -> None:
-        axes = (
-            {each % (len(self._shape) + 1) for each in dim} if isinstance(dim, list | tuple) else {}
-        )
-        if len(self._shape) != 3 or axes != {2, 3}:
+        axes = sorted(each % 4 for each in dim) if isinstance(dim, list | tuple) else dim
+        if len(self._shape) != 3 or axes != [2, 3]:
             raise ValueError(f"expected a mean over rows and columns, dim (2, 3), got dim {dim}")
         self._append(layers.AvgPool2D((self._shape[1], self._shape[2])))
 
@@ -321,7 +319,7 @@ class Reader:
         if self._scaled_tanh() or self._squared_distances():
             return
         if other is None:
-            raise ValueError(f"expected a constant besides the images in {step.name}")
+            raise ValueError(f"expected a constant besides the images, got {step.name} of others")
         if not self._evaluation:
             raise ValueError(
                 "expected layers of parameters and activations only, got arithmetic with a "
@@ -437,7 +435,7 @@ class Reader:
 
     def log(self) -> None:
         if not isinstance(self.row.softmax, nn.Softmax):
-            raise ValueError("expected a logarithm after a softmax only")
+            raise ValueError("expected it after a softmax only, got log")
         self.row.softmax = nn.LogSoftmax(dim=1)
 
     def ours(self, *args: Any, **kwargs: Any) -> None:
@@ -512,26 +510,25 @@ class Reader:
             tensor = tensor.t()
         if self._evaluation:
             return tensor
+        if transposed and value.step is not None and value.step.name in _TRANSPOSED:
+            value, transposed = value.step.inputs[0], False
         step, mask = value.step, None
-        if transposed and step is not None and step.name in _TRANSPOSED:
-            value, transposed = step.inputs[0], False
         if step is not None and step.name == "mul" and len(step.inputs) == 2:
-            value, other = sorted(step.inputs, key=lambda each: not each.tensor.requires_grad)
-            mask = other.tensor
-        while value.step is not None and value.step.name in _SAME:
-            value = value.step.inputs[0]
-        tensor = value.tensor
-        if transposed or value.step is not None or id(tensor) not in self.row.names:
+            weights, other = sorted(step.inputs, key=lambda each: not each.tensor.requires_grad)
+            mask = _unchanged(other)
+        else:
+            weights = value
+        own = _unchanged(weights)
+        passes = value.tensor.requires_grad == own.tensor.requires_grad
+        if transposed or own.step is not None or id(own.tensor) not in self.row.names or not passes:
             self._refuse_computed("weights that are parameters of the module", "computed ones")
         if mask is not None:
-            if (
-                mask.requires_grad
-                or mask.shape != tensor.shape
-                or not ((mask == 0) | (mask == 1)).all()
-            ):
-                self._refuse_computed("weights times a mask of ones and zeros", "another factor")
-            self._masks[id(tensor)] = mask
-        return tensor
+            numbers = mask.tensor
+            binary = numbers.shape == own.tensor.shape and ((numbers == 0) | (numbers == 1)).all()
+            if mask.step is not None or numbers.requires_grad or not binary:
+                self._refuse_computed("weights times a fixed mask of ones and zeros", "other ones")
+            self._masks[id(own.tensor)] = numbers
+        return own.tensor
 
     def _refuse_computed(self, expected: str, got: str) -> None:
         if not self._evaluation:
@@ -539,6 +536,13 @@ class Reader:
                 f"expected {expected}, in the shape that the layer has, got {got}; from_torch can "
                 "copy them, but training in place cannot"
             )
+
+
+def _unchanged(value: Value) -> Value:
+    """Return what functions have passed on as it was."""
+    while value.step is not None and value.step.name in _SAME:
+        value = value.step.inputs[0]
+    return value
 
 
 def _times(array: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,10 @@ def constant(step: Step) -> Any:
     if len(operands) != 2 or set(step.kwargs) - {"other", "input"}:
         return None
     first, second = operands
-    if isinstance(first, Value) and first.from_images:
+    of_images = [isinstance(each, Value) and each.from_images for each in operands]
+    if all(of_images):
+        return None
+    if of_images[0]:
         return second
     return None if ARITHMETIC[step.name] in ("div", "sub", "__rsub__") else first
 
