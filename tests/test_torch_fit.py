@@ -33,7 +33,7 @@ from torch.utils.data import (  # noqa: E402
 )
 from torch_scripts import SCRIPTS  # noqa: E402
 
-from lenet_fast.torch import fit  # noqa: E402
+from lenet_fast.torch import datasets, fit  # noqa: E402
 
 MEMORY, ONCE, ANEW = "is in memory", "read once", "read anew"
 
@@ -242,6 +242,12 @@ LOADERS: dict[str, tuple[str, Callable[..., Any], dict[str, Any]]] = {
         Pictures,
         {"shuffle": True, "num_workers": 1, "persistent_workers": True},
     ),
+    "batches of any size, anew": (
+        ANEW,
+        lambda: Pictures(transform=flipped),
+        {"batch_size": 1, "batch_sampler": [[0], [1, 2, 3], [4, 5, 6], [7], [8, 9]]},
+    ),
+    "batches of one": (MEMORY, lambda: Subset(tensors(), range(20)), {"batch_size": 1}),
     "whole batches": (ANEW, lambda: [(images(), labels()), (images()[:9], labels()[:9])], {}),
 }
 
@@ -284,7 +290,9 @@ def test_any_loader(name: str, generator: bool, caplog: pytest.LogCaptureFixture
     assert (theirs[0].weight - ours[0].weight).abs().max() > 1e-3
 
 
-def test_what_a_loader_is_read_as(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_loader_is_read_as(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As asked for, or else as its cost says."""
 
     def note(dataset: Any, **options: Any) -> str:
@@ -312,6 +320,10 @@ def test_what_a_loader_is_read_as(caplog: pytest.LogCaptureFixture) -> None:
     ):
         with pytest.raises(ValueError, match=f"^loader: expected .*{reason}"):
             note(dataset, materialise=True)
+
+    monkeypatch.setattr(datasets, "MOST_BYTES", 1000)
+    assert "it takes 0.0 GB; materialise=True keeps" in note(Pictures(), epochs=2)
+    assert ONCE in note(Pictures(), materialise=True)
 
 
 def test_samples_are_read_once_and_kept_for_later_calls_on_demand() -> None:

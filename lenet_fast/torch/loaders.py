@@ -116,7 +116,7 @@ class _Drained(Source):
         if first is None:
             raise ValueError(f"{name}: expected at least one batch, got none")
         self.images, self.targets = first
-        self.batch_size = len(self.images)
+        self.batch_size = _batch_size(loader, len(self.images))
         self._begun = itertools.chain([first], self._begun)
 
     def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
@@ -176,9 +176,7 @@ class _Indexed(Source):
     def __init__(self, name: str, loader: DataLoader[Any]) -> None:
         super().__init__(name)
         self._loader = loader
-        # One of the user's need not have such an attribute.
-        size = getattr(loader.batch_sampler, "batch_size", None)
-        self.batch_size = size if isinstance(size, int) else 2
+        self.batch_size = _batch_size(loader, 2)
 
     def parts(self, images: int) -> Iterator[Part]:
         batches = self._batches()
@@ -372,6 +370,12 @@ def _not_indexed(loader: object) -> str:
     if loader.num_workers and type(loader.batch_sampler) is not BatchSampler:
         return "with workers its batch_sampler starts twice"
     return ""
+
+
+def _batch_size(loader: object, first: int) -> int:
+    """Return the size of most batches; 1, on which an engine relies, only if all are so small."""
+    sampler = loader.batch_sampler if type(loader) is DataLoader else None
+    return sampler.batch_size if type(sampler) is BatchSampler else max(2, first)
 
 
 def _content(batch: object) -> str:
