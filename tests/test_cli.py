@@ -273,6 +273,29 @@ def test_info(lenet_fast: Any) -> None:
     assert facts["threads"] >= 1
 
 
+def test_info_on_a_model(lenet_fast: Any, tmp_path: Path) -> None:
+    small, large = tmp_path / "small.safetensors", tmp_path / "large.safetensors"
+    files.save_model(small, models.lenet5())
+    maps = [layers.Conv2D(1, 32, 5), layers.ReLU(), layers.Conv2D(32, 64, 5), layers.MaxPool2D(24)]
+    files.save_model(
+        large,
+        network.Network([*maps, layers.Dense(64, 10)], output="softmax"),
+    )
+    result = lenet_fast("info", str(small))
+    assert result.status == 0
+    assert "60,000" in result.out  # the paper's count of parameters
+    assert "onnxruntime" not in result.out
+    result = lenet_fast("info", str(large))
+    assert "98% of the multiply-adds" in result.out
+    assert "onnxruntime may predict batches faster" in result.out
+    facts = json.loads(lenet_fast("info", str(large), "--json").out)
+    assert facts["counts"]["parameters"] == 32 * 26 + 64 * 801 + 650
+    assert "onnxruntime" in facts["note"]
+    result = lenet_fast("info", str(tmp_path / "none"))
+    assert result.status == 1
+    assert "expected a model file or a run's folder" in result.err
+
+
 def test_info_says_how_to_get_what_is_missing(
     lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -806,3 +806,17 @@ def test_scripts_with_one_line_changed(name: str, tmp_path: Path) -> None:
     assert_same(mine, theirs)
     assert np.allclose(np.ravel(found), np.ravel(expected), rtol=1e-9, atol=0)
     assert after == before
+
+
+@pytest.mark.parametrize(("maps", "noted"), [(8, False), (40, True)])
+def test_large_layers_are_noted(maps: int, noted: bool, caplog: pytest.LogCaptureFixture) -> None:
+    convolutions = [nn.Conv2d(1, maps, 3), nn.ReLU(), nn.Conv2d(maps, maps, 3)]
+    module = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(maps * 64, 10))
+    images, labels = torch.rand(8, 1, 12, 12), torch.arange(8)
+    fit(
+        module,
+        DataLoader(TensorDataset(images, labels), batch_size=8),
+        criterion=nn.CrossEntropyLoss(),
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.01),
+    )
+    assert any("little over PyTorch" in text for text in caplog.messages) == noted

@@ -45,3 +45,31 @@ def _forward(layer: Layer, input_shape: Shape) -> int:
         _, h_out, w_out = layer.output_shape(input_shape)
         return int(layer.fan_in().sum()) * h_out * w_out
     return layer.n_out * layer.n_in if isinstance(layer, Dense | RBF) else 0
+
+
+MANY_MAPS, MANY_WEIGHTS = 32, 1 << 17
+"""Maps on both sides from which on a convolution is large, and weights of a large dense layer."""
+
+
+def note_on_speed(network: Network) -> str | None:
+    """Return where other libraries may be as fast, or faster; None for most networks.
+
+    Networks with more than half of their multiply-adds in large layers are those of
+    ``benchmarks/networks.py`` that onnxruntime evaluates faster in batches.
+    """
+    pairs = list(zip(network.layers, by_layer(network), strict=True))
+    large = sum(count.forward for layer, count in pairs if _is_large(layer))
+    share = large / max(sum(count.forward for _, count in pairs), 1)
+    if share <= 1 / 2:
+        return None
+    return (
+        f"{share:.0%} of the multiply-adds are in convolutions of {MANY_MAPS} maps and more, or in "
+        f"dense layers of {MANY_WEIGHTS:,} weights and more: onnxruntime may predict batches "
+        "faster, and training gains little over PyTorch"
+    )
+
+
+def _is_large(layer: Layer) -> bool:
+    if isinstance(layer, Conv2D):
+        return min(layer.c_in // layer.groups, layer.c_out) >= MANY_MAPS
+    return isinstance(layer, Dense) and layer.n_in * layer.n_out >= MANY_WEIGHTS

@@ -13,10 +13,22 @@ import click
 from lenet_fast.cli import common
 
 
-@click.command(epilog=common.example("lenet-fast info", "LENET_FAST_ISA=avx2 lenet-fast info"))
+@click.command(
+    epilog=common.example(
+        "lenet-fast info", "LENET_FAST_ISA=avx2 lenet-fast info", "lenet-fast info runs/lenet5"
+    )
+)
+@click.argument("run_or_model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
-def info(as_json: bool) -> None:
-    """Show versions, backends, instruction sets, threads and data."""
+def info(run_or_model: Path | None, as_json: bool) -> None:
+    """Show versions, backends, instruction sets, threads and data; or a network.
+
+    RUN_OR_MODEL is the folder of a run, or a model file: its layers with their output, units,
+    parameters and connections, as the papers count them.
+    """
+    if run_or_model is not None:
+        _show_network(run_or_model, as_json)
+        return
     facts = _facts()
     if as_json:
         click.echo(json.dumps(facts))
@@ -42,6 +54,22 @@ def info(as_json: bool) -> None:
         common.line("", f"in use: {sets['used']}; LENET_FAST_ISA selects another")
         click.echo()
     common.line("MNIST", facts["mnist"])
+
+
+def _show_network(run_or_model: Path, as_json: bool) -> None:
+    from lenet_fast.bench import counts
+
+    file, network, loss = common.read_model(run_or_model)
+    note = counts.note_on_speed(network)
+    if as_json:
+        facts = network.config() | {"loss": loss.config(), "counts": network.counts()._asdict()}
+        click.echo(json.dumps(facts | {"file": os.fspath(file), "note": note}))
+        return
+    common.line("file", os.fspath(file))
+    common.line("loss", repr(loss))
+    click.echo(f"\n{network.summary()}")
+    if note is not None:
+        click.echo(f"\n{note}.")
 
 
 def _facts() -> dict[str, Any]:

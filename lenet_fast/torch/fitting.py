@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lenet_fast import checks, engines, layers
+from lenet_fast.bench import counts
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Totals
 from lenet_fast.network import Network
@@ -140,7 +141,8 @@ def fit(
     generator of its own, which reading twice advances, or with rarer changes needs
     ``materialise=False``. Everything else is iterated in every epoch, as in a loop: samples
     that draw random numbers, an IterableDataset, a ``collate_fn``, persistent workers. The logger
-    ``lenet_fast.torch.fitting`` says which it is, at level INFO. In any case batches are read
+    ``lenet_fast.torch.fitting`` says which it is, at level INFO; and at level WARNING, that a
+    module's layers are so large that little is gained. In any case batches are read
     before the engine has trained on those before them, so samplers and data sets must not depend
     on the module.
 
@@ -189,6 +191,8 @@ def fit(
     for each in filter(None, (source, tested)):
         _log.info(each.note)
     run = _Run(module, row, source, tested, goal, rates, optimizer, masks, refusals)
+    if (note := counts.note_on_speed(run.network)) is not None:
+        _log.warning(note)
     made = engines.create(
         run.network,
         goal.loss,
