@@ -1,5 +1,5 @@
-"""PyTorch's front end: our kernels as differentiable functions, our layers as modules, and training
-of existing ``nn.Sequential`` modules with our engines.
+"""PyTorch's front end: training of existing modules with our engines, our kernels as differentiable
+functions, and our layers as modules.
 
 - The functions of :mod:`lenet_fast.torch.functional` are those of :mod:`lenet_fast.ops`, on tensors
   and with gradients.
