@@ -290,6 +290,33 @@ def test_any_loader(name: str, generator: bool, caplog: pytest.LogCaptureFixture
     assert (theirs[0].weight - ours[0].weight).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("epochs", [(1, 1), (2,)])
+@pytest.mark.parametrize("test", [None, flipped, noisy])
+def test_a_random_loader_and_test_data(epochs: tuple[int, ...], test: Any) -> None:
+    """Test data draw their numbers after an epoch."""
+    results = []
+    for ours in (False, True):
+        seed(2)
+        module, losses = lenet(), []
+        optimizer, criterion = sgd(module), nn.CrossEntropyLoss()
+        loader = DataLoader(Pictures(transform=flipped), batch_size=8, shuffle=True)
+        test_loader = DataLoader(Pictures(20, transform=test), batch_size=8, shuffle=True)
+        for count in epochs if ours else range(2):
+            if ours:
+                given = {"criterion": criterion, "optimizer": optimizer, "test": test_loader}
+                losses += [row.test_loss for row in fit(module, loader, **given, epochs=count).rows]
+                continue
+            loop(module, loader, criterion, optimizer, 1)
+            with torch.no_grad():
+                total = sum(criterion(module(x), y).item() * len(x) for x, y in test_loader)
+            losses.append(total / 20)
+        results.append((module, losses, states()))
+    (theirs, expected, before), (mine, found, after) = results
+    assert_same(mine, theirs)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert after == before
+
+
 def test_what_a_loader_is_read_as(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,12 +67,17 @@ class Criterion:
         assert self._loss is not None
         return self._loss
 
-    def labels(self, targets: torch.Tensor) -> Array:
-        """Return the classes that targets represent.
+    def labels(self, targets: torch.Tensor, outputs: int) -> Array:
+        """Return the classes that targets represent, for so many outputs of the module.
 
         TypeError or ValueError if they are others than the criterion takes, or other numbers than
         those of the first call.
         """
+        if targets.is_floating_point() and targets.dim() == 2 and targets.shape[1] != outputs:
+            raise ValueError(
+                f"targets: expected {outputs} numbers per image, one per output of the module, got "
+                f"{targets.shape[1]}"
+            )
         if self._kind is nn.MSELoss:
             numbers = tensors.without_gradient("targets", targets, tensors.FLOATS)
             on, off, labels = _one_hot(numbers)
@@ -116,14 +121,6 @@ class Criterion:
                 if self._kind is nn.CrossEntropyLoss
                 else f"module: expected no last softmax for {name}, got {type(softmax).__name__}; "
                 "lenet_fast.torch.wrap takes any"
-            )
-
-    def check_width(self, targets: torch.Tensor, outputs: int) -> None:
-        """Raise ValueError unless numeric targets have one number per output."""
-        if targets.is_floating_point() and targets.dim() == 2 and targets.shape[1] != outputs:
-            raise ValueError(
-                f"targets: expected {outputs} numbers per image, one per output of the module, got "
-                f"{targets.shape[1]}"
             )
 
 

@@ -175,7 +175,7 @@ def fit(
     with refusals.collect():
         epochs = checks.integer("epochs", epochs, 1)
         options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
-        source = loaders.read("loader", loader, epochs, materialise=materialise, **options)
+        source = loaders.read(loader, epochs, materialise=materialise, **options)
     if test is not None:
         with refusals.collect():
             tested = loaders.read_test(test, epochs, materialise)
@@ -279,7 +279,7 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
             if not str(error).startswith("input_shape"):
                 raise
         return None
-    shape = tuple(source.images.shape)
+    shape = source.shape
     try:
         return reading.read(module, shape[1:], output, masks=True)
     except (TypeError, ValueError) as error:
@@ -340,7 +340,7 @@ class _Run:
             self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
         for each in filter(None, (source, tested)):
             with refusals.collect():
-                each.bind(self.network, criterion, source.images.shape[1:])
+                each.bind(self.network, criterion, source.shape[1:])
         if refusals.found:
             raise refusals.error()
         self._seed = 0

@@ -49,16 +49,15 @@ class Source(ABC):
 
     Attributes
     ----------
-    images, targets : torch.Tensor
-        Of some samples, for their shapes and dtypes.
+    shape : tuple of int
+        Of some images; empty for test data that cannot be had without beginning an epoch.
     batch_size : int
         That of most batches.
     note : str
         How the samples are read.
     """
 
-    images: torch.Tensor
-    targets: torch.Tensor
+    shape: tuple[int, ...] = ()
     batch_size: int
     note: str
 
@@ -69,8 +68,6 @@ class Source(ABC):
         """Set the network that reads the images, the criterion that reads the targets, and the
         shape of an image; check the samples that have been read."""
         self._network, self._criterion, self._shape = network, criterion, tuple(shape)
-        with named(self.name):
-            criterion.check_width(self.targets, network.output_shape[0])
 
     @abstractmethod
     def parts(self, images: int) -> Iterator[Part]:
@@ -99,8 +96,9 @@ class Source(ABC):
 
     def _labels_of(self, targets: torch.Tensor, count: int) -> Array:
         with named(self.name):
-            labels = self._criterion.labels(targets)
-            return checks.labels("labels", labels, count, self._network.output_shape[0])
+            outputs = self._network.output_shape[0]
+            labels = self._criterion.labels(targets, outputs)
+            return checks.labels("labels", labels, count, outputs)
 
 
 class _Drained(Source):
@@ -109,19 +107,33 @@ class _Drained(Source):
     def __init__(self, name: str, loader: Iterable[Any], why: str) -> None:
         super().__init__(name)
         self._loader = loader
+        self._first: Columns | None = None
+        self._begun: Iterator[Columns] | None = None
         self.note = f"the {name} is read anew in every epoch, because {why}"
-        # Begins the first epoch: its first batch has the shapes.
-        self._begun: Iterator[Columns] | None = self._pairs()
-        first = next(self._begun, None)
-        if first is None:
-            raise ValueError(f"{name}: expected at least one batch, got none")
-        self.images, self.targets = first
-        self.batch_size = _batch_size(loader, len(self.images))
-        self._begun = itertools.chain([first], self._begun)
+
+    def begin(self) -> None:
+        """Begin the first epoch, for the shape of its first batch."""
+        pairs = self._pairs()
+        self._first = next(pairs, None)
+        if self._first is None:
+            raise ValueError(f"{self.name}: expected at least one batch, got none")
+        self._begun = itertools.chain([self._first], pairs)
+        self.shape = tuple(self._first[0].shape)
+        self.batch_size = _batch_size(self._loader, self.shape[0])
+
+    def peek(self) -> None:
+        """Read a sample, to check it, if that is possible without beginning an epoch."""
+        dataset = getattr(self._loader, "dataset", None)
+        if getattr(self._loader, "collate_fn", None) is default_collate:
+            with contextlib.suppress(Exception), datasets.Watch():
+                found = datasets.read(dataset, [0])
+                if datasets.is_pair(found):
+                    self._first = found[0], found[1]
 
     def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
-        self._examples(self.images, self.targets)
+        if self._first is not None:
+            self._examples(*self._first)
 
     def parts(self, images: int) -> Iterator[Part]:
         pairs, self._begun = self._begun or self._pairs(), None
@@ -223,12 +235,13 @@ class _InMemory(_Indexed):
 
     def __init__(self, name: str, loader: DataLoader[Any], columns: Columns) -> None:
         super().__init__(name, loader)
-        self.images, self.targets = columns
+        self._columns = columns
+        self.shape = tuple(columns[0].shape)
         self.note = f"the {name}'s data set is in memory"
 
     def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
-        self._arrays = self._examples(self.images, self.targets)
+        self._arrays = self._examples(*self._columns)
 
     def _samples(self, order: Array) -> tuple[Array, Array]:
         return self._arrays
@@ -240,16 +253,16 @@ class _Materialised(_Indexed):
     def __init__(self, name: str, loader: DataLoader[Any], samples: Samples) -> None:
         super().__init__(name, loader)
         self._known = samples
-        self.images, self.targets = samples.images, samples.targets
+        self.shape = tuple(samples.images.shape)
         megabytes = max(1, round(samples.images.nbytes / 1e6))
         self.note = f"each sample of the {name} is read once, {megabytes:,} MB"
 
     def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
-        self._x = self._x_of(self.images)
+        self._x = self._x_of(self._known.images)
         self._labels = np.empty(len(self._x), np.intp)
         numbers = self._known.numbers
-        self._labels[numbers] = self._labels_of(self.targets[numbers], len(numbers))
+        self._labels[numbers] = self._labels_of(self._known.targets[numbers], len(numbers))
 
     def _samples(self, order: Array) -> tuple[Array, Array]:
         new = self._known.lacking(order)
@@ -287,7 +300,6 @@ class _Numbers(Dataset[Any]):
 
 
 def read(
-    name: str,
     loader: object,
     epochs: int,
     *,
@@ -305,14 +317,31 @@ def read(
     if materialise not in (None, True, False):
         raise TypeError(f"materialise: expected a bool or None, got {checks.kind(materialise)}")
     if batch_size is not None:
-        loader = _loader(name, loader, checks.integer("batch_size", batch_size, 1), shuffle)
+        loader = _loader(loader, checks.integer("batch_size", batch_size, 1), shuffle)
     elif shuffle:
         raise ValueError("shuffle: expected False without a batch_size, got True")
     if isinstance(loader, Dataset):
         raise TypeError(
-            f"{name}: expected a DataLoader, or a batch_size for a data set, got "
+            "loader: expected a DataLoader, or a batch_size for a data set, got "
             f"{tensors.kind(loader)} alone"
         )
+    source = _source("loader", loader, epochs, materialise)
+    if isinstance(source, _Drained):
+        source.begin()
+    return source
+
+
+def read_test(loader: object, epochs: int, materialise: bool | None) -> Source:
+    """Return the batches of test data, which may be a data set: it draws no random numbers."""
+    if isinstance(loader, Dataset):
+        loader = DataLoader(loader, batch_size=_READ, generator=torch.Generator())
+    source = _source("test", loader, epochs, materialise)
+    if isinstance(source, _Drained):
+        source.peek()  # A loop begins with it after the first epoch of training.
+    return source
+
+
+def _source(name: str, loader: object, epochs: int, materialise: bool | None) -> Source:
     if not isinstance(loader, Iterable):
         raise TypeError(f"{name}: expected a DataLoader or a data set, got {tensors.kind(loader)}")
     if materialise is False:
@@ -337,18 +366,11 @@ def read(
     return _Drained(name, loader, samples)
 
 
-def read_test(loader: object, epochs: int, materialise: bool | None) -> Source:
-    """Return the batches of test data, which may be a data set: it draws no random numbers."""
-    if isinstance(loader, Dataset):
-        loader = DataLoader(loader, batch_size=_READ, generator=torch.Generator())
-    return read("test", loader, epochs, materialise=materialise)
-
-
-def _loader(name: str, dataset: object, batch_size: int, shuffle: bool) -> DataLoader[Any]:
+def _loader(dataset: object, batch_size: int, shuffle: bool) -> DataLoader[Any]:
     if isinstance(dataset, DataLoader):
         raise ValueError(f"batch_size: expected None with a DataLoader, got {batch_size}")
     if not hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset):
-        raise TypeError(f"{name}: expected a DataLoader or a data set, got {tensors.kind(dataset)}")
+        raise TypeError(f"loader: expected a DataLoader or a data set, got {tensors.kind(dataset)}")
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle)  # type: ignore[arg-type]
 
 

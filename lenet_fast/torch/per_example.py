@@ -82,10 +82,9 @@ def per_example_gradients(
     if not isinstance(module, nn.Module):
         raise TypeError(f"module: expected an nn.Module, got {checks.kind(module)}")
     read = criteria.Criterion(criterion)
-    labels = read.labels(y)
     reading = (wrapper_of(module) or Wrapper(module, Options(output))).reading(x, read.output)
     read.check_end(reading.softmax)
-    read.check_width(y, reading.network.output_shape[0])
+    labels = read.labels(y, reading.network.output_shape[0])
     reading.weights()
     trained, masks = reading.trained(), reading.masks()
     # The engine's norm includes what is frozen, pruned, or lacking in the module, such as a bias.
