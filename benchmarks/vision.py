@@ -26,6 +26,7 @@ def torchvision() -> Any:
         for name in ("nms", "qnms"):
             if not hasattr(torch.ops.torchvision, name):
                 operators.define(f"{name}(Tensor dets, Tensor scores, float iou) -> Tensor")
+    importlib.import_module("torchvision.transforms.v2")
     return importlib.import_module("torchvision")
 
 

@@ -424,7 +424,7 @@ def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Plain transforms need no reading; others are read once, and random ones anew."""
     torchvision = needed()
     vision.write_mnist(tmp_path, 50, 10)
-    transforms = torchvision.transforms
+    transforms, v2 = torchvision.transforms, torchvision.transforms.v2
     torch.set_default_dtype(torch.float64)  # which ToTensor makes
     to_tensor, normalise = transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))
 
@@ -442,6 +442,11 @@ def test_torchvision(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for how, data in (
         (MEMORY, mnist(to_tensor, normalise)),
         (MEMORY, torchvision.datasets.MNIST(tmp_path, transform=to_tensor)),
+        (
+            MEMORY,
+            mnist(v2.ToImage(), v2.ToDtype(torch.float64, scale=True), v2.Normalize([0.5], [0.5])),
+        ),
+        (ONCE, mnist(v2.ToImage(), v2.Pad(0), v2.ToDtype(torch.float64, scale=True))),
         (MEMORY, Subset(mnist(to_tensor, normalise), range(40))),
         (MEMORY, gray(to_tensor, transforms.Normalize((0.5, 0.4, 0.3), (0.5, 0.5, 0.6)))),
         (ONCE, mnist(transforms.Resize(32), transforms.CenterCrop(28), to_tensor)),

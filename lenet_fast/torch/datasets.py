@@ -28,6 +28,10 @@ _OF_TORCHVISION = (
 """What reads the samples of data sets whose attributes `data` and `targets` hold them all."""
 
 
+_AT_ONCE = {"Normalize", "ToDtype", "ConvertImageDtype"}
+"""Transforms of torchvision that take many images."""
+
+
 class Watch:
     """Watches the global random generators within a ``with`` block, and restores them at its end.
 
@@ -183,8 +187,8 @@ def columns(dataset: object, numbers: Any = slice(None)) -> Columns | None:
 
 
 def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
-    """Return samples of torchvision's data sets in memory, whose transforms are none but ToTensor
-    and Normalize, which give the same bits for all images at once."""
+    """Return samples of torchvision's data sets in memory, whose transforms are such that they give
+    the same bits for all images at once."""
     method = getattr(type(dataset), "__getitem__", None)
     path = f"{getattr(method, '__module__', '')}.{getattr(method, '__qualname__', '')}"
     if path not in _OF_TORCHVISION:
@@ -194,7 +198,8 @@ def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
     steps = [dataset.transform]
     if _name(dataset.transform) == "Compose":
         steps = dataset.transform.transforms
-    if [_name(step) for step in steps] not in (["ToTensor"], ["ToTensor", "Normalize"]):
+    first, *others = map(_name, steps or [None])
+    if first not in ("ToTensor", "ToImage") or not {*others} <= _AT_ONCE:
         return None
     data, targets = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets)
     if data.dtype != torch.uint8 or not len(data) == len(dataset) == len(targets):
@@ -203,9 +208,9 @@ def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
     if not len(data) or data.numel() * torch.get_default_dtype().itemsize > MOST_BYTES:
         return None
     data = data.unsqueeze(1) if data.dim() == 3 else data.permute(0, 3, 1, 2).contiguous()
-    images = data.to(torch.get_default_dtype()).div_(255)
-    for normalise in steps[1:]:
-        images = normalise(images)
+    images = data if first == "ToImage" else data.to(torch.get_default_dtype()).div_(255)
+    for step in steps[1:]:
+        images = step(images)
     tried = [0, len(data) // 2, len(data) - 1]
     right = read(dataset, np.arange(len(dataset))[numbers][tried].tolist())
     same = is_pair(right) and all(map(_same, right, (images[tried], targets[tried])))
@@ -215,4 +220,4 @@ def _of_torchvision(dataset: Any, numbers: Any) -> Columns | None:
 def _name(transform: object) -> str:
     """Return the name of one of torchvision's transforms; else ""."""
     kind = type(transform)
-    return kind.__name__ if kind.__module__ == "torchvision.transforms.transforms" else ""
+    return kind.__name__ if kind.__module__.startswith("torchvision.transforms.") else ""

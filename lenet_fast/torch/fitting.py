@@ -132,17 +132,16 @@ def fit(
     -----
     However the call ends, module and optimizer hold the result of the finished batches.
 
-    How the loader is read: images in memory, in a TensorDataset or in torchvision's MNIST or CIFAR
-    with no transforms but ToTensor and Normalize, also through Subset, ``random_split`` and
-    ConcatDataset, are used as they lie there. Other data sets are read sample by sample. If there
-    are several epochs and the samples do not change, each is read once, in this process, and kept
-    (up to 4 GiB). They count as unchanging if 32 of them are the same when read twice, and if no
-    sample draws from the global random generators of PyTorch, NumPy or Python. A data set with a
-    generator of its own, which reading twice advances, or with rarer changes needs
-    ``materialise=False``. Everything else is iterated in every epoch, as in a loop: samples
-    that draw random numbers, an IterableDataset, a ``collate_fn``, persistent workers. The logger
-    ``lenet_fast.torch.fitting`` says which it is, at level INFO; and at level WARNING, that a
-    module's layers are so large that little is gained. In any case batches are read
+    How the loader is read: images in memory are used as they lie there. That is a TensorDataset, or
+    torchvision's MNIST or CIFAR with ToTensor (or ToImage and ToDtype) and Normalize at most, also
+    through Subset, ``random_split`` and ConcatDataset. Other data sets are read sample by sample.
+    If there are several epochs and the samples do not change, each is read once, in this process,
+    and kept (up to 4 GiB). They count as unchanging if 32 of them are the same when read twice, and
+    if no sample draws from the global random generators of PyTorch, NumPy or Python. A data set
+    with a generator of its own, which reading twice advances, or with rarer changes needs
+    ``materialise=False``. Everything else is iterated in every epoch, as in a loop: samples that
+    draw random numbers, an IterableDataset, a ``collate_fn``, persistent workers. The logger
+    ``lenet_fast.torch.fitting`` says which it is, at level INFO. In any case batches are read
     before the engine has trained on those before them, so samplers and data sets must not depend
     on the module.
 
