@@ -115,10 +115,10 @@ _KEPT: WeakKeyDictionary[Any, Samples] = WeakKeyDictionary()
 
 
 def samples(dataset: Any, keep: bool) -> Samples | str:
-    """Return samples of a data set that are always the same, or why they may change.
+    """Return samples of a data set that are always the same, or why they cannot be kept.
 
-    Some are read twice to find out. With `keep`, all those that are read are there in the next
-    call, as long as those are the same then.
+    Some are read twice to find out whether they change. With `keep`, all those that are read are
+    there in the next call, as long as those are the same then, whatever memory they take.
     """
     if not len(dataset):
         return "its data set is empty"
@@ -134,16 +134,17 @@ def samples(dataset: Any, keep: bool) -> Samples | str:
         return "its samples are not pairs of an image and a target"
     if not all(map(_same, first, second)):
         return "its samples change when they are read again"
-    found = Samples(len(dataset), numbers, (first[0], first[1]))
+    size = len(dataset) * first[0][0].nbytes
+    if size > MOST_BYTES and not keep:
+        return f"it takes {size / 1e9:.1f} GB; materialise=True keeps it anyway"
+    pair = first[0], first[1]
     with contextlib.suppress(TypeError):  # which is no key
+        kept = _KEPT.get(dataset) if keep else None
+        if kept is not None and len(kept.images) == len(dataset) and kept.same(numbers, pair):
+            return kept
+    found = Samples(len(dataset), numbers, pair)
+    with contextlib.suppress(TypeError):
         if keep:
-            kept = _KEPT.get(dataset)
-            if (
-                kept
-                and len(kept.images) == len(dataset)
-                and kept.same(numbers, (first[0], first[1]))
-            ):
-                return kept
             _KEPT[dataset] = found
     return found
 

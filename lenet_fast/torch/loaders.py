@@ -358,9 +358,7 @@ def _source(name: str, loader: object, epochs: int, materialise: bool | None) ->
         return _Drained(name, loader, "there is one epoch")
     samples = datasets.samples(loader.dataset, keep=bool(materialise))
     if isinstance(samples, Samples):
-        if materialise or samples.images.nbytes <= datasets.MOST_BYTES:
-            return _Materialised(name, loader, samples)
-        samples = f"it takes {samples.images.nbytes / 1e9:.1f} GB; materialise=True keeps it anyway"
+        return _Materialised(name, loader, samples)
     if materialise:
         raise ValueError(f"{name}: expected samples that can be kept, but {samples}")
     return _Drained(name, loader, samples)
