@@ -920,7 +920,7 @@ def test_only_modules_without_a_forward_of_their_own_are_wrapped() -> None:
 def test_tracing_and_export_are_refused() -> None:
     module = front.wrap(plain())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing itself
+        warnings.simplefilter("ignore")  # of tracing itself
         with complains(RuntimeError, "forward: expected no tracing or export"):
             torch.jit.trace(module, images())
     # PyTorch 2.4 exports by compiling, which ends before.

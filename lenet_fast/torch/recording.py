@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -40,8 +40,6 @@ _FACTS = frozenset(
 
 _LIKE = frozenset(("to", "type_as", "view_as", "reshape_as"))
 """Functions that take the shape or the dtype of a second tensor, and no numbers."""
-
-_APPLY = torch.autograd.Function.apply.__func__.__code__  # type: ignore[attr-defined]
 
 _DROPOUTS = frozenset(("dropout", "dropout2d", "dropout_", "feature_dropout"))
 
@@ -111,6 +109,11 @@ class Recorder(TorchFunctionMode):
         self.module = module
         self.images = Value(images, from_images=True)
         self._paths = {id(each): path for path, each in module.named_modules()}
+        self._functions: dict[CodeType, str] = {
+            each.forward.__code__: each.__name__
+            for each in _below(torch.autograd.Function)
+            if isinstance(each.forward, FunctionType)
+        }
         # All values are kept, so that no two tensors get the same id.
         self._current = {id(images): self.images}
         self._kept: list[Any] = []
@@ -227,8 +230,13 @@ class Recorder(TorchFunctionMode):
         line, path, module, within = "", None, None, ""
         while frame is not None and frame.f_code is not Recorder.run.__code__:
             code = frame.f_code
-            if code is _APPLY:
-                within, line = f"the autograd.Function {frame.f_locals['cls'].__name__}", ""
+            if code in self._functions:
+                within, line, frame = (
+                    f"the autograd.Function {self._functions[code]}",
+                    "",
+                    frame.f_back,
+                )
+                continue
             if path is None and code.co_argcount:
                 owner = frame.f_locals.get(code.co_varnames[0])
                 path = self._paths.get(id(owner)) if isinstance(owner, nn.Module) else None
@@ -272,6 +280,13 @@ def _same_order(before: torch.Tensor, after: torch.Tensor) -> bool:
     return before.shape[:1] == after.shape[:1] and torch.equal(
         *(each.detach().flatten() for each in (before, after))
     )
+
+
+def _below(kind: Any) -> Iterator[Any]:
+    """Yield all subclasses."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 def _flat(given: Any) -> Iterator[Any]:
