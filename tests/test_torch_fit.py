@@ -739,6 +739,21 @@ def test_after_each_epoch_everything_is_as_a_loop_leaves_it() -> None:
     assert len(rows) == 3
 
 
+def test_a_callback_ends_training() -> None:
+    module, rows = lenet(), []
+
+    def stop(row: Any) -> bool:
+        rows.append(row)
+        return row.epoch == 2
+
+    given = {"criterion": nn.CrossEntropyLoss(), "optimizer": sgd(module), "epochs": 4}
+    history = fit(module, DataLoader(tensors(), batch_size=8), **given, on_epoch_end=stop)
+    assert [row.epoch for row in history.rows] == [1, 2]
+    assert history.rows == rows
+    assert history.interrupted
+    assert not fit(module, DataLoader(tensors(), batch_size=8), **given).interrupted
+
+
 def plain(outputs: Any, targets: Any) -> Any:
     return functional.cross_entropy(outputs, targets)
 

@@ -107,7 +107,8 @@ def fit(
         its step. The module may be some batches further, because the engine takes many in a call.
     on_epoch_end : callable, optional
         Called with the epoch's row of the history, when module, optimizer and scheduler are as a
-        loop leaves them after the epoch.
+        loop leaves them after the epoch. If it returns True, training ends, and
+        ``history.interrupted`` is True.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
 
@@ -225,8 +226,10 @@ def fit(
                 rates.end_epoch(history.rows[-1].test_loss)
                 if on_epoch_end is not None:
                     run.give_back()
-                    on_epoch_end(history.rows[-1])
+                    history.interrupted = on_epoch_end(history.rows[-1]) is True
                 stop.check()
+                if history.interrupted:
+                    break
     finally:
         made.close()
         run.give_back()
