@@ -20,6 +20,7 @@ from torch_modules import (  # noqa: E402
     REFUSED,
     TRAINED,
     TRAINING_ONLY,
+    VIEWED,
     Case,
 )
 
@@ -52,9 +53,9 @@ IMPLICIT = "ignore:Implicit dimension choice:UserWarning"
 
 
 @pytest.mark.filterwarnings(IMPLICIT, LAZY)
-@pytest.mark.parametrize("name", [*TRAINED, *CONVERTED])
+@pytest.mark.parametrize("name", [*TRAINED, *VIEWED, *CONVERTED])
 def test_modules_of_any_class_become_networks(name: str) -> None:
-    case = (TRAINED | CONVERTED)[name]
+    case = (TRAINED | VIEWED | CONVERTED)[name]
     module = case.make()
     state = copy.deepcopy(module.state_dict())
     before = torch.random.get_rng_state()
@@ -80,11 +81,11 @@ def test_modules_of_any_class_become_networks(name: str) -> None:
 
 
 @pytest.mark.filterwarnings(IMPLICIT, LAZY)
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, *VIEWED])
 def test_the_tensors_of_a_row_are_the_modules_own(name: str) -> None:
-    case = TRAINED[name]
+    case = (TRAINED | VIEWED)[name]
     module = case.make().double()
-    row = reading.read(module, case.input_shape, case.output, masks=True)
+    row = reading.read(module, case.input_shape, case.output, masks=True, views=True)
     network = row.network(row.output, None)
     found = row.tensors(network)
     trainable = [id(found[name]) for name in network.trainable_names if name in found]
@@ -109,7 +110,7 @@ def test_what_cannot_be_read_is_refused_with_its_line(name: str) -> None:
         assert f": {line}: expected" in text
 
 
-@pytest.mark.filterwarnings(LAZY, "ignore:.*torch.jit:DeprecationWarning", COMPLEX)
+@pytest.mark.filterwarnings(LAZY, "ignore:.*torch.jit", COMPLEX)
 @pytest.mark.parametrize("name", [*REFUSED, *TRAINING_ONLY, *ELSEWHERE])
 def test_bad_modules_are_refused_before_anything_has_changed(name: str) -> None:
     case, message = (REFUSED | TRAINING_ONLY | ELSEWHERE)[name]
@@ -131,29 +132,29 @@ def test_bad_modules_are_refused_before_anything_has_changed(name: str) -> None:
             assert torch.equal(module.state_dict()[key].to_dense(), tensor.to_dense()), key
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", [*VIEWED, *CONVERTED])
 def test_training_is_refused_where_weights_are_computed(name: str) -> None:
-    case = CONVERTED[name]
+    case = (VIEWED | CONVERTED)[name]
     module = case.make()
     state = copy.deepcopy(module.state_dict())
-    with pytest.raises(ValueError, match=r"(torch_modules.py:\d+: .*|module): expected .*, got "):
+    with pytest.raises(ValueError, match=r"^\S.*: expected .*, got "):
         reading.read(module, case.input_shape)
     for key, tensor in module.state_dict().items():
         assert torch.equal(tensor, state[key])
 
 
 @pytest.mark.filterwarnings(IMPLICIT, LAZY)
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, *VIEWED])
 def test_fit_trains_modules_of_any_class_like_a_loop(name: str) -> None:
     """Twenty steps; dropout is in evaluation mode, because its draws are others."""
-    case = TRAINED[name]
+    case = (TRAINED | VIEWED)[name]
     torch.manual_seed(7)
     ours = case.make().double().eval()
     torch.manual_seed(7)
     theirs = case.make().double().eval()
     x = torch.rand(40, *case.input_shape).double()
     labels = torch.arange(40) % 10
-    row = reading.read(ours, case.input_shape, case.output, masks=True)
+    row = reading.read(ours, case.input_shape, case.output, masks=True, views=True)
     criterion = nn.NLLLoss() if isinstance(row.softmax, nn.LogSoftmax) else nn.CrossEntropyLoss()
     if row.output == "rbf":
         criterion = front.MAPLoss()
@@ -230,7 +231,7 @@ def test_layers_of_ours_come_back() -> None:
     assert [layer.name for layer in network.layers][:3] == ["c1", "s2", "act"]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_compiled_module_is_read_as_the_one_within() -> None:
     module = TRAINED["FunctionalRelu"].make()
     compiled = torch.compile(module)
@@ -269,3 +270,36 @@ def test_dropout_is_that_of_the_mode() -> None:
             if "Dropout" in type(layer).__name__
         ]
         assert found == [("Dropout2D", training), ("Dropout", training)]
+
+
+@pytest.mark.parametrize("name", VIEWED)
+def test_an_optimizer_keeps_its_state_in_the_layout_of_the_parameters(name: str) -> None:
+    """Epochs in turns, by fit and by the loop, are those of the loop alone."""
+    case = VIEWED[name]
+    torch.manual_seed(7)
+    ours = case.make().double()
+    theirs = copy.deepcopy(ours)
+    x, labels = torch.rand(24, *case.input_shape).double(), torch.arange(24) % 10
+    data = DataLoader(TensorDataset(x, labels), batch_size=8)
+    adams = [torch.optim.Adam(each.parameters(), lr=0.01) for each in (ours, theirs)]
+    criterion = nn.CrossEntropyLoss()
+
+    def loop(module: Any, optimizer: Any) -> None:
+        for images, classes in data:
+            optimizer.zero_grad()
+            criterion(module(images), classes).backward()
+            optimizer.step()
+
+    for turn in range(4):
+        loop(theirs, adams[1])
+        if turn % 2:
+            loop(ours, adams[0])
+        else:
+            front.fit(ours, data, criterion=criterion, optimizer=adams[0])
+    for found, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_within(found.detach().numpy(), expected.detach().numpy(), 1e-9)
+        for kind in ("exp_avg", "exp_avg_sq"):
+            found_state, expected_state = (
+                adam.state[each][kind] for adam, each in zip(adams, (found, expected), strict=True)
+            )
+            assert_within(found_state.numpy(), expected_state.numpy(), 1e-9)

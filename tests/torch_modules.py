@@ -1,6 +1,7 @@
 """Modules as people write LeNets: every idiom of the public ones that we counted, smaller.
 
-`TRAINED` are read by ``from_torch`` and trained by ``fit``; `CONVERTED` are read by ``from_torch``
+`TRAINED` are read by ``from_torch`` and trained by ``fit`` and ``wrap``; `VIEWED`, whose parameters
+have another layout than our layers', are not wrapped; `CONVERTED` are read by ``from_torch``
 only; `REFUSED` are refused, with the line that says why.
 """
 
@@ -31,6 +32,7 @@ class Case(NamedTuple):
 
 
 TRAINED: dict[str, Case] = {}
+VIEWED: dict[str, Case] = {}
 CONVERTED: dict[str, Case] = {}
 REFUSED: dict[str, tuple[Case, str]] = {}  # with a part of the line
 
@@ -40,6 +42,16 @@ def trained(*args: Any, **options: Any) -> Callable[[type], type]:
 
     def add(kind: type) -> type:
         TRAINED[kind.__name__] = Case(kind, *args, **options)
+        return kind
+
+    return add
+
+
+def viewed(*args: Any, **options: Any) -> Callable[[type], type]:
+    """Add a class to `VIEWED`."""
+
+    def add(kind: type) -> type:
+        VIEWED[kind.__name__] = Case(kind, *args, **options)
         return kind
 
     return add
@@ -936,7 +948,7 @@ class NormalisingColours(nn.Module):
         return 1 - self.fc(x.flatten(1)) * 2
 
 
-@converted()
+@viewed()
 class HandMadeSubsampling(Base):
     def __init__(self) -> None:
         super().__init__()
@@ -949,7 +961,7 @@ class HandMadeSubsampling(Base):
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
-@converted()
+@viewed()
 class InTheirLayout(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -961,6 +973,40 @@ class InTheirLayout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x.view(-1, 784) @ self.w1 + self.b1)
         return torch.mm(x, self.w2) + self.b2
+
+
+@viewed((784,))
+class LogisticRegression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(784, 10) / math.sqrt(784))
+        self.bias = nn.Parameter(torch.zeros(10))
+
+    def forward(self, xb: Tensor) -> Tensor:
+        return xb @ self.weights + self.bias
+
+
+@viewed((1, 32, 32))
+class Subsampling1998(nn.Module):
+    """Sub-sampling as some write out LeNet-5 of 1998, with vectors as parameters, and with maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Conv2d(1, 3, 5)
+        self.s2_weight = nn.Parameter(torch.rand(3) + 0.5)
+        self.s2_bias = nn.Parameter(torch.rand(3))
+        self.c3 = nn.Conv2d(3, 4, 5, bias=False)
+        self.c3_bias = nn.Parameter(torch.rand(1, 4, 1, 1))
+        self.s4_weight = nn.Parameter(torch.rand(1, 4, 1, 1) + 0.5)
+        self.s4_bias = nn.Parameter(torch.rand(1, 4, 1, 1))
+        self.out = nn.Linear(100, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(self.c1(x), 2)
+        x = x * self.s2_weight.view(1, -1, 1, 1) + self.s2_bias.view(1, -1, 1, 1)
+        x = self.c3(torch.tanh(x)) + self.c3_bias
+        x = torch.tanh(self.s4_weight * F.avg_pool2d(x, 2, 2) + self.s4_bias)
+        return self.out(x.view(-1, 100))
 
 
 def weight_normed() -> Any:
@@ -1260,7 +1306,7 @@ TRAINING_ONLY["FrozenWeights"] = (
     "x = F.conv2d(x, self.conv2.weight.detach(), self.conv2.bias)",
 )
 TRAINING_ONLY["Watched"] = Case(Watched), "x.register_hook(print)"
-REFUSED["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
+TRAINING_ONLY["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
 
 
 class Counting(Usual):

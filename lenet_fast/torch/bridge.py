@@ -11,6 +11,7 @@ import torch
 from lenet_fast.checks import Array
 from lenet_fast.engines import Optimiser
 from lenet_fast.torch import tensors
+from lenet_fast.torch.rows import View
 from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
 _Made = tuple[Optimiser, tuple[str, ...]]
@@ -99,11 +100,13 @@ class Bridge:
         shares: Sequence[float] = (1.0,),
         masks: Mapping[str, Array] | None = None,
         unused: Iterable[torch.Tensor] = (),
+        views: Mapping[str, View] | None = None,
     ) -> None:
         check(optimizer)
         self._optimizer = optimizer
         self._trained = dict(trained)
         self._masks = dict(masks or {})
+        self._views = dict(views or {})
         self._check_parameters(unused)
         self._check_tensors()
         self.ours, self._names = _made(optimizer)
@@ -120,8 +123,7 @@ class Bridge:
         factors = {}
         for name, tensor in self._trained.items():
             if (value := share[id(tensor)]) != 1:
-                dtype = tensors.array(name, tensor).dtype
-                factors[name] = np.full(tuple(tensor.shape), value, dtype)
+                factors[name] = np.full_like(self._array(name, tensor), value, order="C")
             if (mask := self._masks.get(name)) is not None:
                 factors[name] = factors.get(name, 1) * mask
         return factors
@@ -135,14 +137,19 @@ class Bridge:
             for kind, slot in self._slots.items():
                 if (mask := self._masks.get(name)) is not None:
                     slot[name] *= mask
-                value = torch.from_numpy(slot[name])
-                if isinstance(state.get(kind), torch.Tensor):
-                    state[kind].copy_(value)
-                else:
-                    state[kind] = value.clone(memory_format=torch.contiguous_format)
+                if not isinstance(state.get(kind), torch.Tensor):
+                    state[kind] = torch.empty_like(
+                        tensor, requires_grad=False, memory_format=torch.contiguous_format
+                    )
+                self._array(name, state[kind])[...] = slot[name]
             if not isinstance(self.ours, SGD):  # which counts no steps there
                 state["step"] = torch.tensor(float(self.ours.steps), dtype=torch.float32)
         self._optimizer._opt_called = True  # else schedulers would warn
+
+    def _array(self, name: str, tensor: torch.Tensor) -> Array:
+        """Return a tensor of a parameter's shape in our layout; they share memory."""
+        array = tensors.array(name, tensor)
+        return self._views[name](array) if name in self._views else array
 
     def _check_parameters(self, unused: Iterable[torch.Tensor]) -> None:
         # Without a gradient, PyTorch's optimizers do not change unused ones either.
@@ -166,7 +173,7 @@ class Bridge:
 
     def _take_state(self) -> None:
         steps = set()
-        arrays = {name: tensors.array(name, tensor) for name, tensor in self._trained.items()}
+        arrays = {name: self._array(name, tensor) for name, tensor in self._trained.items()}
         # Not copies: give_back reads what the engine writes to them.
         self._slots = dict(zip(self._names, self.ours.slots(arrays), strict=True))
         for name, tensor in self._trained.items():
@@ -175,12 +182,13 @@ class Bridge:
             steps.add(float(state.get("step", 1)) if found else 0.0)
             for kind in found:
                 value = tensors.array(f"optimizer: {kind} of {name}", state[kind])
-                if value.shape != arrays[name].shape or value.dtype != arrays[name].dtype:
+                expected = tuple(tensor.shape), arrays[name].dtype
+                if (value.shape, value.dtype) != expected:
                     raise ValueError(
-                        f"optimizer: expected {kind} of {arrays[name].shape} "
-                        f"{arrays[name].dtype} for {name}, got {value.shape} {value.dtype}"
+                        f"optimizer: expected {kind} of {expected[0]} {expected[1]} for {name}, "
+                        f"got {value.shape} {value.dtype}"
                     )
-                self._slots[kind][name][...] = value
+                self._slots[kind][name][...] = self._array(name, state[kind])
                 if (mask := self._masks.get(name)) is not None:
                     self._slots[kind][name] *= mask
         if len(steps) > 1:

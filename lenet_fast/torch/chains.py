@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,8 +19,10 @@ from lenet_fast.layers.base import NAME
 from lenet_fast.layers.pool2d import Pool2D
 from lenet_fast.torch import composites, modules
 from lenet_fast.torch.composites import ARITHMETIC
-from lenet_fast.torch.recording import Step, Value
-from lenet_fast.torch.rows import Place, Row
+from lenet_fast.torch.recording import Step, Value, custom_function
+from lenet_fast.torch.rows import Place, Row, View
+
+_T = TypeVar("_T")
 
 
 class Misfit(Exception):  # noqa: N818  (named after the event)
@@ -62,6 +66,7 @@ class Reader:
         self._made: Shape = input_shape  # by the last layer, before it was reshaped
         self._border: tuple[tuple[int, ...], float] | None = None  # of a padding before its layer
         self._masks: dict[int, torch.Tensor] = {}  # by the id of the weights
+        self._views: dict[int, View] = {}
         self._dtype = torch.float32
         self._ending = 0  # steps from the softmax on
 
@@ -128,6 +133,8 @@ class Reader:
                 f"expected functions through which gradients pass, got {step.name}, perhaps under "
                 "torch.no_grad; parameters are frozen by requires_grad_(False)"
             )
+        if (name := custom_function(result)) is not None:
+            raise ValueError(f"expected functions of PyTorch, got the autograd.Function {name}")
         n, *shape = result.shape or (0,)
         if n != self._n:
             raise Misfit(
@@ -196,7 +203,8 @@ class Reader:
     def _dense(self, w: torch.Tensor, b: torch.Tensor | None) -> None:
         if len(self._shape) != 1:
             raise Misfit(f"expected a Flatten before it, got images of shape {self._shape}")
-        self._append(layers.Dense(w.shape[1], w.shape[0]), {"w": w, "b": b})
+        n_out = self._step.results[0].tensor.shape[-1]
+        self._append(layers.Dense(self._shape[0], n_out), {"w": w, "b": b})
 
     def max_pool2d(
         self,
@@ -220,6 +228,14 @@ class Reader:
         divisor_override: int | None = None,
     ) -> None:
         _allow("AvgPool2d", "divisor_override", divisor_override, (None,))
+        maps = self._shape[0]
+        trained = composites.subsampling(list(self._steps)[:2], maps)
+        if trained is not None and not padding and not ceil_mode:
+            arrays = [self._weights(each, (maps,)) for each in trained]
+            layer = layers.Subsample2D(maps, kernel_size, stride or None, reduction="mean")
+            self._skip(2)
+            self._append(layer, dict(zip("wb", arrays, strict=True)))
+            return
         self._pool(layers.AvgPool2D, kernel_size, stride, padding, ceil_mode)
 
     def _pool(
@@ -352,22 +368,15 @@ class Reader:
         sizes = (units.numel(), units[0])
         if place.parameters.get("b") is not None or other.tensor.numel() not in sizes:
             return False
-        b = self._weights(other)
-        if isinstance(layer, layers.Dense):
-            b = self._viewed(b, units)
-        elif b.shape[-3:] == units:
-            layer.bias, b = "unit", self._viewed(b, units)
-        else:
-            layer.bias, b = "map", self._viewed(b, units[:1])
-        self.row.places[-1] = place._replace(parameters=place.parameters | {"b": b})
+        kind = "unit" if other.tensor.shape[-3:] == units and len(units) == 3 else "map"
+        b = self._weights(other, units if kind == "unit" else units[:1])
+        if isinstance(layer, layers.Conv2D):
+            layer.bias = kind
+        self.row.places[-1] = place._replace(
+            parameters=place.parameters | {"b": b},
+            views=place.views | _taken(self._views, {"b": b}),
+        )
         return True
-
-    def _viewed(self, b: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """Return biases in another shape."""
-        if b.shape == shape:
-            return b
-        self._refuse_computed(f"biases of shape {tuple(shape)}", str(tuple(b.shape)))
-        return b.reshape(shape)
 
     def _scaled_tanh(self) -> bool:
         """Read the steps of ``1.7159 tanh(2 x / 3)``, if it is one."""
@@ -491,56 +500,69 @@ class Reader:
         usable = NAME.fullmatch(path) and not path.replace(".", "").isdigit()
         if usable and all(path != each.name for each in self.row.layers):
             layer.name = path
-        masks = {
-            name: self._masks.pop(id(each))
-            for name, each in parameters.items()
-            if id(each) in self._masks
-        }
-        place = Place(path or self._step.where, dict(parameters), dict(constants), masks, training)
+        place = Place(
+            path or self._step.where,
+            dict(parameters),
+            dict(constants),
+            _taken(self._masks, parameters),
+            _taken(self._views, parameters),
+            training,
+        )
         self.row.layers.append(layer)
         self.row.places.append(place)
         return place
 
-    def _weights(self, value: Value, transposed: bool = False) -> torch.Tensor:
-        """Return a parameter of the module; in evaluation also what it computes of some."""
+    def _weights(
+        self, value: Value, shape: Shape | None = None, transposed: bool = False
+    ) -> torch.Tensor:
+        """Return a parameter of the module, and keep how it is seen; in evaluation also what it
+        computes of some."""
         if value.from_images:
             raise ValueError("expected weights that do not depend on the images")
-        tensor = value.tensor
-        if transposed:
-            tensor = tensor.t()
         if self._evaluation:
-            return tensor
-        if transposed and value.step is not None and value.step.name in _TRANSPOSED:
-            value, transposed = value.step.inputs[0], False
+            tensor = value.tensor.t() if transposed else value.tensor
+            return tensor if shape is None else tensor.reshape(shape)
         step, mask = value.step, None
-        if step is not None and step.name == "mul" and len(step.inputs) == 2:
+        if transposed and step is not None and step.name in _TRANSPOSED:
+            weights, transposed = step.inputs[0], False
+        elif step is not None and step.name == "mul" and len(step.inputs) == 2:
             weights, other = sorted(step.inputs, key=lambda each: not each.tensor.requires_grad)
             mask = _unchanged(other)
         else:
             weights = value
-        own = _unchanged(weights)
-        passes = value.tensor.requires_grad == own.tensor.requires_grad
-        if transposed or own.step is not None or id(own.tensor) not in self.row.names or not passes:
+        own = _unchanged(weights, () if shape is None else _RESHAPES)
+        tensor = own.tensor
+        passes = value.tensor.requires_grad == tensor.requires_grad
+        if own.step is not None or id(tensor) not in self.row.names or not passes:
             self._refuse_computed("weights that are parameters of the module", "computed ones")
         if mask is not None:
             numbers = mask.tensor
-            binary = numbers.shape == own.tensor.shape and ((numbers == 0) | (numbers == 1)).all()
+            binary = numbers.shape == tensor.shape and ((numbers == 0) | (numbers == 1)).all()
             if mask.step is not None or numbers.requires_grad or not binary:
                 self._refuse_computed("weights times a fixed mask of ones and zeros", "other ones")
-            self._masks[id(own.tensor)] = numbers
-        return own.tensor
+            self._masks[id(tensor)] = numbers
+        if transposed:
+            self._views[id(tensor)] = np.transpose
+        elif shape is not None and tensor.shape != shape:
+            self._views[id(tensor)] = partial(np.reshape, shape=shape)
+        return tensor
 
     def _refuse_computed(self, expected: str, got: str) -> None:
         if not self._evaluation:
             raise ValueError(
-                f"expected {expected}, in the shape that the layer has, got {got}; from_torch can "
-                "copy them, but training in place cannot"
+                f"expected {expected}, got {got}; from_torch can copy them, but training in place "
+                "cannot"
             )
 
 
-def _unchanged(value: Value) -> Value:
-    """Return what functions have passed on as it was."""
-    while value.step is not None and value.step.name in _SAME:
+def _taken(kept: dict[int, _T], parameters: Mapping[str, torch.Tensor | None]) -> dict[str, _T]:
+    """Remove what was kept of parameters, and return it by their names."""
+    return {name: kept.pop(id(each)) for name, each in parameters.items() if id(each) in kept}
+
+
+def _unchanged(value: Value, others: tuple[str, ...] = ()) -> Value:
+    """Return what functions have passed on as it was, or in another shape."""
+    while value.step is not None and value.step.name in (*_SAME, *others):
         value = value.step.inputs[0]
     return value
 
@@ -569,6 +591,8 @@ _SAME = (
 )
 """Functions that return the same numbers, if the dtype is the same; it is checked."""
 
+_RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten")
+
 _TRANSPOSED = ("t", "T", "mT", "transpose", "permute")
 
 _READERS: dict[str, Callable[..., None]] = {
@@ -595,11 +619,9 @@ _READERS: dict[str, Callable[..., None]] = {
     "softmax": Reader.softmax,
     "log_softmax": Reader.log_softmax,
     "log": Reader.log,
+    **dict.fromkeys(_RESHAPES, Reader.reshape),
     **dict.fromkeys(
-        (
-            *("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten", "view_as"),
-            *("reshape_as", "__getitem__", "select", "transpose", "permute", "movedim"),
-        ),
+        ("view_as", "reshape_as", "__getitem__", "select", "transpose", "permute", "movedim"),
         Reader.reshape,
     ),
     **dict.fromkeys(_SAME, Reader.same),

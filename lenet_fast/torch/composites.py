@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,6 +62,18 @@ def scaled_tanh(steps: list[Step]) -> int:
     after, more = _product(steps[count + 1 :])
     same = math.isclose(before, _SLOPE, rel_tol=1e-6) and math.isclose(after, _AMPLITUDE)
     return count + 1 + more if same else 0
+
+
+def subsampling(steps: Sequence[Step], maps: int) -> tuple[Value, Value] | None:
+    """Return the coefficients and biases, one per map, if two steps after a mean are those of the
+    trainable sub-sampling of 1998."""
+    found = []
+    for step, operation in zip(steps, ("mul", "add"), strict=False):
+        number = constant(step) if ARITHMETIC.get(step.name) == operation else None
+        if not isinstance(number, Value) or number.tensor.shape[-3:] != (maps, 1, 1):
+            return None
+        found.append(number)
+    return (found[0], found[1]) if len(found) == 2 else None
 
 
 def squared_distances(steps: list[Step]) -> torch.Tensor | None:

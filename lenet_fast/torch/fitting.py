@@ -276,14 +276,14 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
     """Return the content of a module; without images only check it, as far as possible."""
     if source is None:
         try:
-            reading.read(module, None, output, masks=True)
+            reading.read(module, None, output, masks=True, views=True)
         except ValueError as error:
             if not str(error).startswith("input_shape"):
                 raise
         return None
     shape = source.shape
     try:
-        return reading.read(module, shape[1:], output, masks=True)
+        return reading.read(module, shape[1:], output, masks=True, views=True)
     except (TypeError, ValueError) as error:
         if len(shape) == 4:
             raise
@@ -313,12 +313,14 @@ class _Run:
         self.rates = rates
         self.network: Network = row.network(criterion.output, None)
         given = row.tensors(self.network)
+        views = row.views(self.network)
         pruned = row.masks(self.network)  # whose arrays in the network are masked copies
         for layer in self.network.layers:
             for name in layer.parameters:
                 path = f"{layer.name}.{name}"
                 if path in given and path not in pruned:
-                    layer.parameters[name] = tensors.array(name, given[path])
+                    array = tensors.array(name, given[path])
+                    layer.parameters[name] = views[path](array) if path in views else array
         names = set(self.network.trainable_names)
         stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
         self._trained = {
@@ -332,11 +334,11 @@ class _Run:
             if name in self._trained
         }
         with refusals.collect():
-            factors = _masks(module, masks, self._trained)
+            factors = _masks(module, masks, self._trained, views)
             for name, (array, mask) in self._pruned.items():
                 factors[name] = factors.get(name, 1) * mask.astype(array.dtype)
             self.bridge = bridge.Bridge(
-                optimizer, self._trained, rates.shares, factors, module.parameters()
+                optimizer, self._trained, rates.shares, factors, module.parameters(), views
             )
             still = names - set(self._trained)  # frozen ones, and biases that the module lacks
             self.bridge.ours.factors |= bridge.without(self.network.parameters, still)
@@ -384,8 +386,9 @@ def _masks(
     module: nn.Module,
     masks: Mapping[str, torch.Tensor] | None,
     trained: Mapping[str, torch.Tensor],
+    views: Mapping[str, rows.View],
 ) -> dict[str, Array]:
-    """Return masks of the module's parameters by our names."""
+    """Return masks of the module's parameters by our names, in our layout."""
     found = {}
     ours = {id(tensor): name for name, tensor in trained.items()}
     theirs = dict(module.named_parameters(remove_duplicate=False))
@@ -401,7 +404,8 @@ def _masks(
                 f"masks: expected zeros and ones of shape {tuple(trained[name].shape)} for {path}, "
                 f"got {array.dtype} of shape {array.shape}"
             )
-        found[name] = array.astype(tensors.array(path, trained[name]).dtype, order="C")
+        numbers = array.astype(tensors.array(path, trained[name]).dtype, order="C")
+        found[name] = views[name](numbers) if name in views else numbers
     return found
 
 

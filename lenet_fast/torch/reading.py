@@ -31,6 +31,7 @@ def read(
     *,
     evaluation: bool = False,
     masks: bool = False,
+    views: bool = False,
 ) -> Row:
     """Return what a module computes from images of a given shape, or the only usual one that fits.
 
@@ -51,6 +52,9 @@ def read(
     masks : bool
         Whether the caller heeds :meth:`Row.masks`; pruned weights are refused otherwise, except in
         evaluation.
+    views : bool
+        Whether the caller heeds :meth:`Row.views`; parameters in another layout than the layer's
+        are refused otherwise, except in evaluation.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def read(
     _check_module(module)
     if input_shape is not None:
         try:
-            return _read(module, _shape(input_shape), output, evaluation, masks)
+            return _read(module, _shape(input_shape), output, evaluation, masks, views)
         except (Misfit, recording.ForwardError) as misfit:
             raise ValueError(str(misfit)) from None
     c_in = next((maps for each in module.modules() if (maps := _maps(each)) is not None), None)
@@ -70,7 +74,7 @@ def read(
     for c in (1, 3) if c_in is None else (c_in,):
         for size in SIZES:
             try:
-                rows.append(_read(module, (c, size, size), output, evaluation, masks))
+                rows.append(_read(module, (c, size, size), output, evaluation, masks, views))
             except (Misfit, recording.ForwardError) as misfit:
                 last = misfit
     if len(rows) == 1:
@@ -149,6 +153,7 @@ def _read(
     output: int | str | None,
     evaluation: bool,
     masks: bool,
+    views: bool,
 ) -> Row:
     try:
         passes = [_run(module, shape, n, output, evaluation) for n in _SAMPLES]
@@ -171,6 +176,10 @@ def _read(
             "that draws some"
         )
     for place in row.places:
+        if place.views and not (views or evaluation):
+            raise ValueError(
+                f"{place.path}: expected parameters in the shape that the layer has, got others"
+            )
         if place.masks and not masks:
             raise ValueError(
                 f"{place.path}: expected weights without a mask, got pruned ones; "

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import FunctionCtx
 from torch.overrides import TorchFunctionMode
 
 from lenet_fast.torch.datasets import Watch
@@ -79,6 +80,16 @@ class Step:
         return [value for value in inputs if value.from_images]
 
 
+def custom_function(tensor: torch.Tensor) -> str | None:
+    """Return the name of the ``torch.autograd.Function`` that made a tensor and will differentiate
+    it, if it is not one of ours."""
+    made_by = getattr(tensor.grad_fn, "_forward_cls", None)
+    if made_by is None or made_by.__module__.startswith(_OURS):
+        return None
+    name: str = made_by.__name__
+    return name
+
+
 class ForwardError(Exception):
     """A forward pass ended in an error of its own, perhaps because the images do not fit.
 
@@ -109,15 +120,10 @@ class Recorder(TorchFunctionMode):
         self.module = module
         self.images = Value(images, from_images=True)
         self._paths = {id(each): path for path, each in module.named_modules()}
-        self._functions: dict[CodeType, str] = {
-            each.forward.__code__: each.__name__
-            for each in _below(torch.autograd.Function)
-            if isinstance(each.forward, FunctionType)
-        }
         # All values are kept, so that no two tensors get the same id.
         self._current = {id(images): self.images}
         self._kept: list[Any] = []
-        self._place: tuple[str, str, nn.Module | None, str] = ("module", "", None, "")
+        self._place: tuple[str, str, nn.Module | None] = ("module", "", None)
         self._refusal: str | None = None
         self._batch: int | None = None
         parameters = module.parameters()
@@ -157,15 +163,14 @@ class Recorder(TorchFunctionMode):
         if name in _FACTS:
             return function(*args, **kwargs)
         self._place = self._where()
-        where, path, module, within = self._place
+        where = self._place[0]
         if _works_in_place(function) and self._is_parameter(args[0] if args else None):
             self._refusal = (
                 f"{where}: expected a forward pass that leaves the parameters as they are, got "
                 f"{name} of one in place; do it after each step"
             )
             raise _Refused
-        args_, kwargs_ = self._replaced(args), self._replaced(kwargs)
-        step = Step(within or name, function, args_, kwargs_, where, path, module)
+        step = Step(name, function, self._replaced(args), self._replaced(kwargs), *self._place)
         if name in _DROPOUTS:
             result = args[0] if args else kwargs["input"]
         elif name == "batch_norm" and (args[1:2] or (kwargs.get("running_mean"),))[0] is not None:
@@ -223,23 +228,18 @@ class Recorder(TorchFunctionMode):
             return replaced if isinstance(given, list) else tuple(replaced)
         return given
 
-    def _where(self) -> tuple[str, str, nn.Module | None, str]:
-        """Return the place of the current call for messages, the module that makes it, and the
-        ``torch.autograd.Function`` around it."""
+    def _where(self) -> tuple[str, str, nn.Module | None]:
+        """Return the place of the current call for messages, and the module that makes it."""
         frame: FrameType | None = sys._getframe(2)
-        line, path, module, within = "", None, None, ""
+        line, path, module = "", None, None
         while frame is not None and frame.f_code is not Recorder.run.__code__:
             code = frame.f_code
-            if code in self._functions:
-                within, line, frame = (
-                    f"the autograd.Function {self._functions[code]}",
-                    "",
-                    frame.f_back,
-                )
+            owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+            if isinstance(owner, FunctionCtx):  # the line is that of the call
+                line, frame = "", frame.f_back
                 continue
-            if path is None and code.co_argcount:
-                owner = frame.f_locals.get(code.co_varnames[0])
-                path = self._paths.get(id(owner)) if isinstance(owner, nn.Module) else None
+            if path is None and isinstance(owner, nn.Module):
+                path = self._paths.get(id(owner))
                 module = owner if path is not None else None
             if not line and not code.co_filename.startswith(_LIBRARIES):
                 text = linecache.getline(code.co_filename, frame.f_lineno).strip()
@@ -249,7 +249,7 @@ class Recorder(TorchFunctionMode):
         if module is None or not written:
             path, module = "", None
         where = " in ".join(filter(None, (path, line))) or "module"
-        return where, path or "", module, within
+        return where, path or "", module
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -280,13 +280,6 @@ def _same_order(before: torch.Tensor, after: torch.Tensor) -> bool:
     return before.shape[:1] == after.shape[:1] and torch.equal(
         *(each.detach().flatten() for each in (before, after))
     )
-
-
-def _below(kind: Any) -> Iterator[Any]:
-    """Yield all subclasses."""
-    for each in kind.__subclasses__():
-        yield each
-        yield from _below(each)
 
 
 def _flat(given: Any) -> Iterator[Any]:

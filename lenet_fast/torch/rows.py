@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,10 @@ _TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 """Of the outputs, relative to the largest; ours and PyTorch's add in another order."""
 
 
+View = Callable[[Array], Array]
+"""Returns the same memory in another layout."""
+
+
 class Place(NamedTuple):
     """The tensors of a layer's arrays, and what else the module says of the layer."""
 
@@ -26,6 +31,7 @@ class Place(NamedTuple):
     parameters: dict[str, torch.Tensor | None]  # by our names; None: omitted biases
     constants: dict[str, torch.Tensor]  # by our names: arrays that are no parameters of the module
     masks: dict[str, torch.Tensor]  # of ones and zeros, by our names, for pruned parameters
+    views: dict[str, View]  # by our names: the layer's layout of a parameter that has another
     training: bool  # of dropout: whether it drops
 
 
@@ -88,9 +94,10 @@ class Row:
                     layer.parameters[name][...] = 0
             for name, constant in place.constants.items():
                 layer.parameters[name][...] = tensors.array(place.path, constant)
-        masks = self.masks(network)
+        masks, views = self.masks(network), self.views(network)
         for name, tensor in self.tensors(network).items():
-            network.parameters[name][...] = tensors.array(name, tensor)
+            array = tensors.array(name, tensor)
+            network.parameters[name][...] = views[name](array) if name in views else array
             if name in masks:
                 network.parameters[name][...] *= tensors.array(name, masks[name])
         self._check(network)
@@ -104,7 +111,7 @@ class Row:
                 if tensor is not None:
                     found[f"{layer.name}.{name}"] = tensor
                     expected = network.parameters[f"{layer.name}.{name}"].shape
-                    if tuple(tensor.shape) != expected:
+                    if name not in place.views and tuple(tensor.shape) != expected:
                         raise ValueError(
                             f"{self._called(place, name, tensor)}: expected shape {expected}, got "
                             f"{tuple(tensor.shape)}"
@@ -117,6 +124,14 @@ class Row:
             f"{layer.name}.{name}": mask
             for layer, place in zip(network.layers, self.places, strict=True)
             for name, mask in place.masks.items()
+        }
+
+    def views(self, network: Network) -> dict[str, View]:
+        """Return the layouts of parameters that have others, by the names of the network's."""
+        return {
+            f"{layer.name}.{name}": view
+            for layer, place in zip(network.layers, self.places, strict=True)
+            for name, view in place.views.items()
         }
 
     def _called(self, place: Place, name: str, tensor: torch.Tensor) -> str:
