@@ -22,6 +22,7 @@ from torch_modules import (  # noqa: E402
     TRAINING_ONLY,
     VIEWED,
     Case,
+    FrozenNorm,
 )
 
 from lenet_fast import torch as front  # noqa: E402
@@ -202,7 +203,7 @@ def test_layers_are_those_that_the_module_means() -> None:
     assert names[-1] == "fc2"
     # Batch norm after a layer with weights, and factors, need no layers.
     assert kinds(front.from_torch(CONVERTED["BatchNormed"].make())) == usual
-    network = front.from_torch(CONVERTED["Normalising"].make())
+    network = front.from_torch(TRAINED["Normalising"].make())
     assert kinds(network)[:2] == ["Conv2D", "Conv2D"]
     assert network.layers[0].kernel == (1, 1)
     network = front.from_torch(TRAINED["HandMadeTanh"].make())
@@ -303,3 +304,14 @@ def test_an_optimizer_keeps_its_state_in_the_layout_of_the_parameters(name: str)
                 adam.state[each][kind] for adam, each in zip(adams, (found, expected), strict=True)
             )
             assert_within(found_state.numpy(), expected_state.numpy(), 1e-9)
+
+
+def test_batch_norm_is_read_where_it_is_frozen() -> None:
+    module = FrozenNorm()
+    with pytest.raises(ValueError, match="one image at a time in training, got batch_norm; from_"):
+        reading.read(module, (1, 28, 28))
+    row = reading.read(module.eval(), (1, 28, 28))
+    network = row.network(row.output, None)
+    assert kinds(network)[:2] == ["Conv2D", "Conv2D"]
+    trained = {id(each) for each in row.tensors(network).values()}
+    assert trained == {id(each) for each in module.parameters() if each.requires_grad}

@@ -912,6 +912,13 @@ class BatchNormed(nn.Module):
         return self.fc2(x)
 
 
+class FrozenNorm(BatchNormed):
+    def __init__(self) -> None:
+        super().__init__()
+        for norm in (self.bn1, self.bn2, self.bn3):
+            norm.requires_grad_(False)
+
+
 @converted()
 class NormedAfterwards(BatchNormed):
     def __init__(self) -> None:
@@ -925,7 +932,7 @@ class NormedAfterwards(BatchNormed):
         return self.fc2(x)
 
 
-@converted()
+@trained()
 class Normalising(Base):
     def forward(self, x: Tensor) -> Tensor:
         x = (x / 255.0 - 0.1307) / 0.3081
@@ -934,18 +941,18 @@ class Normalising(Base):
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
-@converted((3, 28, 28))
+@trained((3, 28, 28))
 class NormalisingColours(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.2, 0.3, 0.25]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([1.2, 0.9, 1.1]).view(1, 3, 1, 1))
         self.conv = nn.Conv2d(3, 4, 5, padding=2)
         self.fc = nn.Linear(4 * 49, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv((x - self.mean) / self.std)), 4)
-        return 1 - self.fc(x.flatten(1)) * 2
+        return 1 - self.fc(x.flatten(1)) * 0.5
 
 
 @viewed()
@@ -1247,6 +1254,15 @@ class SoftmaxTwice(Usual):
         return F.softmax(F.softmax(self.body(x), dim=1), dim=1)
 
 
+class Scaled(Usual):
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) / self.temperature
+
+
 class FrozenBody(Base):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -1305,6 +1321,7 @@ TRAINING_ONLY["FrozenWeights"] = (
     Case(FrozenWeights),
     "x = F.conv2d(x, self.conv2.weight.detach(), self.conv2.bias)",
 )
+TRAINING_ONLY["Scaled"] = Case(Scaled), "return self.body(x) / self.temperature"
 TRAINING_ONLY["Watched"] = Case(Watched), "x.register_hook(print)"
 TRAINING_ONLY["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
 

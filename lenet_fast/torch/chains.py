@@ -312,11 +312,12 @@ class Reader:
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> None:
-        if not self._evaluation:
+        trained = [each for each in (weight, bias) if each and each.tensor.requires_grad]
+        if not self._evaluation and (training or trained):
             raise ValueError(
                 "expected functions of one image at a time in training, got batch_norm; from_torch "
-                "reads it, as it is in evaluation, and torch.nn.utils.fusion.fuse_conv_bn_eval "
-                "removes it from a trained module"
+                "reads it, as it is in evaluation, and fit if it is in evaluation mode and frozen; "
+                "torch.nn.utils.fusion.fuse_conv_bn_eval removes it from a trained module"
             )
         if running_mean is None or running_var is None:
             raise ValueError("expected batch norm with track_running_stats=True, got none")
@@ -336,11 +337,8 @@ class Reader:
             return
         if other is None:
             raise ValueError(f"expected a constant besides the images, got {step.name} of others")
-        if not self._evaluation:
-            raise ValueError(
-                "expected layers of parameters and activations only, got arithmetic with a "
-                "constant; normalise the images before, in the data set"
-            )
+        if isinstance(other, Value) and other.tensor.requires_grad:
+            self._refuse_computed("parameters as weights or biases of layers", "others")
         number = other.tensor.double() if isinstance(other, Value) else torch.tensor(float(other))
         factor, summand = {
             "mul": (number, 0 * number),
@@ -407,27 +405,31 @@ class Reader:
     def _rescale(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
         """Multiply and add numbers by map: in the layer before, or else in one of its own."""
         layer = self.row.layers[-1] if self.row.layers else None
+        place = self.row.places[-1] if self.row.layers else None
         size = len(scale)
-        if isinstance(layer, layers.Conv2D | layers.Dense) and self._made == self._shape:
-            place = self.row.places.pop()
-            w, b = place.parameters["w"], place.parameters.get("b")
-            assert w is not None
+        linear = isinstance(layer, layers.Conv2D | layers.Dense) and self._made == self._shape
+        if linear and place and (self._evaluation or place.constants):
+            arrays: dict[str, Any] = place.constants or place.parameters
+            w, b = arrays["w"], arrays.get("b")
             if isinstance(layer, layers.Conv2D):
                 layer.bias = layer.bias or "map"
-            parameters = {"w": _times(w, scale), "b": shift}
             if b is not None:
-                parameters["b"] = _times(b, scale) + shift.reshape(-1, *[1] * (b.dim() - 1))
+                shift = _times(b, scale) + shift.reshape(-1, *[1] * (b.dim() - 1))
+            arrays = self._cast({"w": _times(w, scale), "b": shift})
+            self.row.places[-1] = (
+                place._replace(constants=arrays)
+                if place.constants
+                else place._replace(parameters=arrays)
+            )
+        elif len(self._shape) == 3:
+            arrays = self._cast({"w": scale.reshape(-1, 1, 1, 1), "b": shift})
+            self._append(layers.Conv2D(size, size, 1, groups=size), {}, arrays)
         else:
-            if len(self._shape) == 3:
-                layer, w = layers.Conv2D(size, size, 1, groups=size), scale.reshape(-1, 1, 1, 1)
-            else:
-                layer, w = layers.Dense(size, size), scale.diag()
-            place, parameters = self._append(layer), {"w": w, "b": shift}
-            self.row.places.pop()
-        given: dict[str, torch.Tensor | None] = {
-            name: each.to(self._dtype) for name, each in parameters.items()
-        }
-        self.row.places.append(place._replace(parameters=given))
+            arrays = self._cast({"w": scale.diag(), "b": shift})
+            self._append(layers.Dense(size, size), {}, arrays)
+
+    def _cast(self, arrays: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        return {name: each.to(self._dtype) for name, each in arrays.items()}
 
     def softmax(self, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> None:
         self._end(nn.Softmax(dim=1), dim)
