@@ -315,3 +315,22 @@ def test_batch_norm_is_read_where_it_is_frozen() -> None:
     assert kinds(network)[:2] == ["Conv2D", "Conv2D"]
     trained = {id(each) for each in row.tensors(network).values()}
     assert trained == {id(each) for each in module.parameters() if each.requires_grad}
+
+
+def test_options_of_our_functions_are_read() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 10)
+
+        def forward(self, x: Any) -> Any:
+            x = front.functional.leaky_relu(x, slope=0.2)
+            x = front.functional.gelu(x, approximate="tanh", backend="numpy")
+            return self.linear(front.functional.elu(x, alpha=0.5).flatten(1))
+
+    network = front.from_torch(Net(), (1, 4, 4))
+    assert [layer.arguments for layer in network.layers[:-1]] == [
+        {"slope": 0.2},
+        {"approximate": "tanh"},
+        {"alpha": 0.5},
+    ]

@@ -647,7 +647,7 @@ class Of1998(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.s2(self.c1(x)))
-        x = self.act(self.s4(self.c3(x)))
+        x = front.functional.tanh(self.s4(self.c3(x)))
         x = front.functional.scaled_tanh(self.c5(x))
         return self.rbf(self.act(self.f6(x.flatten(1))))
 

@@ -15,6 +15,7 @@ from torch import nn
 from lenet_fast import checks, layers
 from lenet_fast.checks import Array
 from lenet_fast.layers import Layer, Shape
+from lenet_fast.layers.activations import ACTIVATIONS
 from lenet_fast.layers.base import NAME
 from lenet_fast.layers.pool2d import Pool2D
 from lenet_fast.torch import composites, modules
@@ -462,8 +463,10 @@ class Reader:
         )
         self._append(layers.from_config({**module.layer.config(), "name": None}), parameters)
 
-    def scaled_tanh(self, backend: str | None = None) -> None:
-        self._append(layers.ScaledTanh())
+    def our_activation(self, backend: str | None = None, **options: Any) -> None:
+        """Read an activation of lenet_fast.torch.functional."""
+        kind = ACTIVATIONS[self._step.name.removeprefix("lenet_fast.")]
+        self._append(kind(**options))
 
     def reshape(self, *args: Any, **kwargs: Any) -> None:
         """Read a change of shape that keeps the numbers of an image, and their order."""
@@ -628,7 +631,7 @@ _READERS: dict[str, Callable[..., None]] = {
     ),
     **dict.fromkeys(_SAME, Reader.same),
     **{f"lenet_fast.{name}": Reader.ours for name in ("conv2d", "subsample2d", "rbf")},
-    "lenet_fast.scaled_tanh": Reader.scaled_tanh,
+    **{f"lenet_fast.{name}": Reader.our_activation for name in ACTIVATIONS},
 }
 
 _AFTER_SOFTMAX = (Reader.log, Reader.same, Reader.reshape)
