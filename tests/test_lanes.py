@@ -576,3 +576,47 @@ def test_bits_do_not_depend_on_where_parameters_lie(name, optimiser, dtype, lane
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+# --- recorded passes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 17, 40])
+@pytest.mark.parametrize("name", ["everything", "padding", "dropout", "RBF on images"])
+def test_recorded_passes(name, n, dtype, lane_backend):
+    """The same bits as by going forward again, for passes in any order, and more than once."""
+    net = ALL[name].network(dtype)
+    engine = LanesEngine(net, ALL[name].loss, backend=lane_backend, threads=2)
+    x, _ = examples(net, n)
+    dropout = (3, 5)
+    for to_inputs in (False, True):
+        batches = [x, x[::-1].copy()]
+        passes = [engine.record(each, inputs=to_inputs, dropout=dropout) for each in batches]
+        for given, recorded in reversed(list(zip(batches, passes, strict=True))):
+            assert recorded is not None
+            dy = np.random.default_rng(n).standard_normal(recorded.outputs.shape).astype(dtype)
+            expected = engine.backward(dy, to_inputs, x=given, dropout=dropout)
+            outputs = engine.forward(given, dropout=dropout)
+            np.testing.assert_array_equal(recorded.outputs, outputs)
+            for _ in range(2):
+                gradients, dx = recorded.backward(dy)
+                if to_inputs:
+                    np.testing.assert_array_equal(dx, expected[1])
+                else:
+                    assert dx is None
+                for each, array in (expected[0] if to_inputs else expected).items():
+                    np.testing.assert_array_equal(gradients[each], array, err_msg=each)
+
+
+def test_recorded_passes_use_memory_again():
+    engine = LanesEngine(models.lenet5(), losses.MAP(), threads=1)
+    x = np.zeros((20, 1, 32, 32), np.float32)
+    first = engine.record(x)
+    at = first._memory.ctypes.data
+    assert engine.record(x)._memory.ctypes.data != at
+    del first
+    assert engine.record(x)._memory.ctypes.data == at
+    assert engine.record(x[:0]) is None
+    assert engine.record(np.zeros((2000, 1, 32, 32), np.float32)) is None  # more than 64 MiB
+    with pytest.raises(ValueError, match="d_outputs: expected shape"):
+        engine.record(x).backward(np.zeros((19, 10), np.float32))

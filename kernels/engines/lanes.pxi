@@ -2,7 +2,7 @@
 #     layers/optimisers (optimise),
 #     engines/steps (check_items, check_loss, check_steps, check_updates),
 #     engines/lanes_run (Lists, numbers_at, Run),
-#     engines/lanes_images (fill, finish_tile, set_borders),
+#     engines/lanes_images (clear_sums, fill, finish_tile, set_borders),
 #     engines/lanes_steps (back, fold_sums, forward),
 #     engines/lanes_examples (add_clipped, write_examples)
 #
@@ -27,7 +27,8 @@ from program cimport (
 
 
 cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory) noexcept nogil:
-    """A block of images: forward, and back with its own gradient or Hessian."""
+    """A block of images: forward, and back with its own gradient or Hessian; only back where the
+    tiles' memory is kept of the way forward."""
     cdef Py_ssize_t full = lane_count(memory), first = item.first, images
     cdef Py_ssize_t pixels = run.input.maps * run.input.rows * run.input.columns
     cdef bint learning = item.kind != FORWARD, hessian = item.kind == CURVATURE, fresh
@@ -35,28 +36,35 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
     cdef Py_ssize_t most = 1 if alone or run.d_inputs != NULL else run.input.tiles, tiles, t, i
     cdef Py_ssize_t size = run.input.size
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
+    cdef lanes *values = memory
     totals[0] = totals[1] = 0
     run.drawing = run.updates + item.step if run.updates[item.step].seed >= 0 else NULL
     while first < item.last:
         images, fresh = min(item.last - first, most * full), first == item.first
         tiles = (images + full - 1) // full
-        for t in range(tiles):
-            i = t * full
-            fill(run, first + i, min(images - i, full), memory + t * size + run.input.at)
-        forward(run, tiles, first - item.start, memory)
+        if run.kept != NULL:
+            values = <lanes *> run.kept + first // full * size
+        if run.kept == NULL or not learning:
+            for t in range(tiles):
+                i = t * full
+                if run.kept != NULL:
+                    set_borders(run, values + t * size)
+                fill(run, first + i, min(images - i, full), values + t * size + run.input.at)
+            forward(run, tiles, first - item.start, values)
         for t in range(tiles):
             i = t * full
             finish_tile(
-                run, memory + t * size, first + i, min(images - i, full), learning, hessian,
+                run, values + t * size, first + i, min(images - i, full), learning, hessian,
                 totals,
             )
         if learning:
             back(
-                run, tiles, first - item.start, memory, hessian, fresh or alone, alone, gradient
+                run, tiles, first - item.start, values, memory, hessian, fresh or alone, alone,
+                gradient,
             )
             if run.d_inputs != NULL:
                 unpack(
-                    memory + run.steps.dx, pixels, images,
+                    values + run.steps.dx, pixels, images,
                     <void *> numbers_at(memory, run.d_inputs, first * pixels), pixels,
                 )
             if item.kind == EXAMPLES:
@@ -223,7 +231,8 @@ def run_lanes(
     const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
     const Py_ssize_t[::1] labels, const Update[::1] updates, real[::1] state,
     const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
-    const real[:, ::1] d_outputs, real[:, ::1] d_inputs, real[::1] examples, double clip,
+    const real[:, ::1] d_outputs, real[:, ::1] d_inputs, real[::1] kept, real[::1] examples,
+    double clip,
     double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
 ):
     """Process a list of items on a network; several threads may do so together.
@@ -253,6 +262,7 @@ def run_lanes(
     run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
     run.d_outputs = &d_outputs[0, 0] if d_outputs.shape[0] else NULL
     run.d_inputs = &d_inputs[0, 0] if d_inputs.shape[0] else NULL
+    run.kept = &kept[0] if kept.shape[0] else NULL
     run.examples = &examples[0] if examples.shape[0] else NULL
     run.room = examples.shape[0] // run.trained if run.trained else 0
     run.clip = clip
@@ -267,5 +277,9 @@ def run_lanes(
                 set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0] + t * run.input.size)
             else:
                 set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0] + t * run.input.size)
+        if real is float:
+            clear_sums[lanes_f32](&run, <lanes_f32 *> &memory[0])
+        else:
+            clear_sums[lanes_f64](&run, <lanes_f64 *> &memory[0])
         work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
         restore_small(before)

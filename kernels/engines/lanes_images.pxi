@@ -139,8 +139,7 @@ cdef void finish_tile(
 
 
 cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
-    """Write what stays during a call: the background around the images, the padding, and zeros for
-    the gradients of weights without a link."""
+    """Write what stays during a call: the background around the images, and the padding."""
     cdef Py_ssize_t k, i
     cdef const Step *step
     if run.bytes != NULL:
@@ -151,5 +150,13 @@ cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
         if step.padded >= 0:
             for i in range(step.c_in * step.h_in * step.w_in):
                 memory[step.padded + i] = splat(memory, step.pad_value)
+
+
+cdef void clear_sums(Run *run, lanes *memory) noexcept nogil:
+    """Zeros for the gradients of weights without a link, which stay during a call."""
+    cdef Py_ssize_t k
+    cdef const Step *step
+    for k in range(run.count):
+        step = run.steps + k
         if step.sums_w >= 0:
             memset(memory + step.sums_w, 0, weights_of(step) * sizeof(lanes))

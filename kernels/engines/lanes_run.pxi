@@ -36,6 +36,7 @@ cdef struct Run:
     void *outputs
     const void *d_outputs  # the gradients at the outputs; NULL: those of the loss
     void *d_inputs  # where the gradients at the images go; NULL: nowhere
+    void *kept  # memory of each tile, one after the other, for the way back; NULL: the thread's
     void *examples  # where the gradients of each image go, parameter by parameter,
     Py_ssize_t room  # for so many images
     double clip  # the largest norm of an image's gradient in a clipped sum

@@ -266,26 +266,27 @@ cdef inline double one_back(
 
 
 cdef void back(
-    Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory, bint hessian, bint fresh,
-    bint alone, void *gradient,
+    Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory, lanes *sums, bint hessian,
+    bint fresh, bint alone, void *gradient,
 ) noexcept nogil:
-    """All steps. `alone`: the images' gradients stay apart, those of dense layers as factors."""
+    """All steps; the lane-by-lane sums lie in `sums`. `alone`: the images' gradients stay apart,
+    those of dense layers as factors."""
     cdef Py_ssize_t k, t, size = run.input.size
     cdef Tiles one = tiles_of(1, size)
     cdef double since = seconds_now() if run.seconds != NULL else 0
     for k in range(run.count - 1, run.input.split - 1, -1):
         if run.steps[k].kind == FULL:
-            since = one_back(run, k, tiles_of(tiles, size), memory, memory, hessian, fresh, alone,
+            since = one_back(run, k, tiles_of(tiles, size), memory, sums, hessian, fresh, alone,
                              gradient, since)
         else:
             for t in range(tiles):
                 run.place = place + t * lane_count(memory)
-                since = one_back(run, k, one, memory + t * size, memory, hessian,
+                since = one_back(run, k, one, memory + t * size, sums, hessian,
                                  fresh and t == 0, alone, gradient, since)
     for t in range(tiles):
         run.place = place + t * lane_count(memory)
         for k in range(run.input.split - 1, -1, -1):
-            since = one_back(run, k, one, memory + t * size, memory, hessian, fresh and t == 0,
+            since = one_back(run, k, one, memory + t * size, sums, hessian, fresh and t == 0,
                              alone, gradient, since)
 
 

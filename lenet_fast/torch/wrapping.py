@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from lenet_fast import checks, engines, layers, losses
 from lenet_fast.checks import Array
+from lenet_fast.engines.lanes import Recorded
 from lenet_fast.losses import Loss
 from lenet_fast.threads import default_threads
 from lenet_fast.torch import reading, recording, tensors
@@ -327,6 +328,12 @@ class Reading:
         """Return images as the network takes them."""
         return x.reshape(len(x), *self.network.input_shape)
 
+    def record(self, x: torch.Tensor, drawn: Draw, to_x: bool) -> Recorded | None:
+        """Return a pass forward whose values are kept, if the engine can, and they are not many."""
+        if not isinstance(self.engine, engines.LanesEngine):
+            return None
+        return self.engine.record(_array("x", x), inputs=to_x, dropout=drawn)
+
     def outputs(self, x: torch.Tensor, drawn: Draw) -> torch.Tensor:
         """Return the network's outputs."""
         array = _array("x", x)
@@ -343,9 +350,14 @@ class _Pass(Function):
     def forward(
         ctx: Any, reading: Reading, drawn: Draw, x: torch.Tensor, *parameters: torch.Tensor
     ) -> torch.Tensor:
-        ctx.reading, ctx.drawn = reading, drawn
+        ctx.reading, ctx.drawn, ctx.recorded = reading, drawn, None
         ctx.save_for_backward(x, *parameters)
-        return reading.outputs(x, drawn)
+        # One image is predicted faster alone, mostly by people who forgot torch.no_grad().
+        if len(x) > 1 and any(ctx.needs_input_grad):
+            ctx.recorded = reading.record(x, drawn, ctx.needs_input_grad[2])
+        if ctx.recorded is None:
+            return reading.outputs(x, drawn)
+        return torch.from_numpy(ctx.recorded.outputs)
 
     @staticmethod
     @once_differentiable
@@ -354,10 +366,13 @@ class _Pass(Function):
         reading, (to_x, *needed) = ctx.reading, ctx.needs_input_grad[2:]
         reading.bind(parameters)
         with reading.silence():
-            found = reading.engine.backward(
-                _array("dy", dy), to_x, x=_array("x", x), dropout=ctx.drawn
-            )
-        gradients, dx = found if to_x else (found, None)
+            if ctx.recorded is not None:
+                gradients, dx = ctx.recorded.backward(_array("dy", dy))
+            else:
+                found = reading.engine.backward(
+                    _array("dy", dy), to_x, x=_array("x", x), dropout=ctx.drawn
+                )
+                gradients, dx = found if to_x else (found, None)
         return (
             *(None, None),
             None if dx is None else torch.from_numpy(dx),

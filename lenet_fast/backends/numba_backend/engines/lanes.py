@@ -77,7 +77,7 @@ PATIENCE = 20_000  # how often a thread looks whether others are done, before it
 # The arguments that are written; those squared go where the parameters go.
 _WRITTEN = {
     *("parameters", "weights_squared", "state", "gradients"),
-    *("outputs", "d_inputs", "examples", "totals", "seconds"),
+    *("outputs", "d_inputs", "kept", "examples", "totals", "seconds"),
 }
 
 _RECORDS = {"input", "loss"}
@@ -98,7 +98,8 @@ def _lap(run, clock, place, since):
 
 @once
 def _images_item(run, lists, item, totals, memory, clock):
-    """A block of images: forward, and back with its own gradient or Hessian."""
+    """A block of images: forward, and back with its own gradient or Hessian; only back where the
+    tiles' memory is kept of the way forward."""
     full = lane_count_of(memory)
     learning, hessian = item.kind != FORWARD, item.kind == CURVATURE
     # Whether the images' gradients stay apart, those of dense layers as factors.
@@ -114,32 +115,39 @@ def _images_item(run, lists, item, totals, memory, clock):
     for first in range(item.first, item.last, full):
         images = min(item.last - first, full)
         draw = Draw(drops, update.seed, update.done, first - item.start)
-        fill_tile(run, first, images, memory)
+        values, again = memory, len(run.kept) == 0
+        if not again:
+            tile = run.input.size * full
+            values = run.kept[first // full * tile : (first // full + 1) * tile]
+            if not learning:
+                set_borders(run, values)
+        if again or not learning:
+            fill_tile(run, first, images, values)
         since = seconds_now(clock) if len(run.seconds) else 0.0
-        for k in range(len(run.steps)):
+        for k in range(len(run.steps) if again or not learning else 0):
             step = run.steps[k]
             if step.kind == DROPOUT:
-                step_drop(step, k, memory, step.x, draw, step.y)
+                step_drop(step, k, values, step.x, draw, step.y)
             else:
-                step_forward(run, lists, k, memory)
+                step_forward(run, lists, k, values)
             since = _lap(run, clock, 3 * k, since)
-        finish_tile(run, memory, first, images, learning, hessian, totals)
+        finish_tile(run, values, first, images, learning, hessian, totals)
         since = seconds_now(clock) if len(run.seconds) else 0.0
         for k in range(len(run.steps) - 1, -1 if learning else len(run.steps) - 1, -1):
             if run.steps[k].learns and not (alone and run.steps[k].kind == FULL):
-                step_weights(run, lists, k, memory, hessian, gradient)
+                step_weights(run, lists, k, values, memory, hessian, gradient)
                 since = _lap(run, clock, 3 * k + 2, since)
             step = run.steps[k]
             if step.passes and step.kind == DROPOUT:
-                step_drop(step, k, memory, step.dy, draw, step.dx)
+                step_drop(step, k, values, step.dy, draw, step.dx)
                 since = _lap(run, clock, 3 * k + 1, since)
             elif step.passes and step.kind != DISTANCES:
-                step_back(run, lists, k, memory, hessian)
+                step_back(run, lists, k, values, hessian)
                 since = _lap(run, clock, 3 * k + 1, since)
         if len(run.d_inputs):
             pixels = run.d_inputs.shape[1]
             target = run.d_inputs.reshape(-1)[first * pixels :]
-            unpack(memory, run.steps[0].dx, pixels, images, target)
+            unpack(values, run.steps[0].dx, pixels, images, target)
         if item.kind == EXAMPLES:
             write_examples(run, memory, first, images)
         elif item.kind == CLIPPED:

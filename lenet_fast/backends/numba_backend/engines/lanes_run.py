@@ -41,6 +41,7 @@ class Run(NamedTuple):
     outputs: Any
     d_outputs: Any
     d_inputs: Any
+    kept: Any
     examples: Any
     clip: Any
     totals: Any

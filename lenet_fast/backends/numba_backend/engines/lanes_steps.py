@@ -134,8 +134,9 @@ def _squares(memory, x, count, wanted, scratch):
 
 
 @once
-def step_weights(run, lists, k, memory, hessian, gradient):
-    """Add a tile's share to the gradients of a step's parameters."""
+def step_weights(run, lists, k, memory, sums, hessian, gradient):
+    """Add a tile's share to the gradients of a step's parameters; those of convolutions and of
+    sub-sampling are added lane by lane, in `sums`."""
     step = run.steps[k]
     work = step.work
     source, result, window = source_of(step), result_of(step), window_of(step)
@@ -145,16 +146,16 @@ def step_weights(run, lists, k, memory, hessian, gradient):
         x = x if step.padded < 0 else step.padded
         correlate_gradient(
             memory, _squares(memory, x, source.count * in_size, hessian, work), source, window, dy,
-            result, lists.links[lists.ends[k, 2] : lists.ends[k, 3]], step.sums_w,
+            result, lists.links[lists.ends[k, 2] : lists.ends[k, 3]], sums, step.sums_w,
         )  # fmt: skip
         if step.b >= 0:
-            bias_gradient_tile(memory, dy, result, step.unit, step.sums_b)
+            bias_gradient_tile(memory, dy, result, step.unit, sums, step.sums_b)
     elif step.kind == SUBSAMPLING:
         multiplier = result.count // source.count
         for c in range(result.count):
             subsample_gradient_map(
                 memory, dy + c * out_size, result, x + c // multiplier * in_size, source, window,
-                step.scale, hessian, work, step.sums_w + c, step.sums_b + c,
+                step.scale, hessian, work, sums, step.sums_w + c, step.sums_b + c,
             )  # fmt: skip
     elif step.kind == FULL:
         n_in = inputs_of(step)

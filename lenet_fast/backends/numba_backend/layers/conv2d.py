@@ -327,14 +327,14 @@ def _gradient_block(maps: int, taps: int) -> Any:
     """Return what adds a tile's share to adjacent weights of one kernel row of `maps` links."""
 
     @block
-    def gradient_block(memory, x, x_row, stride_h, dy, result, link, dw):
-        sums = get_rows(memory, link, KERNEL, dw, maps, taps)
+    def gradient_block(memory, x, x_row, stride_h, dy, result, link, all_sums, dw):
+        sums = get_rows(all_sums, link, KERNEL, dw, maps, taps)
         for r in range(result.rows):
             for s in range(result.columns):
                 seen = get_row(memory, x + r * x_row + s * stride_h, 1, taps)
                 incoming = get_rows(memory, link, TARGET, dy + r * result.columns + s, maps, 1)
                 sums = plus_products(sums, incoming, seen)
-        put_rows(memory, link, KERNEL, dw, maps, sums)
+        put_rows(all_sums, link, KERNEL, dw, maps, sums)
 
     return gradient_block
 
@@ -344,15 +344,15 @@ def _gradient_row(maps: int) -> Any:
     five, one = _gradient_block(maps, 5), _gradient_block(maps, 1)
 
     @part
-    def gradient_row(memory, x, x_row, window, dy, result, link, dw):
+    def gradient_row(memory, x, x_row, window, dy, result, link, sums, dw):
         v = 0
         if window.dilation_h == 1:
             while window.kw - v >= 5:
-                five(memory, x + v, x_row, window.stride_h, dy, result, link, dw + v)
+                five(memory, x + v, x_row, window.stride_h, dy, result, link, sums, dw + v)
                 v += 5
         while v < window.kw:
             place = x + v * window.dilation_h
-            one(memory, place, x_row, window.stride_h, dy, result, link, dw + v)
+            one(memory, place, x_row, window.stride_h, dy, result, link, sums, dw + v)
             v += 1
 
     return gradient_row
@@ -362,8 +362,9 @@ _gradient_row_of_some, _gradient_row_of_one = _gradient_row(GRADIENT_MAPS), _gra
 
 
 @part
-def correlate_gradient(memory, x, source, window, dy, result, links, dw):
-    """Add a tile's share to the gradient of every linked weight, lane by lane."""
+def correlate_gradient(memory, x, source, window, dy, result, links, sums, dw):
+    """Add a tile's share to the gradient of every linked weight, lane by lane; they lie in `sums`,
+    which may be the tile's memory."""
     x_row = window.stride_v * source.columns
     for k in range(len(links)):
         link = links[k]
@@ -371,24 +372,26 @@ def correlate_gradient(memory, x, source, window, dy, result, links, dw):
             row = x + (link[SOURCE] * source.rows + u * window.dilation_v) * source.columns
             kernel_row = dw + u * window.kw
             if link[COUNT] == GRADIENT_MAPS:
-                _gradient_row_of_some(memory, row, x_row, window, dy, result, link, kernel_row)
+                _gradient_row_of_some(
+                    memory, row, x_row, window, dy, result, link, sums, kernel_row
+                )
             else:
-                _gradient_row_of_one(memory, row, x_row, window, dy, result, link, kernel_row)
+                _gradient_row_of_one(memory, row, x_row, window, dy, result, link, sums, kernel_row)
 
 
 @part
-def bias_gradient_tile(memory, dy, result, unit, db):
-    """Add a tile's share to the gradients of the biases, lane by lane."""
+def bias_gradient_tile(memory, dy, result, unit, sums, db):
+    """Add a tile's share to the gradients of the biases, lane by lane; they lie in `sums`."""
     positions = result.rows * result.columns
     for o in range(result.count):
         if unit:
             for k in range(o * positions, (o + 1) * positions):
-                put(memory, db + k, get(memory, db + k) + get(memory, dy + k))
+                put(sums, db + k, get(sums, db + k) + get(memory, dy + k))
         else:
-            sums = get(memory, db + o)
+            total = get(sums, db + o)
             for k in range(o * positions, (o + 1) * positions):
-                sums = sums + get(memory, dy + k)
-            put(memory, db + o, sums)
+                total = total + get(memory, dy + k)
+            put(sums, db + o, total)
 
 
 @part
@@ -478,8 +481,10 @@ def _compiled(version: str) -> tuple[Any, Any, Any]:
             some = min(n - first, full)
             pack(images[first * in_size :], in_size, some, in_size, memory, x_at)
             pack(slopes[first * out_size :], out_size, some, out_size, memory, dy_at)
-            correlate_gradient(memory, x_at, source, window, dy_at, result, links[:count], ZERO)
-            bias_gradient_tile(memory, dy_at, result, unit, weights)
+            correlate_gradient(
+                memory, x_at, source, window, dy_at, result, links[:count], memory, ZERO
+            )
+            bias_gradient_tile(memory, dy_at, result, unit, memory, weights)
         fold_lanes(memory, ZERO, weights, dw.reshape(-1), ZERO)
         fold_lanes(memory, weights * full, biases, db.reshape(-1), ZERO)
 

@@ -125,17 +125,20 @@ def subsample_map(memory, x, source, window, w, w_at, b_at, c, scale, y, result)
 
 
 @part
-def subsample_gradient_map(memory, dy, result, x, source, window, scale, squared, sums, dw, db):
-    """Add a map's share to the gradients of its coefficient and its bias, lane by lane."""
-    _sum_map(memory, x, source, window, sums, result)
+def subsample_gradient_map(
+    memory, dy, result, x, source, window, scale, squared, scratch, sums, dw, db
+):
+    """Add a map's share to the gradients of its coefficient and its bias, lane by lane; they lie in
+    `sums`, which may be the tile's memory."""
+    _sum_map(memory, x, source, window, scratch, result)
     to_weight, to_bias = splat(memory, 0, 1), splat(memory, 0, 1)
     for k in range(result.rows * result.columns):
-        slope, s = get(memory, dy + k), get(memory, sums + k)
+        slope, s = get(memory, dy + k), get(memory, scratch + k)
         to_weight = to_weight + slope * (s * s if squared else s)
         to_bias = to_bias + slope
     factor = splat(memory, scale * scale if squared else scale, 1)
-    put(memory, dw, get(memory, dw) + factor * to_weight)
-    put(memory, db, get(memory, db) + to_bias)
+    put(sums, dw, get(sums, dw) + factor * to_weight)
+    put(sums, db, get(sums, db) + to_bias)
 
 
 # --- the operations -----------------------------------------------------------------------------
