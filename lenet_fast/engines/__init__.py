@@ -6,7 +6,7 @@ from lenet_fast import checks
 from lenet_fast.engines.compile import Unsupported
 from lenet_fast.engines.compiled import check_rule
 from lenet_fast.engines.interface import Engine, Optimiser, Rule, Totals
-from lenet_fast.engines.lanes import LanesEngine
+from lenet_fast.engines.lanes import LanesEngine, Recorded
 from lenet_fast.engines.layers import LayersEngine
 from lenet_fast.engines.online import OnlineEngine
 from lenet_fast.losses import Loss, no_loss
@@ -19,6 +19,7 @@ __all__ = [
     "LayersEngine",
     "OnlineEngine",
     "Optimiser",
+    "Recorded",
     "Rule",
     "Totals",
     "Unsupported",

@@ -16,7 +16,6 @@ from torch.autograd.function import once_differentiable
 
 from lenet_fast import checks, engines, layers, losses
 from lenet_fast.checks import Array
-from lenet_fast.engines.lanes import Recorded
 from lenet_fast.losses import Loss
 from lenet_fast.threads import default_threads
 from lenet_fast.torch import reading, recording, tensors
@@ -328,7 +327,7 @@ class Reading:
         """Return images as the network takes them."""
         return x.reshape(len(x), *self.network.input_shape)
 
-    def record(self, x: torch.Tensor, drawn: Draw, to_x: bool) -> Recorded | None:
+    def record(self, x: torch.Tensor, drawn: Draw, to_x: bool) -> engines.Recorded | None:
         """Return a pass forward whose values are kept, if the engine can, and they are not many."""
         if not isinstance(self.engine, engines.LanesEngine):
             return None
