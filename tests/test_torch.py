@@ -584,7 +584,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "overlapping": ("module", overlapping),
     "norm": ("0.0", lambda: ends(nn.Sequential(nn.InstanceNorm2d(1)))),
     "reflect": ("0", lambda: ends(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))),
-    "pool padding": ("0", lambda: ends(nn.MaxPool2d(3, 1, padding=1))),
+    "pool padding": ("0", lambda: ends(nn.AvgPool2d(3, 1, 1, count_include_pad=False))),
     "pool dilation": ("0", lambda: pooled(nn.MaxPool2d(2, 1, dilation=2), 100)),
     "ceil": ("0", lambda: pooled(nn.AvgPool2d(5, ceil_mode=True), 9)),
     "divisor": ("0", lambda: pooled(nn.AvgPool2d(2, divisor_override=3), 36)),

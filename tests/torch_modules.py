@@ -551,6 +551,24 @@ class PaddedByHand(nn.Module):
         return self.fc(x.view(x.shape[0], -1))
 
 
+@trained((2, 13, 14))
+class PaddedPools(nn.Module):
+    """Padding of windows, as TensorFlow's, and windows that go beyond the border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3)
+        self.pool1 = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True)
+        self.pool2 = nn.AvgPool2d(2, stride=1, padding=1)
+        self.fc = nn.Linear(3 * 4 * 5, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool1(self.conv(x) - 1)
+        x = torch.tanh(self.pool2(x))
+        x = F.max_pool2d(F.pad(x, (0, 1, 1, 1), value=-0.25), 2, 2)
+        return self.fc(F.max_pool2d(x, (2, 1), stride=1, padding=(1, 0), ceil_mode=True).flatten(1))
+
+
 # --- parameters used directly ---
 
 

@@ -114,7 +114,7 @@ class Reader:
         if reader is None:
             raise ValueError(f"{_HINTS.get(step.name, _HINT)}, got {step.name}")
         if self._border is not None and reader is not Reader.conv2d:
-            raise ValueError(f"expected a convolution after a padding, got {step.name}")
+            self._bordered(*self._border)
         if self._ending and reader not in _AFTER_SOFTMAX:
             raise ValueError(f"expected nothing after a softmax, got {step.name}")
         self._ending += bool(self._ending)
@@ -217,7 +217,7 @@ class Reader:
         return_indices: bool = False,
     ) -> None:
         _allow("MaxPool2d", "dilation", dilation, (1, (1, 1)))
-        self._pool(layers.MaxPool2D, kernel_size, stride, padding, ceil_mode)
+        self._pool(layers.MaxPool2D, kernel_size, stride, padding)
 
     def avg_pool2d(
         self,
@@ -237,17 +237,38 @@ class Reader:
             self._skip(2)
             self._append(layer, dict(zip("wb", arrays, strict=True)))
             return
-        self._pool(layers.AvgPool2D, kernel_size, stride, padding, ceil_mode)
+        self._pool(layers.AvgPool2D, kernel_size, stride, padding, count_include_pad)
 
     def _pool(
-        self, kind: type[Pool2D], kernel: Any, stride: Any, padding: Any, ceil_mode: bool
+        self,
+        kind: type[Pool2D],
+        kernel: Any,
+        stride: Any,
+        padding: Any,
+        count_include_pad: bool = True,
     ) -> None:
-        name = kind.__name__.replace("D", "d")
-        _allow(name, "padding", padding, (0, (0, 0)))
         layer = kind(kernel, stride or None)
+        above, left = checks.pair("padding", padding, 0)
+        rows, columns = self._step.results[0].tensor.shape[-2:]
+        # Of the padding below and on the right, some windows reach less, others go beyond.
+        below = (rows - 1) * layer.stride[0] + layer.kernel[0] - above - self._shape[-2]
+        right = (columns - 1) * layer.stride[1] + layer.kernel[1] - left - self._shape[-1]
+        sides = (above, max(below, 0), left, max(right, 0))
+        if any(sides):
+            if kind is layers.AvgPool2D:
+                _allow("AvgPool2d", "ceil_mode", below > above or right > left, (False,))
+                _allow("AvgPool2d", "count_include_pad", count_include_pad, (True,))
+            self._bordered(sides, 0.0 if kind is layers.AvgPool2D else _NEVER)
         self._append(layer)
-        if ceil_mode and self._made != tuple(self._step.results[0].tensor.shape[1:]):
-            _allow(name, "ceil_mode", True, (False,))
+
+    def _bordered(self, sides: tuple[int, ...], value: float) -> None:
+        """Add a layer of constants that puts a border around each map."""
+        self._border = None
+        c = self._shape[0]
+        border = checks.four_sides("padding", sides)
+        layer = layers.Conv2D(c, c, 1, groups=c, padding=border, pad_value=value, bias=None)
+        self._append(layer, {}, {"w": torch.ones(c, 1, 1, 1, dtype=self._dtype)}, named=False)
+        self._shape = self._made
 
     def adaptive_avg_pool2d(self, output_size: Any) -> None:
         self._adaptive(layers.AvgPool2D, output_size)
@@ -490,6 +511,7 @@ class Reader:
         constants: Mapping[str, torch.Tensor] = MappingProxyType({}),
         *,
         training: bool = True,
+        named: bool = True,
     ) -> Place:
         """Add a layer."""
         if len(self._shape) == 3 and self._shape != self._made:
@@ -503,7 +525,7 @@ class Reader:
             raise Misfit(str(error)) from error
         path = self._step.path
         usable = NAME.fullmatch(path) and not path.replace(".", "").isdigit()
-        if usable and all(path != each.name for each in self.row.layers):
+        if named and usable and all(path != each.name for each in self.row.layers):
             layer.name = path
         place = Place(
             path or self._step.where,
@@ -589,6 +611,9 @@ def _allow(name: str, option: str, value: Any, allowed: tuple[Any, ...]) -> None
         text = " or ".join(map(repr, allowed))
         raise ValueError(f"expected {option} {text} of {name}, got {value!r}")
 
+
+_NEVER = -1e30
+"""A number that is never the largest in a window."""
 
 _SAME = (
     *("contiguous", "clone", "to", "float", "double", "cpu", "type", "type_as", "requires_grad"),

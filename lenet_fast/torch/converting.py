@@ -78,16 +78,18 @@ def from_torch(
 
     Read are conv2d (of any padding with one value, also by ``F.pad`` before it, and of any stride,
     dilation and groups), linear and matmul, also with parameters used directly, a sum with a bias
-    per map or unit; max_pool2d and avg_pool2d (without padding; with ``ceil_mode`` if it changes
-    nothing), adaptive pooling to sizes that divide the image, a mean over all pixels; relu,
-    leaky_relu (of a slope of at least 0), elu (of an alpha above 0), gelu, tanh, sigmoid, ``1.7159
-    tanh(2 x / 3)``; dropout and dropout2d (of a p below 1); flatten, view, reshape and the like;
-    and the modules of :mod:`lenet_fast.torch`. Batch norm, and factors and summands that are
-    numbers or one per map, become part of the layer before them or a 1 x 1 convolution;
-    convolutions of some maps each, whose results `cat` joins, become one with a connection table,
-    and sums of squared differences an RBF layer. It does not matter whether functions, methods or
-    modules are called, and how often.
-    A linear layer without biases becomes a layer with biases of zero. The network drops units in
+    per map or unit; max_pool2d and avg_pool2d, adaptive pooling to sizes that divide the image, a
+    mean over all pixels; relu, leaky_relu (of a slope of at least 0), elu (of an alpha above 0),
+    gelu, tanh, sigmoid, ``1.7159 tanh(2 x / 3)``; dropout and dropout2d (of a p below 1); flatten,
+    view, reshape and the like; and the modules of :mod:`lenet_fast.torch`. It does not matter
+    whether functions, methods or modules are called, and how often.
+
+    Batch norm, and factors and summands that are numbers or one per map, become part of the layer
+    before them or a 1 x 1 convolution; padding before a pooling becomes one, too. An average times
+    a coefficient plus a bias per map becomes sub-sampling; convolutions of some maps each, whose
+    results `cat` joins, become one with a connection table; and sums of squared differences an RBF
+    layer. A linear layer without biases becomes one with biases of zero. After a last layer that
+    makes maps of one pixel comes a linear layer that changes nothing. The network drops units in
     training only.
 
     Not read are other branches (residual networks), control flow that depends on the images,
