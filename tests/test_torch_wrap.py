@@ -730,6 +730,19 @@ def clipped_sum(each: dict[str, Any], clip: float) -> dict[str, Any]:
     return sums
 
 
+class ByHand(nn.Module):
+    """Weights that lie transposed, and a bias of another shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        numbers = torch.randn(784, 10, dtype=torch.float64)
+        self.w = nn.Parameter(0.05 * numbers)
+        self.b = nn.Parameter(torch.zeros(1, 10, dtype=torch.float64))
+
+    def forward(self, x: Any) -> Any:
+        return x.flatten(1) @ self.w + self.b
+
+
 def targets(y: Any) -> Any:
     return F.one_hot(y, 10).double()
 
@@ -741,6 +754,7 @@ PER_EXAMPLE = {
     "squared error": (plain, nn.MSELoss(), targets),
     "frozen": (lambda: frozen_below(plain()), None, None),
     "pruned": (lambda: pruned_below(plain()), None, None),
+    "by hand": (ByHand, None, None),
     "no bias": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False)).double(),
         *2 * [None],

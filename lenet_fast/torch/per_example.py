@@ -88,16 +88,19 @@ def per_example_gradients(
     reading.weights()
     trained, masks = reading.trained(), reading.masks()
     # The engine's norm includes what is frozen, pruned, or lacking in the module, such as a bias.
-    own = clip is not None and (masks or set(trained) != set(reading.network.trainable_names))
+    own = clip is not None and bool(masks or len(trained) < len(reading.network.trainable_names))
     _, arrays = reading.engine_for(read.loss).gradients_per_example(
         tensors.array("x", reading.images(x)),
         labels,
         clip=None if own else clip,
         dropout=reading.draw(),
     )
-    names = {path: name for name, path in trained.items()}
-    paths = [path for path, _ in module.named_parameters() if path in names]
-    found = {path: torch.from_numpy(arrays[names[path]]) for path in paths}
+    each = clip is None or own
+    found = {
+        path: reading.as_tensor(trained[path], arrays[reading.names[trained[path]]], each=each)
+        for path, _ in module.named_parameters()
+        if path in trained
+    }
     for path in masks.keys() & found.keys():
         found[path] *= masks[path]
     return _clipped_sum(found, checks.positive("clip", clip)) if own else found

@@ -180,10 +180,11 @@ class Reading:
         self.network = row.network(row.output if kind is None else kind, None)
         self.softmax = row.softmax
         given = row.tensors(self.network)
-        masks = row.masks(self.network)
+        masks, views = row.masks(self.network), row.views(self.network)
         self.names = list(given)
         self._tensors = list(given.values())
         self._masks = {k: masks[name] for k, name in enumerate(given) if name in masks}
+        self._views = {k: views[name] for k, name in enumerate(given) if name in views}
         layers_of = {layer.name: layer for layer in self.network.layers}
         names = [name.rpartition(".") for name in given]
         self._places = [(layers_of[layer], name) for layer, _, name in names]
@@ -199,6 +200,7 @@ class Reading:
         self._torch_threads = torch.get_num_threads()
         if self._threads is None:
             self._threads = min(self._torch_threads, default_threads())
+        self._kinds = [(tensor.dtype, tensor.shape) for tensor in self._tensors]
         self.bind(self._tensors)
         self._engines: dict[str, engines.Engine] = {}
         self.engine = self.engine_for(losses.default_for(self.network))
@@ -213,12 +215,12 @@ class Reading:
             )
         return self._engines[key]
 
-    def trained(self) -> dict[str, str]:
-        """Return the names of trainable parameters that require a gradient, and their paths."""
+    def trained(self) -> dict[str, int]:
+        """Return the paths of trainable parameters that require a gradient, and their places."""
         names = set(self.network.trainable_names)
         return {
-            name: path
-            for name, path, tensor in zip(self.names, self._paths, self._tensors, strict=False)
+            self._paths[k]: k
+            for k, (name, tensor) in enumerate(zip(self.names, self._tensors, strict=True))
             if name in names and tensor.requires_grad
         }
 
@@ -273,10 +275,8 @@ class Reading:
         """Follow parameters whose ``data`` was set; return whether they still fit."""
         if _memory(self._tensors) == self._memory:
             return True
-        arrays = [layer.parameters[name] for layer, name in self._places]
-        for tensor, array in zip(self._tensors, arrays, strict=True):
-            if tensors.dtype(array.dtype) != tensor.dtype or array.shape != tuple(tensor.shape):
-                return False
+        if [(tensor.dtype, tensor.shape) for tensor in self._tensors] != self._kinds:
+            return False
         self.bind(self._tensors)
         return True
 
@@ -284,9 +284,24 @@ class Reading:
         """Let the network's arrays be the memory of these tensors."""
         memory = _memory(given)
         if memory != self._memory:
-            for (layer, name), path, tensor in zip(self._places, self._paths, given, strict=False):
-                layer.parameters[name] = tensors.array(path, tensor)
+            for k, (layer, name) in enumerate(self._places):
+                array = seen = tensors.array(self._paths[k], given[k])
+                if k in self._views and not np.may_share_memory(
+                    seen := self._views[k](array), array
+                ):
+                    raise ValueError(f"{self._paths[k]}: expected a contiguous tensor, got others")
+                layer.parameters[name] = seen
             self._memory = memory
+
+    def as_tensor(self, k: int, gradient: Array, *, each: bool = False) -> torch.Tensor:
+        """Return the gradient of a tensor, or that of each image, in the tensor's layout."""
+        if k in self._views:
+            shape = tuple(self._tensors[k].shape)
+            found = np.empty((len(gradient), *shape) if each else shape, gradient.dtype)
+            for part, value in zip(found, gradient, strict=True) if each else [(found, gradient)]:
+                self._views[k](part)[...] = value
+            gradient = found
+        return torch.from_numpy(gradient)
 
     def draw(self) -> Draw:
         """Return what dropout needs for a pass: a new seed; None if nothing is dropped."""
@@ -376,8 +391,8 @@ class _Pass(Function):
             *(None, None),
             None if dx is None else torch.from_numpy(dx),
             *(
-                torch.from_numpy(gradients[name]) if wanted else None
-                for name, wanted in zip(reading.names, needed, strict=True)
+                reading.as_tensor(k, gradients[name]) if needed[k] else None
+                for k, name in enumerate(reading.names)
             ),
         )
 
@@ -401,7 +416,7 @@ def _read(
 ) -> tuple[Row, Callable[[torch.Tensor], Any]]:
     """Return what a module computes, and what makes its result of the network's outputs."""
     keys, arranged = ([output], _first) if output is not None else _keys(module, shape)
-    rows = [reading.read(module, shape, key, masks=True) for key in keys]
+    rows = [reading.read(module, shape, key, masks=True, views=True) for key in keys]
     if len({_content(row) for row in rows}) > 1:
         raise ValueError(
             "output: expected outputs that are the same except for a softmax, got others; choose "
