@@ -645,6 +645,34 @@ def test_a_module_that_changes_is_read_again(change: Any) -> None:
     assert before.shape != found(x).shape or before.dtype != x.dtype or not before.equal(found(x))
 
 
+def normed() -> Any:
+    module = nn.Sequential(nn.Conv2d(1, 4, 5), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2304, 10))
+    module[1].running_var.uniform_(0.5, 2)
+    module[1].running_mean.normal_()
+    return module.double()
+
+
+def test_frozen_batch_norm_is_followed() -> None:
+    expected, found = both(normed().eval())
+    other, x = normed().state_dict(), images()
+    for module in (expected, found):
+        module[1].requires_grad_(False)
+    data = batches()
+    for module in (expected, found):
+        loop(lambda p: torch.optim.SGD(p, lr=1e-3))(module, data)
+    assert gap(found, expected) < BOUND
+    for module in (expected, found):
+        module.load_state_dict(other)
+    assert (found(x) - expected(x)).abs().max() < 1e-12
+    found[1].weight.requires_grad_(True)
+    with complains(ValueError, "got batch_norm"):
+        found(x)
+    found[1].requires_grad_(False)
+    found.train()
+    with complains(ValueError, "got batch_norm"):
+        found(x)
+
+
 def test_a_module_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from lenet_fast.torch import wrapping
 

@@ -195,7 +195,8 @@ class Reading:
                 if not place.training:
                     layer.p = 0.0
                 self._drops = self._drops or layer.p > 0
-        self._watch(module, [*self._tensors, *masks.values()])
+        constant = any(place.constants for place in row.places)
+        self._watch(module, [*self._tensors, *masks.values()], constant)
         self._backend, self._threads = options.backend, options.threads
         self._torch_threads = torch.get_num_threads()
         if self._threads is None:
@@ -228,8 +229,9 @@ class Reading:
         """Return the masks of pruned parameters, by their paths."""
         return {self._paths[k]: mask for k, mask in self._masks.items()}
 
-    def _watch(self, module: nn.Module, read: list[torch.Tensor]) -> None:
-        """Remember everything on which the reading depends."""
+    def _watch(self, module: nn.Module, read: list[torch.Tensor], constant: bool) -> None:
+        """Remember everything on which the reading depends: with `constant`, also the values of
+        what is not among the weights."""
         below = list(module.modules())
         hooks = [getattr(each, kind) for each in below for kind in _HOOKS]
         self._no_hooks = [each for each in hooks if not each]
@@ -239,14 +241,18 @@ class Reading:
             *filter(None, hooks),
         ]
         self._then = [dict(each) for each in self._now]
-        self._read = read
         found = {
             id(tensor): (f"{path}.{name}" if path else name, held, name)
             for path, each in module.named_modules()
             for held in (each._parameters, each._buffers)
             for name, tensor in held.items()
         }
-        rows = [found[id(tensor)] for tensor in read]
+        weights = set(map(id, read))
+        held = [*module.parameters(), *module.buffers()]
+        self._constants = [each for each in held if constant and id(each) not in weights]
+        self._values = list(map(_value, self._constants))
+        self._read = [*read, *self._constants]
+        rows = [found[id(tensor)] for tensor in self._read]
         self._paths = [path for path, _, _ in rows]
         self._slots = [(held, name) for _, held, name in rows]
         self._pruned = {}
@@ -269,7 +275,9 @@ class Reading:
         if not same or any(self._no_hooks) or self._torch_threads != torch.get_num_threads():
             return False
         read_now = [held.get(name) for held, name in self._slots]
-        return all(map(operator.is_, read_now, self._read)) and self._rebound()
+        if not all(map(operator.is_, read_now, self._read)):
+            return False
+        return list(map(_value, self._constants)) == self._values and self._rebound()
 
     def _rebound(self) -> bool:
         """Follow parameters whose ``data`` was set; return whether they still fit."""
@@ -395,6 +403,12 @@ class _Pass(Function):
                 for k, name in enumerate(reading.names)
             ),
         )
+
+
+def _value(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what changes when the numbers in a tensor do, or whether it is trained."""
+    version = 0 if tensor.is_inference() else tensor._version
+    return version, tensor.data_ptr(), tensor.requires_grad
 
 
 def _memory(given: list[torch.Tensor]) -> list[Memory]:
