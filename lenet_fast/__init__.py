@@ -1,9 +1,77 @@
-"""LeNet-5 of 1998: exact, and fast on a CPU."""
+"""LeNet-5 of 1998: exact, and fast on a CPU.
 
-from lenet_fast import backends, ops
-from lenet_fast.backends import use_backend
+Submodules are imported when they are first used: ``lenet_fast.models`` needs no import of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet_fast import (
+        backends,
+        bitmaps,
+        connections,
+        data,
+        drop_in,
+        engines,
+        errors,
+        files,
+        initialisers,
+        layers,
+        losses,
+        models,
+        network,
+        onnx,
+        ops,
+        plots,
+        sklearn,
+        threads,
+        torch,
+        training,
+    )
+    from lenet_fast.backends import use_backend
 
 __version__ = "0.1.0"
 """The version of this package."""
 
-__all__ = ["__version__", "backends", "ops", "use_backend"]
+__all__ = [
+    "__version__",
+    "backends",
+    "bitmaps",
+    "connections",
+    "data",
+    "drop_in",
+    "engines",
+    "errors",
+    "files",
+    "initialisers",
+    "layers",
+    "losses",
+    "models",
+    "network",
+    "onnx",
+    "ops",
+    "plots",
+    "sklearn",
+    "threads",
+    "torch",
+    "training",
+    "use_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "use_backend":
+        from lenet_fast.backends import use_backend
+
+        return use_backend
+    if name in (each.name for each in pkgutil.iter_modules(__path__)):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
