@@ -334,3 +334,9 @@ def test_options_of_our_functions_are_read() -> None:
         {"approximate": "tanh"},
         {"alpha": 0.5},
     ]
+
+
+@pytest.mark.parametrize("kind", [nn.Identity, nn.Tanh])
+def test_a_network_needs_layers_and_vectors_at_its_end(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"^module: expected .*, got "):
+        front.from_torch(kind(), (1, 4, 4))

@@ -569,6 +569,28 @@ class PaddedPools(nn.Module):
         return self.fc(F.max_pool2d(x, (2, 1), stride=1, padding=(1, 0), ceil_mode=True).flatten(1))
 
 
+class Means(nn.Module):
+    """The mean of all pixels, as a function of maps (n, c, h, w)."""
+
+    def __init__(self, mean: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 5, 2)
+        self.mean = mean
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert "Float" in x.type() or "Double" in x.type()
+        return self.fc(F.selu(self.mean(F.selu(self.conv(x)))))
+
+
+TRAINED["mean, mean"] = Case(partial(Means, lambda x: x.mean(3).mean(2)))
+TRAINED["mean of the last"] = Case(partial(Means, lambda x: x.mean(-1).mean(-1)))
+TRAINED["mean of rows"] = Case(partial(Means, lambda x: x.view(x.size(0), 4, -1).mean(dim=2)))
+TRAINED["mean, kept"] = Case(
+    partial(Means, lambda x: torch.mean(x, dim=(-2, -1), keepdim=True).flatten(1))
+)
+
+
 # --- parameters used directly ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -82,6 +83,8 @@ class Reader:
             assert step is not None
             self._steps.appendleft(step)
             value = previous
+        if not self._steps:
+            raise ValueError("module: expected layers, got none between the images and the output")
         self._dtype = value.tensor.dtype
         self._shape = tuple(value.tensor.shape[1:])
         self._made = self._shape if len(self._shape) == 3 else self.row.input_shape
@@ -288,10 +291,14 @@ class Reader:
             self._append(kind(kernel))
 
     def mean(self, dim: Any = None, keepdim: bool = False) -> None:
-        axes = sorted(each % 4 for each in dim) if isinstance(dim, list | tuple) else dim
-        if len(self._shape) != 3 or axes != [2, 3]:
+        """Read the mean of all pixels, also ``x.mean(3).mean(2)`` and ``x.flatten(2).mean(2)``."""
+        axes = composites.mean_axes([self._step, *self._steps], len(self._shape))
+        self._skip(len(axes) - 1 if isinstance(dim, int) else 0)
+        flat = len(self._made) == 3 and self._shape == (self._made[0], math.prod(self._made[1:]))
+        if not (flat and axes == [2]) and (len(self._shape) != 3 or sorted(axes) != [2, 3]):
             raise ValueError(f"expected a mean over rows and columns, dim (2, 3), got dim {dim}")
-        self._append(layers.AvgPool2D((self._shape[1], self._shape[2])))
+        self._shape = self._made
+        self._append(layers.AvgPool2D((self._made[1], self._made[2])))
 
     def relu(self, inplace: bool = False) -> None:
         self._append(layers.ReLU())
@@ -306,6 +313,11 @@ class Reader:
 
     def elu(self, alpha: float = 1.0, inplace: bool = False) -> None:
         self._append(_new("ELU", layers.ELU, alpha))
+
+    def selu(self, inplace: bool = False) -> None:
+        self._append(layers.ELU(_SELU[1]))
+        size = self._shape[0]
+        self._rescale(torch.full((size,), _SELU[0], dtype=torch.float64), torch.zeros(size))
 
     def gelu(self, approximate: str = "none") -> None:
         self._append(_new("GELU", layers.GELU, approximate))
@@ -361,7 +373,11 @@ class Reader:
             raise ValueError(f"expected a constant besides the images, got {step.name} of others")
         if isinstance(other, Value) and other.tensor.requires_grad:
             self._refuse_computed("parameters as weights or biases of layers", "others")
-        number = other.tensor.double() if isinstance(other, Value) else torch.tensor(float(other))
+        number = (
+            other.tensor.double()
+            if isinstance(other, Value)
+            else torch.tensor(float(other), dtype=torch.float64)
+        )
         factor, summand = {
             "mul": (number, 0 * number),
             "div": (1 / number, 0 * number),
@@ -612,6 +628,9 @@ def _allow(name: str, option: str, value: Any, allowed: tuple[Any, ...]) -> None
         raise ValueError(f"expected {option} {text} of {name}, got {value!r}")
 
 
+_SELU = 1.0507009873554805, 1.6732632423543772
+"""The factor, and the alpha of the ELU (Klambauer et al. 2017)."""
+
 _NEVER = -1e30
 """A number that is never the largest in a window."""
 
@@ -640,6 +659,7 @@ _READERS: dict[str, Callable[..., None]] = {
     "leaky_relu": Reader.leaky_relu,
     "elu": Reader.elu,
     "gelu": Reader.gelu,
+    "selu": Reader.selu,
     "tanh": Reader.tanh,
     "sigmoid": Reader.sigmoid,
     "dropout": Reader.dropout,
@@ -662,8 +682,8 @@ _READERS: dict[str, Callable[..., None]] = {
 _AFTER_SOFTMAX = (Reader.log, Reader.same, Reader.reshape)
 
 _HINT = (
-    "expected convolutions, linear layers, pooling, relu, leaky_relu, elu, gelu, tanh, sigmoid, "
-    "dropout, changes of shape, or a softmax at the end"
+    "expected convolutions, linear layers, pooling, relu, leaky_relu, elu, selu, gelu, tanh, "
+    "sigmoid, dropout, changes of shape, or a softmax at the end"
 )
 _RESIZE = "expected images of the right size; resize them in the data set"
 _HINTS = {

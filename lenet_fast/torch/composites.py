@@ -64,6 +64,25 @@ def scaled_tanh(steps: list[Step]) -> int:
     return count + 1 + more if same else 0
 
 
+def mean_axes(steps: list[Step], axes: int) -> list[int]:
+    """Return the axes of the images over which the first steps take the mean, one axis a step, or
+    several in one."""
+    left = list(range(axes + 1))
+    found: list[int] = []
+    for step in steps:
+        options = dict(zip(("input", "dim", "keepdim"), step.args, strict=False)) | step.kwargs
+        dim = options.get("dim")
+        if step.name != "mean" or not isinstance(dim, int | list | tuple):
+            break
+        several = [dim] if isinstance(dim, int) else dim
+        found += [left[each] for each in several]
+        if not isinstance(dim, int):
+            break
+        if not options.get("keepdim"):
+            left.pop(dim)
+    return found
+
+
 def subsampling(steps: Sequence[Step], maps: int) -> tuple[Value, Value] | None:
     """Return the coefficients and biases, one per map, if two steps after a mean are those of the
     trainable sub-sampling of 1998."""

@@ -80,9 +80,9 @@ def from_torch(
     dilation and groups), linear and matmul, also with parameters used directly, a sum with a bias
     per map or unit; max_pool2d and avg_pool2d, adaptive pooling to sizes that divide the image, a
     mean over all pixels; relu, leaky_relu (of a slope of at least 0), elu (of an alpha above 0),
-    gelu, tanh, sigmoid, ``1.7159 tanh(2 x / 3)``; dropout and dropout2d (of a p below 1); flatten,
-    view, reshape and the like; and the modules of :mod:`lenet_fast.torch`. It does not matter
-    whether functions, methods or modules are called, and how often.
+    selu, gelu, tanh, sigmoid, ``1.7159 tanh(2 x / 3)``; dropout and dropout2d (of a p below 1);
+    flatten, view, reshape and the like; and the modules of :mod:`lenet_fast.torch`. It does not
+    matter whether functions, methods or modules are called, and how often.
 
     Batch norm, and factors and summands that are numbers or one per map, become part of the layer
     before them or a 1 x 1 convolution; padding before a pooling becomes one, too. An average times

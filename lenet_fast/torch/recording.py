@@ -42,7 +42,7 @@ _FACTS = frozenset(
 _LIKE = frozenset(("to", "type_as", "view_as", "reshape_as"))
 """Functions that take the shape or the dtype of a second tensor, and no numbers."""
 
-_DROPOUTS = frozenset(("dropout", "dropout2d", "dropout_", "feature_dropout"))
+_DROPOUTS = frozenset(("dropout", "dropout2d", "feature_dropout"))
 
 
 @dataclass(eq=False)
@@ -189,7 +189,8 @@ class Recorder(TorchFunctionMode):
             step.same_order = _same_order(step.images[0].tensor, tensors[0])
         for tensor in tensors:
             self._set(tensor, step, from_images)
-        if from_images and not tensors and name != "__setitem__":
+        # Names of types and devices are no values.
+        if from_images and not tensors and name != "__setitem__" and not isinstance(result, str):
             self._refusal = self._refusal or (
                 f"{step.where}: expected the same functions for all images, got {name} of values "
                 "that depend on them: lenet_fast cannot see what is done with the result"
