@@ -337,9 +337,11 @@ class LanesEngine(BaseEngine):
         self, kind: ItemKind, x: Array, labels: Array | None, mean: bool = True, **options: Any
     ) -> tuple[Totals, dict[str, Array]]:
         """Run one batch; return its totals, and the mean or the sum of the derivatives."""
-        derivatives = self._zeros()
         if not len(x):
-            return Totals(), derivatives
+            return Totals(), self._zeros()
+        parameters = self.network.parameters
+        names = self.network.trainable_names
+        derivatives = {name: np.empty_like(parameters[name], order="C") for name in names}
         with self._pool.lock:
             work = self._batch_items(len(x), len(x), kind, mean)
             totals = self._run(work, x, labels, **options)[0]
