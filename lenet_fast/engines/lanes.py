@@ -341,7 +341,7 @@ class LanesEngine(BaseEngine):
             return Totals(), self._zeros()
         parameters = self.network.parameters
         names = self.network.trainable_names
-        derivatives = {name: np.empty_like(parameters[name], order="C") for name in names}
+        derivatives = {name: np.empty_like(parameters[name]) for name in names}
         with self._pool.lock:
             work = self._batch_items(len(x), len(x), kind, mean)
             totals = self._run(work, x, labels, **options)[0]
