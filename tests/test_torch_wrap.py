@@ -404,6 +404,20 @@ def test_all_outputs_that_differ_by_a_softmax() -> None:
         assert (chosen(x).sum(1) - 1).abs().max() < 1e-12
 
 
+def test_outputs_that_differ_by_a_number_must_be_chosen() -> None:
+    class Tempered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = plain()
+
+        def forward(self, x: Any) -> Any:
+            x = self.body(x)
+            return x / 2, x / 3
+
+    with complains(ValueError, "output: expected outputs that are the same except for a softmax"):
+        front.wrap(Tempered())(images())
+
+
 def test_outputs_of_several_layers_must_be_chosen() -> None:
     class Features(nn.Module):
         def __init__(self) -> None:
@@ -674,12 +688,12 @@ def test_frozen_batch_norm_is_followed() -> None:
 
 
 def test_a_module_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lenet_fast.torch import wrapping
+    from lenet_fast.torch import passes
 
     readings: list[Any] = []
-    made = wrapping.Reading.__init__
+    made = passes.Reading.__init__
     monkeypatch.setattr(
-        wrapping.Reading, "__init__", lambda *given: (readings.append(given), made(*given))[1]
+        passes.Reading, "__init__", lambda *given: (readings.append(given), made(*given))[1]
     )
     module = front.wrap(plain())
     evaluated(module, batches())

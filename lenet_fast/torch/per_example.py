@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from lenet_fast import checks
 from lenet_fast.torch import criteria, tensors
-from lenet_fast.torch.wrapping import Options, Wrapper, wrapper_of
+from lenet_fast.torch.passes import Options
+from lenet_fast.torch.wrapping import Wrapper, wrapper_of
 
 Gradients = dict[str, torch.Tensor]
 

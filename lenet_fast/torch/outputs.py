@@ -1,0 +1,61 @@
+"""The outputs of a module: which of them a network computes, and how the module arranges them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lenet_fast.torch import reading, recording
+from lenet_fast.torch.rows import Row
+
+Result = Callable[[torch.Tensor], Any]
+
+
+def read(module: nn.Module, shape: tuple[int, ...], output: int | str | None) -> tuple[Row, Result]:
+    """Return what a module computes, and what makes its result of the network's outputs."""
+    keys, arranged = ([output], _first) if output is not None else _keys(module, shape)
+    rows = [reading.read(module, shape, key, masks=True, views=True) for key in keys]
+    if len({_content(row) for row in rows}) > 1:
+        raise ValueError(
+            "output: expected outputs that are the same except for a softmax, got others; choose "
+            f"one of {', '.join(map(repr, keys))}"
+        )
+    ends = [row.softmax for row in rows]
+    return rows[0], lambda y: arranged([y if end is None else end(y) for end in ends])
+
+
+def _first(outputs: list[torch.Tensor]) -> Any:
+    return outputs[0]
+
+
+def _keys(
+    module: nn.Module, shape: tuple[int, ...]
+) -> tuple[list[Any], Callable[[list[torch.Tensor]], Any]]:
+    """Return the keys of a module's outputs, and what arranges them as the module does."""
+    dtype = next((each.dtype for each in module.parameters()), torch.float32)
+    try:
+        with recording.undisturbed(module, evaluation=False):
+            found = module(torch.zeros(2, *shape, dtype=dtype))
+    except Exception:  # which the reader explains
+        return [None], _first
+    kind = type(found)
+    if kind not in (tuple, list, dict):
+        return [None], _first
+    named = found if kind is dict else dict(enumerate(found))
+    keys = [key for key, value in named.items() if value is not None]
+
+    def arranged(outputs: list[torch.Tensor]) -> Any:
+        made = dict.fromkeys(named) | dict(zip(keys, outputs, strict=True))
+        return made if kind is dict else kind(made.values())
+
+    return keys, arranged
+
+
+def _content(row: Row) -> str:
+    """Return what a row computes before the softmax, for comparison."""
+    parameters = [list(map(id, place.parameters.values())) for place in row.places]
+    constants = [each.tolist() for place in row.places for each in place.constants.values()]
+    return repr((row.input_shape, [layer.config() for layer in row.layers], parameters, constants))
