@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import os
 import random
+import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,8 @@ from torch.utils.data import (  # noqa: E402
 )
 from torch_scripts import SCRIPTS  # noqa: E402
 
-from lenet_fast.torch import datasets, fit  # noqa: E402
+from lenet_fast.torch import MAPLoss, datasets, fit, wrap  # noqa: E402
+from lenet_fast.training import TrainingDiverged  # noqa: E402
 
 MEMORY, ONCE, ANEW = "is in memory", "read once", "read anew"
 
@@ -619,22 +623,14 @@ def test_schedulers_that_are_refused() -> None:
     module = lenet()
     optimizer, other = sgd(module), sgd(module)
     before, state = copy.deepcopy(module.state_dict()), copy.deepcopy(optimizer.state_dict())
-    cyclic = schedulers.OneCycleLR(sgd(module), 0.1, 60)
-    apart = torch.optim.SGD(groups(module), 0.1)
-    apart_scheduler = schedulers.LambdaLR(apart, [lambda k: 1.0, lambda k: 0.9**k, lambda k: 1.0])
     for scheduler, step, text in (
         (schedulers.ReduceLROnPlateau(optimizer), "epoch", "expected .* test=, whose loss"),
         (0.1, "epoch", "expected one of torch.optim.lr_scheduler, got float 0.1"),
         (schedulers.StepLR(other, 2), "epoch", "got one of another"),
         (schedulers.StepLR(optimizer, 2), None, "expected 'batch' or 'epoch', .*got None"),
         (None, "epoch", "expected None without a scheduler, got 'epoch'"),
-        (cyclic, "batch", "cycle_momentum=False, or use lenet_fast.torch.wrap"),
-        (apart_scheduler, "batch", "expected one that changes the lr of all .* in proportion"),
     ):
-        options = {"scheduler": scheduler, "scheduler_step": step}
-        options["optimizer"] = {cyclic: cyclic.optimizer, apart_scheduler: apart}.get(
-            scheduler, optimizer
-        )
+        options = {"scheduler": scheduler, "scheduler_step": step, "optimizer": optimizer}
         with pytest.raises((TypeError, ValueError), match=rf"^scheduler(_step)?: .*{text}"):
             fit(
                 *(module, DataLoader(tensors(), batch_size=8)),
@@ -754,8 +750,370 @@ def test_a_callback_ends_training() -> None:
     assert not fit(module, DataLoader(tensors(), batch_size=8), **given).interrupted
 
 
-def plain(outputs: Any, targets: Any) -> Any:
-    return functional.cross_entropy(outputs, targets)
+def with_hook(register: Callable[[Any, Any], object]) -> Callable[[Any], Any]:
+    """Return what makes an optimizer, and lets a function register a hook with it or its module."""
+
+    def make(module: Any) -> Any:
+        optimizer = sgd(module)
+        register(module, optimizer)
+        return optimizer
+
+    return make
+
+
+def hooked_criterion() -> Any:
+    criterion = nn.CrossEntropyLoss()
+    criterion.register_forward_hook(lambda module, x, y: y / 2)
+    return criterion
+
+
+def stepped(module: Any) -> Any:
+    """Return an optimizer that has made a step with one parameter more than the others."""
+    optimizer = torch.optim.Adam(module.parameters(), 0.01)
+    module[0].weight.grad = torch.ones_like(module[0].weight)
+    optimizer.step()
+    return optimizer
+
+
+def smoothed(outputs: Any, targets: Any) -> Any:
+    """Label smoothing as people write it."""
+    logarithms = outputs.log_softmax(1)
+    right = logarithms.gather(1, targets[:, None])[:, 0]
+    return -(0.9 * right + 0.1 * logarithms.mean(1)).mean()
+
+
+class HalfMAP(MAPLoss):
+    def forward(self, x: Any, targets: Any) -> Any:
+        return super().forward(x, targets) / 2
+
+
+def parameters(kind: Any, **options: Any) -> Callable[[Any], Any]:
+    """Return what makes an optimizer of a module."""
+    return lambda module: kind(module.parameters(), **options)
+
+
+def cycle(optimizer: Any) -> Any:
+    return schedulers.OneCycleLR(optimizer, 0.1, 30)
+
+
+def later(optimizer: Any) -> Any:
+    """Return a scheduler of the rate, and after three steps also of the momentum."""
+    first = schedulers.ConstantLR(optimizer, 0.5, 2)
+    return schedulers.SequentialLR(optimizer, [first, cycle(optimizer)], [3])
+
+
+def apart(optimizer: Any) -> Any:
+    return schedulers.LambdaLR(optimizer, [lambda k: 1.0, lambda k: 0.9**k, lambda k: 1.0])
+
+
+optim = torch.optim
+SOFT = torch.rand(60, 10, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+WEIGHTS = torch.arange(1, 11).double()
+BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
+    "weight": ("criterion: .* same weight", {"criterion": nn.CrossEntropyLoss(WEIGHTS)}),
+    "sum": ("reduction='mean', got 'sum'", {"criterion": nn.CrossEntropyLoss(reduction="sum")}),
+    "sum by a partial": (
+        "reduction='mean', got 'sum'",
+        {"criterion": functools.partial(functional.cross_entropy, reduction="sum")},
+    ),
+    "ignored": ("ignore_index=3", {"criterion": nn.CrossEntropyLoss(ignore_index=3)}),
+    "ignored, logarithm": (
+        "ignore_index=3",
+        {"criterion": nn.NLLLoss(ignore_index=3), "last": [nn.LogSoftmax(1)]},
+    ),
+    "lambda": (
+        "criterion: .* got the function <lambda>",
+        {"criterion": lambda y, t: functional.cross_entropy(y, t)},
+    ),
+    "def": ("criterion: .* got the function smoothed", {"criterion": smoothed}),
+    "margin": ("of type MultiMarginLoss", {"criterion": nn.MultiMarginLoss()}),
+    "hook of the loss": ("criterion: .* without hooks", {"criterion": hooked_criterion()}),
+    "loss of its own": ("of type HalfMAP", {"criterion": HalfMAP(), "last": [nn.ReLU()]}),
+    "soft": ("loader: targets: .* more values", {"criterion": nn.MSELoss(), "targets": SOFT}),
+    "probabilities": ("loader: targets: ", {"targets": SOFT.softmax(1)}),
+    "softmax": (
+        "module: expected no last softmax",
+        {"criterion": nn.MSELoss(), "targets": SOFT, "last": [nn.Softmax(1)]},
+    ),
+    "mse sum": (
+        "reduction='mean', got 'sum'",
+        {
+            "criterion": nn.MSELoss(reduction="sum"),
+            "targets": SOFT,
+            "optimizer": lambda m: sgd(m, lr=0.001),
+        },
+    ),
+    "dampening": ("dampening=0", {"optimizer": lambda m: sgd(m, dampening=0.5)}),
+    "maximize": ("maximize=False", {"optimizer": lambda m: sgd(m, maximize=True, lr=1e-4)}),
+    "amsgrad": ("amsgrad=False", {"optimizer": parameters(optim.Adam, lr=0.01, amsgrad=True)}),
+    "no epsilon": ("optimizer: epsilon", {"optimizer": parameters(optim.Adam, lr=0.01, eps=0)}),
+    "Adagrad": ("got an object of type Adagrad", {"optimizer": parameters(optim.Adagrad)}),
+    "NAdam": ("got an object of type NAdam", {"optimizer": parameters(optim.NAdam, lr=0.01)}),
+    "RAdam": ("got an object of type RAdam", {"optimizer": parameters(optim.RAdam, lr=0.01)}),
+    "groups": (
+        "one weight_decay for all",
+        {"optimizer": lambda m: optim.SGD(groups(m, weight_decay=0.1), 0.05)},
+    ),
+    "steps": ("the same number of steps", {"optimizer": stepped}),
+    "hook of a gradient": (
+        "parameters without hooks",
+        {"optimizer": with_hook(lambda m, o: m[0].weight.register_hook(torch.sign))},
+    ),
+    "hook of a step": (
+        "optimizer: expected one without hooks",
+        {"optimizer": with_hook(lambda m, o: o.register_step_pre_hook(clipped))},
+    ),
+    "one cycle": ("scheduler: .* the momentum", {"scheduler": cycle, "step": "batch"}),
+    "one cycle later": ("scheduler: .* the momentum", {"scheduler": later, "step": "batch"}),
+    "rates apart": (
+        "scheduler: .* in proportion",
+        {
+            "scheduler": apart,
+            "step": "epoch",
+            "optimizer": lambda m: torch.optim.SGD(groups(m), 0.1),
+        },
+    ),
+}
+
+
+def clipped(optimizer: Any, *arguments: Any) -> None:
+    nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.1)
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["memory", "anew"])
+@pytest.mark.parametrize("name", BEYOND)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")
+def test_beyond_the_engines(name: str, anew: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """PyTorch's own criterion, optimizer and scheduler, as in the loop; 24 steps."""
+    reason, options = BEYOND[name]
+    criterion = options.get("criterion", functional.cross_entropy)
+    step, targets = options.get("step"), options.get("targets", labels())
+    ours, theirs = twins(*options.get("last", ()))
+    other, optimizer = (options.get("optimizer", sgd)(each) for each in (theirs, ours))
+    right, scheduler = (options.get("scheduler", lambda o: None)(o) for o in (other, optimizer))
+    loader = DataLoader(TensorDataset(images(), targets), batch_size=8, shuffle=True)
+    held = ours[0].weight.grad = torch.full_like(ours[0].weight, 7.0)
+    seed(3)
+    after = [right.step if step == when else None for when in ("batch", "epoch")]
+    losses, found = loop(theirs, loader, criterion, other, 3, *after), []
+    expected = states()
+    seed(3)
+    history = fit(
+        *(ours, loader),
+        criterion=criterion,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        scheduler_step=step,
+        epochs=3,
+        materialise=False if anew else None,
+        on_batch_end=lambda epoch, batch, loss: found.append(loss),
+    )
+    assert found == pytest.approx(losses, rel=1e-9)
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert states() == expected
+    assert "forward" not in vars(ours)
+    assert ours[0].weight.grad is held
+    assert (held == 7).all()
+    assert [len(history.rows), history.train_images] == [3, 60]
+    (message,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert message.startswith("PyTorch's own criterion, optimizer and scheduler")
+    assert re.search(reason, message)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_history_beyond_the_engines(reduction: str) -> None:
+    """Losses are the mean over batches, or per image; ignored images are no errors."""
+    module = lenet(12, nn.Dropout(0.5))
+    criterion = nn.CrossEntropyLoss(WEIGHTS, ignore_index=3, reduction=reduction)
+    test = DataLoader(Pictures(20), batch_size=8)
+    given = {"criterion": criterion, "optimizer": sgd(module, lr=0.002), "test": test}
+    history = fit(module, DataLoader(tensors(), batch_size=8), **given)
+    module.eval()
+    total = errors = 0.0
+    with torch.no_grad():
+        for x, y in test:
+            total += criterion(module(x), y).item() * (len(x) if reduction == "mean" else 1)
+            errors += ((module(x).argmax(1) != y) & (y != 3)).sum().item()
+    assert history.rows[0].test_loss == pytest.approx(total / 20, rel=1e-9)
+    assert history.rows[0].test_errors == errors
+    assert 0 < errors < 20
+    assert 0 < history.rows[0].train_errors <= 54
+    assert history.rows[0].rate == 0.002
+
+
+def test_dropout_beyond_the_engines_is_that_of_wrap() -> None:
+    ours, theirs = twins(nn.Dropout(0.4))
+    other, optimizer = (torch.optim.Adagrad(each.parameters()) for each in (theirs, ours))
+    loader = DataLoader(tensors(), batch_size=8, shuffle=True)
+    seed(3)
+    loop(wrap(theirs), loader, functional.cross_entropy, other, 2)
+    expected = states()
+    seed(3)
+    fit(ours, loader, criterion=functional.cross_entropy, optimizer=optimizer, epochs=2)
+    assert_same(ours, theirs)
+    assert states() == expected
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_masks_beyond_the_engines(pruned: bool) -> None:
+    """What is masked stays as it is, in spite of weight decay."""
+    module = lenet()
+    mask = torch.rand(module[0].weight.shape) < 0.5
+    if pruned:
+        prune.custom_from_mask(module[0], "weight", mask)
+    name = "weight_orig" if pruned else "weight"
+    before = module[0].get_parameter(name).detach().clone()
+    fit(
+        *(module, DataLoader(tensors(), batch_size=8)),
+        criterion=smoothed,
+        optimizer=sgd(module),
+        masks=None if pruned else {"0.weight": mask},
+    )
+    changed = module[0].get_parameter(name) != before
+    assert torch.equal(changed, mask)
+    assert 0 < mask.sum() < mask.numel()
+
+
+@pytest.mark.parametrize("end", ["interrupted", "diverged", "failed"])
+def test_ends_beyond_the_engines(end: str) -> None:
+    """The module is as after the finished batches: three, and with Ctrl-C four."""
+    ours, theirs = twins()
+    loader, calls = DataLoader(tensors(), batch_size=8), []
+
+    def criterion(outputs: Any, targets: Any) -> Any:
+        loss = functional.cross_entropy(outputs, targets)
+        calls.append(loss)
+        if len(calls) < 4:
+            return loss
+        if end == "failed":
+            raise ZeroDivisionError
+        if end == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss * (torch.nan if end == "diverged" else 1)
+
+    expected, text = {
+        "interrupted": (KeyboardInterrupt, None),
+        "diverged": (TrainingDiverged, r"^after 3 steps at rate 0\.05: .* got nan\. The module is"),
+        "failed": (ZeroDivisionError, None),
+    }[end]
+    done = 4 if end == "interrupted" else 3
+    other, optimizer = (torch.optim.Adagrad(each.parameters(), 0.05) for each in (theirs, ours))
+    loop(theirs, list(loader)[:done], functional.cross_entropy, other, 1)
+    with pytest.raises(expected, match=text):
+        fit(ours, loader, criterion=criterion, optimizer=optimizer, epochs=2)
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert "forward" not in vars(ours)
+    assert ours[0].weight.grad is None
+
+
+def test_a_criterion_with_parameters_and_a_module_of_several_outputs() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(10).double())
+
+        def forward(self, outputs: Any, targets: Any) -> Any:
+            return functional.cross_entropy(outputs * self.scale, targets)
+
+    class Two(nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: Any) -> Any:
+            return self.module(x), None
+
+    ours, theirs = twins()
+    loader, results = DataLoader(Pictures(), batch_size=8), []
+    for module in (ours, theirs):
+        criterion = Scaled()
+        both = [*module.parameters(), *criterion.parameters()]
+        optimizer = torch.optim.SGD(both, 0.1, momentum=0.5)
+        if module is theirs:
+            loop(theirs, loader, criterion, optimizer, 3)
+        else:
+            fit(Two(ours), loader, criterion=criterion, optimizer=optimizer, epochs=3)
+        results.append(criterion)
+    assert_same(ours, theirs)
+    assert_same(*results)
+    assert (results[0].scale - 1).abs().max() > 1e-3
+
+
+MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
+    "softmax twice": (
+        "module: expected no last softmax for CrossEntropyLoss",
+        {"criterion": nn.CrossEntropyLoss(WEIGHTS), "last": [nn.Softmax(1)]},
+    ),
+    "no logarithm": (
+        "module: expected a last LogSoftmax for nn.NLLLoss",
+        {"criterion": nn.NLLLoss(reduction="sum")},
+    ),
+    "labels": (
+        "loader: labels: expected labels from 0 to 9, got 10",
+        {"criterion": nn.CrossEntropyLoss(WEIGHTS), "targets": labels() + 1},
+    ),
+    "no labels": (
+        "loader: targets: expected labels of shape (60,), or one number per output",
+        {"criterion": smoothed, "targets": torch.rand(60)},
+    ),
+    "labels for squares": (
+        "loader: targets: expected one number per output",
+        {"criterion": nn.MSELoss(reduction="sum")},
+    ),
+    "class": ("criterion: expected a module, such as", {"criterion": nn.NLLLoss}),
+    "no reduction": (
+        "criterion: expected reduction='mean' or 'sum', got 'none'",
+        {"criterion": nn.CrossEntropyLoss(reduction="none")},
+    ),
+    "many numbers": (
+        "criterion: expected one that returns one number, got one of shape (8,)",
+        {"criterion": lambda y, t: functional.cross_entropy(y, t, reduction="none")},
+    ),
+    "no tensor": (
+        "criterion: expected one that returns one number, got None",
+        {"criterion": lambda y, t: None},
+    ),
+    "another module": (
+        "optimizer: expected only parameters of the module",
+        {"optimizer": lambda m: torch.optim.Adagrad(lenet().parameters())},
+    ),
+    "closure": (
+        "optimizer: expected one whose step() needs no closure",
+        {"optimizer": parameters(torch.optim.LBFGS)},
+    ),
+    "differentiable": (
+        "optimizer: expected differentiable=False",
+        {"optimizer": lambda m: sgd(m, differentiable=True)},
+    ),
+    "another optimizer": (
+        "scheduler: expected one of the optimizer",
+        {"criterion": smoothed, "scheduler": lambda o: cycle(sgd(lenet())), "step": "batch"},
+    ),
+    "engine": ("engine: expected", {"criterion": smoothed, "engine": "fast"}),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_beyond_the_engines(name: str) -> None:
+    text, options = MISTAKES[name]
+    module = lenet(12, *options.get("last", ()))
+    optimizer = options.get("optimizer", sgd)(module)
+    before, state = copy.deepcopy(module.state_dict()), repr(optimizer.state_dict())
+    data = TensorDataset(images(), options.get("targets", labels()))
+    with pytest.raises((TypeError, ValueError)) as caught:
+        fit(
+            *(module, DataLoader(data, batch_size=8)),
+            criterion=options.get("criterion", functional.cross_entropy),
+            optimizer=optimizer,
+            scheduler=options.get("scheduler", lambda o: None)(optimizer),
+            scheduler_step=options.get("step"),
+            engine=options.get("engine", "auto"),
+        )
+    assert str(caught.value).startswith(text)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert repr(optimizer.state_dict()) == state
 
 
 def test_all_refusals_come_in_one_message() -> None:
@@ -764,8 +1122,8 @@ def test_all_refusals_come_in_one_message() -> None:
         fit(
             module,
             tensors(),
-            criterion=plain,
-            optimizer=torch.optim.Adagrad(module.parameters()),
+            criterion=nn.CrossEntropyLoss,
+            optimizer=torch.optim.LBFGS(module.parameters()),
             test=5,
         )
     lines = str(caught.value).splitlines()
@@ -776,8 +1134,8 @@ def test_all_refusals_come_in_one_message() -> None:
         assert line.startswith(start)
         assert "expected " in line
     assert "batch_size" in lines[1]
-    assert "got the function plain; lenet_fast.torch.wrap takes any" in str(caught.value)
-    assert "an object of type Adagrad; lenet_fast.torch.wrap takes any optimizer" in lines[4]
+    assert "a module, such as nn.CrossEntropyLoss(), or a function, got the class" in lines[3]
+    assert "no closure, got an object of type LBFGS; lenet_fast.torch.wrap takes any" in lines[4]
 
 
 def batches(*changes: tuple[int, Any, Any]) -> Any:
@@ -809,7 +1167,10 @@ WRONG: dict[str, tuple[str, Any]] = {
         batches((0, None, labels(8).double())),
     ),
     "fewer labels": ("labels: expected shape (8,)", batches((0, None, labels(7)))),
-    "probabilities": ("targets: expected", batches((0, None, torch.rand(8, 10).double()))),
+    "later probabilities": (
+        "targets: expected one number for the right class",
+        batches((2, None, torch.rand(8, 10).double())),
+    ),
     "no batches": ("expected at least one batch", []),
     "names": ("expected batches of two tensors", [{"x": images(8), "y": labels(8)}]),
     "later shape": ("images: expected shape (n, 1, 12, 12)", batches((2, images(8, 13), None))),

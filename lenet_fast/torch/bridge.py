@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from lenet_fast.checks import Array
 from lenet_fast.engines import Optimiser
 from lenet_fast.torch import tensors
+from lenet_fast.torch.refusals import Beyond
 from lenet_fast.torch.rows import View
 from lenet_fast.training import SGD, Adadelta, Adam, AdamW, RMSprop
 
@@ -60,25 +62,56 @@ _REFUSED: dict[str, Any] = {
     "dampening": 0,
     "maximize": False,
     "amsgrad": False,
-    "differentiable": False,
 }
 """Options without a counterpart, with their only allowed values; the others change only speed."""
 
 
-def check(optimizer: Any) -> None:
-    """Raise TypeError or ValueError if an optimizer is of another kind than those of `_MAKERS`, or
-    has options or hooks without a counterpart."""
+def check_kind(optimizer: object) -> None:
+    """Raise TypeError or ValueError unless it is an optimizer of which a loop calls ``step()``."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer: expected one of torch.optim, got {tensors.kind(optimizer)}")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            "optimizer: expected one whose step() needs no closure, got "
+            f"{tensors.kind(optimizer)}; lenet_fast.torch.wrap takes any"
+        )
+    if any(group.get("differentiable") for group in optimizer.param_groups):
+        raise ValueError("optimizer: expected differentiable=False, got True")
+
+
+def check_parameters(optimizer: torch.optim.Optimizer, allowed: Iterable[torch.Tensor]) -> None:
+    """Raise ValueError if an optimizer steps other parameters."""
+    known = {id(tensor) for tensor in allowed}
+    for group in optimizer.param_groups:
+        for tensor in group["params"]:
+            if tensor.requires_grad and id(tensor) not in known:
+                raise ValueError(
+                    "optimizer: expected only parameters of the module, got another of shape "
+                    f"{tuple(tensor.shape)}"
+                )
+
+
+def stepped(
+    optimizer: torch.optim.Optimizer, given: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return those of the tensors that an optimizer steps."""
+    ids = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    return {name: tensor for name, tensor in given.items() if id(tensor) in ids}
+
+
+def check(optimizer: torch.optim.Optimizer) -> None:
+    """Raise Beyond if an optimizer is of another kind than those of `_MAKERS`, or has options or
+    hooks without a counterpart."""
     if type(optimizer) not in _MAKERS:
         names = ", ".join(kind.__name__ for kind in _MAKERS)
-        raise TypeError(
+        raise Beyond(
             f"optimizer: expected an instance of torch.optim's {names}, got "
-            f"{tensors.kind(optimizer)}; lenet_fast.torch.wrap takes any optimizer"
+            f"{tensors.kind(optimizer)}"
         )
     hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
     if any(getattr(optimizer, kind) for kind in hooks):
-        raise ValueError(
-            "optimizer: expected one without hooks, got some; lenet_fast.torch.wrap calls them"
-        )
+        raise Beyond("optimizer: expected one without hooks, got some")
     _made(optimizer)
 
 
@@ -89,8 +122,8 @@ class Bridge:
     The rates of parameter groups are `shares` of the rate of each step; numbers whose mask is 0 do
     not change, and their state is 0.
 
-    TypeError or ValueError if :func:`check` raises one, or if it has state without a counterpart,
-    or other parameters.
+    Beyond if :func:`check` raises it, or if parameters have hooks or differ in their steps;
+    TypeError or ValueError if it has state without a counterpart, or other parameters.
     """
 
     def __init__(
@@ -107,7 +140,8 @@ class Bridge:
         self._trained = dict(trained)
         self._masks = dict(masks or {})
         self._views = dict(views or {})
-        self._check_parameters(unused)
+        # Without a gradient, PyTorch's optimizers do not change unused ones either.
+        check_parameters(optimizer, (*self._trained.values(), *unused))
         self._check_tensors()
         self.ours, self._names = _made(optimizer)
         self._take_state()
@@ -151,25 +185,14 @@ class Bridge:
         array = tensors.array(name, tensor)
         return self._views[name](array) if name in self._views else array
 
-    def _check_parameters(self, unused: Iterable[torch.Tensor]) -> None:
-        # Without a gradient, PyTorch's optimizers do not change unused ones either.
-        allowed = {id(tensor) for tensor in (*self._trained.values(), *unused)}
-        for group in self._optimizer.param_groups:
-            for tensor in group["params"]:
-                if tensor.requires_grad and id(tensor) not in allowed:
-                    raise ValueError(
-                        "optimizer: expected only parameters of the module, got another of shape "
-                        f"{tuple(tensor.shape)}"
-                    )
-
     def _check_tensors(self) -> None:
-        """Raise ValueError if numbers share memory, or hooks affect gradients or steps."""
+        """Raise an error if numbers share memory, or hooks affect gradients or steps."""
         for name, tensor in self._trained.items():
             sides = zip(tensor.shape, tensor.stride(), strict=True)
             if any(length > 1 and not step for length, step in sides):
                 raise ValueError(f"module: expected unshared numbers, got {name} expanded")
             if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
-                raise ValueError(f"module: expected parameters without hooks, got some of {name}")
+                raise Beyond(f"module: expected parameters without hooks, got some of {name}")
 
     def _take_state(self) -> None:
         steps = set()
@@ -192,7 +215,7 @@ class Bridge:
                 if (mask := self._masks.get(name)) is not None:
                     self._slots[kind][name] *= mask
         if len(steps) > 1:
-            raise ValueError(
+            raise Beyond(
                 "optimizer: expected the same number of steps for every parameter, got "
                 f"{', '.join(f'{count:g}' for count in sorted(steps))}"
             )
@@ -208,20 +231,17 @@ def _made(optimizer: Any) -> _Made:
     for group in others:
         for name, value in first.items():
             if name not in ("lr", "initial_lr") and group.get(name) != value:
-                raise ValueError(
+                raise Beyond(
                     f"optimizer: expected one {name} for all parameters, got {value} and "
-                    f"{group.get(name)}; lenet_fast.torch.wrap takes any"
+                    f"{group.get(name)}"
                 )
     for name, only in _REFUSED.items():
         if first.get(name, only) != only:
-            raise ValueError(
-                f"optimizer: expected {name}={only}, got {first[name]}; lenet_fast.torch.wrap "
-                "takes any"
-            )
+            raise Beyond(f"optimizer: expected {name}={only}, got {first[name]}")
     try:
         return _MAKERS[type(optimizer)](first)
     except ValueError as error:
-        raise ValueError(f"optimizer: {error}") from None
+        raise Beyond(f"optimizer: {error}") from None
 
 
 def without(parameters: Mapping[str, Array], names: set[str]) -> dict[str, Array]:

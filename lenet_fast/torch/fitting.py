@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from lenet_fast import checks, engines, layers
 from lenet_fast.bench import counts
-from lenet_fast.checks import Array
-from lenet_fast.engines import Engine, Totals
+from lenet_fast.engines import Totals
 from lenet_fast.network import Network
-from lenet_fast.torch import bridge, loaders, reading, rows, tensors
-from lenet_fast.torch.criteria import Criterion
+from lenet_fast.torch import bridge, loaders, looping, masking, reading, rows, tensors
+from lenet_fast.torch.criteria import Criterion, Own
 from lenet_fast.torch.loaders import Part, Source
-from lenet_fast.torch.rates import Rates
-from lenet_fast.training import History, Row, TrainingDiverged
+from lenet_fast.torch.looping import Loop
+from lenet_fast.torch.passes import Options
+from lenet_fast.torch.rates import Rates, Schedule
+from lenet_fast.torch.refusals import Refusals
+from lenet_fast.training import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
 
 _log = logging.getLogger(__name__)
 
 _EVALUATED = 4096  # images at a time, so that Ctrl-C takes effect soon
-_MASKS = (torch.bool, *tensors.INTEGERS, *tensors.FLOATS)
 
 
 def fit(
@@ -72,16 +72,17 @@ def fit(
         class. Any data set, sampler, transform, ``collate_fn`` and number of workers; batches are
         used in the loader's order. See Notes for how it is read. A data set needs a `batch_size`.
     criterion : nn.Module or function
-        CrossEntropyLoss (with ``label_smoothing``), NLLLoss after a log-softmax, or MSELoss, or
-        ``torch.nn.functional``'s of these names, also in a ``functools.partial``, with reduction
-        "mean"; or, after a last RBF, :class:`MAPLoss` or :class:`PenaltyLoss`.
-    optimizer : torch.optim.SGD, Adam, AdamW, RMSprop or Adadelta
-        Over parameters of the module. Parameter groups may differ in their rates. Options
-        without a counterpart are refused: dampening, maximize, amsgrad, differentiable; also hooks,
-        here and on the module, its parameters and the criterion.
+        Of outputs and targets; its result is one number. The engines compute CrossEntropyLoss (with
+        ``label_smoothing``), NLLLoss after a log-softmax, and MSELoss, or ``torch.nn.functional``'s
+        of these names, also in a ``functools.partial``, with reduction "mean"; and, after a last
+        RBF, :class:`MAPLoss` and :class:`PenaltyLoss`.
+    optimizer : torch.optim.Optimizer
+        Over parameters of the module, and of the criterion; without a closure. The engines compute
+        SGD, Adam, AdamW, RMSprop and Adadelta without dampening, maximize, amsgrad and hooks, also
+        with parameter groups that differ in their rates.
     scheduler : torch.optim.lr_scheduler.LRScheduler, optional
-        Of the optimizer. It must change the learning rate only. By default the rate is constant.
-        ReduceLROnPlateau gets the loss of `test`.
+        Of the optimizer. Beside the engines' own steps it changes the learning rate only. By
+        default the rate is constant. ReduceLROnPlateau gets the loss of `test`.
     scheduler_step : {"batch", "epoch"}
         After what the scheduler makes a step; required with one.
     epochs : int
@@ -95,9 +96,9 @@ def fit(
     masks : mapping of str to tensor, optional
         Zeros and ones, by names of ``module.named_parameters()``: where one is 0, the parameter
         does not change, as if the gradient were multiplied with the mask before each step, and the
-        optimizer's state is 0. Parameters that are 0 there stay so, as when lottery tickets are
-        trained. The masks of ``torch.nn.utils.prune`` act without being given; what they hide in
-        ``weight_orig`` stays as it is.
+        state of an optimizer that the engines compute is 0. Parameters that are 0 there stay so, as
+        when lottery tickets are trained. The masks of ``torch.nn.utils.prune`` act without being
+        given; what they hide in ``weight_orig`` stays as it is.
     materialise : bool, optional
         False: iterate the loaders in every epoch, whatever they yield. True: keep all samples in
         memory after the first epoch, also for later calls with the same data sets, or raise
@@ -115,7 +116,9 @@ def fit(
     Returns
     -------
     lenet_fast.training.History
-        Losses are the criterion's. Without `test`, its columns hold NaN and 0.
+        Losses are the criterion's: the mean per image, or, of a criterion that the engines do not
+        compute, the mean of its values for the batches, weighted with their numbers of images.
+        Without `test`, its columns hold NaN and 0.
 
     Raises
     ------
@@ -125,13 +128,22 @@ def fit(
     lenet_fast.training.TrainingDiverged
         If a loss is not finite. That batch has changed nothing, the batches before it have.
     KeyboardInterrupt
-        After Ctrl-C. The current call of the engine (up to 512 images, or 4,096 in batches of one)
-        has finished, and module and optimizer are in the state after a step; after a second Ctrl-C
-        this is not guaranteed.
+        After Ctrl-C. The current call of the engine (up to 512 images, or 4,096 in batches of one;
+        or one batch, if the optimizer is PyTorch's own) has finished, and module and optimizer are
+        in the state after a step; after a second Ctrl-C this is not guaranteed.
 
     Notes
     -----
     However the call ends, module and optimizer hold the result of the finished batches.
+
+    A criterion, optimizer or scheduler that the engines do not compute runs itself, in PyTorch, for
+    instance class weights, sums, functions of the user's, Adagrad, or OneCycleLR with its cycle of
+    the momentum. The engines then compute the module's outputs and gradients only, as with
+    :func:`wrap`, which is about half as fast. The logger ``lenet_fast.torch.fitting`` says so, and
+    for which reason, at level WARNING. If only later targets turn out to need that, as those of a
+    loader that is iterated, it is an error. Errors in the history count the images whose highest
+    output is not that of the label, or of the highest target; not those that ``ignore_index``
+    ignores.
 
     How the loader is read: images in memory are used as they lie there. That is a TensorDataset, or
     torchvision's MNIST or CIFAR with ToTensor (or ToImage and ToDtype) and Normalize at most, also
@@ -170,8 +182,8 @@ def fit(
     >>> [row.epoch for row in history.rows]
     [1, 2]
     """
-    refusals = _Refusals()
-    source = tested = goal = rates = row = None
+    refusals = Refusals()
+    source = tested = own = goal = schedule = rates = row = None
     with refusals.collect():
         epochs = checks.integer("epochs", epochs, 1)
         options: dict[str, Any] = {"batch_size": batch_size, "shuffle": shuffle}
@@ -180,28 +192,36 @@ def fit(
         with refusals.collect():
             tested = loaders.read_test(test, epochs, materialise)
     with refusals.collect():
+        own = Own(criterion)
         goal = Criterion(criterion)
     with refusals.collect():
+        bridge.check_kind(optimizer)
+        of_scheduler = optimizer, scheduler, scheduler_step, test is not None
+        schedule = Schedule(*of_scheduler)
         bridge.check(optimizer)
-        rates = Rates(optimizer, scheduler, scheduler_step, test is not None)
+        steps = source.batches if source is not None and scheduler_step == "batch" else 1
+        rates = Rates(*of_scheduler, steps=epochs * steps)
     with refusals.collect():
         row = _row(module, source, output)
-    if refusals.found or source is None or goal is None or rates is None or row is None:
+    if refusals.found or source is None or own is None or schedule is None or row is None:
         raise refusals.error()
+    run: _Run | Loop | None = None
+    given = optimizer, masks, Options(output, backend, threads, engine, alone=True), refusals
+    if goal is not None and rates is not None:
+        run = _Run(module, row, source, tested, goal, rates, *given)
+    if refusals.beyond:
+        run = Loop(module, source, tested, own, schedule, *given)
+        _log.warning(
+            "PyTorch's own criterion, optimizer and scheduler, around the engines: about half as "
+            "fast as the engines alone, for which fit needs: %s",
+            "; ".join(refusals.beyond),
+        )
+    assert run is not None
     for each in filter(None, (source, tested)):
         _log.info(each.note)
-    run = _Run(module, row, source, tested, goal, rates, optimizer, masks, refusals)
     if (note := counts.note_on_speed(run.network)) is not None:
         _log.warning(note)
-    made = engines.create(
-        run.network,
-        goal.loss,
-        engine=engine,
-        batch_size=source.batch_size,
-        optimiser=run.bridge.ours,
-        backend=backend,
-        threads=threads,
-    )
+    run.start()
     history = History()
     stop = _Stop()
     try:
@@ -209,21 +229,20 @@ def fit(
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
                 totals, highest, batches = Totals(), 0.0, 0
-                for part in source.parts(made.images_a_call):
-                    steps = rates.take(math.ceil(len(part.order) / part.batch_size))
-                    found = run.train(made, part, steps)
+                for part in source.parts(run.images_a_call):
+                    found, rate = run.train(part)
                     if on_batch_end is not None:
                         for number, batch in enumerate(found, batches + 1):
-                            on_batch_end(epoch, number, batch.loss / batch.images)
+                            on_batch_end(epoch, number, run.value(batch))
                     batches += len(found)
                     totals = sum(found, totals)
-                    highest = max(highest, float(steps.max()))
+                    highest = max(highest, rate)
                     stop.check()
                 seconds = time.perf_counter() - started
-                on_test = _evaluated(made, tested, stop)
+                on_test = _evaluated(run, tested, stop)
                 history.train_images, history.test_images = totals.images, on_test.images
                 history.rows.append(Row.of(epoch, seconds, totals, on_test, highest))
-                rates.end_epoch(history.rows[-1].test_loss)
+                run.schedule.end_epoch(history.rows[-1].test_loss)
                 if on_epoch_end is not None:
                     run.give_back()
                     history.interrupted = on_epoch_end(history.rows[-1]) is True
@@ -231,31 +250,9 @@ def fit(
                 if history.interrupted:
                     break
     finally:
-        made.close()
+        run.close()
         run.give_back()
     return history
-
-
-class _Refusals:
-    """Collects errors, to raise them as one."""
-
-    def __init__(self) -> None:
-        self.found: list[TypeError | ValueError] = []
-
-    @contextlib.contextmanager
-    def collect(self) -> Iterator[None]:
-        try:
-            yield
-        except (TypeError, ValueError) as error:
-            self.found.append(error)
-
-    def error(self) -> TypeError | ValueError:
-        """Return the error, or one that has the messages of all."""
-        if len(self.found) == 1:
-            return self.found[0]
-        kinds = {type(error) for error in self.found}
-        kind = kinds.pop() if len(kinds) == 1 else ValueError
-        return kind("\n- ".join(["fit: this cannot be trained:", *map(str, self.found)]))
 
 
 class _Stop:
@@ -306,11 +303,13 @@ class _Run:
         rates: Rates,
         optimizer: torch.optim.Optimizer,
         masks: Mapping[str, torch.Tensor] | None,
-        refusals: _Refusals,
+        options: Options,
+        refusals: Refusals,
     ) -> None:
         with refusals.collect():
             criterion.check_end(row.softmax)
-        self.rates = rates
+        self.schedule, self._criterion, self._places = rates, criterion, row.places
+        self._options, self._batch_size = options, source.batch_size
         self.network: Network = row.network(criterion.output, None)
         given = row.tensors(self.network)
         views = row.views(self.network)
@@ -322,11 +321,10 @@ class _Run:
                     array = tensors.array(name, given[path])
                     layer.parameters[name] = views[path](array) if path in views else array
         names = set(self.network.trainable_names)
-        stepped = {id(each) for group in optimizer.param_groups for each in group["params"]}
         self._trained = {
             name: tensor
-            for name, tensor in given.items()
-            if name in names and tensor.requires_grad and id(tensor) in stepped
+            for name, tensor in bridge.stepped(optimizer, given).items()
+            if name in names and tensor.requires_grad
         }
         self._pruned = {
             name: (self.network.parameters[name], tensors.array(name, mask) != 0)
@@ -334,7 +332,10 @@ class _Run:
             if name in self._trained
         }
         with refusals.collect():
-            factors = _masks(module, masks, self._trained, views)
+            factors = {
+                name: views[name](mask) if name in views else mask
+                for name, mask in masking.read(module, masks, self._trained).items()
+            }
             for name, (array, mask) in self._pruned.items():
                 factors[name] = factors.get(name, 1) * mask.astype(array.dtype)
             self.bridge = bridge.Bridge(
@@ -347,31 +348,54 @@ class _Run:
                 each.bind(self.network, criterion, source.shape[1:])
         if refusals.found:
             raise refusals.error()
-        self._seed = 0
+
+    def start(self) -> None:
+        """Create the engine, and draw the seed of dropout if there is some."""
         dropping = False
-        for layer, place in zip(self.network.layers, row.places, strict=True):
+        for layer, place in zip(self.network.layers, self._places, strict=True):
             if isinstance(layer, layers.Dropout):
                 if not place.training:
                     layer.p = 0.0
                 dropping = dropping or layer.p > 0
-        if dropping:
-            self._seed = int(torch.randint(2**63 - 1, ()))
+        self._engine = engines.create(
+            self.network,
+            self._criterion.loss,
+            engine=self._options.engine,
+            batch_size=self._batch_size,
+            optimiser=self.bridge.ours,
+            backend=self._options.backend,
+            threads=self._options.threads,
+        )
+        self._seed = int(torch.randint(2**63 - 1, ())) if dropping else 0
 
-    def train(self, engine: Engine, part: Part, rates: Array) -> list[Totals]:
-        """Train on some batches."""
-        bridge, (x, labels, order, batch_size) = self.bridge, part
+    @property
+    def images_a_call(self) -> int:
+        """How many images the engine takes at once."""
+        return self._engine.images_a_call
+
+    def train(self, part: Part) -> tuple[list[Totals], float]:
+        """Train on some batches; return their totals, and the highest rate."""
+        ours, (x, labels, order, batch_size) = self.bridge.ours, part
+        rates = self.schedule.take(math.ceil(len(order) / batch_size))
         # Overflow shows up as a non-finite loss, which is reported below.
         with np.errstate(over="ignore", invalid="ignore"):
-            found = engine.train(x, labels, order, batch_size, bridge.ours, rates, seed=self._seed)
+            found = self._engine.train(x, labels, order, batch_size, ours, rates, seed=self._seed)
         if not math.isfinite(found[-1].loss):
-            self.rates.undo(len(found) - 1)
-            rate = rates[len(found) - 1]
-            raise TrainingDiverged(
-                f"after {bridge.ours.steps} steps at rate {rate:g}: expected a finite loss, "
-                f"got {found[-1].loss}. The module is as before that batch; start again with a "
-                "lower rate"
-            )
-        return found
+            self.schedule.undo(len(found) - 1)
+            raise looping.diverged(ours.steps, rates[len(found) - 1], found[-1].loss)
+        return found, float(rates.max())
+
+    def evaluate(self, part: Part) -> Totals:
+        """Return the totals of some batches."""
+        return self._engine.evaluate(part.x[part.order], part.labels[part.order])
+
+    def value(self, totals: Totals) -> float:
+        """Return the criterion's value for a batch."""
+        return totals.loss / totals.images
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self._engine.close()
 
     def give_back(self) -> None:
         """Update the optimizer's state, and tell autograd that parameters have changed."""
@@ -382,36 +406,9 @@ class _Run:
             torch.autograd.graph.increment_version(tensor)
 
 
-def _masks(
-    module: nn.Module,
-    masks: Mapping[str, torch.Tensor] | None,
-    trained: Mapping[str, torch.Tensor],
-    views: Mapping[str, rows.View],
-) -> dict[str, Array]:
-    """Return masks of the module's parameters by our names, in our layout."""
-    found = {}
-    ours = {id(tensor): name for name, tensor in trained.items()}
-    theirs = dict(module.named_parameters(remove_duplicate=False))
-    for path, mask in (masks or {}).items():
-        name = ours.get(id(theirs.get(path)))
-        if name is None:
-            raise ValueError(
-                f"masks: expected names of trained parameters of the module, got {path!r}"
-            )
-        array = tensors.without_gradient(f"masks: {path}", mask, _MASKS)
-        if array.shape != tuple(trained[name].shape) or not np.isin(array, (0, 1)).all():
-            raise ValueError(
-                f"masks: expected zeros and ones of shape {tuple(trained[name].shape)} for {path}, "
-                f"got {array.dtype} of shape {array.shape}"
-            )
-        numbers = array.astype(tensors.array(path, trained[name]).dtype, order="C")
-        found[name] = views[name](numbers) if name in views else numbers
-    return found
-
-
-def _evaluated(engine: Engine, tested: Source | None, stop: _Stop) -> Totals:
+def _evaluated(run: _Run | Loop, tested: Source | None, stop: _Stop) -> Totals:
     totals = Totals()
     for part in tested.parts(_EVALUATED) if tested is not None else ():
-        totals += engine.evaluate(part.x[part.order], part.labels[part.order])
+        totals += run.evaluate(part)
         stop.check()
     return totals

@@ -28,7 +28,7 @@ from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
 from lenet_fast.network import Network
 from lenet_fast.torch import datasets, tensors
-from lenet_fast.torch.criteria import Criterion
+from lenet_fast.torch.criteria import Own
 from lenet_fast.torch.datasets import Columns, Samples
 
 _READ = 256
@@ -39,7 +39,7 @@ class Part(NamedTuple):
     """Some batches of one size; the last may be smaller."""
 
     x: Array
-    labels: Array
+    labels: Array  # or what else the criterion makes of targets
     order: Array  # numbers of `x` and `labels`
     batch_size: int
 
@@ -61,13 +61,23 @@ class Source(ABC):
     batch_size: int
     note: str
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, loader: Any) -> None:
+        self.name, self._loader = name, loader
 
-    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+    def bind(self, network: Network, criterion: Own, shape: Sequence[int]) -> None:
         """Set the network that reads the images, the criterion that reads the targets, and the
         shape of an image; check the samples that have been read."""
         self._network, self._criterion, self._shape = network, criterion, tuple(shape)
+
+    @property
+    def batches(self) -> int:
+        """The number of batches of an epoch; 2 if it is not known."""
+        if isinstance(getattr(self._loader, "dataset", None), IterableDataset):
+            return 2  # which would warn later if it has more samples than it says
+        try:
+            return len(self._loader)
+        except (TypeError, NotImplementedError):
+            return 2
 
     @abstractmethod
     def parts(self, images: int) -> Iterator[Part]:
@@ -96,17 +106,14 @@ class Source(ABC):
 
     def _labels_of(self, targets: torch.Tensor, count: int) -> Array:
         with named(self.name):
-            outputs = self._network.output_shape[0]
-            labels = self._criterion.labels(targets, outputs)
-            return checks.labels("labels", labels, count, outputs)
+            return self._criterion.labels(targets, count, self._network.output_shape[0])
 
 
 class _Drained(Source):
     """A loader that is iterated in every epoch."""
 
     def __init__(self, name: str, loader: Iterable[Any], why: str) -> None:
-        super().__init__(name)
-        self._loader = loader
+        super().__init__(name, loader)
         self._first: Columns | None = None
         self._begun: Iterator[Columns] | None = None
         self.note = f"the {name} is read anew in every epoch, because {why}"
@@ -130,7 +137,7 @@ class _Drained(Source):
                 if datasets.is_pair(found):
                     self._first = found[0], found[1]
 
-    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+    def bind(self, network: Network, criterion: Own, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
         if self._first is not None:
             self._examples(*self._first)
@@ -186,8 +193,7 @@ class _Indexed(Source):
     """A loader of which only the order of the samples is read in every epoch."""
 
     def __init__(self, name: str, loader: DataLoader[Any]) -> None:
-        super().__init__(name)
-        self._loader = loader
+        super().__init__(name, loader)
         self.batch_size = _batch_size(loader, 2)
 
     def parts(self, images: int) -> Iterator[Part]:
@@ -195,7 +201,7 @@ class _Indexed(Source):
         sizes = np.array([len(batch) for batch in batches])
         order = np.array([*itertools.chain.from_iterable(batches)])
         with named(self.name):
-            order = inputs.order(order, len(self._loader.dataset))  # type: ignore[arg-type]
+            order = inputs.order(order, len(self._loader.dataset))
         x, labels = self._samples(order)
         starts = np.concatenate([[0], sizes.cumsum()])
         ends = np.append(np.flatnonzero(np.diff(sizes)) + 1, len(sizes))  # of batches of one size
@@ -219,7 +225,7 @@ class _Indexed(Source):
         """
         numbers: DataLoader[Any] = DataLoader(
             _Numbers(),
-            batch_sampler=_Whole(self._loader.batch_sampler),  # type: ignore[arg-type]
+            batch_sampler=_Whole(self._loader.batch_sampler),
             collate_fn=list,
             generator=self._loader.generator,
         )
@@ -239,7 +245,7 @@ class _InMemory(_Indexed):
         self.shape = tuple(columns[0].shape)
         self.note = f"the {name}'s data set is in memory"
 
-    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+    def bind(self, network: Network, criterion: Own, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
         self._arrays = self._examples(*self._columns)
 
@@ -257,12 +263,13 @@ class _Materialised(_Indexed):
         megabytes = max(1, round(samples.images.nbytes / 1e6))
         self.note = f"each sample of the {name} is read once, {megabytes:,} MB"
 
-    def bind(self, network: Network, criterion: Criterion, shape: Sequence[int]) -> None:
+    def bind(self, network: Network, criterion: Own, shape: Sequence[int]) -> None:
         super().bind(network, criterion, shape)
         self._x = self._x_of(self._known.images)
-        self._labels = np.empty(len(self._x), np.intp)
         numbers = self._known.numbers
-        self._labels[numbers] = self._labels_of(self._known.targets[numbers], len(numbers))
+        labels = self._labels_of(self._known.targets[numbers], len(numbers))
+        self._labels = np.empty((len(self._x), *labels.shape[1:]), labels.dtype)
+        self._labels[numbers] = labels
 
     def _samples(self, order: Array) -> tuple[Array, Array]:
         new = self._known.lacking(order)

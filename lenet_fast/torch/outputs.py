@@ -14,9 +14,15 @@ from lenet_fast.torch.rows import Row
 Result = Callable[[torch.Tensor], Any]
 
 
-def read(module: nn.Module, shape: tuple[int, ...], output: int | str | None) -> tuple[Row, Result]:
-    """Return what a module computes, and what makes its result of the network's outputs."""
-    keys, arranged = ([output], _first) if output is not None else _keys(module, shape)
+def read(
+    module: nn.Module, shape: tuple[int, ...], output: int | str | None, alone: bool = False
+) -> tuple[Row, Result]:
+    """Return what a module computes, and what makes its result of the network's outputs.
+
+    With `alone` the result is the output, also if the module returns it in a tuple or dict.
+    """
+    one = alone or output is not None
+    keys, arranged = ([output], _first) if one else _keys(module, shape)
     rows = [reading.read(module, shape, key, masks=True, views=True) for key in keys]
     if len({_content(row) for row in rows}) > 1:
         raise ValueError(

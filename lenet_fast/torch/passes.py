@@ -25,11 +25,14 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 class Options(NamedTuple):
-    """Those of :func:`lenet_fast.torch.wrap`."""
+    """Those of :func:`lenet_fast.torch.wrap`, an engine, and whether a module must have one output
+    if none is chosen."""
 
     output: int | str | None = None
     backend: str | None = None
     threads: int | None = None
+    engine: str = "auto"
+    alone: bool = False
 
 
 class Reading:
@@ -38,7 +41,7 @@ class Reading:
     def __init__(
         self, module: nn.Module, shape: torch.Size, kind: str | None, options: Options
     ) -> None:
-        row, self._result = outputs.read(module, tuple(shape), options.output)
+        row, self._result = outputs.read(module, tuple(shape), options.output, options.alone)
         self._shape, self._kind = shape, kind
         self.network = row.network(row.output if kind is None else kind, None)
         self.softmax = row.softmax
@@ -60,7 +63,7 @@ class Reading:
                 self._drops = self._drops or layer.p > 0
         constant = any(place.constants for place in row.places)
         self._watch(module, [*self._tensors, *masks.values()], constant)
-        self._backend, self._threads = options.backend, options.threads
+        self._options, self._threads = options, options.threads
         self._torch_threads = torch.get_num_threads()
         if self._threads is None:
             self._threads = min(self._torch_threads, default_threads())
@@ -75,7 +78,12 @@ class Reading:
         if key not in self._engines:
             # The online engine predicts one image at once, and is the lane engine for more.
             self._engines[key] = engines.create(
-                self.network, loss, batch_size=1, backend=self._backend, threads=self._threads
+                self.network,
+                loss,
+                engine=self._options.engine,
+                batch_size=1,
+                backend=self._options.backend,
+                threads=self._threads,
             )
         return self._engines[key]
 
@@ -192,6 +200,11 @@ class Reading:
         else:
             y = self.outputs(x, self.draw())
         return self._result(y)
+
+    def evaluated(self, x: torch.Tensor) -> Any:
+        """Return the module's outputs without dropout and gradients."""
+        self.weights()
+        return self._result(self.outputs(self.images(x), None))
 
     def weights(self) -> list[torch.Tensor]:
         """Return the weights, which the network now has: the parameters, or their products with

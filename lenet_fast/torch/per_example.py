@@ -85,7 +85,7 @@ def per_example_gradients(
     read = criteria.Criterion(criterion)
     reading = (wrapper_of(module) or Wrapper(module, Options(output))).reading(x, read.output)
     read.check_end(reading.softmax)
-    labels = read.labels(y, reading.network.output_shape[0])
+    labels = read.labels(y, len(x), reading.network.output_shape[0])
     reading.weights()
     trained, masks = reading.trained(), reading.masks()
     # The engine's norm includes what is frozen, pruned, or lacking in the module, such as a bias.

@@ -11,39 +11,21 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lenet_fast.checks import Array
 from lenet_fast.torch import tensors
+from lenet_fast.torch.refusals import Beyond
 
 _STEPS = ("batch", "epoch")
 
 
-class Rates:
-    """The rates of an optimizer: constant, or as a scheduler changes them.
+class Schedule:
+    """An optimizer's scheduler, if there is one, which makes its step after a batch or an epoch.
 
-    With parameter groups it is the rate of the group that had the highest at first; those of the
-    others are constant shares of it.
-
-    TypeError or ValueError if it is no scheduler of that optimizer, or changes something else.
-
-    Attributes
-    ----------
-    shares : list of float
-        The rate of each parameter group, divided by that of this object.
+    TypeError or ValueError if it is no scheduler of that optimizer.
     """
 
     def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        scheduler: object,
-        step: object,
-        tested: bool,
+        self, optimizer: torch.optim.Optimizer, scheduler: object, step: object, tested: bool
     ) -> None:
         self._optimizer, self._scheduler, self._step = optimizer, scheduler, step
-        self._before: Any = None
-        groups = optimizer.param_groups
-        first = [float(group.get("initial_lr", group["lr"])) for group in groups]
-        self._highest = first.index(max(first))
-        highest = first[self._highest]
-        self.shares = [rate / highest if highest else 1.0 for rate in first]
-        self._rate()
         if scheduler is None:
             if step is not None:
                 raise ValueError(f"scheduler_step: expected None without a scheduler, got {step!r}")
@@ -60,25 +42,26 @@ class Rates:
                 "scheduler_step: expected 'batch' or 'epoch', after which the scheduler makes a "
                 f"step, got {step!r}"
             )
-        self._check(scheduler, tested)
-
-    def _check(self, scheduler: LRScheduler, tested: bool) -> None:
-        """Raise ValueError if the next step is impossible, or changes more than rates."""
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            self._take(1)
-            self._restore()
-        elif self._step == "batch" or not tested or scheduler.mode != "min":
+        if isinstance(scheduler, ReduceLROnPlateau) and (
+            step == "batch" or not tested or scheduler.mode != "min"
+        ):
             raise ValueError(
                 "scheduler: expected ReduceLROnPlateau with mode='min', scheduler_step='epoch' and "
                 f"test=, whose loss it needs, got mode={scheduler.mode!r}, scheduler_step="
-                f"{self._step!r} and {'a' if tested else 'no'} test"
+                f"{step!r} and {'a' if tested else 'no'} test"
             )
 
-    def take(self, steps: int) -> Array:
-        """Return the rates of the next steps, and let a scheduler by batch make these steps."""
+    @property
+    def highest(self) -> float:
+        """The highest rate of a parameter group; NaN if the optimizer has none."""
+        rates = [float(group["lr"]) for group in self._optimizer.param_groups if "lr" in group]
+        return max(rates, default=math.nan)
+
+    def end_batch(self) -> None:
+        """Let a scheduler by batch make its step."""
         if self._step == "batch":
-            return self._take(steps)
-        return np.full(steps, self._rate())
+            assert isinstance(self._scheduler, LRScheduler)
+            self._scheduler.step()
 
     def end_epoch(self, loss: float) -> None:
         """Let a scheduler by epoch make its step; the loss is that of the test data."""
@@ -86,7 +69,61 @@ class Rates:
             if isinstance(self._scheduler, ReduceLROnPlateau):
                 self._scheduler.step(loss)
             else:
-                self._take(1)
+                assert isinstance(self._scheduler, LRScheduler)
+                self._scheduler.step()
+
+
+class Rates(Schedule):
+    """The rates of an optimizer: constant, or as a scheduler changes them.
+
+    With parameter groups it is the rate of the group that had the highest at first; those of the
+    others are constant shares of it.
+
+    `steps` is the number of steps that the scheduler will make, as far as it is known. Beyond if
+    one of them changes more than the rate, or ValueError if the first is impossible.
+
+    Attributes
+    ----------
+    shares : list of float
+        The rate of each parameter group, divided by that of this object.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        scheduler: object,
+        step: object,
+        tested: bool,
+        steps: int = 1,
+    ) -> None:
+        super().__init__(optimizer, scheduler, step, tested)
+        self._before: Any = None
+        groups = optimizer.param_groups
+        first = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        self._highest = first.index(max(first))
+        highest = first[self._highest]
+        self.shares = [rate / highest if highest else 1.0 for rate in first]
+        self._rate()
+        if scheduler is not None and not isinstance(scheduler, ReduceLROnPlateau):
+            self._check(steps)
+
+    def _check(self, steps: int) -> None:
+        """Make the steps, and take them back."""
+        self._take(1)
+        self._restore()
+        try:
+            self._take(steps)
+        except Beyond:
+            raise
+        except Exception:  # such as at its end, before which a callback may end training
+            pass
+        self._restore()
+
+    def take(self, steps: int) -> Array:
+        """Return the rates of the next steps, and let a scheduler by batch make these steps."""
+        if self._step == "batch":
+            return self._take(steps)
+        return np.full(steps, self._rate())
 
     def undo(self, done: int) -> None:
         """Leave only this many of the steps last taken."""
@@ -102,16 +139,18 @@ class Rates:
         others = self._others()
         self._optimizer._opt_called = True  # type: ignore[attr-defined]  # else it would warn
         rates = []
-        for _ in range(steps):
-            rates.append(self._rate())
-            self._scheduler.step()
-            if self._others() != others:
-                self._restore()
-                raise ValueError(
-                    "scheduler: expected one that changes only the learning rate, got one that "
-                    "changes other options too, such as the momentum; pass cycle_momentum=False, "
-                    "or use lenet_fast.torch.wrap"
-                )
+        try:
+            for _ in range(steps):
+                rates.append(self._rate())
+                self._scheduler.step()
+                if self._others() != others:
+                    raise Beyond(
+                        "scheduler: expected one that changes only the learning rate, got one that "
+                        "changes other options too, such as the momentum (cycle_momentum=False)"
+                    )
+        except Exception:
+            self._restore()
+            raise
         return np.array(rates)
 
     def _rate(self) -> float:
@@ -119,9 +158,9 @@ class Rates:
         highest = rates[self._highest]
         for rate, share in zip(rates, self.shares, strict=True):
             if not math.isclose(rate, share * highest, rel_tol=1e-9):
-                raise ValueError(
+                raise Beyond(
                     "scheduler: expected one that changes the lr of all parameter groups in "
-                    f"proportion, got {rates}; lenet_fast.torch.wrap takes any"
+                    f"proportion, got {rates}"
                 )
         return highest
 
