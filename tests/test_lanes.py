@@ -620,3 +620,20 @@ def test_recorded_passes_use_memory_again():
     assert engine.record(np.zeros((2000, 1, 32, 32), np.float32)) is None  # more than 64 MiB
     with pytest.raises(ValueError, match="d_outputs: expected shape"):
         engine.record(x).backward(np.zeros((19, 10), np.float32))
+
+
+def test_a_recorded_pass_keeps_its_weights_where_they_are_copied(lane_backend):
+    x, _ = examples(ALL["table"].network(np.float32), 20)
+    dy = np.ones((20, 10), np.float32)[:, : ALL["table"].network(np.float32).output_shape[0]]
+    found = []
+    for place in (lambda net: net, apart):
+        net = place(ALL["table"].network(np.float32))
+        engine = LanesEngine(net, ALL["table"].loss, backend=lane_backend)
+        first = engine.record(x)
+        others = engine.record(x[::-1].copy())
+        found.append((first.backward(dy)[0], others.backward(dy)[0], first.backward(dy)[0]))
+        apart(net)  # in other memory, which has not been copied
+        found[-1] += (first.backward(dy)[0], engine.record(x).backward(dy)[0])
+    for one, other in zip(*found, strict=True):
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, other[name])

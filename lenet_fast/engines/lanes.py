@@ -45,7 +45,9 @@ class Recorded:
     ) -> None:
         self._engine, self._x, self._to_inputs, self._dropout = engine, x, to_inputs, dropout
         self._memory = engine._take(engine._kept_numbers(len(x)))
-        self.outputs = engine._outputs(x, dropout, self._memory, to_inputs)
+        with engine._pool.lock:
+            self.outputs = engine._outputs(x, dropout, self._memory, to_inputs)
+            self._packing = engine._packing
 
     def backward(self, d_outputs: Array) -> tuple[dict[str, Array], Array | None]:
         """Return what :meth:`.Engine.backward` returns, with None for the gradient at the images
@@ -63,6 +65,7 @@ class Recorded:
             d_inputs=d_inputs,
             updates=_drawing(self._dropout),
             kept=self._memory,
+            packing=self._packing,
         )
         return gradients, d_inputs
 
@@ -97,6 +100,7 @@ class LanesEngine(BaseEngine):
         self._multiply_adds = tile.multiply_adds(program)
         self._memories: list[Array] = []
         self._copies = np.empty(0, network.dtype)  # of the parameters, where they lie apart
+        self._packing: object = None  # which copies these are; None: they are old
         self._own = compiled.Shared(program.parameters, program.values)
         self._trains(program, None)
         self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
@@ -366,6 +370,7 @@ class LanesEngine(BaseEngine):
         d_outputs: Array | None = None,
         d_inputs: Array | None = None,
         kept: Array | None = None,
+        packing: object = None,
         to_inputs: bool = False,
         examples: Array | None = None,
         clip: float = 0.0,
@@ -384,7 +389,7 @@ class LanesEngine(BaseEngine):
             if to_inputs or d_inputs is not None:
                 program, checked = self._program_to_inputs()
             self._follow_pixel_range()
-            parameters = self._values()
+            parameters = self._values(packing)
             summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
             if summed and len(self._gradients) < work.blocks * program.trained:
                 self._gradients = np.empty(work.blocks * program.trained, dtype)
@@ -422,14 +427,18 @@ class LanesEngine(BaseEngine):
             self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
         return _batch_totals(work, totals)
 
-    def _values(self) -> Array:
-        """Return the parameters as the loops read them: where they are, or else copies."""
+    def _values(self, packing: object) -> Array:
+        """Return the parameters as the loops read them: where they are, or else copies; those of
+        an earlier packing, if no other one came after it."""
         shared = self._own.find([self.network.parameters])
         if shared is not None:
+            self._packing = None
             return shared
         if not len(self._copies):
             self._copies = memory.aligned(self._program.values, self.network.dtype)
-        compiled.pack(self._program, self.network, self._copies)
+        if packing is None or packing is not self._packing:
+            compiled.pack(self._program, self.network, self._copies)
+            self._packing = object()
         return self._copies
 
     def _follow_pixel_range(self) -> None:
