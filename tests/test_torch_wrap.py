@@ -700,6 +700,18 @@ def test_a_module_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(readings) == 2  # in training and in evaluation
 
 
+@pytest.mark.parametrize(("maps", "noted"), [(4, False), (64, True)])
+def test_large_layers_are_noted_once(
+    maps: int, noted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    layers = (nn.Conv2d(1, maps, 3), nn.Conv2d(maps, maps, 3), nn.AvgPool2d(24), nn.Flatten())
+    module = front.wrap(nn.Sequential(*layers, nn.Linear(maps, 10)))
+    for _ in range(2):
+        module(images(2, torch.float32))
+        module.eval()
+    assert [record.name for record in caplog.records] == ["lenet_fast.torch.wrapping"] * noted
+
+
 def test_threads_share_a_module() -> None:
     expected, found = both(plain())
     x = images(40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, TypeVar
 
@@ -9,9 +10,12 @@ import torch
 from torch import nn
 
 from lenet_fast import checks
+from lenet_fast.bench import counts
 from lenet_fast.torch.passes import Options, Reading
 
 Module = TypeVar("Module", bound=nn.Module)
+
+_log = logging.getLogger(__name__)
 
 _KEPT = 4  # readings: as many as there are combinations of mode and image size in a usual script
 
@@ -66,6 +70,9 @@ def wrap(
     The engines read the memory of the parameters; nothing is copied. Gradients go through autograd:
     to hooks, to ``grad`` of the parameters, and to the images if they require it. One image without
     gradients takes the fast path of :meth:`lenet_fast.network.Network.predict`.
+
+    Where a module's layers are so large that little is gained, the logger
+    ``lenet_fast.torch.wrapping`` says so at its first reading, at level WARNING.
 
     The module's own ``forward`` runs when it is read, and no more: what it does besides computing
     its outputs, such as counting its calls, is not done.
@@ -144,5 +151,7 @@ class Wrapper:
             raise ValueError(f"x: expected images of shape (n, c, h, w), got {tuple(x.shape)}")
         with self._lock:
             new = Reading(self._module, shape, kind, self._options)
+            if not kept and (note := counts.note_on_speed(new.network)) is not None:
+                _log.warning(note)
             self._readings = [new, *kept[: _KEPT - 1]]
         return new
