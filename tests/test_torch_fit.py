@@ -580,9 +580,10 @@ SCHEDULERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+@pytest.mark.parametrize("by_engines", [True, False], ids=["engines", "beyond"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")
-def test_schedulers(name: str) -> None:
+def test_schedulers(name: str, by_engines: bool) -> None:
     step, make = SCHEDULERS[name]
     ours, theirs = twins()
     other, optimizer = sgd(theirs), sgd(ours)
@@ -602,7 +603,7 @@ def test_schedulers(name: str) -> None:
 
     seed(3)
     after_batch = right.step if step == "batch" else None
-    criterion = functional.cross_entropy
+    criterion = functional.cross_entropy if by_engines else lambda *y: functional.cross_entropy(*y)
     loop(theirs, loader, criterion, other, 5, after_batch, epoch_ends)
     expected = states()
     seed(3)
@@ -617,6 +618,22 @@ def test_schedulers(name: str) -> None:
     if step == "epoch":
         assert [row.rate for row in history.rows] == rates
         assert len(set(rates)) > 1
+
+
+@pytest.mark.parametrize("step", ["batch", "epoch"])
+def test_schedulers_of_a_rate_in_a_tensor(step: str) -> None:
+    """To which schedulers write."""
+    ours, theirs = twins()
+    other, optimizer = (sgd(each, lr=torch.tensor(0.05)) for each in (theirs, ours))
+    right, scheduler = (schedulers.ExponentialLR(each, 0.9) for each in (other, optimizer))
+    loader, rate = DataLoader(tensors(), batch_size=8), optimizer.param_groups[0]["lr"]
+    after = [right.step if step == when else None for when in ("batch", "epoch")]
+    loop(theirs, loader, functional.cross_entropy, other, 3, *after)
+    given = {"criterion": functional.cross_entropy, "optimizer": optimizer}
+    fit(ours, loader, **given, scheduler=scheduler, scheduler_step=step, epochs=3)
+    assert_same(ours, theirs)
+    assert_same(optimizer, other)
+    assert optimizer.param_groups[0]["lr"] is rate
 
 
 def test_schedulers_that_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -53,9 +54,9 @@ class Schedule:
 
     @property
     def highest(self) -> float:
-        """The highest rate of a parameter group; NaN if the optimizer has none."""
+        """The highest rate of a parameter group; 0 if the optimizer has none."""
         rates = [float(group["lr"]) for group in self._optimizer.param_groups if "lr" in group]
-        return max(rates, default=math.nan)
+        return max(rates, default=0.0)
 
     def end_batch(self) -> None:
         """Let a scheduler by batch make its step."""
@@ -173,7 +174,8 @@ class Rates(Schedule):
 
     def _state(self) -> Any:
         groups = [
-            {name: value for name, value in group.items() if name != "params"}
+            # Schedulers write to rates that are tensors.
+            {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}
             for group in self._optimizer.param_groups
         ]
         assert isinstance(self._scheduler, LRScheduler)
@@ -184,4 +186,8 @@ class Rates(Schedule):
         state, groups = self._before
         self._scheduler.load_state_dict(state)
         for group, before in zip(self._optimizer.param_groups, groups, strict=True):
-            group.update(before)
+            for name, value in before.items():
+                if isinstance(value, torch.Tensor):
+                    group[name].copy_(value)
+                else:
+                    group[name] = value
