@@ -23,6 +23,7 @@ from torch_modules import (  # noqa: E402
     VIEWED,
     Case,
     FrozenNorm,
+    MapsOfOnePixel,
 )
 
 from lenet_fast import torch as front  # noqa: E402
@@ -340,3 +341,14 @@ def test_options_of_our_functions_are_read() -> None:
 def test_a_network_needs_layers_and_vectors_at_its_end(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"^module: expected .*, got "):
         front.from_torch(kind(), (1, 4, 4))
+
+
+def test_maps_of_one_pixel_are_outputs() -> None:
+    module = MapsOfOnePixel().double()
+    x = torch.rand(3, 1, 28, 28).double()
+    expected = module(x).detach()
+    found = front.from_torch(module).predict(x.numpy())
+    assert_within(found, expected.flatten(1).numpy(), 1e-12)
+    wrapped = front.wrap(module)(x)
+    assert wrapped.shape == expected.shape
+    assert_within(wrapped.detach().numpy(), expected.numpy(), 1e-12)

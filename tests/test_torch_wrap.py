@@ -437,6 +437,17 @@ def test_outputs_of_several_layers_must_be_chosen() -> None:
         assert (found(x) - expected(x)[output]).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("name", ["MaskedMaps", "MaskedByTable"])
+def test_masks_are_what_they_are_now(name: str) -> None:
+    expected, found = both(TRAINED[name].make().double())
+    x = images()
+    key = "mask" if name == "MaskedMaps" else "table"
+    for change in (lambda mask: mask.mul_(0), lambda mask: mask.fill_(1), torch.ones_like):
+        for module in (expected, found):
+            setattr(module, key, change(getattr(module, key)))
+        assert (found(x) - expected(x)).abs().max() < 1e-12
+
+
 def test_pruned_modules() -> None:
     """Weights are pruned, trained, pruned again, trained, and made plain parameters."""
     expected, found = both(plain())

@@ -662,6 +662,28 @@ class MaskedWeights(Base):
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
+@trained()
+class MaskedMaps(MaskedWeights):
+    """With one number per kernel, as in a table of connections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", self.mask[:, :, :1, :1].clone())
+
+
+@trained()
+class MaskedByTable(MaskedMaps):
+    def __init__(self) -> None:
+        super().__init__()
+        table = self.mask[:, :, 0, 0].clone()
+        del self.mask
+        self.table = table  # no buffer
+
+    @property
+    def mask(self) -> Tensor:
+        return self.table[:, :, None, None].expand_as(self.conv2.weight)
+
+
 def pruned() -> Any:
     module = FunctionalRelu()
     prune.l1_unstructured(module.conv2, "weight", amount=0.4)
@@ -704,6 +726,40 @@ class HandMadeRBF(nn.Module):
         x = F.max_pool2d(torch.tanh(self.conv(x)), 4)
         x = torch.tanh(self.f6(x.flatten(1)))
         return torch.sum((x[:, None, :] - self.centres).pow(2), dim=-1)
+
+
+@trained()
+class ProductRBF(HandMadeRBF):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.tanh(self.conv(x)), 4)
+        d = torch.tanh(self.f6(x.flatten(1))).unsqueeze(1) - self.centres
+        return (d * d).sum(2)
+
+
+@trained()
+class ColumnRBF(HandMadeRBF):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = self.centres.t().contiguous()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.tanh(self.conv(x)), 4)
+        x = torch.tanh(self.f6(x.flatten(1)))
+        return (x.unsqueeze(-1) - self.centres).pow(2).sum(-2)
+
+
+@trained()
+class NegativeRBF(ColumnRBF):
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+@refused("return ((x.unsqueeze(1) - self.centres) ** 4).sum(2)")
+class FourthPowers(HandMadeRBF):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(torch.tanh(self.conv(x)), 4)
+        x = torch.tanh(self.f6(x.flatten(1)))
+        return ((x.unsqueeze(1) - self.centres) ** 4).sum(2)
 
 
 @trained()
@@ -957,6 +1013,15 @@ class FrozenNorm(BatchNormed):
         super().__init__()
         for norm in (self.bn1, self.bn2, self.bn3):
             norm.requires_grad_(False)
+
+
+@converted()
+class Clamped(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x).clamp(min=0), 2)
+        x = F.max_pool2d(torch.maximum(self.conv2(x), torch.zeros(1)), 2)
+        x = torch.max(x, torch.zeros_like(x))
+        return self.fc2(torch.clamp_min(self.fc1(x.flatten(1)), 0))
 
 
 @converted()
@@ -1364,6 +1429,18 @@ TRAINING_ONLY["FrozenWeights"] = (
 TRAINING_ONLY["Scaled"] = Case(Scaled), "return self.body(x) / self.temperature"
 TRAINING_ONLY["Watched"] = Case(Watched), "x.register_hook(print)"
 TRAINING_ONLY["Reversed"] = Case(Reversed), "return Reversal.apply(self.body(x))"
+
+
+class MapsOfOnePixel(nn.Module):
+    """Whose outputs have the shape (n, 10, 1, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 5, stride=4)
+        self.conv2 = nn.Conv2d(4, 10, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(torch.tanh(self.conv1(x)))
 
 
 class Counting(Usual):

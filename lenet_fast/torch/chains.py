@@ -74,6 +74,7 @@ class Reader:
 
     def read(self, value: Value) -> int:
         """Read all steps up to a value; return how many of them are the softmax at the end."""
+        self.row.output_shape = tuple(value.tensor.shape[1:])
         while value.step is not None or not value.from_images:
             step = value.step and composites.merged(value.step)
             if step is None:
@@ -102,12 +103,13 @@ class Reader:
 
     def _finish(self) -> None:
         """End with one number per class, where the last layer makes maps of one pixel."""
-        if len(self._shape) != 1:
-            raise ValueError(
+        if math.prod(self._shape) != self._shape[0]:
+            raise Misfit(
                 "module: expected outputs (n, k), one number per class, got "
                 f"(n, {', '.join(map(str, self._shape))})"
             )
-        (size,) = self._shape
+        size = self._shape[0]
+        self._shape = (size,)
         constants = {"w": torch.eye(size, dtype=self._dtype)}
         self._append(layers.Dense(size, size), {"b": None}, constants)
 
@@ -308,6 +310,27 @@ class Reader:
             raise ValueError(f"expected a threshold at 0, which is relu, got {threshold}, {value}")
         self.relu()
 
+    def clamp(self, min: Any = None, max: Any = None) -> None:
+        self._zero(min if max is None else None)
+
+    def maximum(self, other: Any, keepdim: bool = False) -> None:
+        self._zero(other if isinstance(other, Value) else None)
+
+    def _zero(self, least: Any) -> None:
+        """Read what no number of the images is below, if that is relu in evaluation."""
+        zero = least.tensor if isinstance(least, Value) else torch.tensor(least or 0.0)
+        if least is None or zero.requires_grad or zero.any():
+            raise ValueError(f"expected relu, got {self._step.name} without a lower bound of 0")
+        if not self._evaluation:
+            raise ValueError(
+                f"expected relu, whose derivative at 0 is 0, got {self._step.name}, whose is not; "
+                "from_torch reads it"
+            )
+        self.relu()
+
+    def neg(self) -> None:
+        self._rescale(-torch.ones(self._shape[0]), torch.zeros(self._shape[0]))
+
     def leaky_relu(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self._append(_new("LeakyReLU", layers.LeakyReLU, negative_slope))
 
@@ -389,7 +412,13 @@ class Reader:
 
     def _by_map(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return one number per map, or per output, of an array that is combined with images."""
-        every = torch.broadcast_to(numbers, (1, *self._shape)).reshape(self._shape[0], -1)
+        try:
+            every = torch.broadcast_to(numbers, (1, *self._shape)).reshape(self._shape[0], -1)
+        except RuntimeError:
+            raise ValueError(
+                "expected one number, or one per map, got numbers of shape "
+                f"{tuple(numbers.shape)} for images of shape {self._shape}"
+            ) from None
         if not torch.equal(every, every[:, :1].expand_as(every)):
             raise ValueError("expected one number, or one per map, got others")
         return every[:, 0]
@@ -425,7 +454,7 @@ class Reader:
     def _squared_distances(self) -> bool:
         """Read the steps of an RBF layer, if it is one."""
         w = composites.squared_distances([self._step, *self._steps])
-        if w is None or w.shape[1] != self._shape[-1]:
+        if w is None or math.prod(self._shape) != w.shape[1]:
             return False
         if w.requires_grad and not self._evaluation:
             raise ValueError("expected centres that are not trained, got some that are")
@@ -570,7 +599,7 @@ class Reader:
             weights, transposed = step.inputs[0], False
         elif step is not None and step.name == "mul" and len(step.inputs) == 2:
             weights, other = sorted(step.inputs, key=lambda each: not each.tensor.requires_grad)
-            mask = _unchanged(other)
+            mask = _unchanged(other, _VIEWS)
         else:
             weights = value
         own = _unchanged(weights, () if shape is None else _RESHAPES)
@@ -579,8 +608,8 @@ class Reader:
         if own.step is not None or id(tensor) not in self.row.names or not passes:
             self._refuse_computed("weights that are parameters of the module", "computed ones")
         if mask is not None:
-            numbers = mask.tensor
-            binary = numbers.shape == tensor.shape and ((numbers == 0) | (numbers == 1)).all()
+            numbers = other.tensor  # of the mask's shape, or of one that broadcasts to the weights'
+            binary = value.tensor.shape == tensor.shape and ((numbers == 0) | (numbers == 1)).all()
             if mask.step is not None or numbers.requires_grad or not binary:
                 self._refuse_computed("weights times a fixed mask of ones and zeros", "other ones")
             self._masks[id(tensor)] = numbers
@@ -642,6 +671,9 @@ _SAME = (
 
 _RESHAPES = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten")
 
+_VIEWS = (*_RESHAPES, "expand", "expand_as", "view_as", "__getitem__")
+"""Functions by which a mask gets the weights' shape; what they make shares its memory."""
+
 _TRANSPOSED = ("t", "T", "mT", "transpose", "permute")
 
 _READERS: dict[str, Callable[..., None]] = {
@@ -655,6 +687,9 @@ _READERS: dict[str, Callable[..., None]] = {
     "adaptive_max_pool2d": Reader.adaptive_max_pool2d,
     "mean": Reader.mean,
     "relu": Reader.relu,
+    **dict.fromkeys(("clamp", "clip", "clamp_min"), Reader.clamp),
+    **dict.fromkeys(("maximum", "max"), Reader.maximum),
+    **dict.fromkeys(("neg", "negative", "__neg__"), Reader.neg),
     **dict.fromkeys(("threshold", "_threshold"), Reader.threshold),
     "leaky_relu": Reader.leaky_relu,
     "elu": Reader.elu,

@@ -96,26 +96,34 @@ def subsampling(steps: Sequence[Step], maps: int) -> tuple[Value, Value] | None:
 
 
 def squared_distances(steps: list[Step]) -> torch.Tensor | None:
-    """Return the centres (n_out, n_in), if the first three steps are squared distances to them."""
+    """Return the centres (n_out, n_in), if the first three steps are squared distances to them: of
+    images (n, 1, n_in), or of images (n, n_in, 1) and centres (n_in, n_out)."""
     names = [each.name for each in steps[:3]]
     if len(names) < 3 or ARITHMETIC.get(names[0]) != "sub" or names[2] != "sum":
         return None
     minus, power, total = steps[:3]
-    n, k, size = (*minus.results[0].tensor.shape, 0, 0, 0)[:3]
-    centres = [each.tensor for each in minus.inputs if not each.from_images]
-    axis = [*total.args[1:], *total.kwargs.values()]
-    squared = power.name == "square" or (
-        power.name in ("pow", "__pow__") and [*power.args[1:], *power.kwargs.values()] == [2]
+    squared = (
+        power.name == "square"
+        or (power.name in ("pow", "__pow__") and [*power.args[1:], *power.kwargs.values()] == [2])
+        or (ARITHMETIC.get(power.name) == "mul" and constant(power) is None)
     )
-    if (
-        not squared
-        or len(centres) != 1
-        or centres[0].numel() != k * size
-        or total.results[0].tensor.shape != (n, k)
-        or axis not in ([2], [-1], [(2,)], [(-1,)], [[2]], [[-1]])
-    ):
+    centres = [each.tensor for each in minus.inputs if not each.from_images]
+    differences = minus.results[0].tensor
+    if not squared or len(centres) != 1 or differences.dim() != 3:
         return None
-    return centres[0].reshape(k, size)
+    options = dict(zip(("input", "dim", "keepdim"), total.args, strict=False)) | total.kwargs
+    dim = options.get("dim", options.get("axis"))
+    axis = dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
+    w = centres[0]
+    if axis in (1, -2) and w.dim() > 1:
+        w = w.transpose(-1, -2)
+        differences = differences.transpose(1, 2)
+    elif axis not in (2, -1):
+        return None
+    n, k, size = differences.shape
+    if w.numel() != k * size or total.results[0].tensor.shape != (n, k):
+        return None
+    return w.reshape(k, size)
 
 
 _SELECTIONS = ("__getitem__", "cat", "concat", "concatenate", "index_select", "narrow")

@@ -29,8 +29,13 @@ def read(
             "output: expected outputs that are the same except for a softmax, got others; choose "
             f"one of {', '.join(map(repr, keys))}"
         )
-    ends = [row.softmax for row in rows]
-    return rows[0], lambda y: arranged([y if end is None else end(y) for end in ends])
+    return rows[0], lambda y: arranged([_ended(row, y) for row in rows])
+
+
+def _ended(row: Row, y: torch.Tensor) -> torch.Tensor:
+    """Return a network's outputs with the module's softmax, in the module's shape."""
+    y = y if row.softmax is None else row.softmax(y)
+    return y if len(row.output_shape) == 1 else y.reshape(len(y), *row.output_shape)
 
 
 def _first(outputs: list[torch.Tensor]) -> Any:

@@ -61,8 +61,12 @@ class Reading:
                 if not place.training:
                     layer.p = 0.0
                 self._drops = self._drops or layer.p > 0
-        constant = any(place.constants for place in row.places)
-        self._watch(module, [*self._tensors, *masks.values()], constant)
+        own = {id(each) for each in [*module.parameters(), *module.buffers()]}
+        fixed = [mask for place in row.places for mask in place.masks.values()]
+        constant = any(place.constants for place in row.places) or not own >= set(map(id, fixed))
+        self._watch(
+            module, [*self._tensors, *(each for each in fixed if id(each) in own)], constant
+        )
         self._options, self._threads = options, options.threads
         self._torch_threads = torch.get_num_threads()
         if self._threads is None:

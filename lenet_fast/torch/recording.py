@@ -42,6 +42,9 @@ _FACTS = frozenset(
 _LIKE = frozenset(("to", "type_as", "view_as", "reshape_as"))
 """Functions that take the shape or the dtype of a second tensor, and no numbers."""
 
+_SHAPED = frozenset(("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"))
+"""Functions that take only the shape of a tensor."""
+
 _DROPOUTS = frozenset(("dropout", "dropout2d", "feature_dropout"))
 
 
@@ -76,6 +79,8 @@ class Step:
     @cached_property
     def images(self) -> list[Value]:
         """The inputs that depend on the images, except for those that only lend their shape."""
+        if self.name in _SHAPED:
+            return []
         inputs = self.inputs[:1] if self.name in _LIKE else self.inputs
         return [value for value in inputs if value.from_images]
 

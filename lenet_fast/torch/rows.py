@@ -30,7 +30,7 @@ class Place(NamedTuple):
     path: str  # of the module, or the line of the user's code
     parameters: dict[str, torch.Tensor | None]  # by our names; None: omitted biases
     constants: dict[str, torch.Tensor]  # by our names: arrays that are no parameters of the module
-    masks: dict[str, torch.Tensor]  # of ones and zeros, by our names, for pruned parameters
+    masks: dict[str, torch.Tensor]  # of ones and zeros, by our names, that broadcast to parameters
     views: dict[str, View]  # by our names: the layer's layout of a parameter that has another
     training: bool  # of dropout: whether it drops
 
@@ -54,6 +54,7 @@ class Row:
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.softmax: nn.Softmax | nn.LogSoftmax | None = None
+        self.output_shape: tuple[int, ...] = ()  # of one output of the module
         self.names: dict[int, str] = {}  # of the module's tensors, by id
         self.samples: list[tuple[Array, Array]] = []  # images, and the module's outputs for them
 
@@ -119,12 +120,15 @@ class Row:
         return found
 
     def masks(self, network: Network) -> dict[str, torch.Tensor]:
-        """Return masks of ones and zeros by the names of the parameters that they prune."""
-        return {
-            f"{layer.name}.{name}": mask
-            for layer, place in zip(network.layers, self.places, strict=True)
-            for name, mask in place.masks.items()
-        }
+        """Return masks of ones and zeros by the names of the parameters that they prune, in the
+        parameters' shape."""
+        found = {}
+        for layer, place in zip(network.layers, self.places, strict=True):
+            for name, mask in place.masks.items():
+                tensor = place.parameters[name]
+                assert tensor is not None
+                found[f"{layer.name}.{name}"] = mask.expand_as(tensor)
+        return found
 
     def views(self, network: Network) -> dict[str, View]:
         """Return the layouts of parameters that have others, by the names of the network's."""
