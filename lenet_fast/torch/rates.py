@@ -15,6 +15,7 @@ from lenet_fast.torch import tensors
 from lenet_fast.torch.refusals import Beyond
 
 _STEPS = ("batch", "epoch")
+_TRIED = 10_000  # steps of a scheduler, which takes 0.1 seconds
 
 
 class Schedule:
@@ -81,7 +82,7 @@ class Rates(Schedule):
     others are constant shares of it.
 
     `steps` is the number of steps that the scheduler will make, as far as it is known. Beyond if
-    one of them changes more than the rate, or ValueError if the first is impossible.
+    one of the first 10,000 changes more than the rate, or ValueError if the first is impossible.
 
     Attributes
     ----------
@@ -113,7 +114,7 @@ class Rates(Schedule):
         self._take(1)
         self._restore()
         try:
-            self._take(steps)
+            self._take(min(steps, _TRIED))
         except Beyond:
             raise
         except Exception:  # such as at its end, before which a callback may end training
