@@ -352,3 +352,22 @@ def test_maps_of_one_pixel_are_outputs() -> None:
     wrapped = front.wrap(module)(x)
     assert wrapped.shape == expected.shape
     assert_within(wrapped.detach().numpy(), expected.numpy(), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["TableInALoop", "TableOfModules"])
+def test_a_table_of_convolutions_is_trained_by_one_module(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected one convolution, got 4 of .*Conv2d\(conn"):
+        reading.read(CONVERTED[name].make(), (1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("SiLU", "of lenet_fast.torch work among PyTorch's"),
+        ("UnevenWindows", "kernel_size and a stride"),
+        ("SoftmaxOverImages", "dim=1"),
+    ],
+)
+def test_refusals_name_the_way_out(name: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice):
+        front.from_torch(REFUSED[name][0].make(), (1, 28, 28))

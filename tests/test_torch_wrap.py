@@ -404,6 +404,46 @@ def test_all_outputs_that_differ_by_a_softmax() -> None:
         assert (chosen(x).sum(1) - 1).abs().max() < 1e-12
 
 
+class Optional(nn.Module):
+    """With further arguments of its forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = plain()
+
+    def forward(self, images: Any, embed: bool = False, scale: Any = None) -> Any:
+        x = self.body(images)
+        return x if scale is None else scale * x
+
+
+def test_further_arguments_are_defaults() -> None:
+    expected, found = both(Optional())
+    x = images()
+    for outputs in (found(x, False), found(x, embed=False), found(images=x, scale=None)):
+        assert (outputs - expected(x)).abs().max() < 1e-12
+    for options in ({"embed": True}, {"scale": torch.ones(10)}):
+        with complains(TypeError, f"{next(iter(options))}: expected the default, "):
+            found(x, **options)
+    with pytest.raises(TypeError, match="missing a required argument: 'images'"):
+        found()
+
+
+def test_batch_norm_needs_no_freezing_where_no_gradients_are_needed() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 4, 5), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(2304, 10))
+    expected, found = both(module.double().eval())
+    x = images()
+    for _ in range(2):
+        with torch.no_grad():
+            assert (found(x) - expected(x)).abs().max() < 1e-12
+        with complains(ValueError, "expected functions of one image at a time in training"):
+            found(x)
+        for each in (expected, found):
+            each[1].weight.data.mul_(1.5)
+            each[1].running_mean.add_(0.1)
+    with torch.no_grad(), complains(ValueError, "one image at a time in training"):
+        found.train()(x)
+
+
 def test_outputs_that_differ_by_a_number_must_be_chosen() -> None:
     class Tempered(nn.Module):
         def __init__(self) -> None:
@@ -416,6 +456,23 @@ def test_outputs_that_differ_by_a_number_must_be_chosen() -> None:
 
     with complains(ValueError, "output: expected outputs that are the same except for a softmax"):
         front.wrap(Tempered())(images())
+
+
+def test_class_numbers_beside_logits_must_be_left_out() -> None:
+    class Predicting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = plain()
+
+        def forward(self, x: Any) -> Any:
+            x = self.body(x)
+            return x, torch.max(x, 1)[1]
+
+    expected, found = both(Predicting())
+    with complains(ValueError, "got another; output= chooses one of 0, 1"):
+        found(images())
+    x = images()
+    assert (front.wrap(found, output=0)(x) - expected(x)[0]).abs().max() < 1e-12
 
 
 def test_outputs_of_several_layers_must_be_chosen() -> None:

@@ -1176,6 +1176,19 @@ class TableOfModules(nn.Module):
         return ((x.unsqueeze(1) - self.centres.unsqueeze(0)) ** 2).sum(dim=2)
 
 
+@converted()
+class TableInALoop(TableOfModules):
+    """With maps that are added to an empty tensor, one convolution after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(torch.tanh(self.c1(x)), 2)
+        maps = torch.Tensor([]).to(x)
+        for conv, seen in zip(self.c3, self.TABLE, strict=True):
+            maps = torch.cat((maps, conv(x[:, list(seen)])), 1)
+        x = F.avg_pool2d(torch.tanh(maps), 2)
+        return self.f6(x.flatten(1))
+
+
 # --- refused ---
 
 
@@ -1243,6 +1256,30 @@ class FunctionOfTheirOwn(Base):
         x = F.max_pool2d(self.conv1(x), 2)
         x = self.conv2(Sign.apply(x))
         return self.fc2(F.relu(self.fc1(F.max_pool2d(x, 2).flatten(1))))
+
+
+@refused("x = F.adaptive_avg_pool2d(F.relu(self.conv2(x)), 5)")
+class UnevenWindows(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.adaptive_avg_pool2d(F.relu(self.conv2(x)), 5)
+        return self.fc2(F.relu(self.fc1(x.flatten(1)[:, :64])))
+
+
+@refused("return F.softmax(x, dim=0)")
+class SoftmaxOverImages(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = self.fc2(F.relu(self.fc1(x.flatten(1))))
+        return F.softmax(x, dim=0)
+
+
+@refused("x = F.silu(self.conv1(x))")
+class SiLU(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.silu(self.conv1(x))
+        return self.fc2(self.fc1(F.max_pool2d(self.conv2(F.max_pool2d(x, 2)), 2).flatten(1)))
 
 
 @refused("x = F.lp_pool2d(self.conv1(x), 2, 2)")

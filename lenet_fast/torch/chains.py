@@ -56,12 +56,18 @@ class Reader:
     arguments, without the images."""
 
     def __init__(
-        self, module: nn.Module, input_shape: tuple[int, int, int], n: int, evaluation: bool
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, int, int],
+        n: int,
+        evaluation: bool,
+        constants: bool,
     ) -> None:
         self.row = Row(input_shape)
         named = [*module.named_parameters(), *module.named_buffers()]
         self.row.names = {id(tensor): path for path, tensor in named}
         self._evaluation = evaluation
+        self._constants = constants  # whether parameters may be taken as numbers
         self._n = n
         self._steps: deque[Step] = deque()
         self._shape: Shape = input_shape  # of what the next step reads
@@ -117,7 +123,7 @@ class Reader:
         self._step = step
         reader = _READERS.get(step.name)
         if reader is None:
-            raise ValueError(f"{_HINTS.get(step.name, _HINT)}, got {step.name}")
+            raise ValueError(f"{_HINTS.get(step.name, _HINT)}, got {step.name}{_WAY_OUT}")
         if self._border is not None and reader is not Reader.conv2d:
             self._bordered(*self._border)
         if self._ending and reader not in _AFTER_SOFTMAX:
@@ -160,8 +166,14 @@ class Reader:
         padding: Any = 0,
         dilation: Any = 1,
         groups: int = 1,
-        connections: Array | None = None,  # only of several together
+        connections: Array | None = None,
+        parts: int = 1,  # several that are read together
     ) -> None:
+        if parts > 1 and not self._evaluation:
+            raise ValueError(
+                f"expected one convolution, got {parts} of some maps each; from_torch reads them, "
+                "and lenet_fast.torch.Conv2d(connections=...) is a module that trains them as one"
+            )
         w = self._weights(weight)
         kernel = checks.pair("kernel", tuple(w.shape[2:]))
         if padding == "same":  # an odd pixel goes below and on the right
@@ -286,7 +298,10 @@ class Reader:
         sizes = output_size if isinstance(output_size, list | tuple) else (output_size,) * 2
         wanted = [side if size is None else size for side, size in zip(sides, sizes, strict=True)]
         if any(side % size for side, size in zip(sides, wanted, strict=True)):
-            raise ValueError(f"expected an output size that divides {sides}, got {tuple(wanted)}")
+            raise ValueError(
+                f"expected an output size that divides {sides}, got {tuple(wanted)}; pooling "
+                "with a kernel_size and a stride has windows of one size"
+            )
         window = [side // size for side, size in zip(sides, wanted, strict=True)]
         kernel = checks.pair("output_size", window)
         if kernel != (1, 1):
@@ -370,10 +385,12 @@ class Reader:
         eps: float = 1e-5,
     ) -> None:
         trained = [each for each in (weight, bias) if each and each.tensor.requires_grad]
-        if not self._evaluation and (training or trained):
+        trains = training and not self._evaluation
+        if trains or (trained and not self._as_constant()):
             raise ValueError(
                 "expected functions of one image at a time in training, got batch_norm; from_torch "
-                "reads it, as it is in evaluation, and fit if it is in evaluation mode and frozen; "
+                "reads it, as it is in evaluation; so do fit and wrap in evaluation mode if it is "
+                "frozen by requires_grad_(False), and wrap also under torch.no_grad(); "
                 "torch.nn.utils.fusion.fuse_conv_bn_eval removes it from a trained module"
             )
         if running_mean is None or running_var is None:
@@ -382,7 +399,13 @@ class Reader:
         if weight is not None:
             scale = scale * weight.tensor
         shift = -running_mean.tensor * scale
-        self._rescale(scale, shift if bias is None else shift + bias.tensor)
+        shift = shift if bias is None else shift + bias.tensor
+        self._rescale(scale.detach(), shift.detach())
+
+    def _as_constant(self) -> bool:
+        """Whether a parameter may be a constant; the row says that one is."""
+        self.row.without_gradients = self.row.without_gradients or not self._evaluation
+        return self._evaluation or self._constants
 
     def arithmetic(self, *args: Any, **kwargs: Any) -> None:
         """Read a sum, difference, product or quotient of the images and a constant."""
@@ -394,10 +417,10 @@ class Reader:
             return
         if other is None:
             raise ValueError(f"expected a constant besides the images, got {step.name} of others")
-        if isinstance(other, Value) and other.tensor.requires_grad:
+        if isinstance(other, Value) and other.tensor.requires_grad and not self._as_constant():
             self._refuse_computed("parameters as weights or biases of layers", "others")
         number = (
-            other.tensor.double()
+            other.tensor.detach().double()
             if isinstance(other, Value)
             else torch.tensor(float(other), dtype=torch.float64)
         )
@@ -507,7 +530,11 @@ class Reader:
     def _end(self, softmax: nn.Softmax | nn.LogSoftmax, dim: int | None) -> None:
         if len(self._shape) != 1:
             raise Misfit(f"expected a Flatten before it, got images of shape {self._shape}")
-        _allow(type(softmax).__name__, "dim", dim, (None, 1, -1))
+        if dim not in (None, 1, -1):
+            raise ValueError(
+                f"expected a softmax over the classes, dim=1, got dim={dim}; over the images of a "
+                "batch it does not give each one's probabilities"
+            )
         self.row.softmax = softmax
         self._ending = 1
 
@@ -720,6 +747,7 @@ _HINT = (
     "expected convolutions, linear layers, pooling, relu, leaky_relu, elu, selu, gelu, tanh, "
     "sigmoid, dropout, changes of shape, or a softmax at the end"
 )
+_WAY_OUT = "; modules and functions of lenet_fast.torch work among PyTorch's in any module"
 _RESIZE = "expected images of the right size; resize them in the data set"
 _HINTS = {
     "interpolate": _RESIZE,

@@ -126,18 +126,15 @@ def squared_distances(steps: list[Step]) -> torch.Tensor | None:
     return w.reshape(k, size)
 
 
-_SELECTIONS = ("__getitem__", "cat", "concat", "concatenate", "index_select", "narrow")
+_JOINING = ("cat", "concat", "concatenate")
+_SELECTIONS = ("__getitem__", *_JOINING, "index_select", "narrow")
 _GEOMETRY = ("stride", "padding", "dilation", "groups")
 
 
 def merged(step: Step) -> Step | None:
     """Return the one convolution that several make together, each of some maps of their common
     images, as in the network of 1989 and in C3 of LeNet-5; None if a step is none."""
-    if step.name not in ("cat", "concat", "concatenate"):
-        return None
-    if [*step.args[1:], *step.kwargs.values()] not in ([1], [-3]):
-        return None
-    made = [value.step for value in step.args[0]]
+    made = [value.step for value in _joined(step)]
     parts = [
         inspect.getcallargs(_conv2d, *each.args, **each.kwargs)
         for each in made
@@ -145,7 +142,12 @@ def merged(step: Step) -> Step | None:
     ]
     sources = {_source(part["input"]) for part in parts}
     geometry = [[part[name] for name in _GEOMETRY] for part in parts]
-    if len(parts) < len(made) or len(sources) != 1 or any(each != geometry[0] for each in geometry):
+    if (
+        not parts
+        or len(parts) < len(made)
+        or len(sources) != 1
+        or any(each != geometry[0] for each in geometry)
+    ):
         return None
     (source,) = sources
     n, c, h, w = source.tensor.shape
@@ -172,7 +174,7 @@ def merged(step: Step) -> Step | None:
         "conv2d",
         step.function,
         (source, Value(torch.cat(kernels)), bias, *geometry[0]),
-        {} if table.all() else {"connections": table.numpy()},
+        {"connections": None if table.all() else table.numpy(), "parts": len(parts)},
         step.where,
         step.path,
         step.module,
@@ -190,6 +192,18 @@ def _conv2d(
     groups: int = 1,
 ) -> None:
     """Have the arguments of PyTorch's function."""
+
+
+def _joined(step: Step) -> list[Value]:
+    """Return the maps that a step, and those before it, put one behind the other; of an empty
+    tensor, to which a loop adds maps, nothing."""
+    if step.name not in _JOINING or [*step.args[1:], *step.kwargs.values()] not in ([1], [-3]):
+        return []
+    found: list[Value] = []
+    for value in step.args[0]:
+        if value.from_images or value.tensor.numel():
+            found += (value.step and _joined(value.step)) or [value]
+    return found
 
 
 def _source(value: Value) -> Value:

@@ -23,7 +23,17 @@ def read(
     """
     one = alone or output is not None
     keys, arranged = ([output], _first) if one else _keys(module, shape)
-    rows = [reading.read(module, shape, key, masks=True, views=True) for key in keys]
+    constants = not torch.is_grad_enabled()
+    rows = []
+    for key in keys:
+        try:
+            row = reading.read(module, shape, key, masks=True, views=True, constants=constants)
+        except (TypeError, ValueError) as error:
+            if len(keys) == 1:
+                raise
+            several = ", ".join(map(repr, keys))
+            raise type(error)(f"{error}; output= chooses one of {several}") from None
+        rows.append(row)
     if len({_content(row) for row in rows}) > 1:
         raise ValueError(
             "output: expected outputs that are the same except for a softmax, got others; choose "

@@ -45,6 +45,7 @@ class Reading:
         self._shape, self._kind = shape, kind
         self.network = row.network(row.output if kind is None else kind, None)
         self.softmax = row.softmax
+        self._without_gradients = row.without_gradients
         given = row.tensors(self.network)
         masks, views = row.masks(self.network), row.views(self.network)
         self.names = list(given)
@@ -138,8 +139,10 @@ class Reading:
                 self._pruned[k] = name, self._now[at], self._then[at]
 
     def fits(self, shape: torch.Size, kind: str | None) -> bool:
-        """Whether it was made for images of this shape, and this output kind."""
-        return self._shape == shape and self._kind == kind
+        """Whether it was made for images of this shape, this output kind, and gradients if they are
+        needed now."""
+        same = self._shape == shape and self._kind == kind
+        return same and not (self._without_gradients and torch.is_grad_enabled())
 
     def is_current(self) -> bool:
         """Whether the module is the same as when it was read, except in its weights."""

@@ -32,6 +32,7 @@ def read(
     evaluation: bool = False,
     masks: bool = False,
     views: bool = False,
+    constants: bool = False,
 ) -> Row:
     """Return what a module computes from images of a given shape, or the only usual one that fits.
 
@@ -55,6 +56,9 @@ def read(
     views : bool
         Whether the caller heeds :meth:`Row.views`; parameters in another layout than the layer's
         are refused otherwise, except in evaluation.
+    constants : bool
+        Whether no gradients are needed, so that parameters without a place in a layer may be taken
+        as numbers: those of batch norm in evaluation mode, and factors.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def read(
     _check_module(module)
     if input_shape is not None:
         try:
-            return _read(module, _shape(input_shape), output, evaluation, masks, views)
+            return _read(module, _shape(input_shape), output, evaluation, masks, views, constants)
         except (Misfit, recording.ForwardError) as misfit:
             raise ValueError(str(misfit)) from None
     c_in = next((maps for each in module.modules() if (maps := _maps(each)) is not None), None)
@@ -74,7 +78,8 @@ def read(
     for c in (1, 3) if c_in is None else (c_in,):
         for size in SIZES:
             try:
-                rows.append(_read(module, (c, size, size), output, evaluation, masks, views))
+                shape = (c, size, size)
+                rows.append(_read(module, shape, output, evaluation, masks, views, constants))
             except (Misfit, recording.ForwardError) as misfit:
                 last = misfit
     if len(rows) == 1:
@@ -154,6 +159,7 @@ def _read(
     evaluation: bool,
     masks: bool,
     views: bool,
+    constants: bool,
 ) -> Row:
     try:
         passes = [_run(module, shape, n, output, evaluation) for n in _SAMPLES]
@@ -167,7 +173,7 @@ def _read(
             raise error from None
     (images, first, drawn), *_ = passes
     c, h, w = (1, 1, *shape)[-3:]
-    reader = Reader(module, (c, h, w), len(images), evaluation)
+    reader = Reader(module, (c, h, w), len(images), evaluation, constants)
     end = reader.read(first)
     row = reader.row
     if drawn:

@@ -54,6 +54,7 @@ class Row:
         self.layers: list[Layer] = []
         self.places: list[Place] = []
         self.softmax: nn.Softmax | nn.LogSoftmax | None = None
+        self.without_gradients = False  # whether parameters were taken as constants
         self.output_shape: tuple[int, ...] = ()  # of one output of the module
         self.names: dict[int, str] = {}  # of the module's tensors, by id
         self.samples: list[tuple[Array, Array]] = []  # images, and the module's outputs for them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from typing import Any, TypeVar
@@ -124,8 +125,9 @@ class Wrapper:
         """Copy what was given alone; a copied module may not be complete yet."""
         return type(self), (self._module, self._options)
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the module's outputs."""
+        x = args[0] if len(args) == 1 and not kwargs else self._images(args, kwargs)
         if torch.compiler.is_dynamo_compiling():
             # torch.compile leaves the engines as they are, and compiles the code around them.
             return torch.compiler.disable(self._run)(x)
@@ -135,6 +137,22 @@ class Wrapper:
                 "before"
             )
         return self._run(x)
+
+    def _images(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the first argument of the module's own forward; the others must be defaults."""
+        signature = inspect.signature(type(self._module).forward)
+        given = signature.bind(self._module, *args, **kwargs).arguments
+        _, (_, x), *others = given.items()
+        for name, value in others:
+            default = signature.parameters[name].default
+            plain = isinstance(value, bool | int | float | str)
+            if not (value is default or (plain and value == default)):
+                raise TypeError(
+                    f"{name}: expected the default, {default!r}, because a wrapped module is read "
+                    f"with the images alone, got {value!r}; make it an attribute of the module, "
+                    "which is read again when that changes"
+                )
+        return x
 
     def _run(self, x: torch.Tensor) -> Any:
         return self.reading(x)(x)
