@@ -1063,6 +1063,14 @@ MISTAKES: dict[str, tuple[str, dict[str, Any]]] = {
         "module: expected no last softmax for CrossEntropyLoss",
         {"criterion": nn.CrossEntropyLoss(WEIGHTS), "last": [nn.Softmax(1)]},
     ),
+    "one output": (
+        "module: expected several outputs",
+        {
+            "criterion": nn.BCEWithLogitsLoss(),
+            "targets": torch.ones(60, 1).double(),
+            "last": [nn.Linear(10, 1).double()],
+        },
+    ),
     "no logarithm": (
         "module: expected a last LogSoftmax for nn.NLLLoss",
         {"criterion": nn.NLLLoss(reduction="sum")},

@@ -82,7 +82,7 @@ class Own:
         TypeError or ValueError if they are neither labels nor one number per output.
         """
         array = tensors.without_gradient("targets", targets, (*tensors.INTEGERS, *tensors.FLOATS))
-        if array.shape == (count, outputs) and outputs > 1:
+        if array.shape == (count, outputs):
             return array.copy()
         if isinstance(self._module, _PER_OUTPUT):  # which would broadcast labels
             raise ValueError(

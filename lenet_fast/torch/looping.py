@@ -51,6 +51,11 @@ class Loop:
             reading = self._wrapper.reading(torch.empty(0, *self._shape))
             self.network = reading.network
             criterion.check_end(reading.softmax)
+            if self.network.output_shape[0] == 1:
+                raise ValueError(
+                    "module: expected several outputs, the highest of which tells the class, got "
+                    "one; lenet_fast.torch.wrap takes any"
+                )
             for each in filter(None, (source, tested)):
                 with refusals.collect():
                     each.bind(self.network, criterion, self._shape)
