@@ -1282,6 +1282,30 @@ class SiLU(Base):
         return self.fc2(self.fc1(F.max_pool2d(self.conv2(F.max_pool2d(x, 2)), 2).flatten(1)))
 
 
+@refused("x = (self.fc2(self.fc1(x.flatten(1))) + 1j).real")
+class ComplexSum(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv2(F.max_pool2d(self.conv1(x), 2)), 2)
+        x = (self.fc2(self.fc1(x.flatten(1))) + 1j).real
+        return x
+
+
+@refused("x = F.adaptive_max_pool2d(self.fc1(x.flatten(1))[None], (4, 4))[0]")
+class PooledVectors(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv2(F.max_pool2d(self.conv1(x), 2)), 2)
+        x = F.adaptive_max_pool2d(self.fc1(x.flatten(1))[None], (4, 4))[0]
+        return x
+
+
+@refused("x = self.fc1(x.flatten(1)).max()")
+class LargestOfAll(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv2(F.max_pool2d(self.conv1(x), 2)), 2)
+        x = self.fc1(x.flatten(1)).max()
+        return self.fc2(x.expand(1, 12))
+
+
 @refused("x = F.lp_pool2d(self.conv1(x), 2, 2)")
 class LpPool(Base):
     def forward(self, x: Tensor) -> Tensor:

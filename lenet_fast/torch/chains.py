@@ -294,6 +294,8 @@ class Reader:
         self._adaptive(layers.MaxPool2D, output_size)
 
     def _adaptive(self, kind: type[Pool2D], output_size: Any) -> None:
+        if len(self._shape) != 3:
+            raise Misfit(f"expected images (c, h, w), got some of shape {self._shape}")
         sides = self._shape[-2:]
         sizes = output_size if isinstance(output_size, list | tuple) else (output_size,) * 2
         wanted = [side if size is None else size for side, size in zip(sides, sizes, strict=True)]
@@ -328,7 +330,7 @@ class Reader:
     def clamp(self, min: Any = None, max: Any = None) -> None:
         self._zero(min if max is None else None)
 
-    def maximum(self, other: Any, keepdim: bool = False) -> None:
+    def maximum(self, other: Any = None, keepdim: bool = False) -> None:
         self._zero(other if isinstance(other, Value) else None)
 
     def _zero(self, least: Any) -> None:
@@ -419,11 +421,12 @@ class Reader:
             raise ValueError(f"expected a constant besides the images, got {step.name} of others")
         if isinstance(other, Value) and other.tensor.requires_grad and not self._as_constant():
             self._refuse_computed("parameters as weights or biases of layers", "others")
-        number = (
-            other.tensor.detach().double()
-            if isinstance(other, Value)
-            else torch.tensor(float(other), dtype=torch.float64)
-        )
+        number = other.tensor.detach() if isinstance(other, Value) else other
+        if isinstance(number, complex) or (
+            isinstance(number, torch.Tensor) and number.is_complex()
+        ):
+            raise TypeError("expected real numbers, got complex ones")
+        number = torch.as_tensor(number, dtype=torch.float64)
         factor, summand = {
             "mul": (number, 0 * number),
             "div": (1 / number, 0 * number),

@@ -75,6 +75,10 @@ def wrap(
     Where a module's layers are so large that little is gained, the logger
     ``lenet_fast.torch.wrapping`` says so at its first reading, at level WARNING.
 
+    Further arguments of ``forward`` must be its defaults. Under ``torch.no_grad``, batch norm in
+    evaluation mode and factors that are parameters may be read as numbers; elsewhere they must not
+    require a gradient.
+
     The module's own ``forward`` runs when it is read, and no more: what it does besides computing
     its outputs, such as counting its calls, is not done.
 
