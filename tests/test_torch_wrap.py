@@ -444,54 +444,86 @@ def test_batch_norm_needs_no_freezing_where_no_gradients_are_needed() -> None:
         found.train()(x)
 
 
-def test_outputs_that_differ_by_a_number_must_be_chosen() -> None:
-    class Tempered(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = plain()
+class Several(nn.Module):
+    """With outputs that are made of others, in several ways."""
 
-        def forward(self, x: Any) -> Any:
-            x = self.body(x)
-            return x / 2, x / 3
+    def __init__(self, ending: Any) -> None:
+        super().__init__()
+        self.body, self.last, self.ending = plain(), nn.Linear(10, 4), ending
 
-    with complains(ValueError, "output: expected outputs that are the same except for a softmax"):
-        front.wrap(Tempered())(images())
+    def forward(self, x: Any) -> Any:
+        return self.ending(self, self.body(x))
 
 
-def test_class_numbers_beside_logits_must_be_left_out() -> None:
-    class Predicting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = plain()
+SEVERAL = {
+    "class numbers": lambda self, x: (x, torch.max(x, 1)[1]),
+    "temperatures": lambda self, x: [x / 2, x / 3],
+    "features": lambda self, x: {"logits": self.last(x), "features": x},
+    "probabilities and features": lambda self, x: (F.softmax(self.last(x), 1), x),
+    "a penalty": lambda self, x: (x, self.last.weight.norm()),
+    "nothing": lambda self, x: (x, None),
+    "nested": lambda self, x: (self.last(x), [x, x.tanh()]),
+}
 
-        def forward(self, x: Any) -> Any:
-            x = self.body(x)
-            return x, torch.max(x, 1)[1]
 
-    expected, found = both(Predicting())
-    with complains(ValueError, "got another; output= chooses one of 0, 1"):
-        found(images())
+@pytest.mark.parametrize("name", SEVERAL)
+def test_outputs_that_are_made_of_others(name: str) -> None:
+    """The functions after the last common value are PyTorch's, on the parameters as they are."""
+    expected, found = both(Several(SEVERAL[name]).double())
     x = images()
+    for _ in range(3):
+        torch.testing.assert_close(found(x), expected(x), rtol=0, atol=1e-12)
+        for module in (expected, found):
+            module.zero_grad()
+            outputs = module(x)
+            rows = list(outputs.values() if isinstance(outputs, dict) else outputs)
+            rows += rows.pop() if isinstance(rows[-1], list) else []
+            sum(
+                each.square().sum()
+                for each in rows
+                if each is not None and each.is_floating_point()
+            ).backward()
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    if parameter.grad is not None:
+                        parameter -= 1e-4 * parameter.grad
+        assert gap(found, expected) < BOUND
+    found.last = copy.deepcopy(found.last)
+    torch.testing.assert_close(found(x), expected(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda self, x: (x, F.dropout(x)),
+        lambda self, x: (x, x.view(x.shape[0], 2, 5)),
+        lambda self, x: (x, len(x)),
+        lambda self, x: (x, x + self.last.weight.sum() * x),
+    ],
+)
+def test_other_outputs_must_be_chosen(ending: Any) -> None:
+    expected, found = both(Several(ending).double())
+    x = images()
+    with complains(ValueError, "output= chooses one of 0, 1"):
+        found(x)
     assert (front.wrap(found, output=0)(x) - expected(x)[0]).abs().max() < 1e-12
 
 
-def test_outputs_of_several_layers_must_be_chosen() -> None:
-    class Features(nn.Module):
+def test_outputs_of_maps_must_be_chosen() -> None:
+    class Maps(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.body = plain()
 
         def forward(self, x: Any) -> Any:
-            hidden = self.body[:9](x)
-            return self.body[9](hidden), hidden
+            maps = self.body[0](x)
+            return self.body[1:](maps), maps
 
-    expected, found = both(Features())
+    expected, found = both(Maps())
     x = images()
-    with complains(ValueError, "output: expected outputs that are the same except for a softmax"):
+    with complains(ValueError, "output= chooses one of 0, 1"):
         found(x)
-    for output in (0, 1):
-        front.wrap(found, output=output)
-        assert (found(x) - expected(x)[output]).abs().max() < 1e-12
+    assert (front.wrap(found, output=0)(x) - expected(x)[0]).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", ["MaskedMaps", "MaskedByTable"])

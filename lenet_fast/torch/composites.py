@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lenet_fast.torch.recording import Step, Value
+from lenet_fast.torch.recording import Step, Value, replayed
 
 _SLOPE, _AMPLITUDE = 2 / 3, 1.7159
 
@@ -155,7 +154,7 @@ def merged(step: Step) -> Step | None:
     kernels = []
     links = []
     for part in parts:
-        maps = _repeated(part["input"], source, numbers)
+        maps = replayed(part["input"], source, numbers)
         kernel = part["weight"].tensor
         seen = maps[0, :, 0, 0]
         if maps.shape[2:] != (h, w) or len(seen.unique()) != kernel.shape[1]:
@@ -212,23 +211,3 @@ def _source(value: Value) -> Value:
         return value
     sources = {_source(each) for each in value.step.images}
     return sources.pop() if len(sources) == 1 else value
-
-
-def _repeated(value: Value, source: Value, given: torch.Tensor) -> torch.Tensor:
-    """Return what the same functions make of other images."""
-    if value is source:
-        return given
-    step = value.step
-    assert step is not None
-    with_others = functools.partial(_replaced, source=source, given=given)
-    found = step.function(*map(with_others, step.args), **step.kwargs)
-    assert isinstance(found, torch.Tensor)
-    return found
-
-
-def _replaced(argument: Any, source: Value, given: torch.Tensor) -> Any:
-    if isinstance(argument, Value):
-        return _repeated(argument, source, given) if argument.from_images else argument.tensor
-    if isinstance(argument, list | tuple):
-        return type(argument)(_replaced(each, source, given) for each in argument)
-    return argument

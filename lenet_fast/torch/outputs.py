@@ -21,25 +21,19 @@ def read(
 
     With `alone` the result is the output, also if the module returns it in a tuple or dict.
     """
-    one = alone or output is not None
-    keys, arranged = ([output], _first) if one else _keys(module, shape)
+    several = [] if alone or output is not None else _keys(module, shape)
+    key = reading.TOGETHER if several else output
     constants = not torch.is_grad_enabled()
-    rows = []
-    for key in keys:
-        try:
-            row = reading.read(module, shape, key, masks=True, views=True, constants=constants)
-        except (TypeError, ValueError) as error:
-            if len(keys) == 1:
-                raise
-            several = ", ".join(map(repr, keys))
-            raise type(error)(f"{error}; output= chooses one of {several}") from None
-        rows.append(row)
-    if len({_content(row) for row in rows}) > 1:
-        raise ValueError(
-            "output: expected outputs that are the same except for a softmax, got others; choose "
-            f"one of {', '.join(map(repr, keys))}"
-        )
-    return rows[0], lambda y: arranged([_ended(row, y) for row in rows])
+    try:
+        row = reading.read(module, shape, key, masks=True, views=True, constants=constants)
+        if several:
+            return row, _arranged(module, row)
+    except (TypeError, ValueError) as error:
+        if not several:
+            raise
+        choice = ", ".join(map(repr, several))
+        raise type(error)(f"{error}; output= chooses one of {choice}") from None
+    return row, lambda y: _ended(row, y)
 
 
 def _ended(row: Row, y: torch.Tensor) -> torch.Tensor:
@@ -48,35 +42,35 @@ def _ended(row: Row, y: torch.Tensor) -> torch.Tensor:
     return y if len(row.output_shape) == 1 else y.reshape(len(y), *row.output_shape)
 
 
-def _first(outputs: list[torch.Tensor]) -> Any:
-    return outputs[0]
+def _arranged(module: nn.Module, row: Row) -> Result:
+    """Return what makes all outputs of a module of their common value: as the module does, by
+    functions of PyTorch."""
+    (found, source), (others, another) = row.outputs
+    row.beside = recording.constants(found, source)
+
+    def arranged(y: torch.Tensor) -> Any:
+        return recording.with_tensors(found, source, _ended(row, y))
+
+    try:
+        with recording.undisturbed(module, evaluation=False):
+            made = recording.with_tensors(found, source, another.tensor)
+            expected = recording.with_tensors(others, another, another.tensor)
+            torch.testing.assert_close(made, expected)
+    except Exception:
+        raise ValueError(
+            "output: expected outputs that the same functions make in each call, got others"
+        ) from None
+    return arranged
 
 
-def _keys(
-    module: nn.Module, shape: tuple[int, ...]
-) -> tuple[list[Any], Callable[[list[torch.Tensor]], Any]]:
-    """Return the keys of a module's outputs, and what arranges them as the module does."""
+def _keys(module: nn.Module, shape: tuple[int, ...]) -> list[Any]:
+    """Return the keys of a module's outputs, if there are several."""
     dtype = next((each.dtype for each in module.parameters()), torch.float32)
     try:
         with recording.undisturbed(module, evaluation=False):
             found = module(torch.zeros(2, *shape, dtype=dtype))
     except Exception:  # which the reader explains
-        return [None], _first
-    kind = type(found)
-    if kind not in (tuple, list, dict):
-        return [None], _first
-    named = found if kind is dict else dict(enumerate(found))
-    keys = [key for key, value in named.items() if value is not None]
-
-    def arranged(outputs: list[torch.Tensor]) -> Any:
-        made = dict.fromkeys(named) | dict(zip(keys, outputs, strict=True))
-        return made if kind is dict else kind(made.values())
-
-    return keys, arranged
-
-
-def _content(row: Row) -> str:
-    """Return what a row computes before the softmax, for comparison."""
-    parameters = [list(map(id, place.parameters.values())) for place in row.places]
-    constants = [each.tolist() for place in row.places for each in place.constants.values()]
-    return repr((row.input_shape, [layer.config() for layer in row.layers], parameters, constants))
+        return []
+    if type(found) not in (tuple, list, dict):
+        return []
+    return list(found if isinstance(found, dict) else range(len(found)))

@@ -65,9 +65,8 @@ class Reading:
         own = {id(each) for each in [*module.parameters(), *module.buffers()]}
         fixed = [mask for place in row.places for mask in place.masks.values()]
         constant = any(place.constants for place in row.places) or not own >= set(map(id, fixed))
-        self._watch(
-            module, [*self._tensors, *(each for each in fixed if id(each) in own)], constant
-        )
+        beside = [each for each in [*fixed, *row.beside] if id(each) in own]
+        self._watch(module, [*self._tensors, *beside], constant)
         self._options, self._threads = options, options.threads
         self._torch_threads = torch.get_num_threads()
         if self._threads is None:

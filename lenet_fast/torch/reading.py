@@ -21,6 +21,9 @@ SIZES = (32, 28, 16)
 _SAMPLES = (3, 2)
 """Images in each of the recorded passes. Numbers that no class chooses for a shape by accident."""
 
+TOGETHER = "\0together"
+"""Instead of one output: the last value of which a module makes all."""
+
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -171,7 +174,7 @@ def _read(
             passes = [_run(module, shape, error.batch, output, evaluation) for _ in _SAMPLES]
         except recording.ForwardError:
             raise error from None
-    (images, first, drawn), *_ = passes
+    (images, first, drawn, _), *_ = passes
     c, h, w = (1, 1, *shape)[-3:]
     reader = Reader(module, (c, h, w), len(images), evaluation, constants)
     end = reader.read(first)
@@ -192,7 +195,8 @@ def _read(
                 "torch.nn.utils.prune.remove makes them plain parameters, and masks= of fit keeps "
                 "their zeros"
             )
-    for given, value, _ in passes:
+    row.outputs = [(found, value) for _, value, _, found in passes]
+    for given, value, _, _ in passes:
         for _ in range(end):
             value = before(value)
         images = given.reshape(len(given), *row.input_shape)
@@ -202,15 +206,16 @@ def _read(
 
 def _run(
     module: nn.Module, shape: tuple[int, ...], n: int, output: int | str | None, evaluation: bool
-) -> tuple[torch.Tensor, Value, bool]:
-    """Return random images, the recorded output for them, and whether numbers were drawn."""
+) -> tuple[torch.Tensor, Value, bool, Any]:
+    """Return random images, the recorded output for them, whether numbers were drawn, and all
+    outputs."""
     dtype = next((each.dtype for each in module.parameters()), torch.float32)
     numbers = np.random.default_rng(n).normal(size=(n, *shape))
     # PyTorch's functions that work in place may change the images.
     given, images = (torch.from_numpy(numbers).to(dtype, copy=True) for _ in range(2))
     with recording.undisturbed(module, evaluation=evaluation) as watch:
-        value = _chosen(Recorder(module, images).run(), output)
-    return given, value, watch.drawn
+        found = Recorder(module, images).run()
+    return given, _chosen(found, output), watch.drawn, found
 
 
 def _chosen(found: Any, output: int | str | None) -> Value:
@@ -219,6 +224,12 @@ def _chosen(found: Any, output: int | str | None) -> Value:
         if output not in (None, 0):
             raise ValueError(f"output: expected None for a module of one output, got {output!r}")
         return found
+    if output == TOGETHER:
+        if (value := recording.common(found)) is None:
+            raise ValueError(
+                "output: expected outputs that are made of one another in a chain, got others"
+            )
+        return value
     named: dict[Any, Any] = {}
     if isinstance(found, Mapping):
         named = dict(found)

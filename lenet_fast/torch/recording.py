@@ -178,6 +178,8 @@ class Recorder(TorchFunctionMode):
         step = Step(name, function, self._replaced(args), self._replaced(kwargs), *self._place)
         if name in _DROPOUTS:
             result = args[0] if args else kwargs["input"]
+            if not (kwargs.get("inplace") or any(args[3:]) or _works_in_place(function)):
+                result = result.clone()  # for what it is made of may be an output, too
         elif name == "batch_norm" and (args[1:2] or (kwargs.get("running_mean"),))[0] is not None:
             result = _evaluated(function, args, kwargs)
         else:
@@ -300,6 +302,61 @@ def _flat(given: Any) -> Iterator[Any]:
 
 def _values(given: Any) -> Iterator[Value]:
     return (each for each in _flat(given) if isinstance(each, Value))
+
+
+def replayed(value: Value, source: Value, given: torch.Tensor) -> torch.Tensor:
+    """Return what the functions between a source and a value make of another tensor."""
+    if value is source:
+        return given
+    step = value.step
+    if step is None:
+        return value.tensor
+    args, kwargs = (with_tensors(each, source, given) for each in (step.args, step.kwargs))
+    made = step.function(*args, **kwargs)
+    tensors = [each for each in _flat(made) if isinstance(each, torch.Tensor)]
+    return tensors[step.results.index(value)]
+
+
+def with_tensors(found: Any, source: Value, given: torch.Tensor) -> Any:
+    """Return arguments or outputs with tensors in place of values."""
+    if isinstance(found, Value):
+        return replayed(found, source, given)
+    if isinstance(found, list | tuple):
+        made = [with_tensors(each, source, given) for each in found]
+        return made if isinstance(found, list) else tuple(made)
+    if isinstance(found, dict):
+        return {key: with_tensors(each, source, given) for key, each in found.items()}
+    return found
+
+
+def constants(found: Any, source: Value) -> list[torch.Tensor]:
+    """Return the tensors, besides the images, that are made into outputs after a source."""
+    tensors = []
+    for value in _values(found):
+        if value.step is not None and value is not source:
+            tensors += constants([value.step.args, value.step.kwargs], source)
+        elif value is not source:
+            tensors.append(value.tensor)
+    return tensors
+
+
+def common(found: Any) -> Value | None:
+    """Return the last value of which all outputs of the images are made, each in a chain."""
+    chains = [_chain(value) for value in _values(found) if value.from_images]
+    if not chains:
+        return None
+    shared = (
+        [each for each in chains[0] if all(each in chain for chain in chains)] if chains else []
+    )
+    return shared[0] if shared else None
+
+
+def _chain(value: Value) -> list[Value]:
+    found = [value]
+    while value.step is not None and len(inputs := set(value.step.images)) == 1:
+        (value,) = inputs
+        found.append(value)
+    return found
 
 
 def _is_wrapped(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from lenet_fast.checks import Array
 from lenet_fast.layers import Layer
 from lenet_fast.network import Network
 from lenet_fast.torch import modules, tensors
+from lenet_fast.torch.recording import Value
 
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 """Of the outputs, relative to the largest; ours and PyTorch's add in another order."""
@@ -55,6 +56,8 @@ class Row:
         self.places: list[Place] = []
         self.softmax: nn.Softmax | nn.LogSoftmax | None = None
         self.without_gradients = False  # whether parameters were taken as constants
+        self.outputs: list[tuple[Any, Value]] = []  # all, of each pass, and their common value
+        self.beside: list[torch.Tensor] = []  # with which outputs are made of the network's
         self.output_shape: tuple[int, ...] = ()  # of one output of the module
         self.names: dict[int, str] = {}  # of the module's tensors, by id
         self.samples: list[tuple[Array, Array]] = []  # images, and the module's outputs for them

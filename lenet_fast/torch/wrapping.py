@@ -41,8 +41,8 @@ def wrap(
         a parameter or a submodule is another one, which takes some milliseconds.
     output : int or str, optional
         Which of several outputs the wrapped module returns: a place in the module's tuple, or a key
-        of its dict. By default it returns all, as before, which must be the same except for a
-        softmax.
+        of its dict. By default it returns all, as before: what the module makes of the last value
+        that they have in common, such as features, is then made by PyTorch.
     backend : optional
         As in :func:`lenet_fast.engines.create`.
     threads : int, optional
