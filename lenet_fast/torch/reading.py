@@ -195,7 +195,8 @@ def _read(
                 "torch.nn.utils.prune.remove makes them plain parameters, and masks= of fit keeps "
                 "their zeros"
             )
-    row.outputs = [(found, value) for _, value, _, found in passes]
+    if output == TOGETHER:
+        row.outputs = [(found, value) for _, value, _, found in passes]
     for given, value, _, _ in passes:
         for _ in range(end):
             value = before(value)
