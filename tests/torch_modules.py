@@ -749,6 +749,13 @@ class ColumnRBF(HandMadeRBF):
 
 
 @trained()
+class IntegerRBF(HandMadeRBF):
+    def __init__(self) -> None:
+        super().__init__()
+        self.centres = self.centres.long()
+
+
+@trained()
 class NegativeRBF(ColumnRBF):
     def forward(self, x: Tensor) -> Tensor:
         return -super().forward(x)

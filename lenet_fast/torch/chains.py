@@ -486,7 +486,7 @@ class Reader:
             raise ValueError("expected centres that are not trained, got some that are")
         self._skip(2)
         self._shape = (w.shape[1],)
-        w = w.detach()
+        w = w.detach().to(self._dtype)
         self._append(layers.RBF(w.shape[1], w.shape[0], centres=w.numpy()), {}, {"w": w})
         return True
 
