@@ -36,7 +36,7 @@ from torch.utils.data import (  # noqa: E402
 )
 from torch_scripts import SCRIPTS  # noqa: E402
 
-from lenet_fast.torch import MAPLoss, datasets, fit, wrap  # noqa: E402
+from lenet_fast.torch import RBF, MAPLoss, datasets, fit, wrap  # noqa: E402
 from lenet_fast.training import TrainingDiverged  # noqa: E402
 
 MEMORY, ONCE, ANEW = "is in memory", "read once", "read anew"
@@ -1253,3 +1253,12 @@ def test_large_layers_are_noted(maps: int, noted: bool, caplog: pytest.LogCaptur
         optimizer=torch.optim.SGD(module.parameters(), lr=0.01),
     )
     assert any("little over PyTorch" in text for text in caplog.messages) == noted
+
+
+def test_distances_are_no_scores() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 84), RBF()).double()
+    loader = DataLoader(TensorDataset(torch.rand(8, 1, 8, 8).double(), torch.arange(8)))
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(ValueError, match="criterion: expected MAPLoss or PenaltyLoss after a last"):
+        fit(module, loader, criterion=nn.CrossEntropyLoss(), optimizer=sgd(module))
+    assert all(torch.equal(before[name], now) for name, now in module.state_dict().items())

@@ -112,6 +112,8 @@ class Criterion(Own):
 
     Attributes
     ----------
+    name : str
+        Its type.
     output : str
         The network output that the loss fits.
 
@@ -126,7 +128,7 @@ class Criterion(Own):
     def __init__(self, criterion: object) -> None:
         super().__init__(criterion)
         module = self._module
-        self._kind = type(module)
+        self._kind, self.name = type(module), type(module).__name__
         if module is None or self._kind not in _KINDS:
             raise Beyond(
                 "criterion: expected nn.CrossEntropyLoss, nn.NLLLoss, nn.MSELoss or their "
@@ -205,8 +207,7 @@ class Criterion(Own):
         # The logarithm of a softmax is its own: CrossEntropyLoss computes the same behind it.
         if softmax is not None and self._kind not in (nn.NLLLoss, nn.CrossEntropyLoss):
             raise Beyond(
-                f"module: expected no last softmax for {self._kind.__name__}, got "
-                f"{type(softmax).__name__}"
+                f"module: expected no last softmax for {self.name}, got {type(softmax).__name__}"
             )
 
 

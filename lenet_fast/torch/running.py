@@ -45,6 +45,11 @@ class Run:
             criterion.check_end(row.softmax)
         self.schedule, self._criterion, self._places = rates, criterion, row.places
         self._options, self._batch_size = options, source.batch_size
+        if row.output == "rbf" != criterion.output:
+            raise ValueError(
+                "criterion: expected MAPLoss or PenaltyLoss after a last RBF, whose smallest "
+                f"output wins, got {criterion.name}; lenet_fast.torch.wrap takes any"
+            )
         self.network: Network = row.network(criterion.output, None)
         given = row.tensors(self.network)
         views = row.views(self.network)
