@@ -637,3 +637,24 @@ def test_a_recorded_pass_keeps_its_weights_where_they_are_copied(lane_backend):
     for one, other in zip(*found, strict=True):
         for name, array in one.items():
             np.testing.assert_array_equal(array, other[name])
+
+
+def test_threads_may_record_with_one_engine():
+    engine = LanesEngine(models.lenet5(), losses.MAP(), threads=1)
+    batches = np.random.default_rng(0).random((4, 20, 1, 32, 32), np.float32)
+    dy = np.ones((20, 10), np.float32)
+    expected = [engine.backward(dy, x=x)["C3.w"] for x in batches]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        for _ in range(25):
+            recorded = engine.record(batches[k])
+            if not np.array_equal(recorded.backward(dy)[0]["C3.w"], expected[k]):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -8,9 +8,11 @@ the GIL.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import operator
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -70,7 +72,7 @@ class Recorded:
         return gradients, d_inputs
 
     def __del__(self) -> None:
-        self._engine._give_back(self._memory)
+        self._engine._spare.append(self._memory)
 
 
 class LanesEngine(BaseEngine):
@@ -104,7 +106,8 @@ class LanesEngine(BaseEngine):
         self._own = compiled.Shared(program.parameters, program.values)
         self._trains(program, None)
         self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
-        self._spare: list[Array] = []  # memory of recorded passes that are over
+        # Memory of recorded passes that are over. Its methods are atomic: threads share it.
+        self._spare: deque[Array] = deque(maxlen=2)
 
     def _trains(self, program: Program, packed: Array | None) -> None:
         """Set the program that trains, and where, if not in what :meth:`_values` returns."""
@@ -147,6 +150,16 @@ class LanesEngine(BaseEngine):
         -------
         Recorded or None
             None if there are no images, or too many: their values would take more than 64 MiB.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="lanes")
+        >>> recorded = engine.record(np.zeros((4, 1, 32, 32), np.float32))
+        >>> gradients, _ = recorded.backward(np.ones((4, 10), np.float32))  # of the outputs' sum
+        >>> gradients["C3.w"].shape
+        (16, 6, 5, 5)
         """
         x, dropout = self._given(x, dropout)
         if not len(x) or self._kept_numbers(len(x)) * self.network.dtype.itemsize > _KEPT_BYTES:
@@ -164,15 +177,13 @@ class LanesEngine(BaseEngine):
         return -(-count // self._lanes) * int(program.input["size"][0]) * self._lanes
 
     def _take(self, count: int) -> Array:
-        """Return memory for a recorded pass."""
-        while self._spare:
-            if len(found := self._spare.pop()) >= count:
-                return found
+        """Return memory for a recorded pass; that of an earlier one, if it is large enough: to get
+        it anew from the system takes as long as a forward pass."""
+        with contextlib.suppress(IndexError):
+            while len(found := self._spare.pop()) < count:
+                pass
+            return found
         return memory.aligned(count, self.network.dtype)
-
-    def _give_back(self, kept: Array) -> None:
-        """Use memory again: to get it anew from the system takes as long as a forward pass."""
-        self._spare[:] = [*self._spare[-1:], kept]
 
     def _outputs(
         self,
