@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 from statistics import median
 
-from benchmarks.contenders import installed
 from lenet_fast import backends
 from lenet_fast.bench import machine, rounds, workloads
 from lenet_fast.bench.rounds import Contender
@@ -56,8 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seconds", type=float, default=3.0, help="of each (3)")
     options = parser.parse_args(arguments)
-    if not installed("lenet_fast.backends.cython_backend"):
-        raise SystemExit("the compiled backend is not installed")
+    state = backends.available()["cython"]
+    if not state.usable:
+        raise SystemExit(f"no compiled kernels: {state.detail}")
     print(f"| instruction set | Gflop/s | {' | '.join(WORKS)} |")
     print("|---|---:|" + "---:|" * len(WORKS))
     for isa in backends.get("cython").instruction_sets()[::-1]:

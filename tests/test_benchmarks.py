@@ -32,6 +32,7 @@ from benchmarks import (
     peers,
     pytorch_network,
     report,
+    shares,
     time_to_accuracy,
 )
 from benchmarks.report import Run
@@ -778,6 +779,20 @@ def test_gradients_are_verified_and_timed(
     half = {name: array / 2 for name, array in runs["per example"]().items()}
     with pytest.raises(SystemExit, match=r"^planted: C1\.w: relative error 0\.5$"):
         gradients.verify(runs | {"planted": lambda: half}, 5)
+
+
+def test_the_table_of_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    if not backends.available()["cython"].usable or machine.missing():
+        missing("no compiled kernels, or no C compiler for the probe")
+    shares.main(["--seconds", "0.01"])
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head == (
+        "| instruction set | Gflop/s | training, batch 256 | training, batch 1 | "
+        "evaluation, batch 1000 |"
+    )
+    known = backends.get("cython").instruction_sets()[::-1]
+    assert [row.split()[1] for row in rows] == list(known)
+    assert all(re.fullmatch(r"\| \w+ \| \d+ \| \d+% \| \d+% \| \d+% \|", row) for row in rows)
 
 
 def test_the_table_of_1989() -> None:
