@@ -201,14 +201,22 @@ def _session(network: Network, threads: int) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+WARM_UP = 0.02
+"""Seconds that a contender runs before its run counts: threads that have nothing more to do keep a
+core busy for a while, and those of onnxruntime and PyTorch would slow down whoever comes next."""
+
+
 def medians(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of each contender; they take turns."""
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, run in contenders.items():
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < WARM_UP:
+                run()
             started = time.perf_counter()
             run()
-            if turn:  # the first is to warm up
+            if turn:  # the first round does not count
                 samples[name].append(time.perf_counter() - started)
     return {name: statistics.median(seconds) for name, seconds in samples.items()}
 
