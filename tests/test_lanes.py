@@ -617,7 +617,7 @@ def test_recorded_passes_use_memory_again():
     del first
     assert engine.record(x)._memory.ctypes.data == at
     assert engine.record(x[:0]) is None
-    assert engine.record(np.zeros((2000, 1, 32, 32), np.float32)) is None  # more than 64 MiB
+    assert engine.record(np.zeros((4000, 1, 32, 32), np.float32)) is None  # more than 128 MiB
     with pytest.raises(ValueError, match="d_outputs: expected shape"):
         engine.record(x).backward(np.zeros((19, 10), np.float32))
 
