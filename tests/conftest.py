@@ -134,3 +134,18 @@ def page_network() -> Network:
     trainer = request.trainer()
     trainer.fit(splits.train, splits.test, request.epochs)
     return trainer.network
+
+
+@pytest.fixture
+def calm_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let PyTorch begin anew, on one thread as our engines, and leave it as it was."""
+    import torch
+
+    monkeypatch.setenv("LENET_FAST_THREADS", "1")
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1998)
+        yield
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)

@@ -38,16 +38,7 @@ ROUNDING = {"float32": 1e-5, "float64": 1e-13}  # of the largest number
 FORWARD = [case for case in ALL if hasattr(functional, case.name)]
 
 
-@pytest.fixture(autouse=True)
-def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let PyTorch begin anew, on one thread as our engines, and leave it as it was."""
-    monkeypatch.setenv("LENET_FAST_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1998)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("calm_torch")
 
 
 def tensors_of(case: Case, dtype: object = np.float64, n: int = 2) -> dict[str, Any]:

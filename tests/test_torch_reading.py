@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,17 +28,7 @@ from torch_modules import (  # noqa: E402
 from lenet_fast import torch as front  # noqa: E402
 from lenet_fast.torch import reading  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let PyTorch begin anew, on one thread, and leave it as it was."""
-    monkeypatch.setenv("LENET_FAST_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1998)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("calm_torch")
 
 
 def chosen(found: Any, case: Case) -> Any:

@@ -10,7 +10,7 @@ import re
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,16 +29,7 @@ STEPS, SIZE = 24, 6
 BOUND = 1e-9  # on weights after so many steps in float64
 
 
-@pytest.fixture(autouse=True)
-def seeded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let PyTorch begin anew, on one thread as our engines, and leave it as it was."""
-    monkeypatch.setenv("LENET_FAST_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1998)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("calm_torch")
 
 
 def plain(end: Any = None, dtype: Any = torch.float64) -> Any:

@@ -43,10 +43,15 @@ class Recorded:
     """
 
     def __init__(
-        self, engine: LanesEngine, x: Array, to_inputs: bool, dropout: tuple[int, int] | None
+        self,
+        engine: LanesEngine,
+        x: Array,
+        to_inputs: bool,
+        dropout: tuple[int, int] | None,
+        memory: Array,
     ) -> None:
         self._engine, self._x, self._to_inputs, self._dropout = engine, x, to_inputs, dropout
-        self._memory = engine._take(engine._kept_numbers(len(x)))
+        self._memory = memory
         with engine._pool.lock:
             self.outputs = engine._outputs(x, dropout, self._memory, to_inputs)
             self._packing = engine._packing
@@ -162,9 +167,10 @@ class LanesEngine(BaseEngine):
         (16, 6, 5, 5)
         """
         x, dropout = self._given(x, dropout)
-        if not len(x) or self._kept_numbers(len(x)) * self.network.dtype.itemsize > _KEPT_BYTES:
+        count = self._kept_numbers(len(x))
+        if not 0 < count * self.network.dtype.itemsize <= _KEPT_BYTES:
             return None
-        return Recorded(self, x, inputs, dropout)
+        return Recorded(self, x, inputs, dropout, self._take(count))
 
     def _given(
         self, x: Array, dropout: tuple[int, int] | None

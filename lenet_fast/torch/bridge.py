@@ -223,7 +223,7 @@ class Bridge:
 
 
 def _made(optimizer: Any) -> _Made:
-    """Return ours for the options of all parameter groups, which must agree but for the rate."""
+    """Return our optimiser for the parameter groups, which may differ only in the rate."""
     first, *others = (
         {name: value for name, value in group.items() if name != "params"}
         for group in optimizer.param_groups

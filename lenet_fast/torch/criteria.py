@@ -100,7 +100,7 @@ class Own:
         return array.copy()
 
     def errors(self, winners: Array, targets: Array) -> int:
-        """Count the images whose winner is not that of the targets; ignored ones are none."""
+        """Count the wrongly classified images, leaving out those with the ignored label."""
         if targets.ndim == 2:
             return int(np.count_nonzero(winners != targets.argmax(axis=1)))
         ignored = getattr(self._module, "ignore_index", None)

@@ -126,7 +126,7 @@ def samples(dataset: Any, keep: bool) -> Samples | str:
     with Watch() as watch:
         try:
             first, second = read(dataset, numbers.tolist()), read(dataset, numbers.tolist())
-        except Exception as error:
+        except Exception as error:  # the loader will raise it again, as it does in a loop
             return f"reading it here fails ({type(error).__name__})"
     if watch.drawn:
         return "its samples draw random numbers"

@@ -139,8 +139,8 @@ def fit(
     :func:`wrap`, which is about half as fast. The logger ``lenet_fast.torch.fitting`` says so, and
     for which reason, at level WARNING. If only later targets turn out to need that, as those of a
     loader that is iterated, it is an error. Errors in the history count the images whose highest
-    output is not that of the label, or of the highest target; not those that ``ignore_index``
-    ignores.
+    output belongs to another class than the label, or the highest target. Images that
+    ``ignore_index`` leaves out are not counted.
 
     How the loader is read: images in memory are used as they lie there. That is a TensorDataset, or
     torchvision's MNIST or CIFAR with ToTensor (or ToImage and ToDtype) and Normalize at most, also

@@ -66,7 +66,7 @@ class Schedule:
             self._scheduler.step()
 
     def end_epoch(self, loss: float) -> None:
-        """Let a scheduler by epoch make its step; the loss is that of the test data."""
+        """Step a scheduler that is stepped per epoch; `loss` is the loss on the test data."""
         if self._step == "epoch":
             if isinstance(self._scheduler, ReduceLROnPlateau):
                 self._scheduler.step(loss)

@@ -243,7 +243,7 @@ class Recorder(TorchFunctionMode):
         while frame is not None and frame.f_code is not Recorder.run.__code__:
             code = frame.f_code
             owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
-            if isinstance(owner, FunctionCtx):  # the line is that of the call
+            if isinstance(owner, FunctionCtx):  # report the line that calls it
                 line, frame = "", frame.f_back
                 continue
             if path is None and isinstance(owner, nn.Module):

@@ -68,8 +68,8 @@ def wrap(
 
     Notes
     -----
-    The engines read the memory of the parameters; nothing is copied. Gradients go through autograd:
-    to hooks, to ``grad`` of the parameters, and to the images if they require it. One image without
+    Each pass reads the parameters as they are then. Gradients go through autograd: to hooks, to
+    ``grad`` of the parameters, and to the images if they require it. One image without
     gradients takes the fast path of :meth:`lenet_fast.network.Network.predict`.
 
     Where a module's layers are so large that little is gained, the logger
