@@ -559,12 +559,96 @@ def test_the_cache_is_in_the_users_folder_by_default(monkeypatch):
 
 
 def test_the_catalogue_is_well_formed():
-    for collection in (datasets.MNIST, datasets.FASHION_MNIST, datasets.EMNIST_DIGITS):
-        assert all("-idx" in name for name in collection.files)
-        assert len(collection.sha256) in (0, 4)
+    for collection in (
+        *(datasets.MNIST, datasets.FASHION_MNIST, datasets.EMNIST_DIGITS, datasets.USPS),
+    ):
+        assert collection is datasets.USPS or all("-idx" in name for name in collection.files)
+        assert len(collection.sha256) in (0, len(collection.files))
         assert all(len(each) == 64 and int(each, 16) for each in collection.sha256)
         assert all(url.startswith("https://") and url.endswith("/") for url in collection.mirrors)
     assert len(datasets.MNIST.mirrors) >= 2
+
+
+# --- the zip codes -------------------------------------------------------------------------
+
+
+ZIP = {"zip.train": b"", "zip.test": b""}
+for _part, _label in zip(ZIP, (3, 7), strict=True):
+    ZIP[_part] = gzip.compress(f"{_label} {'-1 ' * 255}1\n".encode(), mtime=0)
+
+
+@pytest.fixture
+def tiny_usps(monkeypatch):
+    """Let one digit per set pass for the zip codes; call it to set the mirrors."""
+
+    def put(*mirrors):
+        sha256 = tuple(hashlib.sha256(content).hexdigest() for content in ZIP.values())
+        collection = dataclasses.replace(datasets.USPS, sha256=sha256, mirrors=mirrors)
+        monkeypatch.setattr(sources, "USPS", collection)
+
+    return put
+
+
+def packed_zip():
+    return {f"{name}.gz": content for name, content in ZIP.items()}
+
+
+def assert_zip(splits, place):
+    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([3], [7])
+    assert splits.train.images.shape == (1, 16, 16)
+    assert splits.source == f"USPS zip codes, {place}"
+    assert "NOT THE ZIP CODES OF 1989" in splits.notice  # one digit each
+
+
+@pytest.mark.parametrize("below", ["", "usps"])
+def test_zip_codes_of_a_folder(tmp_path, below):
+    fill(tmp_path / "user" / below, packed_zip())
+    assert_zip(data.load("usps", tmp_path / "user"), tmp_path / "user" / below)
+
+
+@pytest.mark.parametrize(
+    "names", [("zip.train", "zip.test"), ("usps.bz2", "usps.t.bz2"), ("usps", "usps.t")]
+)
+def test_zip_codes_under_other_names(tmp_path, names):
+    fill(tmp_path / "user", dict(zip(names, ZIP.values(), strict=True)))
+    assert_zip(data.load("usps", tmp_path / "user"), tmp_path / "user")
+
+
+@pytest.mark.parametrize("files", [{}, {"zip.train.gz": ZIP["zip.train"]}])
+def test_a_folder_without_the_zip_codes_is_an_error(tmp_path, files):
+    fill(tmp_path / "user", files)
+    with pytest.raises(data.DataNotFoundError, match=r"expected the two files of USPS zip codes"):
+        data.load("usps", tmp_path / "user")
+    with pytest.raises(data.DataNotFoundError, match="there is no such folder"):
+        data.load("usps", tmp_path / "nowhere")
+
+
+def test_zip_codes_beside_the_folder_of_the_environment(tmp_path, monkeypatch):
+    fill(tmp_path / "usps", packed_zip())
+    fill(tmp_path / "mnist", PLAIN)
+    monkeypatch.setenv("LENET_FAST_DATA", str(tmp_path / "mnist"))
+    assert_zip(data.load("usps"), tmp_path / "usps")
+
+
+def test_zip_codes_are_downloaded_once(tmp_path, monkeypatch, tiny_usps, serve):
+    """Also where LENET_FAST_DATA leads to MNIST alone; the attempt is told."""
+    fill(tmp_path / "user" / "mnist", PLAIN)
+    monkeypatch.setenv("LENET_FAST_DATA", str(tmp_path / "user" / "mnist"))
+    bad, good = serve({"zip.train.gz": ZIP["zip.test"]}), serve(packed_zip())
+    tiny_usps(bad.url, good.url)
+    splits = data.load("usps")
+    assert_zip(splits, good.url)
+    told = "\n".join(splits.attempts)
+    assert f"LENET_FAST_DATA {tmp_path / 'user' / 'mnist'}: no files" in told
+    assert "expected SHA-256" in told
+    assert_zip(data.load("usps"), f"the cache {tmp_path / 'cache' / 'usps'}")
+    assert good.asked == ["/zip.train.gz", "/zip.test.gz"]
+
+
+def test_zip_codes_that_are_nowhere(tiny_usps):
+    tiny_usps(unreachable())
+    with pytest.raises(data.DataNotFoundError, match=r"USPS zip codes: not found. Tried:"):
+        data.load("usps")
 
 
 # --- npm -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
+DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits")
 """Those of :data:`lenet_fast.data.DATASETS`, repeated because importing it takes time."""
 
 STOPPED = 130

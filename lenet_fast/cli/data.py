@@ -31,7 +31,8 @@ def data(folder: Path | None, dataset: str) -> None:
     except FileNotFoundError as error:
         common.line("cache", error)
     for split in (splits.train, splits.test):
-        click.echo(f"\n{common.printable(split.name)}: {len(split):,} images of 28x28 pixels")
+        size = "x".join(map(str, split.images.shape[1:]))
+        click.echo(f"\n{common.printable(split.name)}: {len(split):,} images of {size} pixels")
         for what, array in (("images", split.images), ("labels", split.labels)):
             digest = idx.digest(array)
             known = ", as in the published MNIST" if digest in MNIST.sha256 else ""

@@ -1,20 +1,25 @@
-"""The data sets of four IDX files: names, checksums and addresses."""
+"""The data sets of files: names, checksums and addresses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from lenet_fast.data import idx, usps
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A data set of four IDX files, and its sources.
+    """A data set of files, and its sources.
 
-    The files are training images, training labels, test images and test labels, in this order.
+    Usually these are four IDX files: training images, training labels, test images and test labels,
+    in this order. The zip codes are two: the training set and the test set.
     """
 
     name: str  # for lenet_fast.data.load, and of its folder in the cache
     title: str  # in messages
-    files: tuple[str, str, str, str]  # names without .gz
+    files: tuple[str, ...]  # names without .gz
     sha256: tuple[str, ...] = ()  # empty if unknown
     packed: bool = False  # whether the checksums are those of the gzip files, not of their content
     mirrors: tuple[str, ...] = ()  # addresses of folders with the gzip files
@@ -22,6 +27,7 @@ class Collection:
     folders: tuple[str, ...] = ()  # subfolders of the user's, where other libraries put the files
     page: str = ""  # on the web, with the files, for people
     transposed: bool = False  # whether rows and columns of the images are swapped in the files
+    loads: Callable[..., Any] = idx.loads  # reads a file from memory
 
 
 _MNIST_FILES = (
@@ -80,3 +86,26 @@ EMNIST_DIGITS = Collection(
     page="gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset",
     transposed=True,
 )
+
+USPS = Collection(
+    name="usps",
+    title="USPS zip codes",
+    files=("zip.train", "zip.test"),
+    sha256=(
+        "66ebf231ab51f2cf6ac1a892d0f98ccffee1079d7a5db638c1f11f366046ca16",
+        "8dacc3c6e136af6c3488de9e5113a7daf140c8c2f1f0b61c54ee02f03f1a962f",
+    ),
+    packed=True,
+    mirrors=(
+        "https://hastie.su.domains/ElemStatLearn/datasets/",
+        "https://web.stanford.edu/~hastie/ElemStatLearn/datasets/",
+    ),
+    folders=("usps", "../usps"),
+    page="the data pages of The Elements of Statistical Learning",
+    loads=usps.loads,
+)
+USPS_NAMES = (
+    ("zip.train.gz", "zip.train", "usps.bz2", "usps"),
+    ("zip.test.gz", "zip.test", "usps.t.bz2", "usps.t"),
+)
+"""Names of the two files in a folder of the user's; the latter ones are LIBSVM's."""

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from lenet_fast import checks, disk
-from lenet_fast.checks import Array
 from lenet_fast.data import idx
 from lenet_fast.data.datasets import Collection
 from lenet_fast.errors import FileFormatError
@@ -64,7 +63,7 @@ class Search:
         self.collection = collection
         self.report = report
         self.attempts: list[str] = []  # the failed ones, with reasons
-        self.arrays: dict[str, Array] = {}  # of the files found so far, by name without .gz
+        self.arrays: dict[str, Any] = {}  # contents of the files found so far, by name without .gz
         self.cache: Path | None = None  # the collection's folder in the cache, if there is one
         try:
             self.cache = cache_folder() / collection.name
@@ -173,7 +172,7 @@ class Search:
         if got != expected:
             raise FileFormatError(f"{origin}: expected SHA-256 {expected}, got {got}")
         if array is None:
-            array = idx.loads(content, origin, max_bytes=_UNPACKED_BYTES)
+            array = self.collection.loads(content, origin, max_bytes=_UNPACKED_BYTES)
         self.arrays[name] = array
 
     def _cached(self, cache: Path, name: str) -> Path:

