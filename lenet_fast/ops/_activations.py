@@ -128,6 +128,14 @@ def scaled_tanh_backward(
     """Return the gradient of :func:`scaled_tanh`: ``dx = f' dy``.
 
     ``f' = (2 / 3) (1.7159 - y^2 / 1.7159)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.scaled_tanh(np.array([0.0, 1.0, 5.0]))
+    >>> ops.scaled_tanh_backward(np.ones(3), y).round(4)  # steep at 0, flat when saturated
+    array([1.1439, 0.7554, 0.0058])
     """
     return _backward("scaled_tanh", ("dy", dy), ("y", y), backend, out)
 
@@ -136,7 +144,16 @@ def scaled_tanh_backward(
 def scaled_tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.scaled_tanh(np.array([0.0, 1.0]))
+    >>> ops.scaled_tanh_hessian(np.ones(2), y).round(4)  # 1.1439 and 0.7554, squared
+    array([1.3086, 0.5706])
+    """
     return _backward("scaled_tanh", ("hy", hy), ("y", y), backend, out)
 
 
@@ -168,7 +185,16 @@ def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
 def tanh_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Return the gradient of :func:`tanh`: ``dx = f' dy``, ``f' = 1 - y^2``."""
+    """Return the gradient of :func:`tanh`: ``dx = f' dy``, ``f' = 1 - y^2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.tanh(np.array([-1.0, 0.0, 1.0]))
+    >>> ops.tanh_backward(np.ones(3), y).round(4)
+    array([0.42, 1.  , 0.42])
+    """
     return _backward("tanh", ("dy", dy), ("y", y), backend, out)
 
 
@@ -176,7 +202,15 @@ def tanh_backward(
 def tanh_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.tanh_hessian(np.array([3.0]), np.array([0.5]))  # 3 (1 - 0.25)^2
+    array([1.6875])
+    """
     return _backward("tanh", ("hy", hy), ("y", y), backend, out)
 
 
@@ -208,7 +242,16 @@ def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -
 def sigmoid_backward(
     dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Return the gradient of :func:`sigmoid`: ``dx = f' dy``, ``f' = y (1 - y)``."""
+    """Return the gradient of :func:`sigmoid`: ``dx = f' dy``, ``f' = y (1 - y)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.sigmoid(np.array([0.0, 4.0]))
+    >>> ops.sigmoid_backward(np.ones(2), y).round(4)  # never above 1/4
+    array([0.25  , 0.0177])
+    """
     return _backward("sigmoid", ("dy", dy), ("y", y), backend, out)
 
 
@@ -216,7 +259,15 @@ def sigmoid_backward(
 def sigmoid_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.sigmoid_hessian(np.array([1.0]), np.array([0.5]))  # (1/4)^2
+    array([0.0625])
+    """
     return _backward("sigmoid", ("hy", hy), ("y", y), backend, out)
 
 
@@ -257,6 +308,14 @@ def relu_backward(
     -----
     A NaN in `y` gives a NaN, as in the other functions here, so that it is not lost on the way
     back. PyTorch returns `dy` there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.relu(np.array([-2.0, 0.0, 3.0]))
+    >>> ops.relu_backward(np.array([10.0, 20.0, 30.0]), y)
+    array([ 0.,  0., 30.])
     """
     return _backward("relu", ("dy", dy), ("y", y), backend, out)
 
@@ -265,7 +324,15 @@ def relu_backward(
 def relu_hessian(
     hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.relu_hessian(np.array([10.0, 30.0]), np.array([0.0, 3.0]))
+    array([ 0., 30.])
+    """
     return _backward("relu", ("hy", hy), ("y", y), backend, out)
 
 
@@ -315,6 +382,14 @@ def leaky_relu_backward(
 
     ``f' = 1 where y > 0, else slope``, but NaN where y is. In place of the forward's output, y may
     be its input, which has the same sign.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.leaky_relu(np.array([-2.0, 3.0]), slope=0.25)
+    >>> ops.leaky_relu_backward(np.ones(2), y, slope=0.25)
+    array([0.25, 1.  ])
     """
     slope = checks.not_negative("slope", slope)
     return _backward("leaky_relu", ("dy", dy), ("y", y), backend, out, slope)
@@ -329,7 +404,15 @@ def leaky_relu_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.leaky_relu_hessian(np.ones(2), np.array([-0.5, 3.0]), slope=0.25)
+    array([0.0625, 1.    ])
+    """
     slope = checks.not_negative("slope", slope)
     return _backward("leaky_relu", ("hy", hy), ("y", y), backend, out, slope)
 
@@ -374,6 +457,14 @@ def elu_backward(
     """Return the gradient of :func:`elu`: ``dx = f' dy``.
 
     ``f' = 1 where y > 0, else y + alpha``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> y = ops.elu(np.array([-1.0, 2.0]))
+    >>> ops.elu_backward(np.ones(2), y).round(4)  # exp(-1) and 1
+    array([0.3679, 1.    ])
     """
     alpha = checks.positive("alpha", alpha)
     return _backward("elu", ("dy", dy), ("y", y), backend, out, alpha)
@@ -383,7 +474,15 @@ def elu_backward(
 def elu_hessian(
     hy: Array, y: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.elu_hessian(np.ones(2), np.array([-0.5, 2.0]))  # (1 - 0.5)^2 and 1
+    array([0.25, 1.  ])
+    """
     alpha = checks.positive("alpha", alpha)
     return _backward("elu", ("hy", hy), ("y", y), backend, out, alpha)
 
@@ -436,6 +535,14 @@ def gelu_backward(
     """Return the gradient of :func:`gelu`: ``dx = f' dy``.
 
     ``f' = Phi(x) + x phi(x)``, phi being the density.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([-1.0, 0.0, 1.0])
+    >>> ops.gelu_backward(np.ones(3), x).round(4)  # below 0 on the left, above 1 on the right
+    array([-0.0833,  0.5   ,  1.0833])
     """
     return _backward(_gelu_of(approximate), ("dy", dy), ("x", x), backend, out)
 
@@ -449,5 +556,13 @@ def gelu_hessian(
     backend: str | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``."""
+    """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.gelu_hessian(np.ones(2), np.array([0.0, 1.0])).round(4)
+    array([0.25  , 1.1736])
+    """
     return _backward(_gelu_of(approximate), ("hy", hy), ("x", x), backend, out)

@@ -242,6 +242,17 @@ def conv2d_backward(
         Summed over the batch; zero for an absent link.
     db : ndarray (c_out,) or (c_out, h_out, w_out)
         Summed over the batch.
+
+    Examples
+    --------
+    Three windows of two pixels; the gradient of a weight adds what it met in each:
+
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[[[1.0, 2.0, 3.0, 4.0]]]]), np.array([[[[10.0, 1.0]]]])
+    >>> dx, dw, db = ops.conv2d_backward(np.ones((1, 1, 1, 3)), x, w)
+    >>> dx.ravel(), dw.ravel(), db
+    (array([10., 11., 11.,  1.]), array([6., 9.]), array([3.]))
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
     names, inputs = ("dx", "dw", "db"), [("dy", dy), ("x", x), ("w", w)]
@@ -277,6 +288,15 @@ def conv2d_hessian(
     Notes
     -----
     LeCun et al. 1998, appendix C: this is the backward pass on squared weights and inputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[[[1.0, 2.0, 3.0, 4.0]]]]), np.array([[[[10.0, 1.0]]]])
+    >>> hx, hw, hb = ops.conv2d_hessian(np.ones((1, 1, 1, 3)), x, w)
+    >>> hx.ravel(), hw.ravel(), hb  # 14 = 1 + 4 + 9
+    (array([100., 101., 101.,   1.]), array([14., 29.]), array([3.]))
     """
     plan = _plan(x, w, stride, padding, dilation, groups, connections, pad_value)
     plan = plan._replace(x=np.square(plan.x), w=np.square(plan.w))

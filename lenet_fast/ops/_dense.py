@@ -122,6 +122,14 @@ def dense_backward(
         Summed over the batch.
     db : ndarray (n_out,)
         Summed over the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    >>> ops.dense_backward(np.array([[10.0]]), x, w)
+    (array([[30., 40.]]), array([[10., 20.]]), array([10.]))
     """
     names = ("dx", "dw", "db")
     return _gradients(names, ("dy", dy), x, w, False, input_gradient, backend, out)
@@ -144,6 +152,14 @@ def dense_hessian(
     -------
     hx, hw, hb : ndarray
         ``hy w^2``, ``hy^T x^2`` and the sum of `hy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])
+    >>> ops.dense_hessian(np.array([[10.0]]), x, w)
+    (array([[ 90., 160.]]), array([[10., 40.]]), array([10.]))
     """
     names = ("hx", "hw", "hb")
     return _gradients(names, ("hy", hy), x, w, True, input_gradient, backend, out)

@@ -196,6 +196,17 @@ def softmax_cross_entropy_backward(
     -------
     dx : ndarray (n, k)
         ``p - t``, with the softmax p and the targets t; divided by n for the mean.
+
+    Examples
+    --------
+    Each image's gradient adds up to 0: what the right class gains, the others lose.
+
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.softmax_cross_entropy_backward(np.zeros((1, 4)), np.array([3]))
+    array([[ 0.25,  0.25,  0.25, -0.75]])
+    >>> ops.softmax_cross_entropy_backward(np.zeros((1, 4)), np.array([3]), smoothing=0.5)
+    array([[ 0.125,  0.125,  0.125, -0.375]])
     """
     return _derivative(
         x, labels, smoothing, "softmax_cross_entropy", "backward", reduction, backend, out
@@ -218,6 +229,13 @@ def softmax_cross_entropy_hessian(
     -------
     hx : ndarray (n, k)
         ``p (1 - p)``, exact, whatever the targets; divided by n for the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.softmax_cross_entropy_hessian(np.zeros((1, 4)), np.array([3]))  # 1/4 * 3/4
+    array([[0.1875, 0.1875, 0.1875, 0.1875]])
     """
     return _derivative(
         x, labels, smoothing, "softmax_cross_entropy", "hessian", reduction, backend, out
@@ -274,6 +292,13 @@ def mean_squared_error_backward(
     -------
     dx : ndarray (n, k)
         ``2 scale (x - t)``; divided by n for the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.mean_squared_error_backward(np.array([[1.0, -1.0]]), np.array([[0.0, 1.0]]))
+    array([[ 1., -2.]])
     """
     return _derivative(x, targets, scale, "mean_squared_error", "backward", reduction, backend, out)
 
@@ -294,6 +319,13 @@ def mean_squared_error_hessian(
     -------
     hx : ndarray (n, k)
         ``2 scale``; divided by n for the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.mean_squared_error_hessian(np.array([[1.0, -1.0]]), np.array([[0.0, 1.0]]))
+    array([[1., 1.]])
     """
     return _derivative(x, targets, scale, "mean_squared_error", "hessian", reduction, backend, out)
 
@@ -356,6 +388,18 @@ def map_loss_backward(
     dx : ndarray (n, k)
         ``[i = D] - p_i``, ``p_i = exp(-y_i) / (exp(-j) + sum exp(-y))``; divided by n for the
         mean.
+
+    Examples
+    --------
+    The right class's penalty is pulled down; each wrong class is pushed away the more, the closer it
+    is. Without the rubbish class (``j=np.inf``) the two are equal:
+
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.map_loss_backward(np.array([[2.0, 2.0]]), np.array([0]), j=np.inf)
+    array([[ 0.5, -0.5]])
+    >>> ops.map_loss_backward(np.array([[2.0, 2.0]]), np.array([0]), j=2.0).round(4)
+    array([[ 0.6667, -0.3333]])
     """
     return _derivative(x, labels, j, "map_loss", "backward", reduction, backend, out)
 
@@ -376,6 +420,13 @@ def map_loss_hessian(
     -------
     hx : ndarray (n, k)
         ``p_i (1 - p_i)``, exact; divided by n for the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.map_loss_hessian(np.array([[2.0, 2.0]]), np.array([0]), j=2.0).round(4)  # 1/3 * 2/3
+    array([[0.2222, 0.2222]])
     """
     return _derivative(x, labels, j, "map_loss", "hessian", reduction, backend, out)
 
@@ -432,6 +483,14 @@ def penalty_loss_backward(
     -------
     dx : ndarray (n, k)
         ``[i = D]``; divided by n for the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.penalty_loss_backward(np.array([[0.5, 12.0], [3.0, 1.0]]), np.array([0, 1]))
+    array([[0.5, 0. ],
+           [0. , 0.5]])
     """
     return _derivative(x, labels, None, "penalty_loss", "backward", reduction, backend, out)
 
@@ -452,5 +511,12 @@ def penalty_loss_hessian(
     hx : ndarray (n, k)
         Zeros: the loss is linear. Curvature below it comes only from the RBF units, for which
         :func:`lenet_fast.ops.rbf_hessian` needs the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.penalty_loss_hessian(np.array([[0.5, 12.0]]), np.array([0]))
+    array([[0., 0.]])
     """
     return _derivative(x, labels, None, "penalty_loss", "hessian", reduction, backend, out)

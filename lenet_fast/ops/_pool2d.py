@@ -135,6 +135,18 @@ def max_pool2d_backward(
     -------
     dx : ndarray (n, c, h_in, w_in)
         Each window passes its `dy` to its maximum, and zero to the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([[[[1.0, 5.0, 2.0, 2.0], [3.0, 4.0, 2.0, 2.0]]]])
+    >>> dy = np.array([[[[10.0, 20.0]]]])
+    >>> ops.max_pool2d_backward(dy, x)  # in the second window, all are equal
+    array([[[[ 0., 10., 20.,  0.],
+             [ 0.,  0.,  0.,  0.]]]])
+    >>> ops.max_pool2d_backward(dy, x, ties="all").sum()
+    np.float64(90.0)
     """
     return _backward(("dy", dy), x, kernel, stride, backend, out, ties=ties)
 
@@ -152,6 +164,15 @@ def max_pool2d_hessian(
     """Pass the diagonal of the Hessian back through :func:`max_pool2d`: `hy` goes to the winner.
 
     Parameters, result and errors are those of :func:`max_pool2d_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([[[[1.0, 5.0], [3.0, 4.0]]]])
+    >>> ops.max_pool2d_hessian(np.array([[[[10.0]]]]), x)
+    array([[[[ 0., 10.],
+             [ 0.,  0.]]]])
     """
     return _backward(("hy", hy), x, kernel, stride, backend, out, ties=ties)
 
@@ -204,6 +225,14 @@ def avg_pool2d_backward(
     -------
     dx : ndarray (n, c, h_in, w_in)
         Every input of a window gets an equal share of its `dy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.avg_pool2d_backward(np.array([[[[10.0]]]]), np.zeros((1, 1, 2, 2)))
+    array([[[[2.5, 2.5],
+             [2.5, 2.5]]]])
     """
     return _backward(("dy", dy), x, kernel, stride, backend, out, power=1)
 
@@ -221,5 +250,13 @@ def avg_pool2d_hessian(
 
     Parameters, result and errors are those of :func:`avg_pool2d_backward`; each input gets
     `hy` times the squared share, 1/16 for a window of 2 x 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> ops.avg_pool2d_hessian(np.array([[[[16.0]]]]), np.zeros((1, 1, 2, 2)))
+    array([[[[1., 1.],
+             [1., 1.]]]])
     """
     return _backward(("hy", hy), x, kernel, stride, backend, out, power=2)

@@ -81,6 +81,16 @@ def rbf_backward(
     dx : ndarray (n, n_in)
     dw : ndarray (n_out, n_in)
         Summed over the batch.
+
+    Examples
+    --------
+    The gradient points from the centre to the input, and the centre's the other way:
+
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w = np.array([[3.0, 0.0]]), np.array([[1.0, 1.0]])
+    >>> ops.rbf_backward(np.array([[1.0]]), x, w)
+    (array([[ 4., -2.]]), array([[-4.,  2.]]))
     """
     images, centres = _plan(x, w)
     incoming = checks.incoming("dy", dy, (images.shape[0], centres.shape[0]), images)
@@ -128,6 +138,14 @@ def rbf_hessian(
     -----
     A criterion that is linear in y, such as the plain one of LeCun et al. 1998 (eq. 8), has
     ``hy = 0``: without `dy` every second derivative below the RBF would be zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x, w, zero = np.array([[3.0, 0.0]]), np.array([[1.0, 1.0]]), np.zeros((1, 1))
+    >>> ops.rbf_hessian(zero, x, w)[0], ops.rbf_hessian(zero, x, w, dy=np.ones((1, 1)))[0]
+    (array([[0., 0.]]), array([[2., 2.]]))
     """
     images, centres = _plan(x, w)
     shape = (images.shape[0], centres.shape[0])

@@ -130,6 +130,17 @@ def subsample2d_backward(
     dx : ndarray (n, c, h_in, w_in)
     dw, db : ndarray (c_out,)
         Summed over the batch.
+
+    Examples
+    --------
+    The coefficient's gradient is `dy` times the sum of the window:
+
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> dx, dw, db = ops.subsample2d_backward(np.array([[[[2.0]]]]), x, np.array([0.5]))
+    >>> dx.ravel(), dw, db
+    (array([1., 1., 1., 1.]), array([20.]), array([2.]))
     """
     names = ("dx", "dw", "db")
     options = (kernel, stride, reduction, backend, out)
@@ -156,6 +167,15 @@ def subsample2d_hessian(
     hx, hw, hb : ndarray
         ``w^2 hy``, ``hy s^2`` and ``hy``, each summed where it is shared, with s the window's sum.
         With ``reduction="mean"``, s is the mean, and hx has the squared factor, 1/16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import ops
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> hx, hw, hb = ops.subsample2d_hessian(np.array([[[[2.0]]]]), x, np.array([0.5]))
+    >>> hx.ravel(), hw, hb
+    (array([0.5, 0.5, 0.5, 0.5]), array([200.]), array([2.]))
     """
     names = ("hx", "hw", "hb")
     options = (kernel, stride, reduction, backend, out)
