@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["centres", "digits"]
+
 ROWS, COLUMNS = 12, 7
 
 _FIGURE = """
@@ -30,11 +32,41 @@ _FIGURE = """
 
 
 def digits() -> npt.NDArray[np.bool_]:
-    """Return the ten bitmaps: (10, 12, 7), True for foreground."""
+    """Return the ten bitmaps: (10, 12, 7), True for foreground.
+
+    Examples
+    --------
+    >>> from lenet_fast import bitmaps
+    >>> for row in bitmaps.digits()[4]:
+    ...     print("".join("#" if cell else "-" for cell in row))
+    -#####-
+    -------
+    -------
+    -##--##
+    -##--##
+    ###--##
+    ##---##
+    ##---##
+    ##--###
+    -######
+    -----##
+    -----##
+    """
     rows = [line.split() for line in _FIGURE.split("\n") if line]
     return np.array([[[cell == "#" for cell in row[d]] for row in rows] for d in range(10)])
 
 
 def centres(dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
-    """Return the centres of the ten RBF units: (10, 84), +1 foreground and -1 background."""
+    """Return the centres of the ten RBF units: (10, 84), +1 foreground and -1 background.
+
+    Examples
+    --------
+    The closest two are 6 and 8: each of the 12 pixels in which they differ adds ``2^2`` to their
+    squared distance.
+
+    >>> from lenet_fast import bitmaps
+    >>> six, eight = bitmaps.centres()[[6, 8]]
+    >>> int(((six - eight) ** 2).sum())
+    48
+    """
     return np.where(digits().reshape(10, ROWS * COLUMNS), 1, -1).astype(dtype)

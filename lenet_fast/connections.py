@@ -60,7 +60,17 @@ of H1 feeds 8 of H2."""
 
 
 def full(c_out: int, c_in: int) -> Table:
-    """Return the table in which every output map reads every input map."""
+    """Return the table in which every output map reads every input map.
+
+    Examples
+    --------
+    LeNet-5 has 60 of 96 possible links from S2 to C3. Its map 0 reads three neighbours:
+
+    >>> from lenet_fast import connections
+    >>> table = connections.LENET5_C3
+    >>> int(table.sum()), int(connections.full(16, 6).sum()), table[0].nonzero()[0].tolist()
+    (60, 96, [0, 1, 2])
+    """
     return np.ones((c_out, c_in), np.bool_)
 
 

@@ -49,6 +49,15 @@ def lecun1998(layer: Layer, name: str, shape: Shape, random: np.random.Generator
 
     The rule of LeCun et al. 1998. Because it does not take the root of F, the outputs start close
     to zero: the more layers, the longer a network stays at chance level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> w = initialisers.lecun1998(layers.Dense(24, 500), "w", (500, 24), random)
+    >>> w.min().round(3), w.max().round(3)
+    (np.float64(-0.1), np.float64(0.1))
     """
     return _uniform(random, shape, 2.4 / layer.fan_in())
 
@@ -57,6 +66,15 @@ def lecun_sqrt(layer: Layer, name: str, shape: Shape, random: np.random.Generato
     """Draw weights and sub-sampling coefficients from +-2.4 / sqrt(F); biases are zero.
 
     A. Karpathy's reading of the paper of 1989, in which he suspects a missing root.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> w = initialisers.lecun_sqrt(layers.Dense(64, 500), "w", (500, 64), random)
+    >>> w.min().round(3), w.max().round(3)
+    (np.float64(-0.3), np.float64(0.3))
     """
     if name == "b":
         return np.zeros(shape)
@@ -67,6 +85,14 @@ def eblearn(layer: Layer, name: str, shape: Shape, random: np.random.Generator) 
     """Draw weights from +-1 / sqrt(F); coefficients are 1 / sqrt(F) and biases zero.
 
     The default of EBLearn, the library of LeCun's laboratory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> initialisers.eblearn(layers.Subsample2D(3, 2), "w", (3,), random)
+    array([0.5, 0.5, 0.5])
     """
     if name == "b":
         return np.zeros(shape)
@@ -78,6 +104,17 @@ def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Gene
     """Draw weights from +-sqrt(6 / (F + fan-out)); coefficients average, biases are zero.
 
     Fan-out is the number of weights that read an input, averaged over the input maps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> w = initialisers.glorot_uniform(layers.Dense(100, 500), "w", (500, 100), random)
+    >>> w.min().round(3), w.max().round(3)  # sqrt(6 / 600)
+    (np.float64(-0.1), np.float64(0.1))
+    >>> initialisers.glorot_uniform(layers.Subsample2D(3, 2), "w", (3,), random)
+    array([0.25, 0.25, 0.25])
     """
     if name == "b":
         return np.zeros(shape)
@@ -87,7 +124,17 @@ def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Gene
 
 
 def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
-    """Draw weights from a normal distribution of variance 2 / F; others as glorot_uniform."""
+    """Draw weights from a normal distribution of variance 2 / F; others as glorot_uniform.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> w = initialisers.he_normal(layers.Dense(50, 500), "w", (500, 50), random)
+    >>> w.std().round(2)  # sqrt(2 / 50)
+    np.float64(0.2)
+    """
     if name == "b":
         return np.zeros(shape)
     if isinstance(layer, Subsample2D):
@@ -149,6 +196,20 @@ def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: in
     ------
     TypeError, ValueError
         If `initialiser` is not in the list, or `seed` is not such an int.
+
+    Examples
+    --------
+    >>> from lenet_fast import initialisers, layers
+    >>> layer = layers.Dense(24, 10)
+    >>> layer.build((24,), "float32")
+    >>> initialisers.initialise([layer], "lecun1998", seed=1)
+    >>> first = layer.parameters["w"].copy()
+    >>> initialisers.initialise([layer], "lecun1998", seed=2)
+    >>> bool((layer.parameters["w"] == first).any())
+    False
+    >>> initialisers.initialise([layer], "lecun1998", seed=1)
+    >>> bool((layer.parameters["w"] == first).all())
+    True
     """
     draw = INITIALISERS[checks.choice("initialiser", initialiser, tuple(INITIALISERS))]
     seed = checks.seed(seed)

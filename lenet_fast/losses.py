@@ -43,6 +43,14 @@ class Loss(ABC):
         Name in configurations and on the command line.
     output : {"linear", "softmax", "rbf"}
         The network output that it fits.
+
+    Examples
+    --------
+    >>> from lenet_fast import losses
+    >>> losses.CrossEntropy().name, losses.CrossEntropy().output
+    ('cross_entropy', 'softmax')
+    >>> losses.MAP(j=10).name, losses.MAP(j=10).output
+    ('map', 'rbf')
     """
 
     name: ClassVar[str]
@@ -53,18 +61,54 @@ class Loss(ABC):
 
     @abstractmethod
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the loss of each image (n,), for outputs (n, k) and labels (n,) of 0 to k - 1."""
+        """Return the loss of each image (n,), for outputs (n, k) and labels (n,) of 0 to k - 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import losses
+        >>> outputs = np.array([[0.0, 0.0], [4.0, 0.0]])  # undecided, and sure of class 0
+        >>> losses.CrossEntropy().values(outputs, np.array([0, 0])).round(4)
+        array([0.6931, 0.0181])
+        """
 
     @abstractmethod
     def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the gradient with respect to each image's outputs: (n, k)."""
+        """Return the gradient with respect to each image's outputs: (n, k).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import losses
+        >>> losses.CrossEntropy().gradient(np.zeros((1, 4)), np.array([3]))
+        array([[ 0.25,  0.25,  0.25, -0.75]])
+        """
 
     @abstractmethod
     def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the diagonal of the Hessian with respect to each image's outputs: (n, k)."""
+        """Return the diagonal of the Hessian with respect to each image's outputs: (n, k).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import losses
+        >>> losses.CrossEntropy().hessian(np.zeros((1, 4)), np.array([3]))
+        array([[0.1875, 0.1875, 0.1875, 0.1875]])
+        """
 
     def check(self, network: _Network) -> None:
-        """Raise ValueError unless the loss fits the network's output."""
+        """Raise ValueError unless the loss fits the network's output.
+
+        Examples
+        --------
+        >>> from lenet_fast import losses, models
+        >>> losses.MAP().check(models.lenet5())
+        >>> try:
+        ...     losses.CrossEntropy().check(models.lenet5())
+        ... except ValueError as error:
+        ...     print(str(error).partition(", got")[0])
+        loss: expected map or penalty for a network with output 'rbf'
+        """
         if network.output != self.output:
             raise ValueError(
                 f"loss: expected {' or '.join(all_for(network))} for a network with output "
@@ -72,7 +116,14 @@ class Loss(ABC):
             )
 
     def config(self) -> dict[str, Any]:
-        """Return a description that JSON can hold, for :func:`from_config`."""
+        """Return a description that JSON can hold, for :func:`from_config`.
+
+        Examples
+        --------
+        >>> from lenet_fast import losses
+        >>> losses.MAP(j=float("inf")).config()
+        {'name': 'map', 'j': 'inf', 'curvature': 'paper'}
+        """
         config: dict[str, Any] = {"name": self.name}
         for option in self.options:
             value = getattr(self, option)
@@ -96,6 +147,16 @@ class CrossEntropy(Loss):
     ----------
     smoothing : float
         Label smoothing: share of the target spread over all classes, from 0 to below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.losses import CrossEntropy
+    >>> outputs, labels = np.array([[9.0, 0.0]]), np.array([0])  # right, and sure of it
+    >>> CrossEntropy().values(outputs, labels).round(4)
+    array([0.0001])
+    >>> CrossEntropy(smoothing=0.1).values(outputs, labels).round(4)  # too sure
+    array([0.4501])
     """
 
     name = "cross_entropy"
@@ -128,6 +189,17 @@ class MeanSquaredError(Loss):
         Targets for the output of the right class and for the other outputs.
     scale : float
         Factor of the sum, above 0.
+
+    Examples
+    --------
+    The right class's output is to be 1, the others -1:
+
+    >>> import numpy as np
+    >>> from lenet_fast.losses import MeanSquaredError
+    >>> MeanSquaredError().values(np.array([[1.0, 0.0, -1.0]]), np.array([0]))
+    array([0.5])
+    >>> MeanSquaredError(on=1, off=0).values(np.array([[1.0, 0.0, -1.0]]), np.array([0]))
+    array([0.5])
     """
 
     name = "mean_squared_error"
@@ -180,6 +252,15 @@ class MAP(Loss):
         :func:`lenet_fast.ops.rbf_hessian`; "exact" also includes the terms between two outputs,
         with :func:`lenet_fast.ops.map_rbf_hessian`. The choice does not change the loss, the
         gradients or :meth:`hessian`.
+
+    Examples
+    --------
+    The closer a wrong class is, the more it is pushed away:
+
+    >>> import numpy as np
+    >>> from lenet_fast.losses import MAP
+    >>> MAP().gradient(np.array([[1.0, 1.0, 5.0]]), np.array([0])).round(4)
+    array([[ 0.5045, -0.4955, -0.0091]])
     """
 
     name = "map"
@@ -209,6 +290,15 @@ class Penalty(Loss):
 
     It pulls towards the right class and pushes no other class away, unlike :class:`MAP`. The
     Hessian at the outputs is 0; what remains comes from the RBF units themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.losses import Penalty
+    >>> Penalty().values(np.array([[1.0, 1.0, 50.0]]), np.array([0]))
+    array([1.])
+    >>> Penalty().gradient(np.array([[1.0, 1.0, 50.0]]), np.array([0]))
+    array([[1., 0., 0.]])
     """
 
     name = "penalty"
@@ -240,12 +330,25 @@ def all_for(network: _Network) -> dict[str, Loss]:
     """Return the losses that fit a network's output, with their default options.
 
     The keys are their names; the default loss comes first.
+
+    Examples
+    --------
+    >>> from lenet_fast import losses, models
+    >>> losses.all_for(models.lenet5())
+    {'map': MAP(j=20.0), 'penalty': Penalty()}
     """
     return {name: loss() for name, loss in _LOSSES.items() if loss.output == network.output}
 
 
 def default_for(network: _Network) -> Loss:
-    """Return the default loss for a network's output, with its default options."""
+    """Return the default loss for a network's output, with its default options.
+
+    Examples
+    --------
+    >>> from lenet_fast import losses, models
+    >>> losses.default_for(models.lenet5()), losses.default_for(models.lenet5(output="softmax"))
+    (MAP(j=20.0), CrossEntropy())
+    """
     return next(iter(all_for(network).values()))
 
 
@@ -258,6 +361,12 @@ def from_config(config: object) -> Loss:
     ------
     ValueError
         If it is not such a description.
+
+    Examples
+    --------
+    >>> from lenet_fast import losses
+    >>> losses.from_config({"name": "map", "j": "inf"})
+    MAP(j=inf)
     """
     loss = configs.kind_of("loss", config, "name", _LOSSES)
     options = configs.checked(loss.name, config, ("name", *loss.options), loss.added)

@@ -149,7 +149,16 @@ def _initialised(layers: list[Layer], initialiser: str, seed: int, **options: An
 
 
 def default_initialiser(pooling: str | None, output: str, activation: str | Activation) -> str:
-    """Return the initialiser that :func:`lenet5` uses for its arguments by default."""
+    """Return the initialiser that :func:`lenet5` uses for its arguments by default.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> models.default_initialiser("subsample", "rbf", "scaled_tanh")  # the paper's network
+    'lecun1998'
+    >>> models.default_initialiser("max", "softmax", "relu")
+    'he_normal'
+    """
     chosen = activation_of("activation", activation)
     if (pooling, output, type(chosen)) == ("subsample", "rbf", ScaledTanh):
         return "lecun1998"

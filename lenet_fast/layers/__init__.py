@@ -65,6 +65,16 @@ def from_config(config: object) -> Layer:
     ValueError
         If it is not such a description: a type or key is unknown or missing, or a value is of the
         wrong kind or out of range.
+
+    Examples
+    --------
+    >>> from lenet_fast import layers
+    >>> description = layers.MaxPool2D(2, name="S2").config()
+    >>> layers.from_config(description).output_shape((6, 28, 28))
+    (6, 14, 14)
+    >>> layers.from_config({"type": "MaxPool2D", "name": "S2", "kernel": 0, "stride": 2})
+    Traceback (most recent call last):
+    ValueError: kernel: expected an int from 1 to 2147483647, got 0
     """
     layer = configs.kind_of("layer", config, "type", _TYPES)
     keys = ("type", "name", *layer.options)

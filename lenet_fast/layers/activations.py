@@ -21,6 +21,15 @@ class Activation(Layer):
     needs_input : bool
         Whether the slope is taken from the input: two inputs may have one output. It is taken from
         the output otherwise.
+
+    Examples
+    --------
+    >>> from lenet_fast import layers
+    >>> layer = layers.LeakyReLU(0.2)
+    >>> layer.text, layer.function, layer.option
+    ('leaky_relu:0.2', 'leaky_relu', 0.2)
+    >>> layer.initialiser, layer.needs_input, layers.GELU().needs_input
+    ('he_normal', False, True)
     """
 
     label = "activation"
@@ -38,7 +47,14 @@ class Activation(Layer):
         return next((value for value in self.arguments.values() if isinstance(value, float)), 0.0)
 
     def named(self, name: str) -> Activation:
-        """Return a new one of the same kind and options."""
+        """Return a new one of the same kind and options.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.LeakyReLU(0.2).named("C1.activation").config()
+        {'type': 'LeakyReLU', 'name': 'C1.activation', 'slope': 0.2}
+        """
         return type(self)(**self.arguments, name=name)
 
     @property
@@ -64,28 +80,60 @@ class Activation(Layer):
 
 
 class ScaledTanh(Activation):
-    """``1.7159 tanh(2 x / 3)``, that of 1998; see :func:`lenet_fast.ops.scaled_tanh`."""
+    """``1.7159 tanh(2 x / 3)``, that of 1998; see :func:`lenet_fast.ops.scaled_tanh`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.ScaledTanh().forward(np.array([-1.0, 1.0, 10.0])).round(4)
+    array([-1.    ,  1.    ,  1.7159])
+    """
 
     operations = Operations(ops.scaled_tanh, ops.scaled_tanh_backward, ops.scaled_tanh_hessian)
     initialiser = "lecun_sqrt"
 
 
 class Tanh(Activation):
-    """``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
+    """``tanh(x)``; see :func:`lenet_fast.ops.tanh`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.Tanh().forward(np.array([-1.0, 1.0, 10.0])).round(4)
+    array([-0.7616,  0.7616,  1.    ])
+    """
 
     operations = Operations(ops.tanh, ops.tanh_backward, ops.tanh_hessian)
     initialiser = "lecun_sqrt"
 
 
 class Sigmoid(Activation):
-    """``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
+    """``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.Sigmoid().forward(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([0.2689, 0.5   , 0.7311])
+    """
 
     operations = Operations(ops.sigmoid, ops.sigmoid_backward, ops.sigmoid_hessian)
     initialiser = "glorot_uniform"
 
 
 class ReLU(Activation):
-    """``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
+    """``max(x, 0)``; see :func:`lenet_fast.ops.relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.ReLU().forward(np.array([-1.0, 0.0, 1.0]))
+    array([0., 0., 1.])
+    """
 
     operations = Operations(ops.relu, ops.relu_backward, ops.relu_hessian)
 
@@ -97,6 +145,13 @@ class LeakyReLU(Activation):
     ----------
     slope : float
         0 or more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.LeakyReLU(0.25).forward(np.array([-1.0, 0.0, 1.0]))
+    array([-0.25,  0.  ,  1.  ])
     """
 
     operations = Operations(ops.leaky_relu, ops.leaky_relu_backward, ops.leaky_relu_hessian)
@@ -114,6 +169,13 @@ class ELU(Activation):
     ----------
     alpha : float
         Above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.ELU(0.5).forward(np.array([-10.0, 0.0, 1.0])).round(4)
+    array([-0.5,  0. ,  1. ])
     """
 
     operations = Operations(ops.elu, ops.elu_backward, ops.elu_hessian)
@@ -131,6 +193,13 @@ class GELU(Activation):
     ----------
     approximate : {"none", "tanh"}
         Phi itself, or a tanh that comes near it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.GELU().forward(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
     """
 
     operations = Operations(ops.gelu, ops.gelu_backward, ops.gelu_hessian)
@@ -174,6 +243,15 @@ def activation(name: str, value: object) -> Activation:
     ------
     TypeError, ValueError
         If it is neither.
+
+    Examples
+    --------
+    >>> from lenet_fast import layers
+    >>> layers.activation("activation", "leaky_relu:0.2")
+    LeakyReLU(slope=0.2)
+    >>> layers.activation("activation", "tanh:0.2")
+    Traceback (most recent call last):
+    ValueError: activation: expected tanh without an option, got 'tanh:0.2'
     """
     if isinstance(value, Activation):
         return value

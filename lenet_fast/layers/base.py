@@ -57,6 +57,18 @@ class Layer(ABC):
     curved : bool
         Whether :meth:`hessian` needs the gradient at the output, because it includes the second
         derivative of the layer itself.
+
+    Examples
+    --------
+    C1 of LeNet-5 has 156 parameters and 122,304 connections (LeCun et al. 1998, section II.B):
+
+    >>> from lenet_fast import layers
+    >>> c1 = layers.Conv2D(1, 6, 5, name="C1")
+    >>> c1.build((1, 32, 32), "float32")
+    >>> c1.parameter_count(), c1.connections((1, 32, 32))
+    (156, 122304)
+    >>> c1.name, c1.trainable, c1.arguments["stride"]
+    ('C1', True, (1, 1))
     """
 
     operations: ClassVar[Operations]
@@ -74,7 +86,14 @@ class Layer(ABC):
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one image's output; ValueError if the input does not fit."""
+        """Return the shape of one image's output; ValueError if the input does not fit.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.Conv2D(1, 6, 5).output_shape((1, 32, 32))
+        (6, 28, 28)
+        """
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -82,7 +101,16 @@ class Layer(ABC):
         return {option: getattr(self, option) for option in self.options}
 
     def forward(self, x: Array, backend: str | None = None) -> Array:
-        """Return the outputs for a batch of inputs."""
+        """Return the outputs for a batch of inputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import layers
+        >>> layers.MaxPool2D(2).forward(np.arange(16.0).reshape(1, 1, 4, 4))
+        array([[[[ 5.,  7.],
+                 [13., 15.]]]])
+        """
         parameters = self.parameters.values()
         y: Array = self.operations.forward(x, *parameters, **self.arguments, backend=backend)
         return y
@@ -130,6 +158,17 @@ class Layer(ABC):
             See :mod:`lenet_fast.backends`.
         input_gradient : bool
             False: the first result is None.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import layers
+        >>> layer = layers.Dense(2, 1)
+        >>> layer.build((2,), "float64")
+        >>> layer.parameters["w"][...] = 3.0, 4.0
+        >>> x = np.array([[1.0, 2.0]])
+        >>> layer.backward(np.array([[10.0]]), x, layer.forward(x))
+        (array([[30., 40.]]), {'w': array([[10., 20.]]), 'b': array([10.])})
         """
         return self._back(self.operations.backward, dy, x, y, backend, input_gradient)
 
@@ -146,6 +185,17 @@ class Layer(ABC):
 
         Parameters and results are those of :meth:`backward`, with `hy` instead of `dy`. Only
         `curved` layers need `dy`; for the others it is None.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import layers
+        >>> layer = layers.Dense(2, 1)
+        >>> layer.build((2,), "float64")
+        >>> layer.parameters["w"][...] = 3.0, 4.0
+        >>> x = np.array([[1.0, 2.0]])
+        >>> layer.hessian(np.array([[10.0]]), None, x, layer.forward(x))
+        (array([[ 90., 160.]]), {'w': array([[10., 40.]]), 'b': array([10.])})
         """
         operation = self.operations.hessian
         if self.curved:
@@ -153,38 +203,103 @@ class Layer(ABC):
         return self._back(operation, hy, x, y, backend, input_hessian)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        """Return the shape of each parameter."""
+        """Return the shape of each parameter.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.Conv2D(1, 6, 5).parameter_shapes((1, 32, 32))
+        {'w': (6, 1, 5, 5), 'b': (6,)}
+        """
         return {}
 
     def build(self, input_shape: Shape, dtype: npt.DTypeLike) -> None:
-        """Allocate the parameters: zeros, or fixed values."""
+        """Allocate the parameters: zeros, or fixed values.
+
+        Examples
+        --------
+        A network does this, and then draws the weights:
+
+        >>> from lenet_fast import layers
+        >>> layer = layers.Dense(120, 84)
+        >>> layer.parameters
+        {}
+        >>> layer.build((120,), "float32")
+        >>> layer.parameters["w"].shape, layer.parameters["b"].shape
+        ((84, 120), (84,))
+        """
         shapes = self.parameter_shapes(input_shape)
         self.parameters = {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
 
     def units(self, input_shape: Shape) -> int:
-        """Return the number of units, as the papers count them."""
+        """Return the number of units, as the papers count them.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.Conv2D(1, 6, 5).units((1, 32, 32)), layers.ReLU().units((6, 28, 28))
+        (4704, 0)
+        """
         return math.prod(self.output_shape(input_shape))
 
     def connections(self, input_shape: Shape) -> int:
-        """Return the number of connections as in the papers: inputs and bias of every unit."""
+        """Return the number of connections as in the papers: inputs and bias of every unit.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.Subsample2D(6).connections((6, 28, 28))  # S2: 1,176 units, 5 each
+        5880
+        """
         return 0
 
     def parameter_count(self) -> int:
-        """Return the number of free parameters that are allocated, without absent links."""
+        """Return the number of free parameters that are allocated, without absent links.
+
+        Examples
+        --------
+        >>> from lenet_fast import connections, layers
+        >>> c3 = layers.Conv2D(6, 16, 5, connections=connections.LENET5_C3)
+        >>> c3.build((6, 14, 14), "float32")
+        >>> c3.parameter_count()  # 25 for each of 60 links, and 16 biases
+        1516
+        """
         return sum(array.size for array in self.parameters.values()) if self.trainable else 0
 
     def fan_in(self) -> Array:
-        """Return the number of inputs of a unit, per output map or unit; empty without weights."""
+        """Return the number of inputs of a unit, per output map or unit; empty without weights.
+
+        Examples
+        --------
+        >>> from lenet_fast import connections, layers
+        >>> c3 = layers.Conv2D(6, 16, 5, connections=connections.LENET5_C3)
+        >>> c3.fan_in().tolist()  # 3, 4 or all 6 maps of 25 pixels
+        [75, 75, 75, 75, 75, 75, 100, 100, 100, 100, 100, 100, 100, 100, 100, 150]
+        """
         return np.zeros(0)
 
     def fan_out(self) -> float:
-        """Return the mean number of weights that read an input; border and stride are ignored."""
+        """Return the mean number of weights that read an input; border and stride are ignored.
+
+        Examples
+        --------
+        >>> from lenet_fast import connections, layers
+        >>> c3 = layers.Conv2D(6, 16, 5, connections=connections.LENET5_C3)
+        >>> c3.fan_out()  # each map of S2 feeds 10 maps, with 25 weights each
+        250.0
+        """
         return 0.0
 
     def config(self) -> dict[str, Any]:
         """Return a description that JSON can hold, for :func:`lenet_fast.layers.from_config`.
 
         It does not contain the arrays.
+
+        Examples
+        --------
+        >>> from lenet_fast import layers
+        >>> layers.MaxPool2D(2, name="S2").config()
+        {'type': 'MaxPool2D', 'name': 'S2', 'kernel': [2, 2], 'stride': [2, 2]}
         """
         config: dict[str, Any] = {"type": type(self).__name__, "name": self.name}
         for option in self.options:

@@ -38,6 +38,17 @@ class Conv2D(Layer):
     ----------
     table : bool ndarray or None
         `connections`.
+
+    Examples
+    --------
+    C3 of LeNet-5, whose maps read 3, 4 or 6 of the maps of S2:
+
+    >>> from lenet_fast import connections, layers
+    >>> c3 = layers.Conv2D(6, 16, 5, connections=connections.LENET5_C3, name="C3")
+    >>> c3.output_shape((6, 14, 14)), c3.kernel, c3.padding
+    ((16, 10, 10), (5, 5), (0, 0, 0, 0))
+    >>> int(c3.links.sum()), c3.links[0].astype(int)
+    (60, array([1, 1, 1, 0, 0, 0]))
     """
 
     operations = Operations(ops.conv2d, ops.conv2d_backward, ops.conv2d_hessian)

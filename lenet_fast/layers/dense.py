@@ -59,6 +59,16 @@ class Dense(FullyConnected):
     n_in, n_out : int
         Inputs and units.
     name : str, optional
+
+    Examples
+    --------
+    F6 of LeNet-5:
+
+    >>> from lenet_fast import layers
+    >>> f6 = layers.Dense(120, 84, name="F6")
+    >>> f6.build((120,), "float32")
+    >>> f6.output_shape((120,)), f6.parameter_count()
+    ((84,), 10164)
     """
 
     operations = Operations(ops.dense, ops.dense_backward, ops.dense_hessian)
@@ -93,6 +103,16 @@ class RBF(FullyConnected):
     -----
     The centres are not trained. LeCun et al. 1998, section II.B: without competition between the
     classes, trained centres could all become equal, and every distance zero.
+
+    Examples
+    --------
+    A perfect 7 is at distance 0 from the bitmap of the 7, and far from all others:
+
+    >>> from lenet_fast import bitmaps, layers
+    >>> output = layers.RBF(84, 10)
+    >>> output.build((84,), "float64")
+    >>> output.forward(bitmaps.centres()[7:8]).astype(int)
+    array([[160, 112, 128, 108, 200, 136, 184,   0, 160, 136]])
     """
 
     operations = Operations(ops.rbf, ops.rbf_backward, ops.rbf_hessian)
@@ -133,6 +153,17 @@ class RBF(FullyConnected):
         return self.n_out * self.n_in
 
     def map_hessian(self, x: Array, y: Array, j: float, backend: str | None = None) -> Array:
-        """Return the exact diagonal of the MAP criterion's Hessian at the inputs."""
+        """Return the exact diagonal of the MAP criterion's Hessian at the inputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import layers
+        >>> layer = layers.RBF(1, 2, centres=np.array([[1.0], [-1.0]]))
+        >>> layer.build((1,), "float64")
+        >>> x = np.array([[0.0]])  # half-way between both
+        >>> layer.map_hessian(x, layer.forward(x), j=np.inf)
+        array([[4.]])
+        """
         hx = ops.map_rbf_hessian(y, _flat(x), self.parameters["w"], j=j, backend=backend)
         return hx.reshape(x.shape)

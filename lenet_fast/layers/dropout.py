@@ -85,6 +85,14 @@ class Dropout(Layer):
             As for :func:`lenet_fast.ops.dropout`.
         backend : str, optional
             See :mod:`lenet_fast.backends`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.layers import Dropout
+        >>> Dropout(0.5).drop(np.ones((2, 8)), seed=0, step=0, layer=0)
+        array([[2., 0., 2., 0., 2., 0., 0., 0.],
+               [0., 2., 2., 0., 2., 2., 2., 2.]])
         """
         return ops.dropout(
             x,
@@ -109,6 +117,17 @@ class Dropout2D(Dropout):
     p : float
         From 0 to below 1.
     name : str, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.layers import Dropout2D
+    >>> maps = Dropout2D(0.5).drop(np.ones((1, 4, 2, 2)), seed=0, step=0, layer=0)
+    >>> maps.reshape(4, 4)  # a row for each map of 2x2
+    array([[2., 2., 2., 2.],
+           [0., 0., 0., 0.],
+           [2., 2., 2., 2.],
+           [0., 0., 0., 0.]])
     """
 
     by_map = True

@@ -44,14 +44,32 @@ class Pool2D(Layer):
 
 @_pooling
 class MaxPool2D(Pool2D):
-    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
+    """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.MaxPool2D(2).forward(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    array([[[[6.]]]])
+    >>> layers.MaxPool2D(3, 2).output_shape((16, 28, 28))  # overlapping windows
+    (16, 13, 13)
+    """
 
     operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
 
 
 @_pooling
 class AvgPool2D(Pool2D):
-    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
+    """The mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import layers
+    >>> layers.AvgPool2D(2).forward(np.array([[[[1.0, 2.0], [3.0, 6.0]]]]))
+    array([[[[3.]]]])
+    """
 
     operations = Operations(ops.avg_pool2d, ops.avg_pool2d_backward, ops.avg_pool2d_hessian)
 
@@ -73,6 +91,15 @@ class Subsample2D(Layer):
         Output maps per input map, side by side: output map o reads input map
         ``o // multiplier``. Each has a coefficient ``w`` and a bias ``b``.
     name : str, optional
+
+    Examples
+    --------
+    S2 of LeNet-5 has two parameters per map:
+
+    >>> from lenet_fast import layers
+    >>> s2 = layers.Subsample2D(6, 2, name="S2")
+    >>> s2.output_shape((6, 28, 28)), s2.parameter_shapes((6, 28, 28))
+    ((6, 14, 14), {'w': (6,), 'b': (6,)})
     """
 
     operations = Operations(ops.subsample2d, ops.subsample2d_backward, ops.subsample2d_hessian)

@@ -391,8 +391,8 @@ def map_loss_backward(
 
     Examples
     --------
-    The right class's penalty is pulled down; each wrong class is pushed away the more, the closer it
-    is. Without the rubbish class (``j=np.inf``) the two are equal:
+    The right class is pulled closer, and wrong classes are pushed away, the more the closer they
+    are. Without the rubbish class (``j=np.inf``) both forces are equal:
 
     >>> import numpy as np
     >>> from lenet_fast import ops
