@@ -712,7 +712,7 @@ def reader(run: str) -> Callable[[Array], int]:
     from lenet_fast.cli.common import read_model
 
     _, network, _ = read_model(Path(run))
-    return lambda image: int(network.classify(network.predict(image[np.newaxis]))[0])
+    return lambda image: int(network.classify(image[np.newaxis])[0])
 
 
 def contact_sheet(name: str, test: data.Dataset, count: int = 6, side: int = 110) -> Array:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         training,
     )
     from lenet_fast.backends import use_backend
+    from lenet_fast.files import load_model as load
 
 __version__ = "0.1.0"
 """The version of this package."""
@@ -49,6 +50,7 @@ __all__ = [
     "files",
     "initialisers",
     "layers",
+    "load",
     "losses",
     "models",
     "network",
@@ -63,11 +65,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "use_backend":
-        from lenet_fast.backends import use_backend
+_FUNCTIONS = {"load": ("files", "load_model"), "use_backend": ("backends", "use_backend")}
 
-        return use_backend
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        module, function = _FUNCTIONS[name]
+        return getattr(importlib.import_module(f"{__name__}.{module}"), function)
     if name in (each.name for each in pkgutil.iter_modules(__path__)):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,9 @@ Uses only the standard library: ``lenet-fast train --help`` imports it and shoul
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
+
+from lenet_fast import choices
 
 EPOCHS = 20
 """Epochs of a :class:`~lenet_fast.training.Trainer`, as in the 1998 paper."""
@@ -14,6 +16,9 @@ BATCH_SIZE = 32
 
 MOMENTUM = 0.9
 """Momentum of SGD."""
+
+MU = 1.0
+"""``mu`` of SDLM: LeNet-5 with the MAP criterion diverges with the paper's 0.02."""
 
 LOSSES = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}
 """Losses by the network's kind of output."""
@@ -30,8 +35,8 @@ OPTIMISERS = ("sgd", *ADAPTIVE_RATES)
 STEP, DECAY_RATE = 6, 0.4
 """The rate is multiplied by DECAY_RATE every STEP epochs."""
 
-SCHEDULES = ("one_cycle", "linear_decay", "cosine", "step_decay", "constant")
-"""Schedules that the command line selects by name."""
+SCHEDULES = get_args(choices.Schedule)
+"""Schedules that can be selected by name."""
 
 PEAKS = {"sgd": 3}
 """Factor of the initial rate for schedules that fall to about 0, by optimiser; for others 2."""

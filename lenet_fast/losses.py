@@ -16,12 +16,14 @@ from lenet_fast import checks, configs, ops
 from lenet_fast.checks import Array
 
 __all__ = [
+    "LOSSES",
     "MAP",
     "CrossEntropy",
     "Loss",
     "MeanSquaredError",
     "Penalty",
     "all_for",
+    "chosen",
     "default_for",
     "from_config",
 ]
@@ -314,16 +316,38 @@ class Penalty(Loss):
         return ops.penalty_loss_hessian(outputs, labels, reduction="sum", backend=backend)
 
 
-_LOSSES: dict[str, type[Loss]] = {
+LOSSES: dict[str, type[Loss]] = {
     loss.name: loss for loss in (CrossEntropy, MeanSquaredError, MAP, Penalty)
 }
+"""All losses, by name."""
 
 
-def no_loss(value: object) -> str:
-    """Return the message for an argument that is not a loss."""
-    return (
-        f"loss: expected a loss, such as lenet_fast.losses.CrossEntropy(), got {checks.kind(value)}"
-    )
+def chosen(value: object) -> Loss:
+    """Return the loss that an argument chooses.
+
+    Parameters
+    ----------
+    value : str or Loss
+        A name in :data:`LOSSES`, for that loss with its default options; or a loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> chosen("cross_entropy")
+    CrossEntropy()
+    """
+    if isinstance(value, Loss):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(
+            f"loss: expected one of {', '.join(LOSSES)}, or a loss, such as "
+            f"lenet_fast.losses.CrossEntropy(), got {checks.kind(value)}"
+        )
+    return LOSSES[checks.choice("loss", value, tuple(LOSSES))]()
 
 
 def all_for(network: _Network) -> dict[str, Loss]:
@@ -337,7 +361,7 @@ def all_for(network: _Network) -> dict[str, Loss]:
     >>> losses.all_for(models.lenet5())
     {'map': MAP(j=20.0), 'penalty': Penalty()}
     """
-    return {name: loss() for name, loss in _LOSSES.items() if loss.output == network.output}
+    return {name: loss() for name, loss in LOSSES.items() if loss.output == network.output}
 
 
 def default_for(network: _Network) -> Loss:
@@ -368,7 +392,7 @@ def from_config(config: object) -> Loss:
     >>> losses.from_config({"name": "map", "j": "inf"})
     MAP(j=inf)
     """
-    loss = configs.kind_of("loss", config, "name", _LOSSES)
+    loss = configs.kind_of("loss", config, "name", LOSSES)
     options = configs.checked(loss.name, config, ("name", *loss.options), loss.added)
     del options["name"]
     for option, value in options.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from lenet_fast import checks, docstrings
+from lenet_fast import checks, choices, docstrings
 from lenet_fast.connections import LENET1_H3, LENET4_C3, LENET5_C3, LENET1989_H2, Table
 from lenet_fast.initialisers import deferred
 from lenet_fast.layers import (
@@ -52,6 +52,7 @@ dtype : {"float32", "float64"}""",
 
 
 @_factory
+@choices.american
 def lenet5(
     *,
     pooling: str | None = "subsample",
@@ -166,6 +167,7 @@ def default_initialiser(pooling: str | None, output: str, activation: str | Acti
 
 
 @_factory
+@choices.american
 def lenet1(
     *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
 ) -> Network:
@@ -206,6 +208,7 @@ def lenet1(
 
 
 @_factory
+@choices.american
 def lenet4(
     *,
     connections: str = "table",
@@ -261,6 +264,7 @@ def lenet4(
 
 
 @_factory
+@choices.american
 def lenet1989(
     *,
     activation: str | Activation = "scaled_tanh",

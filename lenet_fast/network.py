@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import backends, checks, configs, initialisers, memory, pixels
+from lenet_fast import backends, checks, choices, configs, initialisers, memory, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Dropout, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
@@ -188,6 +189,7 @@ class Network:
             stages[name] = layer.name
         return stages
 
+    @choices.american
     def initialise(self, initialiser: str = "lecun1998", seed: int = 0) -> None:
         """Set all trainable parameters to new initial values.
 
@@ -287,7 +289,45 @@ class Network:
         self.__dict__.update(state)
         self._gather()
 
-    def classify(self, outputs: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    def classify(self, x: Array) -> npt.NDArray[np.intp]:
+        """Return the class of one image, or of each of several.
+
+        Parameters
+        ----------
+        x : ndarray
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        ndarray (n,) or a number, intp
+            The class whose output wins; the first one in a tie.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`predict`; also for outputs in place of images, and if an output is not
+            finite.
+
+        See Also
+        --------
+        classify_outputs : The same for outputs that are there already.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> network = models.lenet5(pooling="max", output="softmax")
+        >>> network.classify(data.load("sample").test.images[:3]).shape
+        (3,)
+        """
+        is_floats = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+        if is_floats and x.ndim < 3 and x.shape[-1:] == self.output_shape:
+            raise ValueError(
+                f"x: expected images, as predict takes them, got shape {x.shape}, which is that of "
+                "outputs; for these, call network.classify_outputs(outputs)"
+            )
+        return self.classify_outputs(self.predict(x))
+
+    def classify_outputs(self, outputs: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """Return the winning class of each row of outputs; the first one in a tie.
 
         Parameters
@@ -308,13 +348,14 @@ class Network:
         --------
         >>> from lenet_fast import data, models
         >>> network = models.lenet5(pooling="max", output="softmax")
-        >>> network.classify(network.predict(data.load("sample").test.images[:3])).shape
+        >>> outputs = network.predict(data.load("sample").test.images[:3])
+        >>> network.classify_outputs(outputs).shape
         (3,)
         """
-        return self.winners(self._outputs(outputs, "classify"))
+        return self.winners(self._outputs(outputs, "classify(images)"))
 
     def winners(self, outputs: Array) -> npt.NDArray[np.intp]:
-        """Like :meth:`classify`, but unchecked: training has to report NaN itself."""
+        """Like :meth:`classify_outputs`, but unchecked: training has to report NaN itself."""
         winners = outputs.argmin(axis=-1) if self.output == "rbf" else outputs.argmax(axis=-1)
         return np.asarray(winners, np.intp)[()]
 
@@ -334,21 +375,24 @@ class Network:
         ------
         TypeError, ValueError
             If the network's output is not "softmax", because other outputs are not probabilities;
-            otherwise as for :meth:`classify`.
+            otherwise as for :meth:`classify_outputs`.
         """
         if self.output != "softmax":
             raise ValueError(
                 f"output: expected a network with output 'softmax' for probabilities, "
                 f"got {self.output!r}"
             )
-        rows = self._outputs(outputs, "probabilities")
+        rows = self._outputs(outputs, "probabilities(network.predict(images))")
         powers: Array = np.exp(rows - rows.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
 
-    def _outputs(self, outputs: npt.ArrayLike, method: str) -> Array:
-        """Check outputs as :meth:`predict` returns them, (n, k) or (k,), and return an array."""
+    def _outputs(self, outputs: npt.ArrayLike, of_images: str) -> Array:
+        """Check outputs as :meth:`predict` returns them, (n, k) or (k,), and return an array.
+
+        `of_images` is the call for images, for the messages.
+        """
         (k,) = self.output_shape
-        way_out = f"call network.{method}(network.predict(images))"
+        way_out = f"call network.{of_images}"
         if not isinstance(outputs, (np.ndarray, list, tuple)):
             raise TypeError(
                 f"outputs: expected an array (n, {k}) or ({k},) of predict, got "
@@ -389,6 +433,33 @@ class Network:
             Counts(layer.units(shape), layer.parameter_count(), layer.connections(shape))
             for layer, shape in zip(self.layers, self.shapes[:-1], strict=True)
         ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the network to a model file (safetensors), which ``lenet_fast.load`` reads.
+
+        Parameters
+        ----------
+        path : path
+            The file, such as ``"lenet5.safetensors"``; an existing one is replaced.
+
+        Raises
+        ------
+        ValueError, OSError
+            As from :func:`lenet_fast.files.save_model`, which can also save the loss.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import lenet_fast as lf
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "lenet1.safetensors")
+        ...     lf.models.lenet1().save(path)
+        ...     lf.load(path).counts().parameters
+        2578
+        """
+        from lenet_fast import files  # late: files imports this module
+
+        files.save_model(path, self)
 
     def summary(self) -> str:
         """Return a table of the layers: output shape, units, parameters, connections."""

@@ -703,7 +703,7 @@ def test_evaluate(lenet_fast: Any, softmax_model: Path) -> None:
     network = files.load_model(softmax_model)
     engine = engines.create(network, losses.CrossEntropy())
     x = data.prepare(SAMPLE.test.images)
-    found = network.classify(engine.predict(x))
+    found = network.classify_outputs(engine.predict(x))
     confusion = np.zeros((10, 10), int)
     for label, digit in zip(SAMPLE.test.labels, found, strict=True):
         confusion[label, digit] += 1
@@ -767,7 +767,7 @@ def test_evaluate_with_json_keeps_notices_off_the_standard_output(
 def test_predict_pictures(lenet_fast: Any, softmax_model: Path) -> None:
     network = files.load_model(softmax_model)
     engine = engines.create(network, losses.CrossEntropy())
-    expected = network.classify(engine.predict(data.prepare(SAMPLE.test.images[:20])))
+    expected = network.classify_outputs(engine.predict(data.prepare(SAMPLE.test.images[:20])))
     names = []
     for index, image in enumerate(SAMPLE.test.images[:20]):
         # Larger, dark on light, and not in the middle.
@@ -887,7 +887,7 @@ def digits(softmax_model: Path) -> Any:
     """Return digits that the network reads, and what it reads in them."""
     images = SAMPLE.test.images[:8]
     known = files.load_model(softmax_model)
-    return images, known.classify(known.predict(images)).tolist()
+    return images, known.classify(images).tolist()
 
 
 def test_predict_says_what_it_takes_an_array_for(
@@ -916,8 +916,8 @@ def test_predict_says_what_it_takes_an_array_for(
     result = lenet_fast("predict", softmax_model, *ways, "--json")
     assert result.status == 0, result.err
     known = files.load_model(softmax_model)
-    bits = known.classify(known.predict(np.where(images > 127, np.uint8(255), np.uint8(0))))
-    sixteen = known.classify(known.predict(np.rint(images // 16 * 17.0).astype(np.uint8)))
+    bits = known.classify(np.where(images > 127, np.uint8(255), np.uint8(0)))
+    sixteen = known.classify(np.rint(images // 16 * 17.0).astype(np.uint8))
     for name, found in _answers(result).items():
         wanted = {"bits": bits.tolist(), "sixt": sixteen.tolist()}.get(name[:4], expected)
         assert found == wanted, name
@@ -1289,7 +1289,7 @@ def test_a_network_that_sees_16_pixels_gets_digits_shrunk(lenet_fast: Any, tmp_p
     model = models.lenet1989()
     files.save_model("1989", model)
     sample = data.load("sample").test
-    found = model.classify(model.predict(data.as_1989(sample).images))
+    found = model.classify(data.as_1989(sample).images)
     result = lenet_fast("evaluate", "1989", "--dataset", "sample", "--json")
     assert json.loads(result.out)["errors"] == np.count_nonzero(found != sample.labels)
     np.save("digits.npy", sample.images[:20])

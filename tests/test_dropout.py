@@ -571,7 +571,7 @@ def test_a_run_that_stops_and_resumes_has_the_bits_of_one_that_does_not(engine, 
     assert ends[0] != ends[1]
     # The test images were evaluated without dropout.
     outputs = resumed.network.predict(test.images)
-    wrong = int((resumed.network.classify(outputs) != test.labels).sum())
+    wrong = int((resumed.network.classify_outputs(outputs) != test.labels).sum())
     assert resumed.history.rows[-1].test_errors == wrong
 
 

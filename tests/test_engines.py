@@ -512,7 +512,7 @@ def test_errors_are_counted(output, rng, create):
     net.initialise("eblearn", 2)  # lecun1998 would let one class win always
     engine = create(net, losses.default_for(net))
     x, _ = digits(rng, 40)
-    winners = net.classify(engine.predict(x))
+    winners = net.classify_outputs(engine.predict(x))
     assert len(set(winners)) > 1
     assert engine.evaluate(x, winners).errors == 0
     winners[:7] = (winners[:7] + 1) % 10

@@ -19,14 +19,24 @@ PACKAGE = Path(lenet_fast.__file__).parent
 # The storeys of the house, from the ground. A module imports from its own or from below.
 STOREYS = (
     {
-        *("errors", "windows", "checks", "configs", "connections", "bitmaps", "defaults", "memory"),
+        *(
+            "errors",
+            "windows",
+            "checks",
+            "choices",
+            "configs",
+            "connections",
+            "bitmaps",
+            "defaults",
+            "memory",
+        ),
         "docstrings",
         *("pixels", "threads", "backends", "locks", "disk"),
     },
     {"ops"},
     {"layers", "losses"},
-    {"network", "models", "initialisers", "engines"},
-    {"files", "data", "training"},
+    {"network", "models", "initialisers", "engines", "files"},
+    {"data", "training"},
     {"plots", "onnx"},
     {"bench", "reproduce"},
     {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
@@ -54,8 +64,9 @@ LIBRARIES = {
     "werkzeug": ("web",),  # which comes with Flask
     "waitress": ("web",),
 }
-# Who may reach itself, through a function: a network makes the engines that it predicts with.
-CIRCLES = {("network", "engines")}
+# Who may reach itself, through a function: a network makes the engines that it predicts with, and
+# saves itself.
+CIRCLES = {("network", "engines"), ("network", "files")}
 # Everything else is imported late, inside the function that needs it.
 EARLY = {
     "numba": "backends.numba_backend",
@@ -215,9 +226,19 @@ def test_the_package_itself_opens_nothing_before_it_is_used():
 def test_public_modules_are_attributes_of_the_package():
     assert set(dir(lenet_fast)) == set(lenet_fast.__all__)
     tops = {name.split(".")[0] for name in MODULES if name}
-    inner = {"__main__", "bench", "checks", "cli", "configs", "defaults", "disk", "docstrings"}
+    inner = {
+        "__main__",
+        "bench",
+        "checks",
+        "choices",
+        "cli",
+        "configs",
+        "defaults",
+        "disk",
+        "docstrings",
+    }
     inner |= {"locks", "memory", "pixels", "reproduce", "web", "windows"}
-    assert set(lenet_fast.__all__) == tops - inner | {"__version__", "use_backend"}
+    assert set(lenet_fast.__all__) == tops - inner | {"__version__", "load", "use_backend"}
     for name in sorted(tops - {"__main__", "torch"}):  # PyTorch is no requirement of the tests
         module = getattr(lenet_fast, name)
         assert module.__name__ == f"lenet_fast.{name}"

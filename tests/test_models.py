@@ -612,13 +612,13 @@ def test_dtype_by_any_name(dtype):
     assert net.parameters["dense1.w"].dtype == np.float32
 
 
-def test_classify():
+def test_classify_outputs():
     outputs = np.array([[1.0, 3.0, 2.0], [5.0, 5.0, 6.0], [0.0, 0.0, 0.0]])
     scores = Network([Dense(4, 3)], input_shape=(1, 2, 2))
-    np.testing.assert_array_equal(scores.classify(outputs), [1, 2, 0])
+    np.testing.assert_array_equal(scores.classify_outputs(outputs), [1, 2, 0])
     penalties = Network([RBF(4, 3, centres=np.eye(3, 4))], input_shape=(1, 2, 2), output="rbf")
-    np.testing.assert_array_equal(penalties.classify(outputs), [0, 0, 0])
-    assert scores.classify(outputs[:0]).shape == (0,)
+    np.testing.assert_array_equal(penalties.classify_outputs(outputs), [0, 0, 0])
+    assert scores.classify_outputs(outputs[:0]).shape == (0,)
 
 
 def test_probabilities():
@@ -794,16 +794,16 @@ def test_blank_and_faint_images_beside_others_may_be_asked_for():
 
 
 @pytest.mark.parametrize("output", ["rbf", "softmax"])
-def test_classify_takes_rows_or_one(output):
+def test_classify_outputs_takes_rows_or_one(output):
     network = models.lenet5(output=output)
     outputs = network.predict(data.load("sample").test.images[:5])
-    found = network.classify(outputs)
+    found = network.classify_outputs(outputs)
     best = np.argmin if output == "rbf" else np.argmax
     np.testing.assert_array_equal(found, best(outputs, axis=1))
-    assert [int(network.classify(row)) for row in outputs] == found.tolist()
-    np.testing.assert_array_equal(network.classify(outputs.tolist()), found)
-    np.testing.assert_array_equal(network.classify(list(outputs)), found)
-    assert network.classify(outputs[:0]).shape == (0,)
+    assert [int(network.classify_outputs(row)) for row in outputs] == found.tolist()
+    np.testing.assert_array_equal(network.classify_outputs(outputs.tolist()), found)
+    np.testing.assert_array_equal(network.classify_outputs(list(outputs)), found)
+    assert network.classify_outputs(outputs[:0]).shape == (0,)
 
 
 def test_probabilities_of_rows_or_one():
@@ -815,7 +815,7 @@ def test_probabilities_of_rows_or_one():
     np.testing.assert_array_equal(network.probabilities(list(outputs)), found)
 
 
-@pytest.mark.parametrize("method", ["classify", "probabilities"])
+@pytest.mark.parametrize("method", ["classify_outputs", "probabilities"])
 @pytest.mark.parametrize(
     ("wrong", "error", "words"),
     [
@@ -836,7 +836,43 @@ def test_what_are_no_outputs_is_refused(method, wrong, error, words):
         getattr(models.lenet5(output="softmax"), method)(wrong)
     assert words in str(found.value)
     if getattr(wrong, "ndim", 0) == 3:
-        assert f"network.{method}(network.predict(images))" in str(found.value)
+        call = "classify(images)" if method == "classify_outputs" else f"{method}(network.predict("
+        assert f"call network.{call}" in str(found.value)
+
+
+@pytest.mark.parametrize("output", ["rbf", "softmax"])
+def test_classify_takes_images_as_predict_does(output):
+    network = models.lenet5(output=output, initialiser="lecun_sqrt")
+    images = data.load("sample").test.images[:40]
+    expected = network.classify_outputs(network.predict(images))
+    assert len(set(expected.tolist())) > 1
+    np.testing.assert_array_equal(network.classify(images), expected)
+    np.testing.assert_array_equal(network.classify(data.prepare(images)), expected)
+    one = network.classify(images[7])
+    assert one.shape == ()
+    assert one == expected[7]
+    assert network.classify(images[:0]).shape == (0,)
+
+
+def test_classify_refuses_outputs_and_what_predict_refuses():
+    """`classify` took outputs once: nobody may get the wrong answer in silence."""
+    network = models.lenet5(output="softmax")
+    images = data.load("sample").test.images[:3]
+    outputs = network.predict(images)
+    for wrong in (outputs, outputs[0], outputs.astype(np.float64)):
+        with pytest.raises(ValueError, match=r"^x: expected images, .* got shape .*10,?\).* call "):
+            network.classify(wrong)
+        with pytest.raises(ValueError, match=r"call network\.classify_outputs\(outputs\)$"):
+            network.classify(wrong)
+    with pytest.raises(TypeError, match=r"x: expected a NumPy array of images, got list"):
+        network.classify(outputs.tolist())
+    with pytest.raises(TypeError, match=r"got Dataset; pass its images$"):
+        network.classify(data.load("sample").test)
+    with pytest.raises(ValueError, match=r"x: expected floats of shape"):
+        network.classify(np.zeros((3, 28, 28), np.float32))
+    network.parameters["C1.w"][...] = np.nan
+    with pytest.raises(ValueError, match=r"outputs: expected finite numbers"):
+        network.classify(images)
 
 
 def test_bytes_are_refused_where_nobody_knows_what_they_were():

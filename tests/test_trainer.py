@@ -7,7 +7,9 @@ import signal
 import sys
 import threading
 import tomllib
+from inspect import signature
 from types import MappingProxyType
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from helpers import complains, require, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_fast import data, engines, files, losses, models
+from lenet_fast import choices, data, engines, files, losses, models
 from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.engines.interface import Rule
@@ -24,6 +26,7 @@ from lenet_fast.training import (
     OPTIMISERS,
     SDLM,
     SGD,
+    AdamW,
     Callback,
     Constant,
     Cosine,
@@ -40,6 +43,7 @@ from lenet_fast.training import (
     checkpoints,
     evaluate,
     runs,
+    schedules,
 )
 from lenet_fast.training.averages import WeightAverage
 
@@ -611,7 +615,7 @@ def test_the_mean_of_the_weights_at_the_ends_of_epochs(sets, tmp_path, options):
         np.testing.assert_array_equal(w, mean.astype(np.float32))
     assert (ends[-1]["C1.w"] != trainer.result.parameters["C1.w"]).any()
     outputs = trainer.result.predict(test.images)
-    wrong = (trainer.result.classify(outputs) != test.labels).sum()
+    wrong = (trainer.result.classify_outputs(outputs) != test.labels).sum()
     assert trainer.history.rows[-1].test_errors == wrong
     model = files.read_model(tmp_path / "run" / runs.MODEL)
     assert model.extra["epoch"] == trainer.history.best.epoch
@@ -817,8 +821,8 @@ def test_a_distorted_run_killed_goes_on_with_the_same_bits(
 
 
 def test_what_is_no_distortion():
-    with complains("distortion", TypeError, got="'paper'"):
-        new_trainer(distortion="paper")
+    with complains("distortion", TypeError, got="bool True"):
+        new_trainer(distortion=True)
 
 
 def test_a_checkpoint_cuts_no_call_that_it_does_not_have_to(sets, tmp_path, monkeypatch):
@@ -998,7 +1002,7 @@ def test_a_run_with_parts_of_the_users_own_resumes_with_them(sets, tmp_path, kin
         Trainer.resume(tmp_path, optimiser=SGD(0.9), schedule=Halving(0.01))
     with pytest.raises(ValueError, match=r"schedule: expected the run's, .*halving.*, got"):
         Trainer.resume(tmp_path, optimiser=kind(0.9), schedule=Constant(0.01))
-    with pytest.raises(TypeError, match="optimiser: expected an optimiser"):
+    with pytest.raises(TypeError, match=r"optimiser: expected .* an optimiser"):
         Trainer.resume(tmp_path, optimiser=kind, schedule=Halving(0.01))
 
     resumed = Trainer.resume(tmp_path, optimiser=kind(0.9), schedule=Halving(0.01))
@@ -1246,20 +1250,20 @@ def _torch_like():
 NO_PARTS = [
     ("network", "lenet5", "a Network, got str 'lenet5'"),
     ("network", models.lenet5, "a Network, got the function lenet5"),
-    ("loss", "cross_entropy", r"a loss, such as .*CrossEntropy\(\), got str 'cross_entropy'"),
-    ("loss", losses.MAP, "a loss, such as .*, got the class MAP"),
-    ("optimiser", "adamw", r"an optimiser, such as .*AdamW\(\), got str 'adamw'"),
-    ("optimiser", SGD, "an optimiser, such as .*, got the class SGD"),
-    ("optimiser", _torch_like(), "an optimiser, such as .*, got an object of type Adam"),
-    ("schedule", 0.01, r"a schedule, such as .*Constant\(0.01\), got float 0.01"),
-    ("schedule", "cosine", "a schedule, such as .*, got str 'cosine'"),
-    ("schedule", Constant, "a schedule, such as .*, got the class Constant"),
+    ("loss", losses.MAP, r"one of .* penalty, or a loss, such as .*\(\), got the class MAP"),
+    ("loss", 0.5, "one of cross_entropy, .*, got float 0.5"),
+    ("optimiser", SGD, "one of sgd, .*, or an optimiser, such as .*, got the class SGD"),
+    ("optimiser", _torch_like(), "one of .* an optimiser, .*, got an object of type Adam"),
+    ("optimiser", 0.01, "one of .*, got float 0.01"),
+    ("schedule", Constant, "a rate, one of one_cycle, .*, or a schedule, .* the class Constant"),
+    ("schedule", [0.1], r"a rate, one of .*, got list \[0.1\]"),
+    ("schedule", True, "a number, got bool True"),
     ("callbacks", [EpochTable], "a callback, such as .*, got the class EpochTable"),
     ("callbacks", [Callback(), None], "a callback, such as .*, got NoneType None"),
     ("callbacks", EpochTable(), "a list of callbacks, .*, got an object of type EpochTable"),
     ("callbacks", "table", "a list of callbacks, .*, got str 'table'"),
     ("callbacks", None, "a list of callbacks, .*, got NoneType None"),
-    ("distortion", "paper", "a Distortion, got str 'paper'"),
+    ("distortion", 0.5, "one of paper, elastic, or a Distortion, got float 0.5"),
     ("shuffle", "no", "a bool, got str 'no'"),
     ("evaluate_train", 1, "a bool, got int 1"),
     ("overwrite", "yes", "a bool, got str 'yes'"),
@@ -1277,6 +1281,76 @@ def test_what_is_no_part_of_a_trainer_is_refused_when_it_is_made(name, value, wo
     with pytest.raises(TypeError, match=rf"{name}(\[\d\])?: expected {words}") as told:
         Trainer(**({"network": models.lenet5()} | {name: value}))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", get_args(choices.Optimiser))
+def test_an_optimiser_by_its_name_is_the_one_with_default_options(name):
+    trainer = Trainer(models.lenet5(), optimiser=name)
+    options = {"sgd": {"momentum": 0.9}, "sdlm": {"mu": 1.0}}.get(name, {})
+    assert trainer.optimiser.config() == OPTIMISERS[name](**options).config()
+    assert trainer.schedule.config() == schedules.default_for(trainer.loss, name).config()
+
+
+@pytest.mark.parametrize("name", get_args(choices.Loss))
+def test_a_loss_by_its_name(name):
+    output = losses.LOSSES[name].output
+    trainer = Trainer(models.lenet5(output=output), name)
+    assert trainer.loss.config() == losses.LOSSES[name]().config()
+    engine = engines.create(trainer.network, name, engine="layers")
+    assert engine.loss.config() == trainer.loss.config()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "optimiser", "expected"),
+    [
+        (0.01, "sgd", Constant(0.01)),
+        (1, "adamw", Constant(1.0)),
+        (np.float32(0.5), "sgd", Constant(0.5)),
+        ("constant", "adamw", Constant(0.001)),
+        ("one_cycle", "sgd", OneCycle(0.03)),
+        ("one_cycle", "adamw", OneCycle(0.002)),
+        ("linear_decay", "sgd", LinearDecay(0.03)),
+        ("cosine", "rmsprop", Cosine(0.001)),
+        ("step_decay", "sgd", StepDecay(0.01, 6, 0.4)),
+    ],
+    ids=repr,
+)
+def test_a_schedule_by_its_rate_or_name(schedule, optimiser, expected):
+    network = models.lenet5(output="softmax")
+    trainer = Trainer(network, "cross_entropy", optimiser=optimiser, schedule=schedule)
+    assert trainer.schedule.config() == expected.config()
+
+
+def test_names_that_are_unknown_are_refused_when_the_trainer_is_made():
+    for name, wrong, words in (
+        ("loss", "cross-entropy", "one of cross_entropy, mean_squared_error, map, penalty"),
+        ("optimiser", "adamax", "one of sgd, adamw, adam, rmsprop, adadelta, sdlm"),
+        ("schedule", "plateau", "one of one_cycle, linear_decay, cosine, step_decay, constant"),
+        ("distortion", "affine", "one of paper, elastic"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: expected {words}, got '{wrong}'$"):
+            Trainer(models.lenet5(), **{name: wrong})
+    with pytest.raises(ValueError, match="loss: expected map or penalty for a network with output"):
+        Trainer(models.lenet5(), "cross_entropy")
+    with pytest.raises(ValueError, match=r"schedule: expected a rate .* optimiser sdlm, got 'cos"):
+        Trainer(models.lenet5(), optimiser="sdlm", schedule="cosine")
+    with pytest.raises(ValueError, match="schedule: expected a number above 0, got 0"):
+        Trainer(models.lenet5(), schedule=0)
+    assert Trainer(models.lenet5(), distortion="paper").distortion is distort.PAPER
+
+
+def test_american_names_of_arguments():
+    network = models.lenet5(initializer="he_normal", seed=3)
+    again = models.lenet5(initialiser="he_normal", seed=3)
+    np.testing.assert_array_equal(network.parameters["C1.w"], again.parameters["C1.w"])
+    network.initialise(initializer="lecun_sqrt")
+    assert not np.array_equal(network.parameters["C1.w"], again.parameters["C1.w"])
+    assert Trainer(network, optimizer="adamw").optimiser.config() == AdamW().config()
+    with pytest.raises(TypeError, match="optimiser: expected once, got it as optimizer, too"):
+        Trainer(network, optimizer="adamw", optimiser="sgd")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'optimisation'"):
+        Trainer(network, optimisation="adamw")
+    assert "optimiser" in signature(Trainer).parameters
 
 
 def test_parts_may_be_of_other_making(sets):

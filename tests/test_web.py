@@ -184,7 +184,7 @@ def test_a_drawing_of_another_scale_is_refused(
 def test_misread_digits_are_those_that_the_network_misreads(
     fresh: Page, page_network: Network
 ) -> None:
-    found = page_network.classify(page_network.predict(SAMPLE.test.images))
+    found = page_network.classify(SAMPLE.test.images)
     wrong = np.flatnonzero(found != SAMPLE.test.labels)
     assert 0 < len(wrong) < 100
     seen = set()
@@ -251,7 +251,7 @@ def test_other_networks_can_be_looked_at_too(network: Network) -> None:
         values = base64.b64decode(seen["stages"][stage["name"]]["values"])
         assert len(values) == np.prod(stage["shape"])
     images = data.fitted(SAMPLE.test.images, network.input_shape[1])
-    found = network.classify(network.predict(images))
+    found = network.classify(images)
     assert seen["digit"] == found[0]
     wrong = np.flatnonzero(found != SAMPLE.test.labels)
     np.testing.assert_array_equal(snapshot.mistakes(SAMPLE.test), wrong)
@@ -674,7 +674,7 @@ def test_a_training_from_start_to_file(fresh: Page) -> None:
     folder = Path(answer["folder"])
     assert folder.parent == fresh.learning.folder.parent
     saved = files.load_model(folder / runs.MODEL)
-    found = saved.classify(saved.predict(SAMPLE.test.images))
+    found = saved.classify(SAMPLE.test.images)
     wrong = (found != SAMPLE.test.labels).mean()
     assert (
         wrong == run["epochs"][-1]["test"] == runs.read_history(folder).rows[-1].test_errors / 1000

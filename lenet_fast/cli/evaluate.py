@@ -56,7 +56,7 @@ def evaluate(
     loss_sum = 0.0
     started = time.perf_counter()
     for part, outputs in common.outputs(runner, network, images, turned=turned):
-        found = network.classify(outputs)
+        found = network.classify_outputs(outputs)
         np.add.at(confusion, (labels[part], found), 1)
         values = loss.values(outputs, labels[part], runner.backend)
         loss_sum += float(values.sum(dtype=np.float64))

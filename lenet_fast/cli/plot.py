@@ -140,6 +140,6 @@ def _predicted(network: Network, loss: Loss, test: Dataset) -> Array:
     predicted = np.empty(len(test), np.intp)
     turned = common.turned(network, test.images)
     for part, outputs in common.outputs(runner, network, test.images, turned=turned):
-        predicted[part] = network.classify(outputs)
+        predicted[part] = network.classify_outputs(outputs)
     runner.close()
     return predicted

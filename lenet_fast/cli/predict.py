@@ -144,7 +144,7 @@ def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:
     values = network.probabilities(outputs) if network.output == "softmax" else outputs
     return [
         {"class": int(label), one: float(row[label]), several: row.tolist()}
-        for label, row in zip(network.classify(outputs), values, strict=True)
+        for label, row in zip(network.classify_outputs(outputs), values, strict=True)
     ]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lenet_fast import checks
+from typing import get_args
+
+from lenet_fast import checks, choices, losses
 from lenet_fast.engines.compile import Unsupported
 from lenet_fast.engines.compiled import check_rule
 from lenet_fast.engines.interface import Engine, Optimiser, Rule, Totals
 from lenet_fast.engines.lanes import LanesEngine, Recorded
 from lenet_fast.engines.layers import LayersEngine
 from lenet_fast.engines.online import OnlineEngine
-from lenet_fast.losses import Loss, no_loss
+from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 
 __all__ = [
@@ -26,13 +28,13 @@ __all__ = [
     "create",
 ]
 
-NAMES = ("auto", "lanes", "online", "layers")
+NAMES = get_args(choices.Engine)
 """Names that :func:`create` accepts."""
 
 
 def create(
     network: Network,
-    loss: Loss,
+    loss: Loss | choices.Loss,
     *,
     engine: str = "auto",
     batch_size: int | None = None,
@@ -46,8 +48,8 @@ def create(
     ----------
     network : Network
         The engine reads its arrays at every call, so it always uses the current weights.
-    loss : Loss
-        One that fits the network's output layer; see :func:`lenet_fast.losses.default_for`.
+    loss : Loss or str
+        One that fits the network's output layer, or its name; see :mod:`lenet_fast.losses`.
     engine : {"auto", "lanes", "online", "layers"}
         "lanes", the fastest for mini-batches, takes a tile of images at a time through the whole
         network, one image per vector lane. "online" trains on one image at a time and predicts a
@@ -79,8 +81,7 @@ def create(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
-    if not isinstance(loss, Loss):
-        raise TypeError(no_loss(loss))
+    loss = losses.chosen(loss)
     if batch_size is not None:
         batch_size = checks.integer("batch_size", batch_size, 1)
     if optimiser is not None and not isinstance(getattr(optimiser, "rule", None), Rule):

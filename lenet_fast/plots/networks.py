@@ -154,7 +154,7 @@ def features(network: Network, image: Array) -> Figure:
     outputs = found[network.layers[-1].name]
     if outputs.ndim != 1:
         raise ValueError(f"image: expected one, got {len(outputs)}")
-    winner = int(network.classify(outputs[np.newaxis])[0])
+    winner = int(network.classify_outputs(outputs[np.newaxis])[0])
     stages = {name: found[last] for name, last in network.stages.items()}
     del stages[list(stages)[-1]]
     maps = {name: y for name, y in stages.items() if y.ndim == 3 and y[0].size > 1}

@@ -6,15 +6,24 @@ That is checked, and that it is an instance, not a class or a name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from inspect import get_annotations
 from typing import Any
 
-from lenet_fast import checks, data
+import numpy as np
+
+from lenet_fast import checks, data, defaults
+from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import Engine
 from lenet_fast.training.callbacks import Callback
-from lenet_fast.training.optimisers import OPTIMISERS, Optimiser
-from lenet_fast.training.schedules import Schedule
+from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Optimiser
+from lenet_fast.training.schedules import Constant, Schedule
+
+_DEFAULTS: dict[Any, dict[str, float]] = {
+    SGD: {"momentum": defaults.MOMENTUM},
+    SDLM: {"mu": defaults.MU},
+}
+"""Options of optimisers chosen by name, where a trainer's differ from those of the class."""
 
 
 class _EpochSchedule:
@@ -25,11 +34,15 @@ class _EpochSchedule:
 
 
 def optimiser(value: Any) -> Optimiser:
-    """Return an optimiser; raise TypeError for anything else.
+    """Return an optimiser, or the one of a name with its default options; raise TypeError for
+    anything else.
 
-    Raise ValueError for one that files would take for one of ours.
+    Raise ValueError for an unknown name, and for one that files would take for one of ours.
     """
-    what = "an optimiser, such as lenet_fast.training.AdamW()"
+    if isinstance(value, str):
+        value = OPTIMISERS[checks.choice("optimiser", value, tuple(OPTIMISERS))]
+        return value(**_DEFAULTS.get(value, {}))
+    what = f"one of {', '.join(OPTIMISERS)}, or an optimiser, such as lenet_fast.training.AdamW()"
     _require("optimiser", value, Optimiser, what)
     name = str(value.config().get("type"))
     kind: Any = OPTIMISERS.get(name)
@@ -41,11 +54,31 @@ def optimiser(value: Any) -> Optimiser:
     return value
 
 
-def schedule(value: Any) -> Schedule:
-    """Return a schedule; raise TypeError for anything else."""
-    what = "a schedule, such as lenet_fast.training.Constant(0.01)"
+def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Schedule:
+    """Return a schedule, that of a constant rate, or what `named` returns for a name; raise
+    TypeError for anything else."""
+    if isinstance(value, str) and named is not None:
+        return named(checks.choice("schedule", value, defaults.SCHEDULES))
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return Constant(checks.positive("schedule", value))
+    what = (
+        f"a rate, one of {', '.join(defaults.SCHEDULES)}, or a schedule, such as "
+        "lenet_fast.training.OneCycle(0.1)"
+    )
     by_epoch = not hasattr(value, "rate_at") and hasattr(value, "rate")  # of the user's own
     _require("schedule", value, _EpochSchedule if by_epoch else Schedule, what)
+    return value
+
+
+def distortion(value: Any) -> Distortion | None:
+    """Return a distortion, that of a name, or None; raise TypeError for anything else."""
+    if isinstance(value, str):
+        return distort.PRESETS[checks.choice("distortion", value, tuple(distort.PRESETS))]
+    if not isinstance(value, Distortion | None):
+        raise TypeError(
+            f"distortion: expected one of {', '.join(distort.PRESETS)}, or a Distortion, got "
+            f"{checks.kind(value)}"
+        )
     return value
 
 

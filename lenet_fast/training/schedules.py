@@ -31,6 +31,7 @@ __all__ = [
     "StepDecay",
     "default_for",
     "from_config",
+    "named",
     "rates",
 ]
 
@@ -403,6 +404,42 @@ def default_for(
     batch_size = checks.integer("batch_size", batch_size, 1)
     rate = defaults.rate(loss.name, optimiser, batch_size)
     return StepDecay(rate, defaults.STEP, defaults.DECAY_RATE)
+
+
+def named(
+    name: str, loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
+) -> Schedule:
+    """Return the schedule of a name, at its default rates.
+
+    Parameters
+    ----------
+    name : {"one_cycle", "linear_decay", "cosine", "step_decay", "constant"}
+        The first three fall to about 0 by the end of the run, from a highest rate 2 (with "sgd"
+        3) times that of the others, which is that of :func:`default_for`.
+    loss, optimiser, batch_size
+        As for :func:`default_for`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`default_for`; also for an optimiser without such rates, "sdlm".
+
+    Examples
+    --------
+    >>> from lenet_fast.losses import MAP
+    >>> named("one_cycle", MAP())
+    OneCycle(0.0021, warmup=0.15)
+    """
+    name = checks.choice("schedule", name, defaults.SCHEDULES)
+    default = default_for(loss, optimiser, batch_size)
+    if not isinstance(default, StepDecay):
+        raise ValueError(
+            f"schedule: expected a rate or a schedule with the optimiser {optimiser}, got {name!r}"
+        )
+    if name == "step_decay":
+        return default
+    rate = defaults.rate if name == "constant" else defaults.peak
+    return SCHEDULES[name](rate(loss.name, optimiser, batch_size))
 
 
 def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epochs: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from lenet_fast import checks, data, defaults, disk, engines, files, losses
+from lenet_fast import checks, choices, data, defaults, disk, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
@@ -28,7 +28,7 @@ from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
-from lenet_fast.training.optimisers import OPTIMISERS, SGD, Optimiser
+from lenet_fast.training.optimisers import OPTIMISERS, Optimiser
 from lenet_fast.training.schedules import DEFAULT_RATES, Schedule, default_for
 
 _SETTINGS = (
@@ -69,19 +69,25 @@ class Trainer:
     ----------
     network : Network
         Trained in place.
-    loss : Loss, optional
-        One of :mod:`lenet_fast.losses`; default: the one for the network's output.
-    optimiser : Optimiser, optional
-        Default: ``SGD(momentum=0.9)``.
-    schedule : Schedule, optional
-        Default: :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the
-        batch size. An optimiser of your own has no default.
+    loss : Loss or str, optional
+        One of :mod:`lenet_fast.losses`, or its name, such as "cross_entropy"; default: the one for
+        the network's output.
+    optimiser : Optimiser or str, optional
+        An object, such as ``AdamW(weight_decay=0.1)``, or a name, for its default options: "sgd"
+        (``SGD(momentum=0.9)``, the default), "adamw", "adam", "rmsprop", "adadelta" or "sdlm"
+        (``SDLM(mu=1.0)``).
+    schedule : Schedule, float or str, optional
+        An object, such as ``OneCycle(0.1)``; a number, for a constant rate; or a name,
+        "one_cycle", "linear_decay", "cosine", "step_decay" or "constant", for the rates of
+        :func:`lenet_fast.training.schedules.named`. Default:
+        :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the batch
+        size. An optimiser of your own has no default rates.
     batch_size : int, default 32
         Images per step. The last batch of an epoch may be smaller; no image is left out.
     seed : int, default 0
         From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
         distortions; seed and step determine which units dropout layers drop.
-    distortion : Distortion, optional
+    distortion : Distortion or {"paper", "elastic"}, optional
         Distorts the training images, anew in each epoch.
     evaluate_train : bool, default False
         Whether to measure the training loss and errors after each epoch, as the papers plot them,
@@ -131,8 +137,8 @@ class Trainer:
         A ValueError, as from :func:`lenet_fast.engines.create`; also if the engine is "online" and
         the batch size is not 1.
     TypeError, ValueError
-        If an argument is of the wrong kind, such as a name or class instead of an object, or out
-        of range.
+        If an argument is of the wrong kind, such as a class instead of an object, a name is
+        unknown, or a number is out of range.
 
     Examples
     --------
@@ -146,16 +152,17 @@ class Trainer:
     (1, False)
     """
 
+    @choices.american
     def __init__(
         self,
         network: Network,
-        loss: losses.Loss | None = None,
+        loss: losses.Loss | choices.Loss | None = None,
         *,
-        optimiser: Optimiser | None = None,
-        schedule: Schedule | None = None,
+        optimiser: Optimiser | choices.Optimiser | None = None,
+        schedule: Schedule | float | choices.Schedule | None = None,
         batch_size: int = defaults.BATCH_SIZE,
         seed: int = 0,
-        distortion: Distortion | None = None,
+        distortion: Distortion | choices.Distortion | None = None,
         evaluate_train: bool = False,
         shuffle: bool = True,
         average_from: int | None = None,
@@ -171,14 +178,13 @@ class Trainer:
         if not isinstance(network, Network):
             raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
         self.network = network
-        self.loss = losses.default_for(network) if loss is None else loss
-        self.optimiser = SGD(defaults.MOMENTUM) if optimiser is None else parts.optimiser(optimiser)
+        self.loss = losses.default_for(network) if loss is None else losses.chosen(loss)
+        self.loss.check(network)
+        self.optimiser = parts.optimiser("sgd" if optimiser is None else optimiser)
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.callbacks = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a mapping, got {checks.kind(options)}")
-        if not isinstance(self.loss, losses.Loss):  # before a schedule is created for it
-            raise TypeError(losses.no_loss(self.loss))
         if schedule is None:
             schedule = self._default_schedule()
             if schedule is None:
@@ -186,11 +192,9 @@ class Trainer:
                     "schedule: expected one for an optimiser without default rates, "
                     f"{self.optimiser.rule.name!r}, got none"
                 )
-        self.schedule = parts.schedule(schedule)
+        self.schedule = parts.schedule(schedule, self._named_schedule)
         self.seed = checks.seed(seed)
-        if not isinstance(distortion, Distortion | None):
-            raise TypeError(f"distortion: expected a Distortion, got {checks.kind(distortion)}")
-        self.distortion = distortion
+        self.distortion = parts.distortion(distortion)
         self.evaluate_train = checks.flag("evaluate_train", evaluate_train)
         self.shuffle = checks.flag("shuffle", shuffle)
         self.average_from: int = 0  # never
@@ -241,6 +245,7 @@ class Trainer:
             runs.check_free(self._out)
 
     @classmethod
+    @choices.american
     def resume(
         cls,
         run: str | os.PathLike[str],
@@ -582,8 +587,16 @@ class Trainer:
 
     def _default_schedule(self) -> Schedule | None:
         """Return the default schedule, or None if the optimiser has none."""
-        name = "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
-        return default_for(self.loss, name, self.batch_size) if name in OPTIMISERS else None
+        rule = self._rule
+        return default_for(self.loss, rule, self.batch_size) if rule in OPTIMISERS else None
+
+    def _named_schedule(self, name: str) -> Schedule:
+        return schedules.named(name, self.loss, self._rule, self.batch_size)
+
+    @property
+    def _rule(self) -> str:
+        """The optimiser's name in `OPTIMISERS`, if it is one of them."""
+        return "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
 
     # ------------------------------------------------------------------ files
 

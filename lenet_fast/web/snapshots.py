@@ -164,7 +164,7 @@ class NetworkSnapshot:
                 outputs = engine.predict(seen)
                 found = np.full(len(test), -1)  # no digit if the network overflows
                 sound = np.isfinite(outputs).all(axis=1)
-                found[sound] = self.network.classify(outputs[sound])
+                found[sound] = self.network.classify_outputs(outputs[sound])
                 engine.close()
                 self._answers = test, np.flatnonzero(found != test.labels)
             return self._answers[1]
