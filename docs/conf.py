@@ -20,6 +20,7 @@ sys.path.insert(0, str(DOCS.parent))
 os.environ["COLUMNS"] = "80"
 
 from docutils import nodes  # noqa: E402
+from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 from numpydoc.xref import DEFAULT_LINKS  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 from sphinx.environment import BuildEnvironment  # noqa: E402
@@ -204,9 +205,20 @@ class Help(SphinxDirective):
         return [nodes.literal_block(text, text, language="none")]
 
 
+# --- formulas  ---
+
+
+def write_formula(writer: Any, node: nodes.Element) -> None:
+    """Write a formula as MathML, which browsers show without a script or a connection."""
+    block = isinstance(node, nodes.math_block)
+    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Register all of this with Sphinx."""
     app.add_directive("help", Help)
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     app.connect("builder-inited", write_api_pages)
     app.connect("env-check-consistency", warn_of_missing)
     app.connect("autodoc-process-docstring", describe_constant, priority=400)
@@ -224,7 +236,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
     "numpydoc",
-    "myst_parser",
+    "myst_nb",
 ]
 exclude_patterns = ["_build", "front_ends_speed.rst"]
 default_role = "literal"
@@ -243,7 +255,15 @@ autodoc_typehints = "none"  # the docstrings have the types
 autodoc_member_order = "bysource"
 autosummary_generate = False
 toc_object_entries_show_parents = "hide"
+html_math_renderer = "mathml"
 myst_heading_anchors = 2
+myst_enable_extensions = ["dollarmath"]
+
+# The lessons are executed at each build, and a cell that raises ends it.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # seconds per cell
+nb_merge_streams = True
 
 numpydoc_show_class_members = False  # autodoc shows them
 numpydoc_attributes_as_param_list = True
