@@ -39,6 +39,17 @@ def resolve(threads: int | None) -> int:
     ------
     TypeError, ValueError
         If `threads` is not an int from 1 to 1024.
+
+    Examples
+    --------
+    >>> from lenet_fast import threads
+    >>> threads.resolve(3)
+    3
+    >>> threads.resolve(None) == threads.default_threads()
+    True
+    >>> threads.resolve(0)
+    Traceback (most recent call last):
+    ValueError: threads: expected an int from 1 to 1024, got 0
     """
     if threads is None:
         return default_threads()
@@ -52,6 +63,15 @@ def default_threads() -> int:
     ------
     ValueError
         If ``LENET_FAST_THREADS`` is not an int from 1 to 1024.
+
+    Examples
+    --------
+    >>> import os
+    >>> from unittest import mock
+    >>> from lenet_fast import threads
+    >>> with mock.patch.dict(os.environ, LENET_FAST_THREADS="3"):
+    ...     threads.default_threads()
+    3
     """
     text = os.environ.get(ENVIRONMENT_VARIABLE)
     if not text:
@@ -74,6 +94,13 @@ def usable_cores(root: str | os.PathLike[str] = "/") -> int:
     ----------
     root : path
         Folder with ``proc`` and ``sys``.
+
+    Examples
+    --------
+    >>> import os
+    >>> from lenet_fast import threads
+    >>> 1 <= threads.usable_cores() <= os.cpu_count()
+    True
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = os.sched_getaffinity(0)

@@ -29,7 +29,15 @@ _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", 
 
 
 class Status(NamedTuple):
-    """Whether a backend is usable here; ``detail`` has its version, or the reason and a fix."""
+    """Whether a backend is usable here; ``detail`` has its version, or the reason and a fix.
+
+    Examples
+    --------
+    >>> from lenet_fast import backends
+    >>> status = backends.available()["numpy"]
+    >>> status.usable, status.detail.split()[0]
+    (True, 'NumPy')
+    """
 
     usable: bool
     detail: str
@@ -84,6 +92,15 @@ def current() -> str:
     ------
     ValueError
         If ``LENET_FAST_BACKEND`` holds an unknown name.
+
+    Examples
+    --------
+    >>> from lenet_fast import backends
+    >>> backends.current() in backends.NAMES
+    True
+    >>> with backends.use_backend("numpy"):
+    ...     backends.current()
+    'numpy'
     """
     chosen = _chosen.get()
     if chosen is not None:
@@ -101,6 +118,15 @@ def get(name: str | None = None) -> ModuleType:
         If `name` is not a string, or not the name of a backend.
     ImportError
         If the backend is missing; the message gives the reason and a fix.
+
+    Examples
+    --------
+    >>> from lenet_fast import backends
+    >>> backends.get("numpy").__name__
+    'lenet_fast.backends.numpy_backend'
+    >>> backends.get("nympy")
+    Traceback (most recent call last):
+    ValueError: backend: expected one of cython, numba, numpy, got 'nympy'
     """
     return _load(current() if name is None else _checked(name, "backend"))
 

@@ -206,6 +206,14 @@ class Distortion:
         -----
         Each image has its own splitmix64 generator, whose initial state is the hash of seed, epoch
         and sample. Its first six numbers are for these amounts; the noise starts at the ninth.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.data import distort
+        >>> drawn = distort.PAPER.draw(np.array([0, 1]), epoch=1, seed=0)
+        >>> drawn["shift_down"].round(2), drawn["scale"].round(2)  # up to 2 pixels, and 0.15
+        (array([ 1.27, -1.12]), array([ 0.14, -0.03]))
         """
         keys = _keys(samples, epoch, seed)
         shifts, rest = (self.shift, self.shift), (self.scale, self.squeeze, self.shear)
@@ -214,7 +222,14 @@ class Distortion:
         return dict(zip(self.DRAWN, (shares * ranges).T.copy(), strict=True))
 
     def config(self) -> dict[str, Any]:
-        """Return a description that JSON can hold, for :func:`.distort.from_config`."""
+        """Return a description that JSON can hold, for :func:`.distort.from_config`.
+
+        Examples
+        --------
+        >>> from lenet_fast.data import Distortion
+        >>> Distortion(shift=2).config()["shift"]
+        2.0
+        """
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
@@ -239,6 +254,12 @@ def from_config(config: object) -> Distortion:
     ------
     ValueError
         If it is not such a description.
+
+    Examples
+    --------
+    >>> from lenet_fast.data import distort
+    >>> distort.from_config(distort.PAPER.config()) == distort.PAPER
+    True
     """
     names = [field.name for field in dataclasses.fields(Distortion)]
     values = configs.checked("distortion", config, names)

@@ -115,6 +115,12 @@ def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:
     ------
     FileFormatError
         As from :func:`read`.
+
+    Examples
+    --------
+    >>> from lenet_fast.data import idx
+    >>> idx.loads(b"\\x00\\x00\\x08\\x01\\x00\\x00\\x00\\x03\\x07\\x02\\x01", "three bytes")
+    array([7, 2, 1], dtype=uint8)
     """
     return _read(io.BytesIO(content), len(content), name, max_bytes)
 
@@ -145,6 +151,12 @@ def read_images(
     ------
     FileFormatError
         As from :func:`read`, or if the file holds anything but images of this shape.
+
+    Examples
+    --------
+    >>> from lenet_fast.data import idx, sources
+    >>> idx.read_images(sources.SAMPLE_FOLDER / "t10k-images-idx3-ubyte.gz").shape
+    (1000, 28, 28)
     """
     return check_images(read(path, max_bytes=max_bytes), os.fspath(path), shape=shape)
 
@@ -172,6 +184,12 @@ def read_labels(
     ------
     FileFormatError
         As from :func:`read`, or if the file holds anything but such labels.
+
+    Examples
+    --------
+    >>> from lenet_fast.data import idx, sources
+    >>> idx.read_labels(sources.SAMPLE_FOLDER / "t10k-labels-idx1-ubyte.gz")[:5]
+    array([4, 0, 6, 2, 5], dtype=uint8)
     """
     return check_labels(read(path, max_bytes=max_bytes), os.fspath(path), classes=classes)
 
@@ -223,6 +241,16 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
         If there are too few or too many dimensions, or one is longer than 2**32 - 1.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from lenet_fast.data import idx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     idx.write(f"{folder}/labels", np.array([7, 2, 1], np.uint8))
+    ...     idx.read_labels(f"{folder}/labels")
+    array([7, 2, 1], dtype=uint8)
     """
     content = encode(array)
     if os.fspath(path).endswith(".gz"):
@@ -231,7 +259,15 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
 
 
 def encode(array: Array) -> bytes:
-    """Return the uncompressed IDX file with `array`; raises as :func:`write` does."""
+    """Return the uncompressed IDX file with `array`; raises as :func:`write` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import idx
+    >>> idx.encode(np.array([7, 2, 1], np.uint8)).hex(" ")  # type 08, 1 dimension of size 3
+    '00 00 08 01 00 00 00 03 07 02 01'
+    """
     elements = _big_endian(array)
     return _header(elements) + elements.tobytes()
 
@@ -240,6 +276,13 @@ def digest(array: Array) -> str:
     """Return the SHA-256, in hexadecimal, of the uncompressed IDX file with `array`.
 
     It does not depend on the compression of a file. Raises as :func:`write` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import idx
+    >>> idx.digest(np.array([7, 2, 1], np.uint8))[:16]
+    'e10ef6244367a3de'
     """
     elements = _big_endian(array)
     sha256 = hashlib.sha256(_header(elements))

@@ -126,6 +126,15 @@ def looks_inverted(image: Array) -> bool:
     ------
     TypeError, ValueError
         As :func:`centre` does, but a blank image is not inverted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import looks_inverted
+    >>> page = np.full((28, 28), 250, np.uint8)
+    >>> page[4:24, 13:15] = 30
+    >>> looks_inverted(page), looks_inverted(255 - page)
+    (True, False)
     """
     grey = _grey(image)
     if not np.ptp(grey):

@@ -121,6 +121,19 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         times as long as it is wide. The message says what the file is.
     OSError
         If the file cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from lenet_fast.data import read_image
+    >>> colours = np.full((20, 30, 3), [0, 0, 255], np.uint8)  # blue
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.fromarray(colours).save(f"{folder}/blue.png")
+    ...     image = read_image(f"{folder}/blue.png")
+    >>> image.shape, int(image[0, 0])
+    ((20, 30), 29)
     """
     from PIL import Image, ImageOps, UnidentifiedImageError  # late: they take a while to import
 

@@ -28,6 +28,13 @@ def resize(images: Array, rows: int, columns: int) -> Array:
     -------
     ndarray, (..., rows, columns), float
         Each pixel is a weighted mean of old pixels, so no value leaves the old range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data.images import resize
+    >>> resize(np.array([[0.0, 4.0]]), 1, 4)
+    array([[0., 1., 3., 4.]])
     """
     down, across = images.shape[-2:]
     return _weights(down, rows) @ images @ _weights(across, columns).T

@@ -44,6 +44,17 @@ class DataNotFoundError(FileNotFoundError):
         Lists every place that was tried, and what to do.
     attempts : tuple of str
         Places that were tried, each with the reason for its failure.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         data.load("mnist", folder)
+    ...     except data.DataNotFoundError as error:
+    ...         print(str(error).partition(": ")[2].partition(";")[0])
+    expected the four files of MNIST, plain or as .gz
     """
 
     def __init__(self, message: str, attempts: tuple[str, ...] = ()) -> None:
@@ -226,6 +237,16 @@ def load_mnist(
     """Load MNIST, 60,000 training and 10,000 test images: ``load("mnist", folder, ...)``.
 
     Parameters, results and errors are those of :func:`load`.
+
+    Examples
+    --------
+    The bundled sample has the form of MNIST:
+
+    >>> from lenet_fast import data
+    >>> from lenet_fast.data.sources import SAMPLE_FOLDER
+    >>> splits = data.load_mnist(SAMPLE_FOLDER)
+    >>> len(splits.train), len(splits.test)
+    (5000, 1000)
     """
     return load("mnist", folder, report=report)
 

@@ -89,6 +89,16 @@ def col2im(
     Returns
     -------
     img : ndarray (N, C, H, W)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import col2im, im2col
+    >>> col = im2col(np.ones((1, 1, 3, 3)), 2, 2)
+    >>> col2im(col, (1, 1, 3, 3), 2, 2)[0, 0]  # how many of the four windows cover each pixel
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
     """
     (values,) = arrays(col=col)
     kernel, stride, pad = _geometry(filter_h, filter_w, stride, pad)

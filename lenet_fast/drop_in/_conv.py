@@ -42,6 +42,15 @@ def zero_pad(X: Array, pad: int) -> Array:
     ------
     TypeError, ValueError
         If `X` is not an array of four axes, or `pad` is not an int of at least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import zero_pad
+    >>> zero_pad(np.ones((1, 1, 2, 1)), 1)[0, :, :, 0]
+    array([[0., 0., 0., 0.],
+           [0., 1., 1., 0.],
+           [0., 0., 0., 0.]])
     """
     (images,) = arrays(X=X)
     axes("X", images, "m, n_H, n_W, n_C")
@@ -68,6 +77,14 @@ def conv_single_step(a_slice_prev: Array, W: Array, b: Array | float) -> np.floa
     ------
     TypeError, ValueError
         If they are not arrays, or not of these shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import conv_single_step
+    >>> pixels = np.arange(4.0).reshape(2, 2, 1)
+    >>> conv_single_step(pixels, np.ones((2, 2, 1)), 0.5)  # 0 + 1 + 2 + 3 + 0.5
+    np.float64(6.5)
     """
     plain = type(b) in (int, float) and getattr(a_slice_prev, "dtype", None) == np.float32
     bias = np.asarray(b, np.float32 if plain else None)
@@ -102,6 +119,17 @@ def conv_forward(
         ``n_H = (n_H_prev - f + 2 pad) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, W, b, hparameters)``, for :func:`conv_backward` and :func:`conv_SDLM`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import conv_forward
+    >>> images, filters = np.arange(16.0).reshape(1, 4, 4, 1), np.ones((3, 3, 1, 1))
+    >>> bias = np.zeros((1, 1, 1, 1))
+    >>> Z, cache = conv_forward(images, filters, bias, {"stride": 1, "pad": 0})
+    >>> Z[0, :, :, 0]
+    array([[45., 54.],
+           [81., 90.]])
     """
     plan = _plan(A_prev, W, b, hparameters)
     z = np.empty(plan.shape, plan.x.dtype)
@@ -132,6 +160,20 @@ def conv_backward(dZ: Array, cache: Cache) -> tuple[Array, Array, Array]:
         Summed over the batch.
     db : ndarray (1, 1, 1, n_C)
         Summed over the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import conv_backward, conv_forward
+    >>> images, filters = np.arange(16.0).reshape(1, 4, 4, 1), np.ones((3, 3, 1, 1))
+    >>> bias = np.zeros((1, 1, 1, 1))
+    >>> Z, cache = conv_forward(images, filters, bias, {"stride": 1, "pad": 0})
+    >>> dA_prev, dW, db = conv_backward(np.ones_like(Z), cache)
+    >>> dA_prev[0, :, :, 0]  # how many of the four windows cover each pixel
+    array([[1., 2., 2., 1.],
+           [2., 4., 4., 2.],
+           [2., 4., 4., 2.],
+           [1., 2., 2., 1.]])
     """
     return _back("dZ", dZ, cache, ops.conv2d_backward)
 
@@ -161,6 +203,16 @@ def conv_SDLM(d2Z: Array, cache: Cache, bias: bool = False) -> tuple[Array, ...]
     LeCun et al. 1998, appendix C, has one rate per weight, from its own entry of ``d2W / m``.
     LeNet-from-Scratch adds them all up and gives the layer one rate, too small by about the number
     of its weights. Its layers do that, so a notebook that uses them keeps doing it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import conv_forward, conv_SDLM
+    >>> images, filters = np.array([[[[1.0], [2.0], [3.0]]]]), np.full((1, 1, 1, 1), 3.0)
+    >>> Z, cache = conv_forward(images, filters, np.zeros((1, 1, 1, 1)), {"stride": 1, "pad": 0})
+    >>> d2A_prev, d2W = conv_SDLM(np.ones_like(Z), cache)
+    >>> d2A_prev.ravel(), d2W.ravel()  # 3^2, and 1^2 + 2^2 + 3^2
+    (array([9., 9., 9.]), array([14.]))
     """
     found = _back("d2Z", d2Z, cache, ops.conv2d_hessian)
     return found if bias else found[:2]

@@ -49,6 +49,19 @@ def pool_forward(
         ``n_H = (n_H_prev - f) // stride + 1``, and n_W likewise.
     cache : tuple
         ``(A_prev, hparameters)``, for :func:`pool_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import pool_forward
+    >>> images = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> A, cache = pool_forward(images, {"f": 2, "stride": 2})
+    >>> A[0, :, :, 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
+    >>> pool_forward(images, {"f": 2, "stride": 2}, mode="average")[0][0, :, :, 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
     """
     (images,) = arrays(A_prev=A_prev)
     plan = _plan(images, hparameters)
@@ -90,6 +103,19 @@ def pool_backward(
     Returns
     -------
     dA_prev : ndarray (m, n_H_prev, n_W_prev, n_C)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import pool_backward, pool_forward
+    >>> images = np.array([[[[1.0], [5.0]], [[5.0], [2.0]]]])
+    >>> A, cache = pool_forward(images, {"f": 2, "stride": 2})
+    >>> pool_backward(np.full((1, 1, 1, 1), 10.0), cache)[0, :, :, 0]  # 5 is there twice
+    array([[ 0., 10.],
+           [10.,  0.]])
+    >>> pool_backward(np.full((1, 1, 1, 1), 10.0), cache, ties="first")[0, :, :, 0]
+    array([[ 0., 10.],
+           [ 0.,  0.]])
     """
     A_prev, hparameters = cached(cache, "pool_forward", "A_prev", "hparameters")
     images, incoming = arrays(A_prev=A_prev, dA=dA)
@@ -205,6 +231,15 @@ def subsampling_forward(
     A : ndarray (m, n_H, n_W, n_C)
     cache : tuple
         ``(A_prev, weight, b, hparameters)``, for :func:`subsampling_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import subsampling_forward
+    >>> images, one = np.arange(4.0).reshape(1, 2, 2, 1), np.ones((1, 1, 1, 1))
+    >>> A, cache = subsampling_forward(images, 2 * one, one, {"f": 2, "stride": 2})
+    >>> A.ravel()  # 2 * 1.5 + 1
+    array([4.])
     """
     plan, w, bias, reduction, _ = _subsampling(A_prev, weight, b, hparameters)
     a = np.empty(plan.shape, plan.x.dtype)
@@ -245,6 +280,16 @@ def subsampling_backward(
     The functions published in LeNet-from-Scratch cannot run: the forward returns an undefined name.
     With that fixed, the backward adds `dweight` up over all maps, and `db` not at all. So there
     are no results to reproduce; these follow the definition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.drop_in import subsampling_backward, subsampling_forward
+    >>> images, one = np.arange(4.0).reshape(1, 2, 2, 1), np.ones((1, 1, 1, 1))
+    >>> A, cache = subsampling_forward(images, 2 * one, one, {"f": 2, "stride": 2})
+    >>> dA_prev, dweight, db = subsampling_backward(np.ones_like(A), cache)
+    >>> dA_prev.ravel(), dweight.ravel(), db.ravel()
+    (array([0.5, 0.5, 0.5, 0.5]), array([1.5]), array([1.]))
     """
     if len(cache) not in (1, 3):
         raise TypeError(f"cache: expected the cache, or weight, b, cache, got {len(cache)} values")

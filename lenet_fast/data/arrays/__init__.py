@@ -61,6 +61,16 @@ class Digits(NamedTuple):
         Whether the array may hold several images.
     notes : list of str
         How the array was read, where that is unusual.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import data
+    >>> from lenet_fast.data import arrays
+    >>> array = np.stack([data.load("sample").test.images[0], np.zeros((28, 28), np.uint8)])
+    >>> found = arrays.digits(array)
+    >>> found.images.shape, found.numbers, found.faults
+    ((1, 28, 28), [0], {1: 'expected a digit, got a blank image (all 0 of 255)'})
     """
 
     images: npt.NDArray[np.uint8]
@@ -101,6 +111,18 @@ def digits(
     ------
     TypeError, ValueError
         As :func:`as_images` and :func:`as_bytes` do.
+
+    Examples
+    --------
+    A 7 of 8x8 pixels from 0 to 16, the scale of scikit-learn's digits:
+
+    >>> import numpy as np
+    >>> from lenet_fast.data import arrays
+    >>> array = np.zeros((8, 8), np.uint8)
+    >>> array[1, 2:6] = array[1:7, 5] = 16
+    >>> found = arrays.digits(array)
+    >>> found.images.shape, int(found.images.max())
+    ((1, 28, 28), 255)
     """
     # A damaged file may hold anything, including bit patterns that are not numbers.
     with np.errstate(invalid="ignore", over="ignore"):

@@ -39,6 +39,13 @@ def is_array(head: bytes) -> bool:
     """Return whether a file is .npy, IDX or gzip, given its first four bytes or more.
 
     Some pictures also begin with two zero bytes: HEIC, AVIF, ICO and TGA.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import arrays, idx
+    >>> arrays.is_array(idx.encode(np.zeros((2, 28, 28), np.uint8))), arrays.is_array(b"\\x89PNG")
+    (True, False)
     """
     is_idx = head[:2] == b"\0\0" and len(head) > 3 and head[2] in idx.TYPES
     is_idx = is_idx and 1 <= head[3] <= idx.MAX_DIMENSIONS
@@ -65,6 +72,16 @@ def read_array(path: str | os.PathLike[str]) -> Array:
         numbers, or more than :data:`MAX_BYTES` of them. Nothing in it is ever executed.
     OSError
         If it cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from lenet_fast.data import arrays
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/digits.npy", np.zeros((2, 28, 28)))
+    ...     arrays.read_array(f"{folder}/digits.npy").shape
+    (2, 28, 28)
     """
     with disk.open_regular(path) as file:
         head = file.read(len(_NPY_MAGIC))

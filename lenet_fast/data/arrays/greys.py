@@ -120,6 +120,15 @@ def blank(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     -------
     ndarray, (n,), bool
         Whether fewer than five pixels lie more than ``lenet_fast.pixels.FAINT`` above the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import arrays
+    >>> images = np.full((2, 28, 28), 250, np.uint8)
+    >>> images[1, 4:24, 13:15] = 30
+    >>> arrays.blank(images)
+    array([ True, False])
     """
     found = np.ones(len(images), np.bool_)
     if images[:1].size <= 2 * _FEWEST:

@@ -42,7 +42,16 @@ def look_inverted(images: Array) -> bool:
 
 
 def differ(inverted: bool, images: Array) -> bool:
-    """Return whether images are inverted relative to a network with this ``inverted``."""
+    """Return whether images are inverted relative to a network with this ``inverted``.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> from lenet_fast.data import arrays
+    >>> images = data.load("sample").test.images
+    >>> arrays.differ(False, images), arrays.differ(False, 255 - images)
+    (False, True)
+    """
     sound = images[~blank(images)]
     return len(sound) > 0 and look_inverted(sound) != inverted
 
@@ -52,6 +61,15 @@ def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
 
     The majority decides for all, except for images whose whole border is of the other kind. A
     single image is less reliable: Fashion-MNIST's clothes cover half of the border, but not all.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> from lenet_fast.data import arrays
+    >>> images = data.load("sample").test.images[:4].copy()
+    >>> images[2] = 255 - images[2]
+    >>> arrays.turned_round(False, images)
+    array([False, False,  True, False])
     """
     border, low, contrast = _borders(images)
     dark = border.max(axis=1) < low + 0.25 * contrast

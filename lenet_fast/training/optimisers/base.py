@@ -21,6 +21,16 @@ class Base:
 
     A subclass provides the name of its rule, the rule's options, the names of its slots, and
     :meth:`_change`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.training import SGD
+    >>> sgd = SGD(factors={"w": np.array([1.0, 0.0])})  # the second weight stays
+    >>> weights = {"w": np.array([1.0, 1.0])}
+    >>> sgd.step(weights, {"w": np.array([2.0, 2.0])}, rate=0.25)
+    >>> weights["w"], sgd.steps, sgd.factors["w"]
+    (array([0.5, 1. ]), 1, array([1., 0.]))
     """
 
     curvature_images = 0
