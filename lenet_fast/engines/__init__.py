@@ -78,6 +78,17 @@ def create(
         does not support a layer, the loss or the optimiser's rule; the message names it.
     ImportError
         If the backend is missing here.
+
+    Examples
+    --------
+    >>> from lenet_fast import engines, losses, models
+    >>> network = models.lenet5()
+    >>> engine = engines.create(network, losses.MAP(), engine="layers", threads=2)
+    >>> engine.name, engine.threads
+    ('layers', 2)
+    >>> engine = engines.create(network, losses.MAP(), backend="numpy")
+    >>> engine.name, engine.note.partition(",")[0]  # NumPy has no kernels for the lane engine
+    ('layers', "engine: expected 'layers' with the numpy backend")
     """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {checks.kind(network)}")

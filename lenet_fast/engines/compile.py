@@ -35,7 +35,17 @@ from lenet_fast.network import Network
 
 
 class Unsupported(ValueError):  # noqa: N818  (named like StopIteration)
-    """The lane or online engine cannot run this; the message names, for instance, a layer."""
+    """The lane or online engine cannot run this; the message names, for instance, a layer.
+
+    Examples
+    --------
+    >>> from lenet_fast import engines, losses, models
+    >>> try:
+    ...     engines.create(models.lenet5(), losses.MAP(), engine="lanes", backend="numpy")
+    ... except engines.Unsupported as error:
+    ...     print(str(error).partition(",")[0])
+    engine: expected 'layers' with the numpy backend
+    """
 
 
 @functools.cache

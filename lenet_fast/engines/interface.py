@@ -11,7 +11,14 @@ from lenet_fast.checks import Array
 
 @dataclass(frozen=True)
 class Totals:
-    """Totals over a set of images: summed loss, misclassified images, images."""
+    """Totals over a set of images: summed loss, misclassified images, images.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines import Totals
+    >>> Totals(loss=2.5, errors=1, images=10) + Totals(loss=1.5, errors=0, images=10)
+    Totals(loss=4.0, errors=1, images=20)
+    """
 
     loss: float = 0.0
     errors: int = 0
@@ -39,6 +46,15 @@ class Rule(NamedTuple):
     beta1, beta2 : float
         The shares of the mean gradient, and of the mean square, that each step keeps.
     epsilon : float
+
+    Examples
+    --------
+    >>> from lenet_fast.training import SGD, Adam
+    >>> rule = SGD(momentum=0.9).rule
+    >>> rule.name, rule.momentum, rule.weight_decay
+    ('sgd', 0.9, 0.0)
+    >>> Adam().rule.beta2
+    0.999
     """
 
     name: str
@@ -68,6 +84,21 @@ class Optimiser(Protocol):
     curvature_images : int
         Number of images from which the diagonal of the Hessian is estimated before each epoch,
         for :meth:`follow`; 0: no estimate.
+
+    Examples
+    --------
+    A rule of your own, which moves each weight by the same amount. Only the layers engine runs it:
+
+    >>> import numpy as np
+    >>> from lenet_fast import engines, losses, models
+    >>> from lenet_fast.training import SGD
+    >>> class Sign(SGD):
+    ...     def step(self, parameters, gradients, rate):
+    ...         for name, gradient in gradients.items():
+    ...             parameters[name] -= (rate * np.sign(gradient)).astype(gradient.dtype)
+    ...         self.steps += 1
+    >>> engines.create(models.lenet5(), losses.MAP(), optimiser=Sign()).name
+    'layers'
     """
 
     steps: int
@@ -76,7 +107,14 @@ class Optimiser(Protocol):
 
     @property
     def rule(self) -> Rule:
-        """The update rule."""
+        """The update rule.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import SGD
+        >>> SGD(momentum=0.9, nesterov=True).rule.nesterov
+        True
+        """
 
     def slots(self, parameters: Mapping[str, Array]) -> list[dict[str, Array]]:
         """Return the optimiser's own arrays, one dict per kind, by parameter name.
@@ -92,25 +130,82 @@ class Optimiser(Protocol):
         TypeError, ValueError
             If an existing array or factor has another shape or dtype than its parameter, or a
             factor has a name that is not given.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import SGD
+        >>> SGD(momentum=0.9).slots({"w": np.ones(2)})  # the velocities, still zero
+        [{'w': array([0., 0.])}]
+        >>> SGD().slots({"w": np.ones(2)})
+        []
         """
 
     def step(
         self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], rate: float
     ) -> None:
-        """Update the parameters that have a gradient, in place."""
+        """Update the parameters that have a gradient, in place.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import SGD
+        >>> parameters, gradients = {"w": np.array([1.0])}, {"w": np.array([2.0])}
+        >>> SGD().step(parameters, gradients, rate=0.25)
+        >>> parameters["w"]  # 1 - 0.25 * 2
+        array([0.5])
+        """
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
-        """Set the factors from the diagonal of the Hessian, by parameter name."""
+        """Set the factors from the diagonal of the Hessian, by parameter name.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import SDLM
+        >>> sdlm = SDLM(mu=0.5)
+        >>> sdlm.follow({"w": np.array([0.0, 1.5])})
+        >>> sdlm.factors["w"]  # 1 / (0.5 + h)
+        array([2. , 0.5])
+        """
 
     def state(self) -> dict[str, Array]:
         """Return the arrays, by name, that a bit-exact continuation needs in addition to
-        :meth:`config`."""
+        :meth:`config`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import SGD
+        >>> sgd = SGD(momentum=0.5)
+        >>> sgd.step({"w": np.array([1.0])}, {"w": np.array([2.0])}, rate=0.1)
+        >>> sgd.state()
+        {'steps': array([1]), 'velocities/w': array([2.])}
+        """
 
     def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
-        """Restore the result of :meth:`state`, for these trainable parameters."""
+        """Restore the result of :meth:`state`, for these trainable parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import SGD
+        >>> state = {"steps": np.array([1]), "velocities/w": np.array([2.0])}
+        >>> sgd = SGD(momentum=0.5)
+        >>> sgd.load_state(state, {"w": np.array([0.8])})
+        >>> sgd.steps, sgd.slots({"w": np.array([0.8])})
+        (1, [{'w': array([2.])}])
+        """
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description for :func:`lenet_fast.training.optimisers.from_config`."""
+        """Return a JSON-able description for :func:`lenet_fast.training.optimisers.from_config`.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import SGD
+        >>> SGD(momentum=0.9).config()
+        {'type': 'sgd', 'momentum': 0.9, 'weight_decay': 0.0, 'nesterov': False}
+        """
 
 
 class Engine(Protocol):
@@ -138,6 +233,17 @@ class Engine(Protocol):
     images_a_call : int
         The least number of images to pass to :meth:`train` at a time, if available, since every
         call has a fixed cost.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, engines, losses, models
+    >>> engine = engines.create(models.lenet5(), losses.MAP(), threads=1)
+    >>> test = data.load("sample").test.subset(50)
+    >>> engine.predict(test.images).shape
+    (50, 10)
+    >>> totals = engine.evaluate(test.images, test.labels)
+    >>> totals.images, round(totals.loss / totals.images)  # untrained: penalties of 84, less j = 20
+    (50, 64)
     """
 
     name: str
@@ -147,13 +253,50 @@ class Engine(Protocol):
     images_a_call: int
 
     def predict(self, x: Array) -> Array:
-        """Return the network's outputs (n, k)."""
+        """Return the network's outputs (n, k).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[1, 1, 1, 1], [0, 0, 0, 2]]
+        >>> sums.parameters["dense1.b"][...] = 0
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> engine.predict(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))
+        array([[10.,  8.]])
+        """
 
     def predict_one(self, image: Array) -> Array:
-        """Return the outputs (k,) for one image: bytes (rows, columns), or floats (c, h, w)."""
+        """Return the outputs (k,) for one image: bytes (rows, columns), or floats (c, h, w).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP(), batch_size=1)
+        >>> image = np.zeros((28, 28), np.uint8)
+        >>> image[4:24, 13:15] = 255
+        >>> engine.predict_one(image).shape
+        (10,)
+        """
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
-        """Return loss and errors."""
+        """Return loss and errors.
+
+        Examples
+        --------
+        One image, on whose two outputs the targets are 1 and -1; the loss is ``(0^2 + 1^2) / 2``:
+
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[1, 0, 0, 0], [0, 0, 0, 0]]
+        >>> sums.parameters["dense1.b"][...] = 0
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> engine.evaluate(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([0]))
+        Totals(loss=0.5, errors=0, images=1)
+        """
 
     @overload
     def loss_and_gradients(
@@ -192,12 +335,38 @@ class Engine(Protocol):
         dropout : (seed, step), optional
             Drop units as :meth:`train` does with this seed after `step` steps of the optimiser. By
             default dropout layers change nothing, as in evaluation.
+
+        Examples
+        --------
+        The outputs are 1 and 0, the targets 1 and -1: only the second one's weights change.
+
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[1, 0, 0, 0], [0, 0, 0, 0]]
+        >>> sums.parameters["dense1.b"][...] = 0
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> x, labels = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([0])
+        >>> totals, gradients = engine.loss_and_gradients(x, labels)
+        >>> gradients["dense1.w"]
+        array([[0., 0., 0., 0.],
+               [1., 2., 3., 4.]])
         """
 
     def forward(self, x: Array, *, dropout: tuple[int, int] | None = None) -> Array:
         """Return the network's outputs (n, k), and keep a copy of the images for :meth:`backward`.
 
         `dropout` is that of :meth:`loss_and_gradients`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP())
+        >>> outputs = engine.forward(np.zeros((3, 1, 32, 32), np.float32))
+        >>> gradients = engine.backward(np.ones_like(outputs))  # of the sum of all outputs
+        >>> outputs.shape, gradients["C3.w"].shape
+        ((3, 10), (16, 6, 5, 5))
         """
 
     @overload
@@ -256,6 +425,18 @@ class Engine(Protocol):
         ------
         RuntimeError
             Without `x` and a call of :meth:`forward`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[5, 6, 7, 8], [0, 0, 0, 0]]
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> x, first_output = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([[1.0, 0.0]])
+        >>> gradients, d_inputs = engine.backward(first_output, inputs=True, x=x)
+        >>> gradients["dense1.w"][0], d_inputs.ravel()
+        (array([1., 2., 3., 4.]), array([5., 6., 7., 8.]))
         """
 
     def gradients_per_example(
@@ -293,6 +474,20 @@ class Engine(Protocol):
         The clipped sum is that of Abadi et al. 2016, "Deep learning with differential privacy",
         algorithm 1, before the noise. Norms are computed in the dtype of the network, so they may
         exceed `clip` by rounding.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[1, 0, 0, 0], [0, 0, 0, 0]]
+        >>> sums.parameters["dense1.b"][...] = 0
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> x, labels = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]).repeat(2, axis=0), np.array([0, 1])
+        >>> totals, gradients = engine.gradients_per_example(x, labels)
+        >>> gradients["dense1.b"]  # a row for each image; the second wants -1 and 1
+        array([[ 0.,  1.],
+               [ 2., -1.]])
         """
 
     def hessian_diagonal(self, x: Array, labels: Array) -> dict[str, Array]:
@@ -300,6 +495,19 @@ class Engine(Protocol):
 
         It is the approximation of LeCun et al. 1998, appendix C: never negative, without the terms
         in f'' and those between shared weights.
+
+        Examples
+        --------
+        For weighted sums and squared errors it is the squared input:
+
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> x, labels = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([0])
+        >>> engine.hessian_diagonal(x, labels)["dense1.w"]
+        array([[ 1.,  4.,  9., 16.],
+               [ 1.,  4.,  9., 16.]])
         """
 
     def train(
@@ -335,7 +543,33 @@ class Engine(Protocol):
         list of Totals
             One per batch, computed before its step. The list ends with the first non-finite loss:
             that batch changes nothing, and later ones are not started.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, layers, losses, network, training
+        >>> sums = network.Network([layers.Dense(4, 2)], input_shape=(1, 2, 2), dtype="float64")
+        >>> sums.parameters["dense1.w"][...] = [[1, 0, 0, 0], [0, 0, 0, 0]]
+        >>> sums.parameters["dense1.b"][...] = 0
+        >>> engine = engines.create(sums, losses.MeanSquaredError())
+        >>> x, labels = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([0])
+        >>> engine.train(x, labels, np.array([0]), 1, training.SGD(), rate=0.25)
+        [Totals(loss=0.5, errors=0, images=1)]
+        >>> sums.parameters["dense1.w"]
+        array([[ 1.  ,  0.  ,  0.  ,  0.  ],
+               [-0.25, -0.5 , -0.75, -1.  ]])
         """
 
     def close(self) -> None:
-        """Stop the engine's threads; the next call starts new ones."""
+        """Stop the engine's threads; the next call starts new ones.
+
+        Examples
+        --------
+        >>> import contextlib
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP(), threads=2)
+        >>> with contextlib.closing(engine):
+        ...     engine.predict(np.zeros((100, 28, 28), np.uint8)).shape
+        (100, 10)
+        """

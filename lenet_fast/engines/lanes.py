@@ -40,6 +40,15 @@ class Recorded:
     ----------
     outputs : ndarray (n, k)
         The network's outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import engines, losses, models
+    >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="lanes")
+    >>> recorded = engine.record(np.zeros((4, 28, 28), np.uint8))
+    >>> recorded.outputs.shape
+    (4, 10)
     """
 
     def __init__(
@@ -63,6 +72,16 @@ class Recorded:
         Parameters
         ----------
         d_outputs : ndarray (n, k)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="lanes")
+        >>> recorded = engine.record(np.zeros((4, 1, 32, 32), np.float32), inputs=True)
+        >>> gradients, d_inputs = recorded.backward(np.ones((4, 10), np.float32))
+        >>> gradients["C1.w"].shape, d_inputs.shape
+        ((6, 1, 5, 5), (4, 1, 32, 32))
         """
         d_outputs = inputs.d_outputs(self._engine.network, d_outputs, len(self._x))
         d_inputs = self._engine._empty_d_inputs(len(self._x), self._to_inputs)
@@ -81,7 +100,15 @@ class Recorded:
 
 
 class LanesEngine(BaseEngine):
-    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
+    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`.
+
+    Examples
+    --------
+    >>> from lenet_fast import engines, losses, models
+    >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="lanes", threads=2)
+    >>> engine.name, engine.threads, engine.note
+    ('lanes', 2, '')
+    """
 
     name = "lanes"
     images_a_call = 512
@@ -343,6 +370,18 @@ class LanesEngine(BaseEngine):
         Returns
         -------
         float64 ndarray (layers, 3)
+
+        Examples
+        --------
+        >>> from lenet_fast import data, engines, losses, models
+        >>> network = models.lenet5()
+        >>> engine = engines.create(network, losses.MAP(), engine="lanes")
+        >>> test = data.load("sample").test.subset(100)
+        >>> seconds = engine.profile(test.images, test.labels)
+        >>> seconds.shape == (len(network.layers), 3), bool(seconds.sum() > 0)
+        (True, True)
+        >>> float(seconds[0, 1])  # the first layer has no input gradient
+        0.0
         """
         x, labels = inputs.examples(self.network, x, labels)
         seconds = np.zeros((len(self.network.layers), 3))

@@ -50,7 +50,15 @@ def blocks(n: int) -> list[slice]:
 
 
 class LayersEngine(BaseEngine):
-    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
+    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`.
+
+    Examples
+    --------
+    >>> from lenet_fast import engines, losses, models
+    >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="layers", backend="numpy")
+    >>> engine.name, engine.backend
+    ('layers', 'numpy')
+    """
 
     name = "layers"
     images_a_call = 512
@@ -77,7 +85,17 @@ class LayersEngine(BaseEngine):
         return outputs
 
     def activations(self, x: Array) -> dict[str, Array]:
-        """Return the outputs (n, ...) of every layer, by name, for all images at once."""
+        """Return the outputs (n, ...) of every layer, by name, for all images at once.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import engines, losses, models
+        >>> engine = engines.create(models.lenet5(), losses.MAP(), engine="layers")
+        >>> outputs = engine.activations(np.zeros((2, 28, 28), np.uint8))
+        >>> outputs["C1"].shape, outputs["S4"].shape
+        ((2, 6, 28, 28), (2, 16, 5, 5))
+        """
         passed = self._passed(self._prepared(inputs.images(self.network, x)))
         return {layer.name: y for layer, y in zip(self.network.layers, passed[1:], strict=True)}
 

@@ -49,7 +49,19 @@ class _Bound:
 
 
 class OnlineEngine(LanesEngine):
-    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`."""
+    """See :func:`lenet_fast.engines.create` and :class:`lenet_fast.engines.Engine`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import data, engines, losses, models, training
+    >>> network = models.lenet5()
+    >>> engine = engines.create(network, losses.MAP(), engine="online")
+    >>> train = data.load("sample").train.subset(20)
+    >>> steps = engine.train(train.images, train.labels, np.arange(20), 1, training.SGD(), 0.0001)
+    >>> len(steps), steps[0].images  # a step of the optimiser for each image
+    (20, 1)
+    """
 
     name = "online"
     images_a_call = 4096
