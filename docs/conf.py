@@ -237,6 +237,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "numpydoc",
     "myst_nb",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "front_ends_speed.rst"]
 default_role = "literal"
@@ -264,6 +265,9 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120  # seconds per cell
 nb_merge_streams = True
+# The copy button leaves out prompts and output.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False  # autodoc shows them
 numpydoc_attributes_as_param_list = True

@@ -1,6 +1,7 @@
-"""Every fenced block of the README is run here, in an empty folder.
+"""Every block of the README, and every shell block of the pages in PAGES, is run here, in an empty
+folder with an environment to activate and, where the block asks for it, a trained run.
 
-Python blocks run as they stand. Shell blocks run as they stand too, under ``sh -e``, with four
+Python blocks run as they stand. Shell blocks run as they stand too, under ``bash -e``, with four
 commands replaced: ``lenet-fast``, ``python`` and ``pytest`` by ones that add options to make them
 short (SHORT, BENCHMARKS and SUITE below), and ``make`` by its dry run in the checkout: really to
 run `make test` would run this test again, and CI runs both commands. A block that none of these
@@ -14,18 +15,34 @@ import re
 import stat
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import missing, require
 from PIL import Image
 
+import lenet_fast
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = [
-    pytest.param(match[1], match[2], id=f"line{README[: match.start()].count(chr(10)) + 1}")
-    for match in re.finditer(r"^```(\S*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-]
+PAGES = ("benchmarks.rst", "quickstart.rst")
+
+
+def _blocks() -> Iterator[Any]:
+    for match in re.finditer(r"^```(\S*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        line = README[: match.start()].count("\n") + 1
+        yield pytest.param(match[1], match[2], id=f"README-line{line}")
+    for name in PAGES:
+        text = (ROOT / "docs" / name).read_text()
+        for match in re.finditer(r"^\.\. code-block:: sh\n\n((?: +.*\n|\n)+)", text, re.MULTILINE):
+            line = text[: match.start()].count("\n") + 1
+            yield pytest.param("sh", textwrap.dedent(match[1]), id=f"{name}-line{line}")
+
+
+BLOCKS = [*_blocks()]
 
 SHORT = {
     "train": ["--dataset", "sample", "--limit", "200"],
@@ -53,6 +70,7 @@ BENCHMARKS = {
     "epochs": "--dataset sample --images 192 --rounds 1 --batch-size 64",
     "time_to_accuracy": "--dataset sample --goals 98 --seeds 1 --pytorch-seeds 0",
     "latency": "--calls 20",
+    "networks": "--help",
     "lenet1989": "--dataset sample --passes 1 --steps 40",
     "distortions": "--dataset sample --images 64 --rounds 1 --batch-size 32",
 }
@@ -74,7 +92,26 @@ sys.exit(pytest.main(short))
 
 def test_blocks_are_found() -> None:
     assert {block.values[0] for block in BLOCKS} == {"python", "sh"}
-    assert README.count("```") == 2 * len(BLOCKS)
+    assert README.count("```") == 2 * sum(block.id.startswith("README") for block in BLOCKS)
+    for name in PAGES:
+        found = sum(block.id.startswith(name) for block in BLOCKS)
+        assert found == (ROOT / "docs" / name).read_text().count(".. code-block:: sh") > 0
+
+
+def test_it_is_short() -> None:
+    """What is longer goes into docs."""
+    assert len(README.split()) <= 900
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_citation_has_the_version() -> None:
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {lenet_fast.__version__}\n" in text
 
 
 @pytest.mark.parametrize(("language", "text"), BLOCKS)
@@ -108,10 +145,14 @@ def _run_shell(text: str, folder: Path) -> None:
         _script(tools / "pytest", SUITE)
     if "digit.png" in text:
         _draw_digit(folder / "digit.png")
+    if "runs/lenet5" in text:
+        (folder / ".venv" / "bin").mkdir(parents=True)
+        (folder / ".venv" / "bin" / "activate").touch()
+        text = f"lenet-fast train --epochs 1\n{text}"
     path = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
     python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        ["sh", "-e", "-u", "-c", text],
+        ["bash", "-e", "-u", "-c", text],
         cwd=folder,
         env=os.environ | {"PATH": path, "PYTHONPATH": python_path},
         capture_output=True,
@@ -126,6 +167,7 @@ def _run_shell(text: str, folder: Path) -> None:
             expected = {
                 "train": "bin/lenet-fast train",
                 "test": "-m pytest",
+                "serve": "bin/lenet-fast serve",
                 "bench": "-m pytest benchmarks/",
             }
             assert expected[line.split()[1]] in done.stdout
