@@ -130,12 +130,12 @@ def check_finite(network: Network) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> Network:
-    """Load the network of a model file; :func:`read_model` also returns the rest.
+    """Load the network of a model file; :func:`~lenet_fast.files.read_model` also returns the rest.
 
     Parameters
     ----------
     path : path
-        A file written by :func:`save_model`, or the folder of a run with its
+        A file written by :func:`~lenet_fast.files.save_model`, or the folder of a run with its
         ``model.safetensors``.
 
     Raises
