@@ -31,7 +31,15 @@ _FAR = 8  # times the larger end of the pixel range; noise or attacks may exceed
 
 
 class Counts(NamedTuple):
-    """Counts as in the papers: units including those of the input, free parameters, connections."""
+    """Counts as in the papers: units including those of the input, free parameters, connections.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> counts = models.lenet5().counts()
+    >>> counts.units, counts.parameters, counts.connections
+    (9118, 60000, 340908)
+    """
 
     units: int
     parameters: int
@@ -150,7 +158,14 @@ class Network:
 
     @property
     def pixel_range(self) -> tuple[float, float]:
-        """Values of the bytes 0 and 255 on the network's scale."""
+        """Values of the bytes 0 and 255 on the network's scale.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> models.lenet5().pixel_range, models.lenet1989().pixel_range
+        ((-0.1, 1.175), (-1.0, 1.0))
+        """
         return self._pixel_range
 
     @pixel_range.setter
@@ -161,7 +176,16 @@ class Network:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """All arrays by name, such as ``C1.w``, including fixed ones; not copies."""
+        """All arrays by name, such as ``C1.w``, including fixed ones; not copies.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> network = models.lenet5()
+        >>> network.parameters["C3.w"].shape, network.parameters["OUTPUT.w"].shape
+        ((16, 6, 5, 5), (10, 84))
+        >>> network.parameters["F6.b"][...] = 0  # changes the network
+        """
         return {
             f"{layer.name}.{name}": array
             for layer in self.layers
@@ -170,7 +194,14 @@ class Network:
 
     @property
     def trainable_names(self) -> list[str]:
-        """Names of the trainable parameters."""
+        """Names of the trainable parameters.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> models.lenet5().trainable_names[-4:]  # the bitmaps of OUTPUT are fixed
+        ['C5.w', 'C5.b', 'F6.w', 'F6.b']
+        """
         return [
             f"{layer.name}.{name}"
             for layer in self.layers
@@ -180,7 +211,14 @@ class Network:
 
     @property
     def stages(self) -> dict[str, str]:
-        """For each layer except activations and dropout, the name of the last of those after it."""
+        """For each layer except activations and dropout, the name of the last of those after it.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> models.lenet5(pooling="max").stages["S2"], models.lenet5().stages["C1"]
+        ('S2', 'C1.activation')
+        """
         stages: dict[str, str] = {}
         name = ""
         for layer in self.layers:
@@ -199,6 +237,16 @@ class Network:
             One of :data:`lenet_fast.initialisers.INITIALISERS`.
         seed : int
             The same seed gives the same weights.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> network, other = models.lenet5(seed=1), models.lenet5(seed=2)
+        >>> bool((network.parameters["C1.w"] == other.parameters["C1.w"]).any())
+        False
+        >>> other.initialise("lecun1998", seed=1)
+        >>> bool((network.parameters["C1.w"] == other.parameters["C1.w"]).all())
+        True
         """
         initialisers.initialise(self.layers, initialiser, seed)
 
@@ -355,7 +403,16 @@ class Network:
         return self.winners(self._outputs(outputs, "classify(images)"))
 
     def winners(self, outputs: Array) -> npt.NDArray[np.intp]:
-        """Like :meth:`classify_outputs`, but unchecked: training has to report NaN itself."""
+        """Like :meth:`classify_outputs`, but unchecked: training has to report NaN itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import models
+        >>> penalties = np.array([[5.0, 2.0, 9.0], [1.0, 2.0, 3.0]])
+        >>> models.lenet5().winners(penalties), models.lenet5(output="softmax").winners(penalties)
+        (array([1, 0]), array([2, 2]))
+        """
         winners = outputs.argmin(axis=-1) if self.output == "rbf" else outputs.argmax(axis=-1)
         return np.asarray(winners, np.intp)[()]
 
@@ -376,6 +433,16 @@ class Network:
         TypeError, ValueError
             If the network's output is not "softmax", because other outputs are not probabilities;
             otherwise as for :meth:`classify_outputs`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import models
+        >>> network = models.lenet5(output="softmax")
+        >>> outputs = np.zeros(10)
+        >>> outputs[3] = np.log(9)  # nine times as likely as each of the nine others
+        >>> network.probabilities(outputs).round(3)[2:5]
+        array([0.056, 0.5  , 0.056])
         """
         if self.output != "softmax":
             raise ValueError(
@@ -423,6 +490,12 @@ class Network:
 
         The input counts as units; activations do not. Pooling and RBF layers have connections but
         no free parameters.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> models.lenet1989().counts()  # as LeCun et al. 1989 have them
+        Counts(units=1256, parameters=9760, connections=64660)
         """
         rows = self._counts_by_layer()
         sums = [sum(row[column] for row in rows) for column in range(3)]
@@ -462,7 +535,22 @@ class Network:
         files.save_model(path, self)
 
     def summary(self) -> str:
-        """Return a table of the layers: output shape, units, parameters, connections."""
+        """Return a table of the layers: output shape, units, parameters, connections.
+
+        Examples
+        --------
+        >>> from lenet_fast.layers import Conv2D, Dense
+        >>> from lenet_fast.network import Network
+        >>> small = [Conv2D(1, 4, 5, name="C1"), Dense(4 * 24 * 24, 10, name="OUTPUT")]
+        >>> print(Network(small, input_shape=(1, 28, 28)).summary())
+        layer   kind    output       units  parameters  connections
+        -----------------------------------------------------------
+        input           1 x 28 x 28    784
+        C1      Conv2D  4 x 24 x 24  2,304         104       59,904
+        OUTPUT  Dense   10              10      23,050       23,050
+        -----------------------------------------------------------
+        total                        3,098      23,154       82,954
+        """
         rows: list[tuple[str, ...]] = [
             ("layer", "kind", "output", "units", "parameters", "connections")
         ]
@@ -486,7 +574,15 @@ class Network:
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
     def config(self) -> dict[str, Any]:
-        """Return a description that JSON can hold, without the arrays, for :meth:`from_config`."""
+        """Return a description that JSON can hold, without the arrays, for :meth:`from_config`.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> config = models.lenet5().config()
+        >>> config["input_shape"], config["output"], config["layers"][2]["type"]
+        ([1, 32, 32], 'rbf', 'Subsample2D')
+        """
         config = {
             "layers": [layer.config() for layer in self.layers],
             "input_shape": list(self.input_shape),
@@ -507,6 +603,13 @@ class Network:
         ------
         ValueError
             If it is not such a config, or the network would be absurdly large.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> from lenet_fast.network import Network
+        >>> Network.from_config(models.lenet1().config()).counts()
+        Counts(units=4634, parameters=2578, connections=98442)
         """
         keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted")
         added = {"pixel_range": list(_SCALE), "inverted": None}

@@ -68,7 +68,17 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
 
 
 def to_bytes(network: Network) -> bytes:
-    """Return the ONNX model that :func:`export` writes; it raises the same errors."""
+    """Return the ONNX model that :func:`export` writes; it raises the same errors.
+
+    Examples
+    --------
+    >>> import onnx
+    >>> from lenet_fast import models
+    >>> from lenet_fast.onnx import to_bytes
+    >>> graph = onnx.load_from_string(to_bytes(models.lenet1())).graph
+    >>> [node.op_type for node in graph.node][:4]  # 1.7159 tanh(2 x / 3) takes three
+    ['Conv', 'Mul', 'Tanh', 'Mul']
+    """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
     onnx = form.library()

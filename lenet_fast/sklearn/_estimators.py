@@ -153,6 +153,17 @@ class _LeNet(BaseEstimator):
         -----
         TableWarning
             If the table may not be what it seems.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> digits = data.load("sample").train.subset(100)
+        >>> classifier = LeNetClassifier(epochs=1, random_state=0)
+        >>> classifier.fit(digits.images.reshape(100, 784), digits.labels).n_iter_
+        1
+        >>> classifier.classes_, classifier.pixel_range_
+        (array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], dtype=uint8), (0.0, 255.0))
         """
         with self._unchanged_by_errors():
             X, y = validate_data(self, X, y)
@@ -193,6 +204,17 @@ class _LeNet(BaseEstimator):
         -----
         TableWarning
             As for :meth:`fit`; also if the rows are on another scale than those of the first call.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> digits = data.load("sample").train.subset(100)
+        >>> X, y = digits.images.reshape(100, 784), digits.labels
+        >>> classifier = LeNetClassifier(random_state=0)
+        >>> classifier = classifier.partial_fit(X[:50], y[:50], classes=range(10))
+        >>> classifier.partial_fit(X[50:], y[50:]).n_iter_
+        2
         """
         first = not hasattr(self, "network_")
         with self._unchanged_by_errors():
@@ -523,7 +545,20 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         return -answers if self.network_.output == "rbf" else answers
 
     def predict(self, X: Any) -> Array:
-        """Return the class of each row (n,)."""
+        """Return the class of each row (n,).
+
+        Examples
+        --------
+        Two easy classes, in rows of four pixels, as 2x2 images:
+
+        >>> import numpy as np
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> X = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]).repeat(10, axis=0)
+        >>> y = np.array(["left", "right"]).repeat(10)
+        >>> classifier = LeNetClassifier(epochs=10, random_state=0).fit(X, y)
+        >>> classifier.predict([[0.9, 0.1, 0.9, 0.1], [0.2, 0.8, 0.1, 0.9]])
+        array(['left', 'right'], dtype='<U5')
+        """
         winners = self._scores(X).argmax(axis=1)
         return self.classes_[winners]
 
@@ -531,6 +566,17 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         """Return scores (n, k) per row and class; for two classes, the second's lead (n,).
 
         They are the network's outputs; with "rbf", negative squared distances.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> digits = data.load("sample").train.subset(100)
+        >>> X, y = digits.images.reshape(100, 784), digits.labels
+        >>> classifier = LeNetClassifier(epochs=1, random_state=0).fit(X, y)
+        >>> scores = classifier.decision_function(X[:5])
+        >>> scores.shape, bool((scores.argmax(axis=1) == classifier.predict(X[:5])).all())
+        ((5, 10), True)
         """
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
@@ -540,6 +586,16 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
 
         With "rbf", it is the probability on which the MAP criterion is based, given that the row is
         one of the digits.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> digits = data.load("sample").train.subset(100)
+        >>> X, y = digits.images.reshape(100, 784), digits.labels
+        >>> classifier = LeNetClassifier(epochs=1, random_state=0).fit(X, y)
+        >>> classifier.predict_proba(X[:3]).sum(axis=1).round(6)
+        array([1., 1., 1.])
         """
         return softmax(self._scores(X), copy=False)
 
@@ -547,6 +603,18 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         """Return the logarithm of the probability of each class per row (n, k).
 
         It stays finite where the probability itself rounds to 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetClassifier
+        >>> digits = data.load("sample").train.subset(100)
+        >>> X, y = digits.images.reshape(100, 784), digits.labels
+        >>> classifier = LeNetClassifier(epochs=1, random_state=0).fit(X, y)
+        >>> logarithms = classifier.predict_log_proba(X)
+        >>> np.allclose(np.exp(logarithms), classifier.predict_proba(X))
+        True
         """
         scores = self._scores(X)
         scores -= scores.max(axis=1, keepdims=True)
@@ -592,7 +660,17 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
         return math.prod(self.network_.shapes[-2])
 
     def transform(self, X: Any) -> Array:
-        """Return the activations below the outputs, per row (n, units)."""
+        """Return the activations below the outputs, per row (n, units).
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> from lenet_fast.sklearn import LeNetFeatures
+        >>> digits = data.load("sample").train.subset(100)
+        >>> X, y = digits.images.reshape(100, 784), digits.labels
+        >>> LeNetFeatures("lenet1", epochs=1, random_state=0).fit(X, y).transform(X).shape
+        (100, 192)
+        """
         check_is_fitted(self)
         # Engines return outputs only; an identity layer on top returns the activations unchanged.
         units = self._n_features_out

@@ -57,6 +57,19 @@ class TableWarning(UserWarning):
     It is issued if values far from all others are clipped, if most columns have a much smaller
     range than the table, if a table of more than 35 columns is not a square image, and if later
     rows are on another scale than the first ones.
+
+    Examples
+    --------
+    A table of measurements, which are no pixels:
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from lenet_fast.sklearn import LeNetClassifier
+    >>> table, classes = np.random.default_rng(0).random((20, 40)), np.arange(20) % 2
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     classifier = LeNetClassifier(epochs=1).fit(table, classes)
+    >>> caught[0].category.__name__, str(caught[0].message).partition(",")[0]
+    ('TableWarning', 'X: expected a square number of features')
     """
 
 

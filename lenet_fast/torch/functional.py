@@ -93,6 +93,21 @@ def conv2d(
     """Convolve a batch of images with a set of kernels; see :func:`lenet_fast.ops.conv2d`.
 
     `connections` may be a bool tensor or a bool array.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x, w = torch.arange(16.0).reshape(1, 1, 4, 4), torch.ones(1, 1, 3, 3, requires_grad=True)
+    >>> y = functional.conv2d(x, w)
+    >>> y.detach()
+    tensor([[[[45., 54.],
+              [81., 90.]]]])
+    >>> y.sum().backward()
+    >>> w.grad[0, 0]  # the four pixels that each weight met, added up
+    tensor([[10., 14., 18.],
+            [26., 30., 34.],
+            [42., 46., 50.]])
     """
     options = {
         "stride": stride,
@@ -111,7 +126,18 @@ def conv2d(
 def max_pool2d(
     x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
 ) -> Tensor:
-    """Return the largest value of each window; see :func:`lenet_fast.ops.max_pool2d`."""
+    """Return the largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.tensor([[[[1.0, 5.0], [3.0, 4.0]]]], requires_grad=True)
+    >>> functional.max_pool2d(x).sum().backward()
+    >>> x.grad[0, 0]
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
     return _pool("max_pool2d", x, kernel, stride, backend)
 
 
@@ -119,7 +145,16 @@ def max_pool2d(
 def avg_pool2d(
     x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
 ) -> Tensor:
-    """Return the mean of each window; see :func:`lenet_fast.ops.avg_pool2d`."""
+    """Return the mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.tensor([[[[1.0, 5.0], [3.0, 4.0]]]])
+    >>> functional.avg_pool2d(x).item()
+    3.25
+    """
     return _pool("avg_pool2d", x, kernel, stride, backend)
 
 
@@ -144,6 +179,14 @@ def subsample2d(
     """Add up each window, multiply by a coefficient and add a bias, both per map, as in 1998.
 
     See :func:`lenet_fast.ops.subsample2d`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.tensor([[[[1.0, 5.0], [3.0, 4.0]]]])
+    >>> functional.subsample2d(x, torch.tensor([0.5]), torch.tensor([1.0])).item()  # 0.5 * 13 + 1
+    7.5
     """
     options = {"kernel": kernel, "stride": stride, "reduction": reduction}
     options["backend"] = _settled(backend)
@@ -152,13 +195,31 @@ def subsample2d(
 
 @_overridable
 def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None = None) -> Tensor:
-    """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`."""
+    """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]], requires_grad=True)
+    >>> functional.dense(x, w).backward()
+    >>> w.grad
+    tensor([[1., 2.]])
+    """
     return gradients.Dense.apply(x, w, b, "dense", {"backend": _settled(backend)})
 
 
 @_overridable
 def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`."""
+    """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.rbf(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
+    tensor([[4., 5.]])
+    """
     return gradients.RBF.apply(x, w, None, "rbf", {"backend": _settled(backend)})
 
 
@@ -168,43 +229,101 @@ def _activation(name: str, x: Tensor, backend: str | None, **options: Any) -> Te
 
 @_overridable
 def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`."""
+    """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.scaled_tanh(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([-1.0000,  0.0000,  1.0000])
+    """
     return _activation("scaled_tanh", x, backend)
 
 
 @_overridable
 def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`."""
+    """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.tensor([0.0, 1.0], requires_grad=True)
+    >>> functional.tanh(x).sum().backward()
+    >>> x.grad  # 1 - tanh(x)^2
+    tensor([1.0000, 0.4200])
+    """
     return _activation("tanh", x, backend)
 
 
 @_overridable
 def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`."""
+    """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.sigmoid(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0.2689, 0.5000, 0.7311])
+    """
     return _activation("sigmoid", x, backend)
 
 
 @_overridable
 def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`."""
+    """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.relu(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([0., 0., 1.])
+    """
     return _activation("relu", x, backend)
 
 
 @_overridable
 def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: str | None = None) -> Tensor:
-    """Return ``x``, or ``slope x`` on the left; see :func:`lenet_fast.ops.leaky_relu`."""
+    """Return ``x``, or ``slope x`` on the left; see :func:`lenet_fast.ops.leaky_relu`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.leaky_relu(torch.tensor([-1.0, 0.0, 1.0]), slope=0.25)
+    tensor([-0.2500,  0.0000,  1.0000])
+    """
     return _activation("leaky_relu", x, backend, slope=slope)
 
 
 @_overridable
 def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
-    """Return ``x``, or ``alpha (exp(x) - 1)`` on the left; see :func:`lenet_fast.ops.elu`."""
+    """Return ``x``, or ``alpha (exp(x) - 1)`` on the left; see :func:`lenet_fast.ops.elu`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.elu(torch.tensor([-10.0, 0.0, 1.0]), alpha=0.5)
+    tensor([-0.5000,  0.0000,  1.0000])
+    """
     return _activation("elu", x, backend, alpha=alpha)
 
 
 @_overridable
 def gelu(x: Tensor, *, approximate: str = "none", backend: str | None = None) -> Tensor:
-    """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`."""
+    """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.gelu(torch.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.1587,  0.0000,  0.8413])
+    """
     return _activation("gelu", x, backend, approximate=approximate)
 
 
@@ -223,6 +342,15 @@ def dropout(
     """Drop units, and scale the others by ``1 / (1 - p)``; see :func:`lenet_fast.ops.dropout`.
 
     PyTorch's random generators have no part in it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.dropout(torch.ones(1, 8), 0.5)
+    tensor([[2., 0., 2., 0., 2., 0., 0., 0.]])
+    >>> functional.dropout(torch.ones(1, 8), 0.5, step=1)  # other units in the next step
+    tensor([[0., 0., 0., 0., 0., 2., 0., 2.]])
     """
     options = {"seed": seed, "step": step, "layer": layer, "first": first, "by_map": by_map}
     return gradients.Dropout.apply(x, p, options | {"backend": _settled(backend)})
@@ -242,6 +370,15 @@ def softmax_cross_entropy(
     `labels` are integers; the result is a tensor of the dtype of `x`, without axes unless
     `reduction` is "none". The mean over no images is 0. See
     :func:`lenet_fast.ops.softmax_cross_entropy`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.zeros(1, 4, requires_grad=True)
+    >>> functional.softmax_cross_entropy(x, torch.tensor([3])).backward()
+    >>> x.grad
+    tensor([[ 0.2500,  0.2500,  0.2500, -0.7500]])
     """
     return _loss("softmax_cross_entropy", x, labels, reduction, backend, smoothing=smoothing)
 
@@ -259,6 +396,16 @@ def mean_squared_error(
 
     The mean is over the images: ``nn.MSELoss`` corresponds to ``scale=1 / k``. `targets` get no
     gradient, and must not require one. See :func:`lenet_fast.ops.mean_squared_error`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x, targets = torch.tensor([[1.0, -1.0]]), torch.tensor([[0.0, 1.0]])
+    >>> functional.mean_squared_error(x, targets), torch.nn.functional.mse_loss(x, targets)
+    (tensor(2.5000), tensor(2.5000))
+    >>> functional.mean_squared_error(x, targets, reduction="none")
+    tensor([2.5000])
     """
     return _loss("mean_squared_error", x, targets, reduction, backend, scale=scale)
 
@@ -267,7 +414,17 @@ def mean_squared_error(
 def map_loss(
     x: Tensor, labels: Tensor, *, j: float, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:
-    """Return the maximum a posteriori criterion of 1998; see :func:`lenet_fast.ops.map_loss`."""
+    """Return the maximum a posteriori criterion of 1998; see :func:`lenet_fast.ops.map_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> x = torch.tensor([[2.0, 2.0]], requires_grad=True)
+    >>> functional.map_loss(x, torch.tensor([0]), j=float("inf")).backward()
+    >>> x.grad  # pulls the right class closer, and pushes the other away
+    tensor([[ 0.5000, -0.5000]])
+    """
     return _loss("map_loss", x, labels, reduction, backend, j=j)
 
 
@@ -275,7 +432,15 @@ def map_loss(
 def penalty_loss(
     x: Tensor, labels: Tensor, *, reduction: str = "mean", backend: str | None = None
 ) -> Tensor:
-    """Return the penalty of the right class; see :func:`lenet_fast.ops.penalty_loss`."""
+    """Return the penalty of the right class; see :func:`lenet_fast.ops.penalty_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import functional
+    >>> functional.penalty_loss(torch.tensor([[0.5, 12.0], [3.0, 1.0]]), torch.tensor([0, 1]))
+    tensor(0.7500)
+    """
     return _loss("penalty_loss", x, labels, reduction, backend)
 
 

@@ -18,7 +18,14 @@ NAMES = {"w": "weight", "b": "bias"}
 
 
 class FromLayer(nn.Module):
-    """A module with the options of one of our layers and its own parameters."""
+    """A module with the options of one of our layers and its own parameters.
+
+    Examples
+    --------
+    >>> from lenet_fast.torch import SubSampling2d
+    >>> SubSampling2d(6).layer.output_shape((6, 28, 28))
+    (6, 14, 14)
+    """
 
     layer: layers.Layer  # with the options, but without arrays
     weight: torch.Tensor
@@ -53,7 +60,18 @@ class _Trained(FromLayer):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise the parameters again; PyTorch's generator gives the seed."""
+        """Initialise the parameters again; PyTorch's generator gives the seed.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from lenet_fast.torch import SubSampling2d
+        >>> module = SubSampling2d(6)
+        >>> before = module.weight.detach().clone()
+        >>> module.reset_parameters()
+        >>> bool((module.weight == before).any())
+        False
+        """
         seed = int(torch.randint(2**63 - 1, (), device="cpu"))  # under any default device
         parameters = {name: getattr(self, called) for name, called in NAMES.items()}
         self.layer.parameters = {
@@ -217,7 +235,15 @@ class RBF(FromLayer):
 
 
 class ScaledTanh(nn.Module):
-    """``1.7159 tanh(2 x / 3)``, the activation function of 1998."""
+    """``1.7159 tanh(2 x / 3)``, the activation function of 1998.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import ScaledTanh
+    >>> ScaledTanh()(torch.tensor([-1.0, 0.0, 1.0, 10.0]))
+    tensor([-1.0000,  0.0000,  1.0000,  1.7159])
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the function element by element."""
@@ -254,7 +280,15 @@ class MAPLoss(nn.Module):
 
 
 class PenaltyLoss(nn.Module):
-    """The plain criterion of 1998 for RBF outputs, averaged over the images."""
+    """The plain criterion of 1998 for RBF outputs, averaged over the images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lenet_fast.torch import PenaltyLoss
+    >>> PenaltyLoss()(torch.tensor([[0.0, 12.0], [12.0, 6.0]]), torch.tensor([0, 1]))
+    tensor(3.)
+    """
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the mean penalty of the right classes."""

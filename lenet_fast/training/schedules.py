@@ -51,6 +51,18 @@ class Schedule(Protocol):
 
     A class of your own with ``rate(epoch)`` in place of ``rate_at`` is a schedule, too: its rate
     changes by epoch.
+
+    Examples
+    --------
+    A schedule of your own, which halves the rate after half of the run:
+
+    >>> class Halved:
+    ...     def rate_at(self, step, steps, epoch):
+    ...         return 0.1 if step < steps / 2 else 0.05
+    ...     def config(self):
+    ...         return {"type": "halved"}
+    >>> [Halved().rate_at(step, 4, epoch=1) for step in range(4)]
+    [0.1, 0.1, 0.05, 0.05]
     """
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
@@ -64,17 +76,51 @@ class Schedule(Protocol):
             Steps of the whole run.
         epoch : int
             The epoch that the step is in, the first being 1.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import LinearDecay, StepDecay
+        >>> LinearDecay(0.1).rate_at(step=500, steps=1000, epoch=1)
+        0.05
+        >>> StepDecay(0.1, step=2, decay_rate=0.5).rate_at(step=500, steps=1000, epoch=3)
+        0.05
         """
 
     def config(self) -> dict[str, Any]:
-        """Return a description that JSON can hold, for :func:`.schedules.from_config`."""
+        """Return a description that JSON can hold, for :func:`.schedules.from_config`.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import OneCycle
+        >>> OneCycle(0.1, warmup=0.25).config()
+        {'type': 'one_cycle', 'rate': 0.1, 'warmup': 0.25}
+        """
 
 
 class EpochSchedule:
-    """Base class of schedules whose rate changes by epoch only; they have ``rate(epoch)``."""
+    """Base class of schedules whose rate changes by epoch only; they have ``rate(epoch)``.
+
+    Examples
+    --------
+    A schedule of your own, by epoch:
+
+    >>> from lenet_fast.training.schedules import EpochSchedule
+    >>> class Inverse(EpochSchedule):
+    ...     def rate(self, epoch):
+    ...         return 0.1 / epoch
+    >>> [Inverse().rate_at(step, 4, epoch=1 + step // 2) for step in range(4)]
+    [0.1, 0.1, 0.05, 0.05]
+    """
 
     def rate(self, epoch: int) -> float:
-        """Return the rate of an epoch, the first being 1."""
+        """Return the rate of an epoch, the first being 1.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import StepDecay
+        >>> StepDecay(0.1, step=2, decay_rate=0.5).rate(3)
+        0.05
+        """
         raise NotImplementedError
 
     def rate_at(self, step: int, steps: int, epoch: int) -> float:
@@ -363,6 +409,12 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     ------
     ValueError, TypeError
         If there is no such schedule, or it does not take these options.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import schedules
+    >>> schedules.from_config({"type": "one_cycle", "rate": 0.1, "warmup": 0.25})
+    OneCycle(0.1, warmup=0.25)
     """
     schedule = configs.kind_of("schedule", config, "type", SCHEDULES)
     return schedule(**{key: value for key, value in config.items() if key != "type"})

@@ -39,6 +39,12 @@ def from_config(config: Mapping[str, Any]) -> Optimiser:
     ------
     ValueError, TypeError
         If there is no such optimiser, or it does not take these options.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import optimisers
+    >>> optimisers.from_config({"type": "sgd", "momentum": 0.9}).rule.momentum
+    0.9
     """
     optimiser = configs.kind_of("optimiser", config, "type", OPTIMISERS)
     return optimiser(**{key: value for key, value in config.items() if key != "type"})
