@@ -20,6 +20,7 @@ sys.path.insert(0, str(DOCS.parent))
 os.environ["COLUMNS"] = "80"
 
 from docutils import nodes  # noqa: E402
+from docutils.utils.math import MathError  # noqa: E402
 from docutils.utils.math.latex2mathml import tex2mathml  # noqa: E402
 from numpydoc.xref import DEFAULT_LINKS  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
@@ -211,7 +212,10 @@ class Help(SphinxDirective):
 def write_formula(writer: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers show without a script or a connection."""
     block = isinstance(node, nodes.math_block)
-    writer.body.append(tex2mathml(node.astext(), as_block=block))
+    try:
+        writer.body.append(tex2mathml(node.astext(), as_block=block))
+    except MathError as error:
+        logger.warning("%s: %s", error, node.astext(), location=node)
     raise nodes.SkipNode
 
 
