@@ -17,8 +17,8 @@ BATCH_SIZE = 32
 MOMENTUM = 0.9
 """Momentum of SGD."""
 
-MU = 1.0
-"""``mu`` of SDLM: LeNet-5 with the MAP criterion diverges with the paper's 0.02."""
+MU = {"map": 1.0, "penalty": 1.0, "cross_entropy": 0.1, "mean_squared_error": 0.1}
+"""``mu`` of SDLM by loss: LeNet-5 with the MAP criterion diverges with the paper's 0.02."""
 
 LOSSES = {"rbf": "map", "softmax": "cross_entropy", "linear": "mean_squared_error"}
 """Losses by the network's kind of output."""
@@ -30,7 +30,7 @@ ADAPTIVE_RATES = {"adamw": 0.001, "adam": 0.001, "rmsprop": 0.0005, "adadelta": 
 """Initial rates of the optimisers that scale each weight's gradient, for all losses."""
 
 OPTIMISERS = ("sgd", *ADAPTIVE_RATES)
-"""Optimisers that can be selected by name. SDLM is missing: it needs settings for curvature."""
+"""Optimisers that need no settings. SDLM is missing: see MU."""
 
 STEP, DECAY_RATE = 6, 0.4
 """The rate is multiplied by DECAY_RATE every STEP epochs."""
@@ -83,6 +83,27 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Purpose and options of the recipes of :mod:`lenet_fast.training.recipes`."""
+
+_OLDER = {
+    "optimiser": "sgd",
+    "momentum": MOMENTUM,
+    "nesterov": True,
+    "weight_decay": 0.0,
+    "batch_size": BATCH_SIZE,
+    "schedule": "one_cycle",
+    "rate": 0.015,
+    "warmup": 0.3,
+    "distort": None,
+    "initialiser": "eblearn",
+}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "lenet4": {**_OLDER, "connections": "table", "output": "linear", "epochs": 6},
+    "lenet1": {**_OLDER, "output": "linear", "epochs": 12},
+    "lenet1989": {**_OLDER, "activation": "scaled_tanh", "output": "linear", "epochs": 12},
+}
+"""Options of ``lenet-fast train`` for the networks besides LeNet-5, chosen like those of the
+recipes: on the last 5,000 training images."""
 
 
 def rate(loss: str, optimiser: str, batch_size: int) -> float:

@@ -84,6 +84,9 @@ class Network:
         Whether the network was trained on dark digits on light, the reverse of MNIST's; None if
         unknown. Training sets it, and model files store it. :meth:`predict` does not use it; code
         that prepares images from elsewhere does.
+    reduced : bool
+        Whether the network was trained on digits that :func:`lenet_fast.data.as_1990` had reduced;
+        False by default. Used and stored like `inverted`.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class Network:
         self.pixel_range = _SCALE if pixel_range is None else pixel_range
         self.pixel_range_known = pixel_range is not None
         self.inverted: bool | None = None
+        self.reduced = False
         _name(self.layers)
         self.shapes = _chain(self.layers, self.input_shape)
         self.output_shape = self.shapes[-1]
@@ -590,8 +594,12 @@ class Network:
             "dtype": self.dtype.name,
             "pixel_range": list(self.pixel_range) if self.pixel_range_known else None,
         }
-        # Networks that were never trained lack it, and so do files from before it existed.
-        return config if self.inverted is None else {**config, "inverted": self.inverted}
+        # Networks that were never trained lack these, and so do files from before they existed.
+        if self.inverted is not None:
+            config["inverted"] = self.inverted
+        if self.reduced:
+            config["reduced"] = True
+        return config
 
     @classmethod
     def from_config(cls, config: object) -> Network:
@@ -611,12 +619,15 @@ class Network:
         >>> Network.from_config(models.lenet1().config()).counts()
         Counts(units=4634, parameters=2578, connections=98442)
         """
-        keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted")
-        added = {"pixel_range": list(_SCALE), "inverted": None}
+        keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted", "reduced")
+        added = {"pixel_range": list(_SCALE), "inverted": None, "reduced": False}
         arguments = configs.checked("network", config, keys, added)
         described, inverted = arguments.pop("layers"), arguments.pop("inverted")
+        reduced = arguments.pop("reduced")
         if not isinstance(inverted, bool | None):
             raise ValueError(f"inverted: expected true or false, got {checks.kind(inverted)}")
+        if not isinstance(reduced, bool):
+            raise ValueError(f"reduced: expected true or false, got {checks.kind(reduced)}")
         if not isinstance(described, list) or len(described) > _MAX_LAYERS:
             raise ValueError(
                 f"layers: expected a list of 1 to {_MAX_LAYERS}, got {checks.kind(described)}"
@@ -625,7 +636,7 @@ class Network:
             network = cls([layer_from_config(layer) for layer in described], **arguments)
         except TypeError as error:
             raise ValueError(f"network: {error}") from error
-        network.inverted = inverted
+        network.inverted, network.reduced = inverted, reduced
         return network
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cli_cases import Result
 from helpers import (
     BACKENDS,
     LANE_BACKENDS,
@@ -149,3 +152,24 @@ def calm_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
+
+
+@pytest.fixture
+def lenet_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
+    """Return a function that runs the command line in an empty folder, within this process."""
+    from lenet_fast import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENET_FAST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
+    for name in ("LENET_FAST_DATA", "LENET_FAST_BACKEND", "LENET_FAST_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(int(exit_info.value.code or 0), out, err)
+
+    return run

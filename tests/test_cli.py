@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_cases import Result, assert_fits, assert_one_line
 from helpers import require, started
 from PIL import Image
 
@@ -34,7 +36,7 @@ from lenet_fast import (
     models,
     network,
 )
-from lenet_fast.cli import common, settings
+from lenet_fast.cli import common, settings, types
 from lenet_fast.data import distort, idx
 from lenet_fast.defaults import ADAPTIVE_RATES
 from lenet_fast.training import (
@@ -59,32 +61,6 @@ COMMANDS = ("train", "evaluate", "predict", "serve", "export", "plot", "info", "
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 
 
-class Result:
-    """Exit status, standard output and standard error output of a command."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def lenet_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
-    """Return a function that runs the command line in an empty folder, within this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LENET_FAST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
-    for name in ("LENET_FAST_DATA", "LENET_FAST_BACKEND", "LENET_FAST_TRACEBACK"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: object) -> Result:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return Result(int(exit_info.value.code or 0), out, err)
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def softmax_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of a network that knows some digits."""
@@ -105,15 +81,6 @@ def rbf_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     files.save_model(path, models.lenet5())
     return path
-
-
-def assert_one_line(result: Result, *words: str, status: int = 1) -> None:
-    """Check that a command failed, with one line that has these words in it."""
-    assert result.status == status, result.err
-    assert result.err.count("\n") == 1, result.err
-    assert result.err.startswith("lenet-fast: error: ")
-    for word in words:
-        assert word in result.err
 
 
 # --- help, versions ------------------------------------------------------------------------------
@@ -151,7 +118,6 @@ def test_choices_are_those_of_the_library() -> None:
     options = {option.name: option for option in cli.train.params}
     assert common.DATASETS == data.DATASETS
     assert tuple(options["engine"].type.choices) == engines.NAMES
-    assert tuple(options["distort"].type.choices) == ("none", *distort.PRESETS)
     assert {*options["schedule"].type.choices} == {*schedules.SCHEDULES} - {"rate_list"}
     assert tuple(options["recipe"].type.choices) == tuple(recipes.RECIPES)
     for recipe in recipes.RECIPES.values():
@@ -161,7 +127,17 @@ def test_choices_are_those_of_the_library() -> None:
     assert tuple(options["initialiser"].type.choices) == tuple(initialisers.INITIALISERS)
     fitting = [losses.all_for(models.lenet5(output=output)) for output in defaults.LOSSES]
     assert sorted(options["loss"].type.choices) == sorted(itertools.chain(*fitting))
-    assert {*options["optimiser"].type.choices} == {*OPTIMISERS} - {"sdlm"}
+    assert {*options["optimiser"].type.choices} == {*OPTIMISERS}
+    assert {*settings.OPTIMISER_OPTIONS} == {
+        name for kind in OPTIMISERS.values() for name in inspect.signature(kind).parameters
+    } - {"factors"}
+    networks = [getattr(models, name) for name in ("lenet5", *defaults.MODELS)]
+    assert {*settings.MODEL_OPTIONS} == {
+        name for network in networks for name in inspect.signature(network).parameters
+    } - {"seed", "dtype"}
+    kinds = [loss for output in fitting for loss in output.values()]
+    assert {*settings.LOSS_OPTIONS} == {name for loss in kinds for name in loss.options}
+    assert tuple(layers.ACTIVATIONS) == types.ACTIVATIONS
     for name, loss in defaults.LOSSES.items():
         assert losses.default_for(models.lenet5(output=name)).name == loss
 
@@ -344,7 +320,7 @@ def test_train_writes_a_run(lenet_fast: Any) -> None:
     assert config["run"]["seed"] == 3
     assert config["options"]["dataset"] == "sample"
     assert config["options"]["loss"] == "cross_entropy"
-    assert max(map(len, result.out.splitlines())) <= 80
+    assert_fits(result.out)
 
 
 def test_train_takes_a_new_folder_each_time(lenet_fast: Any) -> None:
@@ -456,7 +432,7 @@ def test_train_with_an_optimiser(
     result = lenet_fast("train", *SHORT, *options, "--out", "run")
     assert result.status == 0, result.err
     assert f"\ntraining  {optimiser}\n" in result.out
-    assert max(map(len, result.out.splitlines())) <= 80
+    assert_fits(result.out)
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert config["optimiser"] == optimiser.config()
     for name in ("momentum", "weight_decay"):
@@ -469,12 +445,22 @@ def test_train_with_an_optimiser(
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
-        (["--optimiser", "adamw", "--momentum", "0.9"], "sgd or rmsprop only, got adamw", 2),
+        (
+            ["--optimiser", "adamw", "--momentum", "0.9"],
+            "sgd or rmsprop or sdlm only, got adamw",
+            2,
+        ),
         (["--optimiser", "adadelta", "--momentum", "0"], "--momentum: expected with", 2),
         (["--optimiser", "adamw", "--nesterov"], "--optimiser sgd only, got adamw", 2),
         (["--optimiser", "rmsprop", "--nesterov"], "--optimiser sgd only, got rmsprop", 2),
         (["--nesterov", "--momentum", "0"], "--nesterov: expected with a --momentum above 0", 2),
-        (["--optimiser", "sdlm"], "'sdlm' is not one of 'sgd', 'adamw', 'adam', ", 2),
+        (["--optimiser", "sdlm", "--batch", "2"], "sdlm: expected together with --rate or", 2),
+        (["--optimiser", "sdlm", "--schedule", "cosine"], "cosine: expected together with", 2),
+        (["--optimiser", "sdlm", "--nesterov"], "--optimiser sgd only, got sdlm", 2),
+        (["--optimiser", "sdlm", "--gamma", "0"], "'--gamma': 0.0 is not in the range", 2),
+        (["--optimiser", "adam", "--epsilon", "1e-40"], "--epsilon: expected a number of at", 2),
+        (["--optimiser", "adam", "--beta1", "1"], "'--beta1': 1.0 is not in the range", 2),
+        (["--mu", "1"], "--mu: expected with --optimiser sdlm only, got sgd", 2),
         (["--momentum", "1"], "'--momentum': 1.0 is not in the range 0<=x<1", 2),
         (["--optimiser", "adamw", "--weight-decay", "-1"], "'--weight-decay': -1.0 is not in", 2),
     ],
@@ -501,7 +487,7 @@ def test_train_distorts(lenet_fast: Any, name: str) -> None:
     result = lenet_fast("train", *SHORT, "--distort", name, "--out", "run")
     assert result.status == 0, result.err
     assert f"\ndistorted {distort.PRESETS[name]}\n" in result.out
-    assert max(map(len, result.out.splitlines())) <= 80
+    assert_fits(result.out)
     config = tomllib.loads(Path("run/config.toml").read_text())
     assert config["options"]["distort"] == name
     assert config["distortion"] == distort.PRESETS[name].config()

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from lenet_fast import __version__
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 from lenet_fast.cli.bench import bench
 from lenet_fast.cli.data import data
 from lenet_fast.cli.evaluate import evaluate
@@ -36,13 +36,14 @@ RuntimeError when the system has no thread left is treated alike."""
 
 
 @click.group(
+    cls=help.Group,
     invoke_without_command=True,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "show_default": True,  # in the help of the commands, too
     },
-    epilog=common.example("lenet-fast train --epochs 2", "lenet-fast train --help"),
+    epilog=help.example("lenet-fast train --epochs 2", "lenet-fast train --help"),
 )
 @click.version_option(__version__, "-V", "--version", package_name="lenet_fast")
 @click.pass_context
@@ -52,8 +53,15 @@ def group(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, serve, export, reproduce, plot, info, data, bench):
-    group.add_command(command)
+group.add_sections(
+    {
+        "Train and test": (train, evaluate, predict),
+        "Figures and the page": (plot, serve),
+        "Other programs": (export,),
+        "The papers": (reproduce,),
+        "The machine": (data, info, bench),
+    }
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

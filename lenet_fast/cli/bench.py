@@ -7,46 +7,47 @@ from pathlib import Path
 import click
 
 from lenet_fast import backends
-from lenet_fast.cli import common, settings
+from lenet_fast.cli import common, help, types
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast bench",
         "lenet-fast bench --only 'batch 1' --only latency --out bench",
         "lenet-fast bench --profile",
-    )
+    ),
 )
-@click.option(
+@help.option(
     "--only", metavar="WORD", multiple=True, help="Only work with WORD in the name; repeatable."
 )
-@click.option(
+@help.option(
     "--seconds",
-    type=settings.Number(0.001, 60),
+    type=types.Number(0.001, 60),
     metavar="NUMBER",
     default=0.05,
     help="Least time per contender and piece of work.",
 )
-@click.option(
+@help.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     help="Threads for whole networks; single calls use one.",
 )
-@click.option(
+@help.option(
     "--out",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write report.md here as well.",
 )
-@click.option(
+@help.option(
     "--profile",
     "profiles",
     is_flag=True,
     help="Instead print where the lane engine and the online engine spend their time.",
 )
-@click.option(
+@help.option(
     "--backend",
     type=click.Choice(backends.NAMES),
     help="For --profile.  [default: the first of these that works here]",

@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from lenet_fast import backends
+from lenet_fast.cli.help import option, section
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -37,12 +38,6 @@ _BATCH = 500
 _READS = 0.5  # the smallest share of digits that a trained network reads correctly
 
 
-def example(*lines: str) -> str:
-    """Return the end of a help text: command lines to copy."""
-    word = "Example" if len(lines) == 1 else "Examples"
-    return "\n".join(["\b", f"{word}:", *(f"  {line}" for line in lines)])
-
-
 def integer_option(
     name: str,
     text: str,
@@ -51,25 +46,16 @@ def integer_option(
     least: int = 1,
     most: int | None = None,
     metavar: str = "N",
+    also: tuple[str, ...] = (),
 ) -> Callable[[Command], Command]:
     """Return an option that takes an int from `least` to `most`; `text` is its help."""
     kind = click.IntRange(least, most)
-    return click.option(name, type=kind, metavar=metavar, default=default, help=text)
+    return option(name, also=also, type=kind, metavar=metavar, default=default, help=text)
 
 
-def _all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return a decorator that adds these options, which the help shows in this order."""
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-data_options = _all_of(
-    click.option(
+data_options = section(
+    "Data",
+    option(
         "--data",
         "folder",
         metavar="DIR",
@@ -77,7 +63,7 @@ data_options = _all_of(
         help="Folder with the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, else the "
         "cache, else a download]",
     ),
-    click.option(
+    option(
         "--dataset",
         type=click.Choice(DATASETS),
         default="auto",
@@ -86,13 +72,14 @@ data_options = _all_of(
 )
 """Add the options that select the data."""
 
-engine_options = _all_of(
-    click.option(
+engine_options = section(
+    "Engine",
+    option(
         "--backend",
         type=click.Choice(backends.NAMES),
         help="Implementation of the operations.  [default: the first of these that works here]",
     ),
-    click.option(
+    option(
         "--engine",
         type=click.Choice(("auto", "lanes", "online", "layers")),
         default="auto",
@@ -160,10 +147,20 @@ def line(label: str, *parts: object) -> None:
     click.echo(f"{label:<9} {printable(', '.join(map(str, parts)))}")
 
 
+def python() -> str:
+    """Return how to call this Python from a shell."""
+    found = shutil.which("python")
+    same = found and sys.executable and os.path.realpath(found) == os.path.realpath(sys.executable)
+    # Environments share one real file, but have folders of their own.
+    if same and os.path.dirname(found or "") == os.path.dirname(sys.executable):
+        return "python"
+    return sys.executable or "python"
+
+
 def command_line(*arguments: object) -> str:
     """Return the command that runs this program again the way it was started."""
     program = sys.argv[0]
-    words = ["python", "-m", "lenet_fast"]
+    words = [python(), "-m", "lenet_fast"]
     if os.path.basename(program) == "lenet-fast":
         found = shutil.which("lenet-fast")
         on_path = found and os.path.exists(program) and os.path.samefile(found, program)
@@ -236,10 +233,7 @@ def _inverted(network: Network) -> bool | None:
     with np.errstate(over="ignore", invalid="ignore"), contextlib.closing(engine):
         bright, dark = (
             float(np.mean(network.winners(engine.predict(seen)) == test.labels))
-            for seen in (
-                data.fitted(test.images, network.input_shape[-1], turned=turned)
-                for turned in (False, True)
-            )
+            for seen in (fitted(network, test.images, turned=turned) for turned in (False, True))
         )
     if max(bright, dark) < _READS or min(bright, dark) > max(bright, dark) / 2:
         return None
@@ -265,16 +259,21 @@ def outputs(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    from lenet_fast import data
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with progress_bar(*columns, hidden=len(images) <= _BATCH) as bar:  # little to wait for
         task = bar.add_task("images", total=len(images))
         for first in range(0, len(images), _BATCH):
             part = slice(first, min(first + _BATCH, len(images)))
-            seen = data.fitted(images[part], network.input_shape[-1], turned=turned)
-            yield part, engine.predict(seen)
+            yield part, engine.predict(fitted(network, images[part], turned=turned))
             bar.advance(task, part.stop - part.start)
+
+
+def fitted(network: Network, images: Array, *, turned: bool = False) -> Array:
+    """Return images (n, rows, columns) like MNIST's in the size in which a network saw them."""
+    from lenet_fast import data
+
+    size = network.input_shape[-1]
+    return data.fitted(images, size, turned=turned, reduced=network.reduced)
 
 
 def turned(network: Network, images: Array) -> bool:

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 
-@click.command(epilog=common.example("lenet-fast data", "lenet-fast data --dataset fashion-mnist"))
+@click.command(
+    cls=help.Command,
+    epilog=help.example("lenet-fast data", "lenet-fast data --dataset fashion-mnist"),
+)
 @common.data_options
 def data(folder: Path | None, dataset: str) -> None:
     """Download a data set now, and check it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast evaluate runs/lenet5 --data ~/mnist",
         "lenet-fast evaluate runs/lenet5/model.safetensors --json",
-    )
+    ),
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path))
 @common.data_options
 @common.engine_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+@help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 def evaluate(
     run_or_model: Path,
     folder: Path | None,

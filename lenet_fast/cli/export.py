@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.checks import Array
@@ -19,7 +19,7 @@ _LARGEST = 1e-4
 1e-6."""
 
 
-@click.command(epilog=common.example("lenet-fast export runs/lenet5 lenet5.onnx"))
+@click.command(cls=help.Command, epilog=help.example("lenet-fast export runs/lenet5 lenet5.onnx"))
 @click.argument("run_or_model", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT.onnx", type=click.Path(path_type=Path))
 def export(run_or_model: Path, out: Path) -> None:
@@ -43,6 +43,8 @@ def export(run_or_model: Path, out: Path) -> None:
     size = " x ".join(map(str, network.input_shape))
     values = f"{background} background to {foreground} foreground"
     common.line("input", f"images, n x {size}", network.dtype, values)
+    if network.reduced:
+        common.line("", "digits of 16 x 16 in the middle, as by lenet_fast.data.as_1990")
     common.line("output", f"outputs, n x {network.output_shape[0]}", network.output)
     model = onnx.to_bytes(network)
     common.line("checked", f"by onnx's checker, opset {onnx.OPSET}")
@@ -71,7 +73,7 @@ def _images(network: Network) -> Array:
     from lenet_fast import data
 
     size = network.input_shape[-1]
-    images = data.fitted(data.load("sample").test.images[:_IMAGES], size)
+    images = common.fitted(network, data.load("sample").test.images[:_IMAGES])
     background, foreground = network.pixel_range
     return data.prepare(
         images, size=size, dtype=network.dtype, background=background, ink=foreground

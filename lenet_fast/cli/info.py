@@ -10,16 +10,17 @@ from typing import Any
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast info", "LENET_FAST_ISA=avx2 lenet-fast info", "lenet-fast info runs/lenet5"
-    )
+    ),
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
+@help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 def info(run_or_model: Path | None, as_json: bool) -> None:
     """Show versions, backends, instruction sets, threads and data; or a network.
 

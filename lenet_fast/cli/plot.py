@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.checks import Array
@@ -23,17 +23,18 @@ WHAT = (
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast plot runs/lenet5 --what errors --out errors.png",
         "lenet-fast plot runs/lenet5 --what features --image 7 --out seven.pdf",
         "lenet-fast plot --what samples --out samples.svg",
-    )
+    ),
 )
 @click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
-@click.option(
+@help.option(
     "--what", type=click.Choice(WHAT), metavar="WHAT", required=True, help="One of these words."
 )
-@click.option(
+@help.option(
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
@@ -109,15 +110,14 @@ def plot(
 
 
 def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: int) -> Any:
-    from lenet_fast import data, plots
+    from lenet_fast import plots
 
     if what == "features":
         if image >= len(test):
             raise click.UsageError(f"--image: expected 0 to {len(test) - 1}, got {image}")
         chosen = test.images[image : image + 1]
         turned = common.turned(network, test.images)
-        size = network.input_shape[-1]
-        return plots.features(network, data.fitted(chosen, size, turned=turned)[0])
+        return plots.features(network, common.fitted(network, chosen, turned=turned)[0])
     predicted = _predicted(network, loss, test)
     if what == "confusion":
         return plots.confusion(test.labels, predicted)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.checks import Array
@@ -26,25 +26,26 @@ VALUES = {
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast predict runs/lenet5 three.png seven.jpg",
         "lenet-fast predict runs/lenet5 t10k-images-idx3-ubyte.gz --json",
-    )
+    ),
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
+@help.option(
     "--centre/--no-centre",
     default=None,
     help="Centre and scale the digit, as in MNIST.  [default: all but arrays of 28x28 or 32x32]",
 )
-@click.option(
+@help.option(
     "--transpose",
     is_flag=True,
     help="Swap rows and columns first: in EMNIST's files, digits lie on their sides.",
 )
 @common.engine_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
+@help.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
 def predict(
     run_or_model: Path,
     files: tuple[Path, ...],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
@@ -42,12 +42,13 @@ NAMES = {
 
 
 @click.command(
+    cls=help.Command,
     epilog="\b\nNames:\n"
     + "\n".join(f"  {name:<18}{what}" for name, what in NAMES.items())
     + "\n  all               all of them: nearly an hour on two cores\n\n"
-    + common.example(
+    + help.example(
         "lenet-fast reproduce lenet5 --quick", "lenet-fast reproduce all --out runs/reproduce"
-    )
+    ),
 )
 @click.argument(
     "names", nargs=-1, required=True, type=click.Choice((*NAMES, "all")), metavar="NAME..."
@@ -55,11 +56,11 @@ NAMES = {
 @common.integer_option(
     "--seeds", f"Runs per recipe; at most {FEW_SEEDS} for the sweep.", SEEDS, most=1000
 )
-@click.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
+@help.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
 @common.integer_option(
     "--jobs", "Runs at a time, one thread each.  [default: one per physical core]", most=1024
 )
-@click.option(
+@help.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",

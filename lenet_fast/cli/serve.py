@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lenet_fast.cli import common
+from lenet_fast.cli import common, help
 
 OUT = Path("runs", "page")
 """The folder that the page saves to; the next free one is page-2, page-3, ..."""
@@ -31,21 +31,22 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast serve",
         "lenet-fast serve runs/lenet5",
         "lenet-fast serve --port 8080 --no-browser",
         "lenet-fast serve --host 0.0.0.0 --allow-host labpc.local",
-    )
+    ),
 )
 @click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
 @common.data_options
-@click.option(
+@help.option(
     "--host",
     default="127.0.0.1",
     help="Address to listen on. With any other, everyone who can reach it may draw and train.",
 )
-@click.option(
+@help.option(
     "--allow-host",
     "allowed",
     multiple=True,
@@ -60,8 +61,8 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
     least=0,
     most=65535,
 )
-@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
-@click.option(
+@help.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
+@help.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
 import os
 import shlex
+from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lenet_fast import defaults
-from lenet_fast.cli import common
+from lenet_fast.cli import common, types
 
 if TYPE_CHECKING:
     from lenet_fast.data import Distortion, Splits
@@ -24,80 +25,51 @@ if TYPE_CHECKING:
 
 FREE = {
     *("epochs", "folder", "backend", "engine", "threads", "checkpoint_every", "resume", "out"),
+    "as_json",
 }
 """Options that may change when a run resumes; the others define the run."""
 
+MODEL_OPTIONS = (
+    *("pooling", "connections", "output", "activation", "output_activation", "extra_dense"),
+    "initialiser",
+)
+LOSS_OPTIONS = ("smoothing", "j", "curvature", "on", "off", "scale")
+OPTIMISER_OPTIONS = (
+    *("momentum", "nesterov", "weight_decay", "beta1", "beta2", "epsilon", "alpha", "centered"),
+    *("rho", "mu", "patterns", "gamma"),
+)
+SPELLED = {"on": "--target-on", "off": "--target-off", "scale": "--loss-scale", "folder": "--data"}
+"""Options whose names in Python are not those of the command line."""
+
+_ADDED = {"model": "lenet5", "shuffle": True, "dtype": "float32"}  # runs from before lack them
 _LONGEST_PATH = 4096  # characters; no system allows longer ones
 
 
-class Number(click.FloatRange):
-    """A finite number in a range; NaN would pass every comparison."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> float:
-        """Return the number in an option's text."""
-        number = float(super().convert(value, param, context))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, context)
-        return number
+def spelled(name: str) -> str:
+    """Return an option as it is written on the command line."""
+    return SPELLED.get(name, f"--{name.replace('_', '-')}")
 
 
-RATE = Number(min=0, min_open=True)
-
-
-class Activation(click.ParamType):
-    """An activation by its name, with its option behind a colon."""
-
-    name = "activation"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what the help shows, where alone the list is needed."""
-        from lenet_fast import layers
-
-        return f"[{'|'.join(layers.ACTIVATIONS)}]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> str:
-        """Return the text in the form in which a run records it."""
-        from lenet_fast import layers
-
-        try:
-            return layers.activation("activation", value).text
-        except (TypeError, ValueError) as error:
-            self.fail(str(error).removeprefix("activation: "), param, context)
-
-
-class Rates(click.ParamType):
-    """Learning rates, separated by commas."""
-
-    name = "rates"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> list[float]:
-        """Return the numbers in an option's text."""
-        try:
-            numbers = [float(rate) for rate in value.split(",")]
-        except ValueError:
-            self.fail(f"expected numbers separated by commas, got {value!r}", param, context)
-        return [RATE.convert(rate, param, context) for rate in numbers]
-
-
-def default_text(name: str) -> str:
+def default_text(name: str, *more: str) -> str:
     """Return the end of an option's help: its default by the recipes."""
     paper, *others = ((recipe, each[name]) for recipe, (_, each) in defaults.RECIPES.items())
-    if others[0][1] == paper[1]:
-        return f"[default: {paper[1]}]"
-    names = " and ".join(recipe for recipe, _ in others)
-    return f"[default: {paper[1]}; recipes {names} {others[0][1]}]"
+    found = [paper[1]]
+    if others[0][1] != paper[1]:
+        found.append(f"recipes {' and '.join(recipe for recipe, _ in others)} {others[0][1]}")
+    return f"[default: {'; '.join([*found, *more])}]"
 
 
-def fill_in(options: dict[str, Any], given: set[str]) -> None:
-    """Refuse options that contradict each other, and fill in those that depend on others."""
-    _fill_in_recipe(options, given)
-    _fill_in_schedule(options, given)
+def fill_in(
+    options: dict[str, Any], given: set[str], config: Mapping[str, Any] | None = None
+) -> None:
+    """Refuse options that contradict each other, and fill in those that depend on others.
+
+    `given` names those on the command line; `config` has those of an earlier run, which they
+    override.
+    """
+    named = _fill_in_base(options, given, dict(config or {}))
+    _fill_in_model(options, named)
+    _fill_in_schedule(options, named)
     if options["overwrite"] and options["out"] is None:
         raise click.UsageError("--overwrite: expected together with --out")
     if options["engine"] == "online" and options["batch_size"] != 1:
@@ -105,78 +77,172 @@ def fill_in(options: dict[str, Any], given: set[str]) -> None:
             f"--engine online: expected with --batch-size 1, got {options['batch_size']}"
         )
     check_average(options["average_from"], options["epochs"])
-    _fill_in_optimiser(options, given)
+    _fill_in_optimiser(options, named)
     if options["schedule"] == "rate_list" or options["rate"] is not None:
         return
+    if options["optimiser"] == "sdlm":
+        raise click.UsageError(
+            f"--schedule {options['schedule']}: expected together with --rate for --optimiser sdlm"
+        )
     loss = options["loss"] or defaults.LOSSES[options["output"]]
     by_epoch = options["schedule"] in ("step_decay", "constant")
     of = defaults.rate if by_epoch else defaults.peak
     options["rate"] = of(loss, options["optimiser"], options["batch_size"])
 
 
-def _fill_in_recipe(options: dict[str, Any], given: set[str]) -> None:
-    """Put in what the recipe says, unless an option overrides it or what it is meant for."""
-    recipe = dict(defaults.RECIPES[options["recipe"]][1])
-    if "optimiser" in given and options["optimiser"] != recipe["optimiser"]:
-        for name in ("momentum", "nesterov", "weight_decay"):
-            del recipe[name]
-    elif options["batch_size"] == 1 or options["momentum"] == 0:
-        recipe["nesterov"] = False  # with batches of one, the online engine is faster without
-    if given & {"optimiser", "output", "loss", "rates"}:
-        del recipe["rate"]
-    elif "batch_size" in given:
-        recipe["rate"] = defaults.recipe_rate(recipe, options["batch_size"])
-    for name, value in recipe.items():
-        if name not in given:
-            options[name] = value
+def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, Any]) -> set[str]:
+    """Put in what the recipe, the network or the earlier run say, unless an option overrides it.
+
+    Returns the names of the options that somebody chose.
+    """
+    chosen = {name: options[name] for name in given}
+    model = chosen.get("model") or config.get("model", "lenet5")
+    if config.get("model", "lenet5") != model:
+        only = {*MODEL_OPTIONS, *LOSS_OPTIONS, "model", "recipe", "loss", "rate"}
+        config = {name: value for name, value in config.items() if name not in only}
+    recipe = chosen.get("recipe") or config.get("recipe")
+    if recipe is not None and model != "lenet5":
+        raise click.UsageError(f"--recipe: expected with --model lenet5 only, got {model}")
+    if "recipe" in chosen and config:
+        raise click.UsageError("--recipe: expected without --config, which has all options")
+    if model == "lenet5":
+        recipe = recipe or "paper"
+        base = dict(defaults.RECIPES[recipe][1])
+    else:
+        base = dict(defaults.MODELS[model])
+    differing = {name for name, value in config.items() if base.get(name) != value}
+    base = _changed(_changed(base, config, differing), chosen, given)
+    base |= {"model": model, "recipe": recipe}
+    options.update({name: value for name, value in base.items() if name not in given})
+    options["dtype"] = options["dtype"] or "float32"
+    return given | {name for name in config if name in base}
 
 
-def _fill_in_schedule(options: dict[str, Any], given: set[str]) -> None:
+def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return options with changes, and without those that are meant for what `names` changed."""
+    kept = dict(base)
+    dropped: set[str] = set()
+    if names & {"rates", "schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}:
+        dropped |= {"rates"}
+        if "rates" in names or kept.get("schedule") == "rate_list":
+            dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
+    if "schedule" in names:
+        dropped |= {"last_rate", "step", "decay_rate"}
+    if "optimiser" in names and changes["optimiser"] != kept["optimiser"]:
+        dropped |= {*OPTIMISER_OPTIONS}
+        if changes["optimiser"] == "sdlm":
+            kept |= {"batch_size": 1, "epochs": defaults.EPOCHS, "schedule": "rate_list"}
+            kept["rates"] = None  # the paper's
+        elif kept.get("rates"):
+            dropped |= {"schedule", "rates"}
+    elif changes.get("batch_size") == 1 or changes.get("momentum") == 0:
+        kept["nesterov"] = False  # with batches of one, the online engine is faster without
+    if kept["optimiser"] == "sdlm" and changes.get("batch_size", 1) > 1:
+        dropped |= {"rates"}
+    if names & {"optimiser", "output", "loss", "rates"}:
+        dropped |= {"rate"}
+    elif "batch_size" in names and kept.get("rate") is not None:
+        kept["rate"] = defaults.recipe_rate(kept, changes["batch_size"])
+    if names & {"output", "loss"}:
+        dropped |= {*LOSS_OPTIONS, "loss"}
+    if names & {"output", "pooling", "activation"}:
+        dropped |= {"initialiser"}
+    return {name: value for name, value in kept.items() if name not in dropped} | changes
+
+
+def _fill_in_model(options: dict[str, Any], named: set[str]) -> None:
+    """Refuse options that the network does not have, and put in its initialiser."""
+    from lenet_fast import models
+
+    model = options["model"]
+    taken = {name: signature(getattr(models, name)).parameters for name in _models()}
+    for name in MODEL_OPTIONS:
+        if name in taken[model]:
+            continue
+        if name in named:
+            others = " or ".join(each for each in taken if name in taken[each])
+            raise click.UsageError(
+                f"{spelled(name)}: expected with --model {others} only, got {model}"
+            )
+        options[name] = "linear" if name == "output" else None
+    if options["initialiser"] is None:
+        if model == "lenet5":
+            pooling = None if options["pooling"] == "none" else options["pooling"]
+            options["initialiser"] = models.default_initialiser(
+                pooling, options["output"], options["activation"]
+            )
+        else:
+            options["initialiser"] = defaults.MODELS[model]["initialiser"]
+
+
+def _models() -> tuple[str, ...]:
+    return ("lenet5", *defaults.MODELS)
+
+
+def _fill_in_schedule(options: dict[str, Any], named: set[str]) -> None:
     """Refuse options that the schedule does not have, and put in what it takes by default."""
     steps = {"step", "decay_rate"}
-    if "rates" in given:
-        if given & {"rate", "schedule", "warmup", *steps}:
+    if "rates" in named:
+        if named & {"rate", "schedule", "warmup", "last_rate", *steps}:
             raise click.UsageError(
-                "--rates: expected without --rate, --schedule, --warmup, --step and --decay-rate"
+                "--rates: expected without --rate, --schedule, --warmup, --last-rate, --step and "
+                "--decay-rate"
             )
         options["schedule"] = "rate_list"
-    elif given & steps and "schedule" not in given:
+    elif named & steps and "schedule" not in named:
         options["schedule"] = "step_decay"
-    chosen = options["schedule"]
-    if given & steps and chosen != "step_decay":
+    sdlm = options["optimiser"] == "sdlm" and not named & {"rate", "rates", "warmup"}
+    default = "rate_list" if sdlm else "one_cycle"
+    chosen = options["schedule"] = options["schedule"] or default
+    if named & steps and chosen != "step_decay":
         raise click.UsageError(
             f"--step, --decay-rate: expected with --schedule step_decay only, got {chosen}"
         )
+    if "last_rate" in named and chosen != "cosine":
+        raise click.UsageError(f"--last-rate: expected with --schedule cosine only, got {chosen}")
+    if chosen == "rate_list" and options["rates"] is None:  # of sdlm, by default
+        from lenet_fast.training.schedules import LENET5_1998_RATES
+
+        if options["batch_size"] > 1:
+            raise click.UsageError(
+                "--optimiser sdlm: expected together with --rate or --rates for batches of "
+                f"{options['batch_size']}; the paper's rates are for --batch-size 1"
+            )
+        options["rates"] = list(LENET5_1998_RATES)
     if chosen == "step_decay":
         options["step"] = options["step"] or defaults.STEP
         options["decay_rate"] = options["decay_rate"] or defaults.DECAY_RATE
-    if chosen == "cosine" and "warmup" not in given:
+    if chosen == "cosine" and "warmup" not in named:
         options["warmup"] = 0.0
-    elif chosen not in ("one_cycle", "cosine"):
-        if "warmup" in given:
+    elif chosen == "one_cycle":
+        if options["warmup"] is None:
+            options["warmup"] = defaults.RECIPES["paper"][1]["warmup"]
+    elif chosen != "cosine":
+        if "warmup" in named:
             raise click.UsageError(
                 f"--warmup: expected with --schedule one_cycle or cosine only, got {chosen}"
             )
         options["warmup"] = None
 
 
-def _fill_in_optimiser(options: dict[str, Any], given: set[str]) -> None:
+def _fill_in_optimiser(options: dict[str, Any], named: set[str]) -> None:
     """Refuse options that the optimiser does not have, and put in what it takes by default."""
     from lenet_fast.training import OPTIMISERS
 
     chosen = options["optimiser"]
-    taken = {name: signature(OPTIMISERS[name]).parameters for name in defaults.OPTIMISERS}
-    for name in ("momentum", "nesterov", "weight_decay"):
+    taken = {name: signature(kind).parameters for name, kind in OPTIMISERS.items()}
+    for name in OPTIMISER_OPTIONS:
         if name not in taken[chosen]:
-            if name in given:
+            if name in named:
                 others = " or ".join(each for each in taken if name in taken[each])
                 raise click.UsageError(
-                    f"--{name.replace('_', '-')}: expected with --optimiser {others} only, "
-                    f"got {chosen}"
+                    f"{spelled(name)}: expected with --optimiser {others} only, got {chosen}"
                 )
+            options[name] = None
         elif options[name] is None:
-            sgd = chosen == "sgd" and name == "momentum"
-            options[name] = defaults.MOMENTUM if sgd else taken[chosen][name].default
+            loss = options["loss"] or defaults.LOSSES[options["output"]]
+            ours = {("sgd", "momentum"): defaults.MOMENTUM, ("sdlm", "mu"): defaults.MU[loss]}
+            options[name] = ours.get((chosen, name), taken[chosen][name].default)
     if options["nesterov"] and not options["momentum"]:
         raise click.UsageError("--nesterov: expected with a --momentum above 0, got 0")
 
@@ -190,23 +256,31 @@ def check_average(average_from: int | None, epochs: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def _as_options(names: tuple[str, ...]) -> Iterator[None]:
+    """Turn the library's error about one of these arguments into one about the option."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        name, _, rest = str(error).partition(": ")
+        if name not in names:
+            raise
+        raise click.UsageError(f"{spelled(name)}: {rest}") from None
+
+
 def network(options: dict[str, Any]) -> tuple[Network, Loss]:
     """Return the network that the options describe, and its loss."""
     from lenet_fast import losses, models
 
-    pooling = None if options["pooling"] == "none" else options["pooling"]
-    if options["initialiser"] is None:
-        options["initialiser"] = models.default_initialiser(
-            pooling, options["output"], options["activation"]
-        )
-    net = models.lenet5(
-        pooling=pooling,
-        connections=options["connections"],
-        output=options["output"],
-        activation=options["activation"],
-        initialiser=options["initialiser"],
-        seed=options["seed"],
-    )
+    factory = getattr(models, options["model"])
+    arguments = {
+        name: None if (name, options[name]) == ("pooling", "none") else options[name]
+        for name in MODEL_OPTIONS
+        if name in signature(factory).parameters
+    }
+    with _as_options(MODEL_OPTIONS):
+        net: Network = factory(**arguments, seed=options["seed"], dtype=options["dtype"])
+    net.reduced = options["model"] == "lenet1"
     fitting = losses.all_for(net)
     if options["loss"] is None:
         options["loss"] = losses.default_for(net).name
@@ -215,7 +289,23 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
             f"--loss: expected {' or '.join(fitting)} with --output {net.output}, got "
             f"{options['loss']}"
         )
-    return net, fitting[options["loss"]]
+    return net, _loss(options, fitting[options["loss"]])
+
+
+def _loss(options: dict[str, Any], default: Loss) -> Loss:
+    """Return a loss like the default one, with the options that are given."""
+    for name in LOSS_OPTIONS:
+        if name in default.options:
+            if options[name] is None:
+                options[name] = getattr(default, name)
+        elif options[name] is not None:
+            fitting = {"smoothing": "cross_entropy", "j": "map", "curvature": "map"}
+            raise click.UsageError(
+                f"{spelled(name)}: expected with --loss "
+                f"{fitting.get(name, 'mean_squared_error')} only, got {default.name}"
+            )
+    with _as_options(LOSS_OPTIONS):
+        return type(default)(**{name: options[name] for name in default.options})
 
 
 def schedule(options: dict[str, Any]) -> Schedule:
@@ -223,13 +313,15 @@ def schedule(options: dict[str, Any]) -> Schedule:
     from lenet_fast.training import schedules
 
     taken = {
-        "rate_list": ("rates",),
-        "step_decay": ("rate", "step", "decay_rate"),
-        "one_cycle": ("rate", "warmup"),
-        "cosine": ("rate", "warmup"),
+        "rate_list": {"rates": "rates"},
+        "step_decay": {name: name for name in ("rate", "step", "decay_rate")},
+        "one_cycle": {"rate": "rate", "warmup": "warmup"},
+        "cosine": {"rate": "rate", "warmup": "warmup", "last": "last_rate"},
     }
-    names = taken.get(options["schedule"], ("rate",))
-    return schedules.SCHEDULES[options["schedule"]](**{name: options[name] for name in names})
+    names = taken.get(options["schedule"], {"rate": "rate"})
+    made = {name: options[option] for name, option in names.items()}
+    with _as_options(("rate", "rates", "warmup", "step", "decay_rate")):
+        return schedules.SCHEDULES[options["schedule"]](**made)
 
 
 def optimiser(options: dict[str, Any]) -> Optimiser:
@@ -238,34 +330,46 @@ def optimiser(options: dict[str, Any]) -> Optimiser:
 
     kind = OPTIMISERS[options["optimiser"]]
     taken = signature(kind).parameters
-    names = ("momentum", "nesterov", "weight_decay")
-    return kind(**{name: options[name] for name in names if name in taken})
+    with _as_options(OPTIMISER_OPTIONS):
+        return kind(**{name: options[name] for name in OPTIMISER_OPTIONS if name in taken})
 
 
 def distortion(options: dict[str, Any]) -> Distortion | None:
     """Return the distortions that the options name, if any."""
-    from lenet_fast.data import distort
+    if options["distort"] in (None, "none"):
+        return None
+    found: Distortion = types.distortion(options["distort"])
+    return found
 
-    return distort.PRESETS.get(options["distort"])
 
+def digits(splits: Splits, model: str, limit: int | None) -> Splits:
+    """Return data with at most `limit` training images, of the size that the network expects.
 
-def limited(splits: Splits, limit: int | None) -> Splits:
-    """Return data with at most `limit` training images."""
-    if limit is None:
+    Like ``lenet-fast reproduce``, give the older networks digits of 16x16 pixels.
+    """
+    from lenet_fast import data
+
+    if limit is not None:
+        if limit > len(splits.train):
+            raise click.UsageError(
+                f"--limit: expected at most the {len(splits.train):,} training images, got {limit}"
+            )
+        splits = dataclasses.replace(splits, train=splits.train.subset(limit))
+    reduced = {"lenet1": data.as_1990, "lenet1989": data.as_1989}.get(model)
+    if reduced is None:
         return splits
-    if limit > len(splits.train):
-        raise click.UsageError(
-            f"--limit: expected at most the {len(splits.train):,} training images, got {limit}"
-        )
-    return dataclasses.replace(splits, train=splits.train.subset(limit))
+    return dataclasses.replace(splits, train=reduced(splits.train), test=reduced(splits.test))
 
 
 def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
     """Return the options that define the run, and the location of its data."""
     from lenet_fast.data.sources import SAMPLE_SOURCE
 
-    kept = {name: value for name, value in options.items() if name not in FREE}
-    del kept["overwrite"]
+    left_out = {*FREE, "overwrite", "config"}
+    kept = {name: value for name, value in options.items() if name not in left_out}
+    kept["distort"] = options["distort"] or "none"
+    if options["model"] in ("lenet1", "lenet1989"):
+        kept["output"] = None  # there is no choice
     # A resumed run uses the data set that "auto" found, even if MNIST is available by then.
     kept["dataset"] = "sample" if splits.source == SAMPLE_SOURCE else options["dataset"]
     if options["folder"] is not None:
@@ -289,14 +393,15 @@ def check_out(out: Path) -> None:
         ) from None
 
 
-def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, int | None]:
-    """Return data set, folder and limit from a run's recorded options, which are untrusted."""
+def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, str, int | None]:
+    """Return data set, folder, model and limit from a run's options, which are untrusted."""
     from lenet_fast import checks
     from lenet_fast.errors import FileFormatError
     from lenet_fast.training import runs
 
     try:
         dataset = checks.choice("dataset", recorded.get("dataset", "auto"), common.DATASETS)
+        model = checks.choice("model", recorded.get("model", "lenet5"), _models())
         data, limit = recorded.get("data"), recorded.get("limit")
         named = isinstance(data, str) and "\0" not in data and len(data) <= _LONGEST_PATH
         if data is not None and not named:
@@ -305,7 +410,7 @@ def of_run(recorded: dict[str, Any], folder: Path) -> tuple[str, Path | None, in
             checks.integer("limit", limit, 1)
     except (TypeError, ValueError) as error:
         raise FileFormatError(f"{folder / runs.CHECKPOINT}: options: {error}") from None
-    return dataset, None if data is None else Path(data), limit
+    return dataset, None if data is None else Path(data), model, limit
 
 
 def check_same(
@@ -317,10 +422,15 @@ def check_same(
         raise click.UsageError(f"--out: a run resumes in its own folder, {folder}")
     if "overwrite" in given:
         raise click.UsageError("--overwrite: a run is either replaced or resumed")
+    if "config" in given:
+        raise click.UsageError("--config: a run resumes with its own options")
     for name in sorted(given - FREE):
-        if options[name] != recorded.get(name):
-            option = f"--{name.replace('_', '-')}"
-            had = "none" if recorded.get(name) is None else str(recorded[name])[:80]
+        had = recorded.get(name, _ADDED.get(name))
+        now = options[name]
+        if name == "distort":
+            had, now = had or "none", now or "none"
+        if now != had:
+            had = "none" if had is None else str(had)[:80]
             raise click.UsageError(
-                f"{option}: the run in {folder} has {had}, got {options[name]}; omit the option"
+                f"{spelled(name)}: the run in {folder} has {had}, got {now}; omit the option"
             )

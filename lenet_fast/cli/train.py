@@ -1,220 +1,56 @@
-"""``lenet-fast train``: train LeNet-5, or resume a run."""
+"""``lenet-fast train``: train LeNet-5 or an older network, or resume a run."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
-from collections.abc import Callable
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast import defaults
-from lenet_fast.cli import common, settings
-from lenet_fast.cli.common import integer_option
-from lenet_fast.defaults import BATCH_SIZE, LOSSES, MOMENTUM, RECIPES
+from lenet_fast.cli import common, configs, help, settings, train_options
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
-    from lenet_fast.training import Trainer
+    from lenet_fast.training import Callback, History, Trainer
 
-OUT = Path("runs", "lenet5")
-"""The default folder of a run; the next free one is lenet5-2, lenet5-3, ..."""
-
-
-def _rates(of: Callable[[str, str, int], float]) -> str:
-    """Return the default rates, in words."""
-    sgd = (f"{output} {of(loss, 'sgd', BATCH_SIZE):g}" for output, loss in LOSSES.items())
-    others = (f"{name} {of('map', name, BATCH_SIZE):g}" for name in defaults.ADAPTIVE_RATES)
-    return ", ".join(sgd) + "; " + ", ".join(others)
-
-
-_RECIPES = "; ".join(f"{name}: {purpose}" for name, (purpose, _) in RECIPES.items())
+TITLES = {
+    "lenet5": "LeNet-5",
+    "lenet4": "LeNet-4",
+    "lenet1": "LeNet-1",
+    "lenet1989": "network of 1989",
+}
+"""Names of the networks in reports."""
 
 
 @click.command(
-    epilog=common.example(
+    cls=help.Command,
+    epilog=help.example(
         "lenet-fast train",
         "lenet-fast train --recipe fast",
         "lenet-fast train --epochs 5 --pooling max --output softmax --out runs/max",
-        "lenet-fast train --optimiser adamw --rate 0.002",
-        "lenet-fast train --batch-size 1 --epochs 5",
+        "lenet-fast train --model lenet1989",
+        "lenet-fast train --optimiser sdlm",
         "lenet-fast train --distort paper --epochs 40",
+        "lenet-fast train --config runs/max --seed 1",
         "lenet-fast train --resume runs/max --epochs 10",
-    )
+    ),
 )
-@common.data_options
-@integer_option("--limit", "Train on the first N images only; the test set stays complete.")
-@click.option(
-    "--recipe",
-    type=click.Choice(tuple(RECIPES)),
-    default="paper",
-    help=f"A set of options, each of which may be overridden. {_RECIPES}.",
-)
-@integer_option(
-    "--epochs",
-    "Number of epochs in all, with those of a resumed run.  [default: "
-    + ", ".join(f"{name} {options['epochs']}" for name, (_, options) in RECIPES.items())
-    + "]",
-)
-@integer_option(
-    "--batch-size",
-    "Images per step. 1: the paper's stochastic gradient, one image at a time.  [default: "
-    + ", ".join(f"{name} {options['batch_size']}" for name, (_, options) in RECIPES.items())
-    + "]",
-)
-@click.option(
-    "--optimiser",
-    type=click.Choice(defaults.OPTIMISERS),
-    help="adam: weight decay is part of the gradient; adamw: it is decoupled.  [default: sgd]",
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(defaults.SCHEDULES),
-    help="How the rate changes. one_cycle: it rises for a share of the steps, --warmup, and falls "
-    "linearly to 0 by the end of the run; linear_decay: it falls from the start; cosine: along a "
-    "cosine, to a hundredth; step_decay: by epoch, see --step; constant.  [default: one_cycle]",
-)
-@click.option(
-    "--rate",
-    type=settings.RATE,
-    metavar="NUMBER",
-    help="Highest learning rate, or that of --schedule constant.  "
-    f"[default: {_rates(defaults.peak)}; step_decay, constant: {_rates(defaults.rate)}; below "
-    f"batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; without --output, "
-    "--loss and --optimiser that of the recipe: "
-    + ", ".join(f"{name} {options['rate']:g}" for name, (_, options) in RECIPES.items())
-    + ", in proportion to smaller batches than its own]",
-)
-@click.option(
-    "--warmup",
-    type=settings.Number(0, 1, max_open=True),
-    metavar="SHARE",
-    help="Share of the steps in which the rate rises; for one_cycle and cosine.  [default: "
-    + ", ".join(f"{name} {options['warmup']:g}" for name, (_, options) in RECIPES.items())
-    + "; cosine 0]",
-)
-@click.option(
-    "--rates",
-    type=settings.Rates(),
-    help="One rate per epoch, such as 0.1,0.05; the last one applies to all later epochs.",
-)
-@integer_option(
-    "--step",
-    "Multiply the rate by --decay-rate every this many epochs, by --schedule step_decay.  "
-    f"[default: {defaults.STEP}]",
-    metavar="EPOCHS",
-)
-@click.option(
-    "--decay-rate",
-    type=settings.RATE,
-    metavar="NUMBER",
-    help=f"Factor of the rate every --step epochs.  [default: {defaults.DECAY_RATE}]",
-)
-@click.option(
-    "--momentum",
-    type=settings.Number(0, 1, max_open=True),
-    metavar="NUMBER",
-    help=f"For sgd and rmsprop.  [default: sgd {MOMENTUM:g}, rmsprop 0]",
-)
-@click.option(
-    "--nesterov/--no-nesterov",
-    default=None,
-    help="Nesterov's momentum, with sgd.  [default: on for batches of several images]",
-)
-@click.option(
-    "--weight-decay",
-    type=settings.Number(0),
-    metavar="NUMBER",
-    help="[default: adamw 0.01, others 0; recipes fast and accurate "
-    f"{RECIPES['fast'][1]['weight_decay']:g}]",
-)
-@click.option(
-    "--pooling",
-    type=click.Choice(("subsample", "average", "max", "none")),
-    help="none: convolutions of stride 2 instead.  " + settings.default_text("pooling"),
-)
-@click.option(
-    "--connections",
-    type=click.Choice(("table", "full")),
-    help="Which maps of S2 each map of C3 reads: those of the paper's table, or all.  "
-    + settings.default_text("connections"),
-)
-@click.option(
-    "--output",
-    type=click.Choice(tuple(LOSSES)),
-    help="rbf: distances to the digits' bitmaps, as in the paper.  "
-    + settings.default_text("output"),
-)
-@click.option(
-    "--loss",
-    type=click.Choice(("map", "penalty", "cross_entropy", "mean_squared_error")),
-    help="Each fits one output; penalty fits rbf: the distance to the right digit alone.  "
-    "[default: map for rbf, cross_entropy for softmax, mean_squared_error for linear]",
-)
-@click.option(
-    "--activation",
-    type=settings.Activation(),
-    help="Three take an option behind a colon: leaky_relu:0.2 and elu:0.5 (slope and bound below "
-    "0), gelu:tanh (the usual approximation). Networks with sigmoids are slow to start learning.  "
-    + settings.default_text("activation"),
-)
-@click.option(
-    "--initialiser",
-    type=click.Choice(("lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal")),
-    help="[default: lecun1998 for the paper's network, others where it hardly learns with that]",
-)
-@integer_option(
-    "--seed",
-    "Determines the initial weights, the order of the images and their distortions.",
-    0,
-    least=0,
-    most=2**63 - 1,
-)
-@click.option(
-    "--distort",
-    type=click.Choice(("none", "paper", "elastic")),
-    callback=lambda context, option, value: None if value == "none" else value,
-    help="Distort the training images, anew in each epoch. paper: shift, scale, squeeze and shear, "
-    "as in 1998. elastic: rotate and bend.  [default: none; recipe accurate elastic]",
-)
-@integer_option(
-    "--average-from",
-    "From epoch N on, test and save the average of the weights at the ends of epochs.",
-)
-@click.option(
-    "--evaluate-train",
-    is_flag=True,
-    help="Measure the training errors again after each epoch. By default they are counted while "
-    "the network learns.",
-)
-@common.engine_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help=f"Folder for the run.  [default: {OUT}, or {OUT}-2 and so on if it is taken]",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
-@integer_option(
-    "--checkpoint-every", "Also save the checkpoint within epochs, after every N images."
-)
-@click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Resume the run in this folder, with its own options.",
-)
+@train_options.options
 @click.pass_context
 def train(context: click.Context, **options: Any) -> None:
-    """Train LeNet-5 on MNIST.
+    """Train LeNet-5 on MNIST, or an older network.
 
     After every epoch the run's folder holds model.safetensors (the network of the epoch with the
     fewest test errors), history.csv, config.toml and checkpoint.safetensors. --resume continues
     from the checkpoint, with the same results as if the run had never stopped; it accepts new
-    values for --epochs, --data, --threads, --backend, --engine and --checkpoint-every only. Ctrl-C
-    finishes the current batches, saves and stops.
+    values for --epochs, --data, --threads, --backend, --engine and --checkpoint-every only.
+    --config starts a new run with the options of another one. Ctrl-C finishes the current batches,
+    saves and stops.
     """
     from lenet_fast.cli import stopping
 
@@ -223,27 +59,32 @@ def train(context: click.Context, **options: Any) -> None:
         if options["resume"] is not None:
             _resume(options, given, stop)
         else:
-            _begin(options, given, stop)
+            config = options.pop("config")
+            values = None if config is None else configs.read(context, config)
+            _begin(options, given - {"config"}, values, stop)
 
 
-def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
+def _begin(
+    options: dict[str, Any], given: set[str], config: dict[str, Any] | None, stop: Stop
+) -> None:
     """Start a new run."""
     from lenet_fast import backends
     from lenet_fast.locks import LockedFolder
-    from lenet_fast.training import EpochTable, ProgressBar, Trainer
+    from lenet_fast.training import Trainer
 
-    settings.fill_in(options, given)
+    settings.fill_in(options, given, config)
     # Check what can be wrong first: downloading the data may take a minute.
     network, loss = settings.network(options)
     schedule, optimiser = settings.schedule(options), settings.optimiser(options)
     backends.get(options["backend"])
     new = options["out"] is None  # removed again if the run does not start
-    with LockedFolder.new(OUT) if new else LockedFolder(options["out"]) as out:
+    default = Path(train_options.OUT, options["model"])
+    with LockedFolder.new(default) if new else LockedFolder(options["out"]) as out:
         # It is locked before it is checked.
         if not options["overwrite"]:
             settings.check_out(out.path)
         splits = common.load_data(options["dataset"], options["folder"])
-        splits = settings.limited(splits, options["limit"])
+        splits = settings.digits(splits, options["model"], options["limit"])
         trainer = Trainer(
             network,
             loss,
@@ -252,6 +93,7 @@ def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
             batch_size=options["batch_size"],
             seed=options["seed"],
             distortion=settings.distortion(options),
+            shuffle=options["shuffle"],
             evaluate_train=options["evaluate_train"],
             average_from=options["average_from"],
             engine=options["engine"],
@@ -260,16 +102,16 @@ def _begin(options: dict[str, Any], given: set[str], stop: Stop) -> None:
             out=out,
             overwrite=options["overwrite"],
             checkpoint_every=options["checkpoint_every"],
-            callbacks=[stop, ProgressBar(), EpochTable()],
+            callbacks=[stop, *_reports(options["as_json"])],
             options=settings.recorded(options, splits),
         )
-        _fit(trainer, splits, out.path, options["epochs"], stop)
+        _fit(trainer, splits, out.path, options["epochs"], stop, options["as_json"])
 
 
 def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
     """Resume a run."""
     from lenet_fast.locks import LockedFolder
-    from lenet_fast.training import EpochTable, ProgressBar, Trainer, runs
+    from lenet_fast.training import Trainer, runs
 
     out = runs.checkpoint_path(options["resume"]).parent
     with LockedFolder(out) as locked:
@@ -279,7 +121,7 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
             backend=options["backend"],
             threads=options["threads"],
             checkpoint_every=options["checkpoint_every"],
-            callbacks=[stop, ProgressBar(), EpochTable()],
+            callbacks=[stop, *_reports(options["as_json"])],
         )
         recorded = trainer.options
         settings.check_same(options, given, recorded, out)
@@ -290,11 +132,20 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
         settings.check_average(trainer.average_from or None, epochs)
         if options["folder"] is not None:  # the next resume looks there, too
             recorded["data"] = os.fspath(common.full_path("--data", options["folder"]))
-        dataset, folder, limit = settings.of_run(recorded, out)
-        splits = common.load_data(dataset, folder)
-        _fit(trainer, settings.limited(splits, limit), out, epochs, stop)
+        dataset, folder, model, limit = settings.of_run(recorded, out)
+        splits = settings.digits(common.load_data(dataset, folder), model, limit)
+        _fit(trainer, splits, out, epochs, stop, options["as_json"])
     if epochs == done:
         common.say(f"\nThe run has completed its {done} epochs; for more, pass --epochs.")
+
+
+def _reports(as_json: bool) -> list[Callback]:
+    """Return the callbacks that show the progress: on standard error beside JSON."""
+    from rich.console import Console
+
+    from lenet_fast.training import EpochTable, ProgressBar
+
+    return [ProgressBar(Console(stderr=True))] if as_json else [ProgressBar(), EpochTable()]
 
 
 def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
@@ -302,15 +153,17 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     counts = trainer.network.counts()
     common.line(
         "network",
-        f"LeNet-5 ({trainer.network.output} output)",
+        f"{TITLES[trainer.options.get('model', 'lenet5')]} ({trainer.network.output} output)",
         f"{counts.parameters:,} free parameters",
         f"{counts.connections:,} connections",
     )
     common.line("data", splits.source)
     common.line("", f"{len(splits.train):,} training images", f"{len(splits.test):,} test images")
+    if trainer.network.input_shape[-1] < 32:
+        common.line("", "digits reduced to 16x16")
     common.engine_lines(trainer.engine)
     common.line("training", trainer.optimiser)
-    common.line("", trainer.schedule)
+    common.line("", textwrap.shorten(str(trainer.schedule), 68, placeholder=" ..."))
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
     if trainer.distortion is not None:
         common.line("distorted", trainer.distortion)
@@ -322,12 +175,15 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
         common.say("Numba compiles in the first batches: half a minute, once per machine.\n")
 
 
-def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -> None:
+def _fit(
+    trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop, as_json: bool
+) -> None:
     """Train, and print the settings before and the outcome after."""
     from lenet_fast.training import TrainingDiverged, runs
 
     new = trainer.saved is None
-    _describe(trainer, splits, out)
+    if not as_json:
+        _describe(trainer, splits, out)
     go_on = f"To resume:\n  {common.command_line('train', '--resume', out)}"
     try:
         history = trainer.fit(splits.train, splits.test, epochs)
@@ -358,20 +214,62 @@ def _fit(trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop) -
         raise click.ClickException(f"{what}; {kept}") from failed
     finally:
         trainer.engine.close()
-    best = history.best
-    if best is not None:
-        error = 100 * best.test_errors / history.test_images
-        click.echo(
-            f"\nbest: epoch {best.epoch}, {error:.2f} % test error, {best.test_errors:,} of "
-            f"{history.test_images:,} test images wrong"
-        )
-        common.line("model", out / runs.MODEL)
+    if as_json:
+        click.echo(json.dumps(_facts(trainer, splits, out, history)))
+    elif history.best is not None:
+        _conclude(trainer, out, history)
     if splits.notice:
         common.notice(splits.notice)
     if history.interrupted:
         done = len(history.rows)
         common.say(f"\nStopped in epoch {done + 1} of {trainer.epochs}; saved. {go_on}")
         raise stop.leave()
+
+
+def _conclude(trainer: Trainer, out: Path, history: History) -> None:
+    """Print the best epoch, and what to do with it."""
+    from lenet_fast.training import runs
+
+    best = history.best
+    assert best is not None
+    error = 100 * best.test_errors / history.test_images
+    click.echo(
+        f"\nbest: epoch {best.epoch}, {error:.2f} % test error, {best.test_errors:,} of "
+        f"{history.test_images:,} test images wrong"
+    )
+    common.line("model", out / runs.MODEL)
+    dataset = trainer.options.get("dataset", "auto")
+    data = [] if dataset in ("auto", "mnist") else ["--dataset", dataset]
+    if "data" in trainer.options:
+        data += ["--data", trainer.options["data"]]
+    click.echo()
+    common.line("next", common.command_line("evaluate", out, *data))
+    picture = ["--what", "mistakes", "--out", "mistakes.png"]
+    common.line("", common.command_line("plot", out, *picture, *data))
+    common.line("", common.command_line("serve", out, *data))
+
+
+def _facts(trainer: Trainer, splits: Splits, out: Path, history: History) -> dict[str, Any]:
+    """Return what --json prints."""
+    from lenet_fast.training import runs
+
+    best = history.best
+    return {
+        "out": os.fspath(out),
+        "model": None if best is None else os.fspath(out / runs.MODEL),
+        "data": splits.source,
+        "train_images": history.train_images,
+        "test_images": history.test_images,
+        "parameters": trainer.network.counts().parameters,
+        "options": trainer.options,
+        "backend": trainer.engine.backend,
+        "engine": trainer.engine.name,
+        "threads": trainer.engine.threads,
+        "epochs": trainer.epochs,
+        "interrupted": history.interrupted,
+        "best": None if best is None else dataclasses.asdict(best),
+        "history": [dataclasses.asdict(row) for row in history.rows],
+    }
 
 
 def _kept(trainer: Trainer, out: Path, go_on: str) -> str:

@@ -9,6 +9,8 @@ from lenet_fast.checks import Array
 from lenet_fast.data.images import SIZE, resize
 from lenet_fast.data.sources import Dataset
 
+_OF_1990 = 1, 24, 2  # margin, size, border: 0.8 times 28 is not an integer, 0.8 times 30 is
+
 _PIECE = 4096  # images at a time; their floats take eight times the memory of their bytes
 
 
@@ -73,10 +75,10 @@ def as_1990(dataset: Dataset) -> Dataset:
     >>> images.shape, int(images[:, :2].max())
     ((1000, 28, 28), 0)
     """
-    return _resized(dataset, 1, 24, 2)  # 0.8 times 28 is not an integer, 0.8 times 30 is
+    return _resized(dataset, *_OF_1990)
 
 
-def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
+def fitted(images: Array, size: int, *, turned: bool = False, reduced: bool = False) -> Array:
     """Return images like MNIST's for a network with an input of `size` by `size` pixels.
 
     Parameters
@@ -86,6 +88,9 @@ def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
         Rows and columns of the network's input.
     turned : bool
         Whether to invert the images, because the network was trained on inverted ones.
+    reduced : bool
+        Whether to reduce images of 28x28 as by :func:`as_1990`, because the network was trained on
+        reduced ones.
 
     Returns
     -------
@@ -101,9 +106,12 @@ def fitted(images: Array, size: int, *, turned: bool = False) -> Array:
     >>> fitted(np.zeros((1, 28, 28), np.uint8), 32).shape
     (1, 28, 28)
     """
-    too_large = images.shape[1:] == (SIZE, SIZE) and size < SIZE
     images = 255 - images if turned else images
-    return _shrunk(images, 0, size, 0) if too_large else images
+    if images.shape[1:] != (SIZE, SIZE):
+        return images
+    if reduced:
+        return _shrunk(images, *_OF_1990)
+    return _shrunk(images, 0, size, 0) if size < SIZE else images
 
 
 def _resized(dataset: Dataset, margin: int, size: int, border: int) -> Dataset:

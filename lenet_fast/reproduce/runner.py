@@ -13,7 +13,7 @@ from lenet_fast import __version__, backends, disk, engines, files
 from lenet_fast.data import Splits
 from lenet_fast.network import Network
 from lenet_fast.reproduce import boosting, results
-from lenet_fast.reproduce.recipes import Recipe, validation
+from lenet_fast.reproduce.recipes import Recipe, reduced_to_1990, validation
 from lenet_fast.reproduce.results import Result
 from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
 from lenet_fast.threads import Pool
@@ -142,6 +142,7 @@ def _run(
     if networks:
         _judge(result, networks, mine, threads)
         for i, network in enumerate(networks):
+            network.reduced = recipe.digits is reduced_to_1990
             name = results.MODEL if len(networks) == 1 else f"{i + 1}-{results.MODEL}"
             files.write_model(folder / name, network, recipe.loss, beside=folder / name)
     result.save(folder)

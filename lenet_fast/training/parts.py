@@ -19,12 +19,6 @@ from lenet_fast.training.callbacks import Callback
 from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Optimiser
 from lenet_fast.training.schedules import Constant, Schedule
 
-_DEFAULTS: dict[Any, dict[str, float]] = {
-    SGD: {"momentum": defaults.MOMENTUM},
-    SDLM: {"mu": defaults.MU},
-}
-"""Options of optimisers chosen by name, where a trainer's differ from those of the class."""
-
 
 class _EpochSchedule:
     """What a trainer needs of a schedule without ``rate_at``."""
@@ -33,19 +27,22 @@ class _EpochSchedule:
     config: Any
 
 
-def optimiser(value: Any) -> Optimiser:
-    """Return an optimiser, or the one of a name with its default options; raise TypeError for
-    anything else.
+def optimiser(value: Any, loss: str = "map") -> Optimiser:
+    """Return an optimiser, or the one of a name with its default options, for a loss; raise
+    TypeError for anything else.
 
     Raise ValueError for an unknown name, and for one that files would take for one of ours.
     """
     if isinstance(value, str):
-        value = OPTIMISERS[checks.choice("optimiser", value, tuple(OPTIMISERS))]
-        return value(**_DEFAULTS.get(value, {}))
+        kind: Any = OPTIMISERS[checks.choice("optimiser", value, tuple(OPTIMISERS))]
+        # Options in which a trainer's optimisers differ from those of the class.
+        ours = {SGD: {"momentum": defaults.MOMENTUM}, SDLM: {"mu": defaults.MU.get(loss, 1.0)}}
+        made: Optimiser = kind(**ours.get(kind, {}))
+        return made
     what = f"one of {', '.join(OPTIMISERS)}, or an optimiser, such as lenet_fast.training.AdamW()"
     _require("optimiser", value, Optimiser, what)
     name = str(value.config().get("type"))
-    kind: Any = OPTIMISERS.get(name)
+    kind = OPTIMISERS.get(name)
     if kind is not None and not isinstance(value, kind):
         raise ValueError(
             f"optimiser: expected {type(value).__name__} with a type of its own in its config(), "

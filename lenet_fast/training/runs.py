@@ -100,7 +100,7 @@ def code(engine: Engine) -> dict[str, str]:
 
 
 def config(run: Checkpoint, threads: int) -> str:
-    """Return the description of a run for ``config.toml``, which is meant for people."""
+    """Return the description of a run for ``config.toml``."""
     tables = {
         "run": {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -127,7 +127,8 @@ def config(run: Checkpoint, threads: int) -> str:
         "network": run.network.config(),
     }
     head = (
-        "# What this run does, for people to read; rewritten whenever training starts or resumes.\n"
+        "# What this run does; rewritten whenever training starts or resumes.\n"
+        "# lenet-fast train --config starts a new run with the same [options].\n"
         f"# lenet-fast train --resume reads {CHECKPOINT}, never this file.\n\n"
     )
     return head + to_toml(tables)
@@ -155,7 +156,7 @@ def read_history(folder: str | os.PathLike[str]) -> History:
         if not path.exists():
             raise FileNotFoundError(f"run: expected a run's folder, but there is no {path}")
     try:
-        sets = tomllib.loads(_text(config))["data"]
+        sets = tomllib.loads(text(config))["data"]
         train, test = (
             checks.integer(f"data.{name}.images", sets[name]["images"], 1)
             for name in ("train", "test")
@@ -168,14 +169,15 @@ def read_history(folder: str | os.PathLike[str]) -> History:
             f"({type(error).__name__}: {error})"
         ) from error
     try:
-        return History.from_csv(_text(history), train, test)
+        return History.from_csv(text(history), train, test)
     except FileFormatError:
         raise
     except ValueError as error:
         raise FileFormatError(f"{history}: {error}") from error
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """Return the text of a run's file; an OSError or ValueError says what is wrong."""
     if path.is_file() and not os.stat(path).st_size:
         return ""
     return disk.read_bytes(path, _MAX_TEXT_BYTES).decode("utf-8")

@@ -180,7 +180,7 @@ class Trainer:
         self.network = network
         self.loss = losses.default_for(network) if loss is None else losses.chosen(loss)
         self.loss.check(network)
-        self.optimiser = parts.optimiser("sgd" if optimiser is None else optimiser)
+        self.optimiser = parts.optimiser("sgd" if optimiser is None else optimiser, self.loss.name)
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.callbacks = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):

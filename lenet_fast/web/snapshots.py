@@ -114,7 +114,8 @@ class NetworkSnapshot:
         """
         network = self.network
         turned = self._turned(inverted)
-        found = network.activations(fitted(image[np.newaxis], self._size, turned=turned)[0])
+        seen = fitted(image[np.newaxis], self._size, turned=turned, reduced=network.reduced)
+        found = network.activations(seen[0])
         outputs = found[network.layers[-1].name][np.newaxis]
         values = outputs
         if network.output == "softmax" and np.isfinite(outputs).all():
@@ -160,7 +161,8 @@ class NetworkSnapshot:
             if self._answers is None or self._answers[0] is not test:
                 engine = engines.create(self.network, losses.default_for(self.network))
                 turned = self._turned(look_inverted(test.images))
-                seen = fitted(test.images, self._size, turned=turned)
+                reduced = self.network.reduced
+                seen = fitted(test.images, self._size, turned=turned, reduced=reduced)
                 outputs = engine.predict(seen)
                 found = np.full(len(test), -1)  # no digit if the network overflows
                 sound = np.isfinite(outputs).all(axis=1)

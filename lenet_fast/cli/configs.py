@@ -1,0 +1,83 @@
+"""The options in the ``config.toml`` of a run, for a new one."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lenet_fast.cli import common, settings
+
+_NOT_READ = {*settings.FREE, "overwrite", "config"} - {"epochs"}
+
+
+def read(context: click.Context, path: Path) -> dict[str, Any]:
+    """Return the options of ``lenet-fast train`` in a run's ``config.toml``, or its folder.
+
+    UsageError names the file, the option, its value and what is allowed.
+    """
+    import tomllib
+
+    from lenet_fast.training import runs
+
+    file = common.full_path("--config", path)
+    file = file / runs.CONFIG if file.is_dir() else file
+    try:
+        tables = tomllib.loads(runs.text(file))
+    except FileNotFoundError:
+        raise click.UsageError(
+            f"--config: expected the {runs.CONFIG} of a run, or its folder, but there is no {file}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--config: {file}: expected TOML ({error})") from None
+    found = tables.get("options")
+    if not isinstance(found, dict) or not found:
+        raise click.UsageError(
+            f"--config: {file}: expected a table [options], as lenet-fast train writes it, got none"
+        )
+    found = dict(found)
+    run = tables.get("run")
+    if isinstance(run, dict) and "epochs" in run:
+        found.setdefault("epochs", run["epochs"])
+    if found.get("schedule") == "rate_list":  # what --rates means
+        del found["schedule"]
+    options = {each.name: each for each in context.command.params if each.name not in _NOT_READ}
+    values = {}
+    for name, value in found.items():
+        option = options.get(name) or ({"data": _DATA}.get(name))
+        if option is None:
+            close = difflib.get_close_matches(name, [*options, "data"], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(
+                f"--config: {file}: options: expected options of lenet-fast train, got "
+                f"{common.printable(name)}{hint}"
+            )
+        try:
+            values[name] = _value(option, value, context)
+        except click.BadParameter as error:
+            raise click.UsageError(
+                f"--config: {file}: {name} = {value!r}: {error.message}"
+            ) from None
+    if "data" in values:
+        values["folder"] = values.pop("data")
+    if values.get("distort") == "none":
+        values["distort"] = None
+    return values
+
+
+_DATA = click.Option(["--data"], type=click.Path(path_type=Path))
+
+
+def _value(option: click.Parameter, value: Any, context: click.Context) -> Any:
+    """Return a value of TOML, checked as its text on the command line would be."""
+    if isinstance(option, click.Option) and option.is_flag:
+        if isinstance(value, bool):
+            return value
+        raise click.BadParameter("expected true or false")
+    if option.name == "rates" and isinstance(value, list):
+        value = ",".join(map(str, value))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise click.BadParameter("expected a number or a text")
+    return option.type.convert(str(value), option, context)
