@@ -19,6 +19,7 @@ def completed(**sections: str) -> Callable[[Documented], Documented]:
 
     Examples
     --------
+    >>> from lenet_fast.docstrings import completed
     >>> @completed(Raises="TypeError\\n    If it is not a number.")
     ... def double(x):
     ...     '''Return ``2 x``.'''

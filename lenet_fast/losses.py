@@ -337,6 +337,7 @@ def chosen(value: object) -> Loss:
 
     Examples
     --------
+    >>> from lenet_fast.losses import chosen
     >>> chosen("cross_entropy")
     CrossEntropy()
     """

@@ -85,6 +85,7 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
     --------
     >>> import tempfile
     >>> import numpy as np
+    >>> from lenet_fast.data.idx import read, write
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write(f"{folder}/three.gz", np.array([1, 2, 3], np.uint8))
     ...     read(f"{folder}/three.gz")

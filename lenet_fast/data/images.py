@@ -74,6 +74,7 @@ def centre(image: Array, *, invert: bool | Literal["auto"] = "auto") -> npt.NDAr
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.data import centre
     >>> page = np.zeros((300, 200), np.uint8)
     >>> page[50:250, 120:140] = 200
     >>> digit = centre(page)

@@ -40,6 +40,7 @@ def as_1989(dataset: Dataset) -> Dataset:
     Examples
     --------
     >>> from lenet_fast import data
+    >>> from lenet_fast.data import as_1989
     >>> as_1989(data.load("sample").test).images.shape
     (1000, 16, 16)
     """
@@ -71,6 +72,7 @@ def as_1990(dataset: Dataset) -> Dataset:
     Examples
     --------
     >>> from lenet_fast import data
+    >>> from lenet_fast.data import as_1990
     >>> images = as_1990(data.load("sample").test).images
     >>> images.shape, int(images[:, :2].max())
     ((1000, 28, 28), 0)
@@ -101,6 +103,7 @@ def fitted(images: Array, size: int, *, turned: bool = False, reduced: bool = Fa
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.data import fitted
     >>> fitted(np.zeros((1, 28, 28), np.uint8), 16).shape
     (1, 16, 16)
     >>> fitted(np.zeros((1, 28, 28), np.uint8), 32).shape

@@ -199,6 +199,7 @@ def load(
 
     Examples
     --------
+    >>> from lenet_fast.data import load
     >>> splits = load("sample")
     >>> len(splits.train), len(splits.test), splits.train.images.shape[1:]
     (5000, 1000, (28, 28))

@@ -119,6 +119,7 @@ def named(name: str) -> Recipe:
 
     Examples
     --------
+    >>> from lenet_fast.training.recipes import named
     >>> named("paper").epochs
     6
     """

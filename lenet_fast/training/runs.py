@@ -190,6 +190,7 @@ def to_toml(table: Mapping[str, Any]) -> str:
 
     Examples
     --------
+    >>> from lenet_fast.training.runs import to_toml
     >>> print(to_toml({"run": {"seed": 0, "rates": [0.1, 1e-05], "data": {"name": "a b"}}}))
     [run]
     seed = 0

@@ -142,6 +142,7 @@ class Constant(EpochSchedule):
 
     Examples
     --------
+    >>> from lenet_fast.training import Constant
     >>> Constant(0.1).rate(20)
     0.1
     """
@@ -176,6 +177,7 @@ class StepDecay(EpochSchedule):
 
     Examples
     --------
+    >>> from lenet_fast.training import StepDecay
     >>> schedule = StepDecay(0.5, step=2, decay_rate=0.5)
     >>> [schedule.rate(epoch) for epoch in (1, 2, 3, 4, 5)]
     [0.5, 0.5, 0.25, 0.25, 0.125]
@@ -214,6 +216,7 @@ class RateList(EpochSchedule):
 
     Examples
     --------
+    >>> from lenet_fast.training import LENET5_1998_RATES, RateList
     >>> schedule = RateList([0.1, 0.05])
     >>> [schedule.rate(epoch) for epoch in (1, 2, 3)]
     [0.1, 0.05, 0.05]
@@ -263,6 +266,7 @@ class Cosine(EpochSchedule):
 
     Examples
     --------
+    >>> from lenet_fast.training import Cosine
     >>> schedule = Cosine(0.1, epochs=3, last=0.01)
     >>> [round(schedule.rate(epoch), 3) for epoch in (1, 2, 3, 4)]
     [0.1, 0.055, 0.01, 0.01]
@@ -339,6 +343,7 @@ class OneCycle:
 
     Examples
     --------
+    >>> from lenet_fast.training import OneCycle
     >>> schedule = OneCycle(0.1, warmup=0.25)
     >>> [round(schedule.rate_at(step, 8, epoch=1), 3) for step in range(8)]
     [0.05, 0.1, 0.1, 0.083, 0.067, 0.05, 0.033, 0.017]
@@ -371,6 +376,7 @@ class LinearDecay:
 
     Examples
     --------
+    >>> from lenet_fast.training import LinearDecay
     >>> schedule = LinearDecay(0.1)
     >>> [round(schedule.rate_at(step, 4, epoch=1), 3) for step in range(4)]
     [0.1, 0.075, 0.05, 0.025]
@@ -444,6 +450,7 @@ def default_for(
     Examples
     --------
     >>> from lenet_fast.losses import MAP
+    >>> from lenet_fast.training.schedules import default_for
     >>> default_for(MAP())
     StepDecay(0.0007, step=6, decay_rate=0.4)
     >>> default_for(MAP(), batch_size=1)  # 0.0007 / 32
@@ -479,6 +486,7 @@ def named(
     Examples
     --------
     >>> from lenet_fast.losses import MAP
+    >>> from lenet_fast.training.schedules import named
     >>> named("one_cycle", MAP())
     OneCycle(0.0021, warmup=0.15)
     """
@@ -519,6 +527,7 @@ def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epo
 
     Examples
     --------
+    >>> from lenet_fast.training.schedules import LinearDecay, StepDecay, rates
     >>> rates(LinearDecay(1.0), 2, 0, 3, batches=4, epochs=2).tolist()
     [0.5, 0.375, 0.25]
     >>> rates(StepDecay(1.0, 1, 0.5), 2, 0, 3, batches=4, epochs=2).tolist()

@@ -48,6 +48,7 @@ def as_images(array: Array) -> tuple[Array, bool, list[str]]:
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.data.arrays import as_images
     >>> images, several, notes = as_images(np.eye(784, dtype=np.uint8)[:3])
     >>> images.shape, several, notes
     ((3, 28, 28), True, ['3 rows of 784 numbers read as 28x28 pixels'])

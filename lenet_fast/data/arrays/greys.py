@@ -41,6 +41,7 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.data.arrays import as_bytes
     >>> as_bytes(np.array([[[0, 1], [1, 0]]]))[0].tolist()
     [[[0, 255], [255, 0]]]
     """

@@ -31,6 +31,7 @@ def look_inverted(images: Array) -> bool:
     Examples
     --------
     >>> from lenet_fast import data
+    >>> from lenet_fast.data.arrays import look_inverted
     >>> images = data.load("sample").test.images
     >>> look_inverted(images), look_inverted(255 - images)
     (False, True)
@@ -110,6 +111,7 @@ def look_transposed(images: Array) -> str:
     Examples
     --------
     >>> from lenet_fast import data
+    >>> from lenet_fast.data.arrays import look_transposed
     >>> images = data.load("sample").test.images
     >>> look_transposed(images), look_transposed(images.transpose(0, 2, 1))
     ('', '801 of 1000 are wider than high')

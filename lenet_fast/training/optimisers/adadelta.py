@@ -55,6 +55,7 @@ class Adadelta(Base):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import Adadelta
     >>> w, g = {"w": np.array([1.0, 1.0])}, {"w": np.array([2.0, -0.02])}
     >>> Adadelta(rho=0.75, epsilon=1e-6).step(w, g, rate=1)
     >>> w["w"].round(3)                     # 1 - sqrt(1e-6) * (sign of g) / sqrt(0.25)

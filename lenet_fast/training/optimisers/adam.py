@@ -89,6 +89,7 @@ class Adam(_Moments):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import Adam
     >>> w, g = {"w": np.array([1.0, 1.0])}, {"w": np.array([2.0, -0.02])}
     >>> Adam(weight_decay=0.5).step(w, g, rate=0.1)
     >>> w["w"].round(6)                     # 1 - 0.1 * sign(g + 0.5 * 1)
@@ -145,6 +146,7 @@ class AdamW(_Moments):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import AdamW
     >>> w, g = {"w": np.array([1.0, 1.0])}, {"w": np.array([2.0, -0.02])}
     >>> AdamW(weight_decay=0.5).step(w, g, rate=0.1)
     >>> w["w"].round(6)                      # 1 - 0.1 * (sign of g) - 0.1 * 0.5 * 1

@@ -63,6 +63,7 @@ class RMSprop(Base):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import RMSprop
     >>> w, g = {"w": np.array([1.0, 1.0])}, {"w": np.array([2.0, -0.02])}
     >>> RMSprop(alpha=0.75).step(w, g, rate=0.1)
     >>> w["w"].round(6)                     # 1 - 0.1 * (sign of g) / sqrt(0.25)

@@ -57,6 +57,7 @@ class SDLM(SGD):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import SDLM
     >>> sdlm = SDLM(mu=0.5)
     >>> sdlm.follow({"w": np.array([0.0, 1.5])})
     >>> sdlm.factors["w"]

@@ -51,6 +51,7 @@ class SGD(Base):
     Examples
     --------
     >>> import numpy as np
+    >>> from lenet_fast.training import SGD
     >>> w, g = {"w": np.array([1.0])}, {"w": np.array([2.0])}
     >>> sgd = SGD(momentum=0.5)
     >>> sgd.step(w, g, rate=0.1)
