@@ -64,7 +64,7 @@ class Result:
 def ours(goal: Goal, splits: data.Splits, seed: int, threads: int) -> Result:
     """Train by our trainer."""
     trainer = goal.recipe.trainer(seed=seed, threads=threads)
-    rows = trainer.fit(splits.train, splits.test, goal.epochs).rows
+    rows = trainer.fit(splits.train, splits.test, goal.epochs, verbose=False).rows
     right = len(splits.test) - rows[-1].test_errors
     return Result(100 * right / len(splits.test), sum(row.train_seconds for row in rows))
 

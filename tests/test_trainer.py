@@ -3,10 +3,12 @@
 import csv
 import math
 import os
+import re
 import signal
 import sys
 import threading
 import tomllib
+from functools import partial
 from inspect import signature
 from types import MappingProxyType
 from typing import get_args
@@ -39,7 +41,9 @@ from lenet_fast.training import (
     StepDecay,
     Trainer,
     TrainingDiverged,
+    TrainingInterrupted,
     batches,
+    callbacks,
     checkpoints,
     evaluate,
     runs,
@@ -236,8 +240,10 @@ def test_evaluate_adds_up_its_batches(sets, monkeypatch):
     parts = evaluate(trainer.engine, train, on_batch=lambda *call: calls.append(call))
     assert (parts.errors, parts.images) == (whole.errors, whole.images)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert [call[:2] for call in calls] == [(70, 200), (140, 200), (200, 200)]
-    assert calls[-1][2] == parts.loss
+    assert [(totals.images, images) for totals, images in calls] == [
+        *((70, 200), (140, 200), (200, 200))
+    ]
+    assert calls[-1][0] == parts
 
 
 @pytest.mark.parametrize("output", ["rbf", "softmax", "linear"])
@@ -1143,8 +1149,10 @@ def interrupt(trainer):
 def test_ctrl_c_finishes_the_batch_and_saves(sets, tmp_path):
     judge = uninterrupted(sets, tmp_path)
     out, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
-    history = new_trainer(out=out, threads=1, callbacks=[StopAt(6, interrupt)]).fit(*sets, epochs=3)
-    assert history.interrupted
+    trainer = new_trainer(out=out, threads=1, callbacks=[StopAt(6, interrupt)])
+    with pytest.raises(TrainingInterrupted, match=r"^stopped in epoch 2 of 3, and .*run has its"):
+        trainer.fit(*sets, epochs=3)
+    assert trainer.history.interrupted
     assert signal.getsignal(signal.SIGINT) is before
     saved = checkpoints.load(out / runs.CHECKPOINT)
     assert (saved.position.epoch, saved.position.batch) == (1, 2)
@@ -1160,13 +1168,35 @@ def test_a_second_ctrl_c_stops_at_once_and_leaves_whole_files(sets, tmp_path):
 
     judge = uninterrupted(sets, tmp_path)
     out, before = tmp_path / "run", signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as told:
         new_trainer(out=out, threads=1, callbacks=[StopAt(6, twice)]).fit(*sets, epochs=3)
+    assert not isinstance(told.value, TrainingInterrupted)
     assert signal.getsignal(signal.SIGINT) is before
     assert not [name for name in os.listdir(out) if name.endswith(".tmp")]
     resumed = Trainer.resume(out, threads=1)  # from the end of epoch 1
     resumed.fit(*sets)
     same_bits(resumed, judge)
+
+
+def test_after_ctrl_c_fit_goes_on_with_the_same_bits(sets, tmp_path):
+    judge = uninterrupted(sets, tmp_path)
+    trainer = new_trainer(threads=1, callbacks=[StopAt(6, interrupt)])
+    with pytest.raises(TrainingInterrupted, match=r"^stopped in epoch 2 of 3; the trainer's fit"):
+        trainer.fit(*sets, epochs=3)
+    assert len(trainer.history.rows) == 1
+    assert not trainer.fit(*sets).interrupted
+    same_bits(trainer, judge)
+
+
+def test_ctrl_c_in_the_last_moment_is_not_lost(sets):
+    class Last(Callback):
+        def on_epoch_end(self, trainer, row):
+            interrupt(trainer)
+
+    trainer = new_trainer(callbacks=[Last()])
+    with pytest.raises(TrainingInterrupted, match=r"^stopped after the last epoch$"):
+        trainer.fit(*sets, epochs=1)
+    assert not trainer.history.interrupted
 
 
 def test_an_ignored_signal_stays_ignored(sets):
@@ -1416,10 +1446,13 @@ def test_what_is_no_engine_evaluates_nothing(sets):
         evaluate(engine, (sets[0].images, sets[0].labels))
     with pytest.raises(TypeError, match=r"engine: expected an engine, from .*create, got str 'e'"):
         evaluate("e", sets[0])
-    for wrong, words in (("network", "network: expected a Network"), ("loss", "loss: expected a ")):
+    for wrong, words in (
+        ("network", "network: expected a Network"),
+        ("loss", "loss: expected one"),
+    ):
         right = {"network": models.lenet5(), "loss": losses.MAP()}
         with pytest.raises(TypeError, match=words):
-            engines.create(**(right | {wrong: "lenet5"}))
+            engines.create(**(right | {wrong: 5}))
     with pytest.raises(TypeError, match="batch_size: expected an int, got str"):
         engines.create(models.lenet5(), losses.MAP(), engine="layers", batch_size="many")
 
@@ -1512,9 +1545,115 @@ def test_the_progress_bar_on_a_terminal(sets):
     bar = ProgressBar(screen)
     new_trainer(callbacks=[bar, EpochTable(screen)]).fit(*sets, epochs=1)
     shown = screen.file.getvalue()
-    assert "images/s" in shown
-    assert "evaluating" in shown
+    assert re.search(r"epoch 1/1 .*% wrong +[\d,]+ images/s +[\d.]+ s left", shown)
     assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in shown  # the cursor is back
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [(80, ["loss", "wrong", "images/s", "left"]), (62, ["loss", "wrong", "left"]), (40, ["left"])],
+)
+def test_a_narrow_terminal_gets_fewer_words_and_whole_numbers(sets, width, words):
+    screen = console(terminal=True, width=width)
+    new_trainer(callbacks=[ProgressBar(screen)]).fit(*sets, epochs=12)
+    lines = re.sub(r"\x1b\[[\d?;]*\w", "", screen.file.getvalue()).replace("\n", "\r").split("\r")
+    assert max(map(len, lines)) <= width
+    seen = [line.rstrip() for line in lines if line.startswith("epoch 12/12")]
+    assert seen
+    for line in seen:
+        assert "…" not in line
+        assert [word for word in ("loss", "wrong", "images/s", "left") if word in line] == words
+
+
+def test_the_time_left_is_that_of_the_whole_run(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    clock = callbacks._Clock()
+
+    def left(seconds, phase, epoch, images):
+        now[0] = 100 + seconds
+        told = callbacks.Progress(phase, epoch, 4, images, 100, 0.0, 0, 10.0)
+        return clock.left(told, now[0])
+
+    assert left(5, "train", 1, 50) == (50 + 300) / 10  # by images/s
+    assert left(12, "evaluate", 1, 10) == 3 * 12  # by the epoch so far
+    assert left(15, "train", 2, 1) == 2 * 15 + 15  # by the epoch before
+    assert left(20, "evaluate", 2, 1) == 2 * 15 + 10
+    assert left(50, "evaluate", 2, 100) == 2 * 15
+    assert left(51, "train", 3, 1) == 36 + 36
+    assert [callbacks._duration(each) for each in (0.26, 9.94, 9.96, 59.4, 59.6, 80, 7500)] == [
+        *("0.3 s", "9.9 s", "10 s", "59 s", "1:00 min", "1:20 min", "2:05 h")
+    ]
+
+
+def test_fit_shows_the_progress_where_it_is_seen(sets, monkeypatch, capsys):
+    fit = partial(new_trainer().fit, *sets, epochs=1)
+    fit()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for verbose, lines in (("auto", 3), (True, 3), (1, 3), (False, 0), (0, 0)):
+        new_trainer().fit(*sets, epochs=1, verbose=verbose)
+        shown = capsys.readouterr().out
+        assert shown.count("\n") >= lines
+        assert ("epoch    rate" in shown) is (lines > 0)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    new_trainer().fit(*sets, epochs=1, verbose=True)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    new_trainer(callbacks=[EpochTable(console())]).fit(*sets, epochs=1, verbose=True)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdout", None)  # as under pythonw
+    fit()
+    for wrong in (2, "always", None, "True"):
+        with pytest.raises(TypeError, match="verbose: expected True, False or 'auto', got"):
+            new_trainer().fit(*sets, epochs=1, verbose=wrong)
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"average_from": 1}])
+def test_evaluate_says_what_the_history_says(sets, options):
+    train, test = sets
+    trainer = new_trainer(**options)
+    trainer.fit(train, test, epochs=2)
+    row = trainer.history.rows[-1]
+    result = trainer.evaluate(test)
+    assert (result.errors, result.count) == (row.test_errors, 60)
+    assert result.loss == pytest.approx(row.test_loss, rel=1e-6)
+    assert result.accuracy == 1 - row.test_errors / 60
+    confusion = np.zeros((10, 10), int)
+    for label, found in zip(test.labels, trainer.result.classify(test.images), strict=True):
+        confusion[label, found] += 1
+    np.testing.assert_array_equal(result.confusion, confusion)
+    assert 0 < result.errors < 60
+    assert repr(result) == (
+        f"Evaluation({result.errors} of 60 images wrong, accuracy {result.accuracy:.4f}, "
+        f"loss {result.loss:.4f})"
+    )
+
+
+def test_what_cannot_be_evaluated(sets):
+    trainer = new_trainer()
+    with pytest.raises(TypeError, match="dataset: expected a Dataset, got tuple"):
+        trainer.evaluate((sets[1].images, sets[1].labels))
+    with pytest.raises(ValueError, match="dataset: expected at least one image, got none"):
+        trainer.evaluate(sets[1].subset(0))
+
+
+def test_results_draw_themselves(sets):
+    pytest.importorskip("matplotlib")
+    trainer = new_trainer()
+    with pytest.raises(ValueError, match="expected at least one epoch"):
+        trainer.history.plot()
+    history = trainer.fit(*sets, epochs=2)
+    axes = history.plot(log=True).axes[0]
+    assert axes.get_yscale() == "log"
+    np.testing.assert_allclose(
+        axes.lines[-1].get_ydata(), [row.test_errors / 0.6 for row in history.rows]
+    )
+    result = trainer.evaluate(sets[1])
+    title = result.plot().axes[0].get_title()
+    assert title.startswith(f"{result.errors} of 60 digits misclassified")
 
 
 # --- what the network remembers ------------------------------------------------------------------

@@ -179,14 +179,16 @@ def _fit(
     trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop, as_json: bool
 ) -> None:
     """Train, and print the settings before and the outcome after."""
-    from lenet_fast.training import TrainingDiverged, runs
+    from lenet_fast.training import TrainingDiverged, TrainingInterrupted, runs
 
     new = trainer.saved is None
     if not as_json:
         _describe(trainer, splits, out)
     go_on = f"To resume:\n  {common.command_line('train', '--resume', out)}"
     try:
-        history = trainer.fit(splits.train, splits.test, epochs)
+        trainer.fit(splits.train, splits.test, epochs, verbose=False)  # it has callbacks
+    except TrainingInterrupted:
+        pass  # it is saved: see below
     except KeyboardInterrupt:
         common.say(f"\nStopped at once; {_kept(trainer, out, go_on)}")
         raise stop.leave() from None
@@ -214,6 +216,7 @@ def _fit(
         raise click.ClickException(f"{what}; {kept}") from failed
     finally:
         trainer.engine.close()
+    history = trainer.history
     if as_json:
         click.echo(json.dumps(_facts(trainer, splits, out, history)))
     elif history.best is not None:

@@ -85,7 +85,7 @@ def run_all(
         if job not in done:
             try:
                 done[job] = one(job, threads if job.recipe.alone else 1)
-            except Stopped:  # by Ctrl-C, which the trainer handles itself
+            except Stopped:  # by a signal whose handler stops the trainer
                 raise KeyboardInterrupt from None
     return [done[job] for job in jobs]
 

@@ -76,7 +76,7 @@ def train(
         threads=threads,
         callbacks=[watch],
     )
-    if trainer.fit(splits.train, splits.test, recipe.epochs).interrupted:
+    if trainer.fit(splits.train, splits.test, recipe.epochs, verbose=False).interrupted:
         raise Stopped
     return trainer
 

@@ -1,6 +1,7 @@
 """Training: the trainer and its parts."""
 
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
+from lenet_fast.training.evaluation import Evaluation
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Adadelta, Adam, AdamW, RMSprop
 from lenet_fast.training.schedules import (
@@ -12,7 +13,7 @@ from lenet_fast.training.schedules import (
     RateList,
     StepDecay,
 )
-from lenet_fast.training.trainer import Trainer, TrainingDiverged, evaluate
+from lenet_fast.training.trainer import Trainer, TrainingDiverged, TrainingInterrupted, evaluate
 
 __all__ = [
     "LENET5_1998_RATES",
@@ -26,6 +27,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "EpochTable",
+    "Evaluation",
     "History",
     "LinearDecay",
     "OneCycle",
@@ -37,5 +39,6 @@ __all__ = [
     "StepDecay",
     "Trainer",
     "TrainingDiverged",
+    "TrainingInterrupted",
     "evaluate",
 ]

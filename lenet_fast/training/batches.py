@@ -20,7 +20,7 @@ def evaluate(
     engine: Engine,
     dataset: data.Dataset,
     *,
-    on_batch: Callable[[int, int, float], None] | None = None,
+    on_batch: Callable[[Totals, int], None] | None = None,
 ) -> Totals:
     """Return the summed loss, the errors and the number of images of a data set.
 
@@ -31,7 +31,7 @@ def evaluate(
     dataset : Dataset
         Passed to the engine a few thousand images at a time, so that progress can be reported.
     on_batch : callable, optional
-        Called with the number of images done, their total, and the sum of the losses so far.
+        Called with the totals so far, and the number of images of the data set.
     """
     parts.engine(engine)
     parts.dataset("dataset", dataset)
@@ -42,7 +42,7 @@ def evaluate(
         with np.errstate(over="ignore", invalid="ignore"):
             totals += engine.evaluate(dataset.images[block], dataset.labels[block])
         if on_batch is not None:
-            on_batch(totals.images, len(dataset), totals.loss)
+            on_batch(totals, len(dataset))
     return totals
 
 

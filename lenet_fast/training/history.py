@@ -7,10 +7,13 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet_fast import checks, configs
 from lenet_fast.engines import Totals
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,29 @@ class History:
     def best(self) -> Row | None:
         """The epoch with the fewest test errors; in a tie, the one with the lowest test loss."""
         return min(self.rows, key=lambda row: (row.test_errors, row.test_loss), default=None)
+
+    def plot(self, *, log: bool = False) -> Figure:
+        """Draw the error rates by epoch, as :func:`lenet_fast.plots.errors` does.
+
+        Parameters
+        ----------
+        log : bool
+            Whether the error rate is on a logarithmic axis.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ValueError
+            If there is no complete epoch.
+        ImportError
+            If matplotlib is missing.
+        """
+        from lenet_fast import plots  # late: it needs this package
+
+        return plots.errors(self, log=log)
 
     def to_csv(self) -> str:
         """Return the rows as comma-separated values, after a line of column names."""

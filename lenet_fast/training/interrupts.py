@@ -21,25 +21,28 @@ class Stoppable(Protocol):
 
 
 @contextlib.contextmanager
-def stop_on_sigint(target: Stoppable) -> Iterator[None]:
+def stop_on_sigint(target: Stoppable) -> Iterator[threading.Event]:
     """Within the block, the first SIGINT calls ``stop``, the next raises KeyboardInterrupt.
 
-    Only the main thread may set signal handlers; in other threads this does nothing. A process
-    that ignores the signal, for example under ``nohup``, keeps ignoring it.
+    The first one also sets the event. Only the main thread may set signal handlers; in other
+    threads this does nothing. A process that ignores the signal, for example under ``nohup``,
+    keeps ignoring it.
     """
+    came = threading.Event()
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or previous is None or previous == signal.SIG_IGN:
-        yield  # None: a handler that Python could not restore
+        yield came  # None: a handler that Python could not restore
         return
 
     def handle(number: int, frame: object) -> None:
         if target.stopping:
             raise KeyboardInterrupt
+        came.set()
         target.stop()
 
     signal.signal(signal.SIGINT, handle)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -25,7 +25,8 @@ from lenet_fast.threads import Pool
 from lenet_fast.training import checkpoints, parts, runs, schedules
 from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
-from lenet_fast.training.callbacks import Callback, Progress
+from lenet_fast.training.callbacks import Callback, Progress, reports
+from lenet_fast.training.evaluation import Evaluation, evaluation
 from lenet_fast.training.history import History, Row
 from lenet_fast.training.interrupts import stop_on_sigint
 from lenet_fast.training.optimisers import OPTIMISERS, Optimiser
@@ -56,6 +57,13 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818  (named after the event, 
     def __init__(self, reason: str, kept: str = "") -> None:
         super().__init__(f"{reason} {kept}".strip())
         self.reason = reason
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's stop button, has ended :meth:`Trainer.fit`, which has saved first.
+
+    The trainer is in the state of the last step: ``fit`` continues from there, with the same bits.
+    """
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -182,7 +190,7 @@ class Trainer:
         self.loss.check(network)
         self.optimiser = parts.optimiser("sgd" if optimiser is None else optimiser, self.loss.name)
         self.batch_size = checks.integer("batch_size", batch_size, 1)
-        self.callbacks = parts.callbacks(callbacks)
+        self.callbacks = self._informed = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):
             raise TypeError(f"options: expected a mapping, got {checks.kind(options)}")
         if schedule is None:
@@ -342,7 +350,14 @@ class Trainer:
             images = checks.integer("checkpoint_every", images, 1)
             self._checkpoint_batches = math.ceil(images / self.batch_size)
 
-    def fit(self, train: data.Dataset, test: data.Dataset, epochs: int | None = None) -> History:
+    def fit(
+        self,
+        train: data.Dataset,
+        test: data.Dataset,
+        epochs: int | None = None,
+        *,
+        verbose: bool | Literal["auto"] = "auto",
+    ) -> History:
         """Train until `epochs` epochs are complete, including earlier ones.
 
         Parameters
@@ -352,17 +367,25 @@ class Trainer:
         epochs : int, optional
             Default: that of the previous :meth:`fit` (also before :meth:`resume`), else 20. With a
             larger number, a finished run continues.
+        verbose : bool or "auto"
+            Whether to show a table of the epochs, and, on a terminal or in a notebook, a bar with
+            the time left: :class:`EpochTable` and :class:`ProgressBar`. "auto": on a terminal and
+            in a notebook only. Nothing is added if the trainer's callbacks have one of the two.
 
         Returns
         -------
         History
-            ``interrupted`` is true if :meth:`stop` or Ctrl-C ended the training early. The current
-            call of the engine (up to 512 images, or 4,096 in batches of one) is completed first,
-            and the state is saved if there is an `out`. A second Ctrl-C raises KeyboardInterrupt
-            at once; then only :meth:`resume` continues exactly. The files are always intact.
+            ``interrupted`` is true if :meth:`stop` ended the training early. The current call of
+            the engine (up to 512 images, or 4,096 in batches of one) is completed first, and the
+            state is saved if there is an `out`.
 
         Raises
         ------
+        TrainingInterrupted
+            A KeyboardInterrupt, after Ctrl-C or the stop button of a notebook: when the call of the
+            engine is complete and the state is saved, so that another :meth:`fit` continues
+            exactly. A second Ctrl-C raises KeyboardInterrupt at once; then only :meth:`resume`
+            continues exactly. The files are always intact.
         TrainingDiverged
             If the loss or a weight is no longer finite. The files keep the state of the last epoch
             or stop, or of the start; the network in memory is useless.
@@ -386,12 +409,14 @@ class Trainer:
                 f"average_from: expected at most {epochs}, the last epoch, got "
                 f"{self.average_from}, which leaves nothing to average"
             )
+        shown = reports(verbose, self.callbacks)
         self.epochs = epochs
         self._recognise(train, test)
         self._check_scale(train)
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
         self.stopping = False
+        self._informed = [*self.callbacks, *shown]
         with contextlib.ExitStack() as stack:
             if self._out is not None:
                 self._folder = self._locked or stack.enter_context(LockedFolder(self._out))
@@ -401,9 +426,9 @@ class Trainer:
 
     def _fit(self, train: data.Dataset, test: data.Dataset) -> None:
         try:
-            for callback in self.callbacks:
+            for callback in self._informed:
                 callback.on_train_begin(self)
-            with stop_on_sigint(self):
+            with stop_on_sigint(self) as came:
                 while self._position.epoch < self.epochs:
                     self._one_epoch(train, test)
         except _Stopped:
@@ -411,12 +436,51 @@ class Trainer:
             self._check_state()
             self._save_checkpoint()
         finally:
-            for callback in self.callbacks:
+            for callback in self._informed:
                 callback.on_train_end(self)
             self.engine.close()
             if self._average is not None:
                 self._average_engine.close()
             self._pool.close()
+        if came.is_set():
+            if self._position.epoch == self.epochs:
+                raise TrainingInterrupted("stopped after the last epoch")
+            where = f", and {self._out} has its state" if self._out is not None else ""
+            raise TrainingInterrupted(
+                f"stopped in epoch {self._position.epoch + 1} of {self.epochs}{where}; the "
+                "trainer's fit goes on from there"
+            )
+
+    def evaluate(self, dataset: data.Dataset) -> Evaluation:
+        """Return loss, errors and confusion matrix of :attr:`result` on a data set.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            At least one image, such as ``splits.test``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not such a data set, has labels beyond the network's classes, or an output is
+            not finite.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Trainer
+        >>> trainer = Trainer(models.lenet5(output="softmax"))
+        >>> result = trainer.evaluate(data.load("sample").test)
+        >>> result.count, result.confusion.shape
+        (1000, (10, 10))
+        >>> result.accuracy == 1 - result.errors / 1000
+        True
+        """
+        engine = self.engine if self.result is self.network else self._average_engine
+        try:
+            return evaluation(engine, self.result, self.loss, dataset)
+        finally:
+            engine.close()
 
     @property
     def result(self) -> Network:
@@ -455,7 +519,7 @@ class Trainer:
         self._position = checkpoints.Position(epoch=epoch)
         if self._out is not None:
             self._write_epoch(self._out, row)
-        for callback in self.callbacks:
+        for callback in self._informed:
             callback.on_epoch_end(self, row)
 
     def _rates(self) -> Array:
@@ -502,7 +566,8 @@ class Trainer:
             if self._checkpoint_batches and position.batch % self._checkpoint_batches == 0:
                 self._check_state()
                 self._save_checkpoint()
-            report(min(last, len(order)), len(order), position.loss_sum)
+            seen = Totals(position.loss_sum, position.errors, min(last, len(order)))
+            report(seen, len(order))
             started = time.perf_counter()
 
     def _examples(self, train: data.Dataset, chosen: Array, epoch: int) -> tuple[Array, Array]:
@@ -537,21 +602,22 @@ class Trainer:
 
     def _report(
         self, phase: Literal["train", "evaluate"], epoch: int
-    ) -> Callable[[int, int, float], None]:
+    ) -> Callable[[Totals, int], None]:
         started = time.perf_counter()
 
-        def report(images: int, total: int, loss_sum: float) -> None:
+        def report(totals: Totals, total: int) -> None:
             seconds = self._position.seconds if phase == "train" else time.perf_counter() - started
             progress = Progress(
                 phase=phase,
                 epoch=epoch,
                 epochs=self.epochs,
-                images=images,
+                images=totals.images,
                 total=total,
-                loss=loss_sum / images,
-                images_per_second=images / max(seconds, 1e-9),
+                loss=totals.loss / totals.images,
+                errors=totals.errors,
+                images_per_second=totals.images / max(seconds, 1e-9),
             )
-            for callback in self.callbacks:
+            for callback in self._informed:
                 callback.on_batch_end(self, progress)
             if phase == "evaluate" and self.stopping:
                 raise _Stopped

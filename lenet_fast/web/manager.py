@@ -285,7 +285,8 @@ class TrainingManager:
     def _train(self, trainer: Trainer, run: Run) -> None:
         state, reason = "failed", ""
         try:
-            history = trainer.fit(self.splits.train, self.splits.test, run.request.epochs)
+            sets = self.splits.train, self.splits.test
+            history = trainer.fit(*sets, run.request.epochs, verbose=False)
             state = "stopped" if history.interrupted else "done"
         except TrainingDiverged:
             reason = f"The rate {run.request.rate:g} is too high: the loss is no longer finite."
