@@ -1,4 +1,19 @@
-"""Connection tables: which input maps each output map of a convolution reads."""
+"""Connection tables: which input maps each output map of a convolution reads.
+
+Examples
+--------
+Table I of LeCun et al. 1998: a row for each map of S2, a column for each of C3.
+
+>>> from lenet_fast import connections
+>>> for row in connections.LENET5_C3.T:
+...     print("".join("X" if link else "-" for link in row))
+X---XXX--XXXX-XX
+XX---XXX--XXXX-X
+XXX---XXX--X-XXX
+-XXX--XXXX--X-XX
+--XXX--XXXX-XX-X
+---XXX--XXXX-XXX
+"""
 
 from __future__ import annotations
 

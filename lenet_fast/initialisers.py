@@ -4,6 +4,21 @@ Every array is drawn from its own random stream, which depends on the seed, the 
 the network and the parameter, but not on the other layers. Numbers are drawn in float64 and then
 rounded, so that networks of both dtypes start alike. F is the number of inputs of a unit: those
 that a connection table links, and 4 for a 2x2 sub-sampling unit.
+
+Examples
+--------
+How far the weights of F6 spread; with the rule of 1998 by far the least:
+
+>>> from lenet_fast import initialisers, models
+>>> network = models.lenet5()
+>>> for name in initialisers.INITIALISERS:
+...     network.initialise(name)
+...     print(f"{name:15}{network.parameters['F6.w'].std():.3f}")
+lecun1998      0.012
+lecun_sqrt     0.127
+eblearn        0.053
+glorot_uniform 0.099
+he_normal      0.129
 """
 
 from __future__ import annotations

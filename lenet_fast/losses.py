@@ -2,6 +2,15 @@
 
 Each loss fits one kind of network output. Values and derivatives are per image; the engines sum and
 average over a batch.
+
+Examples
+--------
+>>> from lenet_fast import losses, models
+>>> for output in ("rbf", "softmax", "linear"):
+...     print(output, "fits", *losses.all_for(models.lenet5(output=output)))
+rbf fits map penalty
+softmax fits cross_entropy
+linear fits mean_squared_error
 """
 
 from __future__ import annotations

@@ -1,4 +1,15 @@
-"""The networks of the papers."""
+"""The networks of the papers.
+
+Examples
+--------
+>>> from lenet_fast import models
+>>> for build in (models.lenet1989, models.lenet1, models.lenet4, models.lenet5):
+...     print(f"{build.__name__:10}{build().counts().parameters:6}")
+lenet1989   9760
+lenet1      2578
+lenet4     50673
+lenet5     60000
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,16 @@
-"""Engines, which run and train a network, behind one interface."""
+"""Engines, which run and train a network, behind one interface.
+
+Examples
+--------
+>>> import numpy as np
+>>> from lenet_fast import data, engines, losses, models
+>>> network, images = models.lenet5(), data.load("sample").test.images[:50]
+>>> lanes, layers = (
+...     engines.create(network, losses.MAP(), engine=name) for name in ("lanes", "layers")
+... )
+>>> np.allclose(lanes.predict(images), layers.predict(images), rtol=1e-4)
+True
+"""
 
 from __future__ import annotations
 

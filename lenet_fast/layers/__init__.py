@@ -2,6 +2,15 @@
 
 A layer stores nothing about the batches that pass: ``backward`` and ``hessian`` get the input and
 the output of ``forward``, so that several threads can run one layer on different batches.
+
+Examples
+--------
+>>> from lenet_fast import layers
+>>> from lenet_fast.network import Network
+>>> body = [layers.Conv2D(1, 8, 3), layers.ReLU(), layers.MaxPool2D(2)]
+>>> network = Network([*body, layers.Dense(8 * 15 * 15, 10)], output="softmax")
+>>> [layer.name for layer in network.layers], network.shapes[-2]
+(['conv1', 'activation1', 'pool1', 'dense1'], (8, 15, 15))
 """
 
 from __future__ import annotations

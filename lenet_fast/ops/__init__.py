@@ -19,6 +19,17 @@ shape or value, and ImportError for a missing backend. ``_backward`` functions r
 the order of the forward's arrays. ``_hessian`` functions pass the diagonal of the Hessian back by
 the recursion of LeCun et al. 1998, appendix C: ``hx`` corresponds to ``dx``; the terms in f'' and
 between parameters that share a weight are dropped, so that it is never negative.
+
+Examples
+--------
+>>> import numpy as np
+>>> from lenet_fast import ops
+>>> x, w, y = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), np.empty((1, 1, 2, 2))
+>>> ops.conv2d(x, w, out=y, backend="numpy") is y
+True
+>>> ops.conv2d(x, np.ones((1, 2, 3, 3)))
+Traceback (most recent call last):
+ValueError: w: expected 1 input maps (c_in of x), got 2
 """
 
 from lenet_fast.ops import (

@@ -3,6 +3,15 @@
 A trainer asks a schedule for ``rate_at(step, steps, epoch)``. Steps are counted from 0 over the
 whole run of `steps` steps, epochs from 1. The rate depends on nothing else, so that a resumed run
 gets the same rates.
+
+Examples
+--------
+>>> from lenet_fast.training import Cosine, LinearDecay, OneCycle
+>>> for schedule in (LinearDecay(0.1), OneCycle(0.1), Cosine(0.1)):
+...     print([round(schedule.rate_at(step, 100, epoch=1), 4) for step in (0, 15, 50, 99)])
+[0.1, 0.085, 0.05, 0.001]
+[0.0067, 0.1, 0.0588, 0.0012]
+[0.1, 0.0946, 0.0505, 0.001]
 """
 
 from __future__ import annotations

@@ -4,6 +4,24 @@ An optimiser has its own arrays (velocities, for instance), one or more per para
 them by name, so that a checkpoint can store them and a resumed run continues with the same bits.
 The rate comes with each step, from a schedule. The NumPy code here is the reference for engines
 that update the weights themselves; see :class:`lenet_fast.engines.Optimiser`.
+
+Examples
+--------
+Two steps from 1, with a gradient of 2 and a rate of 0.1. RMSprop's mean square starts at 0, so its
+first steps are large, and those of Adadelta small:
+
+>>> import numpy as np
+>>> from lenet_fast.training import SGD, Adadelta, Adam, RMSprop
+>>> for optimiser in (SGD(), SGD(momentum=0.9), Adam(), RMSprop(), Adadelta()):
+...     w, gradient = {"w": np.array([1.0])}, {"w": np.array([2.0])}
+...     for _ in range(2):
+...         optimiser.step(w, gradient, rate=0.1)
+...     print(f"{type(optimiser).__name__:10}{w['w'][0]:.3f}")
+SGD       0.600
+SGD       0.420
+Adam      0.800
+RMSprop   -0.709
+Adadelta  0.999
 """
 
 from __future__ import annotations
