@@ -1,10 +1,11 @@
 """Skip the doctests of front ends whose library is not installed; run all as if pasted into a new
-Python, so that each has the imports that it needs."""
+Python, so that each has the imports that it needs. Select tests for ``--quick``."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,33 @@ def _pasted(request: pytest.FixtureRequest) -> None:
     """Take the names of its module from the example of a docstring."""
     if isinstance(request.node, pytest.DoctestItem) and PACKAGE in request.path.parents:
         request.node.dtest.globs.clear()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="run each test with each value of each parameter once, not with all combinations",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that show a value of a parameter that none before has shown.
+
+    They are taken in an order that is mixed, and the same in every run, so that the values of one
+    parameter meet different values of the others.
+    """
+    if not config.getoption("--quick"):
+        return
+    seen: set[tuple[str, int, str]] = set()
+    kept = set()
+    for item in sorted(items, key=lambda item: zlib.crc32(item.nodeid.encode())):
+        call = getattr(item, "callspec", None)
+        test = item.nodeid.partition("[")[0]
+        values = {(test, k, value) for k, value in enumerate(call._idlist if call else [""])}
+        if not values <= seen:
+            seen |= values
+            kept.add(item)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]

@@ -1,7 +1,6 @@
 # The compiled kernels: one module of all files, in an order in which each needs only those before
 # it. setup.py compiles this text once per instruction set.
 
-include "vector/cpu.pxi"
 include "vector/gemm.pxi"
 include "layers/activations.pxi"
 include "layers/conv2d.pxi"
@@ -32,7 +31,7 @@ include "images/warp.pxi"
 
 # What has a twin in every backend: the operations. The engines' loops have none.
 OTHERS = (
-    "supported", "lane_counts", "LanesProgram", "run_lanes", "run_online", "OnlineWorkspace",
+    "lane_counts", "LanesProgram", "run_lanes", "run_online", "OnlineWorkspace",
     "OnlinePredictor",
 )
 KERNELS = sorted(

@@ -57,6 +57,12 @@ def _cython_builds() -> list[str]:
     return [f"cython-{isa}" for isa in module.instruction_sets()]
 
 
+def compiled_kernels() -> ModuleType:
+    """Return the extension whose kernels are in use, or leave the test out."""
+    backend = require("lenet_fast.backends.cython_backend")
+    return importlib.import_module(f"{backend.__name__}._{backend.isa()}")
+
+
 BACKENDS = ["numpy", "numba", *_cython_builds()]
 """Every backend; the compiled one with each instruction set of this machine."""
 

@@ -98,24 +98,47 @@ def test_unknown_set_raises_when_the_backend_is_wanted(wrong):
 
 
 @pytest.fixture(scope="module")
-def only_baseline(tmp_path_factory):
-    """Return a folder with the package as it is where only the baseline was built."""
-    folder = tmp_path_factory.mktemp("baseline")
+def only_one(tmp_path_factory):
+    """Return a folder with the package as it is where one instruction set was built, and its name:
+    as installs from source have it."""
+    folder, name = tmp_path_factory.mktemp("one"), cython_backend.instruction_sets()[0]
     shutil.copytree(
         Path(lenet_fast.__file__).parent,
         folder / "lenet_fast",
-        ignore=shutil.ignore_patterns("_avx*", "__pycache__", "sample"),
+        ignore=shutil.ignore_patterns(
+            *(f"_{other}.*" for other in SETS if other != name), "__pycache__", "sample"
+        ),
     )
-    return folder
+    return folder, name
 
 
-def test_set_that_was_not_built_raises(only_baseline):
-    assert printed_by(CHOSEN, path=only_baseline).split() == ["baseline", "baseline"]
-    done = run_python(CHOSEN, path=only_baseline, LENET_FAST_ISA="avx2")
+def test_set_that_was_not_built_raises(only_one):
+    folder, name = only_one
+    assert printed_by(CHOSEN, path=folder).split() == [name, name]
+    other = next(other for other in SETS if other != name)
+    done = run_python(CHOSEN, path=folder, LENET_FAST_ISA=other)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ValueError: LENET_FAST_ISA: expected one of baseline here, got 'avx2'")
+    assert last.startswith(
+        f"ValueError: LENET_FAST_ISA: expected one of {name} here, got {other!r}"
+    )
     assert "not built" in last
+
+
+def test_kernels_for_another_cpu_are_not_loaded(only_one, tmp_path):
+    """Such as those that were compiled on the newest machine of a cluster, on its oldest."""
+    folder, name = only_one
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    backend = tmp_path / "lenet_fast" / "backends" / "cython_backend"
+    (said,) = backend.glob("_cpu.*")
+    said.unlink()
+    (backend / "_cpu.py").write_text("def supported():\n    return ['none']\n")
+    (kernels,) = backend.glob(f"_{name}.*")
+    kernels.write_bytes(b"what would crash if it were loaded")
+    code = "import lenet_fast.backends as b; print(b.available()['cython'].detail)"
+    detail = printed_by(code, path=tmp_path)
+    assert f"compiled for {name}, which this CPU does not support" in detail
+    assert "LENET_FAST_BUILD_ISA=all" in detail
 
 
 def test_set_that_this_cpu_lacks_raises(monkeypatch):

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from helpers import normal, printed_by, require
+from helpers import compiled_kernels, normal, printed_by, require
 
-from lenet_fast import backends, losses
+from lenet_fast import losses
 from lenet_fast.engines import lanes as lane_engine
 from lenet_fast.engines.program import ItemKind
 from lenet_fast.layers import Conv2D, Dense, Tanh
@@ -32,9 +32,7 @@ def compiled(function):
 
 def test_arguments_are_those_of_the_compiled_kernel():
     engine = part_of_backend("engines.lanes")
-    if not backends.available()["cython"].usable:
-        pytest.skip("the compiled kernels are not here")
-    build = importlib.import_module("lenet_fast.backends.cython_backend._baseline")
+    build = compiled_kernels()
     program, *names, shared, memory = inspect.signature(build.run_lanes).parameters
     assert (program, shared, memory) == ("program", "shared", "memory")
     assert engine.Run._fields == (*engine.Program._fields, *names)

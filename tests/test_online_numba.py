@@ -9,9 +9,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from helpers import normal, require
+from helpers import compiled_kernels, normal, require
 
-from lenet_fast import backends, losses
+from lenet_fast import losses
 from lenet_fast.engines import OnlineEngine, single
 from lenet_fast.layers import Conv2D, Dense, Tanh
 from lenet_fast.network import Network
@@ -37,9 +37,7 @@ def lane_count(dtype: np.dtype) -> int:
 
 def test_arguments_are_those_of_the_compiled_kernel():
     arguments = list(part_of_backend("engines.online").Run._fields)
-    if not backends.available()["cython"].usable:
-        pytest.skip("the compiled kernels are not here")
-    build = importlib.import_module("lenet_fast.backends.cython_backend._baseline")
+    build = compiled_kernels()
     assert arguments == list(inspect.signature(build.run_online).parameters)
 
 

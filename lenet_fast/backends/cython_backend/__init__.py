@@ -44,7 +44,7 @@ def built() -> list[str]:
 @functools.cache
 def instruction_sets() -> list[str]:
     """Return the instruction sets that are installed and that this CPU supports."""
-    supported = _build("baseline").supported()
+    supported = _build("cpu").supported()
     return [name for name in built() if name in supported]
 
 
@@ -146,7 +146,12 @@ def describe() -> str:
     return f"{_isa} kernels"
 
 
-if "baseline" not in built():
+if not built() or importlib.util.find_spec(f"{__name__}._cpu") is None:
     raise ImportError(f"the cython backend was not compiled when lenet_fast was installed; {_CURE}")
+if not instruction_sets():
+    raise ImportError(
+        f"the cython backend was compiled for {', '.join(built())}, which this CPU does not "
+        f"support; with LENET_FAST_BUILD_ISA=all, {_CURE}"
+    )
 
 _install(_choose())
