@@ -36,7 +36,7 @@ serve: $(VENV)/installed
 	$(VENV)/bin/lenet-fast serve $(ARGS)
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest --quick --numprocesses auto --dist worksteal $(ARGS)
+	$(VENV)/bin/python -m pytest --select quick --numprocesses auto --dist worksteal $(ARGS)
 
 test-all: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)

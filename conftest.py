@@ -1,5 +1,5 @@
 """Skip the doctests of front ends whose library is not installed; run all as if pasted into a new
-Python, so that each has the imports that it needs. Select tests for ``--quick``."""
+Python, so that each has the imports that it needs. Select tests by ``--select``."""
 
 from __future__ import annotations
 
@@ -29,29 +29,35 @@ def _pasted(request: pytest.FixtureRequest) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--quick",
-        action="store_true",
-        help="run each test with each value of each parameter once, not with all combinations",
+        "--select",
+        choices=("quick", "rest"),
+        help="quick: each test with each value of each parameter once, not all combinations; "
+        "rest: what quick leaves out",
     )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that show a value of a parameter that none before has shown.
+    """Select the tests that show a value of a parameter that none before has shown, or the others.
 
     They are taken in an order that is mixed, and the same in every run, so that the values of one
     parameter meet different values of the others.
     """
-    if not config.getoption("--quick"):
+    wanted = config.getoption("--select")
+    if wanted is None:
         return
     seen: set[tuple[str, int, str]] = set()
-    kept = set()
+    quick = set()
     for item in sorted(items, key=lambda item: zlib.crc32(item.nodeid.encode())):
         call = getattr(item, "callspec", None)
         test = item.nodeid.partition("[")[0]
         values = {(test, k, value) for k, value in enumerate(call._idlist if call else [""])}
         if not values <= seen:
             seen |= values
-            kept.add(item)
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = [item for item in items if item in kept]
+            quick.add(item)
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        (kept if (item in quick) == (wanted == "quick") else left).append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
