@@ -224,7 +224,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
     for name in [each for each in sys.modules if each.split(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ImportError, match=r"scikit-learn: expected .* pip install scikit-learn"):
+    with pytest.raises(ImportError, match=r"scikit-learn: expected .* -m pip install scikit-learn"):
         data.load("digits")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import assert_within, printed_by
 
-from lenet_fast import data, models
+from lenet_fast import cures, data, models
 from lenet_fast.data.distort import PAPER
 from lenet_fast.engines import LanesEngine
 from lenet_fast.initialisers import INITIALISERS
@@ -689,7 +689,7 @@ def test_without_scikit_learn_the_error_says_what_to_install():
         "try:\n    import lenet_fast.sklearn\nexcept ImportError as error:\n    print(error)"
     )
     assert printed_by(code) == (
-        "lenet_fast.sklearn needs scikit-learn: pip install 'lenet_fast[sklearn]'"
+        f"lenet_fast.sklearn needs scikit-learn: {cures.install('lenet_fast[sklearn]')}"
     )
 
 

@@ -62,7 +62,7 @@ def test_without_pytorch_the_cure_is_told() -> None:
         "try:\n    import lenet_fast.torch\n"
         "except ImportError as error:\n    print(error)"
     )
-    assert printed_by(code).endswith("needs PyTorch: pip install 'lenet_fast[torch]'")
+    assert printed_by(code).endswith("-m pip install 'lenet_fast[torch]'")
 
 
 # --- functions: gradients ---

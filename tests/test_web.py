@@ -27,7 +27,7 @@ from drawn_digits import DIGITS, PLACES, painted, placed
 from helpers import started
 from page_cases import serving
 
-from lenet_fast import data, disk, files, models
+from lenet_fast import cures, data, disk, files, models
 from lenet_fast.layers import Dense
 from lenet_fast.network import Network
 from lenet_fast.training import Constant, Cosine, LinearDecay, OneCycle, runs
@@ -999,7 +999,7 @@ def test_without_the_libraries_it_says_what_to_install(
     with pytest.raises(SystemExit, match="1"):
         cli.main(["serve", "--no-browser"])
     error = capsys.readouterr().err
-    assert "waitress is missing: pip install 'lenet_fast[web]'" in error
+    assert f"waitress is missing: {cures.install('lenet_fast[web]')}" in error
     assert error.count("\n") == 1
 
 

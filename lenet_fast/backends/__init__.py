@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import NamedTuple
 
+from lenet_fast import cures
+
 __all__ = ["ENVIRONMENT_VARIABLE", "NAMES", "Status", "available", "current", "get", "use_backend"]
 
 NAMES = ("cython", "numba", "numpy")
@@ -43,9 +45,20 @@ class Status(NamedTuple):
     detail: str
 
 
+_ANEW = ("--force-reinstall", "--no-deps", "--no-cache-dir")
+
+
 @functools.cache
 def _load(name: str) -> ModuleType:
-    return importlib.import_module(f"{__name__}.{name}_backend")
+    try:
+        return importlib.import_module(f"{__name__}.{name}_backend")
+    except ImportError as error:
+        cure = {
+            "numba": f"; install it with: {cures.install('numba')}",
+            "cython": "; install a C compiler (gcc or clang, and Python's headers), then install "
+            f"again from the source: {cures.pip('install', *_ANEW)} FOLDER",
+        }
+        raise ImportError(f"{error}{cure.get(name, '')}") from error
 
 
 def _checked(name: object, source: str) -> str:

@@ -18,13 +18,16 @@ import click
 from lenet_fast import __version__
 from lenet_fast.cli import common, help
 from lenet_fast.cli.bench import bench
+from lenet_fast.cli.completion import completion
 from lenet_fast.cli.data import data
 from lenet_fast.cli.evaluate import evaluate
 from lenet_fast.cli.export import export
 from lenet_fast.cli.info import info
+from lenet_fast.cli.notebook import notebook
 from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
 from lenet_fast.cli.reproduce import reproduce
+from lenet_fast.cli.runs import compare, runs
 from lenet_fast.cli.serve import serve
 from lenet_fast.cli.train import train
 
@@ -56,9 +59,9 @@ def group(context: click.Context) -> None:
 group.add_sections(
     {
         "Train and test": (train, evaluate, predict),
-        "Figures and the page": (plot, serve),
-        "Other programs": (export,),
-        "The papers": (reproduce,),
+        "Look at runs": (runs, compare, plot, serve),
+        "Other programs": (export, completion),
+        "Papers and lessons": (reproduce, notebook),
         "The machine": (data, info, bench),
     }
 )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from lenet_fast import backends
+from lenet_fast import backends, cures
 from lenet_fast.cli.help import option, section
 
 if TYPE_CHECKING:
@@ -147,6 +147,41 @@ def line(label: str, *parts: object) -> None:
     click.echo(f"{label:<9} {printable(', '.join(map(str, parts)))}")
 
 
+def table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print rows, each with a text per column; columns of numbers are flush right.
+
+    On a terminal that is too narrow for the lines, each row fills several lines.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[printable(row.get(name, "")) for name in names] for row in rows]
+    columns = list(zip(names, *cells, strict=True))
+    numbers = [all(cell[:1] in "-0123456789" for cell in column[1:]) for column in columns]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(line, widths, numbers, strict=True)
+        ).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+    if max(map(len, lines)) <= columns_of_terminal():
+        click.echo("\n".join(lines))
+        return
+    label = max(map(len, names[1:])) + 4
+    for line in cells:
+        click.echo(line[0])
+        for name, cell in zip(names[1:], line[1:], strict=True):
+            if cell:
+                click.echo(f"  {name:<{label - 2}}{cell}")
+
+
+def columns_of_terminal() -> float:
+    """Return how wide lines may be: anything goes into a file or a pipe."""
+    if "COLUMNS" not in os.environ and not sys.stdout.isatty():
+        return math.inf
+    return shutil.get_terminal_size().columns
+
+
 def python() -> str:
     """Return how to call this Python from a shell."""
     found = shutil.which("python")
@@ -165,7 +200,7 @@ def command_line(*arguments: object) -> str:
         found = shutil.which("lenet-fast")
         on_path = found and os.path.exists(program) and os.path.samefile(found, program)
         words = ["lenet-fast" if on_path else program]
-    return shlex.join([*words, *map(str, arguments)])
+    return cures.shell([*words, *map(str, arguments)])
 
 
 def full_path(option: str, path: Path) -> Path:

@@ -32,7 +32,7 @@ def export(run_or_model: Path, out: Path) -> None:
     The exported network reads floats (n, 1, rows, columns) in the range that the command prints.
     It does not end in a softmax.
 
-    Needs onnx: pip install 'lenet_fast[onnx]'. onnxruntime, if installed, runs the comparison.
+    Needs onnx, the extra "onnx". onnxruntime, if installed, runs the comparison.
     """
     from lenet_fast import disk, onnx
 

@@ -139,7 +139,7 @@ class Command(click.Command):
         found: dict[str, list[tuple[str, str]]] = {}
         for each in self.get_params(ctx):
             record = each.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(each, click.Argument):
                 found.setdefault(getattr(each, "section", Option.section), []).append(record)
         found[Option.section] = found.pop(Option.section)  # the rest comes last, with --help
         for title, records in found.items():

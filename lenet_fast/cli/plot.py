@@ -74,7 +74,7 @@ def plot(
     distribution  number of images of each digit; needs no model
     samples       the first training images; needs no model
 
-    Needs matplotlib: pip install 'lenet_fast[plot]'
+    Needs matplotlib, the extra "plot".
     """
     from lenet_fast import plots
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from lenet_fast import cures
 from lenet_fast.cli import common, help
 
 OUT = Path("runs", "page")
@@ -84,8 +85,8 @@ def serve(
     RUN_OR_MODEL is the folder of a run, or a model file. Without it, the page starts to train a
     network, which takes seconds; everything works meanwhile.
 
-    The page loads nothing from the internet. Ctrl-C ends the server. Needs Flask and waitress:
-    pip install 'lenet_fast[web]'
+    The page loads nothing from the internet. Ctrl-C ends the server. Needs Flask and waitress,
+    the extra "web".
     """
     out = common.full_path("--out", out)
     if not out.name:
@@ -98,7 +99,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise ImportError(
             f"serve needs Flask and waitress, and {error.name} is missing: "
-            "pip install 'lenet_fast[web]'"
+            + cures.install("lenet_fast[web]")
         ) from error
 
     network = None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks, pixels
+from lenet_fast import checks, cures, pixels
 from lenet_fast.checks import Array
 from lenet_fast.data import arrays, datasets, fetch, idx, images, usps
 from lenet_fast.data.arrays.looks import POLARITY
@@ -486,7 +486,7 @@ def _load_digits() -> Splits:
     except ImportError as error:
         raise ImportError(
             "scikit-learn: expected to be installed for the data set 'digits'; install it with: "
-            "pip install scikit-learn"
+            + cures.install("scikit-learn")
         ) from error
     small, labels = load_digits(return_X_y=True)
     large = images.resize(small.reshape(-1, 8, 8) * (255 / 16), images.BOX, images.BOX)

@@ -6,6 +6,7 @@ import math
 from types import ModuleType
 from typing import Any
 
+from lenet_fast import cures
 from lenet_fast.layers import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, Tanh
 
 OPSET, IR_VERSION = 17, 8
@@ -63,7 +64,7 @@ def library() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("ONNX files need onnx: pip install 'lenet_fast[onnx]'") from error
+        raise ImportError(f"ONNX files need onnx: {cures.install('lenet_fast[onnx]')}") from error
     return onnx
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from lenet_fast import checks, disk, docstrings
+from lenet_fast import checks, cures, disk, docstrings
 from lenet_fast.checks import Array
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'lenet_fast[plot]'") from error
+        raise ImportError(f"plots need matplotlib: {cures.install('lenet_fast[plot]')}") from error
     return Figure((width, height), dpi=DPI, layout="constrained")
 
 

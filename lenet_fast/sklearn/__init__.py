@@ -16,11 +16,13 @@ Examples
 True
 """
 
+from lenet_fast import cures as _cures
+
 try:
     import sklearn as _sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "lenet_fast.sklearn needs scikit-learn: pip install 'lenet_fast[sklearn]'"
+        f"lenet_fast.sklearn needs scikit-learn: {_cures.install('lenet_fast[sklearn]')}"
     ) from error
 
 from lenet_fast.sklearn._estimators import LeNetClassifier, LeNetFeatures

@@ -15,10 +15,14 @@ that the kernels read; only non-contiguous tensors are copied. Nothing is conver
 or moved from another device; such tensors raise TypeError.
 """
 
+from lenet_fast import cures as _cures
+
 try:
     import torch  # noqa: F401  (to name what is missing, before a module fails)
 except ImportError as error:
-    raise ImportError("lenet_fast.torch needs PyTorch: pip install 'lenet_fast[torch]'") from error
+    raise ImportError(
+        f"lenet_fast.torch needs PyTorch: {_cures.install('lenet_fast[torch]')}"
+    ) from error
 
 from lenet_fast.torch import functional
 from lenet_fast.torch.converting import from_torch, to_torch

@@ -21,11 +21,6 @@ ENVIRONMENT_VARIABLE = "LENET_FAST_ISA"
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 """Every set that can be built, slowest first."""
 
-_CURE = (
-    "install a C compiler (gcc or clang, and Python's headers), then install again from the "
-    "source: pip install --force-reinstall --no-deps --no-cache-dir FOLDER"
-)
-
 _isa = ""  # set by _install
 
 
@@ -147,11 +142,11 @@ def describe() -> str:
 
 
 if not built() or importlib.util.find_spec(f"{__name__}._cpu") is None:
-    raise ImportError(f"the cython backend was not compiled when lenet_fast was installed; {_CURE}")
+    raise ImportError("the cython backend was not compiled when lenet_fast was installed")
 if not instruction_sets():
     raise ImportError(
         f"the cython backend was compiled for {', '.join(built())}, which this CPU does not "
-        f"support; with LENET_FAST_BUILD_ISA=all, {_CURE}"
+        "support (LENET_FAST_BUILD_ISA=all compiles for every CPU)"
     )
 
 _install(_choose())

@@ -17,8 +17,7 @@ try:
     import numba as _numba
 except ImportError as error:
     raise ImportError(
-        f"the numba backend needs Numba, which cannot be imported here ({error}); install it with: "
-        "pip install numba"
+        f"the numba backend needs Numba, which cannot be imported here ({error})"
     ) from error
 
 from lenet_fast.backends.numba_backend.engines.lanes import checked_program as _checked_program
