@@ -53,6 +53,16 @@ class SavedModel(NamedTuple):
         The `extra` of :func:`save_model`.
     library_version : str
         The version of lenet_fast that wrote the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast import files, losses, models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files.save_model(f"{folder}/lenet5", models.lenet5(), losses.MAP(j=10), {"seed": 0})
+    ...     saved = files.read_model(f"{folder}/lenet5")
+    >>> saved.network.counts().parameters, saved.loss, saved.extra
+    (60000, MAP(j=10.0), {'seed': 0})
     """
 
     network: Network
@@ -145,6 +155,17 @@ def load_model(path: str | os.PathLike[str]) -> Network:
     FileFormatError
         If it is not a model file, was truncated or altered, or is a folder without one; the
         message says which.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast import files, models
+    >>> network = models.lenet5(seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files.save_model(f"{folder}/lenet5", network)
+    ...     loaded = files.load_model(f"{folder}/lenet5")
+    >>> bool((loaded.parameters["C1.w"] == network.parameters["C1.w"]).all())
+    True
     """
     return read_model(path).network
 
@@ -153,6 +174,17 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
     """Load everything in a model file: network, loss (or None), extra and version.
 
     Raises as :func:`load_model` does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import lenet_fast
+    >>> from lenet_fast import files, models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files.save_model(f"{folder}/lenet5", models.lenet5())
+    ...     saved = files.read_model(f"{folder}/lenet5")
+    >>> saved.loss is None, saved.library_version == lenet_fast.__version__
+    (True, True)
     """
     if os.path.isdir(path):
         folder, path = path, os.path.join(path, MODEL)

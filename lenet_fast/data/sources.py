@@ -83,6 +83,16 @@ class Dataset:
     ValueError
         If a shape is wrong, the counts differ, a label is above 9, or the images are on another
         scale, with a maximum from 1 to 16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import Dataset
+    >>> images = np.zeros((2, 28, 28), np.uint8)
+    >>> images[:, 4:24, 13:15] = 255
+    >>> ones = Dataset(images, np.array([1, 1], np.uint8), "ones")
+    >>> len(ones), ones.images.shape, ones.name
+    (2, (2, 28, 28), 'ones')
     """
 
     images: npt.NDArray[np.uint8]
@@ -119,6 +129,13 @@ class Dataset:
         -----
         The first 5,000 test images of MNIST are cleaner than the last 5,000: do not report results
         on the first ones alone.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> few = data.load("sample").test.subset(5)
+        >>> len(few), few.labels
+        (5, array([4, 0, 6, 2, 5], dtype=uint8))
         """
         if not 0 <= n <= len(self):
             raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
@@ -139,6 +156,13 @@ class Splits:
         A line that the user must see: these are not the expected data.
     attempts : tuple of str
         Failed attempts to find the data, each with its reason.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> splits = data.load("sample")
+    >>> splits.train.name, splits.test.name, splits.source
+    ('sample-train', 'sample-test', 'the bundled sample of MNIST')
     """
 
     train: Dataset

@@ -32,6 +32,18 @@ class WeightAverage:
     -----
     Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization", here
     over the ends of epochs. Sums are accumulated in float64.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> from lenet_fast.training.averages import WeightAverage
+    >>> network = models.lenet1()
+    >>> average = WeightAverage(network)
+    >>> for value in (1.0, 3.0):  # as after two epochs
+    ...     network.parameters["H1.b"][...] = value
+    ...     average.add(network)
+    >>> average.count, average.network.parameters["H1.b"]
+    (2, array([2., 2., 2., 2.], dtype=float32))
     """
 
     def __init__(self, network: Network) -> None:
@@ -50,6 +62,16 @@ class WeightAverage:
         ------
         ValueError
             If the network has other parameters.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> from lenet_fast.training.averages import WeightAverage
+        >>> average = WeightAverage(models.lenet1())
+        >>> average.add(models.lenet1(seed=1))
+        >>> average.add(models.lenet1(seed=2))
+        >>> average.count
+        2
         """
         shapes = {name: network.parameters[name].shape for name in network.trainable_names}
         if shapes != {name: mean.shape for name, mean in self._means.items()}:
@@ -60,7 +82,16 @@ class WeightAverage:
         self._show()
 
     def state(self) -> dict[str, Array]:
-        """Return the averages by parameter; not copies."""
+        """Return the averages by parameter; not copies.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> from lenet_fast.training.averages import WeightAverage
+        >>> average = WeightAverage(models.lenet1())
+        >>> average.state()["H1.w"].shape, average.state()["H1.w"].dtype
+        ((4, 1, 5, 5), dtype('float64'))
+        """
         return self._means
 
     def load_state(self, means: Mapping[str, Array], count: int) -> None:
@@ -71,6 +102,16 @@ class WeightAverage:
         ValueError
             If the names or shapes do not match this network's parameters, or a number is not
             finite.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> from lenet_fast.training.averages import WeightAverage
+        >>> average, again = WeightAverage(models.lenet1()), WeightAverage(models.lenet1())
+        >>> average.add(models.lenet1(seed=1))
+        >>> again.load_state(average.state(), average.count)
+        >>> again.count, bool((again.state()["H1.w"] == average.state()["H1.w"]).all())
+        (1, True)
         """
         if {name: mean.shape for name, mean in means.items()} != {
             name: mean.shape for name, mean in self._means.items()

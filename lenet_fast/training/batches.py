@@ -32,6 +32,14 @@ def evaluate(
         Passed to the engine a few thousand images at a time, so that progress can be reported.
     on_batch : callable, optional
         Called with the totals so far, and the number of images of the data set.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, engines, losses, models, training
+    >>> engine = engines.create(models.lenet5(), losses.MAP())
+    >>> totals = training.evaluate(engine, data.load("sample").test)
+    >>> totals.images, totals.loss / totals.images > 60  # untrained
+    (1000, True)
     """
     parts.engine(engine)
     parts.dataset("dataset", dataset)

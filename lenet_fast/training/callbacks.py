@@ -38,6 +38,15 @@ class Progress:
         Misclassified images of this phase so far.
     images_per_second : float
         Speed of this phase so far.
+
+    Examples
+    --------
+    Half of the first of two epochs:
+
+    >>> from lenet_fast.training import Progress
+    >>> now = Progress("train", 1, 2, 30_000, 60_000, loss=0.4, errors=3_000, images_per_second=5e4)
+    >>> now.images / now.total, now.errors / now.images
+    (0.5, 0.1)
     """
 
     phase: Literal["train", "evaluate"]
@@ -54,19 +63,86 @@ class Callback:
     """Base class of callbacks; every method does nothing and may be overridden.
 
     Each method may call ``trainer.stop()``. An exception in one ends the training.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models
+    >>> from lenet_fast.training import Callback, Trainer
+    >>> class StopAfterTwo(Callback):
+    ...     def on_epoch_end(self, trainer, row):
+    ...         if row.epoch == 2:
+    ...             trainer.stop()
+    >>> sample = data.load("sample")
+    >>> trainer = Trainer(models.lenet5(), callbacks=[StopAfterTwo()])
+    >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=10)
+    >>> len(history.rows), history.interrupted
+    (2, True)
     """
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        """Training starts or resumes; ``trainer.history`` has the completed epochs."""
+        """Training starts or resumes; ``trainer.history`` has the completed epochs.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Callback, Trainer
+        >>> class Plan(Callback):
+        ...     def on_train_begin(self, trainer):
+        ...         print("epochs:", trainer.epochs, "from", len(trainer.history.rows))
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), callbacks=[Plan()])
+        >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=1)
+        epochs: 1 from 0
+        """
 
     def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
-        """A batch has been trained on or evaluated."""
+        """A batch has been trained on or evaluated.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Callback, Trainer
+        >>> class Done(Callback):
+        ...     def on_batch_end(self, trainer, progress):
+        ...         print(progress.phase, progress.images, "of", progress.total)
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), callbacks=[Done()])
+        >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=1)
+        train 64 of 64
+        evaluate 50 of 50
+        """
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
-        """An epoch is complete, and its files are written."""
+        """An epoch is complete, and its files are written.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Callback, Trainer
+        >>> class Rate(Callback):
+        ...     def on_epoch_end(self, trainer, row):
+        ...         print(f"epoch {row.epoch}: rate {row.rate:g}")
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), schedule=0.0007, callbacks=[Rate()])
+        >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=1)
+        epoch 1: rate 0.0007
+        """
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """Training has ended, normally or by an exception."""
+        """Training has ended, normally or by an exception.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Callback, Trainer
+        >>> class Bell(Callback):
+        ...     def on_train_end(self, trainer):
+        ...         print("done:", trainer.optimiser.steps, "steps")
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), batch_size=32, callbacks=[Bell()])
+        >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=1)
+        done: 2 steps
+        """
 
 
 def _checked(console: Console | None) -> Console | None:
@@ -224,6 +300,17 @@ class EpochTable(Callback):
     ----------
     console : rich.console.Console, optional
         Where to print; by default in the notebook, if the code runs in one, else rich's own.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from lenet_fast.training import EpochTable, History, Row
+    >>> row = Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)
+    >>> run = SimpleNamespace(history=History([row], 60_000, 10_000))  # as a trainer has it
+    >>> EpochTable().on_train_begin(run)
+                   --------- train --------  --------- test ---------
+    epoch    rate      loss    error  wrong      loss    error  wrong  seconds
+        1     0.1    0.2100    6.50%   3900    0.0600    1.90%    190      2.0 *
     """
 
     def __init__(self, console: Console | None = None) -> None:

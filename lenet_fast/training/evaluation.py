@@ -34,6 +34,14 @@ class Evaluation:
         Images, and misclassified images.
     accuracy : float
         The share of the images that were classified correctly, from 0 to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.training import Evaluation
+    >>> result = Evaluation(loss=0.5, confusion=np.array([[48, 2], [1, 49]]))
+    >>> result.count, result.errors, result.accuracy
+    (100, 3, 0.97)
     """
 
     loss: float
@@ -52,7 +60,16 @@ class Evaluation:
         return 1 - self.errors / self.count
 
     def plot(self) -> Figure:
-        """Draw the confusion matrix, as :func:`lenet_fast.plots.confusion` does."""
+        """Draw the confusion matrix, as :func:`lenet_fast.plots.confusion` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet_fast.training import Evaluation
+        >>> figure = Evaluation(loss=0.5, confusion=np.array([[48, 2], [1, 49]])).plot()
+        >>> figure.axes[0].get_title()
+        '3 of 100 digits misclassified (3.00 %)'
+        """
         from lenet_fast import plots  # late: it needs this package
 
         rows, columns = np.indices(self.confusion.shape)

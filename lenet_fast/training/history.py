@@ -25,6 +25,22 @@ class Row:
     epoch, or with ``evaluate_train`` measured after it, too. ``train_seconds`` and
     ``images_per_second`` cover the training only, not the evaluation. ``rate`` is the highest of
     the epoch's steps.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import Row
+    >>> row = Row(
+    ...     epoch=1,
+    ...     train_seconds=2.0,
+    ...     images_per_second=30_000.0,
+    ...     train_loss=0.21,
+    ...     train_errors=3900,
+    ...     test_loss=0.06,
+    ...     test_errors=190,
+    ...     rate=0.1,
+    ... )
+    >>> row.train_errors / 60_000
+    0.065
     """
 
     epoch: int
@@ -38,7 +54,17 @@ class Row:
 
     @classmethod
     def of(cls, epoch: int, seconds: float, train: Totals, test: Totals, rate: float) -> Row:
-        """Return the row of an epoch from its totals; without test images its loss is NaN."""
+        """Return the row of an epoch from its totals; without test images its loss is NaN.
+
+        Examples
+        --------
+        >>> from lenet_fast.engines import Totals
+        >>> from lenet_fast.training import Row
+        >>> train, test = Totals(30.0, errors=6, images=100), Totals(4.0, errors=1, images=20)
+        >>> row = Row.of(1, 0.5, train, test, rate=0.1)
+        >>> row.train_loss, row.test_loss, row.images_per_second
+        (0.3, 0.2, 200.0)
+        """
         return cls(
             epoch=epoch,
             train_seconds=seconds,
@@ -96,6 +122,15 @@ class History:
         Number of images in the two sets, to turn errors into rates.
     interrupted : bool
         Whether the last call of ``fit`` was stopped early.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import History, Row
+    >>> first = Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)
+    >>> second = Row(2, 2.0, 3e4, 0.05, 960, 0.07, 210, 0.05)
+    >>> history = History([first, second], train_images=60_000, test_images=10_000)
+    >>> history.best.epoch, history.best.test_errors / history.test_images
+    (1, 0.019)
     """
 
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -126,13 +161,30 @@ class History:
             If there is no complete epoch.
         ImportError
             If matplotlib is missing.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import History, Row
+        >>> rows = [Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)]
+        >>> figure = History(rows, 60_000, 10_000).plot()
+        >>> figure.axes[0].get_ylabel()
+        'error rate (%)'
         """
         from lenet_fast import plots  # late: it needs this package
 
         return plots.errors(self, log=log)
 
     def to_csv(self) -> str:
-        """Return the rows as comma-separated values, after a line of column names."""
+        """Return the rows as comma-separated values, after a line of column names.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import History, Row
+        >>> rows = [Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)]
+        >>> print(History(rows, 60_000, 10_000).to_csv(), end="")
+        epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate
+        1,2.0,30000.0,0.21,3900,0.06,190,0.1
+        """
         lines = [",".join(COLUMNS)]
         for row in self.rows:
             values = dataclasses.astuple(
@@ -161,6 +213,14 @@ class History:
         ValueError
             If the columns differ, a value is not a number or out of range, or the epochs are not
             numbered from 1.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import History, Row
+        >>> rows = [Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)]
+        >>> text = History(rows, 60_000, 10_000).to_csv()
+        >>> History.from_csv(text, 60_000, 10_000).rows == rows
+        True
         """
         try:
             names, *lines = list(csv.reader(io.StringIO(text), strict=True)) or [[]]

@@ -42,6 +42,13 @@ class Recipe:
         What the recipe is for, and what it reaches.
     options : dict
         The options of ``lenet-fast train``, by their names in Python, such as ``batch_size``.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import recipes
+    >>> recipe = recipes.FAST
+    >>> recipe.name, recipe.epochs, recipe.options["pooling"], recipe.options["batch_size"]
+    ('fast', 2, 'max', 64)
     """
 
     name: str
@@ -74,6 +81,12 @@ class Recipe:
         ------
         TypeError, ValueError
             As for :class:`~lenet_fast.training.Trainer`.
+
+        Examples
+        --------
+        >>> from lenet_fast.training import recipes
+        >>> recipes.FAST.trainer().schedule, recipes.FAST.trainer(batch_size=16).schedule
+        (OneCycle(0.1, warmup=0.15), OneCycle(0.025, warmup=0.15))
         """
         options = self.options
         network = models.lenet5(

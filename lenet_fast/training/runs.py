@@ -145,6 +145,20 @@ def read_history(folder: str | os.PathLike[str]) -> History:
         If `folder` is a file, such as a model file.
     FileFormatError
         If a file does not have the form in which a run writes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast import data, models
+    >>> from lenet_fast.training import Trainer
+    >>> from lenet_fast.training.runs import read_history
+    >>> sample = data.load("sample")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trainer = Trainer(models.lenet5(), out=folder)
+    ...     written = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=1)
+    ...     history = read_history(folder)
+    >>> history.train_images, history.rows[0].test_errors == written.rows[0].test_errors
+    (64, True)
     """
     folder = Path(folder)
     history, config = folder / HISTORY, folder / CONFIG

@@ -52,6 +52,18 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818  (named after the event, 
     Attributes
     ----------
     reason : str
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models
+    >>> from lenet_fast.training import Trainer, TrainingDiverged
+    >>> sample = data.load("sample")
+    >>> trainer = Trainer(models.lenet5(pooling="max", output="softmax"), schedule=1e30)
+    >>> try:
+    ...     trainer.fit(sample.train.subset(640), sample.test.subset(50), epochs=1)
+    ... except TrainingDiverged as error:
+    ...     print(error.reason.rpartition("; ")[2])
+    start again with a lower one, such as 0.01.
     """
 
     def __init__(self, reason: str, kept: str = "") -> None:
@@ -63,6 +75,14 @@ class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C, or a notebook's stop button, has ended :meth:`Trainer.fit`, which has saved first.
 
     The trainer is in the state of the last step: ``fit`` continues from there, with the same bits.
+
+    Examples
+    --------
+    It is a KeyboardInterrupt, so that a notebook's "run all" stops:
+
+    >>> from lenet_fast.training import TrainingInterrupted
+    >>> issubclass(TrainingInterrupted, KeyboardInterrupt)
+    True
     """
 
 
@@ -296,6 +316,19 @@ class Trainer:
             If `optimiser` or `schedule` has the wrong type, or differs from the run's.
         ImportError
             If the run's backend is missing here.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Trainer
+        >>> sample = data.load("sample")
+        >>> train, test = sample.train.subset(64), sample.test.subset(50)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = Trainer(models.lenet5(), out=folder).fit(train, test, epochs=1)
+        ...     history = Trainer.resume(folder).fit(train, test, epochs=2)
+        >>> [row.epoch for row in history.rows], history.rows[0] == first.rows[0]
+        ([1, 2], True)
         """
         path = runs.checkpoint_path(run)
         stamp = runs.stamp(path.parent)  # before reading, so that a change meanwhile is noticed
@@ -402,6 +435,18 @@ class Trainer:
             epoch.
         TypeError
             If a set is not a Dataset.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Trainer
+        >>> sample = data.load("sample")
+        >>> train, test = sample.train.subset(320), sample.test.subset(100)
+        >>> trainer = Trainer(models.lenet5())
+        >>> len(trainer.fit(train, test, epochs=1).rows)
+        1
+        >>> len(trainer.fit(train, test, epochs=3).rows)  # two more
+        3
         """
         epochs = self.epochs if epochs is None else checks.integer("epochs", epochs, 1)
         if self.average_from > epochs:
@@ -484,13 +529,37 @@ class Trainer:
 
     @property
     def result(self) -> Network:
-        """The network that the last row of the history describes."""
+        """The network that the last row of the history describes.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Trainer
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), average_from=2)
+        >>> history = trainer.fit(sample.train.subset(64), sample.test.subset(50), epochs=3)
+        >>> trainer.result is trainer.network  # it is the average of epochs 2 and 3
+        False
+        """
         if self._average is None or not self._average.count:
             return self.network
         return self._average.network
 
     def stop(self) -> None:
-        """Make :meth:`fit` return after the current batches; may be called from any thread."""
+        """Make :meth:`fit` return after the current batches; may be called from any thread.
+
+        Examples
+        --------
+        >>> from lenet_fast import data, models
+        >>> from lenet_fast.training import Callback, Trainer
+        >>> class StopAtOnce(Callback):
+        ...     def on_batch_end(self, trainer, progress):
+        ...         trainer.stop()
+        >>> sample = data.load("sample")
+        >>> trainer = Trainer(models.lenet5(), callbacks=[StopAtOnce()])
+        >>> trainer.fit(sample.train, sample.test, epochs=1).interrupted
+        True
+        """
         self.stopping = True
 
     # ------------------------------------------------------------------ one epoch
