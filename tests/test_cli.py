@@ -8,6 +8,7 @@ import inspect
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,7 +57,7 @@ from lenet_fast.training import (
 SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
 PICTURES = ("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table")
-PICTURES += ("distribution", "samples")
+PICTURES += ("architecture", "saliency", "occlusion", "distribution", "samples")
 COMMANDS = ("train", "evaluate", "predict", "serve", "export", "plot", "info", "data")
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 
@@ -1118,6 +1119,36 @@ def test_plot(lenet_fast: Any, run_folder: Path, what: str) -> None:
         assert picture.width == 1200
 
 
+def test_plot_by_default_and_with_options(lenet_fast: Any, run_folder: Path) -> None:
+    require("matplotlib")
+    result = lenet_fast("plot", run_folder, run_folder, "--what", "errors", "--log", "--dpi", "75")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.endswith("picture   errors.png\n")
+    with Image.open("errors.png") as picture:
+        assert picture.width == 600
+    words = ("--what", "saliency", "--image", "7", "--count", "2", "--dataset", "sample")
+    assert lenet_fast("plot", run_folder, *words).status == 0
+    assert sorted(os.listdir()) == ["errors.png", "saliency.png"]
+
+
+def test_plot_all(lenet_fast: Any, run_folder: Path) -> None:
+    require("matplotlib")
+    words = ("--what", "all", "--dataset", "sample")
+    result = lenet_fast("plot", run_folder, *words, "--out", "new/pictures")
+    assert result.status == 0, result.err
+    drawn = {path.stem for path in Path("new/pictures").iterdir()}
+    left_out = set(re.findall(r"left out  (\w+): ", result.out))
+    assert drawn | left_out == set(PICTURES)
+    assert not drawn & left_out
+    assert lenet_fast("plot", *words).status == 0
+    assert sorted(os.listdir("plots")) == ["distribution.png", "samples.png"]
+    files.save_model("model", models.lenet5(output="softmax", connections="full"))
+    result = lenet_fast("plot", "model", *words, "--out", "others")
+    for line in ("errors: a model file has no history", "bitmaps: the network has no RBF outputs"):
+        assert f"left out  {line}\n" in result.out
+    assert "left out  table: no layer has a connection table\n" in result.out
+
+
 def test_plot_as_its_user_runs_it(run_folder: Path, tmp_path: Path) -> None:
     require("matplotlib")
     out = tmp_path / "a.svg"
@@ -1214,7 +1245,10 @@ def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatc
         (["predict", "model"], "FILES"),
         (["export", "run"], "OUT.onnx"),
         (["plot", "run", "--out", "a.png"], "--what"),
-        (["plot", "run", "--what", "errors"], "--out"),
+        (["plot", "run", "--what", "errors", "--count", "3"], "--count: expected with --what"),
+        (["plot", "run", "--what", "table", "--log"], "--log: expected with --what errors"),
+        (["plot", "run", "--what", "table", "--dpi", "9"], "--dpi"),
+        (["plot", "run", "other", "--what", "table"], "RUN_OR_MODEL: expected one with --what"),
         (["plot", "run", "--what", "colours", "--out", "a.png"], "colours"),
         (["plot", "--what", "errors", "--out", "a.png"], "RUN_OR_MODEL"),
         (["plot", "run", "--what", "errors", "--image", "1", "--out", "a.png"], "--image"),

@@ -41,6 +41,25 @@ def test_save(tmp_path: Path, name: str, head: bytes) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_text_stays_text(tmp_path: Path) -> None:
+    """Conferences refuse Type 3 fonts; outlines of letters can be neither searched nor edited."""
+    plots.save(plots.connection_table(connections.LENET5_C3), tmp_path / "a.pdf")
+    plots.save(plots.connection_table(connections.LENET5_C3), tmp_path / "a.svg")
+    pdf = (tmp_path / "a.pdf").read_bytes()
+    assert b"/Type3" not in pdf
+    assert b"/CIDFontType2" in pdf
+    assert ">60 of 96 links</text>" in (tmp_path / "a.svg").read_text()
+
+
+def test_dpi(tmp_path: Path) -> None:
+    plots.save(style.figure(1), tmp_path / "a.png", dpi=30)
+    assert (tmp_path / "a.png").read_bytes()[16:24] == bytes([0, 0, 0, 240, 0, 0, 0, 30])
+    for wrong, error in ((9, ValueError), (2401, ValueError), (30.0, TypeError)):
+        with pytest.raises(error, match="dpi"):
+            plots.save(style.figure(1), tmp_path / "b.png", dpi=wrong)
+    assert not (tmp_path / "b.png").exists()
+
+
 def test_save_keeps_the_old_file_when_drawing_fails(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"old")
     picture = style.figure(1)
@@ -97,7 +116,7 @@ def test_mosaic() -> None:
 def test_errors_of_one_run() -> None:
     [axes] = plots.errors(history([100, 40, 20], [20, 15, 10])).axes
     lines = {line.get_label(): line for line in axes.lines}
-    assert set(lines) == {"training", "test"}
+    assert set(lines) == {"training", "test", "saved: epoch 3, 20.00 %"}
     np.testing.assert_allclose(lines["training"].get_ydata(), [50, 20, 10])
     np.testing.assert_allclose(lines["test"].get_ydata(), [40, 30, 20])
     np.testing.assert_array_equal(lines["test"].get_xdata(), [1, 2, 3])
@@ -110,13 +129,33 @@ def test_errors_of_seeds_and_runs() -> None:
     seeds = [history([40, 20], [20, 10]), history([60, 10], [10, 5])]
     [axes] = plots.errors([seeds, history([2, 1], [1, 1])], ["a", "b"], log=True).axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    assert set(lines) == {"a, training", "a, test", "b, training", "b, test"}
+    saved = "saved: epoch 1, 2.00 %"  # of b alone: a is a mean
+    assert set(lines) == {"a, training", "a, test", "b, training", "b, test", saved}
     np.testing.assert_allclose(lines["a, training"], [25, 7.5])
     np.testing.assert_allclose(lines["a, test"], [30, 15])
     np.testing.assert_allclose(lines["b, test"], [2, 2])
     bands = [set(band.get_paths()[0].vertices[:, 1].round(9)) for band in axes.collections]
     assert bands == [{20, 30, 5, 10}, {10, 20, 40}]
     assert axes.get_yscale() == "log"
+
+
+def test_errors_mark_the_epoch_that_is_saved() -> None:
+    [axes] = plots.errors(history([100, 40, 20], [20, 10, 15])).axes
+    star = axes.lines[2]
+    assert (star.get_label(), star.get_marker()) == ("saved: epoch 2, 20.00 %", "*")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (2, 20)
+
+
+def test_errors_of_several_folders_have_their_names(tmp_path: Path) -> None:
+    for name, errors in (("slow", [20, 15]), ("fast", [10, 5])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "history.csv").write_text(history([9, 9], errors).to_csv())
+        images = "data.train.images = 400\ndata.test.images = 100\n"
+        (tmp_path / name / "config.toml").write_text(images)
+    [axes] = plots.errors([tmp_path / "slow", str(tmp_path / "fast")]).axes
+    labels = [line.get_label() for line in axes.lines]
+    assert labels[::3] == ["slow, training", "fast, training"]
+    np.testing.assert_allclose(axes.lines[4].get_ydata(), [10, 5])
 
 
 def test_errors_of_a_folder(tmp_path: Path) -> None:
@@ -222,7 +261,8 @@ def test_mistakes() -> None:
     predicted[[3, 7, 19]] = (labels[[3, 7, 19]] + 1) % 10
     [axes] = plots.mistakes(images, labels, predicted, columns=2).axes
     assert words(axes) == [f"{labels[i]}→{(labels[i] + 1) % 10}" for i in (3, 7, 19)]
-    assert axes.get_title() == "3 of 20 digits misclassified"
+    first = f"{labels[3]}→{predicted[3]}: a {labels[3]}, read as a {predicted[3]}"
+    assert axes.get_title() == f"3 of 20 digits misclassified ({first})"
     shown = axes.images[0].get_array()
     np.testing.assert_array_equal(shown[:28, :28], images[3])
     np.testing.assert_array_equal(shown[:28, -28:], images[7])
@@ -232,9 +272,48 @@ def test_mistakes() -> None:
     assert y > 28 * 2
     [axes] = plots.mistakes(images, labels, predicted, limit=2).axes
     assert len(words(axes)) == 2
-    assert axes.get_title() == "3 of 20 digits misclassified, the first 2"
+    assert axes.get_title() == f"3 of 20 digits misclassified, the first 2 ({first})"
     [axes] = plots.mistakes(images, labels, labels).axes
     assert axes.get_title() == "0 of 20 digits misclassified"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_worst_mistakes_come_first(sign: int) -> None:
+    """By how much the wrong output is better: larger, or for penalties smaller."""
+    images, labels = SAMPLE.test.images[:4], np.array([8, 1, 2, 3])
+    predicted = np.array([3, 1, 8, 1])
+    outputs = np.zeros((4, 10))
+    outputs[0, [8, 3]] = 1, 2  # by 1
+    outputs[2, [2, 8]] = -1, 4  # by 5
+    outputs[3, [3, 1]] = 0, 2  # by 2
+    [axes] = plots.mistakes(images, labels, predicted, outputs=sign * outputs).axes
+    assert words(axes) == ["2→8", "3→1", "8→3"]
+    title = "3 of 4 digits misclassified, worst first (2→8: a 2, read as an 8)"
+    assert axes.get_title() == title
+    shown = axes.images[0].get_array()
+    np.testing.assert_array_equal(shown[:28, :28], images[2])
+    [axes] = plots.mistakes(images, labels, predicted, outputs=outputs, limit=2).axes
+    assert axes.get_title().startswith("3 of 4 digits misclassified, the worst 2 (2→8")
+    with pytest.raises(ValueError, match=r"outputs: expected \(4, 10\), got \(4, 9\)"):
+        plots.mistakes(images, labels, predicted, outputs=outputs[:, :9])
+
+
+def test_a_grid_fills_its_figure(tmp_path: Path) -> None:
+    """No blank strip below the last labels, no letters at the upper edge."""
+    from PIL import Image
+
+    images = SAMPLE.test.images[:3]
+    pictures = {
+        "samples": plots.samples(SAMPLE.train),
+        "distorted": plots.distorted(images, np.stack([images] * 8, axis=1)),
+    }
+    for name, picture in pictures.items():
+        plots.save(picture, tmp_path / f"{name}.png")
+        grey = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))
+        inked = np.flatnonzero((grey < 128).any(axis=1))
+        assert inked[0] >= 6, name
+        # Distorted digits have the margin of an image below them, samples have labels.
+        assert len(grey) - inked[-1] < {"samples": 40, "distorted": 60}[name], name
 
 
 def test_samples() -> None:
@@ -372,7 +451,9 @@ def test_features_of_rbf_outputs() -> None:
     network, image = models.lenet5(), SAMPLE.test.images[0]
     found = network.activations(image)
     axes = {each.get_title(): each for each in plots.features(network, image).axes}
-    shown = {name.split(":")[0]: each.images[0].get_array() for name, each in axes.items() if name}
+    shown = {
+        name.split(":")[0]: each.images[0].get_array() for name, each in axes.items() if each.images
+    }
     np.testing.assert_array_equal(shown["input"], image)
     np.testing.assert_array_equal(shown["C1"][:28, :28], found["C1.activation"][0])
     np.testing.assert_array_equal(shown["C1"][-28:, -28:], found["C1.activation"][5])
@@ -386,11 +467,23 @@ def test_features_of_rbf_outputs() -> None:
     np.testing.assert_array_equal(
         shown[f"bitmap of {winner}"].ravel(), bitmaps.centres()[winner].astype(np.float32)
     )
-    bars = axes[""].patches
+    drawn = axes[f"read as {winner}"]
+    bars = drawn.patches
     np.testing.assert_allclose([bar.get_height() for bar in bars], found["OUTPUT"])
     assert len({bar.get_facecolor() for bar in bars}) == 2
     assert bars[winner].get_facecolor() != bars[winner - 1].get_facecolor()
-    assert axes[""].get_ylabel() == "penalty (the smallest wins)"
+    assert drawn.get_ylabel() == "penalty (the smallest wins)"
+
+
+def test_features_say_scale_label_and_answer() -> None:
+    network, image = models.lenet5(), SAMPLE.test.images[0]
+    titles = [axes.get_title() for axes in plots.features(network, image, 8).axes]
+    largest = np.abs(network.activations(image)["C1.activation"]).max()
+    assert titles[0] == "input: an 8"
+    assert titles[1] == f"C1: 6 of 28 x 28\n±{largest:.3g}"
+    assert titles[-1] == f"read as {network.classify(image)}"
+    with pytest.raises(ValueError, match=r"label: expected .* 9, got 10"):
+        plots.features(network, image, 10)
 
 
 def test_features_of_other_networks() -> None:
@@ -402,8 +495,127 @@ def test_features_of_other_networks() -> None:
     dense = Network([Dense(8, 3, name="D")], input_shape=(2, 2, 2))
     x = new_rng().normal(size=(2, 2, 2)).astype(np.float32)
     picture = plots.features(dense, x)
-    assert [axes.get_title() for axes in picture.axes] == ["input", ""]
+    winner = int(np.argmax(dense.predict(x)))
+    assert [axes.get_title() for axes in picture.axes] == ["input", f"read as {winner}"]
     heights = [bar.get_height() for bar in picture.axes[-1].patches]
     np.testing.assert_allclose(heights, dense.predict(x), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="image: expected one, got 2"):
         plots.features(softmax, SAMPLE.test.images[:2])
+
+
+# --- evidence ---------------------------------------------------------------------------
+
+
+def lead(network: Network, x: np.ndarray, winner: int) -> float:
+    """By how much the winner's output is better than the best of the others, by hand."""
+    scores = network.predict(x) * (-1 if network.output == "rbf" else 1)
+    return float(scores[winner] - max(np.delete(scores, winner)))
+
+
+@pytest.mark.parametrize("output", ["rbf", "softmax"])
+def test_saliency_is_the_slope_of_the_lead(output: str) -> None:
+    network = models.lenet5(output=output, dtype="float64", initialiser="lecun_sqrt")
+    images, labels = SAMPLE.test.images[:2], SAMPLE.test.labels[:2]
+    axes = plots.saliency(network, images, labels).axes
+    winner = int(network.classify(images[1]))
+    answer = f"read as {winner}"
+    expected = answer if winner == labels[1] else f"{style.article(int(labels[1]))}, {answer}"
+    assert axes[1].get_title() == expected
+    np.testing.assert_array_equal(axes[1].images[0].get_array(), images[1])
+    drawn = axes[3].images[0].get_array()
+    assert drawn.shape == (28, 28)
+    for row, column in ((14, 14), (3, 20)):
+        x = data.prepare(images[1:], dtype="float64")
+        x[0, 0, row + 2, column + 2] += 1e-5
+        above = lead(network, x[0], winner)
+        x[0, 0, row + 2, column + 2] -= 2e-5
+        slope = (above - lead(network, x[0], winner)) / 2e-5
+        assert drawn[row, column] == pytest.approx(slope, rel=1e-4, abs=1e-9)
+
+
+def test_occlusion_is_the_lead_that_is_lost() -> None:
+    network, image = models.lenet5(output="softmax"), SAMPLE.test.images[0]
+    axes = plots.occlusion(network, image, size=5).axes
+    winner = int(network.classify(image))
+    changed = set()
+    whole = lead(network, image, winner)
+    for row, column in ((0, 0), (14, 16), (27, 3), (9, 20)):
+        covered = image.copy()
+        covered[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = 0
+        lost = whole - lead(network, covered, winner)
+        drawn = axes[1].images[0].get_array()[row, column]
+        assert drawn == pytest.approx(lost, rel=1e-3, abs=1e-4)
+        if network.classify(covered) != winner:
+            changed.add((column, row))
+    dots = set(zip(*axes[1].lines[0].get_data(), strict=True))
+    assert {(16, 14), (20, 9), (0, 0), (3, 27)} & dots == changed
+
+
+def test_evidence_of_the_network_of_1989() -> None:
+    images = data.as_1989(SAMPLE.test).images[:2]
+    network = models.lenet1989()
+    for draw in (plots.saliency, plots.occlusion):
+        assert draw(network, images).axes[2].images[0].get_array().shape == (16, 16)
+
+
+@pytest.mark.parametrize("draw", [plots.saliency, plots.occlusion])
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (
+            SAMPLE.test.images[:11],
+            ValueError,
+            r"images: expected .* of 1 to 10, got \(11, 28, 28\)",
+        ),
+        (SAMPLE.test.images[:0], ValueError, r"images: expected .* got \(0, 28, 28\)"),
+        (np.zeros((28, 28)), TypeError, "images: expected bytes"),
+    ],
+)
+def test_evidence_of_no_image(draw: object, images: object, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        draw(models.lenet5(), images)
+
+
+def test_evidence_is_checked() -> None:
+    network, image = models.lenet5(), SAMPLE.test.images[0]
+    with pytest.raises(ValueError, match="size: expected an odd number, got 4"):
+        plots.occlusion(network, image, size=4)
+    with pytest.raises(ValueError, match="labels"):
+        plots.saliency(network, image, 10)
+    with pytest.raises(ValueError, match="network: expected one with one square input map"):
+        plots.saliency(Network([Dense(8, 3)], input_shape=(2, 2, 2)), image)
+
+
+# --- architecture -----------------------------------------------------------------------
+
+
+def test_architecture() -> None:
+    [axes] = plots.architecture(models.lenet5()).axes
+    found = words(axes)
+    assert axes.get_title() == "60,000 free parameters, 340,908 connections"
+    for expected in (
+        "input\n1 map\n32 x 32",
+        "C1\n6 maps\n28 x 28",
+        "convolution\n5 x 5, table",
+        "sub-sampling\n2 x 2",
+        "C5\n120 units",
+        "distances to\ncentres",
+        "1,516 parameters\n151,600 connections",
+        "\n840 connections",
+    ):
+        assert expected in found
+    widths = [patch.get_width() for patch in axes.patches]
+    assert len(widths) == 1 + 4 * 6 + 3  # sheets, at most six, and bars
+    assert widths[1] > widths[7] > widths[13]
+
+
+def test_architecture_of_any_network() -> None:
+    network = Network(
+        [Dense(12, 3, name=f"D{i}") if not i else Dense(3, 3, name=f"D{i}") for i in range(12)],
+        input_shape=(3, 1, 4),
+    )
+    picture = plots.architecture(network)
+    assert words(picture.axes[0])[0] == "input\n3 maps\n1 x 4"
+    assert {f"D{i}\n3 units" for i in range(12)} <= set(words(picture.axes[0]))
+    [axes] = plots.architecture(models.lenet1989()).axes
+    assert "convolution\n5 x 5, stride 2" in words(axes)

@@ -1,7 +1,8 @@
-"""``lenet-fast plot``: figures of a run, a model, or data."""
+"""``lenet-fast plot``: figures of runs, a model, or data."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,28 @@ if TYPE_CHECKING:
     from lenet_fast.network import Network
 
 _DATA_ALONE = ("distribution", "samples")
-WHAT = (
-    *("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table"),
+_DIGITS = ("features", "saliency", "occlusion")
+PICTURES = (
+    *("errors", "architecture", "filters", "features", "saliency", "occlusion", "bitmaps"),
+    *("confusion", "mistakes", "table"),
     *_DATA_ALONE,
 )
+WHAT = (*PICTURES, "all")
+_COUNTS = {"mistakes": 98, "samples": 70, "saliency": 6, "occlusion": 6}
 
 
 @click.command(
     cls=help.Command,
     epilog=help.example(
-        "lenet-fast plot runs/lenet5 --what errors --out errors.png",
+        "lenet-fast plot runs/lenet5 --what errors",
+        "lenet-fast plot runs/a runs/b --what errors --log --out both.pdf",
         "lenet-fast plot runs/lenet5 --what features --image 7 --out seven.pdf",
+        "lenet-fast plot runs/lenet5 --what mistakes --count 28",
+        "lenet-fast plot runs/lenet5 --what all --out pictures",
         "lenet-fast plot --what samples --out samples.svg",
     ),
 )
-@click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
+@click.argument("run_or_model", nargs=-1, type=click.Path(path_type=Path))
 @help.option(
     "--what", type=click.Choice(WHAT), metavar="WHAT", required=True, help="One of these words."
 )
@@ -38,24 +46,35 @@ WHAT = (
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    required=True,
-    help="File to write: .png, .svg or .pdf. An existing file is replaced.",
+    help="File to write: .png, .svg or .pdf. An existing file is replaced. With --what all, a "
+    "folder.  [default: WHAT.png; for all, plots]",
+)
+@common.integer_option(
+    "--dpi", "Pixels per inch of a .png; a figure is 8 inches wide.", 150, least=10, most=2400
 )
 @common.integer_option(
     "--image",
-    "Which test image to show, counted from 0; with --what features.",
+    "Which test image to show, counted from 0; the first of them for saliency and occlusion.",
     0,
     least=0,
     metavar="INDEX",
 )
+@common.integer_option(
+    "--count",
+    "How many digits to show.  [default: mistakes 98, samples 70, saliency and occlusion 6]",
+)
+@help.option("--log", is_flag=True, help="Error rates on a logarithmic axis; with --what errors.")
 @common.data_options
 @click.pass_context
 def plot(
     context: click.Context,
-    run_or_model: Path | None,
+    run_or_model: tuple[Path, ...],
     what: str,
-    out: Path,
+    out: Path | None,
+    dpi: int,
     image: int,
+    count: int | None,
+    log: bool,
     folder: Path | None,
     dataset: str,
 ) -> None:
@@ -64,82 +83,165 @@ def plot(
     RUN_OR_MODEL is the folder of a run, or a model file. WHAT is one of:
 
     \b
-    errors        error rates by epoch; of a run only
+    errors        error rates by epoch; of one run or several
+    architecture  the layers and what connects them
     filters       kernels of the first two convolutions
     features      outputs of every layer for a test image
+    saliency      which pixels speak for the answer, by the gradient
+    occlusion     which parts the answer needs, by covering them
     bitmaps       centres of the RBF outputs
     confusion     how often each digit was classified as each
-    mistakes      test images that are misclassified
+    mistakes      test images that are misclassified, worst first
     table         which maps are connected to which
     distribution  number of images of each digit; needs no model
     samples       the first training images; needs no model
+    all           each of these that there is
 
     Needs matplotlib, the extra "plot".
     """
     from lenet_fast import plots
 
-    if what != "features" and "image" in common.given(context):
-        raise click.UsageError(f"--image: expected with --what features, got --what {what}")
-    if what in _DATA_ALONE and run_or_model is not None:
+    _check_options(what, common.given(context))
+    if what in _DATA_ALONE and run_or_model:
         raise click.UsageError(
-            f"RUN_OR_MODEL: expected none with --what {what}, got {run_or_model}"
+            f"RUN_OR_MODEL: expected none with --what {what}, got {run_or_model[0]}"
         )
-    plots.check_out(out)  # first: loading the data and running the network may take a while
-    if what in _DATA_ALONE:
-        splits = _data(dataset, folder)
-        picture = (
-            plots.samples(splits.train) if what == "samples" else plots.class_distribution(splits)
+    if len(run_or_model) > 1 and what != "errors":
+        raise click.UsageError(
+            f"RUN_OR_MODEL: expected one with --what {what}, got {len(run_or_model)}; only "
+            "errors takes several"
         )
-    elif run_or_model is None:
+    if not run_or_model and what not in (*_DATA_ALONE, "all"):
         raise click.UsageError(f"RUN_OR_MODEL: expected one for --what {what}, got none")
-    elif what == "errors":
-        picture = plots.errors(run_or_model)
-    else:
-        file, network, loss = common.read_model(run_or_model)
-        common.line("model", file)
-        if what == "filters":
-            picture = plots.filters(network)
-        elif what == "bitmaps":
-            picture = plots.bitmaps(network)
-        elif what == "table":
-            picture = plots.connection_table(network)
-        else:
-            picture = _of_answers(what, network, loss, _data(dataset, folder).test, image)
-    plots.save(picture, out)
+    source = _Source(run_or_model, dataset, folder)
+    if what == "all":
+        _draw_all(source, out or Path("plots"), dpi)
+        return
+    out = out or Path(f"{what}.png")
+    plots.check_out(out)  # first: loading the data and running the network may take a while
+    plots.save(source.draw(what, image, count, log), out, dpi=dpi)
     common.line("picture", out)
 
 
-def _of_answers(what: str, network: Network, loss: Loss, test: Dataset, image: int) -> Any:
+def _check_options(what: str, given: set[str]) -> None:
+    for option, allowed in (("image", _DIGITS), ("count", tuple(_COUNTS)), ("log", ("errors",))):
+        if option in given and what not in allowed:
+            names = ", ".join(allowed)
+            raise click.UsageError(f"--{option}: expected with --what {names}, got --what {what}")
+
+
+def _draw_all(source: _Source, folder: Path, dpi: int) -> None:
+    """Draw into a folder whatever there is of a run, a model, or data."""
     from lenet_fast import plots
 
-    if what == "features":
-        if image >= len(test):
-            raise click.UsageError(f"--image: expected 0 to {len(test) - 1}, got {image}")
-        chosen = test.images[image : image + 1]
-        turned = common.turned(network, test.images)
-        return plots.features(network, common.fitted(network, chosen, turned=turned)[0])
-    predicted = _predicted(network, loss, test)
-    if what == "confusion":
-        return plots.confusion(test.labels, predicted)
-    return plots.mistakes(test.images, test.labels, predicted)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    left_out = []
+    for what in PICTURES if source.paths else _DATA_ALONE:
+        if (reason := source.lacks(what)) is not None:
+            left_out.append(f"left out  {what}: {reason}")
+            continue
+        out = folder / f"{what}.png"
+        plots.save(source.draw(what), out, dpi=dpi)
+        common.line("picture", out)
+    for words in left_out:
+        click.echo(words)
 
 
-def _data(dataset: str, folder: Path | None) -> Splits:
-    splits = common.load_data(dataset, folder)
-    common.line("data", splits.source)
-    return splits
+class _Source:
+    """What there is to draw: runs or a model, and data, each loaded when first needed."""
 
+    def __init__(self, paths: tuple[Path, ...], dataset: str, folder: Path | None) -> None:
+        self.paths = paths
+        self._dataset, self._folder = dataset, folder
 
-def _predicted(network: Network, loss: Loss, test: Dataset) -> Array:
-    import numpy as np
+    @functools.cached_property
+    def splits(self) -> Splits:
+        splits = common.load_data(self._dataset, self._folder)
+        common.line("data", splits.source)
+        return splits
 
-    from lenet_fast import engines
+    @property
+    def test(self) -> Dataset:
+        return self.splits.test
 
-    runner = engines.create(network, loss)
-    common.engine_lines(runner)
-    predicted = np.empty(len(test), np.intp)
-    turned = common.turned(network, test.images)
-    for part, outputs in common.outputs(runner, network, test.images, turned=turned):
-        predicted[part] = network.classify_outputs(outputs)
-    runner.close()
-    return predicted
+    @functools.cached_property
+    def model(self) -> tuple[Network, Loss]:
+        file, network, loss = common.read_model(self.paths[0])
+        common.line("model", file)
+        return network, loss
+
+    @functools.cached_property
+    def turned(self) -> bool:
+        return common.turned(self.model[0], self.test.images)
+
+    @functools.cached_property
+    def outputs(self) -> Array:
+        """The network's outputs for all test images."""
+        import numpy as np
+
+        from lenet_fast import engines
+
+        network, loss = self.model
+        runner = engines.create(network, loss)
+        common.engine_lines(runner)
+        images = self.test.images
+        parts = [y for _, y in common.outputs(runner, network, images, turned=self.turned)]
+        runner.close()
+        return np.concatenate(parts)
+
+    def lacks(self, what: str) -> str | None:
+        """Return why there is no such picture, or None if there is."""
+        if what in _DATA_ALONE:
+            return None
+        if what == "errors":
+            return None if self.paths[0].is_dir() else "a model file has no history"
+        network, _ = self.model
+        if what == "bitmaps" and network.output != "rbf":
+            return "the network has no RBF outputs"
+        if what == "table" and all(getattr(each, "table", None) is None for each in network.layers):
+            return "no layer has a connection table"
+        if what == "filters" and all(not hasattr(each, "c_out") for each in network.layers):
+            return "the network has no convolution"
+        return None
+
+    def draw(self, what: str, image: int = 0, count: int | None = None, log: bool = False) -> Any:
+        """Return a picture."""
+        from lenet_fast import plots
+
+        count = count or _COUNTS.get(what, 1)
+        if what == "errors":
+            return plots.errors(list(self.paths) if len(self.paths) > 1 else self.paths[0], log=log)
+        if what == "samples":
+            return plots.samples(self.splits.train, count)
+        if what == "distribution":
+            return plots.class_distribution(self.splits)
+        network, _ = self.model
+        of_model = {
+            "architecture": plots.architecture,
+            "filters": plots.filters,
+            "bitmaps": plots.bitmaps,
+            "table": plots.connection_table,
+        }
+        if what in of_model:
+            return of_model[what](network)
+        if what in _DIGITS:
+            return self._draw_digits(what, image, count)
+        predicted = network.classify_outputs(self.outputs)
+        if what == "confusion":
+            return plots.confusion(self.test.labels, predicted)
+        images, labels = self.test.images, self.test.labels
+        return plots.mistakes(images, labels, predicted, outputs=self.outputs, limit=count)
+
+    def _draw_digits(self, what: str, image: int, count: int) -> Any:
+        from lenet_fast import plots
+
+        if image >= len(self.test):
+            raise click.UsageError(f"--image: expected 0 to {len(self.test) - 1}, got {image}")
+        network, _ = self.model
+        chosen = slice(image, image + count)
+        images = common.fitted(network, self.test.images[chosen], turned=self.turned)
+        labels = self.test.labels[chosen]
+        if what == "features":
+            return plots.features(network, images[0], labels[0])
+        return (plots.saliency if what == "saliency" else plots.occlusion)(network, images, labels)

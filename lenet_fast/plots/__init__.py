@@ -6,13 +6,16 @@ created.
 """
 
 from lenet_fast.plots.answers import class_distribution, confusion
+from lenet_fast.plots.architecture import architecture
 from lenet_fast.plots.curves import errors, rates, sweep
 from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
+from lenet_fast.plots.evidence import occlusion, saliency
 from lenet_fast.plots.networks import connection_table, features, filters
 from lenet_fast.plots.style import FORMATS, check_out, save
 
 __all__ = [
     "FORMATS",
+    "architecture",
     "bitmaps",
     "check_out",
     "class_distribution",
@@ -23,7 +26,9 @@ __all__ = [
     "features",
     "filters",
     "mistakes",
+    "occlusion",
     "rates",
+    "saliency",
     "samples",
     "save",
     "sweep",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,9 +42,15 @@ def errors(
         holds the runs of several seeds: a line shows their mean, and a band the range from the
         smallest to the largest.
     labels : sequence of str, optional
-        One name per run; by default "run 1" and so on.
+        One name per run; by default that of its folder, or "run 1" and so on.
     log : bool
         Whether the error rate is on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The last test error is beside its line. A star marks the epoch with the fewest test errors,
+        whose network a run saves; where a line is the mean of several seeds, there is none.
 
     Raises
     ------
@@ -57,19 +64,30 @@ def errors(
     -----
     As in LeCun et al. 1998, figure 5. :class:`lenet_fast.training.Row` explains the errors on the
     training set.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models, plots
+    >>> from lenet_fast.training import Trainer
+    >>> digits = data.load("sample")
+    >>> trainer = Trainer(models.lenet5(output="softmax"))
+    >>> history = trainer.fit(digits.train.subset(500), digits.test.subset(100), epochs=2)
+    >>> [axes] = plots.errors(history).axes
+    >>> [line.get_label() for line in axes.lines][:2]
+    ['training', 'test']
     """
     given: list[Run | Sequence[Run]] = (
         [histories] if isinstance(histories, _RUN) else list(histories)
     )
     if not given:
         raise ValueError("histories: expected at least one run, got none")
-    names = [f"run {i + 1}" for i in range(len(given))] if labels is None else list(labels)
+    names = [_name(run, i) for i, run in enumerate(given)] if labels is None else list(labels)
     if len(names) != len(given):
         raise ValueError(f"labels: expected {len(given)}, one per run, got {len(names)}")
     found = [_error_rates([one] if isinstance(one, _RUN) else list(one)) for one in given]
     picture = style.figure(4.5)
     axes = picture.subplots()
-    for i, (name, (epochs, sets)) in enumerate(zip(names, found, strict=True)):
+    for i, (name, (epochs, sets, best)) in enumerate(zip(names, found, strict=True)):
         for (what, rates), line in zip(sets.items(), ("--", "-"), strict=True):
             # A single run needs no name, and has one colour per set.
             alone = len(given) == 1 and labels is None
@@ -96,6 +114,13 @@ def errors(
                     color=colour,
                     fontsize=9,
                 )
+                if best is not None:
+                    axes.plot(
+                        *(epochs[best], mean[best], "*"),
+                        color=colour,
+                        markersize=11,
+                        label=f"saved: epoch {epochs[best]}, {mean[best]:.2f} %",
+                    )
     style.plain(axes)
     axes.set(xlabel="epoch", ylabel="error rate (%)")
     axes.locator_params(axis="x", integer=True)
@@ -108,8 +133,15 @@ def errors(
     return picture
 
 
-def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
-    """Return the epochs of a run, and for each set the error rates (seeds, epochs) in per cent."""
+def _name(run: object, index: int) -> str:
+    if isinstance(run, str | os.PathLike):
+        return Path(run).resolve().name
+    return f"run {index + 1}"
+
+
+def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array], int | None]:
+    """Return the epochs of a run; for each set the error rates (seeds, epochs) in per cent; and
+    the index of the epoch that a run saves, None for several seeds."""
     read = []
     for one in seeds:
         if not isinstance(one, _RUN):
@@ -128,7 +160,9 @@ def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array]]:
         "training": [[row.train_errors / h.train_images for row in h.rows] for h in read],
         "test": [[row.test_errors / h.test_images for row in h.rows] for h in read],
     }
-    return np.array(epochs[0]), {what: 100 * np.array(rates) for what, rates in sets.items()}
+    best = read[0].best if len(read) == 1 else None
+    rates = {what: 100 * np.array(rates) for what, rates in sets.items()}
+    return np.array(epochs[0]), rates, None if best is None else read[0].rows.index(best)
 
 
 @style.drawing

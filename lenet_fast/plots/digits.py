@@ -43,7 +43,13 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
 
 @style.drawing
 def mistakes(
-    images: Array, labels: Array, predicted: Array, *, columns: int = 14, limit: int = 98
+    images: Array,
+    labels: Array,
+    predicted: Array,
+    *,
+    outputs: Array | None = None,
+    columns: int = 14,
+    limit: int = 98,
 ) -> Figure:
     """Draw the misclassified digits, each with its true and its predicted class.
 
@@ -53,10 +59,18 @@ def mistakes(
         Grey values, from 0 (background) to 255 (foreground); all images, not only misclassified.
     labels, predicted : ndarray (n,), integers from 0 to 9
         True and predicted classes.
+    outputs : ndarray (n, classes), optional
+        The network's outputs. With them the worst mistakes come first: those where the outputs of
+        the true and the predicted class differ most. Without, the order is that of the images.
     columns : int
         Digits per row.
     limit : int
         Largest number of digits to draw, the first ones.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Below each digit "8→3": an 8, read as a 3.
 
     Raises
     ------
@@ -66,16 +80,38 @@ def mistakes(
     Notes
     -----
     As in LeCun et al. 1998, figure 8.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, plots
+    >>> digits = data.load("sample").test
+    >>> predicted = digits.labels.copy()
+    >>> predicted[3] = 8
+    >>> [axes] = plots.mistakes(digits.images, digits.labels, predicted).axes
+    >>> axes.get_title()
+    '1 of 1,000 digits misclassified (2→8: a 2, read as an 8)'
     """
     images = style.grey_images("images", images, "n, rows, columns")
     labels = checks.labels("labels", labels, len(images), 10)
     predicted = checks.labels("predicted", predicted, len(images), 10)
     checks.integer("columns", columns, 1)
     wrong = np.flatnonzero(labels != predicted)
+    if outputs is not None:
+        outputs = checks.floats("outputs", np.asarray(outputs), "n, classes")
+        if outputs.shape != (len(images), 10):
+            raise ValueError(f"outputs: expected ({len(images)}, 10), got {outputs.shape}")
+        margins = np.abs(outputs[wrong, labels[wrong]] - outputs[wrong, predicted[wrong]])
+        wrong = wrong[np.argsort(-margins, kind="stable")]
     shown = wrong[: checks.integer("limit", limit, 1)]
     words = [f"{labels[i]}→{predicted[i]}" for i in shown]
-    first = f", the first {len(shown)}" if len(shown) < len(wrong) else ""
-    title = f"{len(wrong):,} of {len(images):,} digits misclassified{first}"
+    title = f"{len(wrong):,} of {len(images):,} digits misclassified"
+    if len(shown) < len(wrong):
+        title += f", the {'first' if outputs is None else 'worst'} {len(shown)}"
+    elif outputs is not None and len(wrong) > 1:
+        title += ", worst first"
+    if len(shown):
+        true, read = (style.article(digit) for digit in (labels[shown[0]], predicted[shown[0]]))
+        title += f" ({words[0]}: {true}, read as {read})"
     return style.digits_with_words(images[shown], words, columns, title)
 
 
@@ -115,8 +151,8 @@ def distorted(images: Array, versions: Array) -> Figure:
     parts = [style.mosaic(images, 1, 3), style.mosaic(versions.reshape(n * k, *size), k, 3)]
     shares = [part.shape[1] for part in parts]
     height = style.WIDTH * parts[0].shape[0] / (sum(shares) + size[1] / 2)
-    picture = style.figure(0.4 + height)
-    picture.set_layout_engine("constrained", wspace=0.06)
+    picture = style.figure(0.55 + height)
+    picture.set_layout_engine("constrained", wspace=0.06, h_pad=0.12)
     high = max(images.max(), versions.max())
     for axes, part, title in zip(
         picture.subplots(1, 2, width_ratios=shares), parts, ("original", "distorted"), strict=True

@@ -128,7 +128,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
 
 
 @style.drawing
-def features(network: Network, image: Array) -> Figure:
+def features(network: Network, image: Array, label: int | None = None) -> Figure:
     """Draw the outputs of every layer of a network for an image.
 
     Parameters
@@ -136,6 +136,8 @@ def features(network: Network, image: Array) -> Figure:
     network : Network
     image : ndarray
         One image, as for :meth:`lenet_fast.network.Network.predict`.
+    label : int, optional
+        Its true class, for the title.
 
     Returns
     -------
@@ -143,43 +145,54 @@ def features(network: Network, image: Array) -> Figure:
         The input and the maps of the layers; units without maps as strips; and the outputs as bars,
         the winner in orange. With the paper's RBF outputs also the 84 units of the layer before
         as a bitmap, beside the bitmap of the winner. Except for the input, blue is below zero and
-        red above, with one scale per layer.
+        red above, with one scale per layer: its ends are in the layer's title.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not one image, or does not fit the network.
+        If it is not one image, or does not fit the network, or `label` is not one of its classes.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models, plots
+    >>> digits = data.load("sample").test
+    >>> picture = plots.features(models.lenet5(), digits.images[0], digits.labels[0])
+    >>> [axes.get_title() for axes in picture.axes][:2]
+    ['input: a 4', 'C1: 6 of 28 x 28\\n±0.435']
     """
     found = network.activations(image)
     outputs = found[network.layers[-1].name]
     if outputs.ndim != 1:
         raise ValueError(f"image: expected one, got {len(outputs)}")
+    if label is not None:
+        label = checks.integer("label", label, 0, len(outputs.T) - 1)
     winner = int(network.classify_outputs(outputs[np.newaxis])[0])
     stages = {name: found[last] for name, last in network.stages.items()}
     del stages[list(stages)[-1]]
     maps = {name: y for name, y in stages.items() if y.ndim == 3 and y[0].size > 1}
     strips = {name: y.ravel() for name, y in stages.items() if name not in maps}
-    heights = (2.1, max(0.55 * len(strips), 0.01), 2.3)
+    heights = (2.3, max(0.55 * len(strips), 0.01), 2.3)
     picture = style.figure(sum(heights))
     above, middle, below = picture.subfigures(3, squeeze=False, height_ratios=heights)[:, 0]
-    _draw_maps(above, np.asarray(image), maps)
+    _draw_maps(above, np.asarray(image), label, maps)
     if strips:
         _draw_strips(middle, strips)
     _draw_outputs(below, network, outputs, winner, stages)
     return picture
 
 
-def _draw_maps(part: SubFigure, image: Array, maps: dict[str, Array]) -> None:
+def _draw_maps(part: SubFigure, image: Array, label: int | None, maps: dict[str, Array]) -> None:
     pixels = image if image.ndim == 2 else style.mosaic(image, 1)
     wholes = {name: style.mosaic(y, _columns(len(y))) for name, y in maps.items()}
     ratios = [1.0, *(whole.shape[1] / whole.shape[0] for whole in wholes.values())]
     axes = part.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
     style.show(axes[0], pixels, "gray_r")
-    axes[0].set_title("input", fontsize=10)
+    axes[0].set_title("input" if label is None else f"input: {style.article(label)}", fontsize=10)
     for each, (name, whole) in zip(axes[1:], wholes.items(), strict=True):
         style.show_signed(each, whole)
-        n, *size = maps[name].shape
-        each.set_title(f"{name}: {n} of {_by(size)}", fontsize=10)
+        y = maps[name]
+        n, *size = y.shape
+        each.set_title(f"{name}: {n} of {_by(size)}\n{_scale(y)}", fontsize=10)
 
 
 def _draw_strips(part: SubFigure, strips: dict[str, Array]) -> None:
@@ -187,7 +200,7 @@ def _draw_strips(part: SubFigure, strips: dict[str, Array]) -> None:
     for axes, (name, values) in zip(rows, strips.items(), strict=True):
         style.show_signed(axes, values[np.newaxis])
         axes.set_aspect("auto")
-        axes.set_title(f"{name}: {len(values)} units", fontsize=10)
+        axes.set_title(f"{name}: {len(values)} units, {_scale(values)}", fontsize=10)
 
 
 def _draw_outputs(
@@ -214,6 +227,12 @@ def _draw_outputs(
     style.plain(axes, "y")
     axes.margins(y=0.12)
     axes.set(xticks=range(len(values)), xlabel="class", ylabel=_OUTPUTS[network.output])
+    axes.set_title(f"read as {winner}", color=style.ORANGE, fontsize=10)
+
+
+def _scale(values: Array) -> str:
+    """Return the ends of the colours of :func:`style.show_signed`."""
+    return f"±{np.abs(values).max():.3g}"
 
 
 def _columns(n: int) -> int:
