@@ -150,8 +150,11 @@ def write_api_pages(app: Sphinx) -> None:
 
 
 def warn_of_missing(app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn of public names, and public methods of classes, without an entry."""
+    """Warn of public names, public methods of classes, and keywords without an entry."""
     entries = env.get_domain("py").objects
+    for name in KEYWORDS:
+        if f"lenet_fast.{name}" not in entries:
+            logger.warning("KEYWORDS has %s, which has no entry", name)
     for module in PUBLIC:
         for name in public_names(module):
             full = f"{module.__name__}.{name}"
@@ -185,6 +188,41 @@ def leave_unsigned(app: Sphinx, what: str, *rest: Any) -> tuple[None, None] | No
 
 def _own_text(module: str, name: str) -> list[str]:
     return ModuleAnalyzer.for_module(module).find_attr_docs().get(("", name), [])
+
+
+KEYWORDS = {
+    "data.Distortion": ["augmentation", "data augmentation"],
+    "data.centre": ["normalisation of images"],
+    "data.read_image": ["picture file", "PNG"],
+    "layers.RBF": ["RBF output"],
+    "layers.Subsample2D": ["sub-sampling"],
+    "losses.CrossEntropy": ["cross-entropy", "label smoothing"],
+    "losses.MAP": ["MAP criterion"],
+    "network.Network.classify": ["prediction", "classification"],
+    "network.Network.save": ["save a network", "model file"],
+    "plots.bitmaps": ["bitmap"],
+    "plots.class_distribution": ["histogram of classes"],
+    "plots.confusion": ["confusion matrix"],
+    "plots.connection_table": ["connection table"],
+    "plots.distorted": ["augmentation"],
+    "plots.errors": ["learning curve", "error curve"],
+    "plots.features": ["feature map"],
+    "plots.filters": ["kernels, picture of", "weights, picture of"],
+    "plots.mistakes": ["misread digits", "misclassified digits"],
+    "training.OneCycle": ["learning rate schedule", "warm-up"],
+    "training.SDLM": ["stochastic diagonal Levenberg-Marquardt"],
+    "training.SGD": ["stochastic gradient descent", "momentum", "weight decay"],
+    "training.Trainer.evaluate": ["test error", "confusion matrix"],
+}
+"""Words by which a reader may search for a name that does not have them in it."""
+
+
+def add_keywords(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Put an entry's keywords into the index, which the search reads."""
+    words = KEYWORDS.get(name.removeprefix("lenet_fast."), [])
+    lines[:0] = [f".. index:: ! {word}" for word in words] + ["" for _ in words[:1]]
 
 
 # --- the command line  ---
@@ -226,6 +264,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
     app.connect("env-check-consistency", warn_of_missing)
     app.connect("autodoc-process-docstring", describe_constant, priority=400)
+    app.connect("autodoc-process-docstring", add_keywords, priority=600)  # after numpydoc
     app.connect("autodoc-process-signature", leave_unsigned, priority=400)
 
 
