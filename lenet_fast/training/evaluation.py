@@ -30,10 +30,6 @@ class Evaluation:
         The mean over the images.
     confusion : ndarray (classes, classes)
         How many images of each class, by row, were classified as each class, by column.
-    count, errors : int
-        Images, and misclassified images.
-    accuracy : float
-        The share of the images that were classified correctly, from 0 to 1.
 
     Examples
     --------
@@ -49,14 +45,17 @@ class Evaluation:
 
     @property
     def count(self) -> int:
+        """The number of images."""
         return int(self.confusion.sum())
 
     @property
     def errors(self) -> int:
+        """The number of misclassified images."""
         return self.count - int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
+        """The share of the images that were classified correctly, from 0 to 1."""
         return 1 - self.errors / self.count
 
     def plot(self) -> Figure:
