@@ -32,7 +32,12 @@ _FIGURE = """
 
 
 def digits() -> npt.NDArray[np.bool_]:
-    """Return the ten bitmaps: (10, 12, 7), True for foreground.
+    """Return the bitmaps.
+
+    Returns
+    -------
+    bool ndarray (10, 12, 7)
+        Digit, row and column; True for foreground.
 
     Examples
     --------
@@ -57,7 +62,16 @@ def digits() -> npt.NDArray[np.bool_]:
 
 
 def centres(dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
-    """Return the centres of the ten RBF units: (10, 84), +1 foreground and -1 background.
+    """Return the centres of the ten RBF units, which are the bitmaps row by row.
+
+    Parameters
+    ----------
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray (10, 84), `dtype`
+        +1 for foreground, -1 for background.
 
     Examples
     --------

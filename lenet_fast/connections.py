@@ -77,6 +77,15 @@ of H1 feeds 8 of H2."""
 def full(c_out: int, c_in: int) -> Table:
     """Return the table in which every output map reads every input map.
 
+    Parameters
+    ----------
+    c_out, c_in : int
+        Output and input maps.
+
+    Returns
+    -------
+    bool ndarray (c_out, c_in)
+
     Examples
     --------
     LeNet-5 has 60 of 96 possible links from S2 to C3. Its map 0 reads three neighbours:

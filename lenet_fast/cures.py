@@ -19,6 +19,7 @@ def install(*packages: str) -> str:
 
     Examples
     --------
+    >>> from lenet_fast.cures import install
     >>> install("lenet_fast[plot]").endswith(" -m pip install 'lenet_fast[plot]'")
     True
     """
@@ -30,6 +31,7 @@ def pip(*arguments: str) -> str:
 
     Examples
     --------
+    >>> from lenet_fast.cures import pip
     >>> pip("list").endswith(" -m pip list")
     True
     """
@@ -46,6 +48,7 @@ def shell(words: Iterable[str]) -> str:
 
     Examples
     --------
+    >>> from lenet_fast.cures import shell
     >>> shell(["lenet-fast", "evaluate", "a run"])
     "lenet-fast evaluate 'a run'"
     """

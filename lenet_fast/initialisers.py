@@ -29,7 +29,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from lenet_fast import checks
+from lenet_fast import checks, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.layers import Conv2D, Layer, Shape, Subsample2D
 
@@ -59,6 +59,19 @@ def _uniform(random: np.random.Generator, shape: Shape, half_width: Array) -> Ar
     return _scaled(random.uniform(-1, 1, shape), half_width)
 
 
+_rule = docstrings.completed(
+    Parameters="""layer : Layer
+name : {"w", "b"}
+    Which of its parameters.
+shape : tuple of int
+    That of the parameter.
+random : numpy.random.Generator""",
+    Returns="float64 ndarray of this shape",
+)
+"""Completes the docstring of a function that draws an array."""
+
+
+@_rule
 def lecun1998(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw everything uniformly from +-2.4 / F: weights, biases and sub-sampling coefficients.
 
@@ -77,6 +90,7 @@ def lecun1998(layer: Layer, name: str, shape: Shape, random: np.random.Generator
     return _uniform(random, shape, 2.4 / layer.fan_in())
 
 
+@_rule
 def lecun_sqrt(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights and sub-sampling coefficients from +-2.4 / sqrt(F); biases are zero.
 
@@ -96,6 +110,7 @@ def lecun_sqrt(layer: Layer, name: str, shape: Shape, random: np.random.Generato
     return _uniform(random, shape, 2.4 / np.sqrt(layer.fan_in()))
 
 
+@_rule
 def eblearn(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights from +-1 / sqrt(F); coefficients are 1 / sqrt(F) and biases zero.
 
@@ -115,6 +130,7 @@ def eblearn(layer: Layer, name: str, shape: Shape, random: np.random.Generator) 
     return half_width if isinstance(layer, Subsample2D) else _uniform(random, shape, half_width)
 
 
+@_rule
 def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights from +-sqrt(6 / (F + fan-out)); coefficients average, biases are zero.
 
@@ -138,6 +154,7 @@ def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Gene
     return _uniform(random, shape, np.sqrt(6 / (layer.fan_in() + layer.fan_out())))
 
 
+@_rule
 def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights from a normal distribution of variance 2 / F; others as glorot_uniform.
 

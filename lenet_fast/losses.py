@@ -72,7 +72,21 @@ class Loss(ABC):
 
     @abstractmethod
     def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the loss of each image (n,), for outputs (n, k) and labels (n,) of 0 to k - 1.
+        """Return the loss of each image.
+
+        Parameters
+        ----------
+        outputs : ndarray (n, k)
+            Of the network.
+        labels : integer ndarray (n,)
+            Classes, 0 to k - 1.
+        backend : str, optional
+            See :mod:`lenet_fast.backends`.
+
+        Returns
+        -------
+        ndarray (n,)
+            In the dtype of the outputs.
 
         Examples
         --------
@@ -85,7 +99,9 @@ class Loss(ABC):
 
     @abstractmethod
     def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the gradient with respect to each image's outputs: (n, k).
+        """Return the gradient with respect to each image's outputs.
+
+        Parameters are those of :meth:`values`; the result is of the shape of the outputs, (n, k).
 
         Examples
         --------
@@ -97,7 +113,9 @@ class Loss(ABC):
 
     @abstractmethod
     def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
-        """Return the diagonal of the Hessian with respect to each image's outputs: (n, k).
+        """Return the diagonal of the Hessian with respect to each image's outputs.
+
+        Parameters are those of :meth:`values`; the result is of the shape of the outputs, (n, k).
 
         Examples
         --------

@@ -161,7 +161,12 @@ def _initialised(layers: list[Layer], initialiser: str, seed: int, **options: An
 
 
 def default_initialiser(pooling: str | None, output: str, activation: str | Activation) -> str:
-    """Return the initialiser that :func:`lenet5` uses for its arguments by default.
+    """Return the name of the initialiser that :func:`lenet5` uses for its arguments by default.
+
+    Parameters
+    ----------
+    pooling, output, activation
+        As for :func:`lenet5`.
 
     Examples
     --------

@@ -35,6 +35,10 @@ Result = TypeVar("Result")
 def resolve(threads: int | None) -> int:
     """Return a number of threads: the given one, or :func:`default_threads`.
 
+    Parameters
+    ----------
+    threads : int, optional
+
     Raises
     ------
     TypeError, ValueError

@@ -125,6 +125,10 @@ def current() -> str:
 def get(name: str | None = None) -> ModuleType:
     """Return the module of a backend, the current one by default.
 
+    Parameters
+    ----------
+    name : {"cython", "numba", "numpy"}, optional
+
     Raises
     ------
     TypeError, ValueError

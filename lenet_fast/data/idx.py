@@ -260,7 +260,21 @@ def write(path: str | os.PathLike[str], array: Array) -> None:
 
 
 def encode(array: Array) -> bytes:
-    """Return the uncompressed IDX file with `array`; raises as :func:`write` does.
+    """Return the uncompressed IDX file with an array.
+
+    Parameters
+    ----------
+    array : ndarray
+        As for :func:`write`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`write` does.
 
     Examples
     --------
@@ -274,9 +288,24 @@ def encode(array: Array) -> bytes:
 
 
 def digest(array: Array) -> str:
-    """Return the SHA-256, in hexadecimal, of the uncompressed IDX file with `array`.
+    """Return the SHA-256 of the uncompressed IDX file with an array.
 
-    It does not depend on the compression of a file. Raises as :func:`write` does.
+    It does not depend on the compression of a file.
+
+    Parameters
+    ----------
+    array : ndarray
+        As for :func:`write`.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`write` does.
 
     Examples
     --------

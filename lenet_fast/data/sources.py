@@ -120,6 +120,16 @@ class Dataset:
     def subset(self, n: int) -> Dataset:
         """Return the first `n` images and labels, as views.
 
+        Parameters
+        ----------
+        n : int
+            From 0 to the number of images.
+
+        Returns
+        -------
+        Dataset
+            Of the same name.
+
         Raises
         ------
         ValueError

@@ -11,7 +11,15 @@ from lenet_fast.checks import Array
 
 @dataclass(frozen=True)
 class Totals:
-    """Totals over a set of images: summed loss, misclassified images, images.
+    """Totals over a set of images, which can be added.
+
+    Attributes
+    ----------
+    loss : float
+        The sum over the images.
+    errors : int
+        Misclassified images.
+    images : int
 
     Examples
     --------
@@ -87,18 +95,20 @@ class Optimiser(Protocol):
 
     Examples
     --------
-    A rule of your own, which moves each weight by the same amount. Only the layers engine runs it:
+    A rule of your own, which moves all weights by the same amount. As no compiled loop knows it,
+    "auto" selects the layers engine.
 
     >>> import numpy as np
-    >>> from lenet_fast import engines, losses, models
     >>> from lenet_fast.training import SGD
     >>> class Sign(SGD):
     ...     def step(self, parameters, gradients, rate):
     ...         for name, gradient in gradients.items():
-    ...             parameters[name] -= (rate * np.sign(gradient)).astype(gradient.dtype)
+    ...             parameters[name] -= rate * np.sign(gradient)
     ...         self.steps += 1
-    >>> engines.create(models.lenet5(), losses.MAP(), optimiser=Sign()).name
-    'layers'
+    >>> sign, parameters = Sign(), {"w": np.array([1.0, 1.0])}
+    >>> sign.step(parameters, {"w": np.array([5.0, -0.1])}, rate=0.25)
+    >>> parameters["w"], sign.steps, sign.rule.name
+    (array([0.75, 1.25]), 1, 'Sign')
     """
 
     steps: int
@@ -146,6 +156,12 @@ class Optimiser(Protocol):
     ) -> None:
         """Update the parameters that have a gradient, in place.
 
+        Parameters
+        ----------
+        parameters, gradients : mapping of str to ndarray
+            By parameter name; the gradients do not change.
+        rate : float
+
         Examples
         --------
         >>> import numpy as np
@@ -157,7 +173,12 @@ class Optimiser(Protocol):
         """
 
     def follow(self, diagonal: Mapping[str, Array]) -> None:
-        """Set the factors from the diagonal of the Hessian, by parameter name.
+        """Set the factors from the diagonal of the Hessian.
+
+        Parameters
+        ----------
+        diagonal : mapping of str to ndarray
+            By parameter name, not negative.
 
         Examples
         --------
@@ -184,7 +205,13 @@ class Optimiser(Protocol):
         """
 
     def load_state(self, state: Mapping[str, Array], parameters: Mapping[str, Array]) -> None:
-        """Restore the result of :meth:`state`, for these trainable parameters.
+        """Restore the result of :meth:`state`.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+        parameters : mapping of str to ndarray
+            The trainable parameters of the network.
 
         Examples
         --------

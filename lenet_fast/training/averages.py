@@ -58,6 +58,10 @@ class WeightAverage:
     def add(self, network: Network) -> None:
         """Add a network's weights to the average.
 
+        Parameters
+        ----------
+        network : Network
+
         Raises
         ------
         ValueError
@@ -82,7 +86,12 @@ class WeightAverage:
         self._show()
 
     def state(self) -> dict[str, Array]:
-        """Return the averages by parameter; not copies.
+        """Return the averages.
+
+        Returns
+        -------
+        dict of str to float64 ndarray
+            By parameter name; not copies.
 
         Examples
         --------
@@ -96,6 +105,11 @@ class WeightAverage:
 
     def load_state(self, means: Mapping[str, Array], count: int) -> None:
         """Restore the result of :meth:`state`, and the count.
+
+        Parameters
+        ----------
+        means : mapping of str to ndarray
+        count : int
 
         Raises
         ------

@@ -40,6 +40,14 @@ def is_array(head: bytes) -> bool:
 
     Some pictures also begin with two zero bytes: HEIC, AVIF, ICO and TGA.
 
+    Parameters
+    ----------
+    head : bytes
+
+    Returns
+    -------
+    bool
+
     Examples
     --------
     >>> import numpy as np

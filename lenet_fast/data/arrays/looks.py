@@ -45,6 +45,18 @@ def look_inverted(images: Array) -> bool:
 def differ(inverted: bool, images: Array) -> bool:
     """Return whether images are inverted relative to a network with this ``inverted``.
 
+    Parameters
+    ----------
+    inverted : bool
+        Whether the network was trained on dark digits on light.
+    images : ndarray, (n, rows, columns), uint8
+        Grey values; blank images are ignored.
+
+    Returns
+    -------
+    bool
+        False without an image that is not blank.
+
     Examples
     --------
     >>> from lenet_fast import data
@@ -62,6 +74,17 @@ def turned_round(inverted: bool, images: Array) -> npt.NDArray[np.bool_]:
 
     The majority decides for all, except for images whose whole border is of the other kind. A
     single image is less reliable: Fashion-MNIST's clothes cover half of the border, but not all.
+
+    Parameters
+    ----------
+    inverted : bool
+        As for :func:`differ`.
+    images : ndarray, (n, rows, columns), uint8
+        Grey values.
+
+    Returns
+    -------
+    ndarray, (n,), bool
 
     Examples
     --------
