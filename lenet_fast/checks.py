@@ -38,7 +38,8 @@ def kind(value: object) -> str:
         return f"the function {value.__name__}"
     if type(value).__repr__ is object.__repr__:  # it would print a memory address
         return f"an object of type {type(value).__name__}"
-    return " ".join(f"{type(value).__name__} {value!r}".split())[:80]
+    name, text = type(value).__name__, " ".join(repr(value).split())
+    return (text if text.startswith(f"{name}(") else f"{name} {text}")[:80]
 
 
 def quoted(text: str) -> str:

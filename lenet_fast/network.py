@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import backends, checks, choices, configs, initialisers, memory, pixels
+from lenet_fast import backends, checks, choices, configs, initialisers, memory, notebooks, pixels
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Dropout, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
@@ -24,6 +24,7 @@ OUTPUTS = ("linear", "softmax", "rbf")
 DTYPES = ("float32", "float64")
 """Choices for the dtype of parameters and images."""
 
+_HEAD = ("layer", "kind", "output", "units", "parameters", "connections")
 _MAX_LAYERS = 1000
 _SCALE = (pixels.BACKGROUND, pixels.INK)
 _FAINT_BYTES = bytes(range(pixels.FAINT + 1))
@@ -539,33 +540,8 @@ class Network:
         files.save_model(path, self)
 
     def summary(self) -> str:
-        """Return a table of the layers: output shape, units, parameters, connections.
-
-        Examples
-        --------
-        >>> from lenet_fast.layers import Conv2D, Dense
-        >>> from lenet_fast.network import Network
-        >>> small = [Conv2D(1, 4, 5, name="C1"), Dense(4 * 24 * 24, 10, name="OUTPUT")]
-        >>> print(Network(small, input_shape=(1, 28, 28)).summary())
-        layer   kind    output       units  parameters  connections
-        -----------------------------------------------------------
-        input           1 x 28 x 28    784
-        C1      Conv2D  4 x 24 x 24  2,304         104       59,904
-        OUTPUT  Dense   10              10      23,050       23,050
-        -----------------------------------------------------------
-        total                        3,098      23,154       82,954
-        """
-        rows: list[tuple[str, ...]] = [
-            ("layer", "kind", "output", "units", "parameters", "connections")
-        ]
-        rows.append(
-            ("input", "", _size_text(self.input_shape), f"{math.prod(self.input_shape):,}", "", "")
-        )
-        counts = self._counts_by_layer()
-        for layer, shape, count in zip(self.layers, self.shapes[1:], counts, strict=True):
-            numbers = (f"{number:,}" if number else "" for number in count)
-            rows.append((layer.name, type(layer).__name__, _size_text(shape), *numbers))
-        rows.append(("total", "", "", *(f"{number:,}" for number in self.counts())))
+        """Return a table of the layers: output shape, units, parameters, connections."""
+        rows = [_HEAD, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
@@ -576,6 +552,26 @@ class Network:
         ]
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of :meth:`summary`: the input, the layers, the total."""
+        input_shape = self.input_shape
+        rows: list[tuple[str, ...]] = [
+            ("input", "", _size_text(input_shape), f"{math.prod(input_shape):,}", "", "")
+        ]
+        counts = self._counts_by_layer()
+        for layer, shape, count in zip(self.layers, self.shapes[1:], counts, strict=True):
+            numbers = (f"{number:,}" if number else "" for number in count)
+            rows.append((layer.name, type(layer).__name__, _size_text(shape), *numbers))
+        return [*rows, ("total", "", "", *(f"{number:,}" for number in self.counts()))]
+
+    def __repr__(self) -> str:
+        return f"Network(output={self.output!r}, dtype={self.dtype.name!r})\n{self.summary()}"
+
+    def _repr_html_(self) -> str:
+        """Return the summary for notebooks."""
+        words = f"Network with {self.output} outputs, in {self.dtype.name}"
+        return f"<div>{words}{notebooks.table(_HEAD, self._rows(), texts=3)}</div>"
 
     def config(self) -> dict[str, Any]:
         """Return a description that JSON can hold, without the arrays, for :meth:`from_config`.

@@ -65,3 +65,52 @@ def image(png: bytes, width: int, words: str) -> str:
     data = base64.b64encode(png).decode()
     style = f"width: {width}px; max-width: 100%; image-rendering: pixelated"
     return f'<img src="data:image/png;base64,{data}" alt="{escaped(words)}" style="{style}">'
+
+
+_WIDTH, _HEIGHT, _TOP = 260, 90, 8  # of a curve, in pixels
+_LABELS = 120  # more to the right
+
+
+def curves(named: Sequence[tuple[str, str, Sequence[float]]]) -> str:
+    """Return curves of percentages by epoch, from 0 up, as a small SVG picture.
+
+    Parameters
+    ----------
+    named : sequence of (name, colour, values)
+        With two values at least. The last value of each is written beside its end.
+    """
+    top = max(value for _, _, values in named for value in values) or 1.0
+    bottom = _TOP + _HEIGHT
+    parts = [
+        f'<path d="M1 {_TOP} V{bottom} H{_WIDTH}" fill="none" stroke="currentColor" opacity="0.4"/>'
+    ]
+    ends = [bottom - _HEIGHT * values[-1] / top for _, _, values in named]
+    places = _apart(ends, 13.0, bottom)
+    for (name, colour, values), place in zip(named, places, strict=True):
+        step = _WIDTH / (len(values) - 1)
+        points = " ".join(
+            f"{1 + i * step:.1f},{bottom - _HEIGHT * value / top:.1f}"
+            for i, value in enumerate(values)
+        )
+        label = f"{name} {values[-1]:.2f} %"
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
+            f'<text x="{_WIDTH + 6}" y="{place + 4:.1f}" fill="{colour}">{escaped(label)}</text>'
+        )
+    size = f'width="{_WIDTH + _LABELS}" height="{bottom + 18}"'
+    epochs = len(named[0][2])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
+        f"{''.join(parts)}"
+        f'<text x="1" y="{bottom + 14}" fill="currentColor" opacity="0.65">epochs 1 to {epochs}, '
+        f"error rate from 0 to {top:.3g} %</text></svg>"
+    )
+
+
+def _apart(places: Sequence[float], gap: float, most: float) -> list[float]:
+    """Return two places at least `gap` apart, so that their labels do not overlap."""
+    if len(places) != 2 or abs(places[0] - places[1]) >= gap:
+        return [*places]
+    upper = min((places[0] + places[1] - gap) / 2, most - gap)
+    pair = [upper, upper + gap]
+    return pair if places[0] <= places[1] else pair[::-1]

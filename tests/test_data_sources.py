@@ -1,5 +1,6 @@
 """Where data come from: folders, the cache, mirrors (here: a server on the loopback), npm."""
 
+import base64
 import builtins
 import dataclasses
 import gzip
@@ -8,6 +9,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import missing, require
+from PIL import Image
 
 from lenet_fast import data
 from lenet_fast.data import datasets, fetch, idx, make_sample, sources
@@ -175,6 +178,23 @@ def test_a_dataset_is_frozen_and_has_subsets():
 
 
 # --- names -----------------------------------------------------------------------------------
+
+
+def test_a_dataset_shows_its_first_images():
+    sample = data.load("sample")
+    assert repr(sample.test) == "Dataset(1,000 images of 28 x 28, 'sample-test')"
+    assert repr(sample).startswith("Splits(train=Dataset(5,000 images of 28 x 28, 'sample-train'),")
+    page = sample.test._repr_html_()
+    png = base64.b64decode(re.search('base64,([^"]*)', page)[1])
+    shown = np.asarray(Image.open(io.BytesIO(png)))
+    np.testing.assert_array_equal(255 - shown, np.hstack(sample.test.images[:16]))
+    assert "labels 4 0 6 2 5" in page
+    assert "img" not in sample.test.subset(0)._repr_html_()
+    assert "labels 4 0</" in sample.test.subset(2)._repr_html_()
+    strange = data.Dataset(sample.test.images, sample.test.labels, "<b>")
+    assert "&lt;b&gt;" in strange._repr_html_()
+    splits = data.Splits(sample.train, sample.test, "a <file>", notice="these are not MNIST")
+    assert "a &lt;file&gt;<br>these are not MNIST" in splits._repr_html_()
 
 
 def test_unknown_names_are_refused():

@@ -54,7 +54,7 @@ LIBRARIES = {
     "sklearn": ("data", "sklearn"),
     "joblib": ("sklearn",),  # which comes with scikit-learn
     "threadpoolctl": ("threads",),
-    "IPython": ("notebooks",),
+    "IPython": ("notebooks", "plots.figures"),
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
     "torch": ("torch",),
@@ -76,6 +76,7 @@ CIRCLES = {
 EARLY = {
     "numba": "backends.numba_backend",
     "click": "cli",
+    "matplotlib": "plots.figures",
     "torch": "torch",
     **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
     **dict.fromkeys(("flask", "werkzeug", "waitress"), "web"),

@@ -439,6 +439,43 @@ def test_from_config_trusts_nothing(config):
         layers.from_config(config)
 
 
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_layer_says_the_call_that_creates_it(case):
+    layer = LAYERS[case][0]()
+    layer.name = "C1"
+    if getattr(layer, "table", None) is not None:
+        assert "connections=<7 of 12 links>" in repr(layer)
+        return
+    again = eval(repr(layer), vars(layers))
+    assert again.config() | {"name": "C1"} == layer.config()
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Conv2D(1, 6), "Conv2D(1, 6, 5)"),
+        (Conv2D(1, 6, 2, stride=2, padding=1, name="C1"), None),
+        (Conv2D(1, 2, (3, 2), padding=(1, 1, 2, 2), bias=None), None),
+        (MaxPool2D(2, 2), "MaxPool2D(2)"),
+        (MaxPool2D(3, 2), None),
+        (AvgPool2D((2, 3)), None),
+        (Subsample2D(4, 2, multiplier=2, name="S2"), None),
+        (Dense(120, 84, name="F6"), None),
+        (RBF(), "RBF(84, 10)"),
+        (Dropout(0.25), None),
+        (layers.LeakyReLU(0.2), "LeakyReLU(slope=0.2)"),
+        (Tanh(), None),
+    ],
+    ids=repr,
+)
+def test_a_layer_says_what_is_not_usual(layer, text):
+    if text is None:
+        again = eval(repr(layer), vars(layers))
+        assert again.config() == layer.config()
+    else:
+        assert repr(layer) == text
+
+
 def test_layers_go_through_ops(rng, backend):
     # A spot check that options reach the operations and are not only kept.
     layer, x = built("conv, all options", rng)

@@ -621,6 +621,15 @@ def test_classify_outputs():
     assert scores.classify_outputs(outputs[:0]).shape == (0,)
 
 
+def test_a_network_says_its_summary():
+    net = models.lenet5(output="softmax", dtype="float64")
+    assert repr(net) == f"Network(output='softmax', dtype='float64')\n{net.summary()}"
+    page = net._repr_html_()
+    assert page.count("<tr>") == 1 + len(net.layers) + 2
+    for word in ("Subsample2D", "6 x 14 x 14", "151,600", "60,850", "340,918"):
+        assert word in page
+
+
 def test_probabilities():
     net = Network([Dense(4, 3)], input_shape=(1, 2, 2), output="softmax")
     found = net.probabilities(np.array([[0.0, np.log(2), np.log(5)], [1000.0, 0.0, -1000.0]]))

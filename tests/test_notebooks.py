@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 
@@ -115,6 +117,44 @@ def test_a_callback_of_ones_own_replaces_the_usual_ones(
     assert len(ran.outputs) == len(shown)
     for output, part in zip(ran.outputs, shown, strict=True):
         assert part in words(output["text/html"])
+
+
+FIGURE = "fig = lf.plots.bitmaps(); fig"
+
+
+def test_figures_show_without_magic_and_once_with_it(kernel: Kernel) -> None:
+    pytest.importorskip("matplotlib_inline")
+    for before in ("", "import matplotlib.pyplot\n", "%matplotlib inline\n"):
+        ran = kernel.run(before + FIGURE)
+        assert [set(output) for output in ran.outputs] == [{"text/plain", "image/png"}]
+        assert base64.b64decode(ran.outputs[0]["image/png"]).startswith(b"\x89PNG")
+    (shown,) = kernel.run("fig.show()").outputs
+    assert "image/png" in shown
+    (both,) = kernel.run("%config InlineBackend.figure_formats = ['svg']\n" + FIGURE).outputs
+    assert "image/svg+xml" in both  # one output, of which a page shows the best
+    assert kernel.run("import pickle; pickle.loads(pickle.dumps(fig))").error == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "starts", "contains"),
+    [
+        ("lf.models.lenet1()", "Network with linear outputs, in float32 layer kind", "<table>"),
+        ("sample.test", "sample-test: 1,000 images of 28 x 28 labels 4 0 6 2", "image/png;base64"),
+        ("sample", "sample-train: 5,000 images", "the bundled sample of MNIST"),
+        ("done.history", "3 epochs; best: epoch", "<polyline"),
+        ("done", "Trainer network &lt;13 layers, 60,850 parameters", "<polyline"),
+        ("trainer()", "Trainer network &lt;13 layers, 60,850 parameters", "&lt;0 epochs&gt;"),
+        ("done.evaluate(test)", "", " of 100 images wrong, accuracy "),
+    ],
+)
+def test_what_objects_show(kernel: Kernel, code: str, starts: str, contains: str) -> None:
+    kernel.run("done = trainer()\n_ = done.fit(train, test, epochs=3)")
+    (shown,) = kernel.run(code).outputs
+    assert words(shown["text/html"]).startswith(starts)
+    assert contains in shown["text/html"]
+    assert "0x" not in shown["text/plain"]
+    closed = re.sub("(<br|<img[^>]*)>", r"\1/>", shown["text/html"])
+    assert ElementTree.fromstring(closed).tag == "div"  # every tag is closed
 
 
 def test_the_stop_button_saves_and_raises_so_that_run_all_stops(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import new_rng, require
+from PIL import Image
 
 from lenet_fast import bitmaps, connections, data, models, plots
 from lenet_fast.layers import RBF, Conv2D, Dense
@@ -90,6 +92,15 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         plots.check_out("a.png")
     with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[plot\]'"):
         plots.bitmaps()
+
+
+def test_a_figure_shows_itself_in_notebooks_only() -> None:
+    picture = plots.bitmaps()
+    png, size = picture._repr_png_()
+    assert Image.open(io.BytesIO(png)).size == (1200, 735)
+    assert size == {"width": 800, "height": 490}
+    with pytest.raises(RuntimeError, match=r"show: expected a notebook, got none; use savefig"):
+        picture.show()
 
 
 def test_figures_are_1200_pixels_wide_and_unknown_to_pyplot() -> None:

@@ -19,7 +19,7 @@ from helpers import complains, require, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenet_fast import choices, data, engines, files, losses, models
+from lenet_fast import choices, data, engines, files, losses, models, notebooks
 from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.engines.interface import Rule
@@ -1290,7 +1290,7 @@ NO_PARTS = [
     ("schedule", True, "a number, got bool True"),
     ("callbacks", [EpochTable], "a callback, such as .*, got the class EpochTable"),
     ("callbacks", [Callback(), None], "a callback, such as .*, got NoneType None"),
-    ("callbacks", EpochTable(), "a list of callbacks, .*, got an object of type EpochTable"),
+    ("callbacks", EpochTable(), "a list of callbacks, .*, got EpochTable"),
     ("callbacks", "table", "a list of callbacks, .*, got str 'table'"),
     ("callbacks", None, "a list of callbacks, .*, got NoneType None"),
     ("distortion", 0.5, "one of paper, elastic, or a Distortion, got float 0.5"),
@@ -1638,6 +1638,48 @@ def test_what_cannot_be_evaluated(sets):
         trainer.evaluate((sets[1].images, sets[1].labels))
     with pytest.raises(ValueError, match="dataset: expected at least one image, got none"):
         trainer.evaluate(sets[1].subset(0))
+
+
+def test_what_a_trainer_and_a_history_say(sets, tmp_path):
+    trainer = new_trainer(out=tmp_path / "run", average_from=1, distortion="paper", seed=3)
+    assert repr(trainer.history) == "History(no epoch yet)"
+    assert "<svg" not in trainer._repr_html_()
+    history = trainer.fit(*sets, epochs=2)
+    text = repr(trainer)
+    for part in (
+        "Trainer(network=<11 layers, 60,",
+        "optimiser=SGD(momentum=0.9",
+        "seed=3",
+        "average_from=1",
+        f"out={str(tmp_path / 'run')!r}",
+        "history=<2 epochs>)",
+    ):
+        assert part in text, text
+    assert "\n" not in text
+    best = history.best
+    assert repr(history) == (
+        f"History(2 epochs; best: epoch {best.epoch}, {best.test_errors} of 60 test images wrong, "
+        f"{best.test_errors / 0.6:.2f} %)"
+    )
+    curve = history._repr_html_()
+    assert curve.count("<polyline") == 2
+    assert f"test {history.rows[-1].test_errors / 0.6:.2f} %" in curve
+    assert trainer._repr_html_().endswith(f"{curve}</div>")
+    history.rows.pop()
+    history.interrupted = True
+    assert repr(history).startswith("History(1 epoch, interrupted; best: epoch 1, ")
+    assert "<svg" not in history._repr_html_()  # one epoch is no curve
+    without = History(history.rows * 2, 200)
+    assert repr(without) == "History(2 epochs)"
+    assert without._repr_html_().count("<polyline") == 1
+    assert repr(trainer.engine).startswith("LanesEngine(<11 layers>, CrossEntropy(), backend='")
+
+
+@pytest.mark.parametrize(
+    ("ends", "apart"), [((50, 80), (50, 80)), ((50, 52), (44.5, 57.5)), ((98, 97), (98, 85))]
+)
+def test_labels_of_a_curve_do_not_overlap(ends, apart):
+    assert tuple(notebooks._apart(ends, 13, 98)) == apart
 
 
 def test_results_draw_themselves(sets):

@@ -155,6 +155,15 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
             raise FileFormatError(f"{expected}, got: {error}") from error
 
 
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return a grey image (rows, columns) as a PNG file."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return file.getvalue()
+
+
 def _check_size(columns: int, rows: int) -> None:
     if columns * rows > MAX_PIXELS:
         raise FileFormatError(f"{columns} x {rows} pixels, more than {MAX_PIXELS:,}")

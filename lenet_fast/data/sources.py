@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks, cures, pixels
+from lenet_fast import checks, cures, notebooks, pixels
 from lenet_fast.checks import Array
-from lenet_fast.data import arrays, datasets, fetch, idx, images, usps
+from lenet_fast.data import arrays, datasets, fetch, idx, images, pictures, usps
 from lenet_fast.data.arrays.looks import POLARITY
 from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
 from lenet_fast.data.fetch import Report
@@ -29,6 +29,8 @@ SAMPLE_SOURCE = "the bundled sample of MNIST"
 SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
 _MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; gzip files may hold any number
+
+_SHOWN = 16  # images of a data set in a notebook
 
 _MIXED = 0.05  # a share of inverted images that is no accident
 
@@ -62,7 +64,7 @@ class DataNotFoundError(FileNotFoundError):
         self.attempts = attempts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images and their labels.
 
@@ -151,8 +153,28 @@ class Dataset:
             raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
         return Dataset(self.images[:n], self.labels[:n], self.name)
 
+    def __repr__(self) -> str:
+        n, rows, columns = self.images.shape
+        return f"Dataset({n:,} images of {rows} x {columns}, {self.name!r})"
 
-@dataclass(frozen=True, eq=False)
+    def _repr_html_(self) -> str:
+        """Return the first images for notebooks."""
+        n, rows, columns = self.images.shape
+        words = f"{notebooks.escaped(self.name)}: {n:,} images of {rows} x {columns}"
+        shown = min(n, _SHOWN)
+        if not shown:
+            return f"<div>{words}</div>"
+        labels = " ".join(map(str, self.labels[:shown]))
+        strip = 255 - np.concatenate(self.images[:shown], axis=1)  # dark on white
+        width = shown * columns * max(1, round(32 / columns))
+        picture = notebooks.image(pictures.png(strip), width, f"the first images: {labels}")
+        return (
+            f'<div>{words}<br>{picture}<br><span style="{notebooks.GREY}">labels {labels}'
+            f"{' ...' if n > shown else ''}</span></div>"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Splits:
     """A training set and a test set.
 
@@ -180,6 +202,16 @@ class Splits:
     source: str
     notice: str | None = None
     attempts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Splits(train={self.train!r}, test={self.test!r}, source={self.source!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the first images of both sets for notebooks."""
+        lines = [self.source, *([self.notice] if self.notice else [])]
+        words = "<br>".join(map(notebooks.escaped, lines))
+        sets = f"{self.train._repr_html_()}{self.test._repr_html_()}"
+        return f'<div>{sets}<span style="{notebooks.GREY}">{words}</span></div>'
 
 
 def load(

@@ -83,6 +83,13 @@ class BaseEngine(Engine):
         self._forwarded: tuple[Array, tuple[int, int] | None] | None = None  # by the last forward
         self._set_up()
 
+    def __repr__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return (
+            f"{type(self).__name__}(<{len(self.network.layers)} layers>, {self.loss!r}, "
+            f"backend={self.backend!r}, {threads})"
+        )
+
     @abstractmethod
     def _set_up(self) -> None:
         """Make what calls need; raise Unsupported if the engine cannot run the network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 from abc import ABC, abstractmethod
@@ -289,6 +290,29 @@ class Layer(ABC):
         250.0
         """
         return 0.0
+
+    def __repr__(self) -> str:
+        """Return the call that creates such a layer, without what is left at its default."""
+        words: list[str] = []
+        given: Any = self
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name not in (*self.options, "name"):
+                continue
+            if name == "stride" and parameter.default is None and given.stride == given.kernel:
+                continue
+            text = self._argument(name)
+            if parameter.kind == parameter.POSITIONAL_OR_KEYWORD:
+                words += [text] if text else []
+            elif text not in ("", repr(parameter.default)):
+                words.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    def _argument(self, option: str) -> str:
+        """Return the shortest argument that sets an option; "" for no name."""
+        value = getattr(self, option)
+        if isinstance(value, tuple) and len(set(value)) == 1:
+            value = value[0]
+        return repr(value) if value or option != "name" else ""
 
     def config(self) -> dict[str, Any]:
         """Return a description that JSON can hold, for :func:`lenet_fast.layers.from_config`.

@@ -150,5 +150,12 @@ class Conv2D(Layer):
     def arguments(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _GEOMETRY} | {"connections": self.table}
 
+    def _argument(self, option: str) -> str:
+        if option != "connections":
+            return super()._argument(option)
+        if self.table is None:
+            return "None"
+        return f"<{np.count_nonzero(self.table)} of {self.table.size} links>"
+
     def _back_arguments(self, to_input: bool) -> dict[str, Any]:
         return {"bias": self.bias or "map", "input_gradient": to_input}

@@ -1,8 +1,8 @@
 """Figures for lectures and papers: errors of a run, contents of a network, its outputs.
 
 Every function returns a ``matplotlib.figure.Figure``, 1,200 pixels wide, which needs no display and
-no pyplot; :func:`save` writes it to a file. matplotlib is imported when the first figure is
-created.
+no pyplot. A notebook shows it; :func:`save` writes it to a file. matplotlib is imported when the
+first figure is created.
 """
 
 from lenet_fast.plots.answers import class_distribution, confusion

@@ -38,7 +38,7 @@ drawing = docstrings.completed(
 def figure(height: float, width: float = WIDTH) -> Figure:
     """Return an empty figure, size in inches; ImportError if matplotlib is missing."""
     try:
-        from matplotlib.figure import Figure
+        from lenet_fast.plots.figures import Figure
     except ImportError as error:
         raise ImportError(f"plots need matplotlib: {cures.install('lenet_fast[plot]')}") from error
     return Figure((width, height), dpi=DPI, layout="constrained")

@@ -85,6 +85,9 @@ class WeightAverage:
             mean += (network.parameters[name] - mean) / self.count
         self._show()
 
+    def __repr__(self) -> str:
+        return f"WeightAverage(<{self.count} networks>)"
+
     def state(self) -> dict[str, Array]:
         """Return the averages.
 

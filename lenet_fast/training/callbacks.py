@@ -79,6 +79,9 @@ class Callback:
     (2, True)
     """
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def on_train_begin(self, trainer: Trainer) -> None:
         """Training starts or resumes; ``trainer.history`` has the completed epochs.
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lenet_fast import checks, configs
+from lenet_fast import checks, configs, notebooks
 from lenet_fast.engines import Totals
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def checked_row(values: Mapping[str, Any], epoch: int, train_images: int, test_i
     return Row(**found)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class History:
     """The epochs of a run.
 
@@ -142,6 +142,33 @@ class History:
     def best(self) -> Row | None:
         """The epoch with the fewest test errors; in a tie, the one with the lowest test loss."""
         return min(self.rows, key=lambda row: (row.test_errors, row.test_loss), default=None)
+
+    def __repr__(self) -> str:
+        best, done = self.best, len(self.rows)
+        if best is None:
+            return "History(no epoch yet)"
+        words = f"{done} epoch{'s' * (done > 1)}{', interrupted' * self.interrupted}"
+        if not self.test_images:
+            return f"History({words})"
+        return (
+            f"History({words}; best: epoch {best.epoch}, {best.test_errors:,} of "
+            f"{self.test_images:,} test images wrong, "
+            f"{100 * best.test_errors / self.test_images:.2f} %)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small curve of the errors for notebooks."""
+        words = notebooks.escaped(repr(self).removeprefix("History(").removesuffix(")"))
+        curves = [
+            (name, colour, [100 * getattr(row, f"{name}_errors") / images for row in self.rows])
+            for name, images, colour in (
+                ("train", self.train_images, "#d55e00"),
+                ("test", self.test_images, "#0072b2"),
+            )
+            if images
+        ]
+        curve = notebooks.curves(curves) if len(self.rows) > 1 and curves else ""
+        return f"<div>{words}<br>{curve}</div>"
 
     def plot(self, *, log: bool = False) -> Figure:
         """Draw the error rates by epoch, as :func:`lenet_fast.plots.errors` does.

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from lenet_fast import checks, choices, data, defaults, disk, engines, files, losses
+from lenet_fast import checks, choices, data, defaults, disk, engines, files, losses, notebooks
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
 from lenet_fast.engines import Totals, online
@@ -561,6 +561,34 @@ class Trainer:
         True
         """
         self.stopping = True
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value}" for name, value in self._facts().items())
+        return f"Trainer({facts})"
+
+    def _repr_html_(self) -> str:
+        """Return the settings and the state for notebooks."""
+        rows = [(name.replace("_", " "), value) for name, value in self._facts().items()]
+        body = notebooks.table(("Trainer", ""), rows, texts=2)
+        return f"<div>{body}{self.history._repr_html_() if self.history.rows else ''}</div>"
+
+    def _facts(self) -> dict[str, str]:
+        """Return the settings that matter, in words."""
+        counts, network, engine = self.network.counts(), self.network, self.engine
+        facts = {
+            "network": f"<{len(network.layers)} layers, {counts.parameters:,} parameters, "
+            f"{network.output} outputs>",
+            **{name: repr(getattr(self, name)) for name in ("loss", "optimiser", "schedule")},
+            **{name: str(getattr(self, name)) for name in ("batch_size", "seed")},
+            "engine": f"<{engine.name}, {engine.backend}, {engine.threads} threads>",
+        }
+        if self.distortion is not None:
+            facts["distortion"] = repr(self.distortion)
+        if self.average_from:
+            facts["average_from"] = str(self.average_from)
+        if self._out is not None:
+            facts["out"] = repr(os.fspath(self._out))
+        return {**facts, "history": f"<{len(self.history.rows)} epochs>"}
 
     # ------------------------------------------------------------------ one epoch
 
