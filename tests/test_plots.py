@@ -88,6 +88,7 @@ def test_files_that_cannot_be(tmp_path: Path, name: str, error: type, text: str)
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "lenet_fast.plots.figures", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[plot\]'"):
         plots.check_out("a.png")
     with pytest.raises(ImportError, match=r"pip install 'lenet_fast\[plot\]'"):
