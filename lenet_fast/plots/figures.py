@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import io
 
-from matplotlib import figure
+from matplotlib.figure import Figure as PlainFigure
 
 from lenet_fast import notebooks
 
 _SCREEN_DPI = 100  # pixels per inch that a figure takes on a page
 
 
-class Figure(figure.Figure):
+class Figure(PlainFigure):
     """A figure without pyplot, which a notebook shows as the result of a cell.
 
     matplotlib's own figures need ``%matplotlib inline``, with which these look the same.
