@@ -20,6 +20,9 @@ TITLES = {
     "3-rbf-and-map": "3. RBF outputs and the MAP criterion",
     "4-gradients-checked": "4. Gradients, checked",
     "5-sdlm": "5. SDLM: a learning rate for every weight",
+    "6-seconds": "6. 99 % in seconds",
+    "7-what-it-looks-at": "7. What it looks at",
+    "8-zip-codes": "8. The network of 1989 on its own zip codes",
 }
 HOST_PATH = re.compile(r"(?<![\w.:/)\]])[/~](?:home|root|work|tmp|Users|usr|mnt|opt)\b|\b[A-Z]:\\")
 """A path that starts at the root of one machine."""
