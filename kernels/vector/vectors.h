@@ -3,6 +3,9 @@
 #ifndef LENET_FAST_VECTORS_H
 #define LENET_FAST_VECTORS_H
 
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -337,18 +340,33 @@ ROUTE_PAIRS(
 /* Scratch memory. A debug build puts a known pattern before and behind it, and looks again. */
 enum { SCRATCH_GUARD = 64, SCRATCH_PATTERN = 0x5a };
 
+static inline void *aligned_new(size_t bytes) {
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, 64);
+#else
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, bytes) ? NULL : memory;
+#endif
+}
+static inline void aligned_free(void *memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    free(memory);
+#endif
+}
+
 static inline void *scratch_new(size_t bytes) {
     size_t room = (bytes + 63) / 64 * 64;
-    void *memory = NULL;
     if (room < bytes) return NULL;
 #if defined(LENET_FAST_DEBUG)
-    if (posix_memalign(&memory, 64, room + 3 * SCRATCH_GUARD)) return NULL;
-    char *start = (char *)memory;
+    char *start = (char *)aligned_new(room + 3 * SCRATCH_GUARD);
+    if (!start) return NULL;
     memset(start, SCRATCH_PATTERN, room + 3 * SCRATCH_GUARD);
     memcpy(start, &bytes, sizeof bytes);
     return start + 2 * SCRATCH_GUARD;
 #else
-    return posix_memalign(&memory, 64, room ? room : 64) ? NULL : memory;
+    return aligned_new(room ? room : 64);
 #endif
 }
 
@@ -362,9 +380,9 @@ static inline void scratch_free(void *memory) {
         if (start[SCRATCH_GUARD + i] != SCRATCH_PATTERN) abort();
         if (start[2 * SCRATCH_GUARD + bytes + i] != SCRATCH_PATTERN) abort();
     }
-    free(start);
+    aligned_free(start);
 #else
-    free(memory);
+    aligned_free(memory);
 #endif
 }
 
