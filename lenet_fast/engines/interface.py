@@ -280,7 +280,17 @@ class Engine(Protocol):
     images_a_call: int
 
     def predict(self, x: Array) -> Array:
-        """Return the network's outputs (n, k).
+        """Return the network's outputs.
+
+        Parameters
+        ----------
+        x : ndarray
+            Images.
+
+        Returns
+        -------
+        ndarray (n, k)
+            In the dtype of the network.
 
         Examples
         --------
@@ -295,7 +305,17 @@ class Engine(Protocol):
         """
 
     def predict_one(self, image: Array) -> Array:
-        """Return the outputs (k,) for one image: bytes (rows, columns), or floats (c, h, w).
+        """Return the network's outputs for one image.
+
+        Parameters
+        ----------
+        image : ndarray
+            Bytes (rows, columns), or floats (c, h, w).
+
+        Returns
+        -------
+        ndarray (k,)
+            They may differ by rounding from those of :meth:`predict`.
 
         Examples
         --------
@@ -310,6 +330,16 @@ class Engine(Protocol):
 
     def evaluate(self, x: Array, labels: Array) -> Totals:
         """Return loss and errors.
+
+        Parameters
+        ----------
+        x : ndarray
+            Images.
+        labels : integer ndarray (n,)
+
+        Returns
+        -------
+        Totals
 
         Examples
         --------
@@ -522,6 +552,16 @@ class Engine(Protocol):
 
         It is the approximation of LeCun et al. 1998, appendix C: never negative, without the terms
         in f'' and those between shared weights.
+
+        Parameters
+        ----------
+        x, labels : ndarray
+            As for :meth:`evaluate`.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Each of the shape and dtype of its parameter.
 
         Examples
         --------

@@ -24,7 +24,17 @@ from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from lenet_fast import checks, defaults, engines, initialisers, layers, losses, models, threads
+from lenet_fast import (
+    checks,
+    defaults,
+    docstrings,
+    engines,
+    initialisers,
+    layers,
+    losses,
+    models,
+    threads,
+)
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, Totals, online
@@ -58,6 +68,16 @@ _SETTLED = (
     *("weight_decay", "dtype"),
 )
 """Parameters that determine network and optimiser, and cannot change once learning has begun."""
+
+
+_of_rows = docstrings.completed(
+    Parameters="X : array-like (n, features)\n    As for :meth:`fit`.",
+    Raises="""TypeError, ValueError
+    If the rows do not fit those that it has learned from.
+sklearn.exceptions.NotFittedError
+    If it has not learned.""",
+)
+"""Completes the docstring of a method that answers for rows."""
 
 
 class _LeNet(BaseEstimator):
@@ -544,8 +564,14 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         answers = self._answers(self.network_, X).astype(np.float64)
         return -answers if self.network_.output == "rbf" else answers
 
+    @_of_rows
     def predict(self, X: Any) -> Array:
-        """Return the class of each row (n,).
+        """Return the class of each row.
+
+        Returns
+        -------
+        ndarray (n,)
+            Out of ``classes_``.
 
         Examples
         --------
@@ -562,10 +588,16 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         winners = self._scores(X).argmax(axis=1)
         return self.classes_[winners]
 
+    @_of_rows
     def decision_function(self, X: Any) -> Array:
-        """Return scores (n, k) per row and class; for two classes, the second's lead (n,).
+        """Return scores, of which the largest wins.
 
         They are the network's outputs; with "rbf", negative squared distances.
+
+        Returns
+        -------
+        float64 ndarray (n, k), or (n,)
+            Per row and class; for two classes, the second's lead.
 
         Examples
         --------
@@ -581,11 +613,17 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
+    @_of_rows
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class per row (n, k), in the order of ``classes_``.
+        """Return the probability of each class.
 
         With "rbf", it is the probability on which the MAP criterion is based, given that the row is
         one of the digits.
+
+        Returns
+        -------
+        float64 ndarray (n, k)
+            Per row and class, in the order of ``classes_``.
 
         Examples
         --------
@@ -599,10 +637,16 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         """
         return softmax(self._scores(X), copy=False)
 
+    @_of_rows
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of the probability of each class per row (n, k).
+        """Return the logarithm of the probability of each class.
 
         It stays finite where the probability itself rounds to 0.
+
+        Returns
+        -------
+        float64 ndarray (n, k)
+            Per row and class, in the order of ``classes_``.
 
         Examples
         --------
@@ -659,8 +703,14 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
     def _n_features_out(self) -> int:
         return math.prod(self.network_.shapes[-2])
 
+    @_of_rows
     def transform(self, X: Any) -> Array:
-        """Return the activations below the outputs, per row (n, units).
+        """Return the activations below the outputs.
+
+        Returns
+        -------
+        ndarray (n, units)
+            In the network's dtype.
 
         Examples
         --------
