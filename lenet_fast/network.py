@@ -540,7 +540,22 @@ class Network:
         files.save_model(path, self)
 
     def summary(self) -> str:
-        """Return a table of the layers: output shape, units, parameters, connections."""
+        """Return a table of the layers: output shape, units, parameters, connections.
+
+        Examples
+        --------
+        >>> from lenet_fast.layers import Conv2D, Dense
+        >>> from lenet_fast.network import Network
+        >>> small = [Conv2D(1, 4, 5, name="C1"), Dense(4 * 24 * 24, 10, name="OUTPUT")]
+        >>> print(Network(small, input_shape=(1, 28, 28)).summary())
+        layer   kind    output       units  parameters  connections
+        -----------------------------------------------------------
+        input           1 x 28 x 28    784
+        C1      Conv2D  4 x 24 x 24  2,304         104       59,904
+        OUTPUT  Dense   10              10      23,050       23,050
+        -----------------------------------------------------------
+        total                        3,098      23,154       82,954
+        """
         rows = [_HEAD, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [

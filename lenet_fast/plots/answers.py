@@ -28,6 +28,13 @@ def class_distribution(splits: Splits) -> Figure:
     -------
     matplotlib.figure.Figure
         One bar per digit and set; a broken line marks equal numbers.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, plots
+    >>> figure = plots.class_distribution(data.load("sample"))
+    >>> figure.axes[0].get_title()
+    '5,000 training images (broken line: a tenth)'
     """
     picture = style.figure(5.0)
     sets = (("training", splits.train, style.BLUE), ("test", splits.test, style.ORANGE))
@@ -63,6 +70,15 @@ def confusion(labels: Array, predicted: Array) -> Figure:
     ------
     TypeError, ValueError
         If they are not such labels, or differ in number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import plots
+    >>> labels, predicted = np.array([3, 5, 5, 8]), np.array([3, 5, 3, 8])
+    >>> figure = plots.confusion(labels, predicted)
+    >>> figure.axes[0].get_title()
+    '1 of 4 digits misclassified (25.00 %)'
     """
     labels = checks.labels("labels", labels, np.size(labels), 10)
     predicted = checks.labels("predicted", predicted, len(labels), 10)

@@ -195,6 +195,17 @@ def rates(
     Notes
     -----
     LeCun et al. 1998, section III.B: from 7e-5 to 0.016 over the set of parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import plots
+    >>> from lenet_fast.training import SDLM
+    >>> sdlm = SDLM(mu=0.02)
+    >>> sdlm.follow({"C1.w": np.linspace(0, 0.1, 150), "F6.w": np.linspace(0, 1, 10080)})
+    >>> [axes] = plots.rates(sdlm.factors, rate=0.0005).axes
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['C1\\n150', 'F6\\n10,080']
     """
     rate = checks.real("rate", rate)
     layers = _by_layer(factors, rate, network)
@@ -295,6 +306,14 @@ def sweep(
     ------
     ValueError
         If the lengths differ or are 0, or a number is not finite, or not above 0 with `log`.
+
+    Examples
+    --------
+    >>> from lenet_fast import plots
+    >>> figure = plots.sweep([1, 3, 10, 30], [1.4, 1.1, 0.9, 1.0], [0.1] * 4, "j")
+    >>> [axes] = figure.axes
+    >>> axes.get_xlabel(), [text.get_text() for text in axes.texts]  # the smallest mean
+    ('j', ['0.90 at 10'])
     """
     places, heights = np.asarray(x, float), np.asarray(means, float)
     if places.ndim != 1 or not places.size or heights.shape != places.shape:

@@ -34,6 +34,13 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     ------
     TypeError, ValueError
         If a number is not a positive int.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, plots
+    >>> [axes] = plots.samples(data.load("sample").test, 28).axes
+    >>> axes.get_title()
+    'The first 28 of 1,000 images of sample-test'
     """
     checks.integer("columns", columns, 1)
     shown = dataset.subset(min(checks.integer("count", count, 1), len(dataset)))
@@ -139,6 +146,17 @@ def distorted(images: Array, versions: Array) -> Figure:
     Notes
     -----
     As in LeCun et al. 1998, figure 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import data, plots
+    >>> from lenet_fast.data import distort
+    >>> images, numbers = data.load("sample").test.images[:5], np.arange(5)
+    >>> epochs = [distort.PAPER(images, numbers, epoch, seed=0) for epoch in range(8)]
+    >>> figure = plots.distorted(images, np.stack(epochs, axis=1))
+    >>> [axes.get_title() for axes in figure.axes]
+    ['original', 'distorted']
     """
     images = style.grey_images("images", images, "n, rows, columns")
     versions = style.grey_images("versions", versions, "n, k, rows, columns")
@@ -180,6 +198,13 @@ def bitmaps(network: Network | None = None) -> Figure:
     Notes
     -----
     LeCun et al. 1998, figure 3.
+
+    Examples
+    --------
+    >>> from lenet_fast import plots
+    >>> figure = plots.bitmaps()
+    >>> [axes.get_title() for axes in figure.axes]
+    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
     """
     size = (characters.ROWS, characters.COLUMNS)
     if network is None:

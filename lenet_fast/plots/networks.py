@@ -50,6 +50,13 @@ def connection_table(table: Table | Network) -> Figure:
     Notes
     -----
     As in LeCun et al. 1998, table I.
+
+    Examples
+    --------
+    >>> from lenet_fast import connections, plots
+    >>> [axes] = plots.connection_table(connections.LENET5_C3).axes
+    >>> axes.get_title()
+    '60 of 96 links'
     """
     seen, seeing = "input map", "output map"
     if isinstance(table, Network):
@@ -101,6 +108,13 @@ def filters(network: Network, layer: str | None = None) -> Figure:
     ------
     ValueError
         If the network has no such layer.
+
+    Examples
+    --------
+    >>> from lenet_fast import models, plots
+    >>> axes, scale = plots.filters(models.lenet5(), "C1").axes
+    >>> axes.get_title(), scale.get_ylabel()
+    ('C1: 6 kernels of 5 x 5', 'weight')
     """
     found = [each for each in network.layers if isinstance(each, Conv2D)]
     chosen = found[:2] if layer is None else [each for each in found if each.name == layer]

@@ -60,6 +60,15 @@ def check_out(path: str | os.PathLike[str]) -> str:
         If its folder is missing.
     ImportError
         If matplotlib is missing.
+
+    Examples
+    --------
+    >>> from lenet_fast import plots
+    >>> plots.check_out("errors.svg")
+    'svg'
+    >>> plots.check_out("errors.xls")
+    Traceback (most recent call last):
+    ValueError: out: expected a name that ends in one of .png, .svg, .pdf, got errors.xls
     """
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
