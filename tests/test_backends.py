@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
@@ -312,6 +313,170 @@ def test_a_choice_stays_in_its_task():
         return await asyncio.gather(one("numpy"), plain(), one("numpy"))
 
     assert asyncio.run(both()) == ["numpy", before, "numpy"]
+
+
+@pytest.fixture
+def process(monkeypatch):
+    """Put the choices for the process back, and let no earlier one count."""
+    monkeypatch.setattr(backends, "_process", [])
+    monkeypatch.delenv("LENET_FAST_BACKEND", raising=False)
+    before = backends.current()
+    yield before
+    assert backends._blocks.get() == ()
+
+
+def in_another_thread(function=backends.current):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_a_call_holds_for_the_process(process, backend, monkeypatch):
+    assert repr(lenet_fast.use_backend(backend)) == f"use_backend({backend!r})"
+    assert backends.current() == backend
+    assert in_another_thread() == backend
+    monkeypatch.setenv("LENET_FAST_BACKEND", "fortran")  # comes after it
+    assert backends.current() == backend
+    lenet_fast.use_backend("numpy")
+    assert backends.current() == in_another_thread() == "numpy"
+
+    async def task():
+        return backends.current()
+
+    assert asyncio.run(task()) == "numpy"
+
+
+def test_a_call_reaches_threads_that_are_there_already(process):
+    called, looked = threading.Event(), []
+
+    def wait():
+        assert called.wait(10)
+        looked.append(backends.current())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    lenet_fast.use_backend("numpy")
+    called.set()
+    thread.join()
+    assert looked == ["numpy"]
+
+
+def test_a_call_in_another_thread_holds_here(process):
+    in_another_thread(lambda: lenet_fast.use_backend("numpy"))
+    assert backends.current() == "numpy"
+
+
+def test_a_block_restores_what_a_call_chose(process, backend):
+    lenet_fast.use_backend("numpy")
+    with lenet_fast.use_backend(backend):
+        assert backends.current() == backend
+        assert in_another_thread() == "numpy"
+    assert backends.current() == "numpy"
+    assert len(backends._process) == 1
+
+
+def test_a_call_in_a_block_holds_until_its_end(process, backend):
+    with lenet_fast.use_backend(backend):
+        lenet_fast.use_backend("numpy")
+        assert backends.current() == "numpy"
+        assert in_another_thread() == process
+        with lenet_fast.use_backend(backend):
+            assert backends.current() == backend
+        assert backends.current() == "numpy"
+    assert backends.current() == process
+
+
+def test_a_name_that_is_refused_changes_nothing(process):
+    lenet_fast.use_backend("numpy")
+    for wrong, error in (("cuda", ValueError), (None, TypeError), (["numba"], TypeError)):
+        with complains("backend", error):
+            lenet_fast.use_backend(wrong)
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            lenet_fast.use_backend()
+        assert backends.current() == "numpy"
+
+
+def test_a_choice_may_be_kept_and_used_again(process):
+    kept = lenet_fast.use_backend("numpy")
+    assert backends.current() == "numpy"
+    for _ in range(2):
+        with kept:
+            assert backends.current() == "numpy"
+            with kept:
+                assert in_another_thread() == process
+            assert backends.current() == "numpy"
+        assert backends.current() == process
+    with lenet_fast.use_backend("numpy"):
+        inner = lenet_fast.use_backend("numpy")
+    with inner:
+        assert backends.current() == "numpy"
+    assert backends.current() == process
+
+
+def test_a_choice_shared_by_threads_ends_in_each_by_itself(process):
+    kept = lenet_fast.use_backend("numpy")
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def one():
+        with kept:
+            inside.wait(10)
+            assert leave.wait(10)
+            assert backends.current() == "numpy"
+        return backends.current()
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [pool.submit(one) for _ in range(2)]
+        inside.wait(10)
+        assert backends.current() == process
+        leave.set()
+        assert [each.result() for each in found] == [process, process]
+
+
+def test_blocks_of_many_threads_at_once_leave_nothing_behind(process):
+    def one(_):
+        for _ in range(300):
+            with lenet_fast.use_backend("numpy"):
+                assert backends.current() == "numpy"
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, range(8)))
+    assert backends._process == []
+    assert backends.current() == process
+
+
+def test_many_calls_take_no_memory(process):
+    for _ in range(1000):
+        lenet_fast.use_backend("numpy")
+    assert len(backends._process) < 200
+    assert backends.current() == "numpy"
+
+
+def test_a_block_ends_where_it_began(process):
+    kept = lenet_fast.use_backend("numpy")
+    kept.__enter__()
+
+    def leave():
+        with pytest.raises(RuntimeError, match="use_backend: expected the block to end in the"):
+            kept.__exit__(None, None, None)
+
+    in_another_thread(leave)
+    kept.__exit__(None, None, None)
+    assert backends.current() == process
+
+
+def test_a_decorated_function_runs_on_the_backend(process):
+    @lenet_fast.use_backend("numpy")
+    def chosen(name):
+        """Say it."""
+        return name, backends.current()
+
+    assert backends.current() == process
+    assert chosen("a") == ("a", "numpy")
+    assert chosen.__doc__ == "Say it."
+    assert backends.current() == process
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lenet_fast.use_backend("numpy"))
+        assert backends.current() == "numpy"
+    assert backends.current() == process
 
 
 # --- in a process of its own  ---

@@ -157,6 +157,17 @@ def test_what_objects_show(kernel: Kernel, code: str, starts: str, contains: str
     assert ElementTree.fromstring(closed).tag == "div"  # every tag is closed
 
 
+def test_a_backend_chosen_in_a_cell_holds_in_the_next(kernel: Kernel) -> None:
+    (before,) = kernel.run("lf.backends.current()").outputs
+    assert kernel.run("lf.use_backend('numpy')").error == ""
+    (after,) = kernel.run("lf.backends.current(), trainer().engine.backend").outputs
+    assert after["text/plain"] == "('numpy', 'numpy')"
+    kernel.run(f"lf.use_backend({before['text/plain']})")
+    ran = kernel.run("lf.use_backend('cuda')")
+    assert ran.error == "ValueError"
+    assert ran.text == "backend: expected one of cython, numba, numpy, got 'cuda'"
+
+
 def test_the_stop_button_saves_and_raises_so_that_run_all_stops(
     kernel: Kernel, tmp_path: Any
 ) -> None:

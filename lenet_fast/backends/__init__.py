@@ -1,9 +1,9 @@
 """Three implementations of the kernels behind one interface, loaded on first use.
 
-The backend of a call is, in this order: its ``backend=`` argument, the innermost
-:func:`use_backend`, the environment variable ``LENET_FAST_BACKEND``, and else the first of
-cython, numba, numpy that is usable here. A backend that is named but missing raises an error; there
-is no silent fallback.
+The backend of a call is, in this order: its ``backend=`` argument, the innermost block of
+:class:`use_backend`, its last call without a block, the environment variable
+``LENET_FAST_BACKEND``, and else the first of cython, numba, numpy that is usable here. A backend
+that is named but missing raises an error; there is no silent fallback.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ import contextvars
 import functools
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar, get_args
 
-from lenet_fast import cures
+from lenet_fast import choices, cures
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 __all__ = ["ENVIRONMENT_VARIABLE", "NAMES", "Status", "available", "current", "get", "use_backend"]
 
-NAMES = ("cython", "numba", "numpy")
+NAMES = get_args(choices.Backend)
 """The backends, in the order of preference for the default."""
 
 ENVIRONMENT_VARIABLE = "LENET_FAST_BACKEND"
 """Environment variable that selects the default backend."""
-
-_chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
 
 
 class Status(NamedTuple):
@@ -115,9 +116,10 @@ def current() -> str:
     ...     backends.current()
     'numpy'
     """
-    chosen = _chosen.get()
-    if chosen is not None:
-        return chosen
+    if blocks := _blocks.get():
+        return blocks[-1][0].name
+    if chosen := _process[-1:]:  # a slice, as another thread may empty it
+        return chosen[0].name
     name = os.environ.get(ENVIRONMENT_VARIABLE)
     return _checked(name, ENVIRONMENT_VARIABLE) if name else _default()
 
@@ -148,9 +150,15 @@ def get(name: str | None = None) -> ModuleType:
     return _load(current() if name is None else _checked(name, "backend"))
 
 
-@contextlib.contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Run the calls inside a ``with`` block on one backend, in this thread or task only.
+class use_backend:  # noqa: N801  (it is called as a function)
+    """Choose the backend of the calls that follow, or of those in a ``with`` block.
+
+    ``use_backend("numpy")`` holds for the whole process, other threads included, until the next
+    such call. ``with use_backend("numpy"):`` holds for the block, in this thread or task only, and
+    restores what held before; it takes precedence. Within a block, a call without ``with`` holds
+    until the block ends. As a decorator it holds for the calls of the function.
+
+    Engines keep the backend that they were created with, and other processes have their own.
 
     Parameters
     ----------
@@ -159,18 +167,81 @@ def use_backend(name: str) -> Iterator[None]:
     Raises
     ------
     TypeError, ValueError, ImportError
-        Like :func:`.backends.get`, on entering the block.
+        Like :func:`.backends.get`, at once.
+
+    Notes
+    -----
+    A call cannot know of the ``with`` before it: between the two, for less than a microsecond, the
+    choice for a block holds for other threads, too, if they have no block of their own.
 
     Examples
     --------
     >>> import lenet_fast
+    >>> before = lenet_fast.backends.current()
     >>> with lenet_fast.use_backend("numpy"):
     ...     lenet_fast.backends.current()
     'numpy'
+    >>> lenet_fast.backends.current() == before
+    True
+    >>> lenet_fast.use_backend("numpy")
+    use_backend('numpy')
+    >>> lenet_fast.backends.current()
+    'numpy'
+    >>> _ = lenet_fast.use_backend(before)
     """
-    get(name)
-    token = _chosen.set(name)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
+
+    def __init__(self, name: choices.Backend) -> None:
+        self.name = _checked(name, "backend")
+        _load(self.name)
+        blocks = _blocks.get()
+        if blocks:
+            _blocks.set((*blocks, (self, False)))
+        else:
+            del _process[:-_MOST]
+            _process.append(self)
+
+    def _undo(self) -> None:
+        """Take the call back: it was that of a block."""
+        with contextlib.suppress(ValueError):  # it is not there
+            _process.remove(self)
+        _blocks.set(tuple(each for each in _blocks.get() if each != (self, False)))
+
+    def __enter__(self) -> None:
+        self._undo()
+        _blocks.set((*_blocks.get(), (self, True)))
+
+    def __exit__(self, *_: object) -> None:
+        blocks = _blocks.get()
+        if (self, True) not in blocks:
+            raise RuntimeError(
+                "use_backend: expected the block to end in the thread or task in which it began, "
+                "got another"
+            )
+        last = len(blocks) - 1 - blocks[::-1].index((self, True))
+        _blocks.set(blocks[:last])
+
+    def __call__(self, function: Callable[P, Result]) -> Callable[P, Result]:
+        self._undo()
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+            with self:
+                return function(*args, **kwargs)
+
+        return call
+
+    def __repr__(self) -> str:
+        return f"use_backend({self.name!r})"
+
+
+_process: list[use_backend] = []
+"""The choices for the process, of which the last one counts. The others are choices of blocks that
+have not begun, or older ones, of which the first are dropped."""
+
+_MOST = 100
+
+_blocks: contextvars.ContextVar[tuple[tuple[use_backend, bool], ...]] = contextvars.ContextVar(
+    "blocks", default=()
+)
+"""The choices in this thread or task, of which the last one counts, and whether each is that of a
+block, or of a call within one."""

@@ -248,6 +248,7 @@ def trainer(engine: Engine, rate: float) -> Train:
 
 def latency(name: str, work: Work) -> Contender:
     """Return a contender whose single calls are timed: a user's ``Network.predict``."""
+    backend: Any
     engine, backend, *sets = name.split()
     network = fresh(work.network).network
     image = work.parts[0][0][0]
