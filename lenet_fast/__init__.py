@@ -1,6 +1,18 @@
 """LeNet-5 of 1998: exact, and fast on a CPU.
 
 Submodules are imported when they are first used: ``lenet_fast.models`` needs no import of its own.
+
+Examples
+--------
+>>> import lenet_fast as lf
+>>> digits = lf.data.load("sample")  # of MNIST
+>>> network = lf.models.lenet5(pooling="max", activation="relu", output="softmax")
+>>> trainer = lf.training.Trainer(network, optimiser="adamw", schedule=0.003)
+>>> history = trainer.fit(digits.train, digits.test, epochs=1)
+>>> trainer.evaluate(digits.test).accuracy > 0.9
+True
+>>> network.classify(digits.test.images[:5])
+array([4, 0, 6, 2, 5])
 """
 
 from __future__ import annotations

@@ -3,6 +3,16 @@
 Files are in the safetensors format, not pickles: reading one runs no code. The metadata hold the
 kind of file, versions, the architecture, and a SHA-256 over these and every array. So a file that
 was truncated, altered or written by another program is recognised.
+
+Examples
+--------
+>>> import tempfile
+>>> import lenet_fast as lf
+>>> network = lf.models.lenet5()
+>>> with tempfile.TemporaryDirectory() as folder:
+...     network.save(f"{folder}/lenet5.safetensors")
+...     print(lf.load(f"{folder}/lenet5.safetensors").counts().parameters)
+60000
 """
 
 from __future__ import annotations

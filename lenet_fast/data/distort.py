@@ -3,6 +3,18 @@
 The distortion of an image depends only on the seed, the epoch, and its number in the data set: not
 on the order of the images, on which images are distorted together, on the number of threads, or on
 the backend.
+
+Examples
+--------
+>>> import numpy as np
+>>> from lenet_fast import data
+>>> from lenet_fast.data import distort
+>>> images, numbers = data.load("sample").train.images[:3], np.arange(3)
+>>> first, second = (distort.PAPER(images, numbers, epoch, seed=0) for epoch in (1, 2))
+>>> first.shape, bool((first == second).all())
+((3, 28, 28), False)
+>>> print(distort.PAPER)
+shift 2, scale 0.15, squeeze 0.1, shear 0.2
 """
 
 from __future__ import annotations

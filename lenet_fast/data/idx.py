@@ -5,6 +5,16 @@
 
 The reader does not trust the header: every byte that it announces must be there and none may be
 left over. The reader never reads, unpacks or allocates more than that.
+
+Examples
+--------
+>>> import tempfile
+>>> import numpy as np
+>>> from lenet_fast.data import idx
+>>> with tempfile.TemporaryDirectory() as folder:
+...     idx.write(f"{folder}/images.gz", np.zeros((2, 28, 28), np.uint8))
+...     idx.read_images(f"{folder}/images.gz").shape
+(2, 28, 28)
 """
 
 from __future__ import annotations

@@ -3,6 +3,17 @@
 Every function returns a ``matplotlib.figure.Figure``, 1,200 pixels wide, which needs no display and
 no pyplot. A notebook shows it; :func:`save` writes it to a file. matplotlib is imported when the
 first figure is created.
+
+Examples
+--------
+>>> import tempfile
+>>> from pathlib import Path
+>>> from lenet_fast import data, plots
+>>> figure = plots.samples(data.load("sample").test)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     plots.save(figure, f"{folder}/digits.pdf")
+...     Path(folder, "digits.pdf").read_bytes()[:4]
+b'%PDF'
 """
 
 from lenet_fast.plots.answers import class_distribution, confusion

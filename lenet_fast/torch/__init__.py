@@ -13,6 +13,16 @@ functions, and our layers as modules.
 Tensors must be dense, on the CPU, and float32 or float64. They share their memory with the arrays
 that the kernels read; only non-contiguous tensors are copied. Nothing is converted to another dtype
 or moved from another device; such tensors raise TypeError.
+
+Examples
+--------
+>>> import torch
+>>> from torch import nn
+>>> from lenet_fast.torch import from_torch
+>>> module = nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 24 * 24, 10))
+>>> network = from_torch(module, (1, 28, 28), output="softmax")
+>>> network.counts().parameters
+34726
 """
 
 from lenet_fast import cures as _cures

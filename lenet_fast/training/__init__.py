@@ -1,4 +1,24 @@
-"""Training: the trainer and its parts."""
+"""Training: the trainer and its parts.
+
+Examples
+--------
+Every part has a default, a name, or a class of its own:
+
+>>> from lenet_fast import data, models
+>>> from lenet_fast.training import OneCycle, SGD, Trainer
+>>> network = models.lenet5(pooling="max", activation="relu", output="softmax")
+>>> trainer = Trainer(
+...     network,
+...     optimiser=SGD(momentum=0.9, nesterov=True),
+...     schedule=OneCycle(0.1),
+...     batch_size=64,
+...     distortion="paper",
+... )
+>>> sample = data.load("sample")
+>>> history = trainer.fit(sample.train.subset(640), sample.test, epochs=2)
+>>> [row.epoch for row in history.rows], trainer.optimiser.steps
+([1, 2], 20)
+"""
 
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.evaluation import Evaluation
