@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from lenet_fast import plots
+
 LESSONS = Path(__file__).resolve().parents[1] / "docs" / "lessons"
 TITLES = {
     "1-convolution": "1. Convolution by hand",
@@ -53,6 +55,14 @@ def check(notebook: dict[str, Any], title: str) -> None:
             assert not set(cell["metadata"]) - {"tags", "jupyter"}
             assert len(cell["source"]) <= 40, "a cell that fits a screen"
     assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+def test_the_gallery_shows_every_figure() -> None:
+    page = (LESSONS.parent / "gallery.md").read_text("utf-8")
+    others = {"FORMATS", "Figure", "check_out", "save"}
+    for name in set(plots.__all__) - others:
+        assert f"\nplots.{name}(" in page, name
+        assert f"{{func}}`lenet_fast.plots.{name}`" in page, name
 
 
 @pytest.mark.parametrize("name", TITLES)
