@@ -20,6 +20,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 CORES = os.cpu_count() or 1
 PACKAGE = "lenet_fast.backends.cython_backend"
@@ -180,7 +181,20 @@ def extensions() -> list[Extension]:
     return built
 
 
+class PackageAndLessons(build_py):
+    """Put the lessons of the documentation into the package, for `lenet-fast notebook`."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:  # the command then finds them in docs
+            folder = Path(self.build_lib, "lenet_fast", "lessons")
+            folder.mkdir(exist_ok=True)
+            for lesson in sorted(Path("docs", "lessons").glob("*.ipynb")):
+                shutil.copy(lesson, folder)
+
+
 setup(
+    cmdclass={"build_py": PackageAndLessons},
     ext_modules=extensions(),
     options={
         "build_ext": {"parallel": CORES},
