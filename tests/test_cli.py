@@ -602,7 +602,7 @@ def test_resume_of_a_complete_run_changes_nothing(lenet_fast: Any) -> None:
     before = Path("run/model.safetensors").read_bytes(), Path("run/history.csv").read_bytes()
     result = lenet_fast("train", "--resume", "run")
     assert result.status == 0
-    assert "has completed its 1 epochs" in result.err
+    assert "has completed its epoch;" in result.err
     assert (
         Path("run/model.safetensors").read_bytes(),
         Path("run/history.csv").read_bytes(),
@@ -1182,6 +1182,7 @@ def test_plot_an_image_that_is_not_there(lenet_fast: Any, rbf_model: Path) -> No
 
 def test_plot_without_matplotlib(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "lenet_fast.plots.figures", raising=False)  # of other tests
     result = lenet_fast("plot", "--what", "samples", "--out", "a.png")
     assert_one_line(result, "pip install 'lenet_fast[plot]'")
 
@@ -1395,7 +1396,7 @@ def test_a_full_disk_is_an_error() -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "lenet-fast: error: No space left on device\n"
+    assert done.stderr == "lenet-fast: error: standard output: No space left on device\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import shlex
@@ -173,13 +175,13 @@ def test_notebook_copies_the_lessons_and_keeps_what_a_student_wrote(lenet_fast: 
     assert result.status == 0, result.err
     copied = sorted(Path("my lessons").glob("*.ipynb"))
     assert copied
-    assert f"copied    {len(copied)} files" in result.out
+    assert f"copied    {len(copied)} notebooks" in result.out
     assert json.loads(copied[0].read_text())["cells"]
     copied[0].write_text("mine")
     copied[1].unlink()
     result = lenet_fast("notebook", "my lessons")
     assert result.status == 0
-    assert "copied    1 files" in result.out
+    assert "copied    1 notebooks" in result.out
     assert f"kept      {copied[0].absolute()}" in result.out
     assert copied[0].read_text() == "mine"
     assert_one_line(lenet_fast("notebook", copied[0]), "expected a folder, got the file", status=2)
@@ -230,3 +232,49 @@ def test_printed_commands_run(three: Any) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "60,000" in done.stdout
+
+
+# --- reproduce ------------------------------------------------------------------------------
+
+
+def test_reproduce_prints_json(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lenet_fast.reproduce import catalogue
+
+    quick = catalogue.LENET1989
+    monkeypatch.setitem(
+        catalogue.RECIPES, "1989", (dataclasses.replace(quick, epochs=1, digits=_few),)
+    )
+    command = ("reproduce", "1989", "--quick", "--dataset", "sample", "--out", "papers")
+    result = lenet_fast(*command, "--json")
+    assert (result.status, result.err) == (0, "")
+    facts = json.loads(result.out)
+    assert facts["runs"][0]["recipe"] == "1989"
+    assert facts["runs"][0]["test_images"] == 50
+    assert Path(facts["report"]).is_file()
+    monkeypatch.setenv("COLUMNS", "60")
+    text = lenet_fast(*command).out
+    rate = 2 * facts["runs"][0]["test_errors"]
+    assert f"**{rate:.2f}**" in text
+
+
+def _few(splits: Any, seed: int) -> Any:
+    from lenet_fast import data
+
+    return dataclasses.replace(
+        splits,
+        train=data.as_1989(splits.train.subset(200)),
+        test=data.as_1989(splits.test.subset(50)),
+    )
+
+
+def test_reproduce_says_how_to_go_on_when_the_disk_is_full(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lenet_fast.reproduce import runner
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "papers/1989/seed-0/history.csv")
+
+    monkeypatch.setattr(runner, "run_all", full)
+    result = lenet_fast("reproduce", "1989", "--quick", "--dataset", "sample", "--out", "papers")
+    assert_one_line(result, "seed-0/history.csv: No space left", "To continue: ", "--out papers")

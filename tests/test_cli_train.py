@@ -340,3 +340,88 @@ def test_train_says_what_to_do_next(lenet_fast: Any) -> None:
 def test_every_option_spells_as_the_errors_say() -> None:
     for option in cli.train.params:
         assert settings.spelled(option.name) in {*option.opts, "--json", "--as-json"}
+
+
+# --- ranges, faults -------------------------------------------------------------------------
+
+RANGES = [
+    (name, option)
+    for name, command in cli.group.commands.items()
+    for option in command.params
+    if isinstance(option.type, (click.IntRange, click.FloatRange))
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), RANGES, ids=[f"{name} {option.name}" for name, option in RANGES]
+)
+def test_every_number_out_of_range_has_the_same_status_and_names_the_option(
+    lenet_fast: Any, command: str, option: click.Option
+) -> None:
+    shown = option.opts[0]
+    wrong = ["-1e99", "1e999", "nan", "x"]
+    if isinstance(option.type, click.IntRange):
+        wrong += ["1.5", str((option.type.min or 0) - 1)]
+        if option.type.max is not None:
+            wrong.append(str(option.type.max + 1))
+    arguments = {"reproduce": ["1989"], "plot": ["--what", "samples", "--out", "x.png"]}
+    for value in wrong:
+        if (option.name, value) in {("j", "1e999"), ("on", "-1e99"), ("off", "-1e99")}:
+            continue  # in their ranges
+        result = lenet_fast(command, *arguments.get(command, []), f"{shown}={value}")
+        assert_one_line(result, f"'{shown}'", status=2)
+    assert not Path("runs").exists()
+
+
+def test_a_finished_run_stays_as_it_is_when_it_is_resumed(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--out", "run").status == 0
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    result = lenet_fast("train", "--resume", "run")
+    assert result.status == 0
+    assert "has completed its epoch; for more, pass --epochs" in result.err
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_an_epoch_takes_one_line_on_a_narrow_terminal() -> None:
+    import io
+
+    from rich.console import Console
+
+    from lenet_fast.training import EpochTable, Trainer
+
+    for columns in (40, 60, 80, 200):
+        text = io.StringIO()
+        console = Console(file=text, force_terminal=True, width=columns)
+        trainer = Trainer(models.lenet5(output="softmax"), callbacks=[EpochTable(console)])
+        history = trainer.fit(SAMPLE.train.subset(64), SAMPLE.test.subset(100), 1)
+        lines = [click.unstyle(line) for line in text.getvalue().splitlines()]
+        assert max(map(len, lines)) <= columns
+        wrong = history.rows[0].test_errors
+        assert f" {wrong}.00%" in lines[-1]
+        assert f" {wrong} " in lines[-1]
+
+
+def test_reports_break_between_words_on_a_narrow_terminal(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    result = lenet_fast("train", *SHORT, "--out", "run")
+    lines = result.out.split("next ")[0].splitlines()
+    assert max(map(len, lines)) <= 80  # the epochs, where there is no terminal
+    rest = [line for line in lines if "%" not in line and "---" not in line and "loss" not in line]
+    assert max(map(len, rest)) <= 40
+    assert "60,000" in " ".join(rest).split()
+    text = lenet_fast("info", "run").out
+    assert max(map(len, text.splitlines())) <= 40
+    assert "connections  122,304" in text
+    assert "parameters   60,000" in text
+
+
+def test_errors_of_streams_and_files_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert common.problem(full) == "standard output: No space left on device"
+    named = OSError(errno.ENOSPC, "No space left on device", "run/x")
+    assert common.problem(named) == "run/x: No space left on device"
+    assert common.problem(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"

@@ -121,7 +121,7 @@ def _explained(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory: {error}" if str(error) else "out of memory"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        return common.problem(error)
     return str(error) or type(error).__name__
 
 

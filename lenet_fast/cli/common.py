@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -119,6 +121,15 @@ def fail(message: str) -> None:
         say(f"lenet-fast: error: {message}", style="bold red")
 
 
+def problem(error: OSError) -> str:
+    """Return what the system refused, and for which file."""
+    # Errors of files have their names; of those without, these are of the standard streams.
+    streams = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE)
+    if error.filename is None and error.errno not in streams:
+        return error.strerror or str(error)
+    return f"{error.filename or 'standard output'}: {error.strerror}"
+
+
 def flush(*streams: TextIO | None) -> None:
     """Drop output that cannot be written, so that Python does not try again and fail on exit."""
     for stream in streams:
@@ -144,7 +155,28 @@ def printable(text: object) -> str:
 
 def line(label: str, *parts: object) -> None:
     """Print a line of a report: its label, and the parts, separated by commas."""
-    click.echo(f"{label:<9} {printable(', '.join(map(str, parts)))}")
+    click.echo(wrapped(f"{label:<9} {printable(', '.join(map(str, parts)))}", indent=10))
+
+
+def command(label: str, text: str) -> None:
+    """Print a command line to copy; the terminal wraps it, because a line break would end it."""
+    click.echo(f"{label:<9} {printable(text)}")
+
+
+def wrapped(text: str, indent: int = 0) -> str:
+    """Return text that breaks between words, if a terminal is too narrow for it."""
+    columns = columns_of_terminal()
+    if len(text) <= columns:
+        return text
+    lines = textwrap.wrap(
+        text,
+        int(columns),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> None:
@@ -177,7 +209,7 @@ def table(rows: Sequence[Mapping[str, str]]) -> None:
 
 def columns_of_terminal() -> float:
     """Return how wide lines may be: anything goes into a file or a pipe."""
-    if "COLUMNS" not in os.environ and not sys.stdout.isatty():
+    if "COLUMNS" not in os.environ and (sys.stdout is None or not sys.stdout.isatty()):
         return math.inf
     return shutil.get_terminal_size().columns
 

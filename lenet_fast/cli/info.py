@@ -6,11 +6,14 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lenet_fast.cli import common, help
+
+if TYPE_CHECKING:
+    from lenet_fast.network import Network
 
 
 @click.command(
@@ -44,7 +47,8 @@ def info(run_or_model: Path | None, as_json: bool) -> None:
         common.line(f"{marker} {name}", reason)
         for text in cure:
             common.line("", text)
-    click.echo("  * is the default; --backend or LENET_FAST_BACKEND selects another\n")
+    hint = "  * is the default; --backend or LENET_FAST_BACKEND selects another"
+    click.echo(common.wrapped(hint, indent=4) + "\n")
     sets = facts["instruction_sets"]
     if sets:
         built = ", ".join(
@@ -68,9 +72,34 @@ def _show_network(run_or_model: Path, as_json: bool) -> None:
         return
     common.line("file", os.fspath(file))
     common.line("loss", repr(loss))
-    click.echo(f"\n{network.summary()}")
+    summary = network.summary()
+    click.echo()
+    if len(summary.partition("\n")[0]) <= common.columns_of_terminal():
+        click.echo(summary)
+    else:
+        common.table(_layers(network))
     if note is not None:
-        click.echo(f"\n{note}.")
+        click.echo(f"\n{common.wrapped(f'{note}.')}")
+
+
+def _layers(network: Network) -> list[dict[str, str]]:
+    """Return what the summary of a network has, layer by layer."""
+    rows = []
+    shapes = zip(network.layers, network.shapes[:-1], network.shapes[1:], strict=True)
+    for layer, before, after in shapes:
+        counts = (layer.units(before), layer.parameter_count(), layer.connections(before))
+        names = ("units", "parameters", "connections")
+        row = {
+            "layer": layer.name,
+            "kind": type(layer).__name__,
+            "output": " x ".join(map(str, after)),
+        }
+        rows.append(
+            row | {name: f"{n:,}" if n else "" for name, n in zip(names, counts, strict=True)}
+        )
+    totals = network.counts()._asdict()
+    rows.append({"layer": "total", **{name: f"{count:,}" for name, count in totals.items()}})
+    return rows
 
 
 def _facts() -> dict[str, Any]:

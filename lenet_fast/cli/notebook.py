@@ -27,12 +27,9 @@ def notebook(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise click.UsageError(f"DIR: expected a folder, got the file {folder}")
     copied, kept = 0, []
-    for lesson in sorted(each for each in source.rglob("*") if each.is_file()):
-        hidden = any(part.startswith((".", "_")) for part in lesson.relative_to(source).parts)
-        if hidden or lesson.suffix == ".rst":
-            continue  # of the documentation and its build
-        target = folder / lesson.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for lesson in sorted(source.glob("*.ipynb")):
+        target = folder / lesson.name
         content = lesson.read_bytes()
         try:
             with open(target, "xb"):
@@ -47,7 +44,7 @@ def notebook(folder: Path) -> None:
             target.unlink()
             raise
         copied += 1
-    common.line("copied", f"{copied} files to {folder}")
+    common.line("copied", f"{copied} notebooks to {folder}")
     for target in kept:
         common.line("kept", f"{target}, which is not the lesson as it was")
     first = min(folder.glob("*.ipynb"), default=folder)
@@ -56,7 +53,7 @@ def notebook(folder: Path) -> None:
     steps = [cures.install(*missing)] if missing else []
     steps.append(cures.shell([common.python(), "-m", "jupyterlab", str(first)]))
     for label, step in zip(("next", ""), steps, strict=False):
-        common.line(label, step)
+        common.command(label, step)
 
 
 def _source() -> Path:

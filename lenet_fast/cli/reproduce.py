@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,7 @@ NAMES = {
     default=OUT,
     help="Folder for runs and report. Runs that it already holds are not repeated.",
 )
+@help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @common.data_options
 def reproduce(
     names: tuple[str, ...], seeds: int, quick: bool, jobs: int | None, **options: Any
@@ -110,14 +112,18 @@ def _reproduce(
         )
     )
     cores = threads.default_threads()
-    common.line("data", splits.source)
-    common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
+    as_json = options["as_json"]
+    if not as_json:
+        common.line("data", splits.source)
+        common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
     again += ["--dataset", options["dataset"]]
     if options["folder"] is not None:
         again += ["--data", options["folder"]]
+    more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
+    go_on = common.command_line(*again, *more)
     try:
-        with _bars() as (moved, ended):
+        with _bars(todo, silent=as_json) as (moved, ended):
             stop.check()
             found = runner.run_all(
                 todo,
@@ -129,13 +135,22 @@ def _reproduce(
                 finished=ended,
             )
     except KeyboardInterrupt:
-        more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
-        common.say(f"\nStopped. To continue:\n  {common.command_line(*again, *more)}")
+        common.say(f"\nStopped. To continue:\n  {go_on}")
         raise stop.leave() from None
+    except OSError as failed:
+        if failed.strerror is None or failed.filename is None:
+            raise
+        what = f"{failed.filename}: {failed.strerror}; the complete runs are kept"
+        raise click.ClickException(f"{what}. To continue: {go_on}") from failed
     sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
     path = summary.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
-    click.echo(f"\n{summary.table(sections)}\n")
-    common.line("report", path)
+    if as_json:
+        click.echo(json.dumps({"data": splits.source, "report": str(path), "runs": _facts(found)}))
+    else:
+        click.echo()
+        _print(summary.table(sections))
+        click.echo()
+        common.line("report", path)
     if splits.notice:
         common.notice(splits.notice)
     if any(each.failed for each in found):
@@ -150,27 +165,62 @@ def _at_once(todo: Sequence[Job], most: int) -> list[str]:
     return [f"{found} at once" if found > 1 else "one after the other"]
 
 
+def _print(table: str) -> None:
+    """Print a Markdown table; on a terminal that is too narrow, row by row."""
+    lines = table.splitlines()
+    if max(map(len, lines)) <= common.columns_of_terminal():
+        click.echo(table)
+        return
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    common.table([dict(zip(head, row, strict=True)) for row in rows])
+
+
+def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
+    """Return what --json prints of the runs."""
+    names = (
+        *("recipe", "seed", "failed", "seconds", "threads"),
+        *("train_images", "train_errors", "test_images", "test_errors", "code"),
+    )
+    return [{name: getattr(result, name) for name in names} for result in found]
+
+
 @contextlib.contextmanager
-def _bars() -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
-    """Show a progress bar for each current run, on a terminal, and a line for each finished one."""
+def _bars(
+    todo: Sequence[Job], silent: bool
+) -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
+    """Show progress bars, on a terminal, of each current run and of all, and a line for each
+    finished run, unless they are to be silent."""
     from rich import progress
 
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
     times = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
     tasks: dict[Job, progress.TaskID] = {}
     lock = threading.Lock()
+    # Runs of more epochs take longer; how much longer, only they know.
+    weights = {job: job.recipe.epochs * (3 if job.recipe.boosted else 1) for job in todo}
+    shares = dict.fromkeys(todo, 0.0)
     with common.progress_bar(*columns, *times) as bar:
+        whole = bar.add_task(f"all {len(todo)} runs", total=sum(weights.values()))
+        bar.update(whole, visible=len(todo) > 1)
 
         def moved(job: Job, done: float) -> None:
             with lock:
                 if job not in tasks:
                     tasks[job] = bar.add_task(job.name, total=1.0)
                 bar.update(tasks[job], completed=done)
+                _share(job, done)
+
+        def _share(job: Job, done: float) -> None:
+            shares[job] = done
+            bar.update(whole, completed=sum(weights[each] * shares[each] for each in todo))
 
         def ended(job: Job, result: Result) -> None:
             with lock:
                 if job in tasks:
                     bar.remove_task(tasks.pop(job))
+                _share(job, 1.0)
+            if silent:
+                return
             what = result.failed or f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
             line = f"{job.name:<32} {what}"
             bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -136,7 +136,8 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
         splits = settings.digits(common.load_data(dataset, folder), model, limit)
         _fit(trainer, splits, out, epochs, stop, options["as_json"])
     if epochs == done:
-        common.say(f"\nThe run has completed its {done} epochs; for more, pass --epochs.")
+        its = "its epoch" if done == 1 else f"all of its {done} epochs"
+        common.say(f"\nThe run has completed {its}; for more, pass --epochs.")
 
 
 def _reports(as_json: bool) -> list[Callback]:
@@ -206,9 +207,7 @@ def _fit(
         lost_terminal = stop.came and failed.filename is None
         if isinstance(failed, FileExistsError) or failed.strerror is None or lost_terminal:
             raise
-        what = (
-            failed.strerror if failed.filename is None else f"{failed.filename}: {failed.strerror}"
-        )
+        what = common.problem(failed)
         if isinstance(failed, FileNotFoundError) and failed.filename == str(out):
             raise click.ClickException(f"{what}; the run in it is lost") from failed
         # An error takes one line.
@@ -236,20 +235,21 @@ def _conclude(trainer: Trainer, out: Path, history: History) -> None:
     best = history.best
     assert best is not None
     error = 100 * best.test_errors / history.test_images
-    click.echo(
-        f"\nbest: epoch {best.epoch}, {error:.2f} % test error, {best.test_errors:,} of "
+    text = (
+        f"best: epoch {best.epoch}, {error:.2f} % test error, {best.test_errors:,} of "
         f"{history.test_images:,} test images wrong"
     )
+    click.echo(f"\n{common.wrapped(text)}")
     common.line("model", out / runs.MODEL)
     dataset = trainer.options.get("dataset", "auto")
     data = [] if dataset in ("auto", "mnist") else ["--dataset", dataset]
     if "data" in trainer.options:
         data += ["--data", trainer.options["data"]]
     click.echo()
-    common.line("next", common.command_line("evaluate", out, *data))
+    common.command("next", common.command_line("evaluate", out, *data))
     picture = ["--what", "mistakes", "--out", "mistakes.png"]
-    common.line("", common.command_line("plot", out, *picture, *data))
-    common.line("", common.command_line("serve", out, *data))
+    common.command("", common.command_line("plot", out, *picture, *data))
+    common.command("", common.command_line("serve", out, *data))
 
 
 def _facts(trainer: Trainer, splits: Splits, out: Path, history: History) -> dict[str, Any]:

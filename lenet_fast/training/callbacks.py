@@ -293,6 +293,12 @@ def _duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
+_WIDTHS = (5, 7, 9, 8, 6, 9, 8, 6, 8, 1)
+_COLUMNS = tuple(range(len(_WIDTHS)))
+_NARROW = ((80, _COLUMNS), (58, (0, 3, 5, 6, 7, 8, 9)), (0, (0, 3, 6, 7, 9)))
+"""Columns of an epoch's line, by the least width of a terminal: those of errors come first."""
+
+
 class EpochTable(Callback):
     """One line per epoch: loss, error and misclassified images on both sets, in 80 columns.
 
@@ -329,8 +335,13 @@ class EpochTable(Callback):
         self._display = None
         if self._console is None and notebooks.in_notebook():
             self._display = notebooks.Display()
-        self._print("               --------- train --------  --------- test ---------")
-        self._print("epoch    rate      loss    error  wrong      loss    error  wrong  seconds")
+        columns = self._columns()
+        if columns == _COLUMNS:
+            self._print("               --------- train --------  --------- test ---------")
+        names = ("epoch", "rate", *("loss", "error", "wrong") * 2, "seconds", "")
+        if columns != _COLUMNS:
+            names = ("epoch", "", "", "train", "", "loss", "test", "wrong", "seconds", "")
+        self._print_cells(names, columns)
         for row in trainer.history.rows:
             self.on_epoch_end(trainer, row)
 
@@ -351,9 +362,20 @@ class EpochTable(Callback):
                 *(f"{row.train_seconds:.1f}", "*" if best else ""),
             ]
         )
-        widths = (5, 7, 9, 8, 6, 9, 8, 6, 8, 1)
-        cells = zip(self._rows[-1], widths, strict=True)
-        self._print(" ".join(cell.rjust(width) for cell, width in cells).rstrip())
+        self._print_cells(self._rows[-1], self._columns())
+
+    def _columns(self) -> tuple[int, ...]:
+        """Return the columns that there is room for; numbers are left out, not cut."""
+        from rich import get_console
+
+        console = self._console or get_console()
+        if self._display is not None or not console.is_terminal:
+            return _COLUMNS
+        return next((each for width, each in _NARROW if console.width >= width), _NARROW[-1][1])
+
+    def _print_cells(self, cells: Sequence[str], columns: Sequence[int]) -> None:
+        shown = (cells[column].rjust(_WIDTHS[column]) for column in columns)
+        self._print(" ".join(shown).rstrip())
 
     def _print(self, line: str) -> None:
         if self._display is not None:
