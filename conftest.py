@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent / "lenet_fast"
-NEEDS = {"onnx": "onnx", "plots": "matplotlib", "sklearn": "sklearn", "torch": "torch"}
+NEEDS = {
+    "onnx": "onnx",
+    "plots": "matplotlib",
+    "sklearn": "sklearn",
+    "torch": "torch",
+    "web": "flask",
+}
 
 collect_ignore_glob = [
     f"lenet_fast/{folder}/*"

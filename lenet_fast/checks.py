@@ -29,7 +29,15 @@ _LONGEST = 64  # characters of a quoted text in a message
 
 
 def kind(value: object) -> str:
-    """Return the kind of a value, for an error message."""
+    """Return the kind of a value, for an error message.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.kind(3), checks.kind(np.zeros(2)), checks.kind(dict)
+    ('int 3', 'ndarray of dtype float64', 'the class dict')
+    """
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__} of dtype {value.dtype}"
     if isinstance(value, type):
@@ -43,7 +51,14 @@ def kind(value: object) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return an untrusted text, quoted and shortened for a message."""
+    """Return an untrusted text, quoted and shortened for a message.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.quoted("relu"), len(checks.quoted("x" * 1000))
+    ("'relu'", 69)
+    """
     return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
 
 
@@ -68,6 +83,16 @@ def floats(name: str, value: object, axes: str | None, *, like: Array | None = N
     Raise TypeError unless it is an array of float32 or float64, or of the dtype of `like`, and
     ValueError unless it has the `axes`, such as ``"n, c, h, w"``, of which only ``n`` may be empty;
     None: any shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.floats("x", np.zeros((3, 2)).T, "n, c").flags.c_contiguous
+    True
+    >>> checks.floats("x", np.zeros((3, 2), int), "n, c")
+    Traceback (most recent call last):
+    TypeError: x: expected dtype float32 or float64 in native byte order, got int64
     """
     array = _array(name, value)
     if like is not None and array.dtype != like.dtype:
@@ -95,7 +120,16 @@ def shape(array: Array) -> str:
 
 
 def same_shape(name: str, array: Array, expected: tuple[int, ...], why: str) -> None:
-    """Raise ValueError unless an array has the expected shape."""
+    """Raise ValueError unless an array has the expected shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.same_shape("b", np.zeros(3), (2,), "one per map")
+    Traceback (most recent call last):
+    ValueError: b: expected shape (2,) (one per map), got (3,)
+    """
     if array.shape != expected:
         raise ValueError(f"{name}: expected shape {expected} ({why}), got {array.shape}")
 
@@ -111,6 +145,19 @@ def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> 
     """Return a plain int from `minimum` to `maximum`; the default exceeds any image size.
 
     Bools and floats are a TypeError, numbers out of range a ValueError.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.integer("stride", np.int8(2), 1)
+    2
+    >>> checks.integer("stride", 0, 1)
+    Traceback (most recent call last):
+    ValueError: stride: expected an int from 1 to 2147483647, got 0
+    >>> checks.integer("stride", 2.0, 1)
+    Traceback (most recent call last):
+    TypeError: stride: expected an int, got float 2.0
     """
     try:
         if isinstance(value, (bool, np.bool_)):
@@ -124,7 +171,15 @@ def integer(name: str, value: object, minimum: int, maximum: int = _LARGEST) -> 
 
 
 def flag(name: str, value: object) -> bool:
-    """Return a bool; raise TypeError for anything else."""
+    """Return a bool; raise TypeError for anything else.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.flag("nesterov", 1)
+    Traceback (most recent call last):
+    TypeError: nesterov: expected a bool, got int 1
+    """
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected a bool, got {kind(value)}")
     return bool(value)
@@ -148,7 +203,14 @@ def _integers(name: str, value: object, minimum: int, counts: tuple[int, ...]) -
 
 
 def pair(name: str, value: object, minimum: int = 1) -> tuple[int, int]:
-    """Return (vertical, horizontal) from an int or a pair of ints."""
+    """Return (vertical, horizontal) from an int or a pair of ints.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.pair("stride", 2), checks.pair("stride", (2, 1))
+    ((2, 2), (2, 1))
+    """
     numbers = _integers(name, value, minimum, (2,))
     return numbers[0], numbers[-1]
 
@@ -164,7 +226,14 @@ def image_shape(name: str, value: object) -> tuple[int, int, int]:
 
 
 def four_sides(name: str, value: object) -> tuple[int, int, int, int]:
-    """Return (top, bottom, left, right) from an int, a pair (vertical, horizontal), or all four."""
+    """Return (top, bottom, left, right) from an int, a pair (vertical, horizontal), or all four.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.four_sides("padding", 2), checks.four_sides("padding", (1, 0))
+    ((2, 2, 2, 2), (1, 1, 0, 0))
+    """
     numbers = _integers(name, value, 0, (2, 4))
     if len(numbers) == 4:
         top, bottom, left, right = numbers
@@ -173,7 +242,18 @@ def four_sides(name: str, value: object) -> tuple[int, int, int, int]:
 
 
 def real(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
-    """Return a float that is finite, also after conversion to the kernel's dtype."""
+    """Return a float that is finite, also after conversion to the kernel's dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.real("rate", 1)
+    1.0
+    >>> checks.real("rate", 1e300, np.dtype("float32"))
+    Traceback (most recent call last):
+    ValueError: rate: expected a number that is finite in float32, got 1e+300
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
@@ -188,7 +268,15 @@ def real(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
 
 
 def below_one(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> float:
-    """Return a float from 0 to below 1."""
+    """Return a float from 0 to below 1.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.below_one("momentum", 1)
+    Traceback (most recent call last):
+    ValueError: momentum: expected a number from 0 to below 1, got 1
+    """
     number = real(name, value, dtype)
     if not 0 <= number < 1:
         raise ValueError(f"{name}: expected a number from 0 to below 1, got {value}")
@@ -196,7 +284,14 @@ def below_one(name: str, value: object, dtype: np.dtype[Any] = FLOATS[1]) -> flo
 
 
 def not_negative(name: str, value: object) -> float:
-    """Return a float that is 0 or more, and finite in both dtypes."""
+    """Return a float that is 0 or more, and finite in both dtypes.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.not_negative("slope", 0)
+    0.0
+    """
     number = real(name, value, FLOATS[0])
     if number < 0:
         raise ValueError(f"{name}: expected a number of at least 0, got {value}")
@@ -204,7 +299,15 @@ def not_negative(name: str, value: object) -> float:
 
 
 def positive(name: str, value: object, dtype: np.dtype[Any] = FLOATS[0]) -> float:
-    """Return a float above 0 that is finite in a dtype; by default in both."""
+    """Return a float above 0 that is finite in a dtype; by default in both.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.positive("alpha", 0)
+    Traceback (most recent call last):
+    ValueError: alpha: expected a number above 0, got 0
+    """
     number = real(name, value, dtype)
     if not number > 0:
         raise ValueError(f"{name}: expected a number above 0, got {value}")
@@ -231,12 +334,29 @@ def path(name: str, value: str | os.PathLike[str]) -> Path:
 
 
 def choice(name: str, value: object, allowed: Sequence[str]) -> str:
-    """Return a string that is one of the allowed ones."""
+    """Return a string that is one of the allowed ones.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.choice("pooling", "median", ("average", "max"))
+    Traceback (most recent call last):
+    ValueError: pooling: expected one of average, max, got 'median'
+    """
     return _choice(name, value, allowed, allowed)
 
 
 def choice_or_none(name: str, value: object, allowed: Sequence[str]) -> str | None:
-    """Return None, or a string that is one of the allowed ones."""
+    """Return None, or a string that is one of the allowed ones.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.choice_or_none("pooling", None, ("average", "max"))
+    >>> checks.choice_or_none("pooling", 2, ("average", "max"))
+    Traceback (most recent call last):
+    TypeError: pooling: expected one of average, max, None, got int 2
+    """
     return None if value is None else _choice(name, value, allowed, (*allowed, "None"))
 
 
@@ -258,7 +378,18 @@ def table(name: str, value: object, expected: tuple[int, int]) -> Array:
 
 
 def labels(name: str, value: object, count: int, classes: int) -> Array:
-    """Return a copy of class labels, contiguous intp, of `count` entries below `classes`."""
+    """Return a copy of class labels, contiguous intp, of `count` entries below `classes`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.labels("labels", np.array([3, 1], np.uint8), 2, 10)
+    array([3, 1])
+    >>> checks.labels("labels", np.array([3, 10]), 2, 10)
+    Traceback (most recent call last):
+    ValueError: labels: expected labels from 0 to 9, got 10
+    """
     given = _array(name, value)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an integer dtype, got {given.dtype}")
@@ -284,6 +415,17 @@ def output(
 
     Raise TypeError unless it is a plain array of the dtype, and ValueError if it has another shape,
     is read-only, not C-contiguous and aligned, or shares memory with an input or another output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> x = np.zeros(4)
+    >>> checks.output("out", None, (2,), x.dtype, [("x", x)]).shape
+    (2,)
+    >>> checks.output("out", x[:2], (2,), x.dtype, [("x", x)])
+    Traceback (most recent call last):
+    ValueError: out: expected an array with its own memory, got one that overlaps x
     """
     if value is None:
         return np.empty(expected, dtype)

@@ -16,6 +16,15 @@ def checked(
     """Return a config with exactly the expected keys; ValueError if it is anything else.
 
     `added` has the values of keys that older files lack.
+
+    Examples
+    --------
+    >>> from lenet_fast import configs
+    >>> configs.checked("loss", {"j": 20.0}, ("j", "curvature"), {"curvature": "paper"})
+    {'curvature': 'paper', 'j': 20.0}
+    >>> configs.checked("loss", {"k": 20.0}, ("j",))
+    Traceback (most recent call last):
+    ValueError: loss: expected the keys j, got k
     """
     if not isinstance(config, dict):
         raise ValueError(f"{what}: expected a dict, got {checks.kind(config)}")
@@ -27,7 +36,17 @@ def checked(
 
 
 def kind_of(what: str, config: object, key: str, kinds: Mapping[str, Kind]) -> Kind:
-    """Return the entry of `kinds` that a config names; ValueError if it names none of them."""
+    """Return the entry of `kinds` that a config names; ValueError if it names none of them.
+
+    Examples
+    --------
+    >>> from lenet_fast import configs
+    >>> configs.kind_of("loss", {"name": "map"}, "name", {"map": 1, "penalty": 2})
+    1
+    >>> configs.kind_of("loss", {"name": "mop"}, "name", {"map": 1, "penalty": 2})
+    Traceback (most recent call last):
+    ValueError: loss: expected a name out of map, penalty, got str 'mop'
+    """
     if not isinstance(config, dict):
         raise ValueError(f"{what}: expected a dict, got {checks.kind(config)}")
     name = config.get(key)

@@ -103,6 +103,16 @@ def checked(name: str, value: object, expected: tuple[int, int]) -> Table:
 
     Raise TypeError unless it is a bool array or, as in model files, a list of lists of 0, 1, False
     and True, and ValueError if its shape is not the expected one, or an output map has no links.
+
+    Examples
+    --------
+    >>> from lenet_fast import connections
+    >>> connections.checked("connections", [[1, 0], [1, 1]], (2, 2))
+    array([[ True, False],
+           [ True,  True]])
+    >>> connections.checked("connections", [[1, 0], [0, 0]], (2, 2))
+    Traceback (most recent call last):
+    ValueError: connections: expected at least one link per output map, got none for map 1
     """
     if isinstance(value, (list, tuple)):
         value = _from_lists(name, value, expected)

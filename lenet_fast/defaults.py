@@ -110,6 +110,14 @@ def rate(loss: str, optimiser: str, batch_size: int) -> float:
     """Return the default initial rate.
 
     Below BATCH_SIZE it is scaled with the batch size (SGD) or with its square root (others).
+
+    Examples
+    --------
+    >>> from lenet_fast import defaults
+    >>> defaults.rate("cross_entropy", "sgd", 32), defaults.rate("cross_entropy", "sgd", 8)
+    (0.01, 0.0025)
+    >>> defaults.rate("cross_entropy", "adamw", 8)  # half, for a quarter of the images
+    0.0005
     """
     share = min(1, batch_size / BATCH_SIZE)
     if optimiser in ADAPTIVE_RATES:
@@ -118,11 +126,25 @@ def rate(loss: str, optimiser: str, batch_size: int) -> float:
 
 
 def peak(loss: str, optimiser: str, batch_size: int) -> float:
-    """Return the default highest rate of a schedule that falls to about 0 by the end."""
+    """Return the default highest rate of a schedule that falls to about 0 by the end.
+
+    Examples
+    --------
+    >>> from lenet_fast import defaults
+    >>> defaults.peak("cross_entropy", "sgd", 32), defaults.peak("cross_entropy", "adamw", 32)
+    (0.03, 0.002)
+    """
     return PEAKS.get(optimiser, 2) * rate(loss, optimiser, batch_size)
 
 
 def recipe_rate(options: dict[str, Any], batch_size: int) -> float:
-    """Return the highest rate of a recipe: in proportion to batches smaller than its own."""
+    """Return the highest rate of a recipe: in proportion to batches smaller than its own.
+
+    Examples
+    --------
+    >>> from lenet_fast import defaults
+    >>> defaults.recipe_rate({"rate": 0.1, "batch_size": 64}, 16)
+    0.025
+    """
     highest: float = options["rate"] * min(1, batch_size / options["batch_size"])
     return highest

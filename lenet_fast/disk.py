@@ -39,7 +39,21 @@ def open_regular(path: str | os.PathLike[str], limit: int | None = None) -> Bina
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return the content of a regular file of 1 to `limit` bytes; see :func:`open_regular`."""
+    """Return the content of a regular file of 1 to `limit` bytes; see :func:`open_regular`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast import disk
+    >>> from lenet_fast.errors import FileFormatError
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     disk.write_atomic(f"{folder}/a", bytes(100))
+    ...     try:
+    ...         disk.read_bytes(f"{folder}/a", limit=10)
+    ...     except FileFormatError as error:
+    ...         print(str(error).rpartition(": ")[2])
+    expected a file of 1 to 10 bytes, got 100 bytes
+    """
     with open_regular(path, limit) as file:
         return file.read(limit + 1)
 
@@ -55,6 +69,17 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | Callable[[Binary
 
     OSError, with `path` as its ``filename``, if the folder is missing, full or not writable, or
     `path` is a folder, a device or a pipe.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lenet_fast import disk
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     disk.write_atomic(f"{folder}/a", b"old")
+    ...     disk.write_atomic(f"{folder}/a", lambda file: file.write(b"new") and None)
+    ...     [path.name for path in Path(folder).iterdir()], Path(folder, "a").read_bytes()
+    (['a'], b'new')
     """
     _replace(Path(os.path.realpath(path)), content, path, None)
 

@@ -24,6 +24,15 @@ def by_layer(network: Network) -> list[Counts]:
     Convolutions (links x taps x positions, including padding), dense layers and distances count;
     pooling, sub-sampling, activations, biases and the loss do not. No gradient goes back below the
     first trainable layer, and fixed weights have none.
+
+    Examples
+    --------
+    The convolution of H1 has 4 x 25 weights, at 24 x 24 places:
+
+    >>> from lenet_fast import models
+    >>> from lenet_fast.bench import counts
+    >>> counts.by_layer(models.lenet1())[0]
+    Counts(forward=57600, to_input=0, to_weights=57600)
     """
     found = []
     passes = False  # whether a layer below is trainable
@@ -35,7 +44,15 @@ def by_layer(network: Network) -> list[Counts]:
 
 
 def of(network: Network, training: bool) -> int:
-    """Return the multiply-adds of a network in training, or only of its forward pass."""
+    """Return the multiply-adds of a network in training, or only of its forward pass.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> from lenet_fast.bench import counts
+    >>> counts.of(models.lenet5(), training=False), counts.of(models.lenet5(), training=True)
+    (326520, 861120)
+    """
     counts = by_layer(network)
     return sum(map(sum, counts)) if training else sum(count.forward for count in counts)
 
@@ -56,6 +73,13 @@ def note_on_speed(network: Network) -> str | None:
 
     Networks with more than half of their multiply-adds in large layers are those of
     ``benchmarks/networks.py`` that onnxruntime evaluates faster in batches.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> from lenet_fast.bench import counts
+    >>> counts.note_on_speed(models.lenet5()) is None
+    True
     """
     pairs = list(zip(network.layers, by_layer(network), strict=True))
     large = sum(count.forward for layer, count in pairs if _is_large(layer))

@@ -45,6 +45,13 @@ def reduced(image: Array, factor: int, divisor: float = 1.0) -> npt.NDArray[np.f
 
     Where `factor` does not divide a side, the last blocks are smaller. Numbers whose sum would
     overflow are divided first. A large image takes little memory beyond its own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data.resizing import reduced
+    >>> reduced(np.array([[1, 3, 8], [5, 7, 8]], np.uint8), 2)
+    array([[4., 8.]])
     """
     rows, columns = image.shape
     result = np.empty((-(-rows // factor), -(-columns // factor)))

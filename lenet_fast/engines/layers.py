@@ -42,7 +42,14 @@ def _draw(dropout: tuple[int, int] | None, first: int) -> _Draw | None:
 
 
 def blocks(n: int) -> list[slice]:
-    """Return the blocks of a batch of n images, nearly equal in size."""
+    """Return the blocks of a batch of n images, nearly equal in size.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines.layers import blocks
+    >>> blocks(32)
+    [slice(0, 16, None), slice(16, 32, None)]
+    """
     count = max(-(-n // LARGE), min(-(-n // SMALL), MANY))
     if n >= SMALL:
         count = max(count, 2)  # for two threads

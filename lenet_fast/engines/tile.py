@@ -178,6 +178,16 @@ def blocks_of(first: int, last: int, lanes: int, together: int = 1) -> list[tupl
 
     Where several tiles go together through large layers, blocks have as many if that leaves two
     blocks: each has a gradient of its own, which is large, too.
+
+    Examples
+    --------
+    With 16 images per vector, 100 images are seven tiles, and so seven blocks:
+
+    >>> from lenet_fast.engines import tile
+    >>> tile.blocks_of(0, 100, lanes=16)
+    [(0, 16), (16, 32), (32, 48), (48, 64), (64, 80), (80, 96), (96, 100)]
+    >>> len(tile.blocks_of(0, 512, lanes=16))
+    8
     """
     tiles = -(-(last - first) // lanes)
     count = min(tiles, BLOCKS, max(2, tiles // together))

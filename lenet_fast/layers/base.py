@@ -346,7 +346,17 @@ def size(name: str, value: object) -> int:
 
 
 def images(input_shape: Shape, maps: int | None = None) -> tuple[int, int, int]:
-    """Return (c, h, w) if an input shape has three axes and `maps` maps, else raise ValueError."""
+    """Return (c, h, w) if an input shape has three axes and `maps` maps, else raise ValueError.
+
+    Examples
+    --------
+    >>> from lenet_fast.layers.base import images
+    >>> images((6, 14, 14), maps=6)
+    (6, 14, 14)
+    >>> images((1, 14, 14), maps=6)
+    Traceback (most recent call last):
+    ValueError: input: expected 6 maps, got 1 (shape (1, 14, 14))
+    """
     if len(input_shape) != 3:
         raise ValueError(f"input: expected images (c, h, w), got shape {input_shape}")
     c, h, w = input_shape
@@ -361,7 +371,16 @@ def windows(
     stride: tuple[int, int],
     dilation: tuple[int, int] = (1, 1),
 ) -> tuple[int, int]:
-    """Return how many windows fit (rows, columns); ValueError if none does."""
+    """Return how many windows fit (rows, columns); ValueError if none does.
+
+    Examples
+    --------
+    >>> from lenet_fast.layers.base import windows
+    >>> windows((32, 32), kernel=(5, 5), stride=(1, 1))
+    (28, 28)
+    >>> windows((32, 32), kernel=(5, 5), stride=(2, 2), dilation=(1, 2))
+    (14, 12)
+    """
     rows = output_size(size[0], kernel[0], stride[0], dilation[0])
     columns = output_size(size[1], kernel[1], stride[1], dilation[1])
     if not (rows and columns):

@@ -74,6 +74,17 @@ def warp(
     ------
     TypeError, ValueError, ImportError
         See :mod:`lenet_fast.ops`.
+
+    Examples
+    --------
+    One pixel to the right, in units of 2**-18 pixels:
+
+    >>> import numpy as np
+    >>> from lenet_fast.ops import warping
+    >>> images, one = np.array([[[10, 20, 30]]], np.uint8), 2**18
+    >>> matrices = np.array([[[one, 0, 0], [0, one, -one]]], np.int32)
+    >>> warping.warp(images, matrices, None, np.empty_like(images))
+    array([[[ 0, 10, 20]]], dtype=uint8)
     """
     images = checked("images", images)
     h, w = checked("out", out).shape[1:]
@@ -89,7 +100,16 @@ def warp(
 
 
 def checked(name: str, images: object) -> Array:
-    """Return images of up to 256 x 256 in the layout that kernels read."""
+    """Return images of up to 256 x 256 in the layout that kernels read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.ops import warping
+    >>> warping.checked("images", np.zeros((2, 300, 28), np.uint8))
+    Traceback (most recent call last):
+    ValueError: images: expected (n, rows, columns), 1 to 256 of each, got (2, 300, 28)
+    """
     images = _array(name, images, np.uint8, (None, None, None))
     if not 0 < min(images.shape[1:]) <= max(images.shape[1:]) <= MAX_SIZE:
         raise ValueError(

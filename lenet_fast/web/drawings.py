@@ -29,6 +29,16 @@ def from_canvas(pixels: object) -> npt.NDArray[np.uint8] | None:
     to 160x160; TypeError or ValueError if not. Lines thinner than MNIST's are thickened: a pen can
     be very thin, and the network was not trained on such digits. None if the drawing is blank: all
     background, or all foreground.
+
+    Examples
+    --------
+    A stroke of one pixel, which is thickened:
+
+    >>> from lenet_fast.web.drawings import from_canvas
+    >>> row = [0] * 20 + [255] + [0] * 19
+    >>> image = from_canvas([[0] * 40] * 5 + [row] * 30 + [[0] * 40] * 5)
+    >>> image.shape, int((image > 127).sum(axis=1).max())
+    ((28, 28), 3)
     """
     grey = _checked(pixels)
     if 0 < grey.max() <= 1:

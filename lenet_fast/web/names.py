@@ -26,6 +26,17 @@ def checked(name: str) -> str:
 
     Case and a final dot do not matter; letters beyond ASCII become punycode. ValueError unless it
     is a host name or a numeric address, without scheme, port and path.
+
+    Examples
+    --------
+    >>> from lenet_fast.web import names
+    >>> names.checked("LabPC.local.")
+    'labpc.local'
+    >>> try:
+    ...     names.checked("http://labpc.local:8000/")
+    ... except ValueError as error:
+    ...     print(str(error).partition(",")[0])
+    expected one host name such as labpc.local
     """
     what = "expected one host name such as labpc.local"
     if "*" in name or name.startswith("."):
@@ -52,7 +63,14 @@ def checked(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """Return a host name or address in the form in which names are compared."""
+    """Return a host name or address in the form in which names are compared.
+
+    Examples
+    --------
+    >>> from lenet_fast.web import names
+    >>> names.plain("LocalHost."), names.plain("[::0:1]"), names.plain("bücher.example")
+    ('localhost', '::1', 'xn--bcher-kva.example')
+    """
     name = name.lower().removesuffix(".")
     address = _address(name[1:-1] if name.startswith("[") and name.endswith("]") else name)
     if address is not None:
@@ -64,7 +82,14 @@ def plain(name: str) -> str:
 
 
 def given(header: str) -> str:
-    """Return the name in a Host header, without the port; empty if there is none."""
+    """Return the name in a Host header, without the port; empty if there is none.
+
+    Examples
+    --------
+    >>> from lenet_fast.web import names
+    >>> names.given("labpc.local:8000"), names.given("[::1]:8000")
+    ('labpc.local', '::1')
+    """
     parts = _split(f"http://{header}")
     return plain(parts.hostname or "") if parts else ""
 
