@@ -38,7 +38,7 @@ def options_of(run: str) -> dict[str, Any]:
 def test_every_network_trains_and_is_read_by_all_commands(lenet_fast: Any, model: str) -> None:
     result = lenet_fast("train", *SHORT, "--model", model)
     assert result.status == 0, result.err
-    assert ("digits reduced to 16x16" in result.out) == (model in ("lenet1", "lenet1989"))
+    assert ("digits of 16x16 pixels" in result.out) == (model in ("lenet1", "lenet1989"))
     run = Path("runs", model)
     network = files.load_model(run / "model.safetensors")
     assert network.counts() == getattr(models, model)().counts()

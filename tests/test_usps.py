@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers import missing
 
 from lenet_fast import data
+from lenet_fast.cli import group
 from lenet_fast.data import usps
 from lenet_fast.errors import FileFormatError
 
@@ -99,6 +101,21 @@ def test_what_is_no_digits_is_refused(content: bytes, message: str) -> None:
 def test_a_bomb_is_not_unpacked(pack: object) -> None:
     with pytest.raises(FileFormatError, match="x: expected at most 1,000 bytes of text, got more"):
         usps.loads(pack(b" " * 1_000_000), "x", max_bytes=1000)
+
+
+@pytest.mark.parametrize("model", ["lenet1989", "lenet1", "lenet5"])
+def test_every_network_trains_on_them(tmp_path: Path, model: str) -> None:
+    """Digits of 16x16 are not reduced again for the networks that want this size."""
+    for name in ("zip.train", "zip.test"):
+        (tmp_path / name).write_bytes(BOOK * 3)
+    words = ["train", "--model", model, "--dataset", "usps", "--data", str(tmp_path)]
+    out = tmp_path / "run"
+    done = CliRunner().invoke(group, [*words, "--epochs", "1", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    words = ["evaluate", str(out), "--dataset", "usps", "--data", str(tmp_path), "--json"]
+    done = CliRunner().invoke(group, words)
+    assert done.exit_code == 0, done.output
+    assert '"images": 12' in done.stdout
 
 
 def test_the_real_ones() -> None:

@@ -345,7 +345,8 @@ def distortion(options: dict[str, Any]) -> Distortion | None:
 def digits(splits: Splits, model: str, limit: int | None) -> Splits:
     """Return data with at most `limit` training images, of the size that the network expects.
 
-    Like ``lenet-fast reproduce``, give the older networks digits of 16x16 pixels.
+    Like ``lenet-fast reproduce``, give the older networks digits of 16x16 pixels. The zip codes
+    have this size already.
     """
     from lenet_fast import data
 
@@ -356,7 +357,7 @@ def digits(splits: Splits, model: str, limit: int | None) -> Splits:
             )
         splits = dataclasses.replace(splits, train=splits.train.subset(limit))
     reduced = {"lenet1": data.as_1990, "lenet1989": data.as_1989}.get(model)
-    if reduced is None:
+    if reduced is None or splits.train.images.shape[1:] == (16, 16):
         return splits
     return dataclasses.replace(splits, train=reduced(splits.train), test=reduced(splits.test))
 

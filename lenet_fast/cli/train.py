@@ -161,7 +161,7 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("data", splits.source)
     common.line("", f"{len(splits.train):,} training images", f"{len(splits.test):,} test images")
     if trainer.network.input_shape[-1] < 32:
-        common.line("", "digits reduced to 16x16")
+        common.line("", "digits of 16x16 pixels")
     common.engine_lines(trainer.engine)
     common.line("training", trainer.optimiser)
     common.line("", textwrap.shorten(str(trainer.schedule), 68, placeholder=" ..."))
