@@ -445,6 +445,20 @@ def test_filters() -> None:
             plots.filters(network, layer)
 
 
+@pytest.mark.parametrize("factor", [1, 5, 30])
+def test_no_letter_of_filters_is_cut_off(tmp_path: Path, factor: float) -> None:
+    from PIL import Image
+
+    network = models.lenet1989()
+    for name in ("H1.w", "H2.w"):
+        network.parameters[name] *= factor  # makes the numbers of the scale narrower or wider
+    plots.save(plots.filters(network), tmp_path / "a.png")
+    grey = np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+    inked = np.flatnonzero((grey < 200).any(axis=0))
+    assert inked[0] >= 3
+    assert inked[-1] <= 1196
+
+
 def test_filters_of_groups() -> None:
     layers = [Conv2D(4, 2, 3, groups=2, name="G"), Dense(2, 3)]
     network = Network(layers, input_shape=(4, 3, 3))

@@ -122,7 +122,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
         names = ", ".join(each.name for each in found) or "no convolutions"
         raise ValueError(f"layer: expected a convolution of the network ({names}), got {layer!r}")
     wholes = [_kernels(each) for each in chosen]
-    inches = [0.8 * style.WIDTH * np.array(whole.shape) / max(whole.shape) for whole in wholes]
+    inches = [0.76 * style.WIDTH * np.array(whole.shape) / max(whole.shape) for whole in wholes]
     heights = [0.8 + size[0] for size in inches]
     picture = style.figure(sum(heights))
     rows = picture.subplots(len(chosen), squeeze=False, height_ratios=heights)[:, 0]

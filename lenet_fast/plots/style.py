@@ -172,7 +172,7 @@ def mosaic(tiles: Array, columns: int, gap: int = 1, below: int = 0) -> Array:
 def digits_with_words(images: Array, words: Sequence[str], columns: int, title: str) -> Figure:
     """Return a figure of images (n, h, w), dark on white, with a label below each."""
     n, h, w = images.shape
-    gap, below, points = 1, round(0.4 * h), 10 if columns <= 14 else 8
+    gap, below, points = 1, max(round(0.4 * h), 10), 10 if columns <= 14 else 8
     columns = min(columns, max(n, 1))
     whole = mosaic(images, columns, gap, below) if n else np.full((h, w), np.nan)
     # A few images are not enlarged to the whole width.

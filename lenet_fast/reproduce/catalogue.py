@@ -157,8 +157,8 @@ LENET1989 = Recipe(
     shuffle=False,
     chosen=(
         (
-            "As in A. Karpathy's run, the digits are not those of 1989: they are 7,291 and 2,007 of "
-            "MNIST's, drawn by the seed, and shrunk to 16x16. Lesson 8 trains on those of 1989."
+            "As in A. Karpathy's run, the digits are not those of 1989: they are 7,291 and 2,007 "
+            "of MNIST's, drawn by the seed, and shrunk to 16x16. Lesson 8 trains on those of 1989."
         ),
         (
             "Everything that the paper leaves open follows A. Karpathy: which maps read which, a "
