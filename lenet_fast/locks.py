@@ -49,6 +49,18 @@ class LockedFolder(os.PathLike[str]):
 
     The lock is that of ``flock``. Over NFS it holds only among the processes of one machine. If the
     file system has no locks at all, a UserWarning says so and the run continues without one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast.locks import LockedFolder
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with LockedFolder(f"{parent}/run"):
+    ...         try:
+    ...             LockedFolder(f"{parent}/run")
+    ...         except BlockingIOError as error:
+    ...             print(str(error).partition(",")[0])
+    out: expected a folder that no other training writes to
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,7 +82,18 @@ class LockedFolder(os.PathLike[str]):
 
     @classmethod
     def new(cls, path: str | os.PathLike[str]) -> LockedFolder:
-        """Create a new folder; if the name is taken, append -2, -3 and so on."""
+        """Create a new folder; if the name is taken, append -2, -3 and so on.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from lenet_fast.locks import LockedFolder
+        >>> with tempfile.TemporaryDirectory() as parent:
+        ...     with LockedFolder.new(f"{parent}/run") as first:
+        ...         with LockedFolder.new(f"{parent}/run") as second:
+        ...             first.path.name, second.path.name
+        ('run', 'run-2')
+        """
         folder, number = Path(path), 1
         while True:
             if not os.path.lexists(folder):

@@ -260,6 +260,14 @@ class Pool:
     thread, or if no other can start (the system has none left, or Python is shutting down),
     everything runs in the caller's thread. That does not change results. The owner makes its other
     callers wait by ``lock``, which is free again after a fork.
+
+    Examples
+    --------
+    >>> from lenet_fast.threads import Pool
+    >>> pool = Pool(2)
+    >>> list(pool.run(lambda number: number * number, range(5)))
+    [0, 1, 4, 9, 16]
+    >>> pool.close()
     """
 
     def __init__(self, threads: int) -> None:
@@ -276,6 +284,14 @@ class Pool:
         """Make a call in a thread, even if the pool has only one.
 
         None means that no thread can start: then nothing was done, and the caller may do it.
+
+        Examples
+        --------
+        >>> from lenet_fast.threads import Pool
+        >>> pool = Pool(1)
+        >>> pool.submit(pow, 2, 10).result()
+        1024
+        >>> pool.close()
         """
         with self._workers_lock:
             if self._workers is None:
@@ -288,6 +304,16 @@ class Pool:
         At most about twice as many items as threads run ahead of the results taken. An exception
         of the function is raised here, after the items in progress have finished. A caller that
         stops early must close the generator, which also waits for them.
+
+        Examples
+        --------
+        >>> import contextlib
+        >>> from lenet_fast.threads import Pool
+        >>> pool = Pool(2)
+        >>> with contextlib.closing(pool.run(len, ["a", "bb", "ccc"])) as lengths:
+        ...     next(lengths)  # closing waits for the others
+        1
+        >>> pool.close()
         """
         if self.threads == 1:
             yield from map(function, items)
@@ -322,6 +348,15 @@ class Pool:
         There may be at most as many items as threads. All calls have ended when this returns or
         raises. If fewer threads can start, some calls run one after the other, so no call may
         wait for another one to start.
+
+        Examples
+        --------
+        >>> from lenet_fast.threads import Pool
+        >>> pool, squares = Pool(2), {}
+        >>> pool.run_all(lambda number: squares.update({number: number * number}), [3, 4])
+        >>> sorted(squares.items())
+        [(3, 9), (4, 16)]
+        >>> pool.close()
         """
         others: list[Future[Any]] = []
         left: list[Item] = []

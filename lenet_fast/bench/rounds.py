@@ -53,7 +53,17 @@ class Contender:
 
 
 def compare(name: str, found: tuple[Array, ...], expected: tuple[Array, ...], dtype: str) -> None:
-    """Raise WrongAnswerError unless all arrays agree within the dtype's tolerance."""
+    """Raise WrongAnswerError unless all arrays agree within the dtype's tolerance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.bench import rounds
+    >>> rounds.compare("fast", (np.array([1.0, 2.0]),), (np.array([1.0, 2.0]),), "float64")
+    >>> rounds.compare("fast", (np.array([1.0, 2.5]),), (np.array([1.0, 2.0]),), "float64")
+    Traceback (most recent call last):
+    lenet_fast.bench.rounds.WrongAnswerError: fast: result 0: wrong by 0.5, allowed 2e-09
+    """
     if len(found) != len(expected):
         raise WrongAnswerError(f"{name}: expected {len(expected)} results, got {len(found)}")
     for i, (one, other) in enumerate(zip(found, expected, strict=True)):

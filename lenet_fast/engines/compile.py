@@ -50,13 +50,29 @@ class Unsupported(ValueError):  # noqa: N818  (named like StopIteration)
 
 @functools.cache
 def record_type(kind: type[NamedTuple]) -> np.dtype[Any]:
-    """Return the structured dtype of a record of the program, field by field."""
+    """Return the structured dtype of a record of the program, field by field.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines import compile, program
+    >>> dtype = compile.record_type(program.Update)
+    >>> dtype.names[:3], dtype["rate"]
+    (('rule', 'rate', 'momentum'), dtype('float64'))
+    """
     types = {int: np.intp, float: np.float64}
     return np.dtype([(name, types[each]) for name, each in get_type_hints(kind).items()])
 
 
 def records(kind: type[NamedTuple], rows: Sequence[tuple[Any, ...]]) -> Array:
-    """Return records of the program as a structured array."""
+    """Return records of the program as a structured array.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines import compile, program
+    >>> rows = compile.records(program.Step, [program.Step(program.Kind.FULL, c_in=84, c_out=10)])
+    >>> rows["c_in"], rows["w"]  # no place for weights yet
+    (array([84]), array([-1]))
+    """
     return np.array(rows, record_type(kind))
 
 
@@ -155,6 +171,13 @@ class Memory:
     """Allocates stretches of memory, one after the other.
 
     Each begins at a multiple of `unit`, with at least `gap` after it.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines.compile import Memory
+    >>> memory = Memory(unit=16)
+    >>> memory.take(5), memory.take(20), memory.take(1), memory.size
+    (0, 16, 48, 64)
     """
 
     def __init__(self, unit: int = 1, gap: int = 0) -> None:
@@ -168,7 +191,14 @@ class Memory:
 
 
 def whole(count: int, unit: int) -> int:
-    """Return `count` rounded up to a multiple of a unit."""
+    """Return `count` rounded up to a multiple of a unit.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines.compile import whole
+    >>> whole(17, 16), whole(32, 16)
+    (32, 32)
+    """
     return -(-count // unit) * unit
 
 
@@ -181,6 +211,16 @@ def lower(network: Network) -> tuple[list[Step], list[Array | None]]:
     ------
     Unsupported
         If the loops do not support a layer, or not at its position.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> from lenet_fast.engines import compile, program
+    >>> steps, tables = compile.lower(models.lenet1())
+    >>> [program.Kind(step.kind).name for step in steps[:4]]
+    ['CONVOLUTION', 'ACTIVATION', 'SUBSAMPLING', 'ACTIVATION']
+    >>> steps[0].c_out, steps[0].h_out, int(tables[4].sum())  # H3 has 20 links
+    (4, 24, 20)
     """
     learning = [k for k, layer in enumerate(network.layers) if layer.trainable]
     lowest = learning[0] if learning else len(network.layers)
@@ -202,6 +242,17 @@ def overwrites(steps: list[Step], k: int) -> bool:
 
     An activation and dropout do, except the first step, whose input is the image, and except where
     the derivative of this activation, or of one before it, is computed from that input.
+
+    Examples
+    --------
+    >>> from lenet_fast import models
+    >>> from lenet_fast.engines import compile
+    >>> steps, _ = compile.lower(models.lenet1())
+    >>> [compile.overwrites(steps, k) for k in range(4)]  # the activations
+    [False, True, False, True]
+    >>> steps, _ = compile.lower(models.lenet5(activation="gelu"))
+    >>> compile.overwrites(steps, 1)  # GELU needs its input again
+    False
     """
     if k == 0:
         return False

@@ -24,6 +24,14 @@ class Result:
 
     Errors are those of the network after the last epoch, not the best one, and on undistorted
     training images.
+
+    Examples
+    --------
+    >>> from lenet_fast.reproduce.results import Result
+    >>> result = Result("lenet5", 0, {}, {}, {}, train_images=60_000, test_images=10_000)
+    >>> result.test_errors = 95
+    >>> result.test_rate
+    0.95
     """
 
     recipe: str  # its name
@@ -65,7 +73,14 @@ class Result:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON would return it: lists for tuples, and no NumPy numbers."""
+    """Return a value as JSON would return it: lists for tuples, and no NumPy numbers.
+
+    Examples
+    --------
+    >>> from lenet_fast.reproduce.results import plain
+    >>> plain({"kernel": (5, 5)})
+    {'kernel': [5, 5]}
+    """
     return json.loads(json.dumps(value))
 
 

@@ -32,6 +32,12 @@ def optimiser(value: Any, loss: str = "map") -> Optimiser:
     TypeError for anything else.
 
     Raise ValueError for an unknown name, and for one that files would take for one of ours.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import parts
+    >>> parts.optimiser("sgd").rule.momentum, parts.optimiser("adamw").rule.name
+    (0.9, 'adamw')
     """
     if isinstance(value, str):
         kind: Any = OPTIMISERS[checks.choice("optimiser", value, tuple(OPTIMISERS))]
@@ -53,7 +59,14 @@ def optimiser(value: Any, loss: str = "map") -> Optimiser:
 
 def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Schedule:
     """Return a schedule, that of a constant rate, or what `named` returns for a name; raise
-    TypeError for anything else."""
+    TypeError for anything else.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import parts
+    >>> parts.schedule(0.01)
+    Constant(0.01)
+    """
     if isinstance(value, str) and named is not None:
         return named(checks.choice("schedule", value, defaults.SCHEDULES))
     if isinstance(value, (int, float, np.integer, np.floating)):
@@ -68,7 +81,14 @@ def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Sche
 
 
 def distortion(value: Any) -> Distortion | None:
-    """Return a distortion, that of a name, or None; raise TypeError for anything else."""
+    """Return a distortion, that of a name, or None; raise TypeError for anything else.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import parts
+    >>> print(parts.distortion("paper"))
+    shift 2, scale 0.15, squeeze 0.1, shear 0.2
+    """
     if isinstance(value, str):
         return distort.PRESETS[checks.choice("distortion", value, tuple(distort.PRESETS))]
     if not isinstance(value, Distortion | None):
@@ -80,7 +100,19 @@ def distortion(value: Any) -> Distortion | None:
 
 
 def callbacks(value: Any) -> list[Callback]:
-    """Return callbacks in a list; raise TypeError for anything else."""
+    """Return callbacks in a list; raise TypeError for anything else.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import EpochTable, parts
+    >>> len(parts.callbacks((EpochTable(),)))
+    1
+    >>> try:
+    ...     parts.callbacks([EpochTable])  # the class, not an object
+    ... except TypeError as error:
+    ...     print(str(error).rpartition(", ")[2])
+    got the class EpochTable
+    """
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(
             "callbacks: expected a list of callbacks, such as [lenet_fast.training.EpochTable()], "

@@ -43,6 +43,20 @@ def check_free(folder: Path) -> None:
 
     NotADirectoryError if there is a file with that name, FileExistsError if there is one of the
     files that a run writes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lenet_fast.training import runs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     runs.check_free(Path(folder))
+    ...     Path(folder, "history.csv").touch()
+    ...     try:
+    ...         runs.check_free(Path(folder))
+    ...     except FileExistsError as error:
+    ...         print(str(error).partition(",")[0])
+    out: expected a folder without a run in it
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"out: expected a folder, got the file {folder}")

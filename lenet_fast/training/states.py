@@ -32,7 +32,16 @@ def divisor(name: str, value: object) -> float:
 
 
 def checked_factors(factors: Mapping[str, Array] | None) -> dict[str, Array]:
-    """Return copies of the factors: arrays of finite numbers of at least 0."""
+    """Return copies of the factors: arrays of finite numbers of at least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.training import states
+    >>> states.checked_factors({"w": np.array([1.0, -1.0])})
+    Traceback (most recent call last):
+    ValueError: factors['w']: expected finite numbers not below 0, got -1.0
+    """
     if factors is None:
         return {}
     if not isinstance(factors, Mapping):
@@ -69,7 +78,16 @@ def checked_steps(array: Array | None) -> int:
 
 
 def check_fit(kind: str, name: str, array: Array, w: Array) -> None:
-    """Raise unless an array has the dtype and shape of its parameter."""
+    """Raise unless an array has the dtype and shape of its parameter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.training import states
+    >>> states.check_fit("velocities", "w", np.zeros(3), np.zeros(2))
+    Traceback (most recent call last):
+    ValueError: velocities['w']: expected shape (2,) (that of the parameter), got (3,)
+    """
     if array.dtype == w.dtype and array.shape == w.shape:
         return
     what = f"{kind}[{name!r}]"

@@ -57,7 +57,17 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """Settings of a training."""
+    """Settings of a training.
+
+    Examples
+    --------
+    >>> from lenet_fast.web.training_requests import TrainingRequest
+    >>> request = TrainingRequest.from_json({"model": "lenet1", "epochs": 4}, images=5_000)
+    >>> request.output, request.epochs, request.schedule
+    ('linear', 4, 'cosine')
+    >>> request.trainer().network.counts().parameters
+    2578
+    """
 
     model: str  # one of KINDS
     output: str  # one of its outputs
@@ -69,7 +79,15 @@ class TrainingRequest:
 
     @classmethod
     def from_json(cls, given: object, images: int) -> TrainingRequest:
-        """Return the settings in a request; missing ones get their defaults."""
+        """Return the settings in a request; missing ones get their defaults.
+
+        Examples
+        --------
+        >>> from lenet_fast.web.training_requests import TrainingRequest
+        >>> TrainingRequest.from_json({"epochs": 1000}, images=5_000)
+        Traceback (most recent call last):
+        ValueError: epochs: expected an int from 1 to 100, got 1000
+        """
         if not isinstance(given, dict):
             raise TypeError("training: expected an object with the settings")
         unknown = sorted(set(given) - set(cls.__dataclass_fields__))
@@ -106,7 +124,14 @@ class TrainingRequest:
 
 
 def default_epochs(images: int) -> int:
-    """Return the default number of epochs for a training set of this size."""
+    """Return the default number of epochs for a training set of this size.
+
+    Examples
+    --------
+    >>> from lenet_fast.web.training_requests import default_epochs
+    >>> default_epochs(60_000), default_epochs(5_000), default_epochs(100)
+    (3, 20, 20)
+    """
     return max(3, min(20, round(_IMAGES / images)))
 
 
