@@ -16,12 +16,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Choice = TypeVar("Choice", bound=str)
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST = 2**31 - 1
@@ -333,7 +334,7 @@ def path(name: str, value: str | os.PathLike[str]) -> Path:
         ) from None
 
 
-def choice(name: str, value: object, allowed: Sequence[str]) -> str:
+def choice(name: str, value: object, allowed: Sequence[Choice]) -> Choice:
     """Return a string that is one of the allowed ones.
 
     Examples
@@ -346,7 +347,7 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     return _choice(name, value, allowed, allowed)
 
 
-def choice_or_none(name: str, value: object, allowed: Sequence[str]) -> str | None:
+def choice_or_none(name: str, value: object, allowed: Sequence[Choice]) -> Choice | None:
     """Return None, or a string that is one of the allowed ones.
 
     Examples
@@ -360,12 +361,12 @@ def choice_or_none(name: str, value: object, allowed: Sequence[str]) -> str | No
     return None if value is None else _choice(name, value, allowed, (*allowed, "None"))
 
 
-def _choice(name: str, value: object, allowed: Sequence[str], named: Sequence[str]) -> str:
+def _choice(name: str, value: object, allowed: Sequence[Choice], named: Sequence[str]) -> Choice:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected one of {', '.join(named)}, got {kind(value)}")
     if value not in allowed:
         raise ValueError(f"{name}: expected one of {', '.join(named)}, got {quoted(value)}")
-    return value
+    return cast(Choice, value)
 
 
 def table(name: str, value: object, expected: tuple[int, int]) -> Array:

@@ -44,6 +44,27 @@ Optimiser = Literal["sgd", "adamw", "adam", "rmsprop", "adadelta", "sdlm"]
 Schedule = Literal["one_cycle", "linear_decay", "cosine", "step_decay", "constant"]
 """Schedules that have default rates; see :mod:`lenet_fast.training.schedules`."""
 
+Dataset = Literal["auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits"]
+"""See :func:`lenet_fast.data.load`."""
+
+Bias = Literal["map", "unit"]
+"""Of a convolution; see :class:`lenet_fast.layers.Conv2D`."""
+
+Algorithm = Literal["auto", "direct", "im2col"]
+"""Of a convolution; see :func:`lenet_fast.ops.conv2d`."""
+
+WindowReduction = Literal["sum", "mean"]
+"""What the coefficient of sub-sampling multiplies; see :func:`lenet_fast.ops.subsample2d`."""
+
+LossReduction = Literal["mean", "sum", "none"]
+"""Of a loss over the images; see :func:`lenet_fast.ops.softmax_cross_entropy`."""
+
+GeluForm = Literal["none", "tanh"]
+"""See :func:`lenet_fast.ops.gelu`."""
+
+Curvature = Literal["paper", "exact"]
+"""See :class:`lenet_fast.losses.MAP`."""
+
 Distortion = Literal["paper", "elastic"]
 """See :mod:`lenet_fast.data.distort`."""
 

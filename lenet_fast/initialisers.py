@@ -29,7 +29,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from lenet_fast import checks, docstrings
+from lenet_fast import checks, choices, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.layers import Conv2D, Layer, Shape, Subsample2D
 
@@ -212,7 +212,9 @@ def deferred() -> Iterator[None]:
         _DEFERRED.reset(token)
 
 
-def initialise(layers: Sequence[Layer], initialiser: str = "lecun1998", seed: int = 0) -> None:
+def initialise(
+    layers: Sequence[Layer], initialiser: choices.Initialiser = "lecun1998", seed: int = 0
+) -> None:
     """Set the trainable parameters of layers, in place; not within :func:`deferred`.
 
     Parameters

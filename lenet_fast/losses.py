@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 import numpy as np
 
-from lenet_fast import checks, configs, ops
+from lenet_fast import checks, choices, configs, ops
 from lenet_fast.checks import Array
 
 __all__ = [
@@ -65,13 +65,15 @@ class Loss(ABC):
     """
 
     name: ClassVar[str]
-    output: ClassVar[str]
+    output: ClassVar[choices.Output]
     options: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[dict[str, Any]] = {}
     """Defaults of options that older configurations lack."""
 
     @abstractmethod
-    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def values(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         """Return the loss of each image.
 
         Parameters
@@ -98,7 +100,9 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def gradient(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         """Return the gradient with respect to each image's outputs.
 
         Parameters are those of :meth:`values`; the result is of the shape of the outputs, (n, k).
@@ -112,7 +116,9 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def hessian(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         """Return the diagonal of the Hessian with respect to each image's outputs.
 
         Parameters are those of :meth:`values`; the result is of the shape of the outputs, (n, k).
@@ -196,15 +202,21 @@ class CrossEntropy(Loss):
     def __init__(self, smoothing: float = 0.0) -> None:
         self.smoothing = checks.below_one("smoothing", smoothing, _NARROWEST)
 
-    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def values(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
         return _own(ops.softmax_cross_entropy(outputs, labels, reduction="none", **options))
 
-    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def gradient(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
         return ops.softmax_cross_entropy_backward(outputs, labels, reduction="sum", **options)
 
-    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def hessian(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         options: dict[str, Any] = {"smoothing": self.smoothing, "backend": backend}
         return ops.softmax_cross_entropy_hessian(outputs, labels, reduction="sum", **options)
 
@@ -249,17 +261,23 @@ class MeanSquaredError(Loss):
         targets[np.arange(len(classes)), classes] = self.on
         return targets
 
-    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def values(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         targets = self._targets(outputs, labels)
         options: dict[str, Any] = {"scale": self.scale, "reduction": "none", "backend": backend}
         return _own(ops.mean_squared_error(outputs, targets, **options))
 
-    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def gradient(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         targets = self._targets(outputs, labels)
         options: dict[str, Any] = {"scale": self.scale, "reduction": "sum", "backend": backend}
         return ops.mean_squared_error_backward(outputs, targets, **options)
 
-    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def hessian(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         targets = self._targets(outputs, labels)
         options: dict[str, Any] = {"scale": self.scale, "reduction": "sum", "backend": backend}
         return ops.mean_squared_error_hessian(outputs, targets, **options)
@@ -297,20 +315,26 @@ class MAP(Loss):
     options = ("j", "curvature")
     added: ClassVar[dict[str, Any]] = {"curvature": "paper"}
 
-    def __init__(self, j: float = 20.0, curvature: str = "paper") -> None:
+    def __init__(self, j: float = 20.0, curvature: choices.Curvature = "paper") -> None:
         endless = isinstance(j, float) and j == math.inf
         self.j = math.inf if endless else checks.real("j", j, _NARROWEST)
         if self.j < 0:
             raise ValueError(f"j: expected a number from 0 to infinity, got {j}")
-        self.curvature = checks.choice("curvature", curvature, ("paper", "exact"))
+        self.curvature = checks.choice("curvature", curvature, get_args(choices.Curvature))
 
-    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def values(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return _own(ops.map_loss(outputs, labels, j=self.j, reduction="none", backend=backend))
 
-    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def gradient(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return ops.map_loss_backward(outputs, labels, j=self.j, reduction="sum", backend=backend)
 
-    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def hessian(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return ops.map_loss_hessian(outputs, labels, j=self.j, reduction="sum", backend=backend)
 
 
@@ -333,13 +357,19 @@ class Penalty(Loss):
     name = "penalty"
     output = "rbf"
 
-    def values(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def values(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return _own(ops.penalty_loss(outputs, labels, reduction="none", backend=backend))
 
-    def gradient(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def gradient(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return ops.penalty_loss_backward(outputs, labels, reduction="sum", backend=backend)
 
-    def hessian(self, outputs: Array, labels: Array, backend: str | None = None) -> Array:
+    def hessian(
+        self, outputs: Array, labels: Array, backend: choices.Backend | None = None
+    ) -> Array:
         return ops.penalty_loss_hessian(outputs, labels, reduction="sum", backend=backend)
 
 

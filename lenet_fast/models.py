@@ -14,9 +14,7 @@ lenet5     60000
 from __future__ import annotations
 
 import itertools
-from typing import Any
-
-import numpy.typing as npt
+from typing import Any, Literal, get_args
 
 from lenet_fast import checks, choices, docstrings
 from lenet_fast.connections import LENET1_H3, LENET4_C3, LENET5_C3, LENET1989_H2, Table
@@ -34,7 +32,7 @@ from lenet_fast.layers import (
     Subsample2D,
 )
 from lenet_fast.layers import activation as activation_of
-from lenet_fast.network import OUTPUTS, Network
+from lenet_fast.network import OUTPUTS, DTypeLike, Network
 
 __all__ = [
     "POOLINGS",
@@ -49,7 +47,7 @@ __all__ = [
 SQUASHING = ACTIVATIONS
 """An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it; until 0.2."""
 
-POOLINGS = ("subsample", "average", "max")
+POOLINGS = get_args(choices.Pooling)
 """Choices of ``pooling``, besides None."""
 
 _factory = docstrings.completed(
@@ -66,14 +64,14 @@ dtype : {"float32", "float64"}""",
 @choices.american
 def lenet5(
     *,
-    pooling: str | None = "subsample",
-    connections: str = "table",
-    output: str = "rbf",
+    pooling: choices.Pooling | None = "subsample",
+    connections: choices.Connections = "table",
+    output: choices.Output = "rbf",
     activation: str | Activation = "scaled_tanh",
     extra_dense: int | None = None,
-    initialiser: str | None = None,
+    initialiser: choices.Initialiser | None = None,
     seed: int = 0,
-    dtype: npt.DTypeLike = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Network:
     """Return LeNet-5; without arguments, the network of the paper of 1998.
 
@@ -117,7 +115,7 @@ def lenet5(
     Counts(units=9118, parameters=60000, connections=340908)
     """
     pooling = checks.choice_or_none("pooling", pooling, POOLINGS)
-    by_table = checks.choice("connections", connections, ("table", "full")) == "table"
+    by_table = checks.choice("connections", connections, get_args(choices.Connections)) == "table"
     table = LENET5_C3 if by_table else None
     output = checks.choice("output", output, OUTPUTS)
     chosen = activation_of("activation", activation)
@@ -153,14 +151,18 @@ def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
     return [*itertools.chain.from_iterable(pairs)]
 
 
-def _initialised(layers: list[Layer], initialiser: str, seed: int, **options: Any) -> Network:
+def _initialised(
+    layers: list[Layer], initialiser: choices.Initialiser, seed: int, **options: Any
+) -> Network:
     with deferred():
         network = Network(layers, **options)
     network.initialise(initialiser, seed)
     return network
 
 
-def default_initialiser(pooling: str | None, output: str, activation: str | Activation) -> str:
+def default_initialiser(
+    pooling: choices.Pooling | None, output: choices.Output, activation: str | Activation
+) -> choices.Initialiser:
     """Return the name of the initialiser that :func:`lenet5` uses for its arguments by default.
 
     Parameters
@@ -185,7 +187,10 @@ def default_initialiser(pooling: str | None, output: str, activation: str | Acti
 @_factory
 @choices.american
 def lenet1(
-    *, initialiser: str = "lecun1998", seed: int = 0, dtype: npt.DTypeLike = "float32"
+    *,
+    initialiser: choices.Initialiser = "lecun1998",
+    seed: int = 0,
+    dtype: DTypeLike = "float32",
 ) -> Network:
     """Return the network of 1990, which the paper of 1998 calls LeNet-1.
 
@@ -227,11 +232,11 @@ def lenet1(
 @choices.american
 def lenet4(
     *,
-    connections: str = "table",
-    output: str = "linear",
-    initialiser: str = "lecun1998",
+    connections: choices.Connections = "table",
+    output: Literal["linear", "softmax"] = "linear",
+    initialiser: choices.Initialiser = "lecun1998",
     seed: int = 0,
-    dtype: npt.DTypeLike = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Network:
     """Return LeNet-4, as far as it is documented.
 
@@ -263,7 +268,7 @@ def lenet4(
     >>> models.lenet4().counts()
     Counts(units=7858, parameters=50673, connections=259806)
     """
-    by_table = checks.choice("connections", connections, ("table", "full")) == "table"
+    by_table = checks.choice("connections", connections, get_args(choices.Connections)) == "table"
     output = checks.choice("output", output, ("linear", "softmax"))
     layers = _activated(
         ScaledTanh(),
@@ -285,9 +290,9 @@ def lenet1989(
     *,
     activation: str | Activation = "scaled_tanh",
     output_activation: str | Activation | None = None,
-    initialiser: str = "lecun1998",
+    initialiser: choices.Initialiser = "lecun1998",
     seed: int = 0,
-    dtype: npt.DTypeLike = "float32",
+    dtype: DTypeLike = "float32",
 ) -> Network:
     """Return the network of 1989, the first LeNet.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,14 @@ from lenet_fast.layers.activations import Activation
 
 __all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
 
-OUTPUTS = ("linear", "softmax", "rbf")
+OUTPUTS = get_args(choices.Output)
 """Kinds of network output; see :class:`Network`."""
 
-DTYPES = ("float32", "float64")
+DTYPES = get_args(choices.DType)
 """Choices for the dtype of parameters and images."""
+
+DTypeLike = choices.DType | type[np.floating[Any]] | type[float] | np.dtype[np.floating[Any]]
+"""A dtype by its name, or as NumPy has it."""
 
 _HEAD = ("layer", "kind", "output", "units", "parameters", "connections")
 _MAX_LAYERS = 1000
@@ -113,8 +116,8 @@ class Network:
         layers: Sequence[Layer],
         *,
         input_shape: tuple[int, int, int] = (1, 32, 32),
-        output: str = "linear",
-        dtype: npt.DTypeLike = "float32",
+        output: choices.Output = "linear",
+        dtype: DTypeLike = "float32",
         pixel_range: tuple[float, float] | None = _SCALE,
     ) -> None:
         self.layers = _checked_layers(layers)
@@ -233,7 +236,7 @@ class Network:
         return stages
 
     @choices.american
-    def initialise(self, initialiser: str = "lecun1998", seed: int = 0) -> None:
+    def initialise(self, initialiser: choices.Initialiser = "lecun1998", seed: int = 0) -> None:
         """Set all trainable parameters to new initial values.
 
         Parameters

@@ -43,7 +43,7 @@ STOREYS = (
     {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
-OPS_MAY_USE = {"ops", "backends", "checks", "docstrings", "windows"}
+OPS_MAY_USE = {"ops", "backends", "checks", "choices", "docstrings", "windows"}
 
 # Who may use which library outside the standard one; NumPy is free to all.
 LIBRARIES = {

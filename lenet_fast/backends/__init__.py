@@ -26,7 +26,7 @@ import importlib
 import os
 from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple, ParamSpec, TypeVar, get_args
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, get_args
 
 from lenet_fast import choices, cures
 
@@ -73,15 +73,15 @@ def _load(name: str) -> ModuleType:
         raise ImportError(f"{error}{cure.get(name, '')}") from error
 
 
-def _checked(name: object, source: str) -> str:
+def _checked(name: Any, source: str) -> choices.Backend:
     if not isinstance(name, str):
         raise TypeError(f"{source}: expected a backend's name, got {type(name).__name__}")
     if name not in NAMES:
         raise ValueError(f"{source}: expected one of {', '.join(NAMES)}, got {name!r}")
-    return name
+    return cast("choices.Backend", name)
 
 
-def available() -> dict[str, Status]:
+def available() -> dict[choices.Backend, Status]:
     """Return for each backend whether it is usable here, and why not.
 
     Examples
@@ -100,7 +100,7 @@ def available() -> dict[str, Status]:
 
 
 @functools.cache
-def _default() -> str:
+def _default() -> choices.Backend:
     for name in NAMES:
         try:
             _load(name)
@@ -110,7 +110,7 @@ def _default() -> str:
     raise ImportError("no backend can be imported; lenet_fast needs at least NumPy")
 
 
-def current() -> str:
+def current() -> choices.Backend:
     """Return the name of the backend that a call without ``backend=`` would use.
 
     Raises
@@ -135,7 +135,7 @@ def current() -> str:
     return _checked(name, ENVIRONMENT_VARIABLE) if name else _default()
 
 
-def get(name: str | None = None) -> ModuleType:
+def get(name: choices.Backend | None = None) -> ModuleType:
     """Return the module of a backend, the current one by default.
 
     Parameters

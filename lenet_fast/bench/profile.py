@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenet_fast import backends
+from lenet_fast import backends, choices
 from lenet_fast.bench import counts, machine, rounds, workloads
 from lenet_fast.bench.rounds import Contender, WrongAnswerError
 from lenet_fast.bench.tables import MORE, NOTE_OF_MORE, Row, percent
@@ -81,7 +81,10 @@ class Profile:
 
 
 def measure(
-    network: str, backend: str | None = None, seconds: float = 0.05, engine: str = "lanes"
+    network: str,
+    backend: choices.Backend | None = None,
+    seconds: float = 0.05,
+    engine: str = "lanes",
 ) -> Profile:
     """Profile one of the NETWORKS on one thread, each layer for at least `seconds`.
 

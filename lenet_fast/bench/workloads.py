@@ -189,6 +189,7 @@ def names(batch: int) -> list[str]:
     fast = "online" if batch == 1 else "lanes"
     found = []
     for engine in (fast, "layers"):
+        backend: Any
         for backend, state in backends.available().items():
             if not state.usable:
                 continue
@@ -210,6 +211,8 @@ def has_engine(engine: str, backend: str) -> bool:
 
 def create(name: str, start: Start, threads: int) -> Engine:
     """Return an engine by a contender's name: engine, backend and, if not in use, the set."""
+    engine: Any
+    backend: Any
     engine, backend, *sets = name.split()
     with backends.get(backend).use_isa(*sets) if sets else contextlib.nullcontext():
         return engines.create(
@@ -221,6 +224,7 @@ def make(name: str, work: Work, threads: int) -> Contender:
     """Return one of the contenders named by :func:`names`."""
     start = fresh(work.network, work.batch)
     engine = create(name, start, threads)
+    backend: Any
     engine_name, backend, *sets = name.split()
     isa = [*sets, backends.get(backend).isa()][0] if backend == "cython" else None
     info: dict[str, Any] = {"backend": backend, "engine": engine_name, "isa": isa}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lenet_fast import backends
+from lenet_fast import backends, choices
 from lenet_fast.cli import common, help, types
 
 
@@ -60,7 +60,7 @@ def bench(
     threads: int,
     folder: Path | None,
     profiles: bool,
-    backend: str | None,
+    backend: choices.Backend | None,
 ) -> None:
     """Time LeNet-5 on this machine, by every engine and backend that works here, in about a minute.
 
@@ -118,7 +118,7 @@ def bench(
         raise click.exceptions.Exit(1)
 
 
-def _profile(context: click.Context, backend: str | None, seconds: float) -> None:
+def _profile(context: click.Context, backend: choices.Backend | None, seconds: float) -> None:
     from lenet_fast.bench import profile, workloads
     from lenet_fast.bench.rounds import WrongAnswerError
 

@@ -242,7 +242,7 @@ def full_path(option: str, path: Path) -> Path:
     return checks.path(option, path).absolute()
 
 
-def load_data(dataset: str, folder: Path | None) -> Splits:
+def load_data(dataset: Any, folder: Path | None) -> Splits:
     """Load data; report slow steps, and data other than those that one would expect."""
     from lenet_fast import data
 

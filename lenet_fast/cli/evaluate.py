@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lenet_fast import choices
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 def evaluate(
     run_or_model: Path,
     folder: Path | None,
-    dataset: str,
-    backend: str | None,
-    engine: str,
+    dataset: choices.Dataset,
+    backend: choices.Backend | None,
+    engine: choices.Engine,
     threads: int | None,
     as_json: bool,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lenet_fast import choices
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def predict(
     files: tuple[Path, ...],
     centre: bool | None,
     transpose: bool,
-    backend: str | None,
-    engine: str,
+    backend: choices.Backend | None,
+    engine: choices.Engine,
     threads: int | None,
     as_json: bool,
 ) -> None:

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet_fast import checks, configs
+from lenet_fast import checks, choices, configs
 from lenet_fast.checks import Array
 from lenet_fast.ops import warping
 from lenet_fast.ops.warping import POSITION_BITS, splitmix64, stream
@@ -141,7 +141,7 @@ class Distortion:
         seed: int,
         *,
         size: int | None = None,
-        backend: str | None = None,
+        backend: choices.Backend | None = None,
         pool: Pool | None = None,
     ) -> Array:
         """Return distorted images.

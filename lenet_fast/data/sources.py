@@ -7,11 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks, cures, notebooks, pixels
+from lenet_fast import checks, choices, cures, notebooks, pixels
 from lenet_fast.checks import Array
 from lenet_fast.data import arrays, datasets, fetch, idx, images, pictures, usps
 from lenet_fast.data.arrays.looks import POLARITY
@@ -19,7 +20,7 @@ from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Col
 from lenet_fast.data.fetch import Report
 from lenet_fast.errors import FileFormatError
 
-DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits")
+DATASETS = get_args(choices.Dataset)
 """Names that :func:`load` accepts."""
 
 DATA_VARIABLE = "LENET_FAST_DATA"
@@ -215,7 +216,7 @@ class Splits:
 
 
 def load(
-    dataset: str = "auto",
+    dataset: choices.Dataset = "auto",
     folder: str | os.PathLike[str] | None = None,
     *,
     report: Report | None = None,

@@ -331,7 +331,7 @@ def _plan(images: Array, hparameters: object) -> _Plan:
 
 def _subsampling(
     A_prev: object, weight: object, b: object, hparameters: Any, **incoming: object
-) -> tuple[_Plan, Array, Array, str, Array]:
+) -> tuple[_Plan, Array, Array, Any, Array]:
     """Return a plan, coefficients, biases, the reduction, and the incoming gradient if any."""
     found = arrays(A_prev=A_prev, weight=weight, b=b, **incoming)
     images, w, bias = found[:3]

@@ -48,10 +48,10 @@ def create(
     network: Network,
     loss: Loss | choices.Loss,
     *,
-    engine: str = "auto",
+    engine: choices.Engine = "auto",
     batch_size: int | None = None,
     optimiser: Optimiser | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     threads: int | None = None,
 ) -> Engine:
     """Return an engine for a network.

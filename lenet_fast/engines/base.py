@@ -8,7 +8,7 @@ from typing import Literal, overload
 
 import numpy as np
 
-from lenet_fast import backends, checks, memory
+from lenet_fast import backends, checks, choices, memory
 from lenet_fast.checks import Array
 from lenet_fast.engines import inputs
 from lenet_fast.engines.interface import Engine, Optimiser, Totals
@@ -67,7 +67,7 @@ class BaseEngine(Engine):
         network: Network,
         loss: Loss,
         *,
-        backend: str | None = None,
+        backend: choices.Backend | None = None,
         threads: int | None = None,
         note: str = "",
     ) -> None:

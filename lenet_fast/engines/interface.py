@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, overload
 
+from lenet_fast import choices
 from lenet_fast.checks import Array
 
 
@@ -274,7 +275,7 @@ class Engine(Protocol):
     """
 
     name: str
-    backend: str
+    backend: choices.Backend
     threads: int
     note: str
     images_a_call: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from lenet_fast import checks, ops
+from lenet_fast import checks, choices, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import Layer, Operations, Shape
 from lenet_fast.ops._activations import GELU_FORMS
@@ -33,7 +33,7 @@ class Activation(Layer):
     """
 
     label = "activation"
-    initialiser: ClassVar[str] = "he_normal"
+    initialiser: ClassVar[choices.Initialiser] = "he_normal"
     needs_input: ClassVar[bool] = False
 
     @property
@@ -206,7 +206,7 @@ class GELU(Activation):
     options = ("approximate",)
     needs_input = True
 
-    def __init__(self, approximate: str = "none", *, name: str | None = None) -> None:
+    def __init__(self, approximate: choices.GeluForm = "none", *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.approximate = checks.choice("approximate", approximate, GELU_FORMS)
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import checks
+from lenet_fast import checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.windows import output_size, window_extent
 
@@ -101,7 +101,7 @@ class Layer(ABC):
         """The options that its operations take, by name."""
         return {option: getattr(self, option) for option in self.options}
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
+    def forward(self, x: Array, backend: choices.Backend | None = None) -> Array:
         """Return the outputs for a batch of inputs.
 
         Examples
@@ -130,7 +130,7 @@ class Layer(ABC):
         dy: Array,
         x: Array,
         y: Array,
-        backend: str | None,
+        backend: choices.Backend | None,
         to_input: bool,
     ) -> tuple[Array | None, Gradients]:
         """Run a backward or a Hessian pass, which differ only in the operation."""
@@ -145,7 +145,12 @@ class Layer(ABC):
         return dx.reshape(x.shape) if to_input else None, dict(of_parameters)
 
     def backward(
-        self, dy: Array, x: Array, y: Array, backend: str | None = None, input_gradient: bool = True
+        self,
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: choices.Backend | None = None,
+        input_gradient: bool = True,
     ) -> tuple[Array | None, Gradients]:
         """Return the gradient at the input, and the parameters' gradients summed over the batch.
 
@@ -179,7 +184,7 @@ class Layer(ABC):
         dy: Array | None,
         x: Array,
         y: Array,
-        backend: str | None = None,
+        backend: choices.Backend | None = None,
         input_hessian: bool = True,
     ) -> tuple[Array | None, Gradients]:
         """Pass the diagonal of the Hessian back (LeCun et al. 1998, appendix C).

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from lenet_fast import checks, ops
+from lenet_fast import checks, choices, ops
 from lenet_fast import connections as tables
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import MAX_VALUES, Layer, Operations, Shape, images, size, windows
@@ -71,8 +71,8 @@ class Conv2D(Layer):
         groups: int = 1,
         connections: tables.Table | None = None,
         pad_value: float = 0.0,
-        bias: str | None = "map",
-        algorithm: str = "auto",
+        bias: choices.Bias | None = "map",
+        algorithm: choices.Algorithm = "auto",
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -88,8 +88,8 @@ class Conv2D(Layer):
                 f"groups: expected a divisor of c_in = {c_in} and c_out = {c_out}, got {groups}"
             )
         self.pad_value = checks.real("pad_value", pad_value, np.dtype(np.float32))
-        self.bias = None if bias is None else checks.choice("bias", bias, ("map", "unit"))
-        self.algorithm = checks.choice("algorithm", algorithm, ("auto", "direct", "im2col"))
+        self.bias = None if bias is None else checks.choice("bias", bias, get_args(choices.Bias))
+        self.algorithm = checks.choice("algorithm", algorithm, get_args(choices.Algorithm))
         self._width = self.c_in // self.groups
         self.table: tables.Table | None = None
         if connections is not None:

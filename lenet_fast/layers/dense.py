@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import bitmaps, checks, ops
+from lenet_fast import bitmaps, checks, choices, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import Layer, Operations, Shape, size
 
@@ -44,7 +44,7 @@ class FullyConnected(Layer):
     def arguments(self) -> dict[str, Any]:
         return {}
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
+    def forward(self, x: Array, backend: choices.Backend | None = None) -> Array:
         return super().forward(_flat(x), backend)
 
     def _seen(self, x: Array, y: Array) -> Array:
@@ -152,7 +152,9 @@ class RBF(FullyConnected):
     def connections(self, input_shape: Shape) -> int:
         return self.n_out * self.n_in
 
-    def map_hessian(self, x: Array, y: Array, j: float, backend: str | None = None) -> Array:
+    def map_hessian(
+        self, x: Array, y: Array, j: float, backend: choices.Backend | None = None
+    ) -> Array:
         """Return the exact diagonal of the MAP criterion's Hessian at the inputs.
 
         Examples

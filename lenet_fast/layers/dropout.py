@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lenet_fast import checks, ops
+from lenet_fast import checks, choices, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import Gradients, Layer, Shape, images
 
@@ -48,11 +48,16 @@ class Dropout(Layer):
     def units(self, input_shape: Shape) -> int:
         return 0
 
-    def forward(self, x: Array, backend: str | None = None) -> Array:
+    def forward(self, x: Array, backend: choices.Backend | None = None) -> Array:
         return x.copy()
 
     def backward(
-        self, dy: Array, x: Array, y: Array, backend: str | None = None, input_gradient: bool = True
+        self,
+        dy: Array,
+        x: Array,
+        y: Array,
+        backend: choices.Backend | None = None,
+        input_gradient: bool = True,
     ) -> tuple[Array | None, Gradients]:
         return dy.copy() if input_gradient else None, {}
 
@@ -62,7 +67,7 @@ class Dropout(Layer):
         dy: Array | None,
         x: Array,
         y: Array,
-        backend: str | None = None,
+        backend: choices.Backend | None = None,
         input_hessian: bool = True,
     ) -> tuple[Array | None, Gradients]:
         return hy.copy() if input_hessian else None, {}
@@ -74,7 +79,7 @@ class Dropout(Layer):
         step: int,
         layer: int,
         first: int = 0,
-        backend: str | None = None,
+        backend: choices.Backend | None = None,
     ) -> Array:
         """Return the outputs of a training step; or, from the gradient there, that at the inputs.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from lenet_fast import checks, docstrings, ops
+from lenet_fast import checks, choices, docstrings, ops
 from lenet_fast.checks import Array
 from lenet_fast.layers.base import Layer, Operations, Shape, images, size, windows
 from lenet_fast.windows import IntPair
@@ -114,7 +114,7 @@ class Subsample2D(Layer):
         kernel: IntPair = 2,
         stride: IntPair | None = None,
         *,
-        reduction: str = "sum",
+        reduction: choices.WindowReduction = "sum",
         multiplier: int = 1,
         name: str | None = None,
     ) -> None:
@@ -122,7 +122,7 @@ class Subsample2D(Layer):
         self.channels = size("channels", channels)
         self.kernel = checks.pair("kernel", kernel)
         self.stride = self.kernel if stride is None else checks.pair("stride", stride)
-        self.reduction = checks.choice("reduction", reduction, ("sum", "mean"))
+        self.reduction = checks.choice("reduction", reduction, get_args(choices.WindowReduction))
         self.multiplier = size("multiplier", multiplier)
         self.c_out = size("channels * multiplier", self.channels * self.multiplier)
 

@@ -6,7 +6,7 @@ import math
 from types import ModuleType
 from typing import Any
 
-from lenet_fast import cures
+from lenet_fast import choices, cures
 from lenet_fast.layers import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, Tanh
 
 OPSET, IR_VERSION = 17, 8
@@ -45,7 +45,7 @@ _TANH = (*_INNER, ("Tanh", None), ("Add", 1.0))
 _LAST = ((("Mul", 0.5), ("Mul", X)), (("Mul", X), ("Mul", 0.5)))
 _CUBES = ((("Pow", 3.0),), (("Mul", X), ("Mul", X)))
 
-GELUS: dict[str, list[tuple[tuple[str, float | str | None], ...]]] = {
+GELUS: dict[choices.GeluForm, list[tuple[tuple[str, float | str | None], ...]]] = {
     "none": [(*_ERF, *last) for last in _LAST],
     "tanh": [(*cube, *_TANH, *last) for cube in _CUBES for last in _LAST],
 }

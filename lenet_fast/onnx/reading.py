@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import bitmaps, disk, files, layers
+from lenet_fast import bitmaps, choices, disk, files, layers
 from lenet_fast.checks import Array, quoted
 from lenet_fast.errors import FileFormatError
 from lenet_fast.layers.base import NAME
@@ -119,7 +119,7 @@ class _Reader:
         self._steps = deque(row.steps)
         self._tables = _tables(row.metadata)
         self._taken: set[str] = set()
-        self._output = row.metadata.get(form.OUTPUT)
+        self._output: Any = row.metadata.get(form.OUTPUT)
 
     def network(self, pixel_range: tuple[float, float] | None) -> Network:
         """Return the network; its parameters are set later."""
@@ -222,7 +222,8 @@ class _Reader:
         self._append(layers.AvgPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
 
     def _subsample2d(self, step: Step, rest: list[Step]) -> None:
-        kernel, channels, reduction = step.options["kernel_shape"], self._shape[0], "mean"
+        reduction: choices.WindowReduction = "mean"
+        kernel, channels = step.options["kernel_shape"], self._shape[0]
         *before, times, plus = rest
         if before and before[0].operator == "Mul":
             area, found = math.prod(kernel), self._scalar(before[0], 0)

@@ -7,8 +7,9 @@ whose slope is computed from the input x.
 from __future__ import annotations
 
 import inspect
+from typing import get_args
 
-from lenet_fast import backends, checks, docstrings
+from lenet_fast import backends, checks, choices, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.docstrings import Documented
 from lenet_fast.ops._operation import operation
@@ -37,12 +38,12 @@ __all__ = [
     "tanh_hessian",
 ]
 
-GELU_FORMS = ("none", "tanh")
+GELU_FORMS = get_args(choices.GeluForm)
 """Forms of GELU, as PyTorch calls them."""
 
 
 def _forward(
-    function: str, x: object, backend: str | None, out: object, option: float = 0.0
+    function: str, x: object, backend: choices.Backend | None, out: object, option: float = 0.0
 ) -> Array:
     values = checks.floats("x", x, None)
     run = backends.get(backend).activation
@@ -55,7 +56,7 @@ def _backward(
     function: str,
     dy: tuple[str, object],
     seen: tuple[str, object],
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
     option: float = 0.0,
 ) -> Array:
@@ -93,7 +94,9 @@ def _gelu_of(approximate: object) -> str:
 
 
 @operation
-def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+def scaled_tanh(
+    x: Array, *, backend: choices.Backend | None = None, out: Array | None = None
+) -> Array:
     """Return ``1.7159 tanh(2 x / 3)``.
 
     Parameters
@@ -123,7 +126,7 @@ def scaled_tanh(x: Array, *, backend: str | None = None, out: Array | None = Non
 
 @_gradient
 def scaled_tanh_backward(
-    dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    dy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`scaled_tanh`: ``dx = f' dy``.
 
@@ -142,7 +145,7 @@ def scaled_tanh_backward(
 
 @_gradient
 def scaled_tanh_hessian(
-    hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    hy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`scaled_tanh`: ``hx = f'^2 hy``.
 
@@ -158,7 +161,7 @@ def scaled_tanh_hessian(
 
 
 @operation
-def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+def tanh(x: Array, *, backend: choices.Backend | None = None, out: Array | None = None) -> Array:
     """Return ``tanh(x)``.
 
     Parameters
@@ -183,7 +186,7 @@ def tanh(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
 
 @_gradient
 def tanh_backward(
-    dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    dy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`tanh`: ``dx = f' dy``, ``f' = 1 - y^2``.
 
@@ -200,7 +203,7 @@ def tanh_backward(
 
 @_gradient
 def tanh_hessian(
-    hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    hy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`tanh`: ``hx = f'^2 hy``.
 
@@ -215,7 +218,7 @@ def tanh_hessian(
 
 
 @operation
-def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+def sigmoid(x: Array, *, backend: choices.Backend | None = None, out: Array | None = None) -> Array:
     """Return ``1 / (1 + exp(-x))``.
 
     Parameters
@@ -240,7 +243,7 @@ def sigmoid(x: Array, *, backend: str | None = None, out: Array | None = None) -
 
 @_gradient
 def sigmoid_backward(
-    dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    dy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`sigmoid`: ``dx = f' dy``, ``f' = y (1 - y)``.
 
@@ -257,7 +260,7 @@ def sigmoid_backward(
 
 @_gradient
 def sigmoid_hessian(
-    hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    hy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`sigmoid`: ``hx = f'^2 hy``.
 
@@ -272,7 +275,7 @@ def sigmoid_hessian(
 
 
 @operation
-def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+def relu(x: Array, *, backend: choices.Backend | None = None, out: Array | None = None) -> Array:
     """Return ``max(x, 0)``.
 
     Parameters
@@ -297,7 +300,7 @@ def relu(x: Array, *, backend: str | None = None, out: Array | None = None) -> A
 
 @_gradient
 def relu_backward(
-    dy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    dy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Return the gradient of :func:`relu`: ``dx = f' dy``.
 
@@ -322,7 +325,7 @@ def relu_backward(
 
 @_gradient
 def relu_hessian(
-    hy: Array, y: Array, *, backend: str | None = None, out: Array | None = None
+    hy: Array, y: Array, *, backend: choices.Backend | None = None, out: Array | None = None
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`relu`: ``hx = f'^2 hy``.
 
@@ -338,7 +341,11 @@ def relu_hessian(
 
 @operation
 def leaky_relu(
-    x: Array, *, slope: float = 0.01, backend: str | None = None, out: Array | None = None
+    x: Array,
+    *,
+    slope: float = 0.01,
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Return ``x`` where it is positive, else ``slope x``.
 
@@ -375,7 +382,7 @@ def leaky_relu_backward(
     y: Array,
     *,
     slope: float = 0.01,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`leaky_relu`: ``dx = f' dy``.
@@ -401,7 +408,7 @@ def leaky_relu_hessian(
     y: Array,
     *,
     slope: float = 0.01,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`leaky_relu`: ``hx = f'^2 hy``.
@@ -419,7 +426,11 @@ def leaky_relu_hessian(
 
 @operation
 def elu(
-    x: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
+    x: Array,
+    *,
+    alpha: float = 1.0,
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Return ``x`` where it is positive, else ``alpha (exp(x) - 1)``.
 
@@ -452,7 +463,12 @@ def elu(
 
 @_gradient
 def elu_backward(
-    dy: Array, y: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
+    dy: Array,
+    y: Array,
+    *,
+    alpha: float = 1.0,
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`elu`: ``dx = f' dy``.
 
@@ -472,7 +488,12 @@ def elu_backward(
 
 @_gradient
 def elu_hessian(
-    hy: Array, y: Array, *, alpha: float = 1.0, backend: str | None = None, out: Array | None = None
+    hy: Array,
+    y: Array,
+    *,
+    alpha: float = 1.0,
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`elu`: ``hx = f'^2 hy``.
 
@@ -489,7 +510,11 @@ def elu_hessian(
 
 @operation
 def gelu(
-    x: Array, *, approximate: str = "none", backend: str | None = None, out: Array | None = None
+    x: Array,
+    *,
+    approximate: choices.GeluForm = "none",
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Return ``x Phi(x)``, Phi being the distribution function of the standard normal.
 
@@ -528,8 +553,8 @@ def gelu_backward(
     dy: Array,
     x: Array,
     *,
-    approximate: str = "none",
-    backend: str | None = None,
+    approximate: choices.GeluForm = "none",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`gelu`: ``dx = f' dy``.
@@ -552,8 +577,8 @@ def gelu_hessian(
     hy: Array,
     x: Array,
     *,
-    approximate: str = "none",
-    backend: str | None = None,
+    approximate: choices.GeluForm = "none",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`gelu`: ``hx = f'^2 hy``.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
 from lenet_fast.windows import IntPair, Padding, output_size, window_extent
 
 __all__ = ["conv2d", "conv2d_backward", "conv2d_hessian"]
 
-ALGORITHMS = ("auto", "direct", "im2col")
-BIASES = ("map", "unit")
+ALGORITHMS = get_args(choices.Algorithm)
+BIASES = get_args(choices.Bias)
 
 
 class _Plan(NamedTuple):
@@ -78,7 +78,7 @@ def _plan(
     )
 
 
-def _kernel(backend: str | None, algorithm: object, name: str, plan: _Plan) -> Any:
+def _kernel(backend: choices.Backend | None, algorithm: object, name: str, plan: _Plan) -> Any:
     """Return a backend's function for one pass of the convolution."""
     chosen = checks.choice("algorithm", algorithm, ALGORITHMS)
     module = backends.get(backend)
@@ -100,8 +100,8 @@ def conv2d(
     groups: int = 1,
     connections: Array | None = None,
     pad_value: float = 0.0,
-    algorithm: str = "auto",
-    backend: str | None = None,
+    algorithm: choices.Algorithm = "auto",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Convolve a batch of images with a set of kernels.
@@ -174,7 +174,7 @@ def _gradients(
     bias: object,
     input_gradient: bool,
     algorithm: object,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
     inputs: Sequence[tuple[str, object]],
 ) -> tuple[Array | None, Array, Array]:
@@ -214,10 +214,10 @@ def conv2d_backward(
     groups: int = 1,
     connections: Array | None = None,
     pad_value: float = 0.0,
-    bias: str = "map",
+    bias: choices.Bias = "map",
     input_gradient: bool = True,
-    algorithm: str = "auto",
-    backend: str | None = None,
+    algorithm: choices.Algorithm = "auto",
+    backend: choices.Backend | None = None,
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Return the gradients of :func:`conv2d`.
@@ -270,10 +270,10 @@ def conv2d_hessian(
     groups: int = 1,
     connections: Array | None = None,
     pad_value: float = 0.0,
-    bias: str = "map",
+    bias: choices.Bias = "map",
     input_gradient: bool = True,
-    algorithm: str = "auto",
-    backend: str | None = None,
+    algorithm: choices.Algorithm = "auto",
+    backend: choices.Backend | None = None,
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`conv2d`.

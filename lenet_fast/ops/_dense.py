@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
 
@@ -27,7 +27,7 @@ def dense(
     w: Array,
     b: Array | None = None,
     *,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return ``x w^T + b``.
@@ -73,7 +73,7 @@ def _gradients(
     w: object,
     squared: bool,
     input_gradient: bool,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
 ) -> tuple[Array | None, Array, Array]:
     images, weights = _plan(x, w)
@@ -99,7 +99,7 @@ def dense_backward(
     w: Array,
     *,
     input_gradient: bool = True,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Return the gradients of :func:`dense`.
@@ -141,7 +141,7 @@ def dense_hessian(
     w: Array,
     *,
     input_gradient: bool = True,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`dense`: the backward pass on squares.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.backends.numpy_backend.warp import splitmix64
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
@@ -27,7 +27,7 @@ def dropout(
     layer: int = 0,
     first: int = 0,
     by_map: bool = False,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Drop each unit with probability `p`, and divide the others by ``1 - p``.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from lenet_fast import backends, checks, docstrings
+from lenet_fast import backends, checks, choices, docstrings
 from lenet_fast.checks import Array
 from lenet_fast.docstrings import Documented
 from lenet_fast.ops._operation import ERRORS
@@ -45,10 +45,10 @@ def _gradient(function: Documented) -> Documented:
     return docstrings.completed(Parameters=f"{names}\n    {as_for}", Raises=ERRORS)(function)
 
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = get_args(choices.LossReduction)
 
 
-def _reduced(losses: Array, reduction: str) -> float | Array:
+def _reduced(losses: Array, reduction: choices.LossReduction) -> float | Array:
     """Return a batch's losses, reduced; sums are accumulated in float64."""
     if reduction == "none":
         return losses
@@ -62,7 +62,7 @@ def _value(
     option: object,
     name: str,
     reduction: object,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
 ) -> float | Array:
     outputs = checks.floats("x", x, "n, k")
@@ -84,7 +84,7 @@ def _derivative(
     name: str,
     which: str,
     reduction: object,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
 ) -> Array:
     outputs = checks.floats("x", x, "n, k")
@@ -144,8 +144,8 @@ def softmax_cross_entropy(
     labels: Array,
     *,
     smoothing: float = 0.0,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> float | Array:
     """Return the cross-entropy of softmax(x) against class labels.
@@ -186,8 +186,8 @@ def softmax_cross_entropy_backward(
     labels: Array,
     *,
     smoothing: float = 0.0,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`softmax_cross_entropy`.
@@ -219,8 +219,8 @@ def softmax_cross_entropy_hessian(
     labels: Array,
     *,
     smoothing: float = 0.0,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`softmax_cross_entropy`.
@@ -248,8 +248,8 @@ def mean_squared_error(
     targets: Array,
     *,
     scale: float = 0.5,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> float | Array:
     """Return the squared error, summed over the outputs.
@@ -282,8 +282,8 @@ def mean_squared_error_backward(
     targets: Array,
     *,
     scale: float = 0.5,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`mean_squared_error`.
@@ -309,8 +309,8 @@ def mean_squared_error_hessian(
     targets: Array,
     *,
     scale: float = 0.5,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`mean_squared_error`.
@@ -336,8 +336,8 @@ def map_loss(
     labels: Array,
     *,
     j: float,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> float | Array:
     """Return the maximum a posteriori criterion of 1998.
@@ -377,8 +377,8 @@ def map_loss_backward(
     labels: Array,
     *,
     j: float,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`map_loss`.
@@ -410,8 +410,8 @@ def map_loss_hessian(
     labels: Array,
     *,
     j: float,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`map_loss`.
@@ -436,8 +436,8 @@ def penalty_loss(
     x: Array,
     labels: Array,
     *,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> float | Array:
     """Return the plain criterion of 1998: the penalty of the right class.
@@ -473,8 +473,8 @@ def penalty_loss_backward(
     x: Array,
     labels: Array,
     *,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`penalty_loss`.
@@ -500,8 +500,8 @@ def penalty_loss_hessian(
     x: Array,
     labels: Array,
     *,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`penalty_loss`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
 from lenet_fast.windows import IntPair, output_size
@@ -35,7 +35,12 @@ def window(x: Array, kernel: object, stride: object) -> tuple[tuple[int, ...], W
 
 
 def _pool(
-    name: str, x: object, kernel: object, stride: object, backend: str | None, out: object
+    name: str,
+    x: object,
+    kernel: object,
+    stride: object,
+    backend: choices.Backend | None,
+    out: object,
 ) -> Array:
     images = checks.floats("x", x, "n, c, h_in, w_in")
     shape, taps = window(images, kernel, stride)
@@ -50,7 +55,7 @@ def _backward(
     x: object,
     kernel: object,
     stride: object,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
     *,
     ties: object = TIES[0],
@@ -76,7 +81,7 @@ def max_pool2d(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the largest value of each window.
@@ -115,7 +120,7 @@ def max_pool2d_backward(
     kernel: IntPair = 2,
     stride: IntPair | None = None,
     ties: str = "first",
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`max_pool2d`.
@@ -158,7 +163,7 @@ def max_pool2d_hessian(
     kernel: IntPair = 2,
     stride: IntPair | None = None,
     ties: str = "first",
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`max_pool2d`: `hy` goes to the winner.
@@ -182,7 +187,7 @@ def avg_pool2d(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the mean of each window.
@@ -207,7 +212,7 @@ def avg_pool2d_backward(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Return the gradient of :func:`avg_pool2d`.
@@ -243,7 +248,7 @@ def avg_pool2d_hessian(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Pass the diagonal of the Hessian back through :func:`avg_pool2d`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._losses import rubbish
 from lenet_fast.ops._operation import operation
@@ -23,7 +23,9 @@ def _plan(x: object, w: object) -> tuple[Array, Array]:
 
 
 @operation
-def rbf(x: Array, w: Array, *, backend: str | None = None, out: Array | None = None) -> Array:
+def rbf(
+    x: Array, w: Array, *, backend: choices.Backend | None = None, out: Array | None = None
+) -> Array:
     """Return the squared Euclidean distance of each input to each centre.
 
     Parameters
@@ -64,7 +66,7 @@ def rbf_backward(
     x: Array,
     w: Array,
     *,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Return the gradients of :func:`rbf`.
@@ -110,7 +112,7 @@ def rbf_hessian(
     w: Array,
     dy: Array | None = None,
     *,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     out: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`rbf`.
@@ -165,7 +167,13 @@ def rbf_hessian(
 
 @operation
 def map_rbf_hessian(
-    y: Array, x: Array, w: Array, *, j: float, backend: str | None = None, out: Array | None = None
+    y: Array,
+    x: Array,
+    w: Array,
+    *,
+    j: float,
+    backend: choices.Backend | None = None,
+    out: Array | None = None,
 ) -> Array:
     """Return the diagonal of the Hessian of :func:`.map_loss` with respect to RBF units' inputs.
 

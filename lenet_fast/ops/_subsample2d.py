@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lenet_fast import backends, checks
+from typing import get_args
+
+from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
 from lenet_fast.ops._pool2d import Window, window
@@ -10,7 +12,7 @@ from lenet_fast.windows import IntPair
 
 __all__ = ["subsample2d", "subsample2d_backward", "subsample2d_hessian"]
 
-REDUCTIONS = ("sum", "mean")
+REDUCTIONS = get_args(choices.WindowReduction)
 
 
 def _plan(
@@ -35,8 +37,8 @@ def subsample2d(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    reduction: str = "sum",
-    backend: str | None = None,
+    reduction: choices.WindowReduction = "sum",
+    backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
     """Add the inputs of each window, multiply by the map's coefficient, add the map's bias.
@@ -91,7 +93,7 @@ def _gradients(
     kernel: object,
     stride: object,
     reduction: object,
-    backend: str | None,
+    backend: choices.Backend | None,
     out: object,
 ) -> tuple[Array, Array, Array]:
     images, coefficients, shape, taps, scale = _plan(x, w, kernel, stride, reduction)
@@ -112,8 +114,8 @@ def subsample2d_backward(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    reduction: str = "sum",
-    backend: str | None = None,
+    reduction: choices.WindowReduction = "sum",
+    backend: choices.Backend | None = None,
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of :func:`subsample2d`.
@@ -154,8 +156,8 @@ def subsample2d_hessian(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    reduction: str = "sum",
-    backend: str | None = None,
+    reduction: choices.WindowReduction = "sum",
+    backend: choices.Backend | None = None,
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Pass the diagonal of the Hessian back through :func:`subsample2d`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lenet_fast import backends, checks
+from lenet_fast import backends, checks, choices
 from lenet_fast.backends.numpy_backend.warp import POSITION_BITS as POSITION_BITS
 from lenet_fast.backends.numpy_backend.warp import splitmix64 as splitmix64
 from lenet_fast.backends.numpy_backend.warp import stream as stream
@@ -19,7 +19,12 @@ MAX_SIZE = 256
 
 
 def smooth_noise(
-    keys: Array, down: Array, across: Array, factor: float, *, backend: str | None = None
+    keys: Array,
+    down: Array,
+    across: Array,
+    factor: float,
+    *,
+    backend: choices.Backend | None = None,
 ) -> Array:
     """Return smoothed noise as displacements for :func:`warp`.
 
@@ -51,7 +56,12 @@ def smooth_noise(
 
 
 def warp(
-    images: Array, matrices: Array, fields: Array | None, out: Array, *, backend: str | None = None
+    images: Array,
+    matrices: Array,
+    fields: Array | None,
+    out: Array,
+    *,
+    backend: choices.Backend | None = None,
 ) -> Array:
     """Set each pixel of `out` to the image's value at ``matrix @ (row, column, 1) + field``.
 

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from lenet_fast import models
+from lenet_fast import choices, models
 from lenet_fast.data import distort
 from lenet_fast.losses import MAP, CrossEntropy, MeanSquaredError
 from lenet_fast.network import Network
@@ -65,7 +65,9 @@ _RANGES = (
 )
 
 
-def _lenet5(initialiser: str | None = "eblearn", **options: Any) -> Callable[[int], Network]:
+def _lenet5(
+    initialiser: choices.Initialiser | None = "eblearn", **options: Any
+) -> Callable[[int], Network]:
     return lambda seed: models.lenet5(initialiser=initialiser, seed=seed, **options)
 
 

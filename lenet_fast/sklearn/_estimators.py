@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lenet_fast import (
     checks,
+    choices,
     defaults,
     docstrings,
     engines,
@@ -90,21 +91,21 @@ class _LeNet(BaseEstimator):
         self,
         model: str = "lenet5",
         *,
-        pooling: str | None = "max",
+        pooling: choices.Pooling | None = "max",
         activation: str | Activation = "relu",
-        output: str = "softmax",
+        output: choices.Output = "softmax",
         image_shape: tuple[int, int] | None = None,
         epochs: int | None = None,
         batch_size: int = 32,
-        optimiser: str = "adamw",
+        optimiser: choices.Optimiser = "adamw",
         learning_rate: float | None = None,
-        schedule: str = "cosine",
+        schedule: choices.Schedule = "cosine",
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         distortion: Distortion | None = None,
-        dtype: str = "float32",
-        engine: str = "auto",
-        backend: str | None = None,
+        dtype: choices.DType = "float32",
+        engine: choices.Engine = "auto",
+        backend: choices.Backend | None = None,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -332,9 +333,9 @@ class _LeNet(BaseEstimator):
         self.n_iter_ = 0
         self.loss_curve_: list[float] = []
 
-    def _new_network(self, classes: Array) -> tuple[Network, str]:
+    def _new_network(self, classes: Array) -> tuple[Network, choices.Initialiser]:
         """Return a network for these classes, and the name of its initialiser."""
-        initialiser = "lecun_sqrt"
+        initialiser: choices.Initialiser = "lecun_sqrt"
         if self.model == "lenet5":
             options: dict[str, Any] = {"pooling": self.pooling, "output": self.output}
             network = models.lenet5(**options, activation=self.activation, dtype=self.dtype)
@@ -732,7 +733,7 @@ schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, ra
         return self._answers(network, X)
 
 
-def _with_last(network: Network, name: str, units: int, output: str) -> Network:
+def _with_last(network: Network, name: str, units: int, output: choices.Output) -> Network:
     """Return a new network with another dense layer instead of the outputs and their activation."""
     config = network.config()
     names = [layer["name"] for layer in config["layers"]]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_fast import checks, layers
+from lenet_fast import checks, choices, layers
 from lenet_fast.checks import Array
 from lenet_fast.layers import Layer, Shape
 from lenet_fast.layers.activations import ACTIVATIONS
@@ -359,7 +359,7 @@ class Reader:
         size = self._shape[0]
         self._rescale(torch.full((size,), _SELU[0], dtype=torch.float64), torch.zeros(size))
 
-    def gelu(self, approximate: str = "none") -> None:
+    def gelu(self, approximate: choices.GeluForm = "none") -> None:
         self._append(_new("GELU", layers.GELU, approximate))
 
     def tanh(self) -> None:
@@ -559,7 +559,7 @@ class Reader:
         )
         self._append(layers.from_config({**module.layer.config(), "name": None}), parameters)
 
-    def our_activation(self, backend: str | None = None, **options: Any) -> None:
+    def our_activation(self, backend: choices.Backend | None = None, **options: Any) -> None:
         """Read an activation of lenet_fast.torch.functional."""
         kind = ACTIVATIONS[self._step.name.removeprefix("lenet_fast.")]
         self._append(kind(**options))

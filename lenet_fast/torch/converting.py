@@ -113,7 +113,7 @@ def from_torch(
     >>> from_torch(Net()).counts()
     Counts(units=4170, parameters=31474, connections=112906)
     """
-    kind = output if output in OUTPUTS else None
+    kind: Any = output if output in OUTPUTS else None
     row = reading.read(module, input_shape, output if kind is None else None, evaluation=True)
     return row.network(row.output if kind is None else kind, pixel_range)
 

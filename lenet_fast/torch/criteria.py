@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lenet_fast import checks, losses
+from lenet_fast import checks, choices, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 from lenet_fast.torch import modules, reading, tensors
@@ -141,7 +141,7 @@ class Criterion(Own):
         self._loss: Loss | None = None
         if self._kind is nn.MSELoss:
             _check_mean(module)
-            self.output = losses.MeanSquaredError.output
+            self.output: choices.Output = losses.MeanSquaredError.output
             return  # the loss depends on the targets
         if isinstance(module, nn.CrossEntropyLoss | nn.NLLLoss):
             _check_mean(module)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lenet_fast import checks
+from lenet_fast import checks, choices
 from lenet_fast.engines import Totals
 from lenet_fast.torch import bridge, loaders, reading, rows
 from lenet_fast.torch.criteria import Criterion, Own
@@ -46,8 +46,8 @@ def fit(
     materialise: bool | None = None,
     on_batch_end: Callable[[int, int, float], object] | None = None,
     on_epoch_end: Callable[[Row], object] | None = None,
-    engine: str = "auto",
-    backend: str | None = None,
+    engine: choices.Engine = "auto",
+    backend: choices.Backend | None = None,
     threads: int | None = None,
 ) -> History:
     """Train a module like a loop over the loader, several times faster.

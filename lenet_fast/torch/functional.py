@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
-from lenet_fast import backends
+from lenet_fast import backends, choices
 from lenet_fast.checks import Array
 from lenet_fast.torch import gradients, tensors
 from lenet_fast.windows import IntPair, Padding
@@ -70,7 +70,7 @@ def _overridable(function: _Function) -> _Function:
     return overridable  # type: ignore[return-value]
 
 
-def _settled(backend: str | None) -> str:
+def _settled(backend: choices.Backend | None) -> str:
     """Return the name of a backend, so that the backward pass uses that of the forward pass."""
     return backends.current() if backend is None else backend
 
@@ -87,8 +87,8 @@ def conv2d(
     groups: int = 1,
     connections: Tensor | Array | None = None,
     pad_value: float = 0.0,
-    algorithm: str = "auto",
-    backend: str | None = None,
+    algorithm: choices.Algorithm = "auto",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Convolve a batch of images with a set of kernels; see :func:`lenet_fast.ops.conv2d`.
 
@@ -124,7 +124,11 @@ def conv2d(
 
 @_overridable
 def max_pool2d(
-    x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
+    x: Tensor,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
 
@@ -143,7 +147,11 @@ def max_pool2d(
 
 @_overridable
 def avg_pool2d(
-    x: Tensor, *, kernel: IntPair = 2, stride: IntPair | None = None, backend: str | None = None
+    x: Tensor,
+    *,
+    kernel: IntPair = 2,
+    stride: IntPair | None = None,
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the mean of each window; see :func:`lenet_fast.ops.avg_pool2d`.
 
@@ -159,7 +167,7 @@ def avg_pool2d(
 
 
 def _pool(
-    name: str, x: Tensor, kernel: IntPair, stride: IntPair | None, backend: str | None
+    name: str, x: Tensor, kernel: IntPair, stride: IntPair | None, backend: choices.Backend | None
 ) -> Tensor:
     options = {"kernel": kernel, "stride": stride, "backend": _settled(backend)}
     return gradients.Pool2d.apply(x, name, options)
@@ -173,8 +181,8 @@ def subsample2d(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    reduction: str = "sum",
-    backend: str | None = None,
+    reduction: choices.WindowReduction = "sum",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Add up each window, multiply by a coefficient and add a bias, both per map, as in 1998.
 
@@ -188,13 +196,15 @@ def subsample2d(
     >>> functional.subsample2d(x, torch.tensor([0.5]), torch.tensor([1.0])).item()  # 0.5 * 13 + 1
     7.5
     """
-    options = {"kernel": kernel, "stride": stride, "reduction": reduction}
+    options: dict[str, Any] = {"kernel": kernel, "stride": stride, "reduction": reduction}
     options["backend"] = _settled(backend)
     return gradients.Subsample2d.apply(x, w, b, "subsample2d", options)
 
 
 @_overridable
-def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None = None) -> Tensor:
+def dense(
+    x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: choices.Backend | None = None
+) -> Tensor:
     """Return ``x w^T + b``; see :func:`lenet_fast.ops.dense`.
 
     Examples
@@ -210,7 +220,7 @@ def dense(x: Tensor, w: Tensor, b: Tensor | None = None, *, backend: str | None 
 
 
 @_overridable
-def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
+def rbf(x: Tensor, w: Tensor, *, backend: choices.Backend | None = None) -> Tensor:
     """Return the squared distance of each input to each centre; see :func:`lenet_fast.ops.rbf`.
 
     Examples
@@ -223,12 +233,12 @@ def rbf(x: Tensor, w: Tensor, *, backend: str | None = None) -> Tensor:
     return gradients.RBF.apply(x, w, None, "rbf", {"backend": _settled(backend)})
 
 
-def _activation(name: str, x: Tensor, backend: str | None, **options: Any) -> Tensor:
+def _activation(name: str, x: Tensor, backend: choices.Backend | None, **options: Any) -> Tensor:
     return gradients.Activation.apply(x, name, {**options, "backend": _settled(backend)})
 
 
 @_overridable
-def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
+def scaled_tanh(x: Tensor, *, backend: choices.Backend | None = None) -> Tensor:
     """Return ``1.7159 tanh(2 x / 3)``; see :func:`lenet_fast.ops.scaled_tanh`.
 
     Examples
@@ -242,7 +252,7 @@ def scaled_tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
 
 
 @_overridable
-def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
+def tanh(x: Tensor, *, backend: choices.Backend | None = None) -> Tensor:
     """Return ``tanh(x)``; see :func:`lenet_fast.ops.tanh`.
 
     Examples
@@ -258,7 +268,7 @@ def tanh(x: Tensor, *, backend: str | None = None) -> Tensor:
 
 
 @_overridable
-def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
+def sigmoid(x: Tensor, *, backend: choices.Backend | None = None) -> Tensor:
     """Return ``1 / (1 + exp(-x))``; see :func:`lenet_fast.ops.sigmoid`.
 
     Examples
@@ -272,7 +282,7 @@ def sigmoid(x: Tensor, *, backend: str | None = None) -> Tensor:
 
 
 @_overridable
-def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
+def relu(x: Tensor, *, backend: choices.Backend | None = None) -> Tensor:
     """Return ``max(x, 0)``; see :func:`lenet_fast.ops.relu`.
 
     Examples
@@ -286,7 +296,7 @@ def relu(x: Tensor, *, backend: str | None = None) -> Tensor:
 
 
 @_overridable
-def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: str | None = None) -> Tensor:
+def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: choices.Backend | None = None) -> Tensor:
     """Return ``x``, or ``slope x`` on the left; see :func:`lenet_fast.ops.leaky_relu`.
 
     Examples
@@ -300,7 +310,7 @@ def leaky_relu(x: Tensor, *, slope: float = 0.01, backend: str | None = None) ->
 
 
 @_overridable
-def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
+def elu(x: Tensor, *, alpha: float = 1.0, backend: choices.Backend | None = None) -> Tensor:
     """Return ``x``, or ``alpha (exp(x) - 1)`` on the left; see :func:`lenet_fast.ops.elu`.
 
     Examples
@@ -314,7 +324,7 @@ def elu(x: Tensor, *, alpha: float = 1.0, backend: str | None = None) -> Tensor:
 
 
 @_overridable
-def gelu(x: Tensor, *, approximate: str = "none", backend: str | None = None) -> Tensor:
+def gelu(x: Tensor, *, approximate: str = "none", backend: choices.Backend | None = None) -> Tensor:
     """Return ``x Phi(x)``; see :func:`lenet_fast.ops.gelu`.
 
     Examples
@@ -337,7 +347,7 @@ def dropout(
     layer: int = 0,
     first: int = 0,
     by_map: bool = False,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Drop units, and scale the others by ``1 / (1 - p)``; see :func:`lenet_fast.ops.dropout`.
 
@@ -362,8 +372,8 @@ def softmax_cross_entropy(
     labels: Tensor,
     *,
     smoothing: float = 0.0,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the cross-entropy of softmax(x) against classes.
 
@@ -389,8 +399,8 @@ def mean_squared_error(
     targets: Tensor,
     *,
     scale: float = 0.5,
-    reduction: str = "mean",
-    backend: str | None = None,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the squared error, summed over the outputs, times `scale`.
 
@@ -412,7 +422,12 @@ def mean_squared_error(
 
 @_overridable
 def map_loss(
-    x: Tensor, labels: Tensor, *, j: float, reduction: str = "mean", backend: str | None = None
+    x: Tensor,
+    labels: Tensor,
+    *,
+    j: float,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the maximum a posteriori criterion of 1998; see :func:`lenet_fast.ops.map_loss`.
 
@@ -430,7 +445,11 @@ def map_loss(
 
 @_overridable
 def penalty_loss(
-    x: Tensor, labels: Tensor, *, reduction: str = "mean", backend: str | None = None
+    x: Tensor,
+    labels: Tensor,
+    *,
+    reduction: choices.LossReduction = "mean",
+    backend: choices.Backend | None = None,
 ) -> Tensor:
     """Return the penalty of the right class; see :func:`lenet_fast.ops.penalty_loss`.
 
@@ -445,7 +464,12 @@ def penalty_loss(
 
 
 def _loss(
-    name: str, x: Tensor, answers: Tensor, reduction: str, backend: str | None, **options: Any
+    name: str,
+    x: Tensor,
+    answers: Tensor,
+    reduction: choices.LossReduction,
+    backend: choices.Backend | None,
+    **options: Any,
 ) -> Tensor:
     by_targets = name == "mean_squared_error"
     argument, dtypes = ("targets", tensors.FLOATS) if by_targets else ("labels", tensors.INTEGERS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from lenet_fast import checks, initialisers, layers, losses
+from lenet_fast import checks, choices, initialisers, layers, losses
 from lenet_fast import connections as tables
 from lenet_fast.layers.base import Shape
 from lenet_fast.torch import functional, tensors
@@ -44,12 +44,16 @@ class _Trained(FromLayer):
     """A module with trainable parameters."""
 
     def __init__(
-        self, layer: layers.Layer, input_shape: Shape, initialiser: str, dtype: torch.dtype | None
+        self,
+        layer: layers.Layer,
+        input_shape: Shape,
+        initialiser: choices.Initialiser,
+        dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
         self.layer = layer
-        self.initialiser = checks.choice(
-            "initialiser", initialiser, tuple(initialisers.INITIALISERS)
+        self.initialiser: choices.Initialiser = checks.choice(
+            "initialiser", initialiser, get_args(choices.Initialiser)
         )
         shapes = layer.parameter_shapes(input_shape)
         for name, called in NAMES.items():
@@ -121,10 +125,10 @@ class Conv2d(_Trained):
         groups: int = 1,
         connections: tables.Table | None = None,
         pad_value: float = 0.0,
-        bias: str | None = "map",
-        algorithm: str = "auto",
+        bias: choices.Bias | None = "map",
+        algorithm: choices.Algorithm = "auto",
         input_size: tuple[int, int] | None = None,
-        initialiser: str = "lecun1998",
+        initialiser: choices.Initialiser = "lecun1998",
         dtype: torch.dtype | None = None,
     ) -> None:
         layer = layers.Conv2D(
@@ -178,9 +182,9 @@ class SubSampling2d(_Trained):
         kernel: IntPair = 2,
         stride: IntPair | None = None,
         *,
-        reduction: str = "sum",
+        reduction: choices.WindowReduction = "sum",
         multiplier: int = 1,
-        initialiser: str = "lecun1998",
+        initialiser: choices.Initialiser = "lecun1998",
         dtype: torch.dtype | None = None,
     ) -> None:
         layer = layers.Subsample2D(

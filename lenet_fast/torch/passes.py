@@ -12,7 +12,7 @@ from torch import nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from lenet_fast import engines, layers, losses
+from lenet_fast import choices, engines, layers, losses
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 from lenet_fast.threads import default_threads
@@ -29,9 +29,9 @@ class Options(NamedTuple):
     if none is chosen."""
 
     output: int | str | None = None
-    backend: str | None = None
+    backend: choices.Backend | None = None
     threads: int | None = None
-    engine: str = "auto"
+    engine: choices.Engine = "auto"
     alone: bool = False
 
 
@@ -39,7 +39,7 @@ class Reading:
     """A module at one moment: a network in the parameters' memory, and its engines."""
 
     def __init__(
-        self, module: nn.Module, shape: torch.Size, kind: str | None, options: Options
+        self, module: nn.Module, shape: torch.Size, kind: choices.Output | None, options: Options
     ) -> None:
         row, self._result = outputs.read(module, tuple(shape), options.output, options.alone)
         self._shape, self._kind = shape, kind
@@ -137,7 +137,7 @@ class Reading:
             if (name := name.removesuffix("_orig")) in self._now[at]:
                 self._pruned[k] = name, self._now[at], self._then[at]
 
-    def fits(self, shape: torch.Size, kind: str | None) -> bool:
+    def fits(self, shape: torch.Size, kind: choices.Output | None) -> bool:
         """Whether it was made for images of this shape, this output kind, and gradients if they are
         needed now."""
         same = self._shape == shape and self._kind == kind

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_fast import initialisers, layers
+from lenet_fast import choices, initialisers, layers
 from lenet_fast.checks import Array
 from lenet_fast.layers import Layer
 from lenet_fast.network import Network
@@ -63,13 +63,13 @@ class Row:
         self.samples: list[tuple[Array, Array]] = []  # images, and the module's outputs for them
 
     @property
-    def output(self) -> str:
+    def output(self) -> choices.Output:
         """The output kind of a network that ends like this."""
         if self.softmax is not None:
             return "softmax"
         return "rbf" if self.layers and isinstance(self.layers[-1], layers.RBF) else "linear"
 
-    def network(self, output: str, pixel_range: tuple[float, float] | None) -> Network:
+    def network(self, output: choices.Output, pixel_range: tuple[float, float] | None) -> Network:
         """Return a network with copies of the parameters, whose outputs are the module's.
 
         ValueError or TypeError if its outputs for a few random images are others, or if the
@@ -84,7 +84,7 @@ class Row:
         arrays = [tensors.array(path, tensor) for path, tensor in given]
         if any(itertools.starmap(np.shares_memory, itertools.combinations(arrays, 2))):
             raise ValueError("module: expected separate parameters in each module, got shared ones")
-        dtype = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
+        dtype: Any = "float32" if not given else str(given[0][1].dtype).removeprefix("torch.")
         with initialisers.deferred():  # whose weights would be overwritten
             network = Network(
                 self.layers,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lenet_fast import checks
+from lenet_fast import checks, choices
 from lenet_fast.bench import counts
 from lenet_fast.torch.passes import Options, Reading
 
@@ -25,7 +25,7 @@ def wrap(
     module: Module,
     *,
     output: int | str | None = None,
-    backend: str | None = None,
+    backend: choices.Backend | None = None,
     threads: int | None = None,
 ) -> Module:
     """Let our engines compute a module's outputs and gradients, in a loop that stays as it is.
@@ -161,7 +161,7 @@ class Wrapper:
     def _run(self, x: torch.Tensor) -> Any:
         return self.reading(x)(x)
 
-    def reading(self, x: torch.Tensor, kind: str | None = None) -> Reading:
+    def reading(self, x: torch.Tensor, kind: choices.Output | None = None) -> Reading:
         """Return the module as it is now, for such images; by default with its own output kind."""
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"x: expected a tensor of images, got {checks.kind(x)}")

@@ -67,7 +67,7 @@ class Checkpoint:
     distortion: distort.Distortion | None
     evaluate_train: bool
     epochs: int
-    code: dict[str, str]
+    code: dict[str, Any]
     train: Fingerprint
     test: Fingerprint
     options: dict[str, Any]

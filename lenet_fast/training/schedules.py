@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lenet_fast import checks, configs, defaults
+from lenet_fast import checks, choices, configs, defaults
 from lenet_fast.checks import Array
 from lenet_fast.losses import Loss
 
@@ -436,7 +436,7 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
 
 
 def default_for(
-    loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
+    loss: Loss, optimiser: choices.Optimiser = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
 ) -> EpochSchedule:
     """Return the default schedule of a run of 20 epochs: four falling rates, or for "sdlm" those of
     the paper of 1998, which has a rate per weight.
@@ -475,7 +475,10 @@ def default_for(
 
 
 def named(
-    name: str, loss: Loss, optimiser: str = "sgd", batch_size: int = DEFAULT_BATCH_SIZE
+    name: str,
+    loss: Loss,
+    optimiser: choices.Optimiser = "sgd",
+    batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Schedule:
     """Return the schedule of a name, at its default rates.
 

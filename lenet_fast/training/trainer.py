@@ -194,8 +194,8 @@ class Trainer:
         evaluate_train: bool = False,
         shuffle: bool = True,
         average_from: int | None = None,
-        engine: str = "auto",
-        backend: str | None = None,
+        engine: choices.Engine = "auto",
+        backend: choices.Backend | None = None,
         threads: int | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
@@ -278,8 +278,8 @@ class Trainer:
         cls,
         run: str | os.PathLike[str],
         *,
-        engine: str | None = None,
-        backend: str | None = None,
+        engine: choices.Engine | None = None,
+        backend: choices.Backend | None = None,
         threads: int | None = None,
         checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
@@ -757,7 +757,7 @@ class Trainer:
         return schedules.named(name, self.loss, self._rule, self.batch_size)
 
     @property
-    def _rule(self) -> str:
+    def _rule(self) -> Any:
         """The optimiser's name in `OPTIMISERS`, if it is one of them."""
         return "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
 

@@ -71,7 +71,7 @@ class TrainingRequest:
 
     model: str  # one of KINDS
     output: str  # one of its outputs
-    engine: str  # one of ENGINES; "online" trains one image at a time, the others in batches
+    engine: Any  # one of ENGINES; "online" trains one image at a time, the others in batches
     distort: str  # "none", or one of distort.PRESETS
     epochs: int
     rate: float  # the highest
