@@ -19,6 +19,8 @@ NEEDS = {
     "engines/index.rst": [CYTHON],
     "engines/lanes.rst": [CYTHON],
     "engines/online.rst": [CYTHON],
+    "howto/keras.rst": ["matplotlib", "sklearn"],
+    "howto/notebook.rst": ["matplotlib"],
     "onnx.rst": ["onnx", "onnxruntime"],
     "sklearn.rst": ["sklearn"],
     "torch.rst": ["torch"],
