@@ -539,11 +539,9 @@ cdef inline void scatter_taps(
     cdef Py_ssize_t s = 0, width
     while s < result.columns:
         width = block_width(result.columns - s, BACK_COLUMNS + 1 - taps)
-        if taps == 1 and width == 14:
-            scatter_columns(14, 1, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
-        elif taps <= 3 and width == 12:
-            scatter_columns(12, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
-        elif width == 10:
+        if taps == 1 and width == 12:
+            scatter_columns(12, 1, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
+        elif taps <= 3 and width == 10:
             scatter_columns(10, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
         elif width == 8:
             scatter_columns(8, taps, dy + s, result, rows, w, kw, links, count, dx + s, x_map)
