@@ -1,0 +1,35 @@
+"""What `--select` of the root's conftest.py selects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def collected(*arguments: str) -> list[str]:
+    """Return the names of the tests of a file that the arguments select."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *arguments, "tests/test_rbf.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    return [line for line in done.stdout.splitlines() if "::" in line]
+
+
+def test_quick_selection_has_every_value_of_every_parameter_and_rest_has_the_others() -> None:
+    everything, quick, rest = collected(), collected("--select=quick"), collected("--select=rest")
+    assert sorted(quick + rest) == sorted(everything)
+    assert len(quick) < len(everything) / 2
+
+    def values(names: list[str]) -> set[tuple[str, str]]:
+        found = set()
+        for name in names:
+            test, _, parameters = name.partition("[")
+            found |= {(test, value) for value in parameters.rstrip("]").split("-")}
+        return found
+
+    assert values(quick) == values(everything)
+    assert quick == collected("--select=quick"), "the same ones in each run"
