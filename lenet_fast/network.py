@@ -14,7 +14,7 @@ from lenet_fast import backends, checks, choices, configs, initialisers, memory,
 from lenet_fast.checks import Array
 from lenet_fast.layers import MAX_VALUES, RBF, Dropout, Layer, Shape
 from lenet_fast.layers import from_config as layer_from_config
-from lenet_fast.layers.activations import Activation
+from lenet_fast.layers.activations import Activation, activation
 
 __all__ = ["DTYPES", "OUTPUTS", "Counts", "Network"]
 
@@ -55,9 +55,10 @@ class Network:
 
     Parameters
     ----------
-    layers : sequence of Layer
-        In order. The network takes ownership: it allocates the layers' arrays and names those
-        without a name, so a layer can be part of one network only.
+    layers : sequence of Layer or str
+        In order. A str is an activation, such as "relu" or "leaky_relu:0.2"; see
+        :func:`lenet_fast.layers.activation`. The network takes ownership: it allocates the layers'
+        arrays and names those without a name, so a layer can be part of one network only.
     input_shape : (c, h, w)
         Shape of one image.
     output : {"linear", "softmax", "rbf"}
@@ -113,7 +114,7 @@ class Network:
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        layers: Sequence[Layer | str],
         *,
         input_shape: tuple[int, int, int] = (1, 32, 32),
         output: choices.Output = "linear",
@@ -672,6 +673,8 @@ def _check_images(x: object, network: Network) -> None:
     """Raise an error with advice if `x` is not an array of images; engines do not check this."""
     if not isinstance(x, np.ndarray):
         hint = "; pass its images" if hasattr(x, "images") else ""
+        if hasattr(x, "test"):
+            hint = "; pass the images of one of its sets, such as its test.images"
         raise TypeError(f"x: expected a NumPy array of images, got {type(x).__name__}{hint}")
     if x.dtype != np.uint8:
         input_shape = network.input_shape
@@ -706,20 +709,24 @@ def _is_one_image(x: object) -> bool:
     return isinstance(x, np.ndarray) and x.ndim == (2 if x.dtype == np.uint8 else 3)
 
 
-def _checked_layers(given: Sequence[Layer]) -> list[Layer]:
+def _checked_layers(given: Sequence[Layer | str]) -> list[Layer]:
     if not isinstance(given, (list, tuple)):
         raise TypeError(f"layers: expected a list of layers, got {checks.kind(given)}")
     if not 1 <= len(given) <= _MAX_LAYERS:
         raise ValueError(f"layers: expected 1 to {_MAX_LAYERS} layers, got {len(given)}")
-    for index, layer in enumerate(given):
+    found = [
+        activation(f"layers[{index}]", layer) if isinstance(layer, str) else layer
+        for index, layer in enumerate(given)
+    ]
+    for index, layer in enumerate(found):
         if not isinstance(layer, Layer):
             raise TypeError(f"layers: expected layers, got {checks.kind(layer)} at {index}")
-        if layer.parameters or any(layer is other for other in given[:index]):
+        if layer.parameters or any(layer is other for other in found[:index]):
             raise ValueError(
                 f"layers: expected new layers, got {layer.name or type(layer).__name__} at "
                 f"{index}, which is already part of a network"
             )
-    return list(given)
+    return found
 
 
 def _checked_pixel_range(given: object) -> tuple[float, float]:

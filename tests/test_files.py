@@ -7,6 +7,7 @@ import stat
 import numpy as np
 import pytest
 
+import lenet_fast
 from lenet_fast import disk, files, losses, models
 from lenet_fast.errors import FileFormatError
 
@@ -316,6 +317,16 @@ def test_metadata_that_no_version_has_written(tmp_path, text):
 def test_the_same_model_gives_the_same_bytes(model, network):
     files.save_model(model.parent / "again", network, losses.MAP(j=2.5), {"epoch": 7})
     assert (model.parent / "again").read_bytes() == model.read_bytes()
+
+
+def test_a_network_saves_itself_and_the_package_loads_it(tmp_path, network):
+    network.save(tmp_path / "model.safetensors")
+    for path in (tmp_path / "model.safetensors", tmp_path, str(tmp_path)):
+        found = lenet_fast.load(path)
+        assert found.config() == network.config()
+        np.testing.assert_array_equal(found.parameters["C1.w"], network.parameters["C1.w"])
+    with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
+        lenet_fast.load(tmp_path / "absent.safetensors")
 
 
 def test_the_folder_of_a_run_will_do(tmp_path):

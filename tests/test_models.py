@@ -188,6 +188,13 @@ def test_pooling_is_not_squashed(pooling, kind):
     assert net.counts().parameters == 60_000 - 44
 
 
+def test_none_is_among_the_poolings_of_a_message():
+    """`--pooling none` of the command line is None here."""
+    for wrong in ("maxx", "none"):
+        with pytest.raises(ValueError, match=f"of subsample, average, max, None, got '{wrong}'$"):
+            models.lenet5(pooling=wrong)
+
+
 def test_without_pooling_the_convolutions_take_steps_of_two():
     net = models.lenet5(pooling=None)
     assert [name for name in net.parameters if name.endswith(".w")] == [
@@ -612,6 +619,15 @@ def test_dtype_by_any_name(dtype):
     assert net.parameters["dense1.w"].dtype == np.float32
 
 
+def test_activations_by_name_among_layers():
+    by_name = Network([Conv2D(1, 2, 3), "leaky_relu:0.2", Dense(1800, 3), "tanh"])
+    assert repr(by_name.layers[1::2]) == "[LeakyReLU(slope=0.2), Tanh()]"
+    names = ["conv1", "activation1", "dense1", "activation2"]
+    assert [layer.name for layer in by_name.layers] == names
+    with pytest.raises(ValueError, match=r"layers\[1\]: expected one of scaled_tanh, .*'rleu'"):
+        Network([Dense(1024, 3), "rleu"])
+
+
 def test_classify_outputs():
     outputs = np.array([[1.0, 3.0, 2.0], [5.0, 5.0, 6.0], [0.0, 0.0, 0.0]])
     scores = Network([Dense(4, 3)], input_shape=(1, 2, 2))
@@ -775,7 +791,7 @@ def test_from_config_trusts_nothing(config):
         (lambda image: np.ones(784, np.float32), ValueError, "got shape (784,)"),
         (lambda image: image.tolist(), TypeError, "x: expected a NumPy array of images, got list"),
         (lambda image: data.load("sample").test, TypeError, "got Dataset; pass its images"),
-        (lambda image: data.load("sample"), TypeError, "got Splits"),
+        (lambda image: data.load("sample"), TypeError, "got Splits; pass the images of one of"),
     ],
 )
 def test_what_is_no_image_is_refused_with_what_to_do(make, error, words):

@@ -76,7 +76,7 @@ class Dataset:
         of 1989.
     labels : ndarray, (n,), uint8
         Classes, 0 to 9.
-    name : str
+    name : str, default "images"
         A name for messages, such as ``"mnist-train"``.
 
     Raises
@@ -100,7 +100,7 @@ class Dataset:
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
-    name: str
+    name: str = "images"
 
     def __post_init__(self) -> None:
         for name, array in (("images", self.images), ("labels", self.labels)):

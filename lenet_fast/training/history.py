@@ -162,8 +162,8 @@ class History:
         curves = [
             (name, colour, [100 * getattr(row, f"{name}_errors") / images for row in self.rows])
             for name, images, colour in (
-                ("train", self.train_images, "#d55e00"),
-                ("test", self.test_images, "#0072b2"),
+                ("train", self.train_images, "#e0701f"),
+                ("test", self.test_images, "#2b8cc4"),
             )
             if images
         ]

@@ -128,7 +128,10 @@ def callbacks(value: Any) -> list[Callback]:
 def dataset(name: str, value: Any) -> data.Dataset:
     """Return a data set; raise TypeError for anything else."""
     if not isinstance(value, data.Dataset):
-        raise TypeError(f"{name}: expected a Dataset, got {checks.kind(value)}")
+        raise TypeError(
+            f"{name}: expected a Dataset, such as lenet_fast.data.Dataset(images, labels), got "
+            f"{checks.kind(value)}"
+        )
     return value
 
 
