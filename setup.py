@@ -20,6 +20,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 CORES = os.cpu_count() or 1
@@ -80,11 +81,9 @@ def compiler() -> list[str]:
 def answer(*arguments: str) -> str | None:
     """Return what the compiler prints for an empty program, or None if it fails or is missing."""
     command = [*compiler(), *arguments, "-x", "c", os.devnull]
-    done = (
-        subprocess.run(command, capture_output=True, text=True)
-        if shutil.which(command[0])
-        else None
-    )
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else None
 
 
@@ -193,8 +192,19 @@ class PackageAndLessons(build_py):
                 shutil.copy(lesson, folder)
 
 
+class KernelsOfNow(build_ext):
+    """Leave no library in the checkout that this build does not make: it may be outdated."""
+
+    def run(self) -> None:
+        made = {Path(self.get_ext_fullpath(module.name)).name for module in self.extensions}
+        for library in Path(*PACKAGE.split(".")).glob("_*.so") if self.inplace else ():
+            if library.name not in made:
+                library.unlink()
+        super().run()
+
+
 setup(
-    cmdclass={"build_py": PackageAndLessons},
+    cmdclass={"build_ext": KernelsOfNow, "build_py": PackageAndLessons},
     ext_modules=extensions(),
     options={
         "build_ext": {"parallel": CORES},
