@@ -62,8 +62,8 @@ data_options = section(
         "folder",
         metavar="DIR",
         type=click.Path(path_type=Path),
-        help="Folder with the four IDX files, plain or .gz.  [default: LENET_FAST_DATA, else the "
-        "cache, else a download]",
+        help="Folder with the four IDX files, plain or .gz; for usps, with zip.train and "
+        "zip.test.  [default: LENET_FAST_DATA, else the cache, else a download]",
     ),
     option(
         "--dataset",
