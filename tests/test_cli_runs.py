@@ -278,3 +278,83 @@ def test_reproduce_says_how_to_go_on_when_the_disk_is_full(
     monkeypatch.setattr(runner, "run_all", full)
     result = lenet_fast("reproduce", "1989", "--quick", "--dataset", "sample", "--out", "papers")
     assert_one_line(result, "seed-0/history.csv: No space left", "To continue: ", "--out papers")
+
+
+# --- a user without a home, a system without threads ----------------------------------------
+
+HOMELESS = """
+import pwd, sys
+def nobody(uid):
+    raise KeyError(uid)
+pwd.getpwuid = nobody  # as for the user of a container
+from lenet_fast.cli import main
+main(sys.argv[1:])
+"""
+THREADLESS = """
+import sys, threading
+def start(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+from lenet_fast.cli import main
+main(sys.argv[1:])
+"""
+
+
+def run_as(code: str, *arguments: object, **environment: str) -> Any:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    root = str(Path(package.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={"LENET_FAST_OFFLINE": "1", "PYTHONPATH": root} | kept | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("code", [HOMELESS, THREADLESS], ids=["no home", "no threads"])
+def test_everything_that_needs_no_more_works(three: Any, code: str) -> None:
+    for arguments in (
+        (*SHORT, "--out", "again", "--distort", "elastic"),
+        ("evaluate", "again", "--dataset", "sample"),
+        ("plot", "again", "--what", "errors", "--out", "errors.png"),
+        ("runs", "."),
+        ("info",),
+        ("notebook", "lessons"),
+    ):
+        done = run_as(code, *arguments, OMP_NUM_THREADS="1")
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+
+
+def test_what_needs_a_cache_names_the_variable(lenet_fast: Any, tmp_path: Path) -> None:
+    done = run_as(HOMELESS, "data")
+    assert done.returncode == 1
+    assert "set LENET_FAST_CACHE to a cache folder" in done.stderr
+    done = run_as(HOMELESS, "info")
+    assert "set LENET_FAST_CACHE to a cache folder" in done.stdout
+    done = run_as(HOMELESS, "info", LENET_FAST_CACHE=str(tmp_path / "cache"))
+    assert f"not in the cache, {tmp_path / 'cache' / 'mnist'}" in done.stdout
+
+
+def test_matplotlib_keeps_its_cache_with_ours(three: Any, tmp_path: Path) -> None:
+    command = ("plot", "runs/one", "--what", "errors", "--out", "errors.png")
+    done = run_as(HOMELESS, *command, LENET_FAST_CACHE=str(tmp_path / "cache"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "cache" / "matplotlib").is_dir()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("arguments", [("runs",), ("info",), ("train", "--help"), SHORT])
+def test_a_full_or_closed_output(three: Any, arguments: tuple[str, ...]) -> None:
+    command = f"{cures.shell([sys.executable, '-m', 'lenet_fast', *arguments])}"
+    root = str(Path(package.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root, "LENET_FAST_OFFLINE": "1"}
+    for end, status, words in (
+        (">/dev/full", {1}, "lenet-fast: error: standard output: No space left on device\n"),
+        ("| true; exit ${PIPESTATUS[0]}", {0, 1}, ""),  # 0 if all fits into the pipe
+        (">&-", {0}, ""),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {end}"], env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode in status, done.stderr) == (True, words), end

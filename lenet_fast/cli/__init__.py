@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -76,8 +77,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        _do_without_threads()
         status = _run(arguments)
     sys.exit(status)
+
+
+def _do_without_threads() -> None:
+    """Where the system has no thread left, let NumPy's OpenBLAS not ask for any: it would end us,
+    by a SIGINT of its own."""
+    try:
+        thread = threading.Thread(target=_nothing)
+        thread.start()
+        thread.join()
+    except RuntimeError:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _nothing() -> None:
+    """Do nothing, in a thread."""
 
 
 def _run(arguments: Sequence[str] | None) -> int:

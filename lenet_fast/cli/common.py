@@ -124,6 +124,8 @@ def fail(message: str) -> None:
 def problem(error: OSError) -> str:
     """Return what the system refused, and for which file."""
     # Errors of files have their names; of those without, these are of the standard streams.
+    if error.filename is None and error.errno == errno.EAGAIN:
+        return f"no process or thread can be started: {error.strerror}"
     streams = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE)
     if error.filename is None and error.errno not in streams:
         return error.strerror or str(error)
@@ -252,6 +254,26 @@ def load_data(dataset: Any, folder: Path | None) -> Splits:
     if splits.notice:
         notice(splits.notice)
     return splits
+
+
+def prepare_plots() -> None:
+    """Let matplotlib keep its cache where it can: it complains about a home that is missing or
+    read-only. In LENET_FAST_CACHE, if that is set, else in a folder that is removed at the end."""
+    import atexit
+    import tempfile
+
+    from lenet_fast.data import fetch
+
+    home = os.path.expanduser("~")
+    named = any(os.environ.get(name) for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME"))
+    if named or (os.path.isabs(home) and os.access(home, os.W_OK)):
+        return
+    if os.environ.get(fetch.CACHE_VARIABLE):
+        folder = os.path.abspath(fetch.cache_folder() / "matplotlib")
+    else:
+        folder = tempfile.mkdtemp(prefix="lenet-fast-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["MPLCONFIGDIR"] = folder
 
 
 def notice(text: str) -> None:

@@ -118,6 +118,7 @@ def plot(
         _draw_all(source, out or Path("plots"), dpi)
         return
     out = out or Path(f"{what}.png")
+    common.prepare_plots()
     plots.check_out(out)  # first: loading the data and running the network may take a while
     plots.save(source.draw(what, image, count, log), out, dpi=dpi)
     common.line("picture", out)

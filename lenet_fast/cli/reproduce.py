@@ -100,6 +100,7 @@ def _reproduce(
     from lenet_fast.reproduce import runner, summary
 
     out = options["out"]
+    common.prepare_plots()
     plots.check_out(out / "picture.png")  # first: the runs take a while
     wanted = summary.recipes_of(names)
     splits = common.load_data(options["dataset"], options["folder"])

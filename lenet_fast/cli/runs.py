@@ -79,6 +79,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, log: bool, as_json: boo
     if out is not None:
         from lenet_fast import plots
 
+        common.prepare_plots()
         plots.check_out(out)
     from lenet_fast.training.runs import read_history
 

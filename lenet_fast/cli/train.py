@@ -173,7 +173,12 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     common.line("run", out)
     click.echo()
     if trainer.engine.backend == "numba":
-        common.say("Numba compiles in the first batches: half a minute, once per machine.\n")
+        from lenet_fast.backends.numba_backend import jit
+
+        often = "once per machine"
+        if not jit.keeps():
+            often = "each time, as no cache folder can be written; NUMBA_CACHE_DIR names one"
+        common.say(f"Numba compiles in the first batches: half a minute, {often}.\n")
 
 
 def _fit(

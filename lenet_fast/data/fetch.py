@@ -188,7 +188,10 @@ class Search:
             self.cache.mkdir(parents=True, exist_ok=True)
             disk.write_atomic(self._cached(self.cache, name), content)
         except OSError as error:
-            self.report(f"cache {self.cache}: could not keep {name}: {error}")
+            self.report(
+                f"cache {self.cache}: could not keep {name}: {error}; {CACHE_VARIABLE} chooses "
+                "another folder"
+            )
 
 
 def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:

@@ -47,6 +47,18 @@ def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 @functools.cache
+def keeps() -> bool:
+    """Return whether compiled code is kept on disk; else each process compiles for itself."""
+    if _nowhere():
+        return False
+    try:
+        njit(cache=True)(_named)  # compiles nothing, but looks for a folder
+    except RuntimeError:
+        return False
+    return True
+
+
+@functools.cache
 def _nowhere() -> bool:
     """Whether Numba would keep what it compiles in a folder named ~, in whatever folder this runs:
     so it does for a container's user without a home."""
