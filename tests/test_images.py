@@ -188,6 +188,17 @@ def test_centre_of_a_bar_worked_by_hand():
     np.testing.assert_array_equal(images.centre(page), expected)
 
 
+@pytest.mark.parametrize("size", [8, 10, 12])
+def test_a_thin_digit_in_a_tiny_image_is_no_frame(size):
+    """Scikit-learn's digits with a margin of one pixel: the search for a frame went on into the
+    stroke, whose even inside was then the paper."""
+    one = np.zeros((size, size))
+    one[1:-1, size // 2 - 1 : size // 2 + 1] = 16
+    rows, columns = np.nonzero(images.centre(one))
+    assert np.ptp(rows) + 1 == 20
+    assert 3 < np.ptp(columns) + 1 < 9
+
+
 @pytest.mark.parametrize(("pale", "left"), [(1.0, 4), (0.3, 7), (0.1, 8)])
 def test_centre_goes_by_mass_not_by_the_box(pale, left):
     page = np.zeros((40, 40))

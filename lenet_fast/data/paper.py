@@ -719,7 +719,7 @@ def _unframed(grey: Array) -> Array:
         if np.mean(np.abs(ring - middle) <= same) > 0.8 and abs(middle - first[0]) > same:
             return inner
         inner = inner[1:-1, 1:-1]
-        if min(inner.shape) < 2:
+        if min(inner.shape) < max(2, min(grey.shape) // 2):
             break
     return grey
 
