@@ -257,11 +257,26 @@ def write_formula(writer: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+# --- pictures of executed cells  ---
+
+
+def describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
+    """Name pictures without a text after their section, for readers who do not see them."""
+    for picture in doctree.findall(nodes.image):
+        above: Any = picture
+        while not isinstance(above, nodes.section | nodes.document):
+            above = above.parent
+        title = next(above.findall(nodes.title), None)
+        if "alt" not in picture and title is not None:
+            picture["alt"] = f"Figure: {title.astext()}"
+
+
 def setup(app: Sphinx) -> None:
     """Register all of this with Sphinx."""
     app.add_directive("help", Help)
     app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))
     app.connect("builder-inited", write_api_pages)
+    app.connect("doctree-read", describe_pictures)
     app.connect("env-check-consistency", warn_of_missing)
     app.connect("autodoc-process-docstring", describe_constant, priority=400)
     app.connect("autodoc-process-docstring", add_keywords, priority=600)  # after numpydoc
