@@ -52,7 +52,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 0) ->
     def line(cells: Sequence[str], kind: str) -> str:
         sides = ("left" if column < texts else "right" for column in range(len(cells)))
         return "".join(
-            f'<{kind} style="text-align: {side}">{escaped(cell)}</{kind}>'
+            f'<{kind} style="text-align: {side}; padding: 0.2em 0.6em">{escaped(cell)}</{kind}>'
             for side, cell in zip(sides, cells, strict=True)
         )
 
