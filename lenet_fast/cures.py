@@ -1,12 +1,15 @@
-"""Commands that install what is missing, for messages: they work where they are printed."""
+"""Commands in messages, such as those that install what is missing: they work where they are
+printed."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable
 
-__all__ = ["install", "pip", "shell"]
+__all__ = ["command", "install", "pip", "python", "shell"]
 
 
 def install(*packages: str) -> str:
@@ -41,6 +44,38 @@ def pip(*arguments: str) -> str:
     if util.find_spec("pip") is None:
         return shell(["uv", "pip", *arguments, "--python", python])
     return shell([python, "-m", "pip", *arguments])
+
+
+def python() -> str:
+    """Return how to call this Python from a shell: "python", if that is it.
+
+    Examples
+    --------
+    >>> python().endswith("python") or python() == sys.executable
+    True
+    """
+    found = shutil.which("python")
+    # Environments share one real file, but have folders of their own.
+    if found is not None and os.path.dirname(found) == os.path.dirname(sys.executable or ""):
+        return "python"
+    return sys.executable or "python"
+
+
+def command(*arguments: object) -> str:
+    """Return the command line that runs ``lenet-fast`` with arguments, as this process was started.
+
+    Examples
+    --------
+    >>> command("data").endswith(" data")
+    True
+    """
+    program = sys.argv[0] if sys.argv else ""
+    words = [python(), "-m", "lenet_fast"]
+    if os.path.basename(program) == "lenet-fast":
+        found = shutil.which("lenet-fast")
+        on_path = found and os.path.exists(program) and os.path.samefile(found, program)
+        words = ["lenet-fast" if on_path else program]
+    return shell([*words, *map(str, arguments)])
 
 
 def shell(words: Iterable[str]) -> str:

@@ -17,7 +17,6 @@ from cli_cases import assert_one_line
 
 import lenet_fast as package
 from lenet_fast import cures
-from lenet_fast.cli import common
 from lenet_fast.locks import LockedFolder
 
 SHORT = ("train", "--dataset", "sample", "--limit", "128", "--epochs", "1")
@@ -181,7 +180,7 @@ def test_notebook_copies_the_lessons_and_keeps_what_a_student_wrote(lenet_fast: 
     copied[1].unlink()
     result = lenet_fast("notebook", "my lessons")
     assert result.status == 0
-    assert "copied    1 notebooks" in result.out
+    assert "copied    1 notebook to" in result.out
     assert f"kept      {copied[0].absolute()}" in result.out
     assert copied[0].read_text() == "mine"
     assert_one_line(lenet_fast("notebook", copied[0]), "expected a folder, got the file", status=2)
@@ -222,7 +221,7 @@ def test_a_cure_works_where_it_is_printed() -> None:
 
 
 def test_printed_commands_run(three: Any) -> None:
-    line = common.command_line("info", "runs/one")
+    line = cures.command("info", "runs/one")
     done = subprocess.run(
         line,
         shell=True,

@@ -425,3 +425,35 @@ def test_errors_of_streams_and_files_say_which(monkeypatch: pytest.MonkeyPatch) 
     named = OSError(errno.ENOSPC, "No space left on device", "run/x")
     assert common.problem(named) == "run/x: No space left on device"
     assert common.problem(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"
+
+
+def test_second_names_of_a_flag_and_its_opposite(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--out", "run").status == 0
+    np.save("digit.npy", SAMPLE.test.images[0])
+    for first, second in (("--centre", "--center"), ("--no-centre", "--no-center")):
+        expected = lenet_fast("predict", "run", "digit.npy", first).out
+        assert lenet_fast("predict", "run", "digit.npy", second).out == expected
+    text = " ".join(lenet_fast("predict", "--help").out.split())
+    assert "Also --center/--no-center." in text
+
+
+def test_numba_is_said_to_compile_each_time_where_it_cannot_keep_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jit = pytest.importorskip("lenet_fast.backends.numba_backend.jit")
+    jit.keeps.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(jit, "_nowhere", lambda: True)
+            assert not jit.keeps()
+        jit.keeps.cache_clear()
+        with monkeypatch.context() as patch:
+
+            def no_locator(*_: Any, **__: Any) -> None:
+                raise RuntimeError("cannot cache function: no locator available")
+
+            patch.setattr(jit, "_nowhere", lambda: False)
+            patch.setattr(jit, "njit", no_locator)
+            assert not jit.keeps()
+    finally:
+        jit.keeps.cache_clear()

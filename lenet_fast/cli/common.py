@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 from click.core import ParameterSource
 
-from lenet_fast import backends, cures
+from lenet_fast import backends
 from lenet_fast.cli.help import option, section
 
 if TYPE_CHECKING:
@@ -214,27 +214,6 @@ def columns_of_terminal() -> float:
     if "COLUMNS" not in os.environ and (sys.stdout is None or not sys.stdout.isatty()):
         return math.inf
     return shutil.get_terminal_size().columns
-
-
-def python() -> str:
-    """Return how to call this Python from a shell."""
-    found = shutil.which("python")
-    same = found and sys.executable and os.path.realpath(found) == os.path.realpath(sys.executable)
-    # Environments share one real file, but have folders of their own.
-    if same and os.path.dirname(found or "") == os.path.dirname(sys.executable):
-        return "python"
-    return sys.executable or "python"
-
-
-def command_line(*arguments: object) -> str:
-    """Return the command that runs this program again the way it was started."""
-    program = sys.argv[0]
-    words = [python(), "-m", "lenet_fast"]
-    if os.path.basename(program) == "lenet-fast":
-        found = shutil.which("lenet-fast")
-        on_path = found and os.path.exists(program) and os.path.samefile(found, program)
-        words = ["lenet-fast" if on_path else program]
-    return cures.shell([*words, *map(str, arguments)])
 
 
 def full_path(option: str, path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lenet_fast import cures
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def _show_network(run_or_model: Path, as_json: bool) -> None:
         return
     common.line("file", os.fspath(file))
     common.line("loss", repr(loss))
+    if network.reduced:
+        common.line("digits", "reduced to 16x16, as by lenet_fast.data.as_1990")
     summary = network.summary()
     click.echo()
     if len(summary.partition("\n")[0]) <= common.columns_of_terminal():
@@ -148,4 +151,4 @@ def _mnist() -> str:
         return f"no cache: {error}"
     if all(os.path.exists(folder / name) for name in MNIST.files):
         return f"in the cache, {folder}"
-    return f"not in the cache, {folder}; download it with: lenet-fast data"
+    return f"not in the cache, {folder}; download it with: {cures.command('data')}"

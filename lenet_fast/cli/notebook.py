@@ -44,14 +44,14 @@ def notebook(folder: Path) -> None:
             target.unlink()
             raise
         copied += 1
-    common.line("copied", f"{copied} notebooks to {folder}")
+    common.line("copied", f"{copied} notebook{'s' * (copied != 1)} to {folder}")
     for target in kept:
         common.line("kept", f"{target}, which is not the lesson as it was")
     first = min(folder.glob("*.ipynb"), default=folder)
     needed = {"jupyterlab": "jupyterlab", "matplotlib": "lenet_fast[plot]"}
     missing = [package for name, package in needed.items() if find_spec(name) is None]
     steps = [cures.install(*missing)] if missing else []
-    steps.append(cures.shell([common.python(), "-m", "jupyterlab", str(first)]))
+    steps.append(cures.shell([cures.python(), "-m", "jupyterlab", str(first)]))
     for label, step in zip(("next", ""), steps, strict=False):
         common.command(label, step)
 

@@ -38,6 +38,7 @@ VALUES = {
 @help.option(
     "--centre/--no-centre",
     default=None,
+    also=("--center/--no-center",),
     help="Centre and scale the digit, as in MNIST.  [default: all but arrays of 28x28 or 32x32]",
 )
 @help.option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lenet_fast import cures
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _reproduce(
     if options["folder"] is not None:
         again += ["--data", options["folder"]]
     more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
-    go_on = common.command_line(*again, *more)
+    go_on = cures.command(*again, *more)
     try:
         with _bars(todo, silent=as_json) as (moved, ended):
             stop.check()

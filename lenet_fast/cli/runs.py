@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lenet_fast import cures
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def runs(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     if not found:
-        common.say(f"There are no runs in {folder}; lenet-fast train starts one.")
+        common.say(f"There are no runs in {folder}. To start one:\n  {cures.command('train')}")
         return
     common.table([_row(facts) for facts in found])
     for facts in found:

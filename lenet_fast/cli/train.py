@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lenet_fast import cures
 from lenet_fast.cli import common, configs, help, settings, train_options
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _fit(
     new = trainer.saved is None
     if not as_json:
         _describe(trainer, splits, out)
-    go_on = f"To resume:\n  {common.command_line('train', '--resume', out)}"
+    go_on = f"To resume:\n  {cures.command('train', '--resume', out)}"
     try:
         trainer.fit(splits.train, splits.test, epochs, verbose=False)  # it has callbacks
     except TrainingInterrupted:
@@ -251,10 +252,10 @@ def _conclude(trainer: Trainer, out: Path, history: History) -> None:
     if "data" in trainer.options:
         data += ["--data", trainer.options["data"]]
     click.echo()
-    common.command("next", common.command_line("evaluate", out, *data))
+    common.command("next", cures.command("evaluate", out, *data))
     picture = ["--what", "mistakes", "--out", "mistakes.png"]
-    common.command("", common.command_line("plot", out, *picture, *data))
-    common.command("", common.command_line("serve", out, *data))
+    common.command("", cures.command("plot", out, *picture, *data))
+    common.command("", cures.command("serve", out, *data))
 
 
 def _facts(trainer: Trainer, splits: Splits, out: Path, history: History) -> dict[str, Any]:
