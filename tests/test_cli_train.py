@@ -230,6 +230,33 @@ def test_config_goes_with_neither_resume_nor_recipe(lenet_fast: Any) -> None:
     assert_one_line(lenet_fast("train", "--config", "none"), "there is no", status=2)
 
 
+def test_configs_of_other_origins(lenet_fast: Any) -> None:
+    """One of Python has more than options; older ones lack some."""
+    from lenet_fast.training import recipes
+
+    trainer = recipes.FAST.trainer(seed=3, out="python")
+    trainer.fit(SAMPLE.train.subset(64), SAMPLE.test.subset(64), 1)
+    result = lenet_fast("train", "--config", "python")
+    assert_one_line(result, "got one that was started in Python", status=2)
+
+    command = ("train", *SHORT, "--recipe", "accurate", "--distort", "none", "--out", "new")
+    assert lenet_fast(*command).status == 0
+    lines = Path("new/config.toml").read_text().splitlines()
+    added = ("model", "distort", "dtype", "shuffle", "on", "off", "scale", "j", "smoothing")
+    kept = [line for line in lines if line.partition(" =")[0] not in added]
+    Path("old.toml").write_text("\n".join(kept))
+    assert lenet_fast("train", "--config", "old.toml", "--out", "again").status == 0
+    assert options_of("again") == options_of("new")
+
+
+def test_runs_of_older_versions_have_the_defaults_of_newer_options(tmp_path: Path) -> None:
+    options = {"model": "lenet5", "shuffle": True, "distort": None, "out": tmp_path, "limit": 1}
+    settings.check_same(options, {"model", "shuffle", "distort"}, {}, tmp_path)
+    with pytest.raises(click.UsageError, match=r"--model: the run in .* has lenet5, got lenet4"):
+        settings.check_same(options | {"model": "lenet4"}, {"model"}, {}, tmp_path)
+    assert settings.of_run({}, tmp_path) == ("auto", None, "lenet5", None)
+
+
 def test_a_short_config_of_ones_own(lenet_fast: Any) -> None:
     Path("mine.toml").write_text("[options]\nepochs = 1\nlimit = 128\ndataset = 'sample'\n")
     assert lenet_fast("train", "--config", "mine.toml", "--out", "one").status == 0

@@ -38,6 +38,13 @@ def read(context: click.Context, path: Path) -> dict[str, Any]:
             f"--config: {file}: expected a table [options], as lenet-fast train writes it, got none"
         )
     found = dict(found)
+    if "evaluate_train" in found and "model" not in found:  # by an older version
+        found.setdefault("distort", "none")
+    elif "evaluate_train" not in found and "network" in tables:
+        raise click.UsageError(
+            f"--config: {file}: expected a run of lenet-fast train, got one that was started in "
+            "Python, of which not everything is an option"
+        )
     run = tables.get("run")
     if isinstance(run, dict) and "epochs" in run:
         found.setdefault("epochs", run["epochs"])

@@ -24,7 +24,7 @@ _NOT_COMPARED = {"data"}  # options that say where something is, not what is don
 
 
 @click.command(
-    cls=help.Command, epilog=help.example("lenet-fast runs", "lenet-fast runs runs/reproduce")
+    cls=help.Command, epilog=help.example("lenet-fast runs", "lenet-fast runs ~/experiments")
 )
 @click.argument("folder", metavar="[DIR]", default=ROOT, type=click.Path(path_type=Path))
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
