@@ -34,8 +34,10 @@ _HOW_JUDGED = (
     'marked "validation" are trained on the first five sixths of the training set and judged by '
     "the last sixth; choices that the sources leave open were made there, not on the test set. "
     "Deviations are standard deviations over seeds; on 10,000 images, an error of 1 % has a "
-    "deviation of 0.1 from chance alone. Runs use one thread unless a row says otherwise, and "
-    "several ran at a time. In the curves, training errors are collected during training."
+    "deviation of 0.1 from chance alone. Least and greatest are those of these seeds on this "
+    "instruction set: another set or version rounds differently, and a run may lie outside. Runs "
+    "use one thread unless a row says otherwise, and several ran at a time. In the curves, "
+    "training errors are collected during training."
 )
 
 _COLUMNS = (
