@@ -661,6 +661,11 @@ class _ByLayer(dict[str, Array]):
     Files have the names of their time; scripts with either name can read both.
     """
 
+    def __repr__(self) -> str:
+        """Return names and shapes; the numbers would fill pages."""
+        lines = [f" {name!r}: <{y.dtype} {y.shape}>" for name, y in self.items()]
+        return "{" + ",\n".join(lines)[1:] + "}"
+
     def __missing__(self, name: str) -> Array:
         words = ("squash", "activation") if "squash" in name else ("activation", "squash")
         other = name.replace(*words)

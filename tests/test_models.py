@@ -683,6 +683,11 @@ def test_activations():
     parameters["C.b"][:] = 0.5, 0
     x = np.array([[[[1, 2], [3, 4]]], [[[0, -1], [5, 1]]]], np.float32)
     found = net.activations(x)
+    assert repr(found) == (
+        "{'C': <float32 (2, 2, 2, 2)>,\n"
+        " 'activation1': <float32 (2, 2, 2, 2)>,\n"
+        " 'D': <float32 (2, 3)>}"
+    )
     assert list(found) == ["C", "activation1", "D"]
     maps = np.concatenate([2 * x + 0.5, -x], axis=1)
     np.testing.assert_array_equal(found["C"], maps)
