@@ -619,7 +619,7 @@ def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
 def test_what_is_not_known_of_bytes_and_what_is_of_ink_stays_so(tmp_path: Path) -> None:
     network = models.lenet5()
     network.pixel_range_known = False
-    network.inverted = True
+    network.inverted = network.reduced = True
     onnx.export(network, tmp_path / "a.onnx")
     found = onnx.load(tmp_path / "a.onnx")
     assert found.config() == network.config()

@@ -150,7 +150,8 @@ class _Reader:
             dtype=self._row.dtype,
             pixel_range=pixel_range,
         )
-        network.inverted = _inverted(self._row.metadata)
+        network.inverted = _flag(self._row.metadata, form.INVERTED)
+        network.reduced = _flag(self._row.metadata, form.REDUCED) or False
         return network
 
     def conv2d(self, step: Step) -> None:
@@ -424,11 +425,11 @@ def _tables(metadata: dict[str, str]) -> dict[str, Any]:
     return tables
 
 
-def _inverted(metadata: dict[str, str]) -> bool | None:
-    inverted = _json(metadata, form.INVERTED)
-    if not isinstance(inverted, bool | None):
-        raise ValueError(f"{form.INVERTED}: expected true or false, got {inverted!r}")
-    return inverted
+def _flag(metadata: dict[str, str], key: str) -> bool | None:
+    flag = _json(metadata, key)
+    if not isinstance(flag, bool | None):
+        raise ValueError(f"{key}: expected true or false, got {flag!r}")
+    return flag
 
 
 def _json(metadata: dict[str, str], key: str, default: str = "null") -> Any:

@@ -46,9 +46,10 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     -----
     The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and pixel range, and
     returns ``outputs``, (n, k), those of :meth:`.Network.predict`: without a softmax. The model's
-    metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted`` and
-    ``lenet_fast.connections``, the connection tables; absent links are weights of zero. The model
-    is checked by onnx's checker. Neither the algorithm of a convolution nor dropout is stored.
+    metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted``,
+    ``lenet_fast.reduced`` and ``lenet_fast.connections``, the connection tables; absent links are
+    weights of zero. The model is checked by onnx's checker. Neither the algorithm of a convolution
+    nor dropout is stored.
 
     The options of LeakyReLU and ELU become float32, which ONNX has for them.
 
@@ -140,6 +141,8 @@ def _metadata(network: Network) -> dict[str, str]:
     }
     if network.inverted is not None:
         metadata[form.INVERTED] = json.dumps(network.inverted)
+    if network.reduced:
+        metadata[form.REDUCED] = json.dumps(True)
     tables = {
         layer.name: layer.table.astype(int).tolist()
         for layer in network.layers
