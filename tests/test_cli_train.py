@@ -452,6 +452,7 @@ def test_errors_of_streams_and_files_say_which(monkeypatch: pytest.MonkeyPatch) 
     named = OSError(errno.ENOSPC, "No space left on device", "run/x")
     assert common.problem(named) == "run/x: No space left on device"
     assert common.problem(OSError(errno.EMFILE, "Too many open files")) == "Too many open files"
+    assert common.problem(OSError(errno.EAGAIN, "Try again")).startswith("no process or thread")
 
 
 def test_second_names_of_a_flag_and_its_opposite(lenet_fast: Any) -> None:
