@@ -11,12 +11,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
 
-from lenet_fast import backends
+from lenet_fast import backends, choices
 from lenet_fast.cli.help import option, section
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DATASETS = ("auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits")
-"""Those of :data:`lenet_fast.data.DATASETS`, repeated because importing it takes time."""
+DATASETS = get_args(choices.Dataset)
+"""Those of :data:`lenet_fast.data.DATASETS`, without its import, which takes time."""
 
 STOPPED = 130
 """Exit status after Ctrl-C, as in shells: 128 + SIGINT."""
@@ -83,7 +83,7 @@ engine_options = section(
     ),
     option(
         "--engine",
-        type=click.Choice(("auto", "lanes", "online", "layers")),
+        type=click.Choice(get_args(choices.Engine)),
         default="auto",
         help="lanes: many images at a time, one per vector lane. online: one image at a time, for "
         "batches of one. layers: layer by layer.",

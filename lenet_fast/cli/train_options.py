@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from lenet_fast import defaults
+from lenet_fast import choices, defaults
 from lenet_fast.cli import common, settings, types
 from lenet_fast.cli.common import integer_option
 from lenet_fast.cli.help import all_of, option, section
@@ -41,8 +41,8 @@ def _number(
     return option(name, also=also, type=kind, metavar=metavar, help=text)
 
 
-def _choice(name: str, choices: Iterable[str], text: str, *also: str) -> Callable[[Any], Any]:
-    return option(name, also=also, type=click.Choice(tuple(choices)), help=text)
+def _choice(name: str, names: Iterable[str], text: str, *also: str) -> Callable[[Any], Any]:
+    return option(name, also=also, type=click.Choice(tuple(names)), help=text)
 
 
 _SHARE = types.Number(0, 1, max_open=True)
@@ -112,12 +112,12 @@ options = all_of(
         ),
         option(
             "--pooling",
-            type=click.Choice(("subsample", "average", "max", "none")),
+            type=click.Choice((*get_args(choices.Pooling), "none")),
             help="none: convolutions of stride 2 instead.  " + settings.default_text("pooling"),
         ),
         option(
             "--connections",
-            type=click.Choice(("table", "full")),
+            type=click.Choice(get_args(choices.Connections)),
             help="Which maps of S2 each map of C3 reads: those of the paper's table, or all; of "
             "lenet5 and lenet4.  " + settings.default_text("connections"),
         ),
@@ -147,18 +147,20 @@ options = all_of(
         ),
         _choice(
             "--initialiser",
-            ("lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal"),
+            get_args(choices.Initialiser),
             "Rule of the first weights.  [default: lecun1998 for lenet5 as in 1998, others where "
             "it hardly learns with that; other networks eblearn]",
             "--initializer",
         ),
-        _choice("--dtype", ("float32", "float64"), "Precision of all numbers.  [default: float32]"),
+        _choice(
+            "--dtype", get_args(choices.DType), "Precision of all numbers.  [default: float32]"
+        ),
     ),
     section(
         "Loss",
         _choice(
             "--loss",
-            ("map", "penalty", "cross_entropy", "mean_squared_error"),
+            get_args(choices.Loss),
             "Each fits one output; penalty fits rbf: the distance to the right digit alone.  "
             "[default: map for rbf, cross_entropy for softmax, mean_squared_error for linear]",
         ),
