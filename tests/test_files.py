@@ -327,6 +327,11 @@ def test_a_network_saves_itself_and_the_package_loads_it(tmp_path, network):
         np.testing.assert_array_equal(found.parameters["C1.w"], network.parameters["C1.w"])
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
         lenet_fast.load(tmp_path / "absent.safetensors")
+    for wrong in (5, None, b"model.safetensors", network):
+        with pytest.raises(TypeError, match=r"^path: expected a path, got "):
+            lenet_fast.load(wrong)
+        with pytest.raises(TypeError, match=r"^path: expected a path, got "):
+            network.save(wrong)
 
 
 def test_the_folder_of_a_run_will_do(tmp_path):

@@ -1262,6 +1262,8 @@ def test_bad_arguments(sets):
         new_trainer().fit(train, test, epochs=0)
     with pytest.raises(TypeError, match=r"train: expected a Dataset, such as .*, got tuple"):
         new_trainer().fit((train.images, train.labels), test, epochs=1)
+    with pytest.raises(TypeError, match=r"train: expected a .*, got Splits; pass its train or its"):
+        new_trainer().fit(data.load("sample"), test, epochs=1)
     with pytest.raises(ValueError, match="train: expected at least one image"):
         new_trainer().fit(train.subset(0), test, epochs=1)
     with pytest.raises(ValueError, match="test: expected at least one image"):

@@ -128,10 +128,11 @@ def callbacks(value: Any) -> list[Callback]:
 def dataset(name: str, value: Any) -> data.Dataset:
     """Return a data set; raise TypeError for anything else."""
     if not isinstance(value, data.Dataset):
-        raise TypeError(
-            f"{name}: expected a Dataset, such as lenet_fast.data.Dataset(images, labels), got "
-            f"{checks.kind(value)}"
-        )
+        got = checks.kind(value)
+        if isinstance(value, data.Splits):
+            got = "Splits; pass its train or its test"
+        like = "a Dataset, such as lenet_fast.data.Dataset(images, labels)"
+        raise TypeError(f"{name}: expected {like}, got {got}")
     return value
 
 
