@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ def _pasted(request: pytest.FixtureRequest) -> None:
     """Take the names of its module from the example of a docstring."""
     if isinstance(request.node, pytest.DoctestItem) and PACKAGE in request.path.parents:
         request.node.dtest.globs.clear()
+
+
+@pytest.fixture(autouse=True)
+def _own_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Undo the choice of a backend that an example makes for the process."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    from lenet_fast import backends
+
+    before = [*backends._process]
+    yield
+    backends._process[:] = before
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -198,7 +198,6 @@ class use_backend:  # noqa: N801  (it is called as a function)
     use_backend('numpy')
     >>> lenet_fast.backends.current()
     'numpy'
-    >>> _ = lenet_fast.use_backend(before)
     """
 
     def __init__(self, name: choices.Backend) -> None:
