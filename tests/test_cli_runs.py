@@ -124,7 +124,7 @@ def test_compare_refuses(three: Any) -> None:
     result = three("compare", "runs/one", "runs/three", "--log")
     assert_one_line(result, "--log: expected together with --out", status=2)
     result = three("compare", "runs/one", "runs/three", "--out", "x.bmp")
-    assert_one_line(result, ".png", status=1)
+    assert_one_line(result, "--out: expected a name that ends in one of .png", status=2)
 
 
 # --- completion -----------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         else:
             common.fail(_explained(error))
         common.flush(sys.stdout)
-        return 1
+        # An option's value that only the library could judge is no less wrong.
+        return 2 if isinstance(error, (ValueError, TypeError)) and str(error)[:2] == "--" else 1
 
 
 def _explained(error: Exception) -> str:

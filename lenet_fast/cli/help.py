@@ -134,6 +134,18 @@ class Command(click.Command):
 
     context_class = _Context
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of the library that begins with an argument's name gets that of
+        the option."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError) as error:
+            name, colon, rest = str(error).partition(": ")
+            for each in self.params:
+                if colon and each.name == name and isinstance(each, click.Option):
+                    error.args = (f"{each.opts[0]}: {rest}",)
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, section by section."""
         found: dict[str, list[tuple[str, str]]] = {}
