@@ -76,10 +76,12 @@ def test_runs_tells_states_apart(three: Any) -> None:
 
 
 def test_runs_without_runs(lenet_fast: Any) -> None:
-    assert_one_line(lenet_fast("runs"), "there is no runs", status=2)
-    result = lenet_fast("runs", ".")
-    assert (result.status, result.out) == (0, "")
-    assert "There are no runs in ." in result.err
+    assert_one_line(lenet_fast("runs", "nowhere"), "there is no nowhere", status=2)
+    for arguments, folder in (((), "runs"), ((".",), ".")):
+        result = lenet_fast("runs", *arguments)
+        assert (result.status, result.out) == (0, "")
+        assert f"There are no runs in {folder}. To start one:" in result.err
+        assert result.err.splitlines()[-1].endswith(" train")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])

@@ -35,7 +35,7 @@ def runs(folder: Path, as_json: bool) -> None:
     that are complete, the fewest test errors, the highest rate, when it was last started, and its
     state: finished, stopped (and can be resumed), or running.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and folder != ROOT:  # which the first training creates
         raise click.UsageError(f"DIR: expected a folder with runs in it, but there is no {folder}")
     found = sorted((_facts(each) for each in _below(folder)), key=lambda facts: facts["started"])
     if as_json:
