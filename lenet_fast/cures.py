@@ -22,7 +22,6 @@ def install(*packages: str) -> str:
 
     Examples
     --------
-    >>> from lenet_fast.cures import install
     >>> from lenet_fast import cures
     >>> cures.install("lenet_fast[plot]").endswith(" -m pip install 'lenet_fast[plot]'")
     True
@@ -35,7 +34,6 @@ def pip(*arguments: str) -> str:
 
     Examples
     --------
-    >>> from lenet_fast.cures import pip
     >>> from lenet_fast import cures
     >>> cures.pip("list").endswith(" -m pip list")
     True
@@ -87,7 +85,6 @@ def shell(words: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> from lenet_fast.cures import shell
     >>> from lenet_fast import cures
     >>> cures.shell(["lenet-fast", "evaluate", "a run"])
     "lenet-fast evaluate 'a run'"

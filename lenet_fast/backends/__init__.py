@@ -67,8 +67,8 @@ def _load(name: str) -> ModuleType:
     except ImportError as error:
         cure = {
             "numba": f"; install it with: {cures.install('numba')}",
-            "cython": "; install a C compiler (gcc or clang, and Python's headers), then install "
-            f"again from the source: {cures.pip('install', *_ANEW)} FOLDER",
+            "cython": "; with a C compiler (gcc or clang) and Python's headers, install again from "
+            f"the source: {cures.pip('install', *_ANEW)} FOLDER",
         }
         raise ImportError(f"{error}{cure.get(name, '')}") from error
 
