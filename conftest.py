@@ -51,8 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--select",
         choices=("quick", "rest"),
-        help="quick: each test with each value of each parameter once, not all combinations; "
-        "rest: what quick leaves out",
+        help="quick: each test that is not slow, with each value of each parameter once, not all "
+        "combinations; rest: what quick leaves out",
     )
 
 
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         call = getattr(item, "callspec", None)
         test = item.nodeid.partition("[")[0]
         values = {(test, k, value) for k, value in enumerate(call._idlist if call else [""])}
-        if not values <= seen:
+        if not values <= seen and item.get_closest_marker("slow") is None:
             seen |= values
             quick.add(item)
     kept: list[pytest.Item] = []

@@ -27,6 +27,11 @@ from lenet_fast.engines import Engine
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
 
+# When several processes share the tests, each marks the processes that it starts as its helpers;
+# pytest-benchmark would then refuse to measure in them.
+for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[name]
+
 # The function-scoped fixtures only say which backend and dtype: the same for all examples.
 settings.register_profile(
     "lenet_fast",

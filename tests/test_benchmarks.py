@@ -148,6 +148,7 @@ def test_a_wrong_answer_is_seen(wrong: tuple[Any, ...]) -> None:
         rounds.compare("planted", wrong, right, "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", workloads.WORKS, ids=lambda work: work.name)
 def test_every_contender_of_the_network_is_right(work: workloads.Work) -> None:
     made = [workloads.make(name, work, 1) for name in workloads.names(work.batch)]
@@ -467,6 +468,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
 # --- the front ends ---
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_probe")
 def test_the_command_measures_and_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -616,6 +618,7 @@ def test_the_peak_of_a_profile_is_the_most_of_probes_between_its_runs(
     assert f"900 Gflop/s with {found.isa}" in profile.markdown([found])
 
 
+@pytest.mark.slow
 def test_a_profile_above_the_peak_is_measured_again(
     one_profile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -662,6 +665,7 @@ def test_shares_that_cannot_be_are_marked() -> None:
     assert tables.NOTE_OF_MORE not in report.markdown(Run([idle], {}))
 
 
+@pytest.mark.slow
 def test_the_command_profiles_both_networks(one_profile: str, capsys: Any) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["bench", "--profile", "--backend", one_profile, "--seconds", "0.001"])
@@ -819,6 +823,7 @@ def test_gradients_are_verified_and_timed(
         gradients.verify(runs | {"planted": lambda: half}, 5)
 
 
+@pytest.mark.slow
 def test_the_table_of_shares(capsys: pytest.CaptureFixture[str]) -> None:
     if not backends.available()["cython"].usable or machine.missing():
         missing("no compiled kernels, or no C compiler for the probe")

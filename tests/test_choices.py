@@ -133,6 +133,7 @@ lf.layers.Conv2D(1, 6, 5, bias="no")  # wrong
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_finds_wrong_names(tmp_path: Any) -> None:
     pytest.importorskip("mypy")
     script = tmp_path / "script.py"

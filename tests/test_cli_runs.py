@@ -37,7 +37,8 @@ def three(lenet_fast: Any) -> Any:
 # --- runs -----------------------------------------------------------------------------------
 
 
-def test_runs_lists_what_there_is(three: Any) -> None:
+def test_runs_lists_what_there_is(three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     result = three("runs")
     assert result.status == 0
     assert result.err == ""
@@ -53,7 +54,8 @@ def test_runs_lists_what_there_is(three: Any) -> None:
     assert three("runs", "runs/deep").out.count("finished") == 1
 
 
-def test_runs_tells_states_apart(three: Any) -> None:
+def test_runs_tells_states_apart(three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     from lenet_fast.training import Trainer, callbacks
 
     class Stop(callbacks.Callback):
@@ -171,7 +173,10 @@ def test_bash_completes(lenet_fast: Any, tmp_path: Path) -> None:
 # --- notebook -------------------------------------------------------------------------------
 
 
-def test_notebook_copies_the_lessons_and_keeps_what_a_student_wrote(lenet_fast: Any) -> None:
+def test_notebook_copies_the_lessons_and_keeps_what_a_student_wrote(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # paths of any length
     result = lenet_fast("notebook", "my lessons")
     assert result.status == 0, result.err
     copied = sorted(Path("my lessons").glob("*.ipynb"))

@@ -39,7 +39,8 @@ def _blocks() -> Iterator[Any]:
         text = (ROOT / "docs" / name).read_text()
         for match in re.finditer(r"^\.\. code-block:: sh\n\n((?: +.*\n|\n)+)", text, re.MULTILINE):
             line = text[: match.start()].count("\n") + 1
-            yield pytest.param("sh", textwrap.dedent(match[1]), id=f"{name}-line{line}")
+            slow = [pytest.mark.slow] if name == "benchmarks.rst" else []
+            yield pytest.param("sh", textwrap.dedent(match[1]), id=f"{name}-line{line}", marks=slow)
 
 
 BLOCKS = [*_blocks()]

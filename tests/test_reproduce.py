@@ -378,6 +378,7 @@ def test_how_many_runs_go_on_at_once_is_told_as_it_is(tmp_path, monkeypatch, opt
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "run_all", stopped)
+    monkeypatch.setenv("COLUMNS", "400")  # a path of any length
     arguments = ["reproduce", *options, "--dataset", "sample", "--out", str(tmp_path)]
     done = CliRunner().invoke(group, arguments)
     assert f"\nruns      {said.format(out=tmp_path)}\n" in done.output

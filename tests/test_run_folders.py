@@ -379,6 +379,7 @@ print(kill_at, len(results))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["new", "overwrite", "resume"])
 def test_a_kill_at_any_write_leaves_no_dead_end(few, tmp_path, kind):
     """Every open, rename, removal and fsync of a run's files is tried, one after the other."""
