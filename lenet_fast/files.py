@@ -225,6 +225,20 @@ def write_tensors(
     beside: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write arrays and JSON metadata to a safetensors file of a kind ("model"), with a checksum."""
+    raw = packed(path, kind, tensors, metadata)
+    if beside is None:
+        disk.write_atomic(path, raw)
+    else:
+        disk.write_beside(path, raw, beside)
+
+
+def packed(
+    path: str | os.PathLike[str],
+    kind: str,
+    tensors: Mapping[str, Array],
+    metadata: Mapping[str, Any],
+) -> bytes:
+    """Return the bytes that :func:`write_tensors` would write; errors name `path`."""
     import safetensors.numpy  # late: only files need it, never the ops
 
     from lenet_fast import __version__
@@ -248,10 +262,7 @@ def write_tensors(
             f"{path}: expected at most {MAX_HEADER_BYTES[kind]} bytes besides the arrays, got "
             f"{header}"
         )
-    if beside is None:
-        disk.write_atomic(path, raw)
-    else:
-        disk.write_beside(path, raw, beside)
+    return raw
 
 
 def read_tensors(

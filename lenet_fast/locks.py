@@ -6,20 +6,22 @@ import contextlib
 import errno
 import os
 import sys
+import time
 import warnings
 import weakref
 from pathlib import Path
 
 _WINDOWS_NAME = ".lock"
 _TRIES = 100  # a process that fails may remove the folder before it is locked
+_LOOKS, _LOOK_SECONDS = 20, 0.005  # is_locked locks the folder itself, for an instant
 
 
-def try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     """Lock an open file, or a folder where the system can open one, without waiting.
 
     The lock ends when the descriptor and its copies in forked processes are closed. Return False if
-    another process, or another descriptor of this one, holds a lock on it. OSError if the file
-    system has no locks.
+    another process, or another descriptor of this one, holds a lock on it; if both are shared, they
+    do not mind each other, except on Windows. OSError if the file system has no locks.
     """
     try:
         if sys.platform == "win32":
@@ -29,12 +31,44 @@ def try_lock(descriptor: int) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
         raise
     return True
+
+
+def is_locked(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a run writes to a folder; False if that cannot be known.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lenet_fast.locks import LockedFolder, is_locked
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with LockedFolder(folder):
+    ...         print(is_locked(folder))
+    ...     print(is_locked(folder))
+    True
+    False
+    """
+    try:
+        descriptor = os.open(_target(Path(folder)), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor, shared=True)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _target(folder: Path) -> Path:
+    """Return what is locked: Windows cannot open a folder."""
+    return folder / _WINDOWS_NAME if sys.platform == "win32" else folder
 
 
 class LockedFolder(os.PathLike[str]):
@@ -152,7 +186,10 @@ class LockedFolder(os.PathLike[str]):
         except FileNotFoundError:
             return False
         try:
-            free = try_lock(self._descriptor)
+            for _ in range(_LOOKS):
+                if free := try_lock(self._descriptor):
+                    break
+                time.sleep(_LOOK_SECONDS)
         except OSError as error:
             warnings.warn(
                 f"{self.path}: the file system has no locks ({error.strerror}); make sure that no "
@@ -173,7 +210,7 @@ class LockedFolder(os.PathLike[str]):
 
     def _is_same(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.stat(self._target()), os.fstat(descriptor))
+            return os.path.samestat(os.stat(_target(self.path)), os.fstat(descriptor))
         except FileNotFoundError:
             return False
 
@@ -195,12 +232,9 @@ class LockedFolder(os.PathLike[str]):
             else:
                 self._made.append(each)
 
-    def _target(self) -> Path:
-        return self.path / _WINDOWS_NAME if sys.platform == "win32" else self.path
-
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT if sys.platform == "win32" else os.O_RDONLY
-        return os.open(self._target(), flags)
+        return os.open(_target(self.path), flags)
 
 
 def _forget() -> None:

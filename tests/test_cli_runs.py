@@ -34,6 +34,27 @@ def three(lenet_fast: Any) -> Any:
     return lenet_fast
 
 
+def strict(text: str) -> Any:
+    """Return what JSON says; Python's own reader takes more than JSON allows."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_json_has_no_infinity(lenet_fast: Any) -> None:
+    done = lenet_fast(*SHORT, "--j", "inf", "--out", "runs/one", "--json")
+    assert strict(done.out)["options"]["j"] == "inf"
+    assert lenet_fast(*SHORT, "--out", "runs/two").status == 0
+    runs = {each["run"]: each["options"]["j"] for each in strict(lenet_fast("runs", "--json").out)}
+    assert runs == {"runs/one": "inf", "runs/two": 20.0}
+    compared = strict(lenet_fast("compare", "runs/one", "runs/two", "--json").out)
+    assert [each["options"]["j"] for each in compared] == ["inf", 20.0]
+    resumed = lenet_fast("train", "--resume", "runs/one", "--epochs", "2", "--json")
+    assert strict(resumed.out)["options"]["j"] == "inf"
+
+
 # --- runs -----------------------------------------------------------------------------------
 
 

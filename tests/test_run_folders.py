@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import lenet_fast
 from lenet_fast import data, disk, files, locks, models
 from lenet_fast.data import idx
 from lenet_fast.locks import LockedFolder
-from lenet_fast.training import Callback, Trainer, checkpoints, runs
+from lenet_fast.training import Callback, Constant, Trainer, TrainingDiverged, checkpoints, runs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and links are those of POSIX")
 
@@ -202,6 +203,40 @@ class Wait(Callback):
     def on_batch_end(self, trainer: Trainer, progress: Any) -> None:
         self.begun.set()
         assert self.end.wait(60)
+
+
+def test_who_looks_whether_a_run_goes_on_does_not_keep_one_from_starting(tmp_path):
+    """Nor do two that look see each other."""
+    end, seen = threading.Event(), []
+
+    def look() -> None:
+        while not end.is_set():
+            seen.append(locks.is_locked(tmp_path))
+
+    def while_two_look(do: Callable[[], None]) -> None:
+        end.clear()
+        lookers = [threading.Thread(target=look) for _ in range(2)]
+        for each in lookers:
+            each.start()
+        try:
+            do()
+        finally:
+            end.set()
+            for each in lookers:
+                each.join()
+
+    def start_runs() -> None:
+        for _ in range(300):
+            LockedFolder(tmp_path).release()
+
+    while_two_look(start_runs)
+    seen.clear()
+    while_two_look(lambda: time.sleep(0.2))
+    assert seen
+    assert not any(seen)
+    with LockedFolder(tmp_path):
+        assert locks.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path / "absent")
 
 
 def test_trainings_in_two_threads_do_not_share_a_folder(sets, tmp_path):
@@ -464,6 +499,47 @@ def test_a_run_that_diverges_at_once_leaves_its_folder_free(tmp_path, options):
     assert not (tmp_path / "run").exists()
     done = run(tmp_path, *arguments, "--rate", "0.01")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--checkpoint-every", "32")])
+def test_a_run_that_diverges_at_once_leaves_the_one_it_would_have_replaced(tmp_path, options):
+    arguments = ("train", *SHORT, "--epochs", 1, "--out", "run")
+    assert run(tmp_path, *arguments).returncode == 0
+    before = contents(tmp_path / "run")
+    again = (*arguments, "--overwrite", "--batch-size", 8, *options)
+    done = run(tmp_path, *again, "--rate", "1e9")
+    assert done.returncode == 1
+    assert "No epoch was complete, so run still holds the run from before." in done.stderr
+    assert contents(tmp_path / "run") == before
+    assert run(tmp_path, *again, "--seed", 2).returncode == 0
+    assert checkpoints.load(tmp_path / "run" / runs.CHECKPOINT).seed == 2
+    assert {*contents(tmp_path / "run")} == {*runs.FILES}
+
+
+def test_a_trainer_that_diverges_at_once_leaves_the_run_it_would_have_replaced(sets, tmp_path):
+    new_trainer(out=tmp_path / "run").fit(*sets, epochs=1)
+    before = contents(tmp_path / "run")
+    trainer = new_trainer(out=tmp_path / "run", overwrite=True, schedule=Constant(1e30))
+    with pytest.raises(TrainingDiverged, match=r"overwritten in .*run is still there\.$"):
+        trainer.fit(*sets, epochs=1)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_run_that_is_stopped_in_its_first_epoch_replaces_an_earlier_one(sets, tmp_path):
+    out, seen = tmp_path / "run", []
+    new_trainer(out=out).fit(*sets, epochs=1)
+    before = contents(out)
+
+    class Stop(Callback):
+        def on_batch_end(self, trainer: Trainer, progress: Any) -> None:
+            seen.append(contents(out))
+            trainer.stop()
+
+    new_trainer(out=out, overwrite=True, seed=2, callbacks=[Stop()]).fit(*sets, epochs=1)
+    assert seen[0] == seen[-1] == before
+    saved = checkpoints.load(out / runs.CHECKPOINT)
+    assert (saved.seed, saved.position.epoch, saved.rows) == (2, 0, [])
+    assert {*contents(out)} == {runs.CHECKPOINT, runs.CONFIG}
 
 
 def test_a_run_that_diverges_later_says_what_it_has(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import math
 import os
 import shutil
@@ -158,6 +159,22 @@ def printable(text: object) -> str:
 def line(label: str, *parts: object) -> None:
     """Print a line of a report: its label, and the parts, separated by commas."""
     click.echo(wrapped(f"{label:<9} {printable(', '.join(map(str, parts)))}", indent=10))
+
+
+def print_json(value: Any) -> None:
+    """Print what a command found as one line of JSON.
+
+    JSON has no infinity and no NaN: they become texts, "inf" as ``--j inf`` takes it.
+    """
+    click.echo(json.dumps(_as_json(value), allow_nan=False))
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def command(label: str, text: str) -> None:

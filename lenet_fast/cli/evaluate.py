@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +78,7 @@ def evaluate(
             "threads": runner.threads,
             "seconds": seconds,
         }
-        click.echo(json.dumps(report))
+        common.print_json(report)
         return
     common.line("model", file)
     common.line("data", splits.source)

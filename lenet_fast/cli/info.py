@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
@@ -36,7 +35,7 @@ def info(run_or_model: Path | None, as_json: bool) -> None:
         return
     facts = _facts()
     if as_json:
-        click.echo(json.dumps(facts))
+        common.print_json(facts)
         return
     common.line("version", f"lenet_fast {facts['version']}", facts["folder"])
     common.line("python", f"Python {facts['python']}", f"NumPy {facts['numpy']}", facts["system"])
@@ -69,7 +68,7 @@ def _show_network(run_or_model: Path, as_json: bool) -> None:
     note = counts.note_on_speed(network)
     if as_json:
         facts = network.config() | {"loss": loss.config(), "counts": network.counts()._asdict()}
-        click.echo(json.dumps(facts | {"file": os.fspath(file), "note": note}))
+        common.print_json(facts | {"file": os.fspath(file), "note": note})
         return
     common.line("file", os.fspath(file))
     common.line("loss", repr(loss))

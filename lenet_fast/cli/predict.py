@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -117,7 +116,7 @@ def predict(
             click.echo(f"{name:<{width}}  {_text(network, result)}")
     runner.close()
     if as_json:
-        click.echo(json.dumps(results, allow_nan=False))
+        common.print_json(results)
     if failed:
         raise click.exceptions.Exit(1)
 

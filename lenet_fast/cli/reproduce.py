@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +146,7 @@ def _reproduce(
     sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
     path = summary.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
     if as_json:
-        click.echo(json.dumps({"data": splits.source, "report": str(path), "runs": _facts(found)}))
+        common.print_json({"data": splits.source, "report": str(path), "runs": _facts(found)})
     else:
         click.echo()
         _print(summary.table(sections))

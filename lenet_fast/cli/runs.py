@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast import cures
+from lenet_fast import cures, locks
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def runs(folder: Path, as_json: bool) -> None:
         raise click.UsageError(f"DIR: expected a folder with runs in it, but there is no {folder}")
     found = sorted((_facts(each) for each in _below(folder)), key=lambda facts: facts["started"])
     if as_json:
-        click.echo(json.dumps(found))
+        common.print_json(found)
         return
     if not found:
         common.say(f"There are no runs in {folder}. To start one:\n  {cures.command('train')}")
@@ -92,7 +91,7 @@ def compare(folders: tuple[Path, ...], out: Path | None, log: bool, as_json: boo
             raise click.UsageError(f"RUN: expected runs with a complete epoch, got {folder}")
         facts |= _measured(history)
     if as_json:
-        click.echo(json.dumps(found))
+        common.print_json(found)
     else:
         pairs = list(zip(names, found, strict=True))
         common.table([{"run": name} | _results(facts) for name, facts in pairs])
@@ -158,7 +157,8 @@ def _facts(folder: Path) -> dict[str, Any]:
             facts["done"] = len(history.rows)
             if history.best is not None:
                 facts["best"] = 100 * history.best.test_errors / history.test_images
-        facts["state"] = _state(folder, facts["done"], facts["epochs"])
+        ended = "finished" if facts["done"] == facts["epochs"] else "stopped"
+        facts["state"] = "running" if locks.is_locked(folder) else ended
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         text = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
         facts |= {"state": "damaged", "problem": text}
@@ -182,18 +182,6 @@ def _rate(schedule: dict[str, Any]) -> float:
     """Return the highest rate of a schedule."""
     rates = schedule.get("rates")
     return float(max(rates) if rates else schedule["rate"])
-
-
-def _state(folder: Path, done: int, epochs: int) -> str:
-    from lenet_fast.locks import LockedFolder
-
-    try:
-        LockedFolder(folder).release()
-    except BlockingIOError:
-        return "running"
-    except OSError:
-        pass  # a folder that we may not write to: nobody here resumes it
-    return "finished" if done == epochs else "stopped"
 
 
 def _row(facts: dict[str, Any]) -> dict[str, str]:

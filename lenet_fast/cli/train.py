@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import textwrap
 from pathlib import Path
@@ -200,7 +199,9 @@ def _fit(
         common.say(f"\nStopped at once; {_kept(trainer, out, go_on)}")
         raise stop.leave() from None
     except TrainingDiverged as diverged:
-        if new and not trainer.history.rows:
+        if new and trainer.saved is None:
+            kept = f"No epoch was complete, so {out} still holds the run from before."
+        elif new and not trainer.history.rows:
             runs.clear(out)  # a folder is not taken by a run that cannot be resumed
             kept = f"Nothing is kept: no epoch was complete, and {out} is free again."
         else:
@@ -223,7 +224,7 @@ def _fit(
         trainer.engine.close()
     history = trainer.history
     if as_json:
-        click.echo(json.dumps(_facts(trainer, splits, out, history)))
+        common.print_json(_facts(trainer, splits, out, history))
     elif history.best is not None:
         _conclude(trainer, out, history)
     if splits.notice:

@@ -322,7 +322,12 @@ options = all_of(
             help=f"Folder for the run.  [default: {OUT}/lenet5, by the network; with -2 and so on "
             "if it is taken]",
         ),
-        option("--overwrite", is_flag=True, help="Replace the run that --out holds."),
+        option(
+            "--overwrite",
+            is_flag=True,
+            help="Replace the run that --out holds, when the new one has completed an epoch or is "
+            "stopped.",
+        ),
         integer_option(
             "--checkpoint-every", "Also save the checkpoint within epochs, after every N images."
         ),

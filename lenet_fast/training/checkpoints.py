@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, checks, configs, engines, files, losses
+from lenet_fast import backends, checks, configs, disk, engines, files, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import distort
 from lenet_fast.errors import FileFormatError
@@ -80,6 +80,10 @@ class Checkpoint:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the checkpoint atomically; a symbolic link is replaced."""
+        disk.write_beside(path, self.packed(path), path)
+
+    def packed(self, path: str | os.PathLike[str]) -> bytes:
+        """Return the bytes that :meth:`save` would write; errors name `path`."""
         tensors = {f"weights/{name}": w for name, w in self.network.parameters.items()}
         tensors |= {f"optimiser/{name}": array for name, array in self.optimiser.state().items()}
         tensors |= {f"average/{name}": array for name, array in self.average.items()}
@@ -101,7 +105,7 @@ class Checkpoint:
             "position": dataclasses.asdict(self.position),
             "rows": [dataclasses.asdict(row) for row in self.rows],
         }
-        files.write_tensors(path, "checkpoint", tensors, parts | {"run": plain}, beside=path)
+        return files.packed(path, "checkpoint", tensors, parts | {"run": plain})
 
 
 def load(

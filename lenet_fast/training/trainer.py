@@ -9,6 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -134,7 +135,9 @@ class Trainer:
         and ``history.csv``. Without it nothing is written. During :meth:`fit` the folder is locked
         against other runs.
     overwrite : bool, default False
-        Whether to replace those four files if they exist in `out`; only with `out`.
+        Whether to replace those four files if they exist in `out`; only with `out`. An earlier run
+        stays until this one has completed its first epoch, or is stopped in it; until then,
+        `checkpoint_every` does not save.
     checkpoint_every : int, optional
         Also save the checkpoint within an epoch, whenever this many images are done (rounded up
         to whole batches); only with `out`.
@@ -269,6 +272,7 @@ class Trainer:
         self.saved: checkpoints.Position | None = None
         self._stamp: tuple[int, ...] | None = None  # of our checkpoint
         self._new = True
+        self._replace: Callable[[], None] | None = None  # puts this run in place of another
         if self._out is not None and not self._overwrite:
             runs.check_free(self._out)
 
@@ -660,7 +664,8 @@ class Trainer:
                 position.loss_sum += totals.loss
                 position.errors += totals.errors
             position.seconds += time.perf_counter() - started
-            if self._checkpoint_batches and position.batch % self._checkpoint_batches == 0:
+            every = 0 if self._replace else self._checkpoint_batches
+            if every and position.batch % every == 0:
                 self._check_state()
                 self._save_checkpoint()
             seen = Totals(position.loss_sum, position.errors, min(last, len(order)))
@@ -734,6 +739,8 @@ class Trainer:
         if self.saved is not None:
             good = "the last good state, " if self.saved.epoch or self.saved.batch else "the state "
             kept = f"The files in {self._out} hold {good}{self.saved}."
+        elif self._replace is not None:
+            kept = f"The run that was to be overwritten in {self._out} is still there."
         raise TrainingDiverged(
             f"epoch {position.epoch + 1}, after {position.batch} batches at rate {rate:g}: {what}. "
             "The rate is too high for this network, loss and optimiser; start again with a "
@@ -765,7 +772,7 @@ class Trainer:
 
     def _begin_files(self, out: Path) -> None:
         """Write the first files of a run, or check those of a resumed one."""
-        self._new = self.saved is None
+        self._new, self._replace = self.saved is None, None
         if self._new and not self._overwrite:
             runs.check_free(out)
         if not self._new:
@@ -776,14 +783,27 @@ class Trainer:
                 )
             if self._position.epoch >= self.epochs:
                 return  # nothing to do, so nothing changes
-        config = runs.config(self._checkpoint(), self.engine.threads)  # first: it may raise
+        start = self._checkpoint()
+        config = runs.config(start, self.engine.threads)  # first: it may raise
+        content = start.packed(out / runs.CHECKPOINT)
+        begin = partial(self._begin_run, out, content, config, dataclasses.replace(self._position))
         for name in runs.FILES:
             disk.remove_leftovers(out / name)
+        if self._new and any(os.path.lexists(out / name) for name in runs.FILES):
+            self._replace = begin  # a new run that diverges is no reason to lose a good one
+        else:
+            begin()
+
+    def _begin_run(
+        self, out: Path, checkpoint: bytes, config: str, position: checkpoints.Position
+    ) -> None:
         try:
             # The checkpoint comes first: a folder with any file of a run can be resumed.
             if runs.stamp(out) is None or self._new:
-                self._save_checkpoint()
-            if not self.history.rows:  # remove those of an overwritten run
+                disk.write_beside(out / runs.CHECKPOINT, checkpoint, out / runs.CHECKPOINT)
+                self.saved = position
+                self._stamp = runs.stamp(out)
+            if self._new or not self.history.rows:  # remove those of an overwritten run
                 runs.clear(out, (runs.MODEL, runs.HISTORY))
             self._write(out / runs.CONFIG, config)
         except BaseException:
@@ -792,8 +812,15 @@ class Trainer:
                 self.saved = self._stamp = None
             raise
 
+    def _replace_run(self) -> None:
+        """Replace the run that `overwrite` is about, unless that is done."""
+        begin, self._replace = self._replace, None
+        if begin is not None:
+            begin()
+
     def _write_epoch(self, out: Path, row: Row) -> None:
         self._check_folder()
+        self._replace_run()
         # The checkpoint comes last: after a crash between two files, the epoch is repeated.
         if row is self.history.best or not (out / runs.MODEL).exists():
             extra = {"epoch": row.epoch, "test_errors": row.test_errors, "test_loss": row.test_loss}
@@ -815,6 +842,7 @@ class Trainer:
     def _save_checkpoint(self) -> None:
         if self._out is not None:
             self._check_folder()
+            self._replace_run()
             self._checkpoint().save(self._out / runs.CHECKPOINT)
             self.saved = dataclasses.replace(self._position)
             self._stamp = runs.stamp(self._out)
