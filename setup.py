@@ -23,7 +23,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PACKAGE = "lenet_fast.backends.cython_backend"
 KERNELS = Path("kernels")
 DECLARATIONS = KERNELS / "vector"  # of what the kernels' files cimport

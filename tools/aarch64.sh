@@ -24,10 +24,11 @@ for package in "$root"/var/cache/apt/archives/*.deb; do
 done
 
 echo "=== wheels for aarch64"
+needed() { "$python" -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')"; }
+mapfile -t packages < <(needed)
 "$python" -m pip --disable-pip-version-check --quiet install --target "$work/site" --only-binary=:all: \
     --platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --python-version 3.11 \
-    'click>=8.1' 'numpy>=2.0' 'pillow>=10' 'pooch>=1.8' 'rich>=13' 'safetensors>=0.4.5' 'threadpoolctl>=3.5' \
-    'hypothesis>=6.100' 'pytest>=8.2' 'scipy>=1.13'
+    "${packages[@]}" 'hypothesis>=6.100' 'pytest>=8.2' 'scipy>=1.13'
 
 echo "=== kernels, by $(aarch64-linux-gnu-gcc --version | head -n 1)"
 git clone --quiet --no-hardlinks . "$work/clone"
