@@ -42,9 +42,10 @@ def _own_backend(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     from lenet_fast import backends
 
-    before = [*backends._process]
+    before = backends._process
     yield
-    backends._process[:] = before
+    backends.current()  # lets a choice that the shell keeps hold, before it is undone
+    backends._process = before
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

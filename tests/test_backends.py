@@ -318,7 +318,8 @@ def test_a_choice_stays_in_its_task():
 @pytest.fixture
 def process(monkeypatch):
     """Put the choices for the process back, and let no earlier one count."""
-    monkeypatch.setattr(backends, "_process", [])
+    backends.current()  # what earlier tests have kept holds before it is undone
+    monkeypatch.setattr(backends, "_process", (0, None))
     monkeypatch.delenv("LENET_FAST_BACKEND", raising=False)
     before = backends.current()
     yield before
@@ -371,18 +372,17 @@ def test_a_block_restores_what_a_call_chose(process, backend):
         assert backends.current() == backend
         assert in_another_thread() == "numpy"
     assert backends.current() == "numpy"
-    assert len(backends._process) == 1
 
 
-def test_a_call_in_a_block_holds_until_its_end(process, backend):
+def test_a_call_in_a_block_holds_after_it_and_in_other_threads(process, backend):
     with lenet_fast.use_backend(backend):
         lenet_fast.use_backend("numpy")
-        assert backends.current() == "numpy"
-        assert in_another_thread() == process
-        with lenet_fast.use_backend(backend):
-            assert backends.current() == backend
-        assert backends.current() == "numpy"
-    assert backends.current() == process
+        assert backends.current() == backend
+        assert in_another_thread() == "numpy"
+        with lenet_fast.use_backend("numpy"):
+            assert backends.current() == "numpy"
+        assert backends.current() == backend
+    assert backends.current() == "numpy"
 
 
 def test_a_name_that_is_refused_changes_nothing(process):
@@ -395,25 +395,51 @@ def test_a_name_that_is_refused_changes_nothing(process):
         assert backends.current() == "numpy"
 
 
-def test_a_choice_may_be_kept_and_used_again(process):
+def test_a_choice_that_is_kept_holds_when_its_thread_next_asks(process):
     kept = lenet_fast.use_backend("numpy")
+    assert in_another_thread() == process
     assert backends.current() == "numpy"
+    assert in_another_thread() == "numpy"
+    with kept:
+        assert backends.current() == "numpy"
+    assert backends.current() == "numpy"
+
+
+def test_a_choice_that_is_kept_holds_for_all_once_it_is_shown(process):
+    kept = lenet_fast.use_backend("numpy")
+    repr(kept)
+    assert in_another_thread() == "numpy"
+
+
+def test_a_choice_that_is_kept_may_begin_blocks_only(process):
+    kept, unused = lenet_fast.use_backend("numpy"), lenet_fast.use_backend("numpy")
     for _ in range(2):
-        with kept:
+        with kept, unused:
             assert backends.current() == "numpy"
             with kept:
                 assert in_another_thread() == process
             assert backends.current() == "numpy"
         assert backends.current() == process
-    with lenet_fast.use_backend("numpy"):
-        inner = lenet_fast.use_backend("numpy")
-    with inner:
-        assert backends.current() == "numpy"
-    assert backends.current() == process
+    del kept, unused
+    assert backends.current() == in_another_thread() == process
+
+
+def test_the_last_call_counts_whatever_is_kept(process, backend):
+    kept = lenet_fast.use_backend(backend)
+    lenet_fast.use_backend("numpy")
+    assert backends.current() == "numpy"
+    del kept
+    assert backends.current() == "numpy"
+    older = [lenet_fast.use_backend(backend)]
+    in_another_thread(lambda: lenet_fast.use_backend("numpy"))
+    older.clear()
+    assert backends.current() == "numpy"
 
 
 def test_a_choice_shared_by_threads_ends_in_each_by_itself(process):
     kept = lenet_fast.use_backend("numpy")
+    kept.__enter__()
+    kept.__exit__()
     inside, leave = threading.Barrier(3), threading.Event()
 
     def one():
@@ -431,22 +457,33 @@ def test_a_choice_shared_by_threads_ends_in_each_by_itself(process):
         assert [each.result() for each in found] == [process, process]
 
 
-def test_blocks_of_many_threads_at_once_leave_nothing_behind(process):
-    def one(_):
-        for _ in range(300):
+def test_no_block_is_seen_by_another_thread(process):
+    """Not in the moment between a block's choice and its begin either."""
+    stop, began = threading.Event(), threading.Event()
+
+    def blocks():
+        while not stop.is_set():
             with lenet_fast.use_backend("numpy"):
                 assert backends.current() == "numpy"
+            began.set()
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, range(8)))
-    assert backends._process == []
-    assert backends.current() == process
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(blocks) for _ in range(2)]
+        assert began.wait(10)
+        seen = [backends.current() for _ in range(200_000)]
+        stop.set()
+        assert [each.result() for each in running] == [None, None]
+    assert set(seen) == {process}
+    assert seen[0] != "numpy", "the test needs another backend than the blocks'"
+    assert backends._process == (0, None)
 
 
 def test_many_calls_take_no_memory(process):
     for _ in range(1000):
         lenet_fast.use_backend("numpy")
-    assert len(backends._process) < 200
+        with lenet_fast.use_backend("numpy"):
+            pass
+    assert len(backends._thread.made) < 3
     assert backends.current() == "numpy"
 
 
@@ -464,6 +501,7 @@ def test_a_block_ends_where_it_began(process):
 
 
 def test_a_decorated_function_runs_on_the_backend(process):
+    @lenet_fast.use_backend(process)
     @lenet_fast.use_backend("numpy")
     def chosen(name):
         """Say it."""
@@ -480,6 +518,15 @@ def test_a_decorated_function_runs_on_the_backend(process):
 
 
 # --- in a process of its own  ---
+
+
+def test_a_choice_that_is_kept_to_the_end_says_nothing():
+    done = run_python(
+        "import sys, lenet_fast as lf\nkept = lf.use_backend('numpy'); kept.itself = kept\n"
+        "sys.kept = lf.use_backend('numpy')"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
 
 CURRENT = "import lenet_fast; print(lenet_fast.backends.current())"
 WITHOUT_NUMBA = "import sys; sys.modules['numba'] = None; "

@@ -162,7 +162,10 @@ def test_a_backend_chosen_in_a_cell_holds_in_the_next(kernel: Kernel) -> None:
     assert kernel.run("lf.use_backend('numpy')").error == ""
     (after,) = kernel.run("lf.backends.current(), trainer().engine.backend").outputs
     assert after["text/plain"] == "('numpy', 'numpy')"
-    kernel.run(f"lf.use_backend({before['text/plain']})")
+    kernel.run("from concurrent.futures import ThreadPoolExecutor")
+    kernel.run(f"lf.use_backend({before['text/plain']})")  # Out keeps it
+    there = kernel.run("ThreadPoolExecutor(1).submit(lf.backends.current).result()").outputs
+    assert there[0]["text/plain"] == before["text/plain"]
     ran = kernel.run("lf.use_backend('cuda')")
     assert ran.error == "ValueError"
     assert ran.text == "backend: expected one of cython, numba, numpy, got 'cuda'"

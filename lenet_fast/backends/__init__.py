@@ -19,11 +19,13 @@ All backends compute the same, within rounding:
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import importlib
+import itertools
 import os
+import threading
+import weakref
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, get_args
@@ -127,10 +129,15 @@ def current() -> choices.Backend:
     ...     backends.current()
     'numpy'
     """
+    if _thread.made:  # and kept, as a notebook keeps what it shows
+        for made in _thread.made:
+            if choice := made():
+                choice._hold()
+        _thread.made = []
     if blocks := _blocks.get():
-        return blocks[-1][0].name
-    if chosen := _process[-1:]:  # a slice, as another thread may empty it
-        return chosen[0].name
+        return blocks[-1].name
+    if chosen := _process[1]:
+        return chosen
     name = os.environ.get(ENVIRONMENT_VARIABLE)
     return _checked(name, ENVIRONMENT_VARIABLE) if name else _default()
 
@@ -165,9 +172,9 @@ class use_backend:  # noqa: N801  (it is called as a function)
     """Choose the backend of the calls that follow, or of those in a ``with`` block.
 
     ``use_backend("numpy")`` holds for the whole process, other threads included, until the next
-    such call. ``with use_backend("numpy"):`` holds for the block, in this thread or task only, and
-    restores what held before; it takes precedence. Within a block, a call without ``with`` holds
-    until the block ends. As a decorator it holds for the calls of the function.
+    such call. ``with use_backend("numpy"):`` holds for the block, in this thread or task only; it
+    takes precedence, also over a call within it. As a decorator it holds for the calls of the
+    function, like a block.
 
     Engines keep the backend that they were created with, and other processes have their own.
 
@@ -182,8 +189,11 @@ class use_backend:  # noqa: N801  (it is called as a function)
 
     Notes
     -----
-    A call cannot know of the ``with`` before it: between the two, for less than a microsecond, the
-    choice for a block holds for other threads, too, if they have no block of their own.
+    A call holds for the process as soon as its value is dropped, which a statement of its own does
+    at once, or shown, as by a notebook. If the value is kept (``choice = use_backend("numpy")``)
+    and begins no block, it holds from the next time that the thread which made it asks for the
+    current backend, as every operation without ``backend=`` does. Blocks never change the choice
+    for the process.
 
     Examples
     --------
@@ -200,38 +210,41 @@ class use_backend:  # noqa: N801  (it is called as a function)
     'numpy'
     """
 
+    _open = False  # whether it may still become a choice for the process, a block or a decorator
+
     def __init__(self, name: choices.Backend) -> None:
         self.name = _checked(name, "backend")
         _load(self.name)
-        blocks = _blocks.get()
-        if blocks:
-            _blocks.set((*blocks, (self, False)))
-        else:
-            del _process[:-_MOST]
-            _process.append(self)
+        self._number = next(_numbers)
+        self._open = True
+        # Weak, so that a value that nobody keeps is dropped at once.
+        _thread.made = [made for made in _thread.made if made() is not None] + [weakref.ref(self)]
 
-    def _undo(self) -> None:
-        """Take the call back: it was that of a block."""
-        with contextlib.suppress(ValueError):  # it is not there
-            _process.remove(self)
-        _blocks.set(tuple(each for each in _blocks.get() if each != (self, False)))
+    def _hold(self) -> None:
+        """Let the choice hold for the process, if it is no block and no later one holds."""
+        global _process
+        if self._open:
+            self._open = False
+            _process = max(_process, (self._number, self.name))
+
+    __del__ = _hold
 
     def __enter__(self) -> None:
-        self._undo()
-        _blocks.set((*_blocks.get(), (self, True)))
+        self._open = False
+        _blocks.set((*_blocks.get(), self))
 
     def __exit__(self, *_: object) -> None:
         blocks = _blocks.get()
-        if (self, True) not in blocks:
+        if self not in blocks:
             raise RuntimeError(
                 "use_backend: expected the block to end in the thread or task in which it began, "
                 "got another"
             )
-        last = len(blocks) - 1 - blocks[::-1].index((self, True))
+        last = len(blocks) - 1 - blocks[::-1].index(self)
         _blocks.set(blocks[:last])
 
     def __call__(self, function: Callable[P, Result]) -> Callable[P, Result]:
-        self._undo()
+        self._open = False
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> Result:
@@ -241,17 +254,24 @@ class use_backend:  # noqa: N801  (it is called as a function)
         return call
 
     def __repr__(self) -> str:
+        self._hold()  # a shell shows a value when its statement is complete, and then keeps it
         return f"use_backend({self.name!r})"
 
 
-_process: list[use_backend] = []
-"""The choices for the process, of which the last one counts. The others are choices of blocks that
-have not begun, or older ones, of which the first are dropped."""
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.made: list[weakref.ref[use_backend]] = []
 
-_MOST = 100
 
-_blocks: contextvars.ContextVar[tuple[tuple[use_backend, bool], ...]] = contextvars.ContextVar(
+_thread = _Thread()
+"""What each thread has made since it last asked for the current backend."""
+
+_numbers = itertools.count(1)
+
+_process: tuple[int, choices.Backend | None] = (0, None)
+"""Number and name of the last call without a block."""
+
+_blocks: contextvars.ContextVar[tuple[use_backend, ...]] = contextvars.ContextVar(
     "blocks", default=()
 )
-"""The choices in this thread or task, of which the last one counts, and whether each is that of a
-block, or of a call within one."""
+"""The blocks around this place in the thread or task; the last one counts."""
