@@ -17,7 +17,7 @@ array([4, 0, 6, 2, 5])
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,20 @@ __all__ = [
 ]
 
 
+def _found(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ValueError:  # loaded already, without a spec
+        return True
+
+
+_LIBRARIES = {"sklearn": "sklearn", "torch": "torch"}
+"""What a module imports at once. Without it, completion, help and ``import *`` leave it out."""
+
+for _name, _library in _LIBRARIES.items():
+    if not _found(_library):
+        __all__.remove(_name)
+
 _FUNCTIONS = {"load": ("files", "load_model"), "use_backend": ("backends", "use_backend")}
 
 
@@ -85,7 +99,12 @@ def __getattr__(name: str) -> Any:
         module, function = _FUNCTIONS[name]
         return getattr(importlib.import_module(f"{__name__}.{module}"), function)
     if name in (each.name for each in pkgutil.iter_modules(__path__)):
-        return importlib.import_module(f"{__name__}.{name}")
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ImportError as error:
+            if name in _LIBRARIES:  # hasattr and inspect expect this error
+                raise AttributeError(str(error)) from error
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

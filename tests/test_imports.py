@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -233,6 +234,7 @@ def test_the_package_itself_opens_nothing_before_it_is_used():
 
 def test_public_modules_are_attributes_of_the_package():
     assert set(dir(lenet_fast)) == set(lenet_fast.__all__)
+    front_ends = {name for name in ("sklearn", "torch") if find_spec(name)}
     tops = {name.split(".")[0] for name in MODULES if name}
     inner = {
         "__main__",
@@ -247,12 +249,51 @@ def test_public_modules_are_attributes_of_the_package():
         "docstrings",
     }
     inner |= {"locks", "memory", "notebooks", "pixels", "reproduce", "web", "windows"}
+    inner |= {"sklearn", "torch"} - front_ends
     assert set(lenet_fast.__all__) == tops - inner | {"__version__", "load", "use_backend"}
     for name in sorted(tops - {"__main__", "torch"}):  # PyTorch is no requirement of the tests
         module = getattr(lenet_fast, name)
         assert module.__name__ == f"lenet_fast.{name}"
     with pytest.raises(AttributeError, match="module 'lenet_fast' has no attribute 'lenet5'"):
         _ = lenet_fast.lenet5
+
+
+EVERYTHING = """\
+import sys
+sys.modules.update(dict.fromkeys(["torch", "sklearn", "onnx", "matplotlib"]))
+import inspect, pydoc, rlcompleter
+from unittest import mock
+import lenet_fast as lf
+from lenet_fast import *
+assert data is lf.data and "torch" not in globals()
+assert {"onnx", "plots"} <= {name for name, _ in inspect.getmembers(lf)}
+assert "LeNet-5 of 1998" in pydoc.render_doc(lf)
+mock.create_autospec(lf)
+typed = rlcompleter.Completer({"lf": lf})
+assert [typed.complete("lf.t", n) for n in range(3)] == ["lf.threads", "lf.training", None]
+assert not hasattr(lf, "torch") and not hasattr(lf, "sklearn")
+assert not {"torch", "sklearn"} & {*dir(lf), *lf.__all__}
+for code in ("lf.torch", "from lenet_fast import torch", "import lenet_fast.sklearn"):
+    try:
+        exec(code)
+    except (AttributeError, ImportError) as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_without_the_libraries_of_the_front_ends_the_rest_is_complete():
+    lines = printed_by(EVERYTHING).splitlines()
+    assert [line.split()[0] for line in lines] == ["AttributeError", "ImportError", "ImportError"]
+    for line, library in zip(lines, ("PyTorch", "PyTorch", "scikit-learn"), strict=True):
+        assert re.search(f" needs {library}: .* install 'lenet_fast", line), line
+
+
+def test_a_library_that_stands_in_without_a_spec_is_taken_as_there():
+    code = (
+        "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import lenet_fast; "
+        "print('torch' in dir(lenet_fast))"
+    )
+    assert printed_by(code) == "True"
 
 
 def test_a_backend_imports_itself_and_nothing_else_of_the_package():
