@@ -931,6 +931,25 @@ def test_sdlm_goes_on_within_an_epoch_at_the_rates_it_had(sets, tmp_path):
     same_bits(resumed, judge)
 
 
+@pytest.mark.parametrize("optimiser", ["sdlm", SDLM(mu=1.0)])
+def test_sdlm_takes_batches_of_one_and_learns(optimiser):
+    sample = data.load("sample")
+    trainer = Trainer(models.lenet5(), optimiser=optimiser)
+    assert trainer.batch_size == 1
+    trainer.fit(sample.train, sample.test.subset(500), epochs=1, verbose=False)
+    assert trainer.history.rows[-1].test_errors < 75
+    with pytest.raises(
+        ValueError,
+        match=r"schedule: expected one for SDLM with batches of 32, such as a rate, got none; "
+        r"the paper's rates are for batch_size=1$",
+    ):
+        Trainer(models.lenet5(), optimiser=optimiser, batch_size=32)
+    assert Trainer(models.lenet5(), optimiser=optimiser, schedule=0.01).batch_size == 1
+    assert Trainer(models.lenet5(), optimiser=optimiser, schedule=0.01, batch_size=64)
+    assert Trainer(models.lenet5(), optimiser="adam").batch_size == 32
+    assert Trainer(models.lenet5()).batch_size == 32
+
+
 def test_sdlm_takes_the_papers_rates():
     trainer = Trainer(models.lenet5(), optimiser=SDLM(mu=0.5), batch_size=1)
     assert [trainer.schedule.rate(epoch) for epoch in (1, 3, 20)] == [0.0005, 0.0002, 0.00001]

@@ -110,9 +110,11 @@ class Trainer:
         "one_cycle", "linear_decay", "cosine", "step_decay" or "constant", for the rates of
         :func:`lenet_fast.training.schedules.named`. Default:
         :func:`lenet_fast.training.schedules.default_for` the loss, the optimiser and the batch
-        size. An optimiser of your own has no default rates.
-    batch_size : int, default 32
-        Images per step. The last batch of an epoch may be smaller; no image is left out.
+        size. An optimiser of your own has no default rates, nor has SDLM for batches of several
+        images: those of the paper are for single ones.
+    batch_size : int, optional
+        Images per step. The last batch of an epoch may be smaller; no image is left out. Default:
+        32, or 1 with SDLM.
     seed : int, default 0
         From 0 to 2**63 - 1. Seed and epoch determine the order of the images and their
         distortions; seed and step determine which units dropout layers drop.
@@ -191,7 +193,7 @@ class Trainer:
         *,
         optimiser: Optimiser | choices.Optimiser | None = None,
         schedule: Schedule | float | choices.Schedule | None = None,
-        batch_size: int = defaults.BATCH_SIZE,
+        batch_size: int | None = None,
         seed: int = 0,
         distortion: Distortion | choices.Distortion | None = None,
         evaluate_train: bool = False,
@@ -212,6 +214,8 @@ class Trainer:
         self.loss = losses.default_for(network) if loss is None else losses.chosen(loss)
         self.loss.check(network)
         self.optimiser = parts.optimiser("sgd" if optimiser is None else optimiser, self.loss.name)
+        if batch_size is None:
+            batch_size = 1 if self._rule == "sdlm" else defaults.BATCH_SIZE
         self.batch_size = checks.integer("batch_size", batch_size, 1)
         self.callbacks = self._informed = parts.callbacks(callbacks)
         if not isinstance(options, Mapping | None):
@@ -222,6 +226,11 @@ class Trainer:
                 raise ValueError(
                     "schedule: expected one for an optimiser without default rates, "
                     f"{self.optimiser.rule.name!r}, got none"
+                )
+            if self._rule == "sdlm" and self.batch_size > 1:
+                raise ValueError(
+                    f"schedule: expected one for SDLM with batches of {self.batch_size}, such as a "
+                    "rate, got none; the paper's rates are for batch_size=1"
                 )
         self.schedule = parts.schedule(schedule, self._named_schedule)
         self.seed = checks.seed(seed)
