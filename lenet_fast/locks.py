@@ -71,6 +71,28 @@ def _target(folder: Path) -> Path:
     return folder / _WINDOWS_NAME if sys.platform == "win32" else folder
 
 
+def in_the_way(folder: Path) -> str | None:
+    """Return what keeps a folder from being there or being created, or None if nothing does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lenet_fast.locks import in_the_way
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "file")
+    ...     path.touch()
+    ...     in_the_way(path / "below") == f"the file {path}", in_the_way(Path(folder, "new"))
+    (True, None)
+    """
+    for each in (folder, *folder.parents):
+        if each.is_dir():
+            return None
+        if os.path.lexists(each):
+            return f"the {'file' if each.exists() else 'link to nowhere'} {each}"
+    return None
+
+
 class LockedFolder(os.PathLike[str]):
     """A folder that only one run writes to until it is released; usable as a path.
 
@@ -78,8 +100,8 @@ class LockedFolder(os.PathLike[str]):
     lock. A forked child does not inherit it. A missing folder is created, with its parents.
 
     BlockingIOError if another process, or another thread of this one, holds the lock,
-    NotADirectoryError if there is a file with that name, and another OSError if the folder cannot
-    be created or read.
+    NotADirectoryError if a file or a link to nowhere has that name, and another OSError if the
+    folder cannot be created or read.
 
     The lock is that of ``flock``. Over NFS it holds only among the processes of one machine. If the
     file system has no locks at all, a UserWarning says so and the run continues without one.
@@ -101,8 +123,8 @@ class LockedFolder(os.PathLike[str]):
         self.path = Path(path)
         self._descriptor: int | None = None
         self._made: list[Path] = []
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(f"out: expected a folder, got the file {self.path}")
+        if (obstacle := in_the_way(self.path)) is not None:
+            raise NotADirectoryError(f"out: expected a folder, got {obstacle}")
         try:
             for _ in range(_TRIES):
                 if self._lock():
@@ -225,8 +247,7 @@ class LockedFolder(os.PathLike[str]):
                 each.mkdir()
             except FileExistsError:
                 if not each.is_dir():
-                    what = "expected a folder, got a link that leads nowhere"
-                    raise FileExistsError(errno.EEXIST, what, str(each)) from None
+                    raise  # created meanwhile
             except FileNotFoundError:
                 return  # its parent has been removed meanwhile
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import inspect
 import itertools
@@ -1163,7 +1164,7 @@ def test_plot_as_its_user_runs_it(run_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("errors", "expected a run's folder, with the errors in its history.csv, got the file"),
+        ("errors", "RUN_OR_MODEL: expected a run's folder, with the errors in its history.csv"),
         ("bitmaps", "network: expected one with RBF outputs, got 'softmax'"),
         ("table", "network: expected a layer with a connection table, got none"),
     ],
@@ -1171,7 +1172,9 @@ def test_plot_as_its_user_runs_it(run_folder: Path, tmp_path: Path) -> None:
 def test_plot_what_a_model_lacks(lenet_fast: Any, what: str, words: str) -> None:
     require("matplotlib")
     files.save_model("model", models.lenet5(output="softmax", connections="full"))
-    assert_one_line(lenet_fast("plot", "model", "--what", what, "--out", "a.png"), words)
+    status = 2 if words.startswith("RUN") else 1
+    result = lenet_fast("plot", "model", "--what", what, "--out", "a.png")
+    assert_one_line(result, words, status=status)
     assert os.listdir() == ["model"]
 
 
@@ -1268,25 +1271,12 @@ def test_wrong_calls(lenet_fast: Any, arguments: list[str], words: str) -> None:
         (["train", "--data", "nowhere"], "nowhere"),
         (["train", "--data", "empty"], "empty"),
         (["train", "--data", "damaged"], "train-images"),
-        (["train", "--dataset", "sample", "--out", "text"], "text"),
-        (["train", "--resume", "nowhere"], "nowhere"),
-        (["train", "--resume", "empty"], "checkpoint.safetensors"),
-        (["train", "--resume", "text"], "text"),
-        (["evaluate", "nowhere"], "nowhere"),
-        (["evaluate", "empty"], "no model.safetensors in empty"),
         (["evaluate", "text"], "text"),
         (["evaluate", "cut.safetensors"], "cut.safetensors"),
         (["evaluate", "altered.safetensors"], "altered.safetensors"),
         (["evaluate", "picture.png"], "picture.png"),
         (["predict", "picture.png", "picture.png"], "picture.png"),
-        (["export", "text", "a.safetensors"], "ends in .onnx, got a.safetensors"),
-        (["export", "text", "nowhere/a.onnx"], "no nowhere"),
         (["export", "text", "a.onnx"], "text"),
-        (["export", "nowhere", "a.onnx"], "nowhere"),
-        (["plot", "text", "--what", "errors", "--out", "nowhere/a.png"], "no nowhere"),
-        (["plot", "text", "--what", "errors", "--out", "a.png"], "expected a run's folder"),
-        (["plot", "empty", "--what", "errors", "--out", "a.png"], "history.csv"),
-        (["plot", "nowhere", "--what", "filters", "--out", "a.png"], "nowhere"),
         (["plot", "text", "--what", "filters", "--out", "a.png"], "text"),
     ],
 )
@@ -1303,6 +1293,85 @@ def test_wrong_input(lenet_fast: Any, rbf_model: Path, arguments: list[str], wor
     before = sorted(os.listdir())
     assert_one_line(lenet_fast(*arguments), words)
     assert sorted(os.listdir()) == before
+
+
+ERRORS = ("plot", "text", "--what", "errors", "--out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train", *SHORT, "--out", "text"), "--out: expected a folder, got the file text"),
+        (("train", *SHORT, "--out", "text/a"), "--out: expected a folder, got the file text"),
+        (("train", *SHORT, "--out", "link"), "--out: expected a folder, got the link to nowhere"),
+        (("train", "--resume", "nowhere"), "--resume: expected the checkpoint of a run, but"),
+        (("train", "--resume", "empty"), "but there is no empty/checkpoint.safetensors"),
+        (("train", "--resume", "text"), "--resume: expected a run's folder or its checkpoint"),
+        (("evaluate", "nowhere"), "RUN_OR_MODEL: expected a model file or a run's folder, but"),
+        (("evaluate", "empty"), "but no model.safetensors in empty"),
+        (("export", "text", "a.safetensors"), "OUT.onnx: expected a name that ends in .onnx, got"),
+        (("export", "text", "nowhere/a.onnx"), "OUT.onnx: expected an existing folder, but there"),
+        (("export", "nowhere", "a.onnx"), "RUN_OR_MODEL: expected a model file"),
+        ((*ERRORS, "nowhere/a.png"), "--out: expected an existing folder, but there is no nowhere"),
+        ((*ERRORS, "a.gif"), "--out: expected a name that ends in one of .png, .svg, .pdf, got"),
+        ((*ERRORS, "dir.png"), "--out: expected a file, got the folder dir.png"),
+        ((*ERRORS, "a.png"), "RUN_OR_MODEL: expected a run's folder, with the errors in its"),
+        (("plot", "empty", *ERRORS[2:], "a.png"), "there is no empty/history.csv"),
+        (("plot", "nowhere", "--what", "filters"), "RUN_OR_MODEL: expected a model file"),
+        (("plot", "--what", "all", "--out", "text"), "--out: expected a folder, got the file text"),
+        (("plot", "--what", "all", "--out", "text/a"), "--out: expected a folder, got the file"),
+        (("plot", "--what", "samples", "--count", "981"), "--count: expected 1 to 980 with --what"),
+        (("plot", "a", "--what", "saliency", "--count", "11"), "--count: expected 1 to 10 with"),
+        (("compare", "empty", "text", "--out", "a.gif"), "--out: expected a name that ends in"),
+        (
+            ("compare", "empty", "text", "--out", "dir.png"),
+            "--out: expected a file, got the folder",
+        ),
+        (("compare", "empty", "text"), "RUN: expected a run's folder, but there is no empty/hist"),
+        (("compare", "text", "empty"), "RUN: expected a run's folder, with the errors in its"),
+        (("notebook", "link"), "DIR: expected a folder, got the link to nowhere "),
+        (("notebook", "text/a"), "DIR: expected a folder, got the file "),
+        (("runs", "text"), "DIR: expected a folder with runs in it, got the file text"),
+        (("runs", "link"), "DIR: expected a folder with runs in it, got the link to nowhere link"),
+    ],
+)
+def test_a_wrong_argument_is_named(lenet_fast: Any, arguments: list[str], words: str) -> None:
+    require("matplotlib")
+    Path("empty").mkdir()
+    Path("dir.png").mkdir()
+    Path("text").write_text("hello")
+    Path("link").symlink_to("absent")
+    before = sorted(os.listdir())
+    result = lenet_fast(*arguments)
+    assert_one_line(result, words, f"; see lenet-fast {arguments[0]} --help", status=2)
+    assert result.out == ""
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("train", *SHORT), ("train", *SHORT, "--out", "below/run"), ("plot", "--what", "samples")],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are others there")
+def test_a_current_folder_that_cannot_be_written(
+    lenet_fast: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """Also for the superuser, who may write anywhere."""
+
+    def denied(path: Any, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    result = lenet_fast(*arguments, "--dataset", "sample")
+    assert_one_line(result, ": Permission denied; --out names another place")
+    assert os.listdir() == []
+
+
+def test_help_shows_no_range_where_there_is_none(lenet_fast: Any) -> None:
+    text = lenet_fast("train", "--help").out
+    assert "None" not in text
+    assert "[x>0]" in text
 
 
 def test_a_network_that_sees_16_pixels_gets_digits_shrunk(lenet_fast: Any, tmp_path: Path) -> None:
@@ -1378,7 +1447,7 @@ def test_a_run_with_odd_options_takes_a_line(lenet_fast: Any, option: str, text:
 def test_traceback_on_request(lenet_fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENET_FAST_TRACEBACK", "1")
     result = lenet_fast("evaluate", "nowhere")
-    assert result.status == 1
+    assert result.status == 2
     assert "Traceback" in result.err
 
 
@@ -1399,7 +1468,7 @@ def test_a_full_disk_is_an_error() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
-@pytest.mark.parametrize(("arguments", "status"), [("train --nonsense", 2), ("evaluate no", 1)])
+@pytest.mark.parametrize(("arguments", "status"), [("train --nonsense", 2), ("evaluate no", 2)])
 def test_the_status_stands_where_nobody_can_be_told(arguments: str, status: int) -> None:
     command = [sys.executable, "-m", "lenet_fast", *arguments.split()]
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])}
@@ -1494,9 +1563,10 @@ def test_an_error_of_the_library_names_the_option(lenet_fast: Any, name: str) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system knows a home")
 def test_a_home_that_nobody_knows(homeless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = homeless("train", *SHORT[2:], "--data", "~/mnist", "--out", "run")
-    assert_one_line(result, "--data: expected a path, got '~/mnist', but no home folder is known")
+    words = "--data: expected a path, got '~/mnist', but no home folder is known"
+    assert_one_line(result, words, status=2)
     result = homeless("serve", "--out", "~/page", "--no-browser")
-    assert_one_line(result, "--out: expected a path, got '~/page'")
+    assert_one_line(result, "--out: expected a path, got '~/page'", status=2)
     monkeypatch.setenv("LENET_FAST_CACHE", "~/cache")
     result = homeless("data")
     assert result.status == 1

@@ -145,7 +145,7 @@ def test_compare(three: Any) -> None:
 def test_compare_refuses(three: Any) -> None:
     assert_one_line(three("compare", "runs/one"), "two runs or more, got runs/one", status=2)
     assert_one_line(three("compare", "runs/one", "./runs/one"), "different runs", status=2)
-    assert_one_line(three("compare", "runs/one", "runs/none"), "there is no", status=1)
+    assert_one_line(three("compare", "runs/one", "runs/none"), "RUN: ", "there is no", status=2)
     result = three("compare", "runs/one", "runs/three", "--log")
     assert_one_line(result, "--log: expected together with --out", status=2)
     result = three("compare", "runs/one", "runs/three", "--out", "x.bmp")

@@ -3,6 +3,7 @@
 import base64
 import builtins
 import dataclasses
+import errno
 import gzip
 import hashlib
 import http.server
@@ -458,7 +459,24 @@ def test_data_are_used_even_if_they_cannot_be_kept(tmp_path, tiny_mnist, serve):
     (tmp_path / "cache").write_text("a file where the folder should be")
     lines = []
     assert_same(data.load("mnist", report=lines.append))
-    assert any("could not keep train-images-idx3-ubyte" in line for line in lines)
+    (kept,) = [line for line in lines if "could not keep" in line]  # once for the four files
+    assert "could not keep train-images-idx3-ubyte" in kept
+    assert kept.endswith("; LENET_FAST_CACHE chooses another folder")
+
+
+def test_a_cache_that_cannot_be_read_is_named_once_with_the_cure(tmp_path, tiny_mnist, monkeypatch):
+    """Also for the superuser, who may read anything."""
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+    monkeypatch.setattr(fetch.disk, "open_regular", denied)
+    monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError) as caught:
+        data.load("mnist")
+    words = "mnist: Permission denied; LENET_FAST_CACHE chooses another folder\n"
+    assert words in str(caught.value)
+    assert str(caught.value).count("Permission denied") == 1
 
 
 def cut_off(handler, server):

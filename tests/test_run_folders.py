@@ -145,7 +145,7 @@ def test_no_folder_of_that_name(tmp_path):
         with pytest.raises(NotADirectoryError):
             LockedFolder(tmp_path / name)
     (tmp_path / "nowhere").symlink_to(tmp_path / "absent" / "folder")
-    with pytest.raises(FileExistsError, match="expected a folder, got a link that leads nowhere"):
+    with pytest.raises(NotADirectoryError, match="expected a folder, got the link to nowhere "):
         LockedFolder(tmp_path / "nowhere")
     if os.path.isdir("/proc"):
         with pytest.raises(FileNotFoundError):
@@ -514,6 +514,17 @@ def test_a_run_that_diverges_at_once_leaves_the_one_it_would_have_replaced(tmp_p
     assert run(tmp_path, *again, "--seed", 2).returncode == 0
     assert checkpoints.load(tmp_path / "run" / runs.CHECKPOINT).seed == 2
     assert {*contents(tmp_path / "run")} == {*runs.FILES}
+
+
+def test_a_run_that_cannot_be_replaced_is_found_out_before_the_first_epoch(
+    sets, tmp_path, monkeypatch
+):
+    new_trainer(out=tmp_path).fit(*sets, epochs=1)
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # also for the superuser
+    with pytest.raises(PermissionError, match=r"checkpoint\.safetensors"):
+        new_trainer(out=tmp_path, overwrite=True, schedule=Constant(1e30)).fit(*sets, epochs=1)
+    assert contents(tmp_path) == before
 
 
 def test_a_trainer_that_diverges_at_once_leaves_the_run_it_would_have_replaced(sets, tmp_path):

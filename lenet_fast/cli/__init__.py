@@ -105,6 +105,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             sys.stdout.flush()
         return int(status or 0)
     except click.UsageError as error:
+        if error.__cause__ is not None and _wants_traceback():  # the library refused an argument
+            traceback.print_exc()
         called = error.ctx.command_path if error.ctx else "lenet-fast"
         message = " ".join(error.format_message().split())  # click lists choices a line each
         common.fail(f"{message.rstrip('.')}; see {called} --help")
@@ -116,13 +118,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         common.fail("stopped")
         return common.STOPPED
     except Exception as error:  # reported in one line, not swallowed
-        if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
+        if _wants_traceback():
             traceback.print_exc()
         else:
             common.fail(_explained(error))
         common.flush(sys.stdout)
-        # An option's value that only the library could judge is no less wrong.
-        return 2 if isinstance(error, (ValueError, TypeError)) and str(error)[:2] == "--" else 1
+        return 1
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0")
 
 
 def _explained(error: Exception) -> str:

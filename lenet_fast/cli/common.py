@@ -240,6 +240,26 @@ def full_path(option: str, path: Path) -> Path:
     return checks.path(option, path).absolute()
 
 
+def make_folder(option: str, folder: Path) -> None:
+    """Create the folder that an option names, and its parents."""
+    from lenet_fast import locks
+
+    if (obstacle := locks.in_the_way(folder)) is not None:
+        raise click.UsageError(f"{option}: expected a folder, got {obstacle}")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def writing_out() -> Iterator[None]:
+    """Within the block, say that --out names another place if one cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise click.ClickException(f"{problem(error)}; --out names another place") from error
+
+
 def load_data(dataset: Any, folder: Path | None) -> Splits:
     """Load data; report slow steps, and data other than those that one would expect."""
     from lenet_fast import data

@@ -129,21 +129,33 @@ class _Context(click.Context):
     formatter_class = Formatter
 
 
+_IN_THE_LIBRARY = {"run_or_model": ("run", "model"), "folders": ("run",), "resume": ("run",)}
+"""What the library calls parameters that have another name in a command."""
+
+
 class Command(click.Command):
     """A command whose help has its options in sections."""
 
     context_class = _Context
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error of the library that begins with an argument's name gets that of
-        the option."""
+        """Run the command; an error of the library about an argument is one about how the command
+        was called, and names the option."""
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError, OSError) as error:
             name, colon, rest = str(error).partition(": ")
             for each in self.params:
-                if colon and each.name == name and isinstance(each, click.Option):
-                    error.args = (f"{each.opts[0]}: {rest}",)
+                known = (each.name, each.opts[0], *_IN_THE_LIBRARY.get(each.name or "", ()))
+                if not colon or name not in known:
+                    continue
+                option = isinstance(each, click.Option)
+                # Of RUN RUN..., the first word.
+                shown = each.opts[0] if option else each.human_readable_name.split()[0].strip("[]")
+                if isinstance(error, BlockingIOError):  # called rightly, but at a wrong time
+                    error.args = (f"{shown}: {rest}",)
+                    break
+                raise click.UsageError(f"{shown}: {rest}", ctx) from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

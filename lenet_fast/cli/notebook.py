@@ -24,10 +24,8 @@ def notebook(folder: Path) -> None:
 
     source = _source()
     folder = common.full_path("DIR", folder)
-    if folder.exists() and not folder.is_dir():
-        raise click.UsageError(f"DIR: expected a folder, got the file {folder}")
+    common.make_folder("DIR", folder)
     copied, kept = 0, []
-    folder.mkdir(parents=True, exist_ok=True)
     for lesson in sorted(source.glob("*.ipynb")):
         target = folder / lesson.name
         content = lesson.read_bytes()

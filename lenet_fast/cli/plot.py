@@ -24,7 +24,8 @@ PICTURES = (
     *_DATA_ALONE,
 )
 WHAT = (*PICTURES, "all")
-_COUNTS = {"mistakes": 98, "samples": 70, "saliency": 6, "occlusion": 6}
+_COUNTS = {"mistakes": (98, 980), "samples": (70, 980), "saliency": (6, 10), "occlusion": (6, 10)}
+"""How many digits by default, and at most: more take minutes, or are too small to see."""
 
 
 @click.command(
@@ -61,7 +62,8 @@ _COUNTS = {"mistakes": 98, "samples": 70, "saliency": 6, "occlusion": 6}
 )
 @common.integer_option(
     "--count",
-    "How many digits to show.  [default: mistakes 98, samples 70, saliency and occlusion 6]",
+    "How many digits to show.  [default: mistakes 98, samples 70, saliency and occlusion 6; "
+    "at most 980, 980 and 10]",
 )
 @help.option("--log", is_flag=True, help="Error rates on a logarithmic axis; with --what errors.")
 @common.data_options
@@ -102,6 +104,10 @@ def plot(
     from lenet_fast import plots
 
     _check_options(what, common.given(context))
+    if count is not None and count > _COUNTS[what][1]:
+        raise click.UsageError(
+            f"--count: expected 1 to {_COUNTS[what][1]} with --what {what}, got {count}"
+        )
     if what in _DATA_ALONE and run_or_model:
         raise click.UsageError(
             f"RUN_OR_MODEL: expected none with --what {what}, got {run_or_model[0]}"
@@ -119,7 +125,8 @@ def plot(
         return
     out = out or Path(f"{what}.png")
     common.prepare_plots()
-    plots.check_out(out)  # first: loading the data and running the network may take a while
+    with common.writing_out():
+        plots.check_out(out)  # first: loading the data and running the network may take a while
     plots.save(source.draw(what, image, count, log), out, dpi=dpi)
     common.line("picture", out)
 
@@ -135,15 +142,17 @@ def _draw_all(source: _Source, folder: Path, dpi: int) -> None:
     """Draw into a folder whatever there is of a run, a model, or data."""
     from lenet_fast import plots
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
+    with common.writing_out():
+        common.make_folder("--out", folder)
     left_out = []
     for what in PICTURES if source.paths else _DATA_ALONE:
         if (reason := source.lacks(what)) is not None:
             left_out.append(f"left out  {what}: {reason}")
             continue
         out = folder / f"{what}.png"
-        plots.save(source.draw(what), out, dpi=dpi)
+        picture = source.draw(what)
+        with common.writing_out():
+            plots.save(picture, out, dpi=dpi)
         common.line("picture", out)
     for words in left_out:
         click.echo(words)
@@ -210,7 +219,7 @@ class _Source:
         """Return a picture."""
         from lenet_fast import plots
 
-        count = count or _COUNTS.get(what, 1)
+        count = count or _COUNTS.get(what, (1,))[0]
         if what == "errors":
             return plots.errors(list(self.paths) if len(self.paths) > 1 else self.paths[0], log=log)
         if what == "samples":

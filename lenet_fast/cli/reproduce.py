@@ -84,7 +84,9 @@ def reproduce(
 
     if quick and seeds != SEEDS:
         raise click.UsageError(f"--quick: expected without --seeds, got --seeds {seeds}")
-    with LockedFolder(options["out"]), stopping.on_signals() as stop:
+    with common.writing_out():
+        locked = LockedFolder(options["out"])
+    with locked, stopping.on_signals() as stop:
         _reproduce(names, 1 if quick else seeds, quick, jobs, options, stop)
 
 

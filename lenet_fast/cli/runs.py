@@ -34,8 +34,10 @@ def runs(folder: Path, as_json: bool) -> None:
     that are complete, the fewest test errors, the highest rate, when it was last started, and its
     state: finished, stopped (and can be resumed), or running.
     """
-    if not folder.is_dir() and folder != ROOT:  # which the first training creates
-        raise click.UsageError(f"DIR: expected a folder with runs in it, but there is no {folder}")
+    obstacle = locks.in_the_way(folder)
+    if obstacle is not None or not (folder.is_dir() or folder == ROOT):  # training creates runs
+        got = f"but there is no {folder}" if obstacle is None else f"got {obstacle}"
+        raise click.UsageError(f"DIR: expected a folder with runs in it, {got}")
     found = sorted((_facts(each) for each in _below(folder)), key=lambda facts: facts["started"])
     if as_json:
         common.print_json(found)
@@ -80,7 +82,8 @@ def compare(folders: tuple[Path, ...], out: Path | None, log: bool, as_json: boo
         from lenet_fast import plots
 
         common.prepare_plots()
-        plots.check_out(out)
+        with common.writing_out():
+            plots.check_out(out)
     from lenet_fast.training.runs import read_history
 
     names = _names(folders)
@@ -107,7 +110,8 @@ def compare(folders: tuple[Path, ...], out: Path | None, log: bool, as_json: boo
         else:
             click.echo("The options of these runs are the same.")
     if out is not None:
-        plots.save(plots.errors(histories, names, log=log), out)
+        with common.writing_out():
+            plots.save(plots.errors(histories, names, log=log), out)
         common.say(f"wrote {out}") if as_json else common.line("picture", out)
 
 

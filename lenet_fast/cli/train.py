@@ -79,7 +79,9 @@ def _begin(
     backends.get(options["backend"])
     new = options["out"] is None  # removed again if the run does not start
     default = Path(train_options.OUT, options["model"])
-    with LockedFolder.new(default) if new else LockedFolder(options["out"]) as out:
+    with common.writing_out():
+        locked = LockedFolder.new(default) if new else LockedFolder(options["out"])
+    with locked as out:
         # It is locked before it is checked.
         if not options["overwrite"]:
             settings.check_out(out.path)

@@ -28,6 +28,10 @@ class Number(click.FloatRange):
         super().__init__(min, max, **settings)
         self._endless = endless
 
+    def _describe_range(self) -> str:
+        unbounded = self.min is None and self.max is None
+        return "" if unbounded else super()._describe_range()  # click's would be x<=None
+
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:

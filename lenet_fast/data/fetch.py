@@ -101,8 +101,11 @@ class Search:
                 self._accept(name, content, path.name)
             except FileNotFoundError:
                 continue
+            except PermissionError as error:
+                problems.append(_denied(error))
             except (OSError, FileFormatError) as error:
                 problems.append(str(error))
+        problems = list(dict.fromkeys(problems))  # a folder's is that of all its files
         if self._missing():
             state = "; ".join(problems) or ("incomplete" if self.arrays else "no files")
             self.failed(f"cache {self.cache}: {state}")
@@ -188,10 +191,8 @@ class Search:
             self.cache.mkdir(parents=True, exist_ok=True)
             disk.write_atomic(self._cached(self.cache, name), content)
         except OSError as error:
-            self.report(
-                f"cache {self.cache}: could not keep {name}: {error}; {CACHE_VARIABLE} chooses "
-                "another folder"
-            )
+            self.report(f"cache {self.cache}: could not keep {name}: {_denied(error)}")
+            self.cache = None  # once is enough
 
 
 def unpack(archive: Path, names: Sequence[str]) -> dict[str, bytes]:
@@ -276,6 +277,10 @@ class _Bounded:
         if self._left < 0:
             raise FileFormatError(f"expected at most {_UNPACKED_BYTES:,} bytes unpacked, got more")
         return content
+
+
+def _denied(error: OSError) -> str:
+    return f"{error.strerror or error}; {CACHE_VARIABLE} chooses another folder"
 
 
 def _reason(error: BaseException) -> str:

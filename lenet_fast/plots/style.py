@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,8 +57,10 @@ def check_out(path: str | os.PathLike[str]) -> str:
     ------
     ValueError
         If its extension is not one of :data:`FORMATS`.
-    FileNotFoundError
-        If its folder is missing.
+    FileNotFoundError, PermissionError
+        If its folder is missing, or cannot be written.
+    IsADirectoryError
+        If it is a folder.
     ImportError
         If matplotlib is missing.
 
@@ -77,6 +80,10 @@ def check_out(path: str | os.PathLike[str]) -> str:
         raise ValueError(f"out: expected a name that ends in one of {allowed}, got {path}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"out: expected an existing folder, but there is no {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"out: expected a file, got the folder {path}")
+    if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
     figure(1)
     return suffix
 

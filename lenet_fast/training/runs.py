@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import backends, checks, disk
+from lenet_fast import backends, checks, disk, locks
 from lenet_fast.engines import Engine
 from lenet_fast.errors import FileFormatError
 from lenet_fast.files import MODEL
@@ -58,8 +58,8 @@ def check_free(folder: Path) -> None:
     ...         print(str(error).partition(",")[0])
     out: expected a folder without a run in it
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"out: expected a folder, got the file {folder}")
+    if (obstacle := locks.in_the_way(folder)) is not None:
+        raise NotADirectoryError(f"out: expected a folder, got {obstacle}")
     taken = [name for name in FILES if os.path.lexists(folder / name)]
     if taken:
         resume = "resume that run, " if CHECKPOINT in taken else ""

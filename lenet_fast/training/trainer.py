@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import math
 import os
 import time
@@ -799,6 +800,9 @@ class Trainer:
         for name in runs.FILES:
             disk.remove_leftovers(out / name)
         if self._new and any(os.path.lexists(out / name) for name in runs.FILES):
+            if not os.access(out, os.W_OK):  # as the first epoch would find out
+                name = os.fspath(out / runs.CHECKPOINT)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
             self._replace = begin  # a new run that diverges is no reason to lose a good one
         else:
             begin()
