@@ -38,6 +38,8 @@ def kind(value: object) -> str:
     >>> from lenet_fast import checks
     >>> checks.kind(3), checks.kind(np.zeros(2)), checks.kind(dict)
     ('int 3', 'ndarray of dtype float64', 'the class dict')
+    >>> checks.kind((np.zeros(2), 3))
+    'tuple of ndarray of dtype float64, int 3'
     """
     if isinstance(value, np.ndarray):
         return f"{type(value).__name__} of dtype {value.dtype}"
@@ -47,6 +49,9 @@ def kind(value: object) -> str:
         return f"the function {value.__name__}"
     if type(value).__repr__ is object.__repr__:  # it would print a memory address
         return f"an object of type {type(value).__name__}"
+    if isinstance(value, tuple | list) and any(isinstance(each, np.ndarray) for each in value[:3]):
+        parts = [kind(each) for each in value[:3]] + ["..."] * (len(value) > 3)
+        return f"{type(value).__name__} of {', '.join(parts)}"
     name, text = type(value).__name__, " ".join(repr(value).split())
     return (text if text.startswith(f"{name}(") else f"{name} {text}")[:80]
 
@@ -320,13 +325,29 @@ def largest(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).max)
 
 
+def pathlike(name: str, value: object) -> Path:
+    """Return a path as it is; TypeError if it is none, such as the number of an open file.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.pathlike("folder", 3)
+    Traceback (most recent call last):
+    TypeError: folder: expected a path, got int 3
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name}: expected a path, got {kind(value)}")
+    return Path(value)
+
+
 def path(name: str, value: str | os.PathLike[str]) -> Path:
     """Return a path, with a leading ``~`` expanded to the home folder.
 
-    FileNotFoundError if no home folder is known, as for some users of containers.
+    TypeError if it is none; FileNotFoundError if no home folder is known, as for some users of
+    containers.
     """
     try:
-        return Path(value).expanduser()
+        return pathlike(name, value).expanduser()
     except RuntimeError:
         raise FileNotFoundError(
             f"{name}: expected a path, got {os.fspath(value)!r}, but no home folder is known here; "

@@ -133,7 +133,7 @@ def write_model(
     beside: str | os.PathLike[str] | None = None,
 ) -> None:
     """Like :func:`save_model`, optionally `beside` the other files of a run."""
-    _check_path(path)
+    checks.pathlike("path", path)
     check_finite(network)
     metadata = {
         "network": network.config(),
@@ -141,11 +141,6 @@ def write_model(
         "extra": dict(extra or {}),
     }
     write_tensors(path, "model", network.parameters, metadata, beside=beside)
-
-
-def _check_path(path: object) -> None:
-    if not isinstance(path, str | os.PathLike):  # an int would be a file that is open
-        raise TypeError(f"path: expected a path, got {checks.kind(path)}")
 
 
 def check_finite(network: Network) -> None:
@@ -202,7 +197,11 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
     >>> saved.loss is None, saved.library_version == lenet_fast.__version__
     (True, True)
     """
-    _check_path(path)
+    checks.pathlike("path", path)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(
+            f"path: expected a model file or the folder of a run, but there is no {path}"
+        )
     if os.path.isdir(path):
         folder, path = path, os.path.join(path, MODEL)
         if not os.path.exists(path):

@@ -203,6 +203,12 @@ def test_unknown_names_are_refused():
         data.load("cifar")
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "auto", "usps"])
+def test_what_is_no_folder(dataset):
+    with pytest.raises(TypeError, match=r"^folder: expected a path, got int 3$"):
+        data.load(dataset, 3)
+
+
 @pytest.mark.parametrize("dataset", ["sample", "digits"])
 def test_built_in_data_do_not_come_from_a_folder(dataset, tmp_path):
     with pytest.raises(ValueError, match=f"folder: expected none with dataset '{dataset}'"):

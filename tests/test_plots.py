@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,33 @@ def test_files_that_cannot_be(tmp_path: Path, name: str, error: type, text: str)
     with pytest.raises(error, match=text):
         plots.save(style.figure(1), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_figure_and_no_path(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"^picture: expected a matplotlib Figure, got str 'x'$"):
+        plots.save("x", tmp_path / "a.png")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^path: expected a path, got int 3$"):
+        plots.save(style.figure(1), 3)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+IMAGE = SAMPLE.test.images[0]
+
+
+@pytest.mark.parametrize(
+    ("draw", "images"),
+    [
+        (plots.saliency, [IMAGE]),
+        (plots.occlusion, [IMAGE]),
+        (plots.features, [IMAGE]),
+        (plots.filters, []),
+        (plots.architecture, []),
+        (plots.bitmaps, []),
+    ],
+)
+def test_what_is_no_network(draw: Any, images: list) -> None:
+    with pytest.raises(TypeError, match=r"^network: expected a Network, got str 'x'$"):
+        draw("x", *images)
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def architecture(network: Network) -> Figure:
     >>> [text.get_text() for text in axes.texts][:3]
     ['input\\n1 map\\n32 x 32', 'C1\\n6 maps\\n28 x 28', 'convolution\\n5 x 5']
     """
+    style.check_network(network)
     inputs = dict(zip((each.name for each in network.layers), network.shapes, strict=False))
     by_name = {each.name: each for each in network.layers}
     stages = [by_name[name] for name in network.stages]

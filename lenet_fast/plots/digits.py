@@ -230,6 +230,7 @@ def bitmaps(network: Network | None = None) -> Figure:
 
 def rbf_centres(network: Network) -> Array:
     """Return the centres (classes, units) of a network's RBF outputs; ValueError if it has none."""
+    style.check_network(network)
     if network.output != "rbf":
         raise ValueError(f"network: expected one with RBF outputs, got {network.output!r} outputs")
     return network.layers[-1].parameters["w"]

@@ -140,6 +140,7 @@ def occlusion(
 
 def _inputs(network: Network, images: Array) -> tuple[Array, Array]:
     """Return the images (n, rows, columns), and the network's inputs made of them."""
+    style.check_network(network)
     shape = network.input_shape
     if shape[0] != 1 or shape[1] != shape[2]:
         raise ValueError(f"network: expected one with one square input map, got {shape}")

@@ -116,6 +116,7 @@ def filters(network: Network, layer: str | None = None) -> Figure:
     >>> axes.get_title(), scale.get_ylabel()
     ('C1: 6 kernels of 5 x 5', 'weight')
     """
+    style.check_network(network)
     found = [each for each in network.layers if isinstance(each, Conv2D)]
     chosen = found[:2] if layer is None else [each for each in found if each.name == layer]
     if not chosen:
@@ -174,6 +175,7 @@ def features(network: Network, image: Array, label: int | None = None) -> Figure
     >>> [axes.get_title() for axes in picture.axes][:2]
     ['input: a 4', 'C1: 6 of 28 x 28\\n±0.435']
     """
+    style.check_network(network)
     found = network.activations(image)
     outputs = found[network.layers[-1].name]
     if outputs.ndim != 1:

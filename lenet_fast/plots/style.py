@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from lenet_fast import checks, cures, disk, docstrings
 from lenet_fast.checks import Array
+from lenet_fast.network import Network
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +55,8 @@ def check_out(path: str | os.PathLike[str]) -> str:
 
     Raises
     ------
+    TypeError
+        If it is no path.
     ValueError
         If its extension is not one of :data:`FORMATS`.
     FileNotFoundError, PermissionError
@@ -73,7 +75,7 @@ def check_out(path: str | os.PathLike[str]) -> str:
     Traceback (most recent call last):
     ValueError: out: expected a name that ends in one of .png, .svg, .pdf, got errors.xls
     """
-    path = Path(path)
+    path = checks.pathlike("path", path)
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         allowed = ", ".join(f".{name}" for name in FORMATS)
@@ -107,7 +109,7 @@ def save(picture: Figure, path: str | os.PathLike[str], *, dpi: int | None = Non
     Raises
     ------
     TypeError, ValueError
-        If the name has another extension, or `dpi` is not such a number.
+        If `picture` is no figure, the name has another extension, or `dpi` is not such a number.
     OSError
         If the file cannot be written.
 
@@ -123,6 +125,10 @@ def save(picture: Figure, path: str | os.PathLike[str], *, dpi: int | None = Non
     suffix = check_out(path)
     resolution = "figure" if dpi is None else checks.integer("dpi", dpi, 10, 2400)
     from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    if not isinstance(picture, Figure):
+        raise TypeError(f"picture: expected a matplotlib Figure, got {checks.kind(picture)}")
 
     def write(file: BinaryIO) -> None:
         with rc_context(_TEXT):
@@ -208,6 +214,12 @@ def show_signed(axes: Axes, image: Array) -> Any:
     known = np.abs(image[np.isfinite(image)])
     largest = float(known.max()) if known.size and known.max() else 1.0
     return show(axes, image, "RdBu_r", -largest, largest)
+
+
+def check_network(value: object) -> None:
+    """Raise TypeError if the argument `network` is none."""
+    if not isinstance(value, Network):
+        raise TypeError(f"network: expected a Network, got {checks.kind(value)}")
 
 
 def grey_images(name: str, value: object, axes: str) -> Array:

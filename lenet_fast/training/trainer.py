@@ -268,9 +268,7 @@ class Trainer:
         self._position = checkpoints.Position()
         self._data: tuple[checkpoints.Fingerprint, checkpoints.Fingerprint] | None = None
         self.stopping = False
-        if not isinstance(out, str | os.PathLike | None):
-            raise TypeError(f"out: expected a path, got {checks.kind(out)}")
-        self._out = None if out is None else Path(out)
+        self._out = None if out is None else checks.pathlike("out", out)
         self._locked = out if isinstance(out, LockedFolder) else None
         self._folder: LockedFolder | None = None  # during fit
         self._overwrite = checks.flag("overwrite", overwrite)
