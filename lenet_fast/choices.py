@@ -35,6 +35,10 @@ Connections = Literal["table", "full"]
 Initialiser = Literal["lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal"]
 """See :mod:`lenet_fast.initialisers`."""
 
+Activation = Literal["scaled_tanh", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu"]
+"""Arguments take these names also with an option, "leaky_relu:0.2"; see
+:func:`lenet_fast.layers.activation`."""
+
 Loss = Literal["cross_entropy", "mean_squared_error", "map", "penalty"]
 """See :mod:`lenet_fast.losses`."""
 

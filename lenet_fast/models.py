@@ -67,7 +67,7 @@ def lenet5(
     pooling: choices.Pooling | None = "subsample",
     connections: choices.Connections = "table",
     output: choices.Output = "rbf",
-    activation: str | Activation = "scaled_tanh",
+    activation: choices.Activation | str | Activation = "scaled_tanh",
     extra_dense: int | None = None,
     initialiser: choices.Initialiser | None = None,
     seed: int = 0,
@@ -161,7 +161,9 @@ def _initialised(
 
 
 def default_initialiser(
-    pooling: choices.Pooling | None, output: choices.Output, activation: str | Activation
+    pooling: choices.Pooling | None,
+    output: choices.Output,
+    activation: choices.Activation | str | Activation,
 ) -> choices.Initialiser:
     """Return the name of the initialiser that :func:`lenet5` uses for its arguments by default.
 
@@ -288,8 +290,8 @@ def lenet4(
 @choices.american
 def lenet1989(
     *,
-    activation: str | Activation = "scaled_tanh",
-    output_activation: str | Activation | None = None,
+    activation: choices.Activation | str | Activation = "scaled_tanh",
+    output_activation: choices.Activation | str | Activation | None = None,
     initialiser: choices.Initialiser = "lecun1998",
     seed: int = 0,
     dtype: DTypeLike = "float32",

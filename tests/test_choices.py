@@ -30,6 +30,7 @@ from lenet_fast.training import OPTIMISERS, Trainer, schedules
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRIES = {
+    "Activation": tuple(layers.ACTIVATIONS),
     "Algorithm": _conv2d.ALGORITHMS,
     "Backend": backends.NAMES,
     "Bias": _conv2d.BIASES,
@@ -76,10 +77,10 @@ def taken(function: Any, argument: str) -> set[Any]:
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        (models.lenet5, "pooling connections output initialiser dtype"),
+        (models.lenet5, "activation pooling connections output initialiser dtype"),
         (models.lenet4, "connections initialiser dtype"),
         (models.lenet1, "initialiser dtype"),
-        (models.lenet1989, "initialiser dtype"),
+        (models.lenet1989, "activation output_activation=Activation initialiser dtype"),
         (network.Network, "output dtype"),
         (network.Network.initialise, "initialiser"),
         (data.load, "dataset"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-ACTIVATIONS = ("scaled_tanh", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu")
-"""Those of :data:`lenet_fast.layers.ACTIVATIONS`, repeated because importing it takes time."""
+from lenet_fast import choices
+
+ACTIVATIONS = get_args(choices.Activation)
 
 
 class Number(click.FloatRange):

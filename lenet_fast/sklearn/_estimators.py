@@ -92,7 +92,7 @@ class _LeNet(BaseEstimator):
         model: str = "lenet5",
         *,
         pooling: choices.Pooling | None = "max",
-        activation: str | Activation = "relu",
+        activation: choices.Activation | str | Activation = "relu",
         output: choices.Output = "softmax",
         image_shape: tuple[int, int] | None = None,
         epochs: int | None = None,
