@@ -133,13 +133,32 @@ def test_compare(three: Any) -> None:
     lines = [line.split() for line in result.out.splitlines()]
     assert lines[0][0] == "run"
     assert [lines[1][0], lines[2][0]] == ["one", "deep/two"]
-    assert ["rate", "0.0028", "0.02"] in lines
-    assert ["output", "rbf", "softmax"] in lines
-    assert not any(line[:1] == ["seed"] for line in lines)
+    assert ["--rate", "0.0028", "0.02"] in lines
+    assert ["--output", "rbf", "softmax"] in lines
+    assert not any(line[:1] == ["--seed"] for line in lines)
     facts = json.loads(three("compare", "runs/one", "runs/three", "--json").out)
     assert [each["best_epoch"] for each in facts] == [1, 1]
     assert three(*SHORT, "--out", "runs/four").status == 0
     assert "are the same" in three("compare", "runs/one", "runs/four").out
+
+
+def test_compare_writes_options_as_they_are_given(
+    three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = ", ".join(f"0.1{number}" for number in range(11, 60) if number % 10)
+    options = ("--output", "linear", "--target-on", "0.9", "--target-off", "-0.9")
+    options += ("--loss-scale", "0.3", "--rates", rates.replace(" ", ""))
+    assert three(*SHORT, *options, "--out", "runs/four").status == 0
+    text = three("compare", "runs/one", "runs/four").out
+    lines = [line.split() for line in text.splitlines()]
+    for line in ("--target-on - 0.9", "--target-off - -0.9", "--loss-scale - 0.3"):
+        assert line.split() in lines
+    assert ["--rates", "-", *rates.split()] in lines
+    assert "\n--target-off " in text  # flush left, unlike numbers
+    monkeypatch.setenv("COLUMNS", "60")
+    text = three("compare", "runs/one", "runs/four").out
+    assert max(map(len, text.splitlines())) <= 60
+    assert rates in " ".join(text.split())
 
 
 def test_compare_refuses(three: Any) -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -206,7 +207,7 @@ def table(rows: Sequence[Mapping[str, str]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[printable(row.get(name, "")) for name in names] for row in rows]
     columns = list(zip(names, *cells, strict=True))
-    numbers = [all(cell[:1] in "-0123456789" for cell in column[1:]) for column in columns]
+    numbers = [all(re.match(r"-?(\d|$)", cell) for cell in column[1:]) for column in columns]
     widths = [max(map(len, column)) for column in columns]
     lines = [
         "  ".join(
@@ -220,10 +221,10 @@ def table(rows: Sequence[Mapping[str, str]]) -> None:
         return
     label = max(map(len, names[1:])) + 4
     for line in cells:
-        click.echo(line[0])
+        click.echo(wrapped(line[0]))
         for name, cell in zip(names[1:], line[1:], strict=True):
             if cell:
-                click.echo(f"  {name:<{label - 2}}{cell}")
+                click.echo(wrapped(f"  {name:<{label - 2}}{cell}", indent=label))
 
 
 def columns_of_terminal() -> float:

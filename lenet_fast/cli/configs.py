@@ -10,7 +10,8 @@ import click
 
 from lenet_fast.cli import common, settings
 
-_NOT_READ = {*settings.FREE, "overwrite", "config"} - {"epochs"}
+_RECORDED = {"epochs": "epochs", "folder": "data"}
+"""Names in the file of options that ``settings.NOT_RECORDED`` would leave out."""
 
 
 def read(context: click.Context, path: Path) -> dict[str, Any]:
@@ -50,31 +51,30 @@ def read(context: click.Context, path: Path) -> dict[str, Any]:
         found.setdefault("epochs", run["epochs"])
     if found.get("schedule") == "rate_list":  # what --rates means
         del found["schedule"]
-    options = {each.name: each for each in context.command.params if each.name not in _NOT_READ}
+    options = {
+        _RECORDED.get(each.name or "", each.name): each
+        for each in context.command.params
+        if each.name in _RECORDED or each.name not in settings.NOT_RECORDED
+    }
     values = {}
     for name, value in found.items():
-        option = options.get(name) or ({"data": _DATA}.get(name))
+        option = options.get(name)
         if option is None:
-            close = difflib.get_close_matches(name, [*options, "data"], 1)
+            close = difflib.get_close_matches(name, options, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise click.UsageError(
                 f"--config: {file}: options: expected options of lenet-fast train, got "
                 f"{common.printable(name)}{hint}"
             )
         try:
-            values[name] = _value(option, value, context)
+            values[option.name] = _value(option, value, context)
         except click.BadParameter as error:
             raise click.UsageError(
                 f"--config: {file}: {name} = {value!r}: {error.message}"
             ) from None
-    if "data" in values:
-        values["folder"] = values.pop("data")
     if values.get("distort") == "none":
         values["distort"] = None
     return values
-
-
-_DATA = click.Option(["--data"], type=click.Path(path_type=Path))
 
 
 def _value(option: click.Parameter, value: Any, context: click.Context) -> Any:

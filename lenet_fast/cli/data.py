@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import click
@@ -35,8 +36,11 @@ def data(folder: Path | None, dataset: str) -> None:
         common.line("cache", error)
     for split in (splits.train, splits.test):
         size = "x".join(map(str, split.images.shape[1:]))
-        click.echo(f"\n{common.printable(split.name)}: {len(split):,} images of {size} pixels")
+        text = f"{common.printable(split.name)}: {len(split):,} images of {size} pixels"
+        click.echo(f"\n{common.wrapped(text)}")
         for what, array in (("images", split.images), ("labels", split.labels)):
             digest = idx.digest(array)
             known = ", as in the published MNIST" if digest in MNIST.sha256 else ""
-            click.echo(f"  {what}: SHA-256{known}\n    {digest}")
+            click.echo(common.wrapped(f"  {what}: SHA-256{known}", indent=4))
+            width = int(min(common.columns_of_terminal(), 4 + len(digest)))
+            click.echo(textwrap.indent(textwrap.fill(digest, max(1, width - 4)), "    "))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lenet_fast import cures, locks
-from lenet_fast.cli import common, help
+from lenet_fast.cli import common, help, settings
 
 if TYPE_CHECKING:
     from lenet_fast.training import History
@@ -103,7 +103,10 @@ def compare(folders: tuple[Path, ...], out: Path | None, log: bool, as_json: boo
         if differing:
             common.table(
                 [
-                    {"option": option, **dict(zip(names, map(_text, values), strict=True))}
+                    {
+                        "option": settings.spelled(option),
+                        **dict(zip(names, map(_text, values), strict=True)),
+                    }
                     for option, values in differing.items()
                 ]
             )
@@ -250,4 +253,7 @@ def _differing(options: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _text(value: Any) -> str:
+    """Return a value of an option; that of several, such as rates, can fill several lines."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return "-" if value is None else str(value)

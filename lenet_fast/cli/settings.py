@@ -29,6 +29,10 @@ FREE = {
 }
 """Options that may change when a run resumes; the others define the run."""
 
+NOT_RECORDED = {*FREE, "overwrite", "config"}
+"""Options that the run's ``config.toml`` lacks; it has the folder of the data as ``data``, however,
+and the number of epochs in another table."""
+
 MODEL_OPTIONS = (
     *("pooling", "connections", "output", "activation", "output_activation", "extra_dense"),
     "initialiser",
@@ -366,8 +370,7 @@ def recorded(options: dict[str, Any], splits: Splits) -> dict[str, Any]:
     """Return the options that define the run, and the location of its data."""
     from lenet_fast.data.sources import SAMPLE_SOURCE
 
-    left_out = {*FREE, "overwrite", "config"}
-    kept = {name: value for name, value in options.items() if name not in left_out}
+    kept = {name: value for name, value in options.items() if name not in NOT_RECORDED}
     kept["distort"] = options["distort"] or "none"
     if options["model"] in ("lenet1", "lenet1989"):
         kept["output"] = None  # there is no choice
