@@ -1,4 +1,4 @@
-"""Skip the doctests of front ends whose library is not installed; run all as if pasted into a new
+"""Skip the modules of front ends whose library is not installed; run all as if pasted into a new
 Python, so that each has the imports that it needs. Select tests by ``--select``."""
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ NEEDS = {
     "web": "flask",
 }
 
-collect_ignore_glob = [
-    f"lenet_fast/{folder}/*"
+MISSING = [
+    folder
     for folder, library in NEEDS.items()
     if os.environ.get("LENET_FAST_REQUIRE_ALL") != "1" and importlib.util.find_spec(library) is None
 ]
+collect_ignore_glob = [f"lenet_fast/{folder}/*" for folder in MISSING]
+# Modules that tests use, and no tests themselves.
+collect_ignore_glob += [f"tests/{folder}_*.py" for folder in MISSING]
 
 
 @pytest.fixture(autouse=True)

@@ -167,7 +167,7 @@ def lenet_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> A
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LENET_FAST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LENET_FAST_OFFLINE", "1")
-    for name in ("LENET_FAST_DATA", "LENET_FAST_BACKEND", "LENET_FAST_TRACEBACK"):
+    for name in ("COLUMNS", "LENET_FAST_DATA", "LENET_FAST_BACKEND", "LENET_FAST_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: object) -> Result:

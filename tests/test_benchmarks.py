@@ -707,6 +707,7 @@ def test_a_profile_of_an_engine_that_is_wrong_is_refused(
     assert "expected losses" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "batch"), [("1998", 32), ("plain", 32), ("plain", 1)])
 def test_epochs_lets_all_begin_with_the_same_losses(
     network: str, batch: int, monkeypatch: pytest.MonkeyPatch
