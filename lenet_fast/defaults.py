@@ -41,17 +41,25 @@ SCHEDULES = get_args(choices.Schedule)
 PEAKS = {"sgd": 3}
 """Factor of the initial rate for schedules that fall to about 0, by optimiser; for others 2."""
 
+_SGD = {
+    "optimiser": "sgd",
+    "momentum": MOMENTUM,
+    "nesterov": True,
+    "weight_decay": 0.0,
+    "batch_size": BATCH_SIZE,
+    "schedule": "one_cycle",
+    "warmup": 0.3,
+    "distort": None,
+}
+
 _MODERN = {
+    **_SGD,
     "pooling": "max",
     "connections": "full",
     "output": "softmax",
     "activation": "relu",
-    "optimiser": "sgd",
-    "momentum": MOMENTUM,
-    "nesterov": True,
     "weight_decay": 5e-4,
     "batch_size": 64,
-    "schedule": "one_cycle",
     "rate": 0.1,
     "warmup": 0.15,
 }
@@ -60,23 +68,16 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": (
         "the network of 1998, to 98.9 % in 6 epochs",
         {
+            **_SGD,
             "pooling": "subsample",
             "connections": "table",
             "output": "rbf",
             "activation": "scaled_tanh",
-            "optimiser": "sgd",
-            "momentum": MOMENTUM,
-            "nesterov": True,
-            "weight_decay": 0.0,
-            "batch_size": BATCH_SIZE,
-            "schedule": "one_cycle",
             "rate": 0.0028,
-            "warmup": 0.3,
-            "distort": None,
             "epochs": 6,
         },
     ),
-    "fast": ("99.0 % in the least time, 2 epochs", {**_MODERN, "distort": None, "epochs": 2}),
+    "fast": ("99.0 % in the least time, 2 epochs", {**_MODERN, "epochs": 2}),
     "accurate": (
         "99.5 % with distorted digits, 14 epochs",
         {**_MODERN, "distort": "elastic", "epochs": 14},
@@ -84,18 +85,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Purpose and options of the recipes of :mod:`lenet_fast.training.recipes`."""
 
-_OLDER = {
-    "optimiser": "sgd",
-    "momentum": MOMENTUM,
-    "nesterov": True,
-    "weight_decay": 0.0,
-    "batch_size": BATCH_SIZE,
-    "schedule": "one_cycle",
-    "rate": 0.015,
-    "warmup": 0.3,
-    "distort": None,
-    "initialiser": "eblearn",
-}
+_OLDER = {**_SGD, "rate": 0.015, "initialiser": "eblearn"}
 
 MODELS: dict[str, dict[str, Any]] = {
     "lenet4": {**_OLDER, "connections": "table", "output": "linear", "epochs": 6},

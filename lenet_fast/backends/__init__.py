@@ -191,9 +191,9 @@ class use_backend:  # noqa: N801  (it is called as a function)
     -----
     A call holds for the process as soon as its value is dropped, which a statement of its own does
     at once, or shown, as by a notebook. If the value is kept (``choice = use_backend("numpy")``)
-    and begins no block, it holds from the next time that the thread which made it asks for the
-    current backend, as every operation without ``backend=`` does. Blocks never change the choice
-    for the process.
+    and has begun no block yet, it holds from the next time that the thread which made it asks for
+    the current backend, as every operation without ``backend=`` does. Blocks never change the
+    choice for the process.
 
     Examples
     --------

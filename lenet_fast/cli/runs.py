@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path("runs")
 """Where runs are looked for; ``lenet-fast train`` puts them there."""
 
-_DEEPEST = 4  # folders below that of the runs
+_DEEPEST = 4  # levels of folders that are searched
 _NOT_COMPARED = {"data"}  # options that say where something is, not what is done
 
 
@@ -145,14 +145,10 @@ def _facts(folder: Path) -> dict[str, Any]:
         config = tomllib.loads(runs.text(folder / runs.CONFIG))
         facts["started"] = str(config["run"]["started"])
         facts["epochs"] = int(config["run"]["epochs"])
-        facts["options"] = (
-            {
-                key: value if isinstance(value, int | float | list) else str(value)
-                for key, value in config["options"].items()
-            }
-            if "options" in config
-            else {}
-        )
+        facts["options"] = {
+            key: value if isinstance(value, int | float | list) else str(value)
+            for key, value in config.get("options", {}).items()
+        }
         facts["network"] = _network(config)
         facts["data"] = str(config["data"]["train"]["name"])
         facts["images"] = int(config["data"]["train"]["images"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast import defaults
+from lenet_fast import cures, defaults
 from lenet_fast.cli import common, types
 
 if TYPE_CHECKING:
@@ -391,7 +390,7 @@ def check_out(out: Path) -> None:
         taken = [name for name in runs.FILES if os.path.lexists(out / name)]
         what = f"{', '.join(taken)}, but no {runs.CHECKPOINT} to resume from; "
         if runs.CHECKPOINT in taken:
-            what = f"a run; resume it with --resume {shlex.quote(os.fspath(out))}, "
+            what = f"a run; resume it with {cures.shell(['--resume', os.fspath(out)])}, "
         raise click.UsageError(
             f"--out: {out} holds {what}replace it with --overwrite, or choose another folder"
         ) from None

@@ -218,8 +218,9 @@ options = all_of(
             "Highest learning rate, or that of --schedule constant.  "
             f"[default: {_rates(defaults.peak)}; step_decay, constant: {_rates(defaults.rate)}; "
             f"below batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; "
-            f"without --output, --loss and --optimiser that of the recipe: {_by_recipe('rate')}; "
-            f"of the network: {_by_model('rate')}; in proportion to smaller batches than its own]",
+            "if --output, --loss and --optimiser are not given, the recipe's rate "
+            f"({_by_recipe('rate')}) or the network's ({_by_model('rate')}), less for smaller "
+            "batches]",
             types.RATE,
             "--lr",
             "--learning-rate",

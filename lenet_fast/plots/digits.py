@@ -68,7 +68,7 @@ def mistakes(
         True and predicted classes.
     outputs : ndarray (n, classes), optional
         The network's outputs. With them the worst mistakes come first: those where the outputs of
-        the true and the predicted class differ most. Without, the order is that of the images.
+        the true and the predicted class differ most. Without them, the digits keep their order.
     columns : int
         Digits per row.
     limit : int

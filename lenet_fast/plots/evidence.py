@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,13 +58,12 @@ def saliency(network: Network, images: Array, labels: Array | None = None) -> Fi
     6
     """
     images, x = _inputs(network, images)
-    engine = engines.create(network, losses.default_for(network))
-    _, winners, rivals = _leads(network, engine.predict(x))
-    rows = np.arange(len(x))
-    slopes = np.zeros((len(x), *network.output_shape), network.dtype)
-    slopes[rows, winners], slopes[rows, rivals] = 1, -1
-    _, maps = engine.backward(-slopes if network.output == "rbf" else slopes, True, x=x)
-    engine.close()
+    with closing(engines.create(network, losses.default_for(network))) as engine:
+        _, winners, rivals = _leads(network, engine.predict(x))
+        rows = np.arange(len(x))
+        slopes = np.zeros((len(x), *network.output_shape), network.dtype)
+        slopes[rows, winners], slopes[rows, rivals] = 1, -1
+        _, maps = engine.backward(-slopes if network.output == "rbf" else slopes, True, x=x)
     size = images.shape[1:]
     top, left = ((whole - part) // 2 for whole, part in zip(x.shape[2:], size, strict=True))
     maps = maps[:, 0, top : top + size[0], left : left + size[1]]
@@ -122,17 +122,18 @@ def occlusion(
     if checks.integer("size", size, 1) % 2 == 0:
         raise ValueError(f"size: expected an odd number, got {size}")
     images, x = _inputs(network, images)
-    engine = engines.create(network, losses.default_for(network))
-    leads, winners, _ = _leads(network, engine.predict(x))
+    with closing(engines.create(network, losses.default_for(network))) as engine:
+        leads, winners, _ = _leads(network, engine.predict(x))
+        covered = [engine.predict(_prepared(network, _covered(image, size))) for image in images]
     picture, pairs = _pairs(images, winners, labels)
-    for axes, image, lead, winner in zip(pairs, images, leads, winners, strict=True):
-        outputs = engine.predict(_prepared(network, _covered(image, size)))
+    for axes, image, outputs, lead, winner in zip(
+        pairs, images, covered, leads, winners, strict=True
+    ):
         left, _, _ = _leads(network, outputs, winner)
         style.show_signed(axes, (lead - left).reshape(image.shape))
         _outline(axes, image)
         rows, columns = np.nonzero((left < 0).reshape(image.shape))
         axes.plot(columns, rows, ".", color="black", markersize=2.5 if len(images) > 3 else 4)
-    engine.close()
     words = "red: covering this place makes the answer's lead smaller; dots: changes the answer"
     picture.supxlabel(words, fontsize=10)
     return picture

@@ -485,8 +485,8 @@ def named(
     Parameters
     ----------
     name : {"one_cycle", "linear_decay", "cosine", "step_decay", "constant"}
-        The first three fall to about 0 by the end of the run, from a highest rate 2 (with "sgd"
-        3) times that of the others, which is that of :func:`default_for`.
+        The first three fall to about 0 by the end of the run. Their highest rate is twice (with
+        "sgd" three times) the rate of the other two, which :func:`default_for` also takes.
     loss, optimiser, batch_size
         As for :func:`default_for`.
 

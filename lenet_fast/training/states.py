@@ -86,14 +86,14 @@ def check_fit(kind: str, name: str, array: Array, w: Array) -> None:
     >>> from lenet_fast.training import states
     >>> states.check_fit("velocities", "w", np.zeros(3), np.zeros(2))
     Traceback (most recent call last):
-    ValueError: velocities['w']: expected shape (2,) (that of the parameter), got (3,)
+    ValueError: velocities['w']: expected shape (2,) (the parameter's), got (3,)
     """
     if array.dtype == w.dtype and array.shape == w.shape:
         return
     what = f"{kind}[{name!r}]"
     if array.dtype != w.dtype:
         raise TypeError(f"{what}: expected dtype {w.dtype} of the parameter, got {array.dtype}")
-    checks.same_shape(what, array, w.shape, "that of the parameter")
+    checks.same_shape(what, array, w.shape, "the parameter's")
 
 
 def check_numbers(what: str, array: Array, *, negative: bool) -> None:
