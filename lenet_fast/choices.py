@@ -60,6 +60,9 @@ Algorithm = Literal["auto", "direct", "im2col"]
 WindowReduction = Literal["sum", "mean"]
 """What the coefficient of sub-sampling multiplies; see :func:`lenet_fast.ops.subsample2d`."""
 
+Ties = Literal["first", "all"]
+"""Which of equal maxima gets the gradient; see :func:`lenet_fast.ops.max_pool2d_backward`."""
+
 LossReduction = Literal["mean", "sum", "none"]
 """Of a loss over the images; see :func:`lenet_fast.ops.softmax_cross_entropy`."""
 

@@ -25,7 +25,7 @@ from lenet_fast import (
     ops,
 )
 from lenet_fast.data import distort
-from lenet_fast.ops import _activations, _conv2d, _losses, _subsample2d
+from lenet_fast.ops import _activations, _conv2d, _losses, _pool2d, _subsample2d
 from lenet_fast.training import OPTIMISERS, Trainer, schedules
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +48,7 @@ REGISTRIES = {
     "Output": network.OUTPUTS,
     "Pooling": models.POOLINGS,
     "Schedule": defaults.SCHEDULES,
+    "Ties": _pool2d.TIES,
     "WindowReduction": _subsample2d.REDUCTIONS,
 }
 TYPES = {name: value for name, value in vars(choices).items() if get_origin(value) is Literal}

@@ -657,6 +657,11 @@ UNSUPPORTED = {
         losses.MeanSquaredError(),
         "layer UP: only engine='layers' knows Shifted",
     ),
+    "gradients to all maxima": (
+        lambda: [MaxPool2D(2, 1, ties="all", name="S2"), Dense(4, 3)],
+        losses.MeanSquaredError(),
+        "layer S2: only engine='layers' knows ties='all'",
+    ),
     "loss": (
         lambda: [Dense(9, 3)],
         Twice(),

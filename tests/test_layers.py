@@ -8,7 +8,16 @@ import math
 
 import numpy as np
 import pytest
-from helpers import assert_within, curvatures, jacobian, new_rng, normal, require, slopes
+from helpers import (
+    assert_within,
+    curvatures,
+    jacobian,
+    max_pool_by_definition,
+    new_rng,
+    normal,
+    require,
+    slopes,
+)
 
 from lenet_fast import bitmaps, layers, ops
 from lenet_fast.layers import (
@@ -48,6 +57,7 @@ LAYERS = {
     "conv, no bias": (lambda: Conv2D(1, 2, 2, bias=None, algorithm="direct"), (1, 4, 4)),
     "max": (lambda: MaxPool2D(2), (2, 4, 6)),
     "max, overlap": (lambda: MaxPool2D((3, 2), (2, 1)), (2, 5, 4)),
+    "max, all of equals": (lambda: MaxPool2D(2, ties="all"), (2, 4, 6)),
     "average": (lambda: AvgPool2D((2, 3)), (2, 5, 6)),
     "sub-sampling": (lambda: Subsample2D(3), (3, 4, 6)),
     "sub-sampling, mean": (lambda: Subsample2D(2, 3, 2, reduction="mean"), (2, 5, 6)),
@@ -350,7 +360,8 @@ def test_inputs_that_do_not_fit(layer, shape, text):
         (lambda: Subsample2D(2, multiplier=2.0), TypeError, "multiplier: expected an int"),
         (lambda: Subsample2D(2, multiplier=2**26), ValueError, "channels [*] multiplier: expected"),
         (lambda: MaxPool2D(stride=-1), ValueError, "stride: expected an int from 1"),
-        (lambda: MaxPool2D(padding=1), TypeError, r"^Pool2D\.__init__\(\) got .* 'padding'"),
+        (lambda: MaxPool2D(ties="last"), ValueError, "ties: expected one of first, all, got"),
+        (lambda: MaxPool2D(padding=1), TypeError, r"^MaxPool2D\.__init__\(\) got .* 'padding'"),
         (lambda: Dense(1, 1, bias=False), TypeError, r"^FullyConnected\.__init__\(\) got"),
         (lambda: RBF(84, 9), ValueError, r"centres: expected shape \(9, 84\)"),
         (lambda: RBF(2, 2, centres=[[1.0, 2.0]]), TypeError, "centres: expected a NumPy array"),
@@ -458,6 +469,7 @@ def test_a_layer_says_the_call_that_creates_it(case):
         (Conv2D(1, 2, (3, 2), padding=(1, 1, 2, 2), bias=None), None),
         (MaxPool2D(2, 2), "MaxPool2D(2)"),
         (MaxPool2D(3, 2), None),
+        (MaxPool2D(2, ties="all"), "MaxPool2D(2, ties='all')"),
         (AvgPool2D((2, 3)), None),
         (Subsample2D(4, 2, multiplier=2, name="S2"), None),
         (Dense(120, 84, name="F6"), None),
@@ -474,6 +486,27 @@ def test_a_layer_says_what_is_not_usual(layer, text):
         assert again.config() == layer.config()
     else:
         assert repr(layer) == text
+
+
+def test_ties_are_written_only_if_chosen(rng, dtype):
+    """A file without them is read, and other versions can read a file that does not need them."""
+    plain, every = MaxPool2D(2, name="S2"), MaxPool2D(2, ties="all", name="S2")
+    assert list(plain.config()) == ["type", "name", "kernel", "stride"]
+    assert layers.from_config(plain.config()).ties == "first"
+    assert every.config() == {**plain.config(), "ties": "all"}
+    assert layers.from_config(every.config()).ties == "all"
+    with pytest.raises(ValueError, match="ties: expected one of first, all"):
+        layers.from_config({**plain.config(), "ties": "none"})
+
+    x = rng.integers(0, 3, (3, 2, 5, 7)).astype(dtype)  # few values: many ties
+    for kernel, stride in ((2, 2), (3, 2)):
+        dy = rng.integers(-4, 5, MaxPool2D(kernel, stride).forward(x).shape).astype(dtype)
+        for ties in ("first", "all"):
+            layer = MaxPool2D(kernel, stride, ties=ties)
+            y, dx = max_pool_by_definition(x, dy, kernel, stride, ties)
+            np.testing.assert_array_equal(layer.forward(x), y)
+            np.testing.assert_array_equal(layer.backward(dy, x, y)[0], dx)
+            np.testing.assert_array_equal(layer.hessian(dy, None, x, y)[0], dx)
 
 
 def test_layers_go_through_ops(rng, backend):

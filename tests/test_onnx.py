@@ -56,6 +56,14 @@ def reference(model: bytes, x: np.ndarray) -> np.ndarray:
     return np.asarray(ReferenceEvaluator(model).run(["outputs"], {"images": x})[0])
 
 
+def test_a_file_has_no_gradients_so_ties_make_no_difference() -> None:
+    files = []
+    for ties in ("first", "all"):
+        layers = [MaxPool2D(2, ties=ties, name="S2"), Dense(16, 2, name="F6")]
+        files.append(onnx.to_bytes(Network(layers, input_shape=(1, 8, 8), output="softmax")))
+    assert files[0] == files[1]
+
+
 # --- written, and read again -------------------------------------------------------------------
 
 

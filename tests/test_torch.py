@@ -618,6 +618,9 @@ def test_sizes_that_cannot_be_guessed_are_asked_for() -> None:
 
     with complains("network", TypeError, got="Odd"):
         front.to_torch(Network([Odd(), layers.Dense(16, 2)], input_shape=(1, 4, 4)))
+    every = [layers.MaxPool2D(2, ties="all", name="S2"), layers.Dense(4, 2)]
+    with complains("network", about="ties='first'", got="ties='all' (S2)"):
+        front.to_torch(Network(every, input_shape=(1, 4, 4)))
 
 
 # --- training ---

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_fast import checks, ops
+from lenet_fast import checks, choices, ops
 from lenet_fast.checks import Array
 from lenet_fast.drop_in._shared import (
     arrays,
@@ -78,7 +78,12 @@ def pool_forward(
 
 @notebook_function
 def pool_backward(
-    dA: Array, cache: PoolCache, mode: str = "max", *, ties: str = "all", curvature: bool = False
+    dA: Array,
+    cache: PoolCache,
+    mode: str = "max",
+    *,
+    ties: choices.Ties = "all",
+    curvature: bool = False,
 ) -> Array:
     """Return the gradient of :func:`pool_forward`.
 

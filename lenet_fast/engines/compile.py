@@ -314,6 +314,8 @@ def _lower(layer: Layer, shape: Shape, output: Shape) -> tuple[Step, Array | Non
     """Return the step of a layer, and of a convolution its connections (c_out, width)."""
     if type(layer) not in _KNOWN:  # a subclass may compute something else
         raise Unsupported(f"layer {layer.name}: only engine='layers' knows {type(layer).__name__}")
+    if isinstance(layer, MaxPool2D) and layer.ties != "first":
+        raise Unsupported(f"layer {layer.name}: only engine='layers' knows ties={layer.ties!r}")
     c, h, w = (*shape, 1, 1)[:3]
     c_out, h_out, w_out = (*output, 1, 1)[:3]
     sizes = {"c_in": c, "h_in": h, "w_in": w, "h_bare": h, "w_bare": w}

@@ -42,9 +42,22 @@ class Pool2D(Layer):
         return self.units(input_shape) * math.prod(self.kernel)
 
 
-@_pooling
 class MaxPool2D(Pool2D):
     """The largest value of each window; see :func:`lenet_fast.ops.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel : int or (vertical, horizontal)
+        Rows and columns of the window.
+    stride : int or (vertical, horizontal), optional
+        Pixels between windows, by default those of `kernel`.
+    ties : {"first", "all"}
+        Which of several equal maxima gets the gradient of its window: the first in scan order, as
+        in PyTorch and TensorFlow, or each of them, as in many courses. Only the layers engine runs
+        "all", which ``engine="auto"`` then selects; outputs are the same. ONNX files and PyTorch
+        have no such option: an ONNX file, which only predicts, leaves it out, and
+        :func:`lenet_fast.torch.to_torch` refuses the layer.
+    name : str, optional
 
     Examples
     --------
@@ -54,9 +67,39 @@ class MaxPool2D(Pool2D):
     array([[[[6.]]]])
     >>> layers.MaxPool2D(3, 2).output_shape((16, 28, 28))  # overlapping windows
     (16, 13, 13)
+    >>> x = np.array([[[[5.0, 5.0], [0.0, 0.0]]]])
+    >>> layer = layers.MaxPool2D(2, ties="all")
+    >>> layer.backward(np.ones((1, 1, 1, 1)), x, layer.forward(x))[0]
+    array([[[[1., 1.],
+             [0., 0.]]]])
     """
 
     operations = Operations(ops.max_pool2d, ops.max_pool2d_backward, ops.max_pool2d_hessian)
+    options: ClassVar[tuple[str, ...]] = ("kernel", "stride", "ties")
+    added: ClassVar[dict[str, Any]] = {"ties": "first"}
+
+    def __init__(
+        self,
+        kernel: IntPair = 2,
+        stride: IntPair | None = None,
+        *,
+        ties: choices.Ties = "first",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(kernel, stride, name=name)
+        self.ties = checks.choice("ties", ties, get_args(choices.Ties))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"kernel": self.kernel, "stride": self.stride}
+
+    def _back_arguments(self, to_input: bool) -> dict[str, Any]:
+        return {"ties": self.ties}
+
+    def config(self) -> dict[str, Any]:
+        # Without the default, versions that lack the option can read the file.
+        config = super().config()
+        return config if self.ties != "first" else {k: v for k, v in config.items() if k != "ties"}
 
 
 @_pooling

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from lenet_fast import backends, checks, choices
 from lenet_fast.checks import Array
 from lenet_fast.ops._operation import operation
@@ -16,7 +18,7 @@ __all__ = [
     "max_pool2d_hessian",
 ]
 
-TIES = ("first", "all")
+TIES = get_args(choices.Ties)
 
 Window = tuple[int, int, int, int]  # kernel rows and columns, strides
 
@@ -119,7 +121,7 @@ def max_pool2d_backward(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    ties: str = "first",
+    ties: choices.Ties = "first",
     backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:
@@ -162,7 +164,7 @@ def max_pool2d_hessian(
     *,
     kernel: IntPair = 2,
     stride: IntPair | None = None,
-    ties: str = "first",
+    ties: choices.Ties = "first",
     backend: choices.Backend | None = None,
     out: Array | None = None,
 ) -> Array:

@@ -139,6 +139,8 @@ def to_torch(network: Network) -> nn.Sequential:
     ------
     TypeError
         If it is not a network, or has other layers.
+    ValueError
+        If a layer is MaxPool2D with ``ties="all"``, which PyTorch lacks.
 
     Examples
     --------
@@ -184,6 +186,11 @@ def _module(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
     if type(layer) is layers.Conv2D:
         return _convolution(layer, options, shape)
     if type(layer) is layers.MaxPool2D:
+        if layer.ties != "first":
+            raise ValueError(
+                "network: expected MaxPool2D layers with ties='first', the only way of "
+                f"nn.MaxPool2d, got ties={layer.ties!r} ({layer.name})"
+            )
         return nn.MaxPool2d(layer.kernel, layer.stride)
     if type(layer) is layers.AvgPool2D:
         return nn.AvgPool2d(layer.kernel, layer.stride)
