@@ -425,6 +425,25 @@ def labels(name: str, value: object, count: int, classes: int) -> Array:
     return array.astype(np.intp, copy=False)
 
 
+def weights(name: str, value: object, count: int) -> Array:
+    """Return `count` weights of images, float32 or float64: finite, not negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import checks
+    >>> checks.weights("weights", np.array([1.0, -1.0]), 2)
+    Traceback (most recent call last):
+    ValueError: weights: expected finite numbers not below 0, got -1.0
+    """
+    array = floats(name, value, None)
+    same_shape(name, array, (count,), "one per image")
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        raise ValueError(f"{name}: expected finite numbers not below 0, got {array[wrong][0]}")
+    return array
+
+
 def output(
     name: str,
     value: object,

@@ -201,6 +201,78 @@ class Network:
             for name, array in layer.parameters.items()
         }
 
+    def get_weights(self) -> list[Array]:
+        """Return copies of all arrays, including fixed ones, in the order of :attr:`parameters`.
+
+        That is layer by layer, from the input to the output, the weights ``w`` before the biases
+        ``b``: a fixed order, as federated clients and others exchange lists.
+
+        Returns
+        -------
+        list of ndarray
+            In the network's dtype.
+
+        Examples
+        --------
+        The mean of two clients' networks:
+
+        >>> from lenet_fast import models
+        >>> clients = models.lenet5(seed=1), models.lenet5(seed=2)
+        >>> weights = [client.get_weights() for client in clients]
+        >>> server = models.lenet5()
+        >>> server.set_weights([(one + other) / 2 for one, other in zip(*weights)])
+        >>> list(server.parameters)[:4], [each.shape for each in weights[0]][:4]
+        (['C1.w', 'C1.b', 'S2.w', 'S2.b'], [(6, 1, 5, 5), (6,), (6,), (6,)])
+        """
+        return [array.copy() for array in self.parameters.values()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy arrays into the network; its engines and optimisers stay valid.
+
+        Parameters
+        ----------
+        weights : sequence of ndarray
+            As from :meth:`get_weights`: of the same number, order, shapes and dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they are not; the message names the parameter, and the network is unchanged.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> network, other = models.lenet5(seed=1), models.lenet5(seed=2)
+        >>> network.set_weights(other.get_weights())
+        >>> bool((network.parameters["C1.w"] == other.parameters["C1.w"]).all())
+        True
+        >>> try:
+        ...     network.set_weights(network.get_weights()[::-1])
+        ... except ValueError as error:
+        ...     print(error)
+        weights: C1.w: expected shape (6, 1, 5, 5) (that of the network), got (10, 84)
+        """
+        if isinstance(weights, np.ndarray | str) or not isinstance(weights, Sequence):
+            raise TypeError(f"weights: expected a list of arrays, got {checks.kind(weights)}")
+        parameters = self.parameters
+        if len(weights) != len(parameters):
+            raise ValueError(
+                f"weights: expected {len(parameters)} arrays, {', '.join(parameters)}; got "
+                f"{len(weights)}"
+            )
+        for (name, array), value in zip(parameters.items(), weights, strict=True):
+            if not isinstance(value, np.ndarray):
+                raise TypeError(f"weights: {name}: expected an array, got {checks.kind(value)}")
+            checks.same_shape(f"weights: {name}", value, array.shape, "that of the network")
+            if value.dtype != array.dtype:
+                raise TypeError(
+                    f"weights: {name}: expected dtype {array.dtype} of the network, got "
+                    f"{value.dtype}"
+                )
+        copies = [value.copy() for value in weights]  # one may be a view of another's memory
+        for array, value in zip(parameters.values(), copies, strict=True):
+            array[...] = value
+
     @property
     def trainable_names(self) -> list[str]:
         """Names of the trainable parameters.

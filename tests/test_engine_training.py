@@ -433,3 +433,128 @@ def test_training_may_end_with_the_first_batch_or_the_last(at, create):
     # The engine goes on as if nothing had happened.
     x[at] = 0
     assert len(engine.train(x, labels, np.arange(150), 40, sgd, 0.01)) == 4
+
+
+# --- weights of images --------------------------------------------------------------------------
+
+
+def trained(engine, x, labels, order, size, optimiser, **options):
+    totals = engine.train(x, labels, order, size, optimiser, 0.05, **options)
+    return totals, state_of(engine.network, optimiser)
+
+
+@pytest.mark.parametrize("title", ["nesterov, factors", "adamw, options"])
+def test_weights_of_one_change_no_bit(title, dtype, create):
+    """Neither do threads. The sum of the losses is added in another order."""
+    case = CASES["table"]
+    found = []
+    for weights, threads in ((None, 2), (np.ones(50), 2), (np.ones(50, np.float32), 1)):
+        net = case.network(dtype)
+        x, labels = examples(net, 50)
+        order = np.random.default_rng(5).integers(0, 45, 103)
+        engine, optimiser = create(net, case.loss, threads=threads), OPTIMISERS[title](net)
+        found.append(trained(engine, x, labels, order, 20, optimiser, weights=weights))
+        assert optimiser.steps == 6
+    for totals, state in found[1:]:
+        assert_same(state, found[0][1])
+        for one, other in zip(totals, found[0][0], strict=True):
+            assert (one.errors, one.images) == (other.errors, other.images)
+            assert one.loss == pytest.approx(other.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "title", ["table", "label smoothing", "mean squared error, options", "RBF, j = 5.0"]
+)
+def test_a_weight_is_how_often_an_image_counts(title, dtype, create):
+    """In a batch of all images, divided by the mean; 0 leaves one out. The first step of SGD."""
+    case = CASES[title]
+    nets = [case.network(dtype), case.network(dtype)]
+    x, labels = examples(nets[0], 40)
+    counts = np.arange(40) % 4
+    often, weights = np.arange(40).repeat(counts), counts / counts.mean()
+    weighted, repeated = (
+        create(net, case.loss).train(x, labels, order, 200, SGD(0.9), 0.5, **options)
+        for net, order, options in (
+            (nets[0], np.arange(40), {"weights": weights}),
+            (nets[1], often, {}),
+        )
+    )
+    share = rounding(nets[0], 60)
+    assert weighted[0].loss / 40 == pytest.approx(repeated[0].loss / 60, rel=share)
+    assert_close(nets[0].parameters, nets[1].parameters, share, dtype)
+    start = case.network(dtype).parameters
+    for name in nets[0].trainable_names:
+        assert np.abs(nets[0].parameters[name] - start[name]).max() > 1e-3, name
+
+
+def test_weighted_steps_are_those_of_weighted_gradients(dtype, create_any):
+    """Batches of one image, for every engine: the gradient of each is its weight times its own.
+    With dropout, whose masks follow from the step."""
+    net = CASES["dropout"].network(dtype)
+    twin = copied(net, dtype)
+    x, labels = examples(net, 5)
+    weights = np.array([0.5, 0, 2, 1, 3.0])
+    order = np.array([4, 1, 0, 2])
+    loss, optimiser, other = CASES["dropout"].loss, SGD(0.9), SGD(0.9)
+    engine, hand = create_any(net, loss), create_any(twin, loss)
+    totals = engine.train(x, labels, order, 1, optimiser, 0.05, seed=3, weights=weights)
+    for step, i in enumerate(order):
+        one, gradients = hand.loss_and_gradients(x[i : i + 1], labels[i : i + 1], dropout=(3, step))
+        scaled = {name: dtype.type(weights[i]) * array for name, array in gradients.items()}
+        other.step(twin.parameters, scaled, 0.05)
+        assert totals[step].loss == pytest.approx(weights[i] * one.loss, rel=1e-4)
+    assert_close(net.parameters, twin.parameters, rounding(net, 4), dtype)
+
+
+def test_weights_of_bytes_of_parted_parameters_and_of_a_large_batch(dtype, lane_backend):
+    """Batches whose values are not kept, and parameters that the loops need copies of."""
+    found = []
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
+    labels, weights = np.arange(60) % 10, np.arange(60.0)
+    for apart, kept in ((False, 1 << 27), (True, 1 << 27), (False, 0)):
+        net = models.lenet5(pooling="max", output="softmax", dtype=dtype)
+        if apart:
+            for layer in net.layers:
+                layer.parameters.update({k: v.copy() for k, v in layer.parameters.items()})
+        engine = LanesEngine(net, losses.CrossEntropy(), backend=lane_backend)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lenet_fast.engines.lanes._KEPT_BYTES", kept)
+            optimiser = AdamW()
+            engine.train(images, labels, np.arange(60), 25, optimiser, 0.01, weights=weights)
+        found.append(state_of(net, optimiser))
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
+
+
+def test_a_weighted_loss_that_is_no_number_ends_training(create):
+    net = models.lenet5(pooling="max", output="softmax")
+    x, labels = examples(net, 9)
+    net.parameters["OUTPUT.b"][...] = np.nan
+    before = net.get_weights()
+    optimiser = SGD(0.9)
+    with np.errstate(invalid="ignore"):
+        totals = create(net, losses.CrossEntropy()).train(
+            x, labels, np.arange(9), 3, optimiser, 0.1, weights=np.ones(9)
+        )
+    assert (len(totals), optimiser.steps) == (1, 0)
+    np.testing.assert_equal(net.get_weights(), before)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (np.ones(8), ValueError, r"weights: expected shape \(9,\) \(one per image\), got \(8,\)"),
+        (np.ones((9, 1)), ValueError, "weights: expected shape"),
+        (np.ones(9, int), TypeError, "weights: expected dtype float32 or float64"),
+        ([1.0] * 9, TypeError, "weights: expected a NumPy array, got list"),
+        (np.full(9, -1.0), ValueError, "weights: expected finite numbers not below 0, got -1.0"),
+        (np.full(9, np.nan), ValueError, "weights: expected finite numbers not below 0, got nan"),
+        (np.full(9, np.inf), ValueError, "weights: expected finite numbers not below 0, got inf"),
+    ],
+)
+def test_wrong_weights_are_named(weights, error, message):
+    net = models.lenet5(pooling="max", output="softmax")
+    x, labels = examples(net, 9)
+    engine = LayersEngine(net, losses.CrossEntropy())
+    with pytest.raises(error, match=message):
+        engine.train(x, labels, np.arange(9), 3, SGD(), 0.1, weights=weights)

@@ -121,7 +121,7 @@ def _resized(dataset: Dataset, margin: int, size: int, border: int) -> Dataset:
     if dataset.images.shape[1:] != (SIZE, SIZE):
         raise ValueError(f"dataset: expected images of 28x28, got {dataset.images.shape}")
     images = _shrunk(dataset.images, margin, size, border)
-    return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}")
+    return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}", dataset.weights)
 
 
 def _shrunk(images: Array, margin: int, size: int, border: int) -> npt.NDArray[np.uint8]:

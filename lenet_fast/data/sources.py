@@ -78,14 +78,18 @@ class Dataset:
         Classes, 0 to 9.
     name : str, default "images"
         A name for messages, such as ``"mnist-train"``.
+    weights : ndarray, (n,), float32 or float64, optional
+        Factors of each image's loss in training, finite and not negative; see
+        :meth:`lenet_fast.engines.Engine.train`. With a mean of 1, learning rates keep their
+        meaning. Evaluations do not use them.
 
     Raises
     ------
     TypeError
-        If an array is not uint8.
+        If an array has another dtype.
     ValueError
-        If a shape is wrong, the counts differ, a label is above 9, or the images are on another
-        scale, with a maximum from 1 to 16.
+        If a shape is wrong, the counts differ, a label is above 9, a weight is negative or not
+        finite, or the images are on another scale, with a maximum from 1 to 16.
 
     Examples
     --------
@@ -101,6 +105,7 @@ class Dataset:
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
     name: str = "images"
+    weights: Array | None = None
 
     def __post_init__(self) -> None:
         for name, array in (("images", self.images), ("labels", self.labels)):
@@ -116,12 +121,14 @@ class Dataset:
         if len(self) and self.labels.max() > 9:
             raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
         pixels.check_bytes("images", self.images)
+        if self.weights is not None:
+            checks.weights("weights", self.weights, len(self))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def subset(self, n: int) -> Dataset:
-        """Return the first `n` images and labels, as views.
+        """Return the first `n` images, labels and weights, as views.
 
         Parameters
         ----------
@@ -152,7 +159,8 @@ class Dataset:
         """
         if not 0 <= n <= len(self):
             raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
-        return Dataset(self.images[:n], self.labels[:n], self.name)
+        weights = None if self.weights is None else self.weights[:n]
+        return Dataset(self.images[:n], self.labels[:n], self.name, weights)
 
     def __repr__(self) -> str:
         n, rows, columns = self.images.shape

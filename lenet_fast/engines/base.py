@@ -240,6 +240,7 @@ class BaseEngine(Engine):
         rate: float | Array,
         *,
         seed: int = 0,
+        weights: Array | None = None,
     ) -> list[Totals]:
         self._check_training(batch_size, optimiser)
         x = inputs.images(self.network, x)
@@ -248,7 +249,9 @@ class BaseEngine(Engine):
         rates = inputs.rates(rate, math.ceil(len(order) / batch_size))
         inputs.check_writeable(self.network)
         seed = checks.seed(seed)
-        return self._train(x, labels, order, batch_size, optimiser, rates, seed)
+        if weights is not None:
+            weights = inputs.weights(self.network, weights, order, len(x))
+        return self._train(x, labels, order, batch_size, optimiser, rates, seed, weights)
 
     def _check_training(self, batch_size: int, optimiser: Optimiser) -> None:
         checks.integer("batch_size", batch_size, 1)
@@ -263,9 +266,28 @@ class BaseEngine(Engine):
         optimiser: Optimiser,
         rates: Array,
         seed: int,
+        weights: Array | None,
     ) -> list[Totals]:
-        """Train with arguments that have been checked; the labels are those of `order`, and there
-        is one rate per step."""
+        """Train with arguments that have been checked; the labels, and the weights if there are
+        any, are those of `order`, and there is one rate per step."""
+
+    def _totals(self, outputs: Array, labels: Array, weights: Array | None = None) -> Totals:
+        """Return the sum of the losses, weighted if there are weights, and the errors."""
+        values = self.loss.values(outputs, labels, self.backend)
+        if weights is not None:
+            values = values * weights
+        errors = np.count_nonzero(self.network.winners(outputs) != labels)
+        return Totals(float(values.sum(dtype=np.float64)), int(errors), len(labels))
+
+    def _scored(
+        self, outputs: Array, labels: Array, weights: Array | None = None
+    ) -> tuple[Totals, Array]:
+        """Return loss and errors, and the gradient at the outputs; both with the weights."""
+        totals = self._totals(outputs, labels, weights)
+        d_outputs = self.loss.gradient(outputs, labels, self.backend)
+        if weights is not None:
+            d_outputs = d_outputs * weights[:, np.newaxis]
+        return totals, d_outputs
 
     def close(self) -> None:
         self._pool.close()

@@ -115,6 +115,11 @@ def order(order: Array, count: int) -> Array:
     return array.astype(np.intp, copy=False)
 
 
+def weights(network: Network, value: object, order: Array, count: int) -> Array:
+    """Return a copy of the weights of the selected images, in the network's dtype."""
+    return checks.weights("weights", value, count)[order].astype(network.dtype)
+
+
 def rates(rate: object, steps: int) -> Array:
     """Return the rate of each step as float64, from one rate for all of them or one for each."""
     if not isinstance(rate, np.ndarray):

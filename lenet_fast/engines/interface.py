@@ -588,6 +588,7 @@ class Engine(Protocol):
         rate: float | Array,
         *,
         seed: int = 0,
+        weights: Array | None = None,
     ) -> list[Totals]:
         """Make one step of the optimiser per mini-batch.
 
@@ -605,11 +606,17 @@ class Engine(Protocol):
         seed : int, default 0
             Determines, with the number of each step, which units dropout layers drop: see
             :func:`lenet_fast.ops.dropout`. The first step has the number ``optimiser.steps``.
+        weights : float ndarray (n,), optional
+            A factor of each image's loss and gradient, for the whole data set: finite, not
+            negative. A step still divides the sum by the number of its images, so with weights
+            whose mean is 1, rates keep their meaning. In a batch of all images, divided by that
+            mean, a weight of 0 leaves an image out, and a weight of 2 counts it twice.
 
         Returns
         -------
         list of Totals
-            One per batch, computed before its step. The list ends with the first non-finite loss:
+            One per batch, computed before its step; losses have the weights, errors have not. The
+            list ends with the first non-finite loss:
             that batch changes nothing, and later ones are not started.
 
         Examples

@@ -136,15 +136,13 @@ class LanesEngine(BaseEngine):
         self._copies = np.empty(0, network.dtype)  # of the parameters, where they lie apart
         self._packing: object = None  # which copies these are; None: they are old
         self._own = compiled.Shared(program.parameters, program.values)
-        self._trains(program, None)
+        # The program that trains on weighted images, its parameters if they are not those that
+        # _values returns, and the optimiser's arrays. Subclasses may train others differently.
+        self._weighted = program, None, compiled.Shared(program.learned, program.trained)
+        self._training: tuple[Program, Array | None, compiled.Shared] = self._weighted
         self._gradients = np.empty(0, network.dtype)  # the gradients of the blocks
         # Memory of recorded passes that are over. Its methods are atomic: threads share it.
         self._spare: deque[Array] = deque(maxlen=2)
-
-    def _trains(self, program: Program, packed: Array | None) -> None:
-        """Set the program that trains, and where, if not in what :meth:`_values` returns."""
-        self._training = program, packed
-        self._state = compiled.Shared(program.learned, program.trained)
 
     def _check(self, program: Program) -> Any:
         """Return a program and the loss as the loops take them."""
@@ -194,7 +192,7 @@ class LanesEngine(BaseEngine):
         (16, 6, 5, 5)
         """
         x, dropout = self._given(x, dropout)
-        count = self._kept_numbers(len(x))
+        count = self._kept_numbers(len(x), self._program_to_inputs()[0])
         if not 0 < count * self.network.dtype.itemsize <= _KEPT_BYTES:
             return None
         return Recorded(self, x, inputs, dropout, self._take(count))
@@ -204,9 +202,8 @@ class LanesEngine(BaseEngine):
     ) -> tuple[Array, tuple[int, int] | None]:
         return inputs.images(self.network, x), inputs.dropout(dropout)
 
-    def _kept_numbers(self, count: int) -> int:
+    def _kept_numbers(self, count: int, program: Program) -> int:
         """Return how many numbers the tiles of so many images take."""
-        program = self._program_to_inputs()[0]
         return -(-count // self._lanes) * int(program.input["size"][0]) * self._lanes
 
     def _take(self, count: int) -> Array:
@@ -224,6 +221,7 @@ class LanesEngine(BaseEngine):
         dropout: tuple[int, int] | None = None,
         kept: Array | None = None,
         to_inputs: bool = False,
+        packing: object = None,
     ) -> Array:
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
         if len(x):
@@ -235,6 +233,7 @@ class LanesEngine(BaseEngine):
                 *(work, x),
                 outputs=outputs,
                 kept=kept,
+                packing=packing,
                 to_inputs=to_inputs,
                 updates=_drawing(dropout),
                 threads=threads,
@@ -304,12 +303,16 @@ class LanesEngine(BaseEngine):
         optimiser: Optimiser,
         rates: Array,
         seed: int,
+        weights: Array | None,
     ) -> list[Totals]:
         totals: list[Totals] = []
         for step in range(0, len(rates), self._BATCHES):
             some = rates[step : step + self._BATCHES]
             part = slice(step * size, (step + len(some)) * size)
-            totals += self._train_part(x, labels[part], order[part], size, optimiser, some, seed)
+            totals += self._train_part(
+                *(x, labels[part], order[part], size, optimiser, some, seed),
+                None if weights is None else weights[part],
+            )
             if not math.isfinite(totals[-1].loss):
                 break
         return totals
@@ -323,20 +326,26 @@ class LanesEngine(BaseEngine):
         optimiser: Optimiser,
         rates: Array,
         seed: int,
+        weights: Array | None,
     ) -> list[Totals]:
         """Run the steps of one call of the loops."""
-        program, packed = self._training
+        program, packed, places = self._training if weights is None else self._weighted
         with self._pool.lock:
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
             updates = compiled.update_records(optimiser, slots, rates, seed)
-            shared = self._state.find(slots)
+            shared = places.find(slots)
             state = (
                 compiled.packed(program, slots, self.network.dtype) if shared is None else shared
             )
             some = [optimiser.factors] if optimiser.factors else []
             factors = compiled.packed(program, some, self.network.dtype, padding=1)
-            totals = self._learn(x, labels, order, size, updates, state, factors)
+            if weights is None:
+                totals = self._learn(x, labels, order, size, updates, state, factors)
+            else:
+                totals = self._learn_weighted(
+                    x, labels, order, size, weights, updates, state, factors
+                )
             if packed is None and self._own.find([arrays]) is None:
                 packed = self._copies
             for part in program.learned:
@@ -356,6 +365,41 @@ class LanesEngine(BaseEngine):
         updates, state, factors = optimiser
         work = self._batch_items(len(order), size, ItemKind.GRADIENT)
         return self._run(work, x, labels, order, updates=updates, state=state, factors=factors)
+
+    def _learn_weighted(
+        self, x: Array, labels: Array, order: Array, size: int, weights: Array, *optimiser: Array
+    ) -> list[Totals]:
+        """Do the same with weighted images: the loops know none, so the gradient at the outputs
+        gets them, between the way forward and the way back."""
+        updates, state, factors = optimiser
+        found: list[Totals] = []
+        packing: object = None
+        for step in range(len(updates)):
+            batch = slice(step * size, (step + 1) * size)
+            images = x[order[batch]]
+            count = self._kept_numbers(len(images), self._program)
+            few = count * self.network.dtype.itemsize <= _KEPT_BYTES
+            kept = self._take(count) if few else None
+            drawing = int(updates["seed"][step]), int(updates["done"][step])
+            outputs = self._outputs(images, drawing, kept, packing=packing)
+            packing = self._packing  # what follows changes these copies
+            totals, d_outputs = self._scored(outputs, labels[batch], weights[batch])
+            found.append(totals)
+            if not math.isfinite(totals.loss):
+                break
+            self._run(
+                self._batch_items(len(images), len(images), ItemKind.GRADIENT),
+                images,
+                d_outputs=d_outputs,
+                kept=kept,
+                packing=packing,
+                updates=updates[step : step + 1],
+                state=state,
+                factors=factors,
+            )
+            if kept is not None:
+                self._spare.append(kept)
+        return found
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.

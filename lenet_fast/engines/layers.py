@@ -134,6 +134,7 @@ class LayersEngine(BaseEngine):
         d_outputs: Array | None,
         to_inputs: bool,
         dropout: tuple[int, int] | None,
+        weights: Array | None = None,
     ) -> tuple[Totals, dict[str, Array], Array | None]:
         d_inputs = self._empty_d_inputs(len(x), to_inputs)
 
@@ -142,7 +143,8 @@ class LayersEngine(BaseEngine):
             passed = self._passed(self._prepared(x[block]), draw)
             totals = Totals()
             if labels is not None:
-                totals, dy = self._scored(passed[-1], labels[block])
+                some = None if weights is None else weights[block]
+                totals, dy = self._scored(passed[-1], labels[block], some)
             else:
                 assert d_outputs is not None
                 dy = d_outputs[block]
@@ -226,13 +228,15 @@ class LayersEngine(BaseEngine):
         optimiser: Optimiser,
         rates: Array,
         seed: int,
+        weights: Array | None,
     ) -> list[Totals]:
         found: list[Totals] = []
         done = optimiser.steps
         for step, rate in enumerate(rates.tolist()):
             batch = slice(step * size, (step + 1) * size)
-            totals, gradients = self.loss_and_gradients(
-                x[order[batch]], labels[batch], dropout=(seed, done + step)
+            some = None if weights is None else weights[batch]
+            totals, gradients, _ = self._differentiate(
+                x[order[batch]], labels[batch], None, False, (seed, done + step), some
             )
             found.append(totals)
             if not math.isfinite(totals.loss):
@@ -258,11 +262,6 @@ class LayersEngine(BaseEngine):
             x = layer.forward(x, self.backend)
         return x
 
-    def _totals(self, outputs: Array, labels: Array) -> Totals:
-        values = self.loss.values(outputs, labels, self.backend)
-        errors = np.count_nonzero(self.network.winners(outputs) != labels)
-        return Totals(float(values.sum(dtype=np.float64)), int(errors), len(labels))
-
     def _passed(self, x: Array, draw: _Draw | None = None) -> list[Array]:
         """Return the input of each layer, and the output of the last; with a draw, as training
         does."""
@@ -276,10 +275,6 @@ class LayersEngine(BaseEngine):
 
     def _dropped(self, layer: Dropout, i: int, x: Array, draw: _Draw) -> Array:
         return layer.drop(x, draw.seed, draw.step, i, draw.first, self.backend)
-
-    def _scored(self, outputs: Array, labels: Array) -> tuple[Totals, Array]:
-        """Return loss and errors, and the gradient at the outputs."""
-        return self._totals(outputs, labels), self.loss.gradient(outputs, labels, self.backend)
 
     def _back(
         self, passed: list[Array], dy: Any, lowest: int, draw: _Draw | None

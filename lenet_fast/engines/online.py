@@ -77,7 +77,8 @@ class OnlineEngine(LanesEngine):
         self._sums = memory.aligned(self._single.trained, network.dtype)
         self._sums[...] = 0  # some rules update the padding, too; with zeros it does not change
         self._memory = memory.aligned(self._single.size, network.dtype)
-        self._trains(self._single, self._packed)
+        places = compiled.Shared(self._single.learned, self._single.trained)
+        self._training = self._single, self._packed, places
         self._bindings = _bindings(network, self._single, self._lanes)
         self._bound = self._bind()
         self._seen: tuple[int, ...] = ()  # the shape of bytes that passed the full check

@@ -78,4 +78,6 @@ def fingerprint(name: str, dataset: data.Dataset) -> Fingerprint:
     digest = hashlib.sha256(repr(dataset.images.shape).encode())
     digest.update(np.ascontiguousarray(dataset.images).data)
     digest.update(np.ascontiguousarray(dataset.labels).data)
+    if dataset.weights is not None:
+        digest.update(np.ascontiguousarray(dataset.weights).data)
     return Fingerprint(dataset.name, len(dataset.images), digest.hexdigest())

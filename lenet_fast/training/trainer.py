@@ -409,6 +409,7 @@ class Trainer:
         ----------
         train, test : Dataset
             At least one image each. The test set determines the best epoch; it is not trained on.
+            If `train` has weights, so has the training loss, unless `evaluate_train` measures it.
         epochs : int, optional
             Default: that of the previous :meth:`fit` (also before :meth:`resume`), else 20. With a
             larger number, a finished run continues.
@@ -443,8 +444,8 @@ class Trainer:
             If a file cannot be written. What was saved before is intact; see ``saved``.
         ValueError
             If a set is empty, or differs from the one that this run was trained on before; if the
-            training images do not range from 0 to 255; or if `average_from` is beyond the last
-            epoch.
+            training images do not range from 0 to 255; if `average_from` is beyond the last
+            epoch; or if `test` has weights, or `train` has with SDLM.
         TypeError
             If a set is not a Dataset.
 
@@ -467,8 +468,9 @@ class Trainer:
                 f"{self.average_from}, which leaves nothing to average"
             )
         shown = reports(verbose, self.callbacks)
-        self.epochs = epochs
         self._recognise(train, test)
+        self._check_weights(train, test)
+        self.epochs = epochs
         self._check_scale(train)
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
@@ -655,8 +657,10 @@ class Trainer:
             batch, pause = position.batch, self._next_pause()
             first, last = batch * self.batch_size, pause * self.batch_size
             images, labels, turns = train.images, train.labels, order[first:last]
+            weights = train.weights
             if self.distortion is not None:
                 images, labels = self._examples(train, turns, epoch)
+                weights = None if weights is None else weights[turns]
                 turns = np.arange(len(turns))
             # Overflow shows up as a non-finite loss, which is reported below.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -664,6 +668,7 @@ class Trainer:
                     *(images, labels, turns, self.batch_size, self.optimiser),
                     rates[batch:pause],
                     seed=self.seed,
+                    weights=weights,
                 )
             for totals in batches:
                 if not math.isfinite(totals.loss):
@@ -883,6 +888,14 @@ class Trainer:
                     f"images), got others ({now.name}, {now.images} images)"
                 )
         self._data = found
+
+    def _check_weights(self, train: data.Dataset, test: data.Dataset) -> None:
+        if test.weights is not None:
+            raise ValueError("test: expected a set without weights, which only training uses")
+        if train.weights is not None and self.optimiser.curvature_images:
+            raise ValueError(
+                "train: expected a set without weights for SDLM, whose curvature has none"
+            )
 
     def _check_scale(self, train: data.Dataset) -> None:
         """Set whether the network's digits are dark on light; raise if the scale is wrong."""
