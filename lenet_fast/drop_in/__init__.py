@@ -13,6 +13,10 @@ They replace the functions of Andrew Ng's Deep Learning Specialization (:func:`z
 LeNet-from-Scratch, which adds :func:`conv_SDLM`, :func:`subsampling_forward` and
 :func:`subsampling_backward`; and :func:`im2col` and :func:`col2im` of *Deep Learning from Scratch*.
 
+Other courses have other layouts, caches and defaults, often under the same names. They have
+modules: :mod:`lenet_fast.drop_in.cs231n`, :mod:`lenet_fast.drop_in.dlfs` (the layers of *Deep
+Learning from Scratch*) and :mod:`lenet_fast.drop_in.holberton`.
+
 Arrays are images (m, n_H, n_W, n_C), filters (f, f, n_C_prev, n_C) and biases (1, 1, 1, n_C);
 :func:`im2col` takes (N, C, H, W). If all arrays of a call are float32, so are its results;
 otherwise all real numbers are converted to float64. Wrong arguments raise TypeError or ValueError,
@@ -69,7 +73,7 @@ loss 1.8404
 loss 1.5361
 """
 
-from lenet_fast.drop_in._columns import col2im, im2col
+from lenet_fast.drop_in import cs231n, dlfs, holberton
 from lenet_fast.drop_in._conv import (
     conv_backward,
     conv_forward,
@@ -85,6 +89,7 @@ from lenet_fast.drop_in._pool import (
     subsampling_backward,
     subsampling_forward,
 )
+from lenet_fast.drop_in.dlfs import col2im, im2col
 
 __all__ = [
     "col2im",
@@ -93,7 +98,10 @@ __all__ = [
     "conv_forward",
     "conv_single_step",
     "create_mask_from_window",
+    "cs231n",
     "distribute_value",
+    "dlfs",
+    "holberton",
     "im2col",
     "pool_backward",
     "pool_forward",

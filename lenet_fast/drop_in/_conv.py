@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lenet_fast import checks, ops
 from lenet_fast.checks import Array
-from lenet_fast.drop_in._shared import (
-    arrays,
-    axes,
-    cached,
-    in_blocks,
-    interleaved,
-    notebook_function,
-    planar,
-    planar_like,
-    settings,
-    windows,
-)
+from lenet_fast.drop_in._channels_last import Convolution, convolution
+from lenet_fast.drop_in._shared import arrays, axes, cached, notebook_function, settings
 
 Cache = tuple[Array, Array, Array, Mapping[str, Any]]
 
@@ -131,15 +121,8 @@ def conv_forward(
     array([[45., 54.],
            [81., 90.]])
     """
-    plan = _plan(A_prev, W, b, hparameters)
-    z = np.empty(plan.shape, plan.x.dtype)
-
-    def one(block: slice) -> tuple[()]:
-        ops.conv2d(plan.x[block], plan.w, plan.b, **plan.options, out=z[block])
-        return ()
-
-    in_blocks(one, z, plan.x)
-    return interleaved(z), (A_prev, W, b, hparameters)
+    images, filters, bias = arrays(A_prev=A_prev, W=W, b=b)
+    return _plan(images, filters, bias, hparameters).forward(), (A_prev, W, b, hparameters)
 
 
 @notebook_function
@@ -218,36 +201,9 @@ def conv_SDLM(d2Z: Array, cache: Cache, bias: bool = False) -> tuple[Array, ...]
     return found if bias else found[:2]
 
 
-class _Plan(NamedTuple):
-    """A convolution with checked arguments, in the kernels' order."""
-
-    x: Array  # (m, n_C_prev, n_H_prev, n_W_prev), a view if possible
-    w: Array  # (n_C, n_C_prev, f, f)
-    b: Array  # (n_C,)
-    shape: tuple[int, int, int, int]  # of Z: (m, n_C, n_H, n_W)
-    options: dict[str, Any]
-
-
-def _plan(A_prev: object, W: object, b: object, hparameters: object) -> _Plan:
-    images, filters, bias = arrays(A_prev=A_prev, W=W, b=b)
-    axes("A_prev", images, "m, n_H_prev, n_W_prev, n_C_prev")
-    axes("W", filters, "f, f, n_C_prev, n_C")
-    stride, pad = settings(hparameters, "stride", "pad")
-    m, *size, maps = images.shape
-    *kernel, seen, count = filters.shape
-    if seen != maps:
-        raise ValueError(f"W: expected {maps} maps (n_C_prev of A_prev), got {seen}")
-    checks.same_shape("b", bias, (1, 1, 1, count), "one for each of the n_C filters of W")
-    shape = (m, count, *windows("W", size, kernel, stride, pad))
-    if kernel == size and not pad:
-        # One window covers the whole image: its pixels can serve as the maps of a single pixel,
-        # whose order in memory is already the kernels'.
-        images, filters = (
-            images.reshape(m, 1, 1, filters[..., 0].size),
-            filters.reshape(1, 1, -1, count),
-        )
-    w = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
-    return _Plan(planar(images), w, bias.reshape(-1), shape, {"stride": stride, "padding": pad})
+def _plan(A_prev: Array, W: Array, b: Array, hparameters: object) -> Convolution:
+    stride, pad = settings("hparameters", hparameters, "stride", "pad")
+    return convolution(A_prev, W, b, stride, pad)
 
 
 def _back(
@@ -256,14 +212,4 @@ def _back(
     A_prev, W, b, hparameters = cached(cache, "conv_forward", "A_prev", "W", "b", "hparameters")
     # All in one dtype, so that a float64 gradient is not rounded to the images' float32.
     A_prev, W, b, incoming = arrays(A_prev=A_prev, W=W, b=b, **{name: value})
-    plan = _plan(A_prev, W, b, hparameters)
-    dz = planar_like(name, incoming, plan.shape)
-    dx = np.empty(plan.x.shape, plan.x.dtype)
-
-    def one(block: slice) -> tuple[Array, ...]:
-        out = (dx[block], None, None)
-        return run(dz[block], plan.x[block], plan.w, **plan.options, out=out)[1:]
-
-    dw, db = in_blocks(one, dx, dz)
-    dW = dw.transpose(2, 3, 1, 0).reshape(W.shape)
-    return interleaved(dx).reshape(A_prev.shape), dW, db.reshape(1, 1, 1, -1)
+    return _plan(A_prev, W, b, hparameters).back(run, name, incoming, A_prev, W)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lenet_fast import checks, choices, ops
 from lenet_fast.checks import Array
-from lenet_fast.drop_in._shared import (
-    arrays,
-    axes,
-    cached,
-    in_blocks,
-    interleaved,
-    notebook_function,
-    planar,
-    planar_like,
-    settings,
-    windows,
-)
+from lenet_fast.drop_in._channels_last import Pooling, interleaved, planar_like, pooling
+from lenet_fast.drop_in._shared import arrays, cached, in_blocks, notebook_function, settings
 
 MODES = ("max", "average")
 TIES = ("all", "first")
@@ -65,15 +55,8 @@ def pool_forward(
     """
     (images,) = arrays(A_prev=A_prev)
     plan = _plan(images, hparameters)
-    run = ops.max_pool2d if checks.choice("mode", mode, MODES) == "max" else ops.avg_pool2d
-    a = np.empty(plan.shape, plan.x.dtype)
-
-    def one(block: slice) -> tuple[()]:
-        run(plan.x[block], **plan.window, out=a[block])
-        return ()
-
-    in_blocks(one, a, plan.x)
-    return interleaved(a), (A_prev, hparameters)
+    largest = checks.choice("mode", mode, MODES) == "max"
+    return plan.forward(largest), (A_prev, hparameters)
 
 
 @notebook_function
@@ -125,22 +108,9 @@ def pool_backward(
     A_prev, hparameters = cached(cache, "pool_forward", "A_prev", "hparameters")
     images, incoming = arrays(A_prev=A_prev, dA=dA)
     plan = _plan(images, hparameters)
-    da = planar_like("dA", incoming, plan.shape)
     checks.choice("ties", ties, TIES)
-    run = ops.avg_pool2d_hessian if curvature else ops.avg_pool2d_backward
     largest = checks.choice("mode", mode, MODES) == "max"
-    dx = np.empty(plan.x.shape, plan.x.dtype)
-
-    def one(block: slice) -> tuple[()]:
-        out = dx[block]
-        if largest:
-            ops.max_pool2d_backward(da[block], plan.x[block], **plan.window, ties=ties, out=out)
-        else:  # it reads only the images' shape, so do not rearrange them
-            run(da[block], np.empty_like(out), **plan.window, out=out)
-        return ()
-
-    in_blocks(one, dx)
-    return interleaved(dx)
+    return plan.back(incoming, largest, ties, curvature)
 
 
 def create_mask_from_window(x: Array) -> Array:
@@ -318,25 +288,14 @@ def subsampling_backward(
     return interleaved(dx), dw.reshape(1, 1, 1, -1), db.reshape(1, 1, 1, -1)
 
 
-class _Plan(NamedTuple):
-    """A pooling with checked arguments."""
-
-    x: Array  # (m, n_C, n_H_prev, n_W_prev), a view
-    shape: tuple[int, int, int, int]  # of A: (m, n_C, n_H, n_W)
-    window: dict[str, Any]
-
-
-def _plan(images: Array, hparameters: object) -> _Plan:
-    axes("A_prev", images, "m, n_H_prev, n_W_prev, n_C")
-    f, stride = settings(hparameters, "f", "stride")
-    m, *size, maps = images.shape
-    shape = (m, maps, *windows('hparameters["f"]', size, (f, f), stride))
-    return _Plan(planar(images), shape, {"kernel": f, "stride": stride})
+def _plan(images: Array, hparameters: object) -> Pooling:
+    f, stride = settings("hparameters", hparameters, "f", "stride")
+    return pooling(images, 'hparameters["f"]', (f, f), stride)
 
 
 def _subsampling(
     A_prev: object, weight: object, b: object, hparameters: Any, **incoming: object
-) -> tuple[_Plan, Array, Array, Any, Array]:
+) -> tuple[Pooling, Array, Array, Any, Array]:
     """Return a plan, coefficients, biases, the reduction, and the incoming gradient if any."""
     found = arrays(A_prev=A_prev, weight=weight, b=b, **incoming)
     images, w, bias = found[:3]

@@ -12,7 +12,7 @@ import numpy as np
 
 from lenet_fast import backends, checks, docstrings, threads
 from lenet_fast.checks import Array
-from lenet_fast.windows import output_size
+from lenet_fast.windows import IntPair, output_size
 
 BLOCK_IMAGES, BLOCK_BYTES = 32, 2**19
 """Smallest size of a block: with less, the calls would cost as much as the work. Blocks hold a
@@ -44,16 +44,15 @@ def axes(name: str, array: Array, names: str) -> None:
         raise ValueError(f"{name}: expected at least 1 along ({names}), got {checks.shape(array)}")
 
 
-def settings(value: object, *keys: str) -> list[int]:
-    """Return ints from hyperparameters; all are at least 1, except that "pad" may be 0."""
+def settings(name: str, value: object, *keys: str) -> list[int]:
+    """Return ints from a dict of options; all are at least 1, except that "pad" may be 0."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"hparameters: expected a dict, got {checks.kind(value)}")
+        raise TypeError(f"{name}: expected a dict, got {checks.kind(value)}")
     for key in keys:
         if key not in value:
-            raise ValueError(f'hparameters: expected the key "{key}", got {list(value)}')
+            raise ValueError(f'{name}: expected the key "{key}", got {list(value)}')
     return [
-        checks.integer(f'hparameters["{key}"]', value[key], 0 if key == "pad" else 1)
-        for key in keys
+        checks.integer(f'{name}["{key}"]', value[key], 0 if key == "pad" else 1) for key in keys
     ]
 
 
@@ -68,36 +67,20 @@ def cached(value: object, function: str, *names: str) -> tuple[Any, ...]:
 
 
 def windows(
-    name: str, size: Sequence[int], kernel: Sequence[int], stride: int, pad: int = 0
+    name: str, size: Sequence[int], kernel: Sequence[int], stride: IntPair, pad: IntPair = 0
 ) -> tuple[int, int]:
     """Return the number of windows in rows and columns; `name` is the argument with their size."""
-    rows, columns = (
-        output_size(length, taps, stride, padding=2 * pad)
-        for length, taps in zip(size, kernel, strict=True)
+    (down, across), (above, left) = (
+        each if isinstance(each, tuple) else (each, each) for each in (stride, pad)
     )
+    rows = output_size(size[0], kernel[0], down, padding=2 * above)
+    columns = output_size(size[1], kernel[1], across, padding=2 * left)
     if not (rows and columns):
         raise ValueError(
             f"{name}: expected a window that fits into {size[0]} x {size[1]} pixels with a "
             f"padding of {pad}, got {kernel[0]} x {kernel[1]}"
         )
     return rows, columns
-
-
-def planar(array: Array) -> Array:
-    """Return a view (m, n_C, n_H, n_W) of images (m, n_H, n_W, n_C)."""
-    return array.transpose(0, 3, 1, 2)
-
-
-def planar_like(name: str, array: Array, shape: tuple[int, int, int, int]) -> Array:
-    """Return a gradient (m, n_H, n_W, n_C) as such a view, after checking its shape."""
-    m, n_c, n_h, n_w = shape
-    checks.same_shape(name, array, (m, n_h, n_w, n_c), "that of the output")
-    return planar(array)
-
-
-def interleaved(array: Array) -> Array:
-    """Return a view (m, n_H, n_W, n_C) of images (m, n_C, n_H, n_W)."""
-    return array.transpose(0, 2, 3, 1)
 
 
 def in_blocks(function: Callable[[slice], tuple[Array, ...]], *images: Array) -> list[Array]:
