@@ -32,7 +32,9 @@ Pooling = Literal["subsample", "average", "max"]
 Connections = Literal["table", "full"]
 """Which maps of S2 those of C3 read; see :func:`lenet_fast.models.lenet5`."""
 
-Initialiser = Literal["lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "he_normal"]
+Initialiser = Literal[
+    "lecun1998", "lecun_sqrt", "eblearn", "glorot_uniform", "glorot_sigmoid", "he_normal"
+]
 """See :mod:`lenet_fast.initialisers`."""
 
 Activation = Literal["scaled_tanh", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu"]

@@ -18,6 +18,7 @@ lecun1998      0.012
 lecun_sqrt     0.127
 eblearn        0.053
 glorot_uniform 0.099
+glorot_sigmoid 0.595
 he_normal      0.129
 """
 
@@ -37,6 +38,7 @@ __all__ = [
     "INITIALISERS",
     "deferred",
     "eblearn",
+    "glorot_sigmoid",
     "glorot_uniform",
     "he_normal",
     "initialise",
@@ -155,6 +157,38 @@ def glorot_uniform(layer: Layer, name: str, shape: Shape, random: np.random.Gene
 
 
 @_rule
+def glorot_sigmoid(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
+    """Draw weights six times as far as glorot_uniform; biases take away half of their sum.
+
+    For sigmoids, whose outputs lie around 1/2 and whose slope there is 1/4. Without the factor each
+    layer's outputs vary less than those of the layer before, and learning hardly begins. Four times
+    is what X. Glorot and Y. Bengio's results suggest; six, with sub-sampling, learns sooner. The
+    biases centre what the layers pass on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import initialisers, layers
+    >>> random = np.random.default_rng(0)
+    >>> layer = layers.Dense(100, 500)
+    >>> layer.build((100,), "float64")
+    >>> initialisers.initialise([layer], "glorot_sigmoid")
+    >>> w, b = layer.parameters.values()
+    >>> w.min().round(2), w.max().round(2)  # 6 * sqrt(6 / 600)
+    (np.float64(-0.6), np.float64(0.6))
+    >>> bool(np.abs(w @ np.full(100, 0.5) + b).max() < 1e-6)
+    True
+    """
+    if name != "b":
+        return 6 * glorot_uniform(layer, name, shape, random)
+    w = layer.parameters["w"].astype(np.float32)  # so that networks of both dtypes start alike
+    sums = w.reshape(len(w), -1).sum(axis=1, dtype=np.float64)
+    if isinstance(layer, Subsample2D) and layer.reduction == "sum":
+        sums *= layer.fan_in()
+    return _scaled(np.full(shape, -0.5), sums)
+
+
+@_rule
 def he_normal(layer: Layer, name: str, shape: Shape, random: np.random.Generator) -> Array:
     """Draw weights from a normal distribution of variance 2 / F; others as glorot_uniform.
 
@@ -184,6 +218,7 @@ INITIALISERS: dict[str, Callable[[Layer, str, Shape, np.random.Generator], Array
     "lecun_sqrt": lecun_sqrt,
     "eblearn": eblearn,
     "glorot_uniform": glorot_uniform,
+    "glorot_sigmoid": glorot_sigmoid,
     "he_normal": he_normal,
 }
 """The functions that draw one array of a layer, by name."""
@@ -256,5 +291,5 @@ def initialise(
             source = np.random.SeedSequence(seed, spawn_key=(_PURPOSE, index, number))
             random = np.random.Generator(np.random.Philox(source))
             array[...] = draw(layer, name, array.shape, random)
-        if isinstance(layer, Conv2D) and layer.table is not None:
-            layer.parameters["w"][~layer.table] = 0
+            if name == "w" and isinstance(layer, Conv2D) and layer.table is not None:
+                array[~layer.table] = 0

@@ -29,6 +29,7 @@ from lenet_fast.layers import (
     Layer,
     MaxPool2D,
     ScaledTanh,
+    Sigmoid,
     Subsample2D,
 )
 from lenet_fast.layers import activation as activation_of
@@ -93,16 +94,15 @@ def lenet5(
         One of :data:`lenet_fast.layers.ACTIVATIONS`: "scaled_tanh", "tanh", "sigmoid", "relu",
         "leaky_relu", "elu" or "gelu". An option follows a colon, "leaky_relu:0.2", "elu:0.5",
         "gelu:tanh"; or pass a layer, ``LeakyReLU(0.2)``. The bitmaps consist of +1 and -1.
-        "scaled_tanh" reaches both, "tanh" approaches both, most others can reach only one. With
-        "sigmoid", learning starts only after several epochs, and needs larger rates.
+        "scaled_tanh" reaches both, "tanh" approaches both, most others can reach only one: with
+        "sigmoid", softmax outputs learn sooner.
     extra_dense : int, optional
         Units of an additional dense layer, EXTRA, with an activation, between C5 and F6.
     initialiser : str, optional
         One of :data:`lenet_fast.initialisers.INITIALISERS`. The default for the paper's network
         (sub-sampling, RBF outputs, scaled tanh) is the paper's, "lecun1998". Its weights are so
         small that other networks are slow to start learning; their defaults are "lecun_sqrt"
-        (scaled tanh, tanh), "glorot_uniform" (sigmoid, still slow to start) and "he_normal" (the
-        others).
+        (scaled tanh, tanh), "glorot_sigmoid" (sigmoid) and "he_normal" (the others).
 
     Notes
     -----
@@ -292,7 +292,7 @@ def lenet1989(
     *,
     activation: choices.Activation | str | Activation = "scaled_tanh",
     output_activation: choices.Activation | str | Activation | None = None,
-    initialiser: choices.Initialiser = "lecun1998",
+    initialiser: choices.Initialiser | None = None,
     seed: int = 0,
     dtype: DTypeLike = "float32",
 ) -> Network:
@@ -310,9 +310,10 @@ def lenet1989(
         Activation function of all layers; see :func:`lenet5`.
     output_activation : str or Activation, optional
         Activation function of OUTPUT, if it is a different one.
-    initialiser : str
-        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's: uniform over
-        +-2.4 / F, where F is the number of inputs of a unit.
+    initialiser : str, optional
+        One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's, "lecun1998":
+        uniform over +-2.4 / F, where F is the number of inputs of a unit. With sigmoids it is
+        "glorot_sigmoid", because those hardly begin to learn with the paper's.
 
     Notes
     -----
@@ -344,5 +345,7 @@ def lenet1989(
         last = activation_of("output_activation", output_activation)
     hidden = conv(1, "H1"), conv(12, "H2", LENET1989_H2), Dense(192, 30, name="H3")
     layers = _activated(chosen, *hidden) + _activated(last, Dense(30, 10, name="OUTPUT"))
+    if initialiser is None:
+        initialiser = chosen.initialiser if isinstance(chosen, Sigmoid) else "lecun1998"
     options: dict[str, Any] = {"input_shape": (1, 16, 16), "pixel_range": (-1.0, 1.0)}
     return _initialised(layers, initialiser, seed, dtype=dtype, **options)

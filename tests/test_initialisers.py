@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenet_fast import files, models
+from lenet_fast import data, files, models
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.initialisers import INITIALISERS, deferred
 from lenet_fast.layers import Conv2D, Dense, ScaledTanh, Subsample2D
 from lenet_fast.network import Network
+from lenet_fast.training import Trainer
 
 NAMES = pytest.mark.parametrize("name", INITIALISERS)
 
@@ -62,6 +63,38 @@ def test_glorot_uniform():
     assert_uniform(p["F6.w"], np.sqrt(6 / (120 + 84)))
     np.testing.assert_array_equal(p["S2.w"], 0.25)
     assert not any(p[name].any() for name in p if name.endswith(".b"))
+
+
+def test_glorot_sigmoid_centres_what_sigmoids_pass_on():
+    p, narrow = drawn("glorot_sigmoid"), drawn("glorot_uniform")
+    for name in ("C1.w", "C3.w", "F6.w", "S2.w"):
+        np.testing.assert_allclose(p[name], 6 * narrow[name], rtol=1e-6)
+    layers = [
+        Subsample2D(2),
+        Subsample2D(2, reduction="mean"),
+        Conv2D(2, 2, 2, connections=[[True, False], [True, True]], bias="unit"),
+        Dense(2, 3),
+    ]
+    net = Network(layers, input_shape=(2, 8, 8))
+    net.initialise("glorot_sigmoid")
+    for layer, shape in zip(layers, ((2, 8, 8), (2, 4, 4), (2, 2, 2), (2, 1, 1)), strict=True):
+        found = layer.forward(np.full((1, *shape), 0.5, "float32"))
+        np.testing.assert_allclose(found, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: models.lenet5(activation="sigmoid", output="softmax"),
+        lambda: models.lenet5(activation="sigmoid", output="softmax", pooling="max"),
+        lambda: models.lenet5(activation="sigmoid", output="linear", pooling=None),
+    ],
+)
+def test_sigmoids_learn_by_default(network):
+    sample = data.load("sample")
+    trainer = Trainer(network())
+    history = trainer.fit(sample.train, sample.test, 10, verbose=False)
+    assert history.rows[-1].test_errors < 200, "of 1,000; at chance it is 900"
 
 
 def test_he_normal():

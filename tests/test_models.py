@@ -210,7 +210,7 @@ def test_without_pooling_the_convolutions_take_steps_of_two():
     [
         ("scaled_tanh", ScaledTanh, {}, "lecun_sqrt"),
         ("tanh", Tanh, {}, "lecun_sqrt"),
-        ("sigmoid", Sigmoid, {}, "glorot_uniform"),
+        ("sigmoid", Sigmoid, {}, "glorot_sigmoid"),
         ("relu", ReLU, {}, "he_normal"),
         ("leaky_relu", LeakyReLU, {"slope": 0.01}, "he_normal"),
         ("leaky_relu:0.2", LeakyReLU, {"slope": 0.2}, "he_normal"),

@@ -155,7 +155,7 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
 
 def _fill_in_model(options: dict[str, Any], named: set[str]) -> None:
     """Refuse options that the network does not have, and put in its initialiser."""
-    from lenet_fast import models
+    from lenet_fast import layers, models
 
     model = options["model"]
     taken = {name: signature(getattr(models, name)).parameters for name in _models()}
@@ -174,6 +174,8 @@ def _fill_in_model(options: dict[str, Any], named: set[str]) -> None:
             options["initialiser"] = models.default_initialiser(
                 pooling, options["output"], options["activation"]
             )
+        elif (options["activation"] or "").startswith("sigmoid"):
+            options["initialiser"] = layers.Sigmoid.initialiser
         else:
             options["initialiser"] = defaults.MODELS[model]["initialiser"]
 

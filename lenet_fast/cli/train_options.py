@@ -131,8 +131,8 @@ options = all_of(
             "--activation",
             type=types.Activation(),
             help="Of lenet5 and lenet1989. Three take an option behind a colon: leaky_relu:0.2 and "
-            "elu:0.5 (slope and bound below 0), gelu:tanh (the usual approximation). Networks with "
-            "sigmoids are slow to start learning.  " + settings.default_text("activation"),
+            "elu:0.5 (slope and bound below 0), gelu:tanh (the usual approximation).  "
+            + settings.default_text("activation"),
         ),
         option(
             "--output-activation",

@@ -121,7 +121,7 @@ class Sigmoid(Activation):
     """
 
     operations = Operations(ops.sigmoid, ops.sigmoid_backward, ops.sigmoid_hessian)
-    initialiser = "glorot_uniform"
+    initialiser = "glorot_sigmoid"
 
 
 class ReLU(Activation):
