@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         errors,
         files,
         initialisers,
+        keras,
         layers,
         losses,
         models,
@@ -61,6 +62,7 @@ __all__ = [
     "errors",
     "files",
     "initialisers",
+    "keras",
     "layers",
     "load",
     "losses",
@@ -84,7 +86,7 @@ def _found(library: str) -> bool:
         return True
 
 
-_LIBRARIES = {"sklearn": "sklearn", "torch": "torch"}
+_LIBRARIES = {"sklearn": "sklearn", "torch": "torch", "keras": "keras"}
 """What a module imports at once. Without it, completion, help and ``import *`` leave it out."""
 
 for _name, _library in _LIBRARIES.items():

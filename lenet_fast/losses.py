@@ -35,6 +35,7 @@ __all__ = [
     "chosen",
     "default_for",
     "from_config",
+    "one_hot",
 ]
 
 _NARROWEST = np.dtype(np.float32)  # a number that fits it works in networks of both dtypes
@@ -406,6 +407,39 @@ def chosen(value: object) -> Loss:
             f"lenet_fast.losses.CrossEntropy(), got {checks.kind(value)}"
         )
     return LOSSES[checks.choice("loss", value, tuple(LOSSES))]()
+
+
+def one_hot(targets: Array) -> tuple[float, float, Array] | None:
+    """Return the target of the right class, that of all others, and the classes.
+
+    Parameters
+    ----------
+    targets : ndarray (n, k)
+        One number per class and image.
+
+    Returns
+    -------
+    on, off : float
+    labels : intp ndarray (n,)
+        None in place of all three if there are other numbers than two, or not one class per image
+        has the larger.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast import losses
+    >>> losses.one_hot(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    (1.0, 0.0, array([1, 0]))
+    >>> losses.one_hot(np.array([[0.0, 1.0], [1.0, 1.0]])) is None
+    True
+    """
+    labels = targets.argmax(axis=1)
+    on, off = targets.max(), targets.min()
+    expected = np.full_like(targets, off)
+    expected[np.arange(len(labels)), labels] = on
+    if not np.array_equal(expected, targets) or not on > off:
+        return None
+    return float(on), float(off), labels
 
 
 def all_for(network: _Network) -> dict[str, Loss]:

@@ -95,7 +95,7 @@ def lacking(module: Any, public: set[type]) -> set[str]:
 
 
 def test_every_public_name_has_an_example() -> None:
-    for library in ("torch", "sklearn", "onnx", "matplotlib"):
+    for library in ("torch", "sklearn", "keras", "onnx", "matplotlib"):
         require(library)
     every = list(modules())
     public = classes(every)

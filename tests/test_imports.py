@@ -41,7 +41,7 @@ STOREYS = (
     {"data", "training"},
     {"plots", "onnx"},
     {"bench", "reproduce"},
-    {"cli", "__main__", "sklearn", "torch", "drop_in", "web"},
+    {"cli", "__main__", "sklearn", "torch", "keras", "drop_in", "web"},
 )
 FRONT_ENDS = STOREYS[-1]
 OPS_MAY_USE = {"ops", "backends", "checks", "choices", "docstrings", "windows"}
@@ -59,6 +59,7 @@ LIBRARIES = {
     "rich": ("training.callbacks", "cli"),
     "click": ("cli",),
     "torch": ("torch",),
+    "keras": ("keras",),
     "matplotlib": ("plots", "reproduce", "training"),
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
@@ -79,6 +80,7 @@ EARLY = {
     "click": "cli",
     "matplotlib": "plots.figures",
     "torch": "torch",
+    "keras": "keras",
     **dict.fromkeys(("sklearn", "joblib"), "sklearn"),
     **dict.fromkeys(("flask", "werkzeug", "waitress"), "web"),
 }
@@ -234,7 +236,7 @@ def test_the_package_itself_opens_nothing_before_it_is_used():
 
 def test_public_modules_are_attributes_of_the_package():
     assert set(dir(lenet_fast)) == set(lenet_fast.__all__)
-    front_ends = {name for name in ("sklearn", "torch") if find_spec(name)}
+    front_ends = {name for name in ("sklearn", "torch", "keras") if find_spec(name)}
     tops = {name.split(".")[0] for name in MODULES if name}
     inner = {
         "__main__",
@@ -249,9 +251,9 @@ def test_public_modules_are_attributes_of_the_package():
         "docstrings",
     }
     inner |= {"locks", "memory", "notebooks", "pixels", "reproduce", "web", "windows"}
-    inner |= {"sklearn", "torch"} - front_ends
+    inner |= {"sklearn", "torch", "keras"} - front_ends
     assert set(lenet_fast.__all__) == tops - inner | {"__version__", "load", "use_backend"}
-    for name in sorted(tops - {"__main__", "torch"}):  # PyTorch is no requirement of the tests
+    for name in sorted(tops - {"__main__", "torch", "keras"}):  # which the tests need not have
         module = getattr(lenet_fast, name)
         assert module.__name__ == f"lenet_fast.{name}"
     with pytest.raises(AttributeError, match="module 'lenet_fast' has no attribute 'lenet5'"):
@@ -260,7 +262,7 @@ def test_public_modules_are_attributes_of_the_package():
 
 EVERYTHING = """\
 import sys
-sys.modules.update(dict.fromkeys(["torch", "sklearn", "onnx", "matplotlib"]))
+sys.modules.update(dict.fromkeys(["torch", "sklearn", "keras", "onnx", "matplotlib"]))
 import inspect, pydoc, rlcompleter
 from unittest import mock
 import lenet_fast as lf
@@ -271,9 +273,10 @@ assert "LeNet-5 of 1998" in pydoc.render_doc(lf)
 mock.create_autospec(lf)
 typed = rlcompleter.Completer({"lf": lf})
 assert [typed.complete("lf.t", n) for n in range(3)] == ["lf.threads", "lf.training", None]
-assert not hasattr(lf, "torch") and not hasattr(lf, "sklearn")
-assert not {"torch", "sklearn"} & {*dir(lf), *lf.__all__}
-for code in ("lf.torch", "from lenet_fast import torch", "import lenet_fast.sklearn"):
+assert not any(hasattr(lf, name) for name in ("torch", "sklearn", "keras"))
+assert not {"torch", "sklearn", "keras"} & {*dir(lf), *lf.__all__}
+codes = ("lf.torch", "from lenet_fast import torch", "import lenet_fast.sklearn")
+for code in (*codes, "import lenet_fast.keras"):
     try:
         exec(code)
     except (AttributeError, ImportError) as error:
@@ -283,8 +286,8 @@ for code in ("lf.torch", "from lenet_fast import torch", "import lenet_fast.skle
 
 def test_without_the_libraries_of_the_front_ends_the_rest_is_complete():
     lines = printed_by(EVERYTHING).splitlines()
-    assert [line.split()[0] for line in lines] == ["AttributeError", "ImportError", "ImportError"]
-    for line, library in zip(lines, ("PyTorch", "PyTorch", "scikit-learn"), strict=True):
+    assert [line.split()[0] for line in lines] == ["AttributeError", *["ImportError"] * 3]
+    for line, library in zip(lines, ("PyTorch", "PyTorch", "scikit-learn", "Keras 3"), strict=True):
         assert re.search(f" needs {library}: .* install 'lenet_fast", line), line
 
 
@@ -365,7 +368,7 @@ def test_nothing_imports_the_kernels_folder():
 HEAVY = (
     *("numba", "llvmlite", "click", "rich", "pooch", "safetensors", "matplotlib", "threadpoolctl"),
     *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
-    *("flask", "werkzeug", "waitress"),
+    *("flask", "werkzeug", "waitress", "keras"),
 )
 LOADED = f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
 

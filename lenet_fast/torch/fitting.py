@@ -22,7 +22,7 @@ from lenet_fast.torch.rates import Rates, Schedule
 from lenet_fast.torch.refusals import Refusals
 from lenet_fast.torch.running import Run
 from lenet_fast.training import History, Row
-from lenet_fast.training.interrupts import stop_on_sigint
+from lenet_fast.training.interrupts import Stop, stop_on_sigint
 
 _log = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def fit(
         _log.info(each.note)
     run.start()
     history = History()
-    stop = _Stop()
+    stop = Stop()
     try:
         with stop_on_sigint(stop):
             for epoch in range(1, epochs + 1):
@@ -252,20 +252,6 @@ def fit(
     return history
 
 
-class _Stop:
-    """Set by the first Ctrl-C."""
-
-    stopping = False
-
-    def stop(self) -> None:
-        self.stopping = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came."""
-        if self.stopping:
-            raise KeyboardInterrupt
-
-
 def _row(module: nn.Module, source: Source | None, output: int | str | None) -> rows.Row | None:
     """Return the content of a module; without images only check it, as far as possible."""
     if source is None:
@@ -287,7 +273,7 @@ def _row(module: nn.Module, source: Source | None, output: int | str | None) -> 
         ) from None
 
 
-def _evaluated(run: Run | Loop, tested: Source | None, stop: _Stop) -> Totals:
+def _evaluated(run: Run | Loop, tested: Source | None, stop: Stop) -> Totals:
     totals = Totals()
     for part in tested.parts(_EVALUATED) if tested is not None else ():
         totals += run.evaluate(part)

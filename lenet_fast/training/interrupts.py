@@ -20,6 +20,20 @@ class Stoppable(Protocol):
         """Stop as soon as the state is consistent."""
 
 
+class Stop:
+    """Set by the first Ctrl-C."""
+
+    stopping = False
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C came."""
+        if self.stopping:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def stop_on_sigint(target: Stoppable) -> Iterator[threading.Event]:
     """Within the block, the first SIGINT calls ``stop``, the next raises KeyboardInterrupt.
