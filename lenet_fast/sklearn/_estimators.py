@@ -7,9 +7,8 @@ import copy
 import math
 from collections.abc import Iterator
 from functools import update_wrapper
-from inspect import signature
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs, parallel_config
@@ -19,10 +18,11 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lenet_fast import (
     checks,
@@ -31,48 +31,32 @@ from lenet_fast import (
     docstrings,
     engines,
     initialisers,
-    layers,
     losses,
     models,
     threads,
 )
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
-from lenet_fast.engines import Optimiser, Totals, online
+from lenet_fast.engines import Optimiser, Totals
 from lenet_fast.layers import Activation, Dense
 from lenet_fast.network import Network
-from lenet_fast.sklearn import _rows, _scale
-from lenet_fast.training import OPTIMISERS, SGD, Constant, TrainingDiverged, schedules
+from lenet_fast.sklearn import _parameters, _rows, _scale
+from lenet_fast.training import Constant, TrainingDiverged, schedules
 from lenet_fast.training.batches import shuffled
 from lenet_fast.training.schedules import Schedule
 
 EPOCHS, LEAST_STEPS = 20, 300
 """Default epochs of a fit; with few rows there are more epochs, up to this many steps."""
 
-_CHOICES = {
-    "model": ("lenet5", "lenet4", "lenet1"),
-    "output": ("softmax", "rbf"),
-    "optimiser": defaults.OPTIMISERS,
-    "schedule": ("cosine", "one_cycle", "linear_decay", "constant"),
-    "engine": engines.NAMES,
-}
-_USED_WITH = {
-    "pooling": ("model", "lenet5"),
-    "activation": ("model", "lenet5"),
-    "output": ("model", "lenet5"),
-    "momentum": ("optimiser", "sgd"),
-}
-"""Parameters that apply only with one choice of another parameter."""
+LEAST_GAIN, PATIENCE = 1e-4, 10
+"""Defaults of `tol` and `n_iter_no_change` where training may stop early."""
 
-_SETTLED = (
-    *("model", "pooling", "activation", "output", "image_shape", "optimiser", "momentum"),
-    *("weight_decay", "dtype"),
-)
-"""Parameters that determine network and optimiser, and cannot change once learning has begun."""
+_SAME = 32
+"""Rows per call of an engine whose bits depend on their number."""
 
 
 _of_rows = docstrings.completed(
-    Parameters="X : array-like (n, features)\n    As for :meth:`fit`.",
+    Parameters="X : array-like (n, features), (n, h, w) or (n, c, h, w)\n    As for :meth:`fit`.",
     Raises="""TypeError, ValueError
     If the rows do not fit those that it has learned from.
 sklearn.exceptions.NotFittedError
@@ -81,11 +65,30 @@ sklearn.exceptions.NotFittedError
 """Completes the docstring of a method that answers for rows."""
 
 
+class _Data(NamedTuple):
+    """Rows of a call; those of weight 0 are left out."""
+
+    X: Array
+    y: Array
+    weights: Array | None  # with those of the classes; None: all are equal
+    shape: _rows.Shape | None  # of the images, if X consists of images
+    classes: Array
+
+    def part(self, chosen: Array) -> _Data:
+        weights = None if self.weights is None else self.weights[chosen]
+        return self._replace(X=self.X[chosen], y=self.y[chosen], weights=weights)
+
+
 class _LeNet(BaseEstimator):
     """Shared by both estimators: the parameters and the learning."""
 
     network_: Network
+    classes_: Array
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    best_loss_: float | None
     _optimiser: Optimiser
+    _shape: _rows.Shape
 
     def __init__(
         self,
@@ -94,14 +97,28 @@ class _LeNet(BaseEstimator):
         pooling: choices.Pooling | None = "max",
         activation: choices.Activation | str | Activation = "relu",
         output: choices.Output = "softmax",
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, int] | tuple[int, int, int] | None = None,
         epochs: int | None = None,
+        max_iter: int | None = None,
         batch_size: int = 32,
-        optimiser: choices.Optimiser = "adamw",
+        optimiser: choices.Optimiser | None = None,
+        solver: choices.Optimiser | None = None,
         learning_rate: float | None = None,
+        learning_rate_init: float | None = None,
         schedule: choices.Schedule = "cosine",
         momentum: float = 0.9,
+        nesterovs_momentum: bool = False,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        shuffle: bool = True,
+        class_weight: dict[Any, float] | str | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float | None = None,
+        warm_start: bool = False,
         distortion: Distortion | None = None,
         dtype: choices.DType = "float32",
         engine: choices.Engine = "auto",
@@ -116,12 +133,26 @@ class _LeNet(BaseEstimator):
         self.output = output
         self.image_shape = image_shape
         self.epochs = epochs
+        self.max_iter = max_iter
         self.batch_size = batch_size
         self.optimiser = optimiser
+        self.solver = solver
         self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
         self.schedule = schedule
         self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
         self.weight_decay = weight_decay
+        self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
         self.distortion = distortion
         self.dtype = dtype
         self.engine = engine
@@ -146,17 +177,23 @@ class _LeNet(BaseEstimator):
         """Return scikit-learn's tags."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
         return tags
 
-    def fit(self, X: Any, y: Any) -> Any:
-        """Learn from scratch.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Learn from scratch, or with ``warm_start=True`` in addition to earlier fits.
 
         Parameters
         ----------
-        X : array-like (n, features)
-            Real numbers, one image per row.
+        X : array-like (n, features), (n, h, w) or (n, c, h, w)
+            Real numbers: one image per row, or images of c channels, which are the same as their
+            rows with ``image_shape=(h, w)`` or ``(c, h, w)``.
         y : array-like (n,)
             The class of each row.
+        sample_weight : array-like (n,), optional
+            Factors of each row's loss, not negative. They are divided by their mean, so that only
+            their ratios count. A row of weight 0 counts as absent, except that its class is one of
+            ``classes_``.
 
         Returns
         -------
@@ -165,7 +202,7 @@ class _LeNet(BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If the rows, the classes or a parameter are not as described.
+            If the rows, the classes, the weights or a parameter are not as described.
         lenet_fast.training.TrainingDiverged
             If the loss or a weight is no longer finite. After any error the estimator is unchanged:
             not fitted, or as the last fit left it.
@@ -181,35 +218,44 @@ class _LeNet(BaseEstimator):
         >>> from lenet_fast.sklearn import LeNetClassifier
         >>> digits = data.load("sample").train.subset(100)
         >>> classifier = LeNetClassifier(epochs=1, random_state=0)
-        >>> classifier.fit(digits.images.reshape(100, 784), digits.labels).n_iter_
+        >>> classifier.fit(digits.images, digits.labels).n_iter_
         1
         >>> classifier.classes_, classifier.pixel_range_
         (array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], dtype=uint8), (0.0, 255.0))
         """
         with self._unchanged_by_errors():
-            X, y = validate_data(self, X, y)
-            check_classification_targets(y)
-            self._check_parameters()
-            self._begin(X, np.unique(y))
-            epochs = self.epochs
+            first = not (self.warm_start and hasattr(self, "network_"))
+            data = self._data(X, y, sample_weight, first)
+            seed = self._new_seed() if first else self._seed
+            held_out = None
+            if self.early_stopping:
+                data, held_out = self._split(data, seed)
+            self._begin(data, seed) if first else self._continue(data)
+            if data.weights is not None:
+                equal = data.weights.min() == data.weights.max()
+                data = data._replace(weights=None if equal else data.weights / data.weights.mean())
+            epochs = _parameters.value(self, "epochs")
             if epochs is None:
-                epochs = max(EPOCHS, math.ceil(LEAST_STEPS / math.ceil(len(X) / self.batch_size)))
+                steps = math.ceil(len(data.X) / self.batch_size)
+                epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
             kind = schedules.SCHEDULES[self.schedule]
             by_epoch = {"epochs": epochs} if self.schedule == "cosine" else {}
-            self._learn(X, y, kind(self._rate(), **by_epoch), epochs)
+            self._learn(data, kind(self._rate(), **by_epoch), epochs, held_out)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
         """Learn from some rows once, at a constant rate, in addition to earlier ones.
 
         Parameters
         ----------
-        X : array-like (n, features)
-            Real numbers, one image per row. The first call determines the scale of the pixels.
+        X : array-like (n, features), (n, h, w) or (n, c, h, w)
+            As for :meth:`fit`. The first call determines the scale of the pixels.
         y : array-like (n,)
             The class of each row.
         classes : array-like (k,), optional
             All classes that can ever occur; by default those of the first call's `y`.
+        sample_weight : array-like (n,), optional
+            As for :meth:`fit`, but factors as they are: a mean of 1 keeps the rate.
 
         Returns
         -------
@@ -218,8 +264,9 @@ class _LeNet(BaseEstimator):
         Raises
         ------
         TypeError, ValueError, lenet_fast.training.TrainingDiverged
-            As for :meth:`fit`; also if the classes change or lack one of `y`, or if a parameter
-            changes that determines network or optimiser.
+            As for :meth:`fit`; also if the classes change or lack one of `y`, if a parameter
+            changes that determines network or optimiser, with ``early_stopping=True``, or with
+            ``class_weight="balanced"``, for which it would need all rows.
 
         Warns
         -----
@@ -237,30 +284,11 @@ class _LeNet(BaseEstimator):
         >>> classifier.partial_fit(X[50:], y[50:]).n_iter_
         2
         """
-        first = not hasattr(self, "network_")
         with self._unchanged_by_errors():
-            X, y = validate_data(self, X, y, reset=first)
-            check_classification_targets(y)
-            self._check_parameters()
-            if first:
-                known = np.unique(y if classes is None else classes)
-            elif classes is None or np.array_equal(np.unique(classes), self.classes_):
-                known = self.classes_
-            else:
-                raise ValueError(
-                    f"classes: expected those of the first call, {self.classes_}, got {classes}"
-                )
-            if not np.isin(y, known).all():
-                wrong = np.setdiff1d(y, known)
-                raise ValueError(f"y: expected classes out of {known}, got {wrong}")
-            if first:
-                self._begin(X, known)
-            else:
-                self._check_settled()
-                _scale.check_same(X, self._scale)
-                # An error restores the originals, which have not learned from these rows.
-                self.network_, self._optimiser = copy.deepcopy((self.network_, self._optimiser))
-            self._learn(X, y, Constant(self._rate()), 1)
+            first = not hasattr(self, "network_")
+            data = self._data(X, y, sample_weight, first, classes, whole=False)
+            self._begin(data, self._new_seed()) if first else self._continue(data)
+            self._learn(data, Constant(self._rate()), 1)
         return self
 
     @contextlib.contextmanager
@@ -273,68 +301,137 @@ class _LeNet(BaseEstimator):
             self.__dict__ = before
             raise
 
-    def _check_parameters(self) -> None:
-        """Raise unless each parameter is valid and applies with the others."""
-        for name, allowed in _CHOICES.items():
-            checks.choice(name, getattr(self, name), allowed)
-        layers.activation("activation", self.activation)
-        checks.choice_or_none("pooling", self.pooling, models.POOLINGS)
-        if self.epochs is not None:
-            checks.integer("epochs", self.epochs, 1)
-        checks.integer("batch_size", self.batch_size, 1)
-        if self.engine == "online":
-            online.check_batch_size(self.batch_size)
-        if not isinstance(self.distortion, Distortion | None):
-            raise TypeError(
-                f"distortion: expected a Distortion, got {checks.kind(self.distortion)}"
-            )
-        if not isinstance(self.verbose, (bool, np.bool_, int)):  # a level, as elsewhere
-            raise TypeError(f"verbose: expected a bool, got {checks.kind(self.verbose)}")
-        SGD(self.momentum, self.weight_decay)
+    def _data(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        first: bool,
+        classes: Any = None,
+        *,
+        whole: bool = True,
+    ) -> _Data:
+        """Return the rows of a call of fit, or of a part; raise if they, or a parameter, are wrong.
+
+        Weights include those of the classes.
+        """
+        X, shape = _rows.flattened(X)
+        X, y = validate_data(self, X, y, reset=first)
+        check_classification_targets(y)
+        _parameters.check(self)
         self._threads()
-        usual = {name: each.default for name, each in signature(_LeNet).parameters.items()}
-        for name, (other, value) in _USED_WITH.items():
-            got, chosen = self._setting(name), getattr(self, other)
-            if chosen != value and got != usual[name]:
-                raise ValueError(
-                    f"{name}: expected {usual[name]!r}, the default, with {other}={chosen!r}, "
-                    f"which ignores it, got {got!r}; it applies with {other}={value!r}"
-                )
+        known = self._classes(y, classes, first)
+        weights = None
+        if sample_weight is not None:
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        if not whole:
+            self._check_whole()
+        if self.class_weight is not None:
+            weights = self._with_classes(weights, np.searchsorted(known, y), known)
+        data = _Data(X, y, weights, shape, known)
+        if weights is not None and not weights.all():
+            if not weights.any():
+                raise ValueError("sample_weight: expected a weight above 0, got zero for all rows")
+            data = data.part(weights > 0)
+        return data
 
-    def _check_settled(self) -> None:
-        """Raise if a parameter has changed that determined the network or the optimiser."""
-        for name, value in self._settled.items():
-            if self._setting(name) != value:
-                raise ValueError(
-                    f"{name}: expected {value!r}, as when learning began, got "
-                    f"{self._setting(name)!r}; fit learns from scratch, with new parameters"
-                )
+    def _classes(self, y: Array, classes: Any, first: bool) -> Array:
+        """Return all classes; raise unless they contain those of the rows."""
+        if first:
+            known = np.unique(y if classes is None else classes)
+        elif classes is None or np.array_equal(np.unique(classes), self.classes_):
+            known = self.classes_
+        else:
+            raise ValueError(
+                f"classes: expected those of the first call, {self.classes_}, got {classes}"
+            )
+        if not np.isin(y, known).all():
+            raise ValueError(f"y: expected classes out of {known}, got {np.setdiff1d(y, known)}")
+        return known
 
-    def _setting(self, name: str) -> Any:
-        """Return a parameter, be it given one way or another."""
-        value = getattr(self, name)
-        return layers.activation(name, value).text if name == "activation" else value
+    def _check_whole(self) -> None:
+        """Raise ValueError if a parameter needs all rows, of which there is only a part."""
+        if self.early_stopping:
+            raise ValueError("early_stopping: expected False with partial_fit, got True")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight: expected None or a dict with partial_fit, which does not know how "
+                "many rows of each class will come, got 'balanced'"
+            )
 
-    def _begin(self, X: Array, classes: Array) -> None:
+    def _with_classes(self, weights: Array | None, labels: Array, classes: Array) -> Array:
+        """Return the weights of rows multiplied by those of their classes."""
+        if isinstance(self.class_weight, dict):
+            factors = _parameters.of_classes(self.class_weight, classes)
+        else:
+            counts = np.bincount(labels, weights, len(classes))
+            shares = counts * np.count_nonzero(counts) / counts.sum()
+            factors = np.divide(1, shares, out=np.zeros(len(classes)), where=shares > 0)
+        return factors[labels] if weights is None else factors[labels] * weights
+
+    def _split(self, data: _Data, seed: int) -> tuple[_Data, _Data]:
+        """Return the rows to learn from, and those whose score may stop the training."""
+        numbers = np.arange(len(data.X))
+        try:
+            parts = train_test_split(
+                numbers, test_size=self.validation_fraction, random_state=seed, stratify=data.y
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping: expected rows of which a share of {self.validation_fraction:g} "
+                f"can be held out for each class: {error}"
+            ) from None
+        learned, held_out = (data.part(each) for each in parts)
+        return learned, held_out
+
+    def _new_seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _begin(self, data: _Data, seed: int) -> None:
         """Create a new network, and set everything that stays fixed from here on."""
-        momentum = {"momentum": self.momentum} if self.optimiser == "sgd" else {}
-        optimiser = OPTIMISERS[self.optimiser](weight_decay=self.weight_decay, **momentum)
-        shape = _rows.image_shape(X.shape[1], self.image_shape)
-        _scale.check_shape(X.shape[1], shape)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        features = data.X.shape[1]
+        given = data.shape if self.image_shape is None else self.image_shape
+        shape = _rows.image_shape(features, given)
+        _check_shape("image_shape", data.shape, shape)
+        _scale.check_shape(features, shape)
+        if self.distortion is not None and shape[0] > 1:
+            raise ValueError(
+                f"distortion: expected None for images of {shape[0]} channels, got "
+                f"{self.distortion}"
+            )
+        optimiser = _parameters.optimiser(self)
         with initialisers.deferred():
-            self.network_, initialiser = self._new_network(classes)
+            self.network_, initialiser = self._new_network(data.classes, shape[0])
         self.network_.initialise(initialiser, seed)
-        self.classes_, self.image_shape_ = classes, shape
-        self._scale = _scale.learn(X)
+        self.classes_, self._shape = data.classes, shape
+        self.image_shape_ = shape[1:] if shape[0] == 1 else shape
+        self._scale = _scale.learn(data.X)
         self.pixel_range_ = self._scale.lowest, self._scale.highest
         self._seed, self._optimiser = seed, optimiser
-        self._settled = {name: self._setting(name) for name in _SETTLED}
-        self.n_iter_ = 0
+        self._settled = {name: _parameters.value(self, name) for name in _parameters.SETTLED}
+        self.n_iter_ = self.t_ = 0
         self.loss_curve_: list[float] = []
+        self.validation_scores_ = self.best_validation_score_ = self.best_loss_ = None
 
-    def _new_network(self, classes: Array) -> tuple[Network, choices.Initialiser]:
-        """Return a network for these classes, and the name of its initialiser."""
+    def _continue(self, data: _Data) -> None:
+        """Prepare to learn more; raise if something has changed that determined the network or the
+        optimiser."""
+        for name, settled in self._settled.items():
+            if (now := _parameters.value(self, name)) != settled:
+                raise ValueError(
+                    f"{name}: expected {settled!r}, as when learning began, got {now!r}; fit "
+                    "learns from scratch, with new parameters, unless warm_start is True"
+                )
+        _check_shape("X", data.shape, self._shape)
+        _scale.check_same(data.X, self._scale)
+        # An error restores the originals, which have not learned from these rows.
+        for name in ("network_", "_optimiser", "loss_curve_", "validation_scores_"):
+            setattr(self, name, copy.deepcopy(getattr(self, name)))
+
+    def _new_network(self, classes: Array, channels: int) -> tuple[Network, choices.Initialiser]:
+        """Return a network for these classes and channels, and the name of its initialiser."""
         initialiser: choices.Initialiser = "lecun_sqrt"
         if self.model == "lenet5":
             options: dict[str, Any] = {"pooling": self.pooling, "output": self.output}
@@ -354,25 +451,26 @@ class _LeNet(BaseEstimator):
                 "output: expected 'softmax' unless the classes are the ten digits, for which 'rbf' "
                 f"has bitmaps, got 'rbf' for the classes {classes}"
             )
-        return network, initialiser
+        return network if channels == 1 else _with_channels(network, channels), initialiser
 
     def _rate(self) -> float:
-        if self.learning_rate is None:
-            loss = losses.default_for(self.network_)
-            if self.schedule in ("one_cycle", "linear_decay"):
-                return defaults.peak(loss.name, self.optimiser, self.batch_size)
-            # The default is for a step schedule; the mean of a cosine is half of its first rate.
-            return 2 * schedules.default_for(loss, self.optimiser, self.batch_size).rate(1)
-        rate = checks.real("learning_rate", self.learning_rate)
-        if rate <= 0:
-            raise ValueError(f"learning_rate: expected a number above 0, got {rate}")
-        return rate
+        rate = _parameters.value(self, "learning_rate")
+        if rate is not None:
+            return float(rate)
+        loss, rule = losses.default_for(self.network_), _parameters.value(self, "optimiser")
+        if self.schedule in ("one_cycle", "linear_decay"):
+            return defaults.peak(loss.name, rule, self.batch_size)
+        # The default is for a step schedule; the mean of a cosine is half of its first rate.
+        return 2 * schedules.default_for(loss, rule, self.batch_size).rate(1)
 
-    def _learn(self, X: Array, y: Array, schedule: Schedule, epochs: int) -> None:
-        images, labels = self._images(X), np.searchsorted(self.classes_, y)
+    def _learn(
+        self, data: _Data, schedule: Schedule, epochs: int, held_out: _Data | None = None
+    ) -> None:
+        images, labels = self._images(data.X), np.searchsorted(self.classes_, data.y)
         batches = math.ceil(len(images) / self.batch_size)
         if self.distortion is not None:
             images = _rows.as_bytes(images, self.network_)
+        numbers, progress = np.arange(len(images)), _Progress(self, held_out)
         with (
             contextlib.closing(self._engine(self.network_, self.batch_size)) as engine,
             contextlib.closing(threads.Pool(engine.threads)) as pool,
@@ -380,11 +478,10 @@ class _LeNet(BaseEstimator):
             for epoch in range(1, epochs + 1):
                 age, seen = self.n_iter_ + 1, images
                 if self.distortion is not None:
-                    numbers = np.arange(len(images))
                     seen = self.distortion(
                         images, numbers, age, self._seed, backend=engine.backend, pool=pool
                     )
-                order = shuffled(len(images), self._seed, age)
+                order = shuffled(len(images), self._seed, age) if self.shuffle else numbers
                 rates = schedules.rates(schedule, epoch, 0, batches, batches=batches, epochs=epochs)
                 with np.errstate(over="ignore", invalid="ignore"):  # checked below
                     found = engine.train(
@@ -395,14 +492,19 @@ class _LeNet(BaseEstimator):
                         self._optimiser,
                         rates,
                         seed=self._seed,
+                        weights=data.weights,
                     )
                 totals = sum(found, Totals())
                 self._check_finite(totals.loss, float(rates.max()))
-                self.loss_curve_.append(totals.loss / totals.images)
-                self.n_iter_ = age
+                self.loss_ = totals.loss / totals.images
+                self.loss_curve_.append(self.loss_)
+                self.n_iter_, self.t_ = age, self.t_ + totals.images
                 if self.verbose:
-                    loss, wrong = self.loss_curve_[-1], totals.errors / totals.images
-                    print(f"Epoch {epoch}/{epochs}: loss {loss:.4f}, {wrong:.2%} wrong")
+                    wrong = totals.errors / totals.images
+                    print(f"Epoch {epoch}/{epochs}: loss {self.loss_:.4f}, {wrong:.2%} wrong")
+                if progress.is_over():
+                    break
+        progress.end()
 
     def _check_finite(self, loss: float, rate: float) -> None:
         arrays = self.network_.parameters.values()
@@ -446,15 +548,82 @@ class _LeNet(BaseEstimator):
             return min(effective_n_jobs(wanted), threads.default_threads())
 
     def _images(self, X: Array) -> Array:
-        return _rows.images(X, self.image_shape_, self.pixel_range_, self.network_)
+        return _rows.images(X, self._shape, self.pixel_range_, self.network_)
 
     def _answers(self, network: Network, X: Any) -> Array:
         """Return a network's outputs for rows."""
+        X, shape = _rows.flattened(X)
+        _check_shape("X", shape, self._shape)
         X = validate_data(self, X, reset=False)
         _scale.check_same(X, self._scale)
+        return self._outputs(network, X)
+
+    def _outputs(self, network: Network, X: Array) -> Array:
         with contextlib.closing(self._engine(network)) as engine:
-            pieces = (X[first : first + _rows.PIECE] for first in range(0, len(X), _rows.PIECE))
-            return np.concatenate([engine.predict(self._images(piece)) for piece in pieces])
+            # NumPy's matrix products round by the number of rows, so they always get as many.
+            same = engine.name == "layers"
+            size = _SAME if same else _rows.PIECE
+            parts = []
+            for first in range(0, len(X), size):
+                images = self._images(X[first : first + size])
+                whole = np.resize(images, (size, *images.shape[1:])) if same else images
+                parts.append(engine.predict(whole)[: len(images)])
+            return np.concatenate(parts)
+
+
+class _Progress:
+    """Decides when a fit is over before its last epoch, and keeps the best weights."""
+
+    def __init__(self, estimator: _LeNet, held_out: _Data | None) -> None:
+        self._estimator, self._held_out = estimator, held_out
+        self._may_stop = _parameters.stops_early(estimator)
+        tol, patience = estimator.tol, estimator.n_iter_no_change
+        self._gain = LEAST_GAIN if tol is None else tol
+        self._patience = PATIENCE if patience is None else patience
+        self._best, self._since = -math.inf, 0
+        self._weights: list[Array] = []
+        if held_out is not None:
+            estimator.validation_scores_ = estimator.validation_scores_ or []
+            estimator.best_validation_score_ = estimator.best_loss_ = None
+
+    def is_over(self) -> bool:
+        """Note an epoch; return whether it is the last one."""
+        estimator = self._estimator
+        if self._held_out is None:
+            score, what = -estimator.loss_, "the training loss has"
+            if estimator.best_loss_ is None or estimator.loss_ < estimator.best_loss_:
+                estimator.best_loss_ = estimator.loss_
+        else:
+            score, what = self._score(self._held_out), "the validation score has"
+            assert estimator.validation_scores_ is not None
+            estimator.validation_scores_.append(score)
+            if score > self._best:
+                self._weights = estimator.network_.get_weights()
+                estimator.best_validation_score_ = score
+            if estimator.verbose:
+                print(f"Validation score: {score:.4f}")
+        self._since = 0 if score >= self._best + self._gain else self._since + 1
+        self._best = max(self._best, score)
+        over = self._may_stop and self._since >= self._patience
+        if over and estimator.verbose:
+            print(f"Stopped: {what} not improved by {self._gain:g} for {self._since} epochs")
+        return over
+
+    def _score(self, rows: _Data) -> float:
+        outputs = self._estimator._outputs(self._estimator.network_, rows.X)
+        found = self._estimator.classes_[self._estimator.network_.winners(outputs)]
+        return float(np.average(found == rows.y, weights=rows.weights))
+
+    def end(self) -> None:
+        """Give the network the weights with the best validation score."""
+        if self._weights:
+            self._estimator.network_.set_weights(self._weights)
+
+
+def _check_shape(name: str, images: _rows.Shape | None, expected: _rows.Shape) -> None:
+    """Raise ValueError if X consists of images of another shape."""
+    if images is not None and images != expected:
+        raise ValueError(f"{name}: expected images of shape {expected}, got {images} in X")
 
 
 class LeNetClassifier(ClassifierMixin, _LeNet):
@@ -475,18 +644,20 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         A weighted sum per class, trained with cross-entropy; or, as in 1998, squared distances to
         the bitmaps of the ten digits, trained with the MAP criterion, for the classes 0 to 9 as
         numbers or strings. The latter needs an activation that reaches +1 and -1, "scaled_tanh".
-    image_shape : (h, w), optional
-        Rows and columns of the image in each row, whose pixels are in row-major order. By default
-        a square; rows whose length is not a square are padded with background to the next square,
-        with a :class:`TableWarning` above 35 features.
-    epochs : int, optional
-        Number of passes over all rows. By default 20, or more if that makes fewer than 300 steps;
-        see ``n_iter_``.
+    image_shape : (h, w) or (c, h, w), optional
+        Rows and columns, and channels if there are several, of the image in each row, whose pixels
+        are in this order. By default that of X if it consists of images, else a square; rows whose
+        length is not a square are padded with background to the next square, with a
+        :class:`TableWarning` above 35 features.
+    epochs, max_iter : int, optional
+        Largest number of passes over all rows. By default 20, or more if that makes fewer than 300
+        steps; see ``n_iter_``. The two are names of one parameter, as are the pairs below: give
+        one, or both with the same value.
     batch_size : int
         Rows per step.
-    optimiser : {"adamw", "adam", "rmsprop", "adadelta", "sgd"}
-        See :mod:`lenet_fast.training.optimisers`.
-    learning_rate : float, optional
+    optimiser, solver : {"adamw", "adam", "rmsprop", "adadelta", "sgd"}, optional
+        See :mod:`lenet_fast.training.optimisers`. By default "adamw".
+    learning_rate, learning_rate_init : float, optional
         By default twice the first rate of :func:`lenet_fast.training.schedules.default_for`: 0.002
         for AdamW, smaller for a batch size below 32. For SGD it is three times that rate with the
         schedules by step.
@@ -495,9 +666,31 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         epoch; it rises for 15 % of the steps and then falls to 0, step by step; it falls to 0 from
         the start; or it stays constant. See :mod:`lenet_fast.training.schedules`.
     momentum : float
-        For SGD; the others refuse other values than the default.
+        For SGD; the others refuse other values than the default. So with the next four.
+    nesterovs_momentum : bool
+        For SGD.
+    beta_1, beta_2, epsilon : float
+        For Adam and AdamW.
     weight_decay : float
         Added to the gradient, or with AdamW to the step.
+    shuffle : bool
+        Whether each epoch takes the rows in another order.
+    class_weight : dict, "balanced" or None
+        Factors of the loss of each class's rows, which multiply the sample weights; classes that
+        the dict lacks have 1. "balanced" makes the sum of the weights the same for all classes.
+    early_stopping : bool
+        Whether to hold out rows, and to stop when the share of these that is classified correctly,
+        with their weights, no longer improves. The network then gets the weights of the best epoch.
+    validation_fraction : float
+        Share of the rows that is held out, of each class; only with `early_stopping`.
+    n_iter_no_change : int, optional
+        Stop after so many epochs without an improvement by `tol`; by default 10.
+    tol : float, optional
+        Least improvement, by default 1e-4. Without `early_stopping` it is that of the training
+        loss, if `tol` or `n_iter_no_change` is given; if neither is, training does not stop early.
+    warm_start : bool
+        Whether :meth:`fit` goes on from the last fit, with its scale of pixels, its classes and the
+        optimiser's state, as :meth:`partial_fit` does.
     distortion : lenet_fast.data.Distortion, optional
         Distorts the images before training, anew in each epoch, such as
         ``lenet_fast.data.distort.PAPER``. The images are first rounded to 256 grey levels.
@@ -510,7 +703,8 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         otherwise, and -1 is all. The number never exceeds the physical cores or
         ``LENET_FAST_THREADS``, and does not change results.
     random_state : int, RandomState or None
-        Determines the initial weights, the order of the rows, and the distortions.
+        Determines the initial weights, the order of the rows, the rows that `early_stopping` holds
+        out, and the distortions.
     verbose : bool
         Whether to print a line per epoch.
 
@@ -522,13 +716,23 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         If the columns of X have names.
     network_ : Network
         To inspect, save (:func:`lenet_fast.files.save_model`) or export.
-    image_shape_ : (h, w)
+    image_shape_ : (h, w), or (c, h, w) with several channels
     pixel_range_ : (lowest, highest)
         The values that become background and foreground.
     n_iter_ : int
-        Number of epochs so far.
+        Number of epochs so far, also of earlier calls of :meth:`partial_fit` or with `warm_start`.
+    t_ : int
+        Number of rows seen in them.
     loss_curve_ : list of float
-        The mean training loss of each epoch.
+        The mean training loss of each epoch, with weights if there are any.
+    loss_ : float
+        The last of them.
+    best_loss_ : float or None
+        The smallest; None with `early_stopping`.
+    validation_scores_ : list of float, or None
+        The score of each epoch with `early_stopping`; else None.
+    best_validation_score_ : float or None
+        The largest since the last :meth:`fit` began.
 
     Notes
     -----
@@ -542,8 +746,7 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
     (32x32; for LeNet-1, 28x28) are shrunk by area means until the longer side is 28. All are
     centred on background.
 
-    A row gets the same bits alone and among others, except on the layers engine, which the NumPy
-    backend always uses. Training takes 4 KiB per row, 8 KiB in float64.
+    A row gets the same bits alone and among others. Training takes 4 KiB per row, 8 KiB in float64.
 
     After a KeyboardInterrupt the estimator holds what it has learned so far. A pickled estimator
     holds arrays and no threads; only load such files from people you trust.
@@ -675,8 +878,10 @@ class LeNetFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _LeNet):
 
     Parameters
     ----------
-    model, pooling, activation, output, image_shape, epochs, batch_size, optimiser, learning_rate, \
-schedule, momentum, weight_decay, distortion, dtype, engine, backend, n_jobs, random_state, verbose
+    model, pooling, activation, output, image_shape, epochs, max_iter, batch_size, optimiser, \
+solver, learning_rate, learning_rate_init, schedule, momentum, nesterovs_momentum, beta_1, beta_2, \
+epsilon, weight_decay, shuffle, class_weight, early_stopping, validation_fraction, \
+n_iter_no_change, tol, warm_start, distortion, dtype, engine, backend, n_jobs, random_state, verbose
         As for :class:`LeNetClassifier`.
 
     Examples
@@ -741,4 +946,14 @@ def _with_last(network: Network, name: str, units: int, output: choices.Output) 
     dense = Dense(math.prod(network.shapes[last]), units, name=name)
     return Network.from_config(
         config | {"layers": [*config["layers"][:last], dense.config()], "output": output}
+    )
+
+
+def _with_channels(network: Network, channels: int) -> Network:
+    """Return a new network whose first convolution reads so many maps."""
+    config = network.config()
+    first, *others = config["layers"]
+    shape = [channels, *config["input_shape"][1:]]
+    return Network.from_config(
+        config | {"layers": [first | {"c_in": channels}, *others], "input_shape": shape}
     )

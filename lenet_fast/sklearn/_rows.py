@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +16,41 @@ PIECE = 4096
 """Rows at a time, where each needs an intermediate result."""
 
 
-def image_shape(features: int, given: object) -> tuple[int, int]:
-    """Return rows and columns of the image in a table's row: the given ones, or a square."""
+Shape = tuple[int, int, int]
+"""Channels, rows and columns of an image."""
+
+
+def flattened(X: Any) -> tuple[Any, Shape | None]:
+    """Return images as rows, and their shape; what is a table already, or neither, as it is."""
+    if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) > 1:
+        X = np.asarray(X)
+    if getattr(X, "ndim", 2) not in (3, 4):
+        return X, None
+    X = np.asarray(X)
+    count, *channels, height, width = X.shape
+    if 0 in X.shape[1:]:
+        raise ValueError(f"X: expected images with pixels, got shape {X.shape}")
+    if channels and width in (1, 3) and channels[0] > 4:
+        raise ValueError(
+            f"X: expected images (n, channels, rows, columns), got shape {X.shape}, which has the "
+            "channels last; use X.transpose(0, 3, 1, 2)"
+        )
+    return X.reshape(count, -1), (*(channels or [1]), height, width)
+
+
+def image_shape(features: int, given: object) -> Shape:
+    """Return channels, rows and columns of the image in a table's row: the given ones, where one
+    channel may be left out, or a square."""
     if given is None:
         side = math.isqrt(features - 1) + 1
-        return side, side
-    shape = checks.pair("image_shape", given)
+        return 1, side, side
+    if isinstance(given, tuple | list) and len(given) == 3:
+        shape = checks.image_shape("image_shape", tuple(given))
+    else:
+        shape = 1, *checks.pair("image_shape", given)
     if math.prod(shape) != features:
         raise ValueError(
-            f"image_shape: expected as many pixels as X has features, {features}, got {shape}"
+            f"image_shape: expected as many pixels as X has features, {features}, got {given}"
         )
     return shape
 
@@ -60,25 +87,26 @@ def shares(values: Array, lowest: float, highest: float) -> Array:
 
 
 def images(
-    values: Array, shape: tuple[int, int], pixel_range: tuple[float, float], network: Network
+    values: Array, shape: Shape, pixel_range: tuple[float, float], network: Network
 ) -> Array:
-    """Return rows (n, features) as a network's images (n, 1, size, size).
+    """Return rows (n, features) as a network's images (n, channels, size, size).
 
     The ends of the pixel range become the network's background and foreground. Pixels that a row
     lacks for an image of this shape, and the surroundings of the image, become background.
     """
     background, foreground = network.pixel_range
     size = network.input_shape[-1]
-    drawn = drawn_shape(shape, size)
+    channels, height, width = shape
+    drawn = drawn_shape((height, width), size)
     top, left = ((size - side) // 2 for side in drawn)
-    down, across = averages(shape[0], drawn[0]), averages(shape[1], drawn[1])
-    made = np.full((len(values), 1, size, size), background, network.dtype)
+    down, across = averages(height, drawn[0]), averages(width, drawn[1])
+    made = np.full((len(values), channels, size, size), background, network.dtype)
     for first in range(0, len(values), PIECE):
         part = shares(values[first : first + PIECE], *pixel_range)
         part = np.pad(part, ((0, 0), (0, math.prod(shape) - part.shape[1]))).reshape(-1, *shape)
-        if drawn != shape:
+        if drawn != (height, width):
             part = down @ part @ across.T
-        window = made[first : first + PIECE, 0, top : top + drawn[0], left : left + drawn[1]]
+        window = made[first : first + PIECE, :, top : top + drawn[0], left : left + drawn[1]]
         window[...] = background + (foreground - background) * part
     return made
 

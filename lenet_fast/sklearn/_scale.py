@@ -143,12 +143,13 @@ def check_same(X: Array, scale: Scale) -> None:
         )
 
 
-def check_shape(features: int, shape: tuple[int, int]) -> None:
+def check_shape(features: int, shape: _rows.Shape) -> None:
     """Warn if a table of many columns is not a square image."""
-    if features > _MOST_LOOSE and features != shape[0] * shape[1]:
+    channels, height, width = shape
+    if features > _MOST_LOOSE and features != channels * height * width:
         _warn(
             f"X: expected a square number of features, an image row by row, or image_shape=(h, w), "
-            f"got {features}, which are read as the first pixels of {shape[0]}x{shape[1]}; leave "
+            f"got {features}, which are read as the first pixels of {height}x{width}; leave "
             "out columns that are not pixels, such as row numbers"
         )
 
