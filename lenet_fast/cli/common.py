@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from lenet_fast.checks import Array
-    from lenet_fast.data import Splits
+    from lenet_fast.data import Dataset, Splits
     from lenet_fast.engines import Engine
     from lenet_fast.losses import Loss
     from lenet_fast.network import Network
+    from lenet_fast.onnx import LoadedModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -97,6 +98,46 @@ engine_options = section(
     ),
 )
 """Add the options that select engine, backend and threads; they change results by rounding."""
+
+
+_ONNX = "lenet_fast.onnx"  # key of the options below among what a command line was told
+
+
+def _remember(context: click.Context, given: click.Parameter, value: Any) -> None:
+    """Keep an option for ONNX files for :func:`read_model`, which the commands call."""
+    if context.get_parameter_source(given.name or "") is ParameterSource.COMMANDLINE:
+        context.meta.setdefault(_ONNX, {})[given.name] = value
+
+
+onnx_options = section(
+    "ONNX files",
+    option(
+        "--pixel-range",
+        type=float,
+        nargs=2,
+        metavar="LOW HIGH",
+        expose_value=False,
+        callback=_remember,
+        help="What the network was given for the bytes 0 and 255, such as 0 1.  [default: found by "
+        "trying usual ones]",
+    ),
+    option(
+        "--onnx-output",
+        "output",
+        metavar="NAME",
+        expose_value=False,
+        callback=_remember,
+        help="Which of several outputs to read.",
+    ),
+    option(
+        "--external-data",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Read weights that lie in other files of the same folder.",
+    ),
+)
+"""Add the options for models that are ONNX files, which :func:`read_model` reads."""
 
 
 def given(context: click.Context) -> set[str]:
@@ -299,7 +340,7 @@ def notice(text: str) -> None:
 
 
 def read_model(path: Path) -> tuple[Path, Network, Loss]:
-    """Return the path, network and loss of the model at `path`, a file or a run's folder."""
+    """Return path, network and loss of the model at `path`: a file, or a run's folder."""
     from lenet_fast import files, losses
     from lenet_fast.training import runs
 
@@ -308,21 +349,80 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
         what = "a model file or a run's folder"
         where = f"no {runs.MODEL} in {path}" if path.is_dir() else f"there is no {path}"
         raise FileNotFoundError(f"model: expected {what}, but {where}")
-    saved = files.read_model(file)
-    if not saved.network.pixel_range_known:
+    if (model := read_onnx(file)) is not None:
+        network, loss = model.network, None
+    else:
+        saved = files.read_model(file)
+        network, loss = saved.network, saved.loss
+    maps, rows, columns = network.input_shape
+    if maps != 1 or rows != columns or network.output_shape != (10,):
+        raise ValueError(
+            f"{file}: expected a network for square images of one map and ten digits, got one for "
+            f"images of {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
+        )
+    if model is not None and not network.pixel_range_known:
+        _find_pixel_range(file, network)
+    if not network.pixel_range_known:
         raise ValueError(
             f"{file}: expected a network that records the values of the bytes 0 and 255, got one "
             "that does not; in Python, set its pixel_range and save it again"
         )
-    maps, rows, columns = saved.network.input_shape
-    if maps != 1 or rows != columns or saved.network.output_shape != (10,):
+    if network.inverted is None:
+        network.inverted = _inverted(network)
+    return file, network, loss or losses.default_for(network)
+
+
+def read_onnx(file: Path) -> LoadedModel | None:
+    """Return what an ONNX file holds, read as the command line says; None for other files."""
+    options = click.get_current_context().meta.get(_ONNX, {})
+    if file.suffix.lower() != ".onnx":
+        for name in options:
+            raise click.UsageError(f"{_SPELLED[name]}: expected with a model in .onnx, got {file}")
+        return None
+    from lenet_fast import onnx
+
+    return onnx.read_model(file, **options)
+
+
+_SPELLED = {
+    "pixel_range": "--pixel-range",
+    "output": "--onnx-output",
+    "external_data": "--external-data",
+}
+
+_MEAN, _DEVIATION = 0.1307, 0.3081  # of MNIST, in countless PyTorch programs
+PIXEL_RANGES = (
+    (0.0, 1.0),
+    (-_MEAN / _DEVIATION, (1 - _MEAN) / _DEVIATION),
+    (-1.0, 1.0),
+    (0.0, 255.0),
+    (-0.1, 1.175),
+)
+"""Usual values of the bytes 0 and 255, which other programs' ONNX files do not contain."""
+
+
+def _find_pixel_range(file: Path, network: Network) -> None:
+    """Set the usual pixel range with which a network reads most digits of the bundled sample."""
+    from lenet_fast import data
+
+    known = data.load("sample").train.subset(500)
+    found = []
+    for pixel_range in PIXEL_RANGES:
+        network.pixel_range = pixel_range
+        found.append(max(_accuracies(network, known)))
+    best = max(found)
+    if best < _READS:
         raise ValueError(
-            f"{file}: expected a network for square images of one map and ten digits, got one for "
-            f"images of {maps} x {rows} x {columns} with {saved.network.output_shape[0]} outputs"
+            f"{file}: expected a network that reads digits with one of the usual pixel ranges, got "
+            f"{100 * best:.0f} % at most; --pixel-range names another"
         )
-    if saved.network.inverted is None:
-        saved.network.inverted = _inverted(saved.network)
-    return file, saved.network, saved.loss or losses.default_for(saved.network)
+    network.pixel_range = low, high = PIXEL_RANGES[found.index(best)]
+    say(
+        f"{file} does not say what pixels it reads: taken as {low:.4g} (background) to {high:.4g}, "
+        f"with which it reads {100 * best:.1f} % of the sample's first {len(known)} training "
+        "images; --pixel-range LOW HIGH says otherwise",
+        style="yellow",
+    )
 
 
 def _inverted(network: Network) -> bool | None:
@@ -330,20 +430,27 @@ def _inverted(network: Network) -> bool | None:
 
     For files from before networks recorded this: it is tried out on the bundled sample.
     """
-    import numpy as np
+    from lenet_fast import data
 
-    from lenet_fast import data, engines, losses
-
-    test = data.load("sample").test.subset(200)
-    engine = engines.create(network, losses.default_for(network), threads=1)
-    with np.errstate(over="ignore", invalid="ignore"), contextlib.closing(engine):
-        bright, dark = (
-            float(np.mean(network.winners(engine.predict(seen)) == test.labels))
-            for seen in (fitted(network, test.images, turned=turned) for turned in (False, True))
-        )
+    bright, dark = _accuracies(network, data.load("sample").test.subset(200))
     if max(bright, dark) < _READS or min(bright, dark) > max(bright, dark) / 2:
         return None
     return dark > bright
+
+
+def _accuracies(network: Network, digits: Dataset) -> tuple[float, float]:
+    """Return which shares of bright digits, and of the same inverted, a network reads."""
+    import numpy as np
+
+    from lenet_fast import engines, losses
+
+    engine = engines.create(network, losses.default_for(network), threads=1)
+    with np.errstate(over="ignore", invalid="ignore"), contextlib.closing(engine):
+        bright, dark = (
+            float(np.mean(network.winners(engine.predict(seen)) == digits.labels))
+            for seen in (fitted(network, digits.images, turned=turned) for turned in (False, True))
+        )
+    return bright, dark
 
 
 def engine_lines(engine: Engine) -> None:

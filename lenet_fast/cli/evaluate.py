@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path))
 @common.data_options
+@common.onnx_options
 @common.engine_options
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 def evaluate(
@@ -39,8 +40,8 @@ def evaluate(
 ) -> None:
     """Measure a model's errors on the test images.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. Prints the number of errors, the
-    accuracy, and the confusion matrix: how often each digit was classified as each.
+    RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. Prints the number of errors,
+    the accuracy, and the confusion matrix: how often each digit was classified as each.
     """
     import time
 

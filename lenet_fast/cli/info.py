@@ -14,6 +14,7 @@ from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.network import Network
+    from lenet_fast.onnx import LoadedModel
 
 
 @click.command(
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path), required=False)
+@common.onnx_options
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 def info(run_or_model: Path | None, as_json: bool) -> None:
     """Show versions, backends, instruction sets, threads and data; or a network.
 
-    RUN_OR_MODEL is the folder of a run, or a model file: its layers with their output, units,
-    parameters and connections, as the papers count them.
+    RUN_OR_MODEL is the folder of a run, or a model file, also ONNX: its layers with their output,
+    units, parameters and connections, as the papers count them.
     """
     if run_or_model is not None:
         _show_network(run_or_model, as_json)
@@ -64,14 +66,23 @@ def info(run_or_model: Path | None, as_json: bool) -> None:
 def _show_network(run_or_model: Path, as_json: bool) -> None:
     from lenet_fast.bench import counts
 
-    file, network, loss = common.read_model(run_or_model)
+    if run_or_model.is_file() and (model := common.read_onnx(run_or_model)) is not None:
+        file, network, loss = run_or_model, model.network, None  # of any size
+        of_onnx = _of_onnx(model)
+    else:
+        file, network, loss = common.read_model(run_or_model)
+        of_onnx = {}
     note = counts.note_on_speed(network)
     if as_json:
-        facts = network.config() | {"loss": loss.config(), "counts": network.counts()._asdict()}
-        common.print_json(facts | {"file": os.fspath(file), "note": note})
+        facts = network.config() | {"loss": loss.config() if loss else None}
+        facts |= {"counts": network.counts()._asdict(), "file": os.fspath(file), "note": note}
+        common.print_json(facts | of_onnx)
         return
     common.line("file", os.fspath(file))
-    common.line("loss", repr(loss))
+    for label, text in of_onnx.items():
+        common.line(label, text)
+    if loss is not None:
+        common.line("loss", repr(loss))
     if network.reduced:
         common.line("digits", "reduced to 16x16, as by lenet_fast.data.as_1990")
     summary = network.summary()
@@ -82,6 +93,25 @@ def _show_network(run_or_model: Path, as_json: bool) -> None:
         common.table(_layers(network))
     if note is not None:
         click.echo(f"\n{common.wrapped(f'{note}.')}")
+
+
+def _of_onnx(model: LoadedModel) -> dict[str, str]:
+    """Return what an ONNX file says besides its layers."""
+    network, comparison = model.network, model.comparison
+    size = " x ".join(map(str, network.input_shape))
+    facts = {
+        "format": f"ONNX, opset {model.opset}, by {model.producer or 'an unnamed program'}",
+        "input": f"{model.input}, n x {size}, {network.dtype}",
+        "output": f"{model.output}, n x {network.output_shape[0]}, {network.output}",
+    }
+    if network.pixel_range_known:
+        facts["pixels"] = "{:g} background to {:g} foreground".format(*network.pixel_range)
+    else:
+        facts["pixels"] = "the file does not say what the bytes 0 and 255 are"
+    if comparison is not None:
+        difference = f"largest difference {comparison.largest:.1e}"
+        facts["checked"] = f"by {comparison.runtime}, random images, {difference}"
+    return facts
 
 
 def _layers(network: Network) -> list[dict[str, str]]:

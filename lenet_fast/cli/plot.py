@@ -67,6 +67,7 @@ _COUNTS = {"mistakes": (98, 980), "samples": (70, 980), "saliency": (6, 10), "oc
 )
 @help.option("--log", is_flag=True, help="Error rates on a logarithmic axis; with --what errors.")
 @common.data_options
+@common.onnx_options
 @click.pass_context
 def plot(
     context: click.Context,
@@ -82,7 +83,7 @@ def plot(
 ) -> None:
     """Draw a figure of a run, a model, or data.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. WHAT is one of:
+    RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. WHAT is one of:
 
     \b
     errors        error rates by epoch; of one run or several

@@ -46,6 +46,7 @@ VALUES = {
     help="Swap rows and columns first: in EMNIST's files, digits lie on their sides.",
 )
 @common.engine_options
+@common.onnx_options
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
 def predict(
     run_or_model: Path,
@@ -59,8 +60,8 @@ def predict(
 ) -> None:
     """Classify the digits in images.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. FILES are pictures of one digit each
-    (PNG, JPEG and others), NumPy's .npy, or IDX, plain or .gz.
+    RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. FILES are pictures of one digit
+    each (PNG, JPEG and others), NumPy's .npy, or IDX, plain or .gz.
 
     A dark digit on light is inverted. The digit is cut out, scaled to fit 20x20 pixels, and put
     into 28x28 with its centre of mass in the middle, as in MNIST.

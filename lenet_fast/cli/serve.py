@@ -42,6 +42,7 @@ def _checked_names(context: click.Context, option: click.Option, given: tuple[st
 )
 @click.argument("run_or_model", required=False, type=click.Path(path_type=Path))
 @common.data_options
+@common.onnx_options
 @help.option(
     "--host",
     default="127.0.0.1",
@@ -82,8 +83,8 @@ def serve(
 ) -> None:
     """Serve a page to draw digits on, inspect a network and watch it learn.
 
-    RUN_OR_MODEL is the folder of a run, or a model file. Without it, the page starts to train a
-    network, which takes seconds; everything works meanwhile.
+    RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. Without it, the page starts to
+    train a network, which takes seconds; everything works meanwhile.
 
     The page loads nothing from the internet. Ctrl-C ends the server. Needs Flask and waitress,
     the extra "web".

@@ -18,19 +18,22 @@ True
 """
 
 from lenet_fast.onnx.comparing import Comparison, compare
-from lenet_fast.onnx.form import MAX_BYTES, MAX_FIELDS, MAX_NODES, OPSET, OPSETS
-from lenet_fast.onnx.reading import load
+from lenet_fast.onnx.form import MAX_BYTES, MAX_FIELDS, MAX_NODES, MAX_NUMBERS, OPSET, OPSETS
+from lenet_fast.onnx.loading import LoadedModel, load, read_model
 from lenet_fast.onnx.writing import export, to_bytes
 
 __all__ = [
     "MAX_BYTES",
     "MAX_FIELDS",
     "MAX_NODES",
+    "MAX_NUMBERS",
     "OPSET",
     "OPSETS",
     "Comparison",
+    "LoadedModel",
     "compare",
     "export",
     "load",
+    "read_model",
     "to_bytes",
 ]

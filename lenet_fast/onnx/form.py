@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import ModuleType
 from typing import Any
@@ -12,8 +13,8 @@ from lenet_fast.layers import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, T
 OPSET, IR_VERSION = 17, 8
 """Versions of the operators and of the format of exported files, both of 2022."""
 
-OPSETS = (13, 28)
-"""Oldest and newest operators that can be read. Before 13 some of them had other inputs."""
+OPSETS = (7, 28)
+"""Oldest and newest operators that can be read. Before 7, sums had no broadcasting."""
 
 MAX_BYTES = 2**25
 """Largest size of a file. LeNet-5 takes about 250,000 bytes."""
@@ -24,6 +25,9 @@ a file, and eighty times as many in memory."""
 
 MAX_NODES = 5000
 """Most nodes of a graph that is read; LeNet-5 has 30."""
+
+MAX_NUMBERS = 2**24
+"""Most outputs of a layer for a batch: a model of small arrays can have huge ones."""
 
 SLOPE, AMPLITUDE = 2 / 3, 1.7159
 """Constants of the scaled tanh of 1998."""
@@ -57,6 +61,30 @@ OUTPUT, PIXEL_RANGE, INVERTED, REDUCED, CONNECTIONS = (
     f"lenet_fast.{key}" for key in ("output", "pixel_range", "inverted", "reduced", "connections")
 )
 """Keys of the model's metadata, for what the nodes do not say."""
+
+
+def tables_of(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the connection tables, by layer name."""
+    tables = json_of(metadata, CONNECTIONS, "{}")
+    if not isinstance(tables, dict):
+        raise ValueError(f"{CONNECTIONS}: expected tables by layer name, got none")
+    return tables
+
+
+def flag_of(metadata: dict[str, str], key: str) -> bool | None:
+    """Return true, false or, if there is none, None."""
+    flag = json_of(metadata, key)
+    if not isinstance(flag, bool | None):
+        raise ValueError(f"{key}: expected true or false, got {flag!r}")
+    return flag
+
+
+def json_of(metadata: dict[str, str], key: str, default: str = "null") -> Any:
+    """Return a value of a model's metadata."""
+    try:
+        return json.loads(metadata.get(key, default))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
 
 
 def library() -> ModuleType:

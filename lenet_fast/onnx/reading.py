@@ -1,10 +1,8 @@
-"""Loading of a network from an ONNX file whose nodes are a chain of known layers."""
+"""Conversion of a graph's steps to layers, one or a few steps at a time."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -12,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import bitmaps, choices, disk, files, layers
+from lenet_fast import bitmaps, choices, layers
 from lenet_fast.checks import Array, quoted
-from lenet_fast.errors import FileFormatError
 from lenet_fast.layers.base import NAME
 from lenet_fast.network import Network
 from lenet_fast.onnx import form
-from lenet_fast.onnx.graphs import Row, Step, row_of
+from lenet_fast.onnx.arrangement import Arrangement
+from lenet_fast.onnx.graphs import REARRANGING, Graph, Step, located
 
 _SUBSAMPLINGS = (
     ("Mul", "Add"),
@@ -28,156 +26,118 @@ _SUBSAMPLINGS = (
 )
 """Nodes after the means: factor of the area for sums, choice of maps, coefficient, bias."""
 
+_MOST_OUTPUTS = 1000  # of a network whose last layer is none of ours
 
-def load(
-    path: str | os.PathLike[str], *, pixel_range: tuple[float, float] | None = None
-) -> Network:
-    """Load a network from an ONNX file of :func:`export`, or of another program's plain LeNet.
 
-    Parameters
+class Reader:
+    """Converts the steps of a graph to a network.
+
+    Attributes
     ----------
-    path : path
-        The file.
-    pixel_range : (background, foreground), optional
-        Values of the bytes 0 and 255 on the network's scale; by default those in the file, if
-        :func:`export` wrote it. Other files do not contain them; without them, the network takes
-        prepared floats only, and refuses bytes until its ``pixel_range`` is set.
-
-    Returns
-    -------
-    Network
-        Its outputs are those of the graph, except for a final Softmax or LogSoftmax, which is
-        dropped; the network's output is then "softmax". Layers get the names of their nodes, if
-        these are valid for layers.
-
-    Raises
-    ------
-    ImportError
-        If onnx is missing.
-    FileNotFoundError
-        If there is no such file.
-    FileFormatError
-        If it is not an ONNX model, is too large (:data:`MAX_BYTES`, :data:`MAX_FIELDS`), truncated
-        or damaged; if its opset is not within :data:`OPSETS`; or if the graph is not a chain of
-        known layers from one input (n, c, h, w) of float or double to one output. The message
-        names the node and says what is allowed there.
-
-    Notes
-    -----
-    Besides files of :func:`export`, it reads Conv, MaxPool and AveragePool without padding, Relu,
-    LeakyRelu, Elu, Gelu (also as PyTorch writes it for opsets below 20), Tanh, Sigmoid, Flatten or
-    an equivalent Reshape, Gemm, MatMul with or without Add, a final Softmax or LogSoftmax, Constant
-    and Identity; and Dropout, which changes nothing in prediction and becomes no layer. PyTorch
-    writes such files with ``torch.onnx.export(..., external_data=False)``, or ``dynamo=False``,
-    from a model without dropout or in evaluation mode. Loading runs nothing in the file and reads
-    no other file.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> from lenet_fast import models, onnx
-    >>> network = models.lenet4(output="softmax")
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "lenet4.onnx")
-    ...     onnx.export(network, path)
-    ...     onnx.load(path).config() == network.config()
-    True
+    arrays : list of dict of str to ndarray
+        Per layer, by parameter name; the network's own are set by the caller.
+    arrangement : Arrangement
+    outputs : str
+        The value in the graph that the network's outputs equal: that before a softmax.
     """
-    onnx = form.library()
-    from google.protobuf.message import DecodeError
 
-    raw = disk.read_bytes(path, form.MAX_BYTES)
-    try:
-        form.check_fields(raw, onnx.ModelProto.DESCRIPTOR)
-        reader = _Reader(row_of(onnx, onnx.load_model_from_string(raw)))
-        network = reader.network(pixel_range)
-    except DecodeError as error:
-        raise FileFormatError(
-            f"{path}: expected an ONNX model, got another file or a truncated one"
-        ) from error
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    tensors = {
-        f"{layer.name}.{name}": array
-        for layer, arrays in zip(network.layers, reader.arrays, strict=True)
-        for name, array in arrays.items()
-    }
-    files.check_arrays(path, tensors, network.parameters)
-    for name, array in network.parameters.items():
-        array[...] = tensors[name]
-    return network
-
-
-class _Reader:
-    """Converts steps to layers, one or a few steps at a time."""
-
-    def __init__(self, row: Row) -> None:
-        self.arrays: list[dict[str, Array]] = []  # per layer, by parameter name
-        self._row = row
+    def __init__(self, graph: Graph) -> None:
+        self.arrays: list[dict[str, Array]] = []
+        self.arrangement = Arrangement(graph)
+        self.outputs = graph.input  # so far
+        self._graph = graph
         self._layers: list[layers.Layer] = []
-        self._shape: layers.Shape = row.input_shape
-        self._steps = deque(row.steps)
-        self._tables = _tables(row.metadata)
+        self._steps = deque(graph.steps)
+        self._tables = form.tables_of(graph.metadata)
         self._taken: set[str] = set()
-        self._output: Any = row.metadata.get(form.OUTPUT)
+        self._value = graph.input  # what was read last
+        self._softmax = False
+        self._output: Any = graph.metadata.get(form.OUTPUT)
 
     def network(self, pixel_range: tuple[float, float] | None) -> Network:
         """Return the network; its parameters are set later."""
         while self._steps:
-            step = self._steps.popleft()
-            try:
+            step = self._take()
+            with located(step.where):
                 if step.also is not None and step.operator != "Mul":
                     raise step.not_in_a_chain()
                 reader = _READERS.get(step.operator)
                 if reader is None:
                     raise ValueError(_HINTS.get(step.operator, "expected it as part of a layer"))
+                if self._softmax and reader not in (Reader.rearrange, Reader.nothing):
+                    raise ValueError("expected nothing after a softmax, got another layer")
                 reader(self, step)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{step.where}: {error}") from error
+                self._graph.shape(self._value, self.arrangement.shape)
+                if not self._softmax:
+                    self.outputs = self._value
+        self._finish()
         if self._tables:
             names = ", ".join(map(quoted, list(self._tables)[:3]))
             raise ValueError(f"{form.CONNECTIONS}: expected names of Conv nodes, got {names}")
         if self._output is None:
             is_rbf = bool(self._layers) and isinstance(self._layers[-1], layers.RBF)
             self._output = "rbf" if is_rbf else "linear"
+        metadata = self._graph.metadata
         if pixel_range is None:
-            pixel_range = _json(self._row.metadata, form.PIXEL_RANGE)
-        c, h, w = self._row.input_shape
+            pixel_range = form.json_of(metadata, form.PIXEL_RANGE)
+        if not self._layers:
+            raise ValueError("graph: expected at least one layer, got none")
         network = Network(
             self._layers,
-            input_shape=(c, h, w),
+            input_shape=self.arrangement.input_shape,
             output=self._output,
-            dtype=self._row.dtype,
+            dtype=self._graph.dtype,
             pixel_range=pixel_range,
         )
-        network.inverted = _flag(self._row.metadata, form.INVERTED)
-        network.reduced = _flag(self._row.metadata, form.REDUCED) or False
+        network.inverted = form.flag_of(metadata, form.INVERTED)
+        network.reduced = form.flag_of(metadata, form.REDUCED) or False
         return network
+
+    def rearrange(self, step: Step) -> None:
+        """Read Flatten, Reshape, Transpose and the like, which need no layer; or an RBF."""
+        if step.operator == "Unsqueeze" and self._upcoming(3) == ("Sub", "Pow", "ReduceSum"):
+            self._rbf(step)
+        else:
+            self.arrangement.rearrange(step)
+
+    def nothing(self, step: Step) -> None:
+        """Read what changes nothing in prediction."""
+        mode = self._graph.constant(step.others[1]) if len(step.others) > 1 else None
+        if step.operator == "Dropout" and mode is not None and mode.any():
+            raise ValueError(
+                "training_mode: expected false, because it is read for prediction, got true"
+            )
+        dtype = {1: np.float32, 11: np.float64}.get(step.options.get("to", 0))
+        if step.operator == "Cast" and dtype != self._graph.dtype:
+            raise ValueError(f"to: expected the input's {self._graph.dtype}, got another dtype")
 
     def conv2d(self, step: Step) -> None:
         """Read [Pad], Conv, [Add]."""
         top, left, bottom, right, value = 0, 0, 0, 0, 0.0
         if step.operator == "Pad":
             (top, left, bottom, right), value = self._border(step)
+            if not any((top, left, bottom, right)):
+                self.nothing(step)
+                return
             (step,) = self._follow("Conv")
         options = step.options
-        w, b = self._floats(step, 0, 4), None
+        w, b = self._graph.floats(step, 0, 4), None
         if options["kernel_shape"] not in ([0, 0], list(w.shape[2:])):
             raise ValueError(
                 f"kernel_shape: expected {list(w.shape[2:])}, as the weights have, got "
                 f"{options['kernel_shape']}"
             )
-        if any(options["pads"]):
+        pads = _pads(options, self._maps()[1:], w.shape[2:])
+        if any(pads):
             if any((top, left, bottom, right)):
                 raise ValueError("pads: expected 0 on all sides after a Pad")
-            top, left, bottom, right = options["pads"]
-        if step.constants[1] is not None:
-            b = self._floats(step, 1, 1)
-        name = self._name(step)
+            top, left, bottom, right = pads
+        if self._graph.has(step, 1):
+            b = self._graph.floats(step, 1, 1)
         layer = layers.Conv2D(
             w.shape[1] * options["group"],
             w.shape[0],
-            tuple(w.shape[2:]),
+            (w.shape[2], w.shape[3]),
             stride=tuple(options["strides"]),
             padding=(top, bottom, left, right),
             dilation=tuple(options["dilations"]),
@@ -185,117 +145,147 @@ class _Reader:
             connections=self._tables.pop(step.name, None),
             pad_value=value,
             bias=None if b is None else "map",
-            name=name,
+            name=self._name(step),
         )
         if layer.table is not None and w[~layer.table].any():
             raise ValueError("weights: expected zeros where the table has no link, got others")
-        if b is None and self._upcoming(1) == ("Add",):
-            (add,) = self._follow("Add")
-            b = self._floats(add, 0)
-            unit = layer.output_shape(self._shape)
-            if b.shape in (unit, (1, *unit)):
-                layer.bias, b = "unit", b.reshape(unit)
-            else:
-                layer.bias, b = "map", _by_map(b, layer.c_out)
         self._append(layer, w=w, **({} if b is None else {"b": b}))
 
     def _border(self, step: Step) -> tuple[list[int], float]:
         """Return top, left, bottom, right of a Pad, and its value."""
-        pads = self._integers(step, 0)
-        if len(pads) != 8 or any(pads[side] for side in (0, 1, 4, 5)):
+        pads = step.options["pads"]  # an input since opset 11
+        if pads is None:
+            pads = self._graph.integers(step, 0)
+        axes = len(self.arrangement.shape)
+        if self._graph.has(step, 2):
+            raise ValueError("axes: expected none, got an input")
+        if len(pads) != 2 * axes:
+            raise ValueError(f"pads: expected {2 * axes}, got {pads[:8]}")
+        if not any(pads):
+            return [0, 0, 0, 0], 0.0
+        if axes != 4 or any(pads[side] for side in (0, 1, 4, 5)):
             raise ValueError(f"pads: expected 8, for rows and columns only, got {pads[:8]}")
-        value = 0.0 if step.constants[1] is None else self._scalar(step, 1)
+        value = self._graph.scalar(step, 1) if self._graph.has(step, 1) else step.options["value"]
         return [pads[side] for side in (2, 3, 6, 7)], value
 
     def max_pool2d(self, step: Step) -> None:
         """Read MaxPool."""
-        kernel, stride = step.options["kernel_shape"], step.options["strides"]
-        self._append(layers.MaxPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+        kernel, stride = self._window(step)
+        self._append(layers.MaxPool2D(kernel, stride, name=self._name(step)))
 
     def avg_pool2d(self, step: Step) -> None:
         """Read AveragePool, alone or as the beginning of trainable sub-sampling."""
         upcoming = self._upcoming(4)
         for sequence in _SUBSAMPLINGS:
-            if upcoming[: len(sequence)] == sequence:
-                self._subsample2d(step, self._follow(*sequence))
+            if upcoming[: len(sequence)] == sequence and self._subsample2d(step, sequence):
                 return
-        kernel, stride = step.options["kernel_shape"], step.options["strides"]
-        self._append(layers.AvgPool2D(tuple(kernel), tuple(stride), name=self._name(step)))
+        kernel, stride = self._window(step)
+        self._append(layers.AvgPool2D(kernel, stride, name=self._name(step)))
 
-    def _subsample2d(self, step: Step, rest: list[Step]) -> None:
+    def global_pool2d(self, step: Step) -> None:
+        """Read GlobalAveragePool, GlobalMaxPool, or ReduceMean over rows and columns."""
+        h, w = self._maps()[1:]
+        drop = False
+        if step.operator == "ReduceMean":
+            axes = step.options["axes"]  # an input since opset 18
+            if axes is None:
+                axes = self._graph.integers(step, 0)
+            if sorted(axis % 4 for axis in axes) != [2, 3]:
+                raise ValueError(f"axes: expected those of rows and columns, 2 and 3, got {axes}")
+            drop = not step.options["keepdims"]
+        kind = layers.MaxPool2D if step.operator == "GlobalMaxPool" else layers.AvgPool2D
+        self._append(kind((h, w), name=self._name(step)))
+        if drop:
+            self.arrangement.drop_sides()
+
+    def _window(self, step: Step) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return kernel and stride of a pool without padding."""
+        (top, bottom), (left, right) = step.options["kernel_shape"], step.options["strides"]
+        kernel, stride, sides = (top, bottom), (left, right), self._maps()[1:]
+        if any(_pads(step.options, sides, kernel)):
+            raise ValueError("pads: expected 0 on all sides, because pools have no padding here")
+        if step.options["ceil_mode"] and any(
+            (side - k) % s for side, k, s in zip(sides, kernel, stride, strict=True)
+        ):
+            raise ValueError(
+                f"ceil_mode: expected windows that fill maps of {sides[0]} x {sides[1]}, got "
+                "windows beyond their ends"
+            )
+        return kernel, stride
+
+    def _subsample2d(self, step: Step, sequence: tuple[str, ...]) -> bool:
+        """Read trainable sub-sampling; return whether it is one, and not other sums and factors."""
+        kernel, stride = self._window(step)
+        channels = self._maps()[0]
+        *before, times, plus = islice(self._steps, len(sequence))
         reduction: choices.WindowReduction = "mean"
-        kernel, channels = step.options["kernel_shape"], self._shape[0]
-        *before, times, plus = rest
         if before and before[0].operator == "Mul":
-            area, found = math.prod(kernel), self._scalar(before[0], 0)
-            if found != area:
-                raise ValueError(f"expected a Mul by its {area} pixels after it, got {found}")
+            if not self._graph.is_number(before[0], math.prod(kernel)):
+                return False
             reduction = "sum"
         multiplier = 1
         if before and before[-1].operator == "Gather":
-            seen = self._integers(before[-1], 0)
+            seen = self._graph.integers(before[-1], 0)
             multiplier = len(seen) // channels
             whole = multiplier * channels == len(seen)
             axis = before[-1].options["axis"]
             if axis != 1 or not whole or seen != [o // multiplier for o in range(len(seen))]:
                 raise ValueError("expected a Gather after it that repeats each map equally often")
+        maps = channels * multiplier
+        arrays = [self._graph.floats(each, 0) for each in (times, plus)]
+        if any(each.shape not in ((maps, 1, 1), (1, maps, 1, 1)) for each in arrays):
+            return False
+        w, b = (each.reshape(maps) for each in arrays)
         layer = layers.Subsample2D(
-            channels,
-            tuple(kernel),
-            tuple(step.options["strides"]),
+            *(channels, kernel, stride),
             reduction=reduction,
             multiplier=multiplier,
             name=self._name(step),
         )
-        w, b = (_by_map(self._floats(each, 0), layer.c_out) for each in (times, plus))
+        self._follow(*sequence)
         self._append(layer, w=w, b=b)
-
-    def flatten(self, step: Step) -> None:
-        """Read Flatten, or an equivalent Reshape; it needs no layer, because Dense flattens."""
-        size = math.prod(self._shape)
-        if step.operator == "Reshape":
-            shape = self._integers(step, 0)
-            # A zero copies the input's size, unless zeros are allowed as sizes.
-            n = {-1, self._row.batch} | ({0} if not step.options["allowzero"] else set())
-            if (
-                len(shape) != 2
-                or shape[0] not in n
-                or shape[1] not in (-1, size)
-                or sum(shape) == -2
-            ):
-                raise ValueError(f"expected a shape (-1, {size}) or (0, -1), got {shape[:8]}")
-        self._shape = (size,)
+        return True
 
     def gemm(self, step: Step) -> None:
-        """Read Gemm."""
-        w = self._floats(step, 0, 2)
-        bias = None if step.constants[1] is None else self._floats(step, 1)
-        self._dense(step, w if step.options["transB"] else w.T, bias)
-
-    def matmul(self, step: Step) -> None:
-        """Read MatMul, [Add]."""
-        w = self._floats(step, 0, 2).T
-        bias = self._floats(self._follow("Add")[0], 0) if self._upcoming(1) == ("Add",) else None
-        self._dense(step, w, bias)
-
-    def _dense(self, step: Step, w: Array, bias: Array | None) -> None:
-        self._check_flat()
-        n_out, n_in = w.shape
-        if bias is None:
-            bias = np.zeros(n_out, w.dtype)
-        if bias.size != n_out or bias.shape[-1:] not in ((), (n_out,)):
+        """Read Gemm, or MatMul."""
+        w = self._graph.floats(step, 0, 2)
+        if step.data:
+            raise ValueError("expected the data as its first input")
+        w = w if step.options.get("transB") else w.T
+        n_out = len(w)
+        bias = self._graph.floats(step, 1) if self._graph.has(step, 1) else np.zeros(n_out, w.dtype)
+        if bias.size not in (1, n_out) or bias.shape[-1:] not in ((), (1,), (n_out,)):
             raise ValueError(f"expected a bias of shape ({n_out},), got {bias.shape}")
-        self._append(layers.Dense(n_in, n_out, name=self._name(step)), w=w, b=bias.reshape(n_out))
+        bias = np.broadcast_to(bias.reshape(-1), n_out)
+        alpha, beta = (w.dtype.type(step.options.get(name, 1)) for name in ("alpha", "beta"))
+        w, bias = (w if alpha == 1 else alpha * w), (bias if beta == 1 else beta * bias)
+        self._dense(w, bias, self._name(step))
 
-    def rbf(self, step: Step) -> None:
+    def _dense(self, w: Array, bias: Array, name: str | None) -> None:
+        n_out, n_in = w.shape
+        w = self.arrangement.columns(w)
+        if self.arrangement.affine is not None:
+            _, scale, shift = self.arrangement.affine
+            self.arrangement.affine = None
+            bias = (bias + w.astype(np.float64) @ shift).astype(w.dtype)
+            w = (w * scale).astype(w.dtype)
+        self._append(layers.Dense(n_in, n_out, name=name), w=w, b=bias)
+
+    def _rbf(self, step: Step) -> None:
         """Read Unsqueeze, Sub, Pow, ReduceSum: squared distances."""
+        self._flush()
+        self.arrangement.check_flat("input")
         minus, power, total = self._follow("Sub", "Pow", "ReduceSum")
-        self._check_flat()
-        w = self._floats(minus, 0, 2)
+        w = self._graph.floats(minus, 0, 2)
+        axes = [step.options.get("axes"), total.options["axes"]]
+        axes = [
+            self._graph.integers(each, 0) if found is None else found
+            for each, found in zip((step, total), axes, strict=True)
+        ]
         if (
-            self._integers(step, 0) != [1]
-            or self._scalar(power, 0) != 2
-            or self._integers(total, 0) not in ([2], [-1])
+            axes[0] != [1]
+            or axes[1] not in ([2], [-1])
+            or not self._graph.is_number(power, 2)
             or total.options["keepdims"]
         ):
             raise ValueError("expected squared distances, as lenet_fast writes its RBF")
@@ -305,7 +295,95 @@ class _Reader:
         centres = "digits" if digits else "given"
         self._append(layers.RBF(n_in, n_out, centres=centres, name=self._name(minus)), w=w)
 
-    def gelu(self, step: Step) -> None:
+    def arithmetic(self, step: Step) -> None:
+        """Read a sum, product, ... with constants; or what begins 1.7159 tanh(2 x / 3) or GELU."""
+        if step.also is not None or step.operator in ("Div", "Mul", "Pow"):
+            if self._gelu(step):
+                return
+            if step.also is not None:
+                raise step.not_in_a_chain()
+        if step.operator == "Pow":
+            raise ValueError(_GELU)
+        if step.operator == "Mul" and self._upcoming(2) == ("Tanh", "Mul"):
+            tanh, after = islice(self._steps, 2)
+            if self._graph.is_number(step, form.SLOPE) and self._graph.is_number(
+                after, form.AMPLITUDE
+            ):
+                self._follow("Tanh", "Mul")
+                self._append(layers.ScaledTanh(name=self._name(tanh)))
+                return
+        number = self._graph.floats(step, 0).astype(np.float64)
+        one, zero = np.ones(()), np.zeros(())
+        if step.operator == "Div" and step.data:
+            raise ValueError("expected the data as its first input")
+        scale, shift = {
+            "Add": (one, number),
+            "Sub": (-one, number) if step.data else (one, -number),
+            "Mul": (number, zero),
+            "Div": (1 / number, zero),
+        }[step.operator]
+        self._rescale(step, scale, shift)
+
+    def batch_norm(self, step: Step) -> None:
+        """Read BatchNormalization with the statistics of the training set."""
+        gamma, beta, mean, variance = (
+            self._graph.floats(step, index, 1).astype(np.float64) for index in range(4)
+        )
+        scale = gamma / np.sqrt(variance + step.options["epsilon"])
+        shift = beta - mean * scale
+        axes = (1,) * (len(self.arrangement.shape) - 2)
+        self._rescale(step, scale.reshape(-1, *axes), shift.reshape(-1, *axes))
+
+    def _rescale(self, step: Step, scale: Array, shift: Array) -> None:
+        """Read scale * x + shift, each number per output, per map, or one for all."""
+        arrangement = self.arrangement
+        scale, shift = arrangement.spread(scale), arrangement.spread(shift)
+        if arrangement.affine is not None:
+            _, before, offset = arrangement.affine
+            arrangement.affine = step.where, before * scale, offset * scale + shift
+        elif not self._folded(scale, shift):
+            arrangement.affine = step.where, scale, shift
+
+    def _folded(self, scale: Array, shift: Array) -> bool:
+        """Let the last layer compute scale * x + shift of its outputs; return whether it can."""
+        last = self._layers[-1] if self.arrangement.is_output else None
+        if not isinstance(last, layers.Conv2D | layers.Dense):
+            return False
+        arrays = self.arrays[-1]
+        w, b = arrays["w"], arrays.get("b")
+        scales, shifts = self.arrangement.by_map(scale), self.arrangement.by_map(shift)
+        if scales is None:
+            return False
+        if shifts is None:
+            # A bias per unit, as in the net of 1989.
+            if b is not None or not isinstance(last, layers.Conv2D):
+                return False
+            last.bias, shifts = "unit", shift.reshape(self.arrangement.settle())
+        elif isinstance(last, layers.Conv2D) and last.bias is None:
+            last.bias = "map"
+        b = shifts if b is None else _per_row(scales, b) * b + _per_row(shifts, b)
+        arrays["b"] = b.astype(w.dtype)
+        if (scales != 1).any():
+            arrays["w"] = (_per_row(scales, w) * w).astype(w.dtype)
+        return True
+
+    def _flush(self) -> None:
+        """Make a layer of sums and products that no other layer took in."""
+        if self.arrangement.affine is None:
+            return
+        (where, *arrays), self.arrangement.affine = self.arrangement.affine, None
+        with located(where):
+            shape = self.arrangement.settle()
+            w, b = map(self.arrangement.by_map, arrays)
+            if w is None or b is None or len(shape) != 3:
+                raise ValueError("expected one number per map here, or a Gemm or MatMul after it")
+            self._append(
+                layers.Subsample2D(shape[0], 1, reduction="mean"),
+                w=w.astype(self._graph.dtype),
+                b=b.astype(self._graph.dtype),
+            )
+
+    def _gelu(self, step: Step) -> bool:
         """Read GELU where it is written as a row of nodes, all of which read the first one's x."""
         for approximate, rows in form.GELUS.items():
             for row in rows:
@@ -315,34 +393,17 @@ class _Reader:
                     for each, (_, other) in zip(found, row, strict=True)
                 ):
                     for _ in row[1:]:
-                        self._steps.popleft()
+                        self._take()
                     main = next(each for each in found if each.operator in ("Erf", "Tanh"))
                     self._append(layers.GELU(approximate, name=self._name(main)))
-                    return
-        if step.also is not None:
-            raise step.not_in_a_chain()
-        raise ValueError(_HINTS[step.operator])
+                    return True
+        return False
 
     def _reads(self, step: Step, other: float | str | None, x: str) -> bool:
         """Return whether a step reads a number besides the data, or x, or nothing."""
         if isinstance(other, float):
-            return step.also is None and bool(
-                np.isclose(self._scalar(step, 0), other, rtol=1e-6, atol=0)
-            )
+            return step.also is None and self._graph.is_number(step, other)
         return step.also == (x if other == form.X else None)
-
-    def product(self, step: Step) -> None:
-        """Read Mul, Tanh, Mul with the constants of 1998; or GELU."""
-        if step.also is not None:
-            self.gelu(step)
-            return
-        if self._upcoming(2) != ("Tanh", "Mul"):
-            raise ValueError(_HINTS["Mul"])
-        tanh, after = self._follow("Tanh", "Mul")
-        found = [self._scalar(step, 0), self._scalar(after, 0)]
-        if not np.allclose(found, [form.SLOPE, form.AMPLITUDE], rtol=1e-6, atol=0):
-            raise ValueError(f"expected 1.7159 tanh(2 x / 3), got {found[1]} tanh({found[0]} x)")
-        self._append(layers.ScaledTanh(name=self._name(tanh)))
 
     def activation(self, step: Step) -> None:
         """Read an activation that is a single node."""
@@ -352,15 +413,36 @@ class _Reader:
 
     def softmax(self, step: Step) -> None:
         """Read Softmax or LogSoftmax, which is not part of our networks."""
-        self._check_flat()
-        if self._steps:
-            raise ValueError("expected it as the last node, got others after it")
-        self._output = "softmax"
+        self._finish()
+        self._output, self._softmax = "softmax", True
+
+    def _finish(self) -> None:
+        """Let a layer of ones make what is left, such as a last convolution, a row of numbers."""
+        arrangement = self.arrangement
+        n = math.prod(arrangement.shape[1:])
+        if len(arrangement.shape) != 2 or n > _MOST_OUTPUTS:
+            raise ValueError(
+                f"outputs: expected (n, k) of at most {_MOST_OUTPUTS} each, as after a Flatten, "
+                f"got shape {arrangement.shape}"
+            )
+        if (
+            arrangement.affine is not None
+            or arrangement.settle() != (n,)
+            or not arrangement.in_order()
+        ):
+            self._dense(np.eye(n, dtype=self._graph.dtype), np.zeros(n, self._graph.dtype), None)
 
     def _append(self, layer: layers.Layer, **arrays: Array) -> None:
-        self._shape = layer.output_shape(self._shape)
+        self._flush()
+        self.arrangement.append(layer)
         self._layers.append(layer)
         self.arrays.append(arrays)
+
+    def _maps(self) -> tuple[int, int, int]:
+        """Return the shape of the maps that a layer reads; ValueError if there are none."""
+        maps = self.arrangement.maps()
+        self._flush()
+        return maps
 
     def _name(self, step: Step) -> str | None:
         """Return a node's name if it is valid for a layer, else None, for a generated one."""
@@ -381,62 +463,38 @@ class _Reader:
             raise ValueError(
                 f"expected {', '.join(operators)} after it, got {', '.join(found) or 'nothing'}"
             )
-        return [self._steps.popleft() for _ in operators]
+        return [self._take() for _ in operators]
 
-    def _check_flat(self) -> None:
-        if len(self._shape) != 1:
-            raise ValueError(f"expected a Flatten before it, got images of shape {self._shape}")
-
-    def _floats(self, step: Step, index: int, axes: int | None = None) -> Array:
-        """Return an input of a step, in the network's dtype and with this number of axes."""
-        array = step.constants[index]
-        if array is None:
-            raise ValueError("expected an array as a further input, got none")
-        if array.dtype != self._row.dtype:
-            raise ValueError(f"expected an array of {self._row.dtype}, got {array.dtype}")
-        if axes is not None and array.ndim != axes:
-            raise ValueError(f"expected an array of {axes} axes, got shape {array.shape}")
-        return array
-
-    def _scalar(self, step: Step, index: int) -> float:
-        array = self._floats(step, index)
-        if array.size != 1 or array.ndim > 1:
-            raise ValueError(f"expected a single number in {step.where}, got shape {array.shape}")
-        # From its shortest text: 0.1 in float32 becomes 0.1, not 0.10000000149.
-        return float(str(array.item(0) if array.dtype == np.float64 else array.reshape(())[()]))
-
-    def _integers(self, step: Step, index: int) -> list[int]:
-        array = step.constants[index]
-        if array is None or array.dtype != np.int64 or array.ndim != 1:
-            raise ValueError(f"expected a constant list of int64 in {step.where}")
-        return [int(number) for number in array]
+    def _take(self) -> Step:
+        """Take the next step."""
+        step = self._steps.popleft()
+        self._value = step.made
+        return step
 
 
-def _by_map(array: Array, maps: int) -> Array:
-    if array.shape not in ((maps, 1, 1), (1, maps, 1, 1)):
-        raise ValueError(f"expected one number per map, ({maps}, 1, 1), got shape {array.shape}")
-    return array.reshape(maps)
+def _per_row(numbers: Array, array: Array) -> Array:
+    """Return one number per row of an array, in as many axes."""
+    return numbers.reshape(numbers.shape + (1,) * (array.ndim - numbers.ndim))
 
 
-def _tables(metadata: dict[str, str]) -> dict[str, Any]:
-    tables = _json(metadata, form.CONNECTIONS, "{}")
-    if not isinstance(tables, dict):
-        raise ValueError(f"{form.CONNECTIONS}: expected tables by layer name, got none")
-    return tables
-
-
-def _flag(metadata: dict[str, str], key: str) -> bool | None:
-    flag = _json(metadata, key)
-    if not isinstance(flag, bool | None):
-        raise ValueError(f"{key}: expected true or false, got {flag!r}")
-    return flag
-
-
-def _json(metadata: dict[str, str], key: str, default: str = "null") -> Any:
-    try:
-        return json.loads(metadata.get(key, default))
-    except (ValueError, RecursionError):
-        raise ValueError(f"{key}: expected JSON, got {metadata[key][:64]!r}") from None
+def _pads(options: dict[str, Any], sides: Any, kernel: Any) -> list[int]:
+    """Return top, left, bottom, right of a window's padding."""
+    if min(options["strides"]) < 1:
+        raise ValueError(f"strides: expected 1 or more, got {options['strides']}")
+    if options["auto_pad"] == "NOTSET":
+        return list(options["pads"])
+    if options["auto_pad"] == "VALID":
+        return [0, 0, 0, 0]
+    before, after = [], []
+    for side, k, stride, gap in zip(
+        sides, kernel, options["strides"], options["dilations"], strict=True
+    ):
+        total = max((math.ceil(side / stride) - 1) * stride + (k - 1) * gap + 1 - side, 0)
+        less, more = total // 2, total - total // 2
+        upper = options["auto_pad"] == "SAME_UPPER"
+        before.append(less if upper else more)
+        after.append(more if upper else less)
+    return before + after
 
 
 _ACTIVATIONS: dict[str, tuple[type[layers.Activation], dict[str, str]]] = {
@@ -444,27 +502,19 @@ _ACTIVATIONS: dict[str, tuple[type[layers.Activation], dict[str, str]]] = {
 }
 _GELU = "expected it in GELU, as PyTorch writes it, with the constants of one of its two forms"
 
-_HINTS = {
-    "Mul": "expected it in 1.7159 tanh(2 x / 3), Mul, Tanh, Mul, or after an AveragePool, with Add",
-    "Add": "expected it after a MatMul or a Conv without a bias, or after AveragePool, Mul",
-    "Div": _GELU,
-    "Pow": _GELU,
-}
+_HINTS = {"Erf": _GELU}
 
-_READERS: dict[str, Callable[[_Reader, Step], None]] = {
-    "Pad": _Reader.conv2d,
-    "Conv": _Reader.conv2d,
-    "MaxPool": _Reader.max_pool2d,
-    "AveragePool": _Reader.avg_pool2d,
-    "Flatten": _Reader.flatten,
-    "Reshape": _Reader.flatten,
-    "Gemm": _Reader.gemm,
-    "MatMul": _Reader.matmul,
-    "Unsqueeze": _Reader.rbf,
-    "Mul": _Reader.product,
-    "Div": _Reader.gelu,
-    "Pow": _Reader.gelu,
-    **dict.fromkeys(_ACTIVATIONS, _Reader.activation),
-    "Softmax": _Reader.softmax,
-    "LogSoftmax": _Reader.softmax,
+_READERS: dict[str, Callable[[Reader, Step], None]] = {
+    **dict.fromkeys(REARRANGING, Reader.rearrange),
+    **dict.fromkeys(("Cast", "Dropout", "Identity"), Reader.nothing),
+    "Pad": Reader.conv2d,
+    "Conv": Reader.conv2d,
+    "MaxPool": Reader.max_pool2d,
+    "AveragePool": Reader.avg_pool2d,
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "ReduceMean"), Reader.global_pool2d),
+    **dict.fromkeys(("Gemm", "MatMul"), Reader.gemm),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow"), Reader.arithmetic),
+    "BatchNormalization": Reader.batch_norm,
+    **dict.fromkeys(_ACTIVATIONS, Reader.activation),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), Reader.softmax),
 }
