@@ -56,6 +56,19 @@ def test_digits_are_fitted_to_what_a_network_sees(digits):
     assert data.fitted(small, 16) is small
 
 
+def test_enlarged_digits_fill_the_box_of_mnist(digits):
+    small = data.as_1989(digits)
+    found = data.as_mnist(small)
+    assert found.name == f"{small.name}-20x20"
+    assert found.images.shape == (200, 28, 28)
+    inner = found.images[:, 4:24, 4:24]
+    assert found.images.sum(dtype=int) == inner.sum(dtype=int) > 0
+    mean, before = inner.mean(axis=(1, 2)), small.images.mean(axis=(1, 2))
+    np.testing.assert_allclose(mean, before, rtol=0.05)  # as dark as before
+    with pytest.raises(ValueError, match="dataset: expected images of 16x16"):
+        data.as_mnist(digits)
+
+
 def test_digits_of_another_size_are_refused(digits):
     with pytest.raises(ValueError, match=r"dataset: expected images of 28x28, got \(200, 16, 16\)"):
         data.as_1990(data.as_1989(digits))

@@ -276,6 +276,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
+@pytest.mark.slow
 def test_centre_sees_through_noise(digits):
     noise = np.random.default_rng(7)
     alike = 0

@@ -68,6 +68,7 @@ def test_a_digit_on_finely_squared_paper(digits):
     assert np.corrcoef(got.ravel(), centre(digits[0]).ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "dark"), [("even", True), ("light", True), ("around", True), ("chalk", False)]
 )

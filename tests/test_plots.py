@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import new_rng, require
+from helpers import complains, new_rng, require
 from PIL import Image
 
 from lenet_fast import bitmaps, connections, data, models, plots
@@ -177,6 +177,21 @@ def test_errors_of_seeds_and_runs() -> None:
     bands = [set(band.get_paths()[0].vertices[:, 1].round(9)) for band in axes.collections]
     assert bands == [{20, 30, 5, 10}, {10, 20, 40}]
     assert axes.get_yscale() == "log"
+
+
+def test_losses_beside_those_of_a_paper() -> None:
+    given = history([100, 40], [20, 15])
+    [axes] = plots.losses(given, log=True, marks={"paper": 0.018}).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    expected = [row.train_loss for row in given.rows], [row.test_loss for row in given.rows]
+    np.testing.assert_array_equal(lines["training"], expected[0])
+    np.testing.assert_array_equal(lines["test"], expected[1])
+    assert list(lines["paper: 0.018"]) == [0.018, 0.018]
+    [axes] = plots.errors(given, marks={"paper": 5}).axes
+    assert list(axes.lines[-1].get_ydata()) == [5, 5]
+    assert axes.lines[-1].get_label() == "paper: 5.00 %"
+    with complains("marks['paper']", TypeError, got="str"):
+        plots.errors(given, marks={"paper": "5"})
 
 
 def test_errors_mark_the_epoch_that_is_saved() -> None:

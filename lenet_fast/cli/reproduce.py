@@ -16,6 +16,8 @@ from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
+    from lenet_fast.data import Splits
+    from lenet_fast.reproduce.recipes import Recipe
     from lenet_fast.reproduce.results import Result
     from lenet_fast.reproduce.runner import Job
 
@@ -26,6 +28,7 @@ FEW_SEEDS = 2
 
 NAMES = {
     "1989": "the network of 1989, with A. Karpathy's settings",
+    "1989-usps": "the networks of 1989, 1990 and 1998 on the zip codes of 1989",
     "lenet1": "LeNet-1, of 1990",
     "lenet4": "LeNet-4",
     "boosted-lenet4": "three LeNet-4, boosted",
@@ -105,7 +108,8 @@ def _reproduce(
     common.prepare_plots()
     plots.check_out(out / "picture.png")  # first: the runs take a while
     wanted = summary.recipes_of(names)
-    splits = common.load_data(options["dataset"], options["folder"])
+    data = _data([recipe for _, recipes in wanted for recipe in recipes], options)
+    source = "; ".join(splits.source for splits in data.values())
     todo = list(
         dict.fromkeys(
             runner.Job(recipe, seed)
@@ -117,7 +121,7 @@ def _reproduce(
     cores = threads.default_threads()
     as_json = options["as_json"]
     if not as_json:
-        common.line("data", splits.source)
+        common.line("data", source)
         common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
     again += ["--dataset", options["dataset"]]
@@ -130,7 +134,7 @@ def _reproduce(
             stop.check()
             found = runner.run_all(
                 todo,
-                splits,
+                data,
                 out,
                 at_once=jobs or cores,
                 threads=cores,
@@ -146,18 +150,27 @@ def _reproduce(
         what = f"{failed.filename}: {failed.strerror}; the complete runs are kept"
         raise click.ClickException(f"{what}. To continue: {go_on}") from failed
     sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
-    path = summary.write(sections, splits, out, f"lenet-fast {shlex.join(map(str, again))}")
+    path = summary.write(sections, data, out, f"lenet-fast {shlex.join(map(str, again))}")
     if as_json:
-        common.print_json({"data": splits.source, "report": str(path), "runs": _facts(found)})
+        common.print_json({"data": source, "report": str(path), "runs": _facts(found)})
     else:
         click.echo()
         _print(summary.table(sections))
         click.echo()
         common.line("report", path)
-    if splits.notice:
-        common.notice(splits.notice)
+    for splits in data.values():
+        if splits.notice:
+            common.notice(splits.notice)
     if any(each.failed for each in found):
         raise click.ClickException("some runs failed; the report says which, and why")
+
+
+def _data(recipes: Sequence[Recipe], options: dict[str, Any]) -> dict[str | None, Splits]:
+    """Load what the recipes train on: the data set that the user names, or their own."""
+    found: dict[str | None, Splits] = {}
+    for name in dict.fromkeys(recipe.dataset for recipe in recipes):
+        found[name] = common.load_data(name or options["dataset"], options["folder"])
+    return found
 
 
 def _at_once(todo: Sequence[Job], most: int) -> list[str]:

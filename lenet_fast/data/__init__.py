@@ -13,7 +13,7 @@ Examples
 
 from lenet_fast.data.distort import Distortion
 from lenet_fast.data.images import centre, looks_inverted, prepare, read_image
-from lenet_fast.data.reduced import as_1989, as_1990, fitted
+from lenet_fast.data.reduced import as_1989, as_1990, as_mnist, fitted
 from lenet_fast.data.sources import (
     DATASETS,
     DataNotFoundError,
@@ -31,6 +31,7 @@ __all__ = [
     "Splits",
     "as_1989",
     "as_1990",
+    "as_mnist",
     "centre",
     "fitted",
     "load",

@@ -1,4 +1,4 @@
-"""Smaller digits than MNIST's, as the older networks used them."""
+"""Digits of other sizes: smaller than MNIST's for the older networks, and as large as its."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.checks import Array
-from lenet_fast.data.images import SIZE, resize
+from lenet_fast.data.images import BOX, SIZE, resize
 from lenet_fast.data.sources import Dataset
 
 _OF_1990 = 1, 24, 2  # margin, size, border: 0.8 times 28 is not an integer, 0.8 times 30 is
@@ -80,6 +80,41 @@ def as_1990(dataset: Dataset) -> Dataset:
     return _resized(dataset, *_OF_1990)
 
 
+def as_mnist(dataset: Dataset) -> Dataset:
+    """Return digits of 16x16 as MNIST has them: enlarged to 20x20, in the middle of 28x28.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of 16x16 images that the digits fill, such as ``"usps"``.
+
+    Returns
+    -------
+    Dataset
+        Of 28x28 images, for LeNet-5.
+
+    Raises
+    ------
+    ValueError
+        If the images have another size.
+
+    Notes
+    -----
+    MNIST's digits fill 20x20 pixels (LeCun et al. 1998, section III.A); here they are not moved to
+    their centre of mass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data import Dataset, as_mnist
+    >>> digits = Dataset(np.full((3, 16, 16), 255, np.uint8), np.array([1, 2, 3], np.uint8))
+    >>> image = as_mnist(digits).images[0]
+    >>> image.shape, image[3:25, 3:25].min(), image[4:24, 4:24].min()
+    ((28, 28), np.uint8(0), np.uint8(255))
+    """
+    return _resized(dataset, 0, BOX, (SIZE - BOX) // 2, given=16)
+
+
 def fitted(images: Array, size: int, *, turned: bool = False, reduced: bool = False) -> Array:
     """Return images like MNIST's for a network with an input of `size` by `size` pixels.
 
@@ -117,9 +152,10 @@ def fitted(images: Array, size: int, *, turned: bool = False, reduced: bool = Fa
     return _shrunk(images, 0, size, 0) if size < SIZE else images
 
 
-def _resized(dataset: Dataset, margin: int, size: int, border: int) -> Dataset:
-    if dataset.images.shape[1:] != (SIZE, SIZE):
-        raise ValueError(f"dataset: expected images of 28x28, got {dataset.images.shape}")
+def _resized(dataset: Dataset, margin: int, size: int, border: int, given: int = SIZE) -> Dataset:
+    shape = dataset.images.shape
+    if shape[1:] != (given, given):
+        raise ValueError(f"dataset: expected images of {given}x{given}, got {shape}")
     images = _shrunk(dataset.images, margin, size, border)
     return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}", dataset.weights)
 

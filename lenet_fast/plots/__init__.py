@@ -18,7 +18,7 @@ b'%PDF'
 
 from lenet_fast.plots.answers import class_distribution, confusion
 from lenet_fast.plots.architecture import architecture
-from lenet_fast.plots.curves import errors, rates, sweep
+from lenet_fast.plots.curves import errors, losses, rates, sweep
 from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
 from lenet_fast.plots.evidence import occlusion, saliency
 from lenet_fast.plots.networks import connection_table, features, filters
@@ -36,6 +36,7 @@ __all__ = [
     "errors",
     "features",
     "filters",
+    "losses",
     "mistakes",
     "occlusion",
     "rates",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def errors(
     labels: Sequence[str] | None = None,
     *,
     log: bool = False,
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw the error rates on the training and the test set by epoch.
 
@@ -45,6 +46,8 @@ def errors(
         One name per run; by default that of its folder, or "run 1" and so on.
     log : bool
         Whether the error rate is on a logarithmic axis.
+    marks : mapping of str to float, optional
+        Values to compare with, such as a paper's, by what their labels say: a dotted line each.
 
     Returns
     -------
@@ -76,6 +79,59 @@ def errors(
     >>> [line.get_label() for line in axes.lines][:2]
     ['training', 'test']
     """
+    return _by_epoch(histories, labels, log, marks or {}, "errors", "error rate (%)", "{:.2f} %")
+
+
+@style.drawing
+def losses(
+    histories: Run | Sequence[Run | Sequence[Run]],
+    labels: Sequence[str] | None = None,
+    *,
+    log: bool = False,
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw the mean loss on the training and the test set by epoch.
+
+    Parameters
+    ----------
+    histories, labels, marks
+        As for :func:`errors`.
+    log : bool
+        Whether the loss is on a logarithmic axis.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As :func:`errors`.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError, FileFormatError
+        As :func:`errors`.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models, plots
+    >>> from lenet_fast.training import Trainer
+    >>> digits = data.load("sample")
+    >>> trainer = Trainer(models.lenet5(output="softmax"))
+    >>> history = trainer.fit(digits.train.subset(500), digits.test.subset(100), epochs=2)
+    >>> [axes] = plots.losses(history, marks={"chance": 2.303}).axes
+    >>> axes.get_ylabel(), axes.lines[-1].get_label()
+    ('mean loss', 'chance: 2.3')
+    """
+    return _by_epoch(histories, labels, log, marks or {}, "loss", "mean loss", "{:.3g}")
+
+
+def _by_epoch(
+    histories: Run | Sequence[Run | Sequence[Run]],
+    labels: Sequence[str] | None,
+    log: bool,
+    marks: Mapping[str, float],
+    quantity: Literal["errors", "loss"],
+    ylabel: str,
+    number: str,
+) -> Figure:
     given: list[Run | Sequence[Run]] = (
         [histories] if isinstance(histories, _RUN) else list(histories)
     )
@@ -84,7 +140,7 @@ def errors(
     names = [_name(run, i) for i, run in enumerate(given)] if labels is None else list(labels)
     if len(names) != len(given):
         raise ValueError(f"labels: expected {len(given)}, one per run, got {len(names)}")
-    found = [_error_rates([one] if isinstance(one, _RUN) else list(one)) for one in given]
+    found = [_curves([one] if isinstance(one, _RUN) else list(one), quantity) for one in given]
     picture = style.figure(4.5)
     axes = picture.subplots()
     for i, (name, (epochs, sets, best)) in enumerate(zip(names, found, strict=True)):
@@ -106,7 +162,7 @@ def errors(
                 axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
             if what == "test":
                 axes.annotate(
-                    f"{mean[-1]:.2f} %",
+                    number.format(mean[-1]),
                     (epochs[-1], mean[-1]),
                     (6, 0),
                     textcoords="offset points",
@@ -119,17 +175,26 @@ def errors(
                         *(epochs[best], mean[best], "*"),
                         color=colour,
                         markersize=11,
-                        label=f"saved: epoch {epochs[best]}, {mean[best]:.2f} %",
+                        label=f"saved: epoch {epochs[best]}, {number.format(mean[best])}",
                     )
+    for i, (what, value) in enumerate(marks.items()):
+        value = checks.real(f"marks[{what!r}]", value)
+        label = f"{what}: {number.format(value)}"
+        axes.axhline(
+            value, color="#555555", linestyle=("-.", ":")[i % 2], linewidth=1.2, label=label
+        )
     style.plain(axes)
-    axes.set(xlabel="epoch", ylabel="error rate (%)")
+    axes.set(xlabel="epoch", ylabel=ylabel)
     axes.locator_params(axis="x", integer=True)
     if log:
         axes.set_yscale("log")
         style.log_ticks(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    if marks:  # whose lines would run through it
+        picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    else:
+        axes.legend(frameon=False)
     return picture
 
 
@@ -139,9 +204,11 @@ def _name(run: object, index: int) -> str:
     return f"run {index + 1}"
 
 
-def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array], int | None]:
-    """Return the epochs of a run; for each set the error rates (seeds, epochs) in per cent; and
-    the index of the epoch that a run saves, None for several seeds."""
+def _curves(
+    seeds: Sequence[Run], quantity: Literal["errors", "loss"]
+) -> tuple[Array, dict[str, Array], int | None]:
+    """Return the epochs of a run; for each set what is drawn (seeds, epochs), per image, errors in
+    per cent; and the index of the epoch that a run saves, None for several seeds."""
     read = []
     for one in seeds:
         if not isinstance(one, _RUN):
@@ -156,13 +223,15 @@ def _error_rates(seeds: Sequence[Run]) -> tuple[Array, dict[str, Array], int | N
             "histories: expected the same number of epochs for each seed, got "
             f"{', '.join(str(len(one)) for one in epochs) or 'no seed'}"
         )
-    sets = {
-        "training": [[row.train_errors / h.train_images for row in h.rows] for h in read],
-        "test": [[row.test_errors / h.test_images for row in h.rows] for h in read],
-    }
+    if quantity == "loss":
+        train = [[row.train_loss for row in h.rows] for h in read]
+        test = [[row.test_loss for row in h.rows] for h in read]
+    else:
+        train = [[100 * row.train_errors / h.train_images for row in h.rows] for h in read]
+        test = [[100 * row.test_errors / h.test_images for row in h.rows] for h in read]
+    sets = {"training": np.array(train), "test": np.array(test)}
     best = read[0].best if len(read) == 1 else None
-    rates = {what: 100 * np.array(rates) for what, rates in sets.items()}
-    return np.array(epochs[0]), rates, None if best is None else read[0].rows.index(best)
+    return np.array(epochs[0]), sets, None if best is None else read[0].rows.index(best)
 
 
 @style.drawing

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lenet_fast import data
+from lenet_fast import choices, data
 from lenet_fast.data import Dataset, Distortion, Splits
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
@@ -42,6 +42,13 @@ def few_of_1989(splits: Splits, seed: int) -> Splits:
     )
 
 
+def as_large_as_mnists(splits: Splits, seed: int) -> Splits:
+    """Return digits of 16x16 enlarged to 20x20, in images of 28x28."""
+    return dataclasses.replace(
+        splits, train=data.as_mnist(splits.train), test=data.as_mnist(splits.test)
+    )
+
+
 def validation(splits: Splits) -> Splits:
     """Split the training set in two: its last sixth replaces the test set."""
     images, labels, name = splits.train.images, splits.train.labels, splits.train.name
@@ -67,15 +74,26 @@ class Recipe:
     schedule: Schedule
     epochs: int
     batch_size: int = 1
+    dataset: choices.Dataset | None = None  # whatever the user names
     digits: Callable[[Splits, int], Splits] = as_they_are  # with a seed, if digits are drawn
     distortion: Distortion | None = None
     shuffle: bool = True
     average_from: int | None = None
+    evaluate_train: bool = False  # after each epoch, as the papers plot it
     chosen: tuple[str, ...] = ()  # what the source leaves open, and our choices
+    # The source's values at the end, for the training and the test set, drawn beside our curves.
+    end_errors: tuple[float, float] | None = None  # per cent
+    end_losses: tuple[float, float] | None = None
+    # Report how many test images have to be rejected for this error among the others, in per cent.
+    reject_to: float | None = None
     # Judged by the last sixth of the training set, because a choice depends on the comparison.
     validated: bool = False
     boosted: bool = False  # three networks, see lenet_fast.reproduce.boosting
     alone: bool = False  # one run after the other, with all threads; else several, with one each
+
+    def seen(self, splits: Splits, seed: int) -> Splits:
+        """Return what a run of this seed trains on and is tested with."""
+        return self.digits(validation(splits) if self.validated else splits, seed)
 
     def description(self) -> dict[str, Any]:
         """Return everything that determines a run, except seed and data, as JSON can hold it."""
@@ -88,5 +106,8 @@ class Recipe:
             "digits": self.digits.__name__,
         } | {
             name: getattr(self, name)
-            for name in ("epochs", "batch_size", "shuffle", "average_from", "validated", "boosted")
+            for name in (
+                *("epochs", "batch_size", "shuffle", "average_from", "evaluate_train"),
+                *("dataset", "validated", "boosted", "reject_to"),
+            )
         }

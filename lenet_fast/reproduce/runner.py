@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +13,17 @@ from lenet_fast import __version__, backends, disk, engines, files
 from lenet_fast.data import Splits
 from lenet_fast.network import Network
 from lenet_fast.reproduce import boosting, results
-from lenet_fast.reproduce.recipes import Recipe, reduced_to_1990, validation
+from lenet_fast.reproduce.recipes import Recipe, reduced_to_1990
 from lenet_fast.reproduce.results import Result
-from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
+from lenet_fast.reproduce.training import (
+    NothingToLearn,
+    Report,
+    Stopped,
+    Watch,
+    rejected,
+    scores,
+    train,
+)
 from lenet_fast.threads import Pool
 from lenet_fast.training import TrainingDiverged, runs
 from lenet_fast.training.batches import fingerprint
@@ -33,9 +41,13 @@ class Job(NamedTuple):
         return f"{self.recipe.name}/seed-{self.seed}"
 
 
+Data = Mapping[str | None, Splits]
+"""The data of recipes, by :attr:`Recipe.dataset`."""
+
+
 def run_all(
     jobs: Sequence[Job],
-    splits: Splits,
+    data: Data,
     out: Path,
     *,
     at_once: int,
@@ -50,17 +62,21 @@ def run_all(
     that need them all. Any thread may call `report`, with the share of a job that is done, and
     `finished`. After Ctrl-C, KeyboardInterrupt is raised when the current runs have stopped.
     """
-    data = {
-        name: fingerprint(name, dataset).sha256
-        for name, dataset in (("train", splits.train), ("test", splits.test))
+    marks = {
+        name: {
+            "train": fingerprint("train", splits.train).sha256,
+            "test": fingerprint("test", splits.test).sha256,
+        }
+        for name, splits in data.items()
     }
     stop = threading.Event()
 
     def one(job: Job, threads: int) -> Result:
         folder = out / job.name
         found = results.load(folder)
-        if found is None or not _is_of(found, job, data):
-            found = _run(job, splits, data, threads, lambda done: report(job, done), stop, folder)
+        splits, mark = data[job.recipe.dataset], marks[job.recipe.dataset]
+        if found is None or not _is_of(found, job, mark):
+            found = _run(job, splits, mark, threads, lambda done: report(job, done), stop, folder)
         finished(job, found)
         return found
 
@@ -110,7 +126,7 @@ def _run(
 ) -> Result:
     """Train, test, and write the files of a run."""
     recipe, seed = job
-    mine = recipe.digits(validation(splits) if recipe.validated else splits, seed)
+    mine = recipe.seen(splits, seed)
     result = Result(recipe.name, seed, results.plain(recipe.description()), {}, data)
     watch = Watch(report, stop)
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +156,7 @@ def _run(
     result.rates = watch.rates
     result.code = _code(recipe, threads)
     if networks:
-        _judge(result, networks, mine, threads)
+        _judge(result, recipe, networks, mine, threads)
         for i, network in enumerate(networks):
             network.reduced = recipe.digits is reduced_to_1990
             name = results.MODEL if len(networks) == 1 else f"{i + 1}-{results.MODEL}"
@@ -149,11 +165,21 @@ def _run(
     return result
 
 
-def _judge(result: Result, networks: list[Network], splits: Splits, threads: int) -> None:
+def _judge(
+    result: Result, recipe: Recipe, networks: list[Network], splits: Splits, threads: int
+) -> None:
     """Count the errors of networks at the end of a run."""
     train, test = splits.train, splits.test
-    said = scores(networks, test.images, threads).argmax(axis=1)
+    outputs = scores(networks, test.images, threads)
+    said = outputs.argmax(axis=1)
     result.predicted = said.tolist()
+    if recipe.reject_to is not None:
+        name = f"test images to reject for {recipe.reject_to:g} % errors among the others (%)"
+        result.remarks[name] = rejected(outputs, test.labels, recipe.reject_to)
+    if recipe.end_losses:
+        last = result.rows[-1]
+        result.remarks["mean loss at the end, training set"] = last["train_loss"]
+        result.remarks["mean loss at the end, test set"] = last["test_loss"]
     result.test_images, result.test_errors = len(test), int((said != test.labels).sum())
     learned = scores(networks, train.images, threads).argmax(axis=1)
     result.train_images, result.train_errors = len(train), int((learned != train.labels).sum())

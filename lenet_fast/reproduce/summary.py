@@ -19,8 +19,9 @@ from lenet_fast.connections import LENET5_C3
 from lenet_fast.data import Splits
 from lenet_fast.plots.curves import PAPERS_RATES
 from lenet_fast.reproduce.catalogue import RECIPES
-from lenet_fast.reproduce.recipes import Recipe, validation
+from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.reproduce.results import Result
+from lenet_fast.reproduce.runner import Data
 from lenet_fast.training.batches import shuffled
 
 if TYPE_CHECKING:
@@ -83,14 +84,15 @@ def figures(found: Sequence[Result]) -> Figures:
     )
 
 
-def write(sections: Sequence[Section], splits: Splits, out: Path, command: str) -> Path:
+def write(sections: Sequence[Section], data: Data, out: Path, command: str) -> Path:
     """Write the report, its table and its figures to a folder; return the report's path.
 
     Each section has at least one result. `command` is the one that reproduces everything.
     """
-    made = _pictures(sections, splits)
-    sets = (f"{each.name} ({len(each):,} images)" for each in (splits.train, splits.test))
-    text = markdown(sections, command, " and ".join(sets), list(made))
+    made = _pictures(sections, data)
+    sets = [each for splits in data.values() for each in (splits.train, splits.test)]
+    source = ", ".join(f"{each.name} ({len(each):,} images)" for each in sets)
+    text = markdown(sections, command, source, list(made))
     out.mkdir(parents=True, exist_ok=True)
     from lenet_fast import plots
 
@@ -135,14 +137,15 @@ def markdown(
 ) -> str:
     """Return the report; `pictures` are the names of the figures beside it."""
     parts = [
-        "# Reproducing the papers",
+        f"# Reproducing the papers: {', '.join(each.name for each in sections)}"
+        if len(sections) < len(RECIPES)
+        else "# Reproducing the papers",
         f"Made by `{command}` on {source}, with {_code(sections)}. {_HOW_JUDGED}",
         table(sections),
     ]
     for section in sections:
         parts += _section(section, pictures)
-    if "data-samples" in pictures:
-        parts += ["## The data", _image("data-samples"), _image("data-classes")]
+    parts += ["## The data", *(_image(name) for name in pictures if "--" not in name)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -185,7 +188,10 @@ def _remarks(recipe: Recipe, found: Sequence[Result]) -> list[str]:
     for name in whole[0].remarks if whole else ():
         values = [each.remarks[name] for each in whole]
         mean, least, most = statistics.fmean(values), min(values), max(values)
-        lines.append(f"{name}: {mean:.2f} ({least:.2f} to {most:.2f})")
+        mean_of, low, high = (
+            f"{value:.2f}" if most >= 0.1 else f"{value:.2g}" for value in (mean, least, most)
+        )
+        lines.append(f"{name}: {mean_of} ({low} to {high})")
     rates = [each.rates for each in whole if each.rates]
     if rates and not recipe.validated:
         least, middle, most = (statistics.median(each) for each in zip(*rates, strict=True))
@@ -243,8 +249,9 @@ def _image(name: str) -> str:
 # ------------------------------------------------------------------ figures
 
 
-def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
-    """Return the figures by name; the part before ``--`` is the section."""
+def _pictures(sections: Sequence[Section], data: Data) -> dict[str, Figure]:
+    """Return the figures by name; the part before ``--`` is the section, and those of the data have
+    none."""
     from lenet_fast import plots
 
     made: dict[str, Figure] = {}
@@ -259,8 +266,19 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
             if any(figures(found).seeds for _, found in section.parts):
                 made["j--sweep"] = _sweep(section)
         elif curves:
-            made[f"{name}--errors"] = plots.errors([*curves.values()], [*curves], log=True)
+            recipe = section.parts[0][0]
+            drawn = [*curves.values()], [*curves]
+            made[f"{name}--errors"] = plots.errors(
+                *drawn, log=True, marks=_marks(recipe.end_errors)
+            )
+            if recipe.end_losses:  # of this recipe alone: others have other losses
+                first = next(iter(curves))
+                losses = plots.losses(
+                    [curves[first]], [first], log=True, marks=_marks(recipe.end_losses)
+                )
+                made[f"{name}--losses"] = losses
         recipe, found = section.parts[0]
+        splits = data[recipe.dataset]
         whole = [each for each in found if not each.failed]
         if name not in ("j", "outputs") and whole:
             made[f"{name}--mistakes"] = _mistakes(recipe, whole, splits)
@@ -271,9 +289,15 @@ def _pictures(sections: Sequence[Section], splits: Splits) -> dict[str, Figure]:
         if name == "lenet5":
             made["lenet5--bitmaps"] = plots.bitmaps()
             made["lenet5--table"] = plots.connection_table(LENET5_C3)
-    made["data-samples"] = plots.samples(splits.train)
-    made["data-classes"] = plots.class_distribution(splits)
+    for named, splits in data.items():
+        made[f"{named or 'data'}-samples"] = plots.samples(splits.train)
+        made[f"{named or 'data'}-classes"] = plots.class_distribution(splits)
     return made
+
+
+def _marks(ends: tuple[float, float] | None) -> dict[str, float]:
+    """Return the source's values with their labels."""
+    return {} if ends is None else dict(zip(("paper, training", "paper, test"), ends, strict=True))
 
 
 def _sweep(section: Section) -> Figure:
@@ -299,7 +323,7 @@ def _mistakes(recipe: Recipe, found: Sequence[Result], splits: Splits) -> Figure
     from lenet_fast import plots
 
     middle = sorted(found, key=lambda each: each.test_errors)[len(found) // 2]
-    test = _seen(recipe, splits, middle.seed).test
+    test = recipe.seen(splits, middle.seed).test
     return plots.mistakes(test.images, test.labels, np.array(middle.predicted))
 
 
@@ -308,7 +332,7 @@ def _rates(recipe: Recipe, splits: Splits) -> Figure:
     from lenet_fast import plots
 
     network, optimiser = recipe.network(0), recipe.optimiser()
-    train = _seen(recipe, splits, 0).train
+    train = recipe.seen(splits, 0).train
     first = shuffled(len(train), 0, 1)[: optimiser.curvature_images]
     images: Array = train.images[first]
     if recipe.distortion is not None:
@@ -334,10 +358,6 @@ def _distorted(recipe: Recipe, splits: Splits) -> Figure:
     margin = (size - train.images.shape[1]) // 2
     originals = np.pad(train.images[chosen], ((0, 0), (margin, margin), (margin, margin)))
     return plots.distorted(originals, np.stack(versions, axis=1))
-
-
-def _seen(recipe: Recipe, splits: Splits, seed: int) -> Splits:
-    return recipe.digits(validation(splits) if recipe.validated else splits, seed)
 
 
 def recipes_of(names: Sequence[str]) -> list[tuple[str, tuple[Recipe, ...]]]:

@@ -73,6 +73,7 @@ def train(
         distortion=distortion,
         shuffle=recipe.shuffle,
         average_from=recipe.average_from,
+        evaluate_train=recipe.evaluate_train,
         threads=threads,
         callbacks=[watch],
     )
@@ -90,3 +91,19 @@ def scores(networks: Sequence[Network], images: Array, threads: int) -> Array:
         engine.close()
         total = total + (-outputs if network.output == "rbf" else outputs)
     return total
+
+
+def rejected(outputs: Array, labels: Array, most: float) -> float:
+    """Return how many images, in per cent, have to be rejected so that at most `most` per cent of
+    the others are misclassified.
+
+    Images are rejected in the order of the difference between their two largest outputs (n, k), the
+    smallest first, as in LeCun et al. 1989 and 1990.
+    """
+    second, first = np.sort(outputs, axis=1)[:, -2:].T
+    order = np.argsort(first - second, kind="stable")
+    wrong = outputs.argmax(axis=1)[order] != labels[order]
+    left = np.arange(len(order), 0, -1)
+    errors = wrong[::-1].cumsum()[::-1]  # among those that are left
+    enough = np.flatnonzero(100 * errors <= most * left)
+    return 100 * float(enough[0] if len(enough) else len(order)) / len(order)
