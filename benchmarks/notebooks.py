@@ -41,7 +41,7 @@ def names(step: Step) -> list[str]:
 
 def make(name: str, case: Case, count: int) -> Contender:
     """Return one of NAMES, on `count` threads: 1, or the default of BLAS."""
-    around = partial(_threads, count)
+    around = partial(threads_of, count)
     if name in ("modified", "vectorised"):
         made = baselines.make(name, case)
         return Contender(name, made.run, made.check, around)
@@ -56,7 +56,8 @@ def make(name: str, case: Case, count: int) -> Contender:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads_of(count: int) -> Iterator[None]:
+    """Enter with so many of our threads; with 1, NumPy has one, too."""
     alone: Any = threads.alone_with_blas() if count == 1 else contextlib.nullcontext()
     with alone, mock.patch.dict(os.environ, {threads.ENVIRONMENT_VARIABLE: str(count)}):
         yield
@@ -136,7 +137,7 @@ def training(name: str, dtype: str, count: int) -> Contender:
     def check(value: tuple[Array, ...]) -> None:
         compare(name, value, _step(functions[other], w, x, right), dtype)
 
-    return Contender(name, run, check, partial(_threads, count))
+    return Contender(name, run, check, partial(threads_of, count))
 
 
 def _step(functions: Any, w: list[Array], x: Array, right: Array) -> tuple[Array, ...]:

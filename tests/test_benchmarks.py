@@ -23,6 +23,7 @@ from benchmarks import (
     baselines,
     charts,
     contenders,
+    courses,
     distortions,
     epochs,
     gradients,
@@ -747,6 +748,33 @@ def test_latency_alone_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: A
     with pytest.raises(SystemExit):
         latency.main(["--calls", "0"])
     assert "--calls: expected at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", courses.COURSES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_way_of_a_course_has_the_same_results(name: str, dtype: str) -> None:
+    course = courses.COURSES[name]
+    few = course._replace(batch=2)
+    for way in course.ways:
+        made = courses.contender(few, way, dtype)
+        value = made.run()
+        made.check(value)
+        assert {array.dtype.name for array in value} == {dtype} or way == courses.LOOPS
+        with pytest.raises(rounds.WrongAnswerError, match=way):
+            made.check((value[0] * 1.01, *value[1:]))
+
+
+@pytest.mark.usefixtures("no_probe")
+def test_courses_print_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    arguments = ["--course", "Deep Learning from Scratch", "--dtype", "float32", "--seconds", "0"]
+    courses.main(arguments)
+    out = capsys.readouterr().out
+    assert "float32, one thread" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("| Deep Learning")]
+    assert re.search(r"\| columns \| [\d.]+ \| [\d.]+ \| [\d.]+ x \|", line)
+    monkeypatch.setitem(rounds.TOLERANCE, "float32", -1.0)
+    with pytest.raises(SystemExit, match=r"Deep Learning from Scratch: columns: .*wrong by"):
+        courses.main(arguments)
 
 
 def test_the_digits_of_1989() -> None:
