@@ -343,6 +343,9 @@ def test_networks_of_ours_are_written() -> None:
     assert [repr(each) for each in from_keras(model).layers] == list(map(repr, network.layers))
     with pytest.raises(TypeError, match=r"layers that Keras has, got ScaledTanh\(\)"):
         to_keras(models.lenet5())
+    ties = Network([MaxPool2D(2, ties="all"), Dense(4, 2)], input_shape=(1, 4, 4))
+    with pytest.raises(TypeError, match=r"layers that Keras has, got MaxPool2D\(2, ties='all'"):
+        to_keras(ties)
     with pytest.raises(TypeError, match="network: expected a Network, got int 3"):
         to_keras(3)
 

@@ -105,7 +105,8 @@ def to_keras(network: Network, model: keras.Model | None = None) -> keras.Model:
     ------
     TypeError, ValueError
         If the network has other layers than Keras: scaled tanh, sub-sampling with coefficients,
-        RBF, one bias per unit; or if the layers of `model` are others.
+        RBF, one bias per unit, gradients to all tied maxima; or if the layers of `model` are
+        others.
 
     Examples
     --------
@@ -175,7 +176,7 @@ def _layers(layer: Layer, dtype: str) -> list[Any]:
         padding = ((top, bottom), (left, right))
         padded = [keras.layers.ZeroPadding2D(padding, dtype=dtype)] if any(layer.padding) else []
         return [*padded, keras.layers.Conv2D(layer.c_out, layer.kernel, **options, **name)]
-    if type(layer) is layers.MaxPool2D:
+    if type(layer) is layers.MaxPool2D and layer.ties == "first":
         return [keras.layers.MaxPooling2D(layer.kernel, layer.stride, **name)]
     if type(layer) is layers.AvgPool2D:
         return [keras.layers.AveragePooling2D(layer.kernel, layer.stride, **name)]
