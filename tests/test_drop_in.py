@@ -292,16 +292,6 @@ def test_columns_are_those_of_the_book(dtype, stride, pad, rng):
     assert_within(back, np.reshape(expected, x.shape), 0, dtype)
 
 
-def test_the_columns_of_cs231n_are_a_transpose(rng):
-    """Its windows come before its images: a column is (row, column, image)."""
-    x = normal(rng, 3, 2, 4, 5)
-    n, windows = 3, 3 * 4
-    col = drop_in.im2col(x, 2, 2)
-    theirs = col.reshape(n, windows, -1).transpose(2, 1, 0).reshape(2 * 2 * 2, -1)
-    for k, (r, s, i) in enumerate(np.ndindex(3, 4, 3)):
-        np.testing.assert_array_equal(theirs[:, k], x[i, :, r : r + 2, s : s + 2].ravel())
-
-
 # --- what a notebook relies on ---
 
 
