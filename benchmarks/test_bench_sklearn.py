@@ -19,13 +19,15 @@ THREADS = int(os.environ.get("LENET_FAST_BENCH_THREADS", "1"))
 """Our threads; with more than one, NumPy's matrix products use as many as they like."""
 
 DIGITS, FOLDS, EPOCHS = 1000, 5, 10
-GROUP = f"{FOLDS}-fold cross-validation, {DIGITS:,} digits, {EPOCHS} epochs"
+PLAIN = f"{FOLDS}-fold cross-validation, {DIGITS:,} digits, {EPOCHS} epochs"
+WEIGHTED = f"{PLAIN}, sample weights"
 LEAST = {"LeNetClassifier": 0.9, "MLPClassifier": 0.8}
 """Least accuracy: a contender that does not learn is not timed."""
 
 
-def make(name: str) -> Contender:
+def make(name: str, weighted: bool) -> Contender:
     """Return one of LEAST; the second has its default layer of 100 units, on pixels from 0 to 1."""
+    import numpy as np
     from sklearn.model_selection import cross_val_score
     from sklearn.neural_network import MLPClassifier
 
@@ -45,12 +47,16 @@ def make(name: str) -> Contender:
             raise WrongAnswerError(f"{name}: {scores.mean():.3f} right, expected {LEAST[name]}")
 
     around = threads.alone_with_blas if THREADS == 1 else contextlib.nullcontext
-    run = partial(cross_val_score, estimator, rows, sample.labels, cv=FOLDS)
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, DIGITS)
+    params = {"sample_weight": weights} if weighted else None
+    run = partial(cross_val_score, estimator, rows, sample.labels, cv=FOLDS, params=params)
     return Contender(name, run, check, around)
 
 
 @pytest.mark.skipif(not installed("sklearn"), reason="scikit-learn is not installed")
-@pytest.mark.parametrize(("group", "contender"), [(GROUP, name) for name in LEAST], ids=list(LEAST))
+@pytest.mark.parametrize(
+    ("group", "contender"), [(group, name) for group in (PLAIN, WEIGHTED) for name in LEAST]
+)
 @pytest.mark.benchmark(timer=clock)
 def test_sklearn(
     group: str,
@@ -61,7 +67,8 @@ def test_sklearn(
     request: pytest.FixtureRequest,
 ) -> None:
     benchmark.group = f"sklearn: {group}"
-    timing, timings = scheduler.timing(request, group, contender, make)
+    new = partial(make, weighted=group == WEIGHTED)
+    timing, timings = scheduler.timing(request, group, contender, new)
     report(
         timing,
         timings,

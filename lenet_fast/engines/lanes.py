@@ -221,7 +221,7 @@ class LanesEngine(BaseEngine):
         dropout: tuple[int, int] | None = None,
         kept: Array | None = None,
         to_inputs: bool = False,
-        packing: object = None,
+        parameters: Array | None = None,
     ) -> Array:
         outputs = np.empty((len(x), *self.network.output_shape), self.network.dtype)
         if len(x):
@@ -233,7 +233,7 @@ class LanesEngine(BaseEngine):
                 *(work, x),
                 outputs=outputs,
                 kept=kept,
-                packing=packing,
+                parameters=parameters,
                 to_inputs=to_inputs,
                 updates=_drawing(dropout),
                 threads=threads,
@@ -373,7 +373,7 @@ class LanesEngine(BaseEngine):
         gets them, between the way forward and the way back."""
         updates, state, factors = optimiser
         found: list[Totals] = []
-        packing: object = None
+        parameters = self._values(None)  # which the steps change
         for step in range(len(updates)):
             batch = slice(step * size, (step + 1) * size)
             images = x[order[batch]]
@@ -381,8 +381,7 @@ class LanesEngine(BaseEngine):
             few = count * self.network.dtype.itemsize <= _KEPT_BYTES
             kept = self._take(count) if few else None
             drawing = int(updates["seed"][step]), int(updates["done"][step])
-            outputs = self._outputs(images, drawing, kept, packing=packing)
-            packing = self._packing  # what follows changes these copies
+            outputs = self._outputs(images, drawing, kept, parameters=parameters)
             totals, d_outputs = self._scored(outputs, labels[batch], weights[batch])
             found.append(totals)
             if not math.isfinite(totals.loss):
@@ -392,7 +391,7 @@ class LanesEngine(BaseEngine):
                 images,
                 d_outputs=d_outputs,
                 kept=kept,
-                packing=packing,
+                parameters=parameters,
                 updates=updates[step : step + 1],
                 state=state,
                 factors=factors,
@@ -471,6 +470,7 @@ class LanesEngine(BaseEngine):
         d_inputs: Array | None = None,
         kept: Array | None = None,
         packing: object = None,
+        parameters: Array | None = None,
         to_inputs: bool = False,
         examples: Array | None = None,
         clip: float = 0.0,
@@ -481,7 +481,8 @@ class LanesEngine(BaseEngine):
         threads: int = MAX_THREADS,
     ) -> list[Totals]:
         """Run a list of items, on at most `threads` threads; return the totals per batch, up to the
-        first non-finite loss."""
+        first non-finite loss. The `parameters` are by default those of an earlier `packing`, or of
+        the network."""
         dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
         rows = np.empty((0, 1), dtype)
         with self._pool.lock:
@@ -489,7 +490,8 @@ class LanesEngine(BaseEngine):
             if to_inputs or d_inputs is not None:
                 program, checked = self._program_to_inputs()
             self._follow_pixel_range()
-            parameters = self._values(packing)
+            if parameters is None:
+                parameters = self._values(packing)
             summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
             if summed and len(self._gradients) < work.blocks * program.trained:
                 self._gradients = np.empty(work.blocks * program.trained, dtype)
@@ -525,7 +527,7 @@ class LanesEngine(BaseEngine):
             while len(self._memories) < threads:
                 self._memories.append(memory.aligned(size, dtype))
             self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
-        return _batch_totals(work, totals)
+        return [Totals()] if labels is None else _batch_totals(work, totals)
 
     def _values(self, packing: object) -> Array:
         """Return the parameters as the loops read them: where they are, or else copies; those of

@@ -224,7 +224,8 @@ class _LeNet(BaseEstimator):
         (array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], dtype=uint8), (0.0, 255.0))
         """
         with self._unchanged_by_errors():
-            first = not (self.warm_start and hasattr(self, "network_"))
+            warm = checks.flag("warm_start", self.warm_start)
+            first = not (warm and hasattr(self, "network_"))
             data = self._data(X, y, sample_weight, first)
             seed = self._new_seed() if first else self._seed
             held_out = None
@@ -373,15 +374,15 @@ class _LeNet(BaseEstimator):
 
     def _split(self, data: _Data, seed: int) -> tuple[_Data, _Data]:
         """Return the rows to learn from, and those whose score may stop the training."""
-        numbers = np.arange(len(data.X))
+        numbers, fraction = np.arange(len(data.X)), float(self.validation_fraction)
         try:
             parts = train_test_split(
-                numbers, test_size=self.validation_fraction, random_state=seed, stratify=data.y
+                numbers, test_size=fraction, random_state=seed, stratify=data.y
             )
         except ValueError as error:
             raise ValueError(
-                f"early_stopping: expected rows of which a share of {self.validation_fraction:g} "
-                f"can be held out for each class: {error}"
+                f"early_stopping: expected rows of which a share of {fraction:g} can be held out "
+                f"for each class: {error}"
             ) from None
         learned, held_out = (data.part(each) for each in parts)
         return learned, held_out
@@ -510,8 +511,9 @@ class _LeNet(BaseEstimator):
         arrays = self.network_.parameters.values()
         if not (math.isfinite(loss) and all(np.isfinite(array).all() for array in arrays)):
             raise TrainingDiverged(
-                "learning_rate: expected one with which loss and weights stay finite, got "
-                f"{rate:g}; start again with a lower one, such as {rate / 10:g}"
+                f"{_parameters.shown(self, 'learning_rate')}: expected one with which loss and "
+                f"weights stay finite, got {rate:g}; start again with a lower one, such as "
+                f"{rate / 10:g}"
             )
 
     def _engine(self, network: Network, batch_size: int | None = None) -> engines.Engine:

@@ -134,12 +134,12 @@ def _check_numbers(estimator: Any) -> None:
     if estimator.engine == "online":
         online.check_batch_size(estimator.batch_size)
     if rate is not None:
+        name = shown(estimator, "learning_rate")
         if isinstance(rate, str):
             raise TypeError(
-                f"learning_rate: expected a number, got str {rate!r}; schedule= says how the rate "
+                f"{name}: expected a number, got {checks.kind(rate)}; schedule= says how the rate "
                 f"changes: {', '.join(SCHEDULES)}"
             )
-        name = shown(estimator, "learning_rate")
         if checks.real(name, rate) <= 0:
             raise ValueError(f"{name}: expected a number above 0, got {rate}")
     SGD(estimator.momentum, estimator.weight_decay)
