@@ -18,6 +18,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 # Without a terminal, this sets the width of the help texts.
 os.environ["COLUMNS"] = "80"
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 from docutils import nodes  # noqa: E402
 from docutils.utils.math import MathError  # noqa: E402

@@ -19,6 +19,7 @@ NEEDS = {
     "engines/index.rst": [CYTHON],
     "engines/lanes.rst": [CYTHON],
     "engines/online.rst": [CYTHON],
+    "keras.rst": ["torch", "keras"],
     "howto/keras.rst": ["matplotlib", "sklearn"],
     "howto/notebook.rst": ["matplotlib"],
     "onnx.rst": ["onnx", "onnxruntime"],

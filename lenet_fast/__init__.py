@@ -32,7 +32,6 @@ if TYPE_CHECKING:
         errors,
         files,
         initialisers,
-        keras,
         layers,
         losses,
         models,
@@ -62,7 +61,6 @@ __all__ = [
     "errors",
     "files",
     "initialisers",
-    "keras",
     "layers",
     "load",
     "losses",
@@ -87,10 +85,11 @@ def _found(library: str) -> bool:
 
 
 _LIBRARIES = {"sklearn": "sklearn", "torch": "torch", "keras": "keras"}
-"""What a module imports at once. Without it, completion, help and ``import *`` leave it out."""
+"""What a module imports at once. Without it, completion, help and ``import *`` leave it out; and
+always ``keras``, because Keras cannot be imported before its backend is chosen."""
 
 for _name, _library in _LIBRARIES.items():
-    if not _found(_library):
+    if _name in __all__ and not _found(_library):
         __all__.remove(_name)
 
 _FUNCTIONS = {"load": ("files", "load_model"), "use_backend": ("backends", "use_backend")}

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from lenet_fast import checks, choices, engines, layers
-from lenet_fast.bench import counts
 from lenet_fast.checks import Array
 from lenet_fast.keras import updates
 from lenet_fast.keras.goals import Goal
@@ -136,10 +135,11 @@ def fit(
     smoothing; mean squared error of one-hot targets. It is computed from the outputs before the
     softmax, as Keras does with TensorFlow; other backends of Keras clip probabilities at 1e-7.
 
-    The engines compute the steps of SGD, Adam and AdamW, and the accuracy. Other optimizers,
-    gradient clipping, other metrics, weights of samples or classes, regularizers and constraints
-    are Keras' own, around the engines, which then compute outputs and gradients only. That is
-    slower; the logger ``lenet_fast.keras.fitting`` says so, and for which reason, at level WARNING.
+    The engines compute the steps of SGD, Adam, AdamW and Adadelta, and the accuracy. Where other
+    optimizers, gradient clipping, other metrics, weights of samples or classes, regularizers or
+    constraints are used, Keras' own optimizer runs around the engines, which then compute gradients
+    only. That is slower; the logger ``lenet_fast.keras.fitting`` says so, and for which reason, at
+    level WARNING.
 
     Dropout drops other units than in Keras, with the same probabilities. The order of the images
     and the dropped units follow from ``keras.utils.set_random_seed``.
@@ -194,16 +194,15 @@ def fit(
         tested = _data(reading, goal, names, (*validation_data, None)[:3])
     if validation_batch_size is not None:
         validation_batch_size = checks.integer("validation_batch_size", validation_batch_size, 1)
-    reasons = [updates.beyond(model.optimizer), goal.beyond, _weights(data, tested), _own(reading)]
+    weighted = _weights(data, tested)
+    reasons = [updates.beyond(model.optimizer), goal.beyond, weighted, _own(reading)]
     reasons = [reason for reason in reasons if reason]
     if reasons:
         _log.warning(
-            "Keras' own optimizer and metrics, around the engines: slower than the engines alone, "
-            "for which fit needs: %s",
+            "Keras' own optimizer, around the engines: slower than the engines alone, for which "
+            "fit needs: %s",
             "; ".join(reasons),
         )
-    if (note := counts.note_on_speed(reading.network)) is not None:
-        _log.warning(note)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = keras.callbacks.CallbackList(
             callbacks,
@@ -223,7 +222,8 @@ def fit(
         backend=backend,
         threads=threads,
     )
-    run = (_Around if reasons else _Alone)(model, reading, goal, made, seed)
+    kind = _Outputs if goal.beyond or weighted else _Around if reasons else _Alone
+    run = kind(model, reading, goal, made, seed)
     loop = _Loop(model, run, callbacks, batch_size)
     random = np.random.default_rng(seed)
     model.stop_training = False
@@ -276,10 +276,11 @@ class _Sums:
 class _Loop:
     """Epochs of training and evaluation, with Keras' callbacks."""
 
-    def __init__(self, model: Any, run: _Alone | _Around, callbacks: Any, batch_size: int) -> None:
+    def __init__(self, model: Any, run: _Alone, callbacks: Any, batch_size: int) -> None:
         self._model, self._run, self._callbacks, self._size = model, run, callbacks, batch_size
         self.stop = Stop()
         self._each = any(map(_sees_batches, callbacks.callbacks))
+        self._heard = any(map(_hears_batches, callbacks.callbacks))
         self._call = batch_size * max(1, 1 if self._each else run.images // batch_size)
 
     def train(self, data: Data, order: Array) -> dict[str, float]:
@@ -293,12 +294,13 @@ class _Loop:
                     callbacks.on_train_batch_begin(number)
                     run.take()
                 for batch in run.train(data, order[first : first + self._call], self._size):
+                    logs = sums.add(batch)
                     if self._each:
                         run.give()
-                    else:
+                    elif self._heard:
                         callbacks.on_train_batch_begin(number)
-                    logs = sums.add(batch)
-                    callbacks.on_train_batch_end(number, logs)
+                    if self._heard:
+                        callbacks.on_train_batch_end(number, logs)
                     if not math.isfinite(batch.loss) and not self._model.stop_training:
                         raise TrainingDiverged(
                             f"batch {number + 1} of the epoch: expected a finite loss, got "
@@ -316,7 +318,8 @@ class _Loop:
     def evaluate(self, data: Data, size: int) -> dict[str, float]:
         """Return the logs of an evaluation."""
         run, callbacks, logs = self._run, self._callbacks, {}
-        size = size * max(1, _EVALUATED // size) if isinstance(run, _Alone) else size
+        if not isinstance(run, _Outputs):
+            size *= max(1, _EVALUATED // size)
         self._model.reset_metrics()
         callbacks.on_test_begin()
         sums = _Sums(run.goal.accuracies)
@@ -336,9 +339,12 @@ class _Alone:
         self, model: Any, reading: Reading, goal: Goal, engine: engines.Engine, seed: int
     ) -> None:
         self.goal = goal
-        self._reading, self._engine, self._seed = reading, engine, seed
-        self._update = updates.Update(model.optimizer, reading, model.trainable_variables)
-        self.images = 1 if self._update.one_step else engine.images_a_call
+        self._model, self._reading, self._engine, self._seed = model, reading, engine, seed
+        self._begin()
+
+    def _begin(self) -> None:
+        self._update = updates.Update(self._model, self._reading)
+        self.images = 1 if self._update.one_step else self._engine.images_a_call
 
     def take(self) -> None:
         """Take weights and state from the model."""
@@ -361,27 +367,24 @@ class _Alone:
             )
         if not math.isfinite(found[-1].loss):
             self._update.undo(len(rates) - len(found) + 1)
-        for totals in found:
-            yield _Batch(totals.images, totals.loss, totals.images - totals.errors, {})
+        yield from map(self._counted, found)
 
     def evaluate(self, data: Data, chosen: slice) -> _Batch:
         """Return what was computed for some images."""
-        totals = self._engine.evaluate(data.x[chosen], data.labels[chosen])
+        return self._counted(self._engine.evaluate(data.x[chosen], data.labels[chosen]))
+
+    def _counted(self, totals: engines.Totals) -> _Batch:
         return _Batch(totals.images, totals.loss, totals.images - totals.errors, {})
 
 
-class _Around:
-    """The engine computes outputs and gradients; optimizer and metrics are Keras' own."""
+class _Around(_Alone):
+    """The engine computes loss and gradients; the optimizer is Keras' own."""
 
     images = 1
 
-    def __init__(
-        self, model: Any, reading: Reading, goal: Goal, engine: engines.Engine, seed: int
-    ) -> None:
-        self.goal = goal
-        self._model, self._reading, self._engine, self._seed = model, reading, engine, seed
-        links = {id(link.variable): link for link in reading.links}
-        self._links = [links[id(variable)] for variable in model.trainable_variables]
+    def _begin(self) -> None:
+        links = {id(link.variable): link for link in self._reading.links}
+        self._links = [links[id(variable)] for variable in self._model.trainable_variables]
 
     def take(self) -> None:
         """Take the weights from the model."""
@@ -396,25 +399,50 @@ class _Around:
             numbers = order[first : first + batch_size]
             step = int(keras.ops.convert_to_numpy(self._model.optimizer.iterations))
             with np.errstate(over="ignore", invalid="ignore"):
-                outputs = self._engine.forward(data.x[numbers], dropout=(self._seed, step))
-                batch = self._batch(data, numbers, outputs)
-                if math.isfinite(batch.loss):
-                    self._step(data, numbers, outputs)
+                batch, gradients = self._gradients(data, numbers, (self._seed, step))
+            if math.isfinite(batch.loss):
+                self._step(gradients)
             yield batch
 
-    def _step(self, data: Data, numbers: Array, outputs: Array) -> None:
-        gradient = self.goal.loss.gradient(outputs, data.labels[numbers])
-        gradient *= 1 / len(numbers)
-        if data.weights is not None:
-            gradient *= data.weights[numbers, None].astype(gradient.dtype)
-        found = self._engine.backward(gradient)
+    def _gradients(
+        self, data: Data, numbers: Array, dropout: tuple[int, int]
+    ) -> tuple[_Batch, dict[str, Array]]:
+        """Return what was computed for a batch, and the gradients of its mean loss."""
+        totals, gradients = self._engine.loss_and_gradients(
+            data.x[numbers], data.labels[numbers], dropout=dropout
+        )
+        return self._counted(totals), gradients
+
+    def _step(self, gradients: dict[str, Array]) -> None:
         arrays = [
-            link.to_keras(found[f"{link.layer.name}.{link.name}"]) + _regularizer_gradient(link)
+            link.to_keras(gradients[f"{link.layer.name}.{link.name}"]) + _regularizer_gradient(link)
             for link in self._links
         ]
         tensors = [keras.ops.convert_to_tensor(np.ascontiguousarray(each)) for each in arrays]
         self._model.optimizer.apply(tensors, self._model.trainable_variables)
         self._reading.take()
+
+    def _counted(self, totals: engines.Totals) -> _Batch:
+        return self._regularized(super()._counted(totals))
+
+    def _regularized(self, batch: _Batch) -> _Batch:
+        penalty = sum(map(_regularizer_value, self._links))
+        return batch._replace(loss=batch.loss + batch.images * penalty)
+
+
+class _Outputs(_Around):
+    """The engine computes outputs and gradients; metrics and optimizer are Keras' own, and the
+    losses of images may have weights."""
+
+    def _gradients(
+        self, data: Data, numbers: Array, dropout: tuple[int, int]
+    ) -> tuple[_Batch, dict[str, Array]]:
+        outputs = self._engine.forward(data.x[numbers], dropout=dropout)
+        gradient = self.goal.loss.gradient(outputs, data.labels[numbers])
+        gradient *= 1 / len(numbers)
+        if data.weights is not None:
+            gradient *= data.weights[numbers, None]
+        return self._batch(data, numbers, outputs), self._engine.backward(gradient)
 
     def evaluate(self, data: Data, chosen: slice) -> _Batch:
         """Return what was computed for some images."""
@@ -437,8 +465,7 @@ class _Around:
             if name != "loss"  # which is not Keras' here
         }
         loss = float((values if weights is None else values * weights).sum())
-        loss += len(values) * sum(_regularizer_value(link) for link in self._links)
-        return _Batch(len(values), loss, 0, metrics)
+        return self._regularized(_Batch(len(values), loss, 0, metrics))
 
 
 # --- arguments  ---
@@ -554,16 +581,19 @@ def _regularizer_gradient(link: Link) -> Array | float:
     return gradient
 
 
-def _sees_batches(callback: Any) -> bool:
-    """Return whether a callback may look at the model after a batch."""
-    if type(callback) in _HARMLESS or getattr(callback, "save_freq", None) == "epoch":
-        return False
+def _hears_batches(callback: Any) -> bool:
+    """Return whether a callback does something before or after a batch of training."""
+    given = (getattr(callback, hook) for hook in _HOOKS)
     return any(
-        getattr(callback, hook).__func__ is not getattr(keras.callbacks.Callback, hook)
-        if hasattr(getattr(callback, hook), "__func__")
-        else True
-        for hook in _HOOKS
+        getattr(method, "__func__", method) is not getattr(keras.callbacks.Callback, hook)
+        for hook, method in zip(_HOOKS, given, strict=True)
     )
+
+
+def _sees_batches(callback: Any) -> bool:
+    """Return whether a callback may look at the model then."""
+    harmless = type(callback) in _HARMLESS or getattr(callback, "save_freq", None) == "epoch"
+    return _hears_batches(callback) and not harmless
 
 
 def _is_due(frequency: int | Iterable[int], epoch: int) -> bool:

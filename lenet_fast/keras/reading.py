@@ -495,11 +495,9 @@ _READERS: dict[type, Callable[[Reading, Any], None]] = {
 
 def as_array(name: str, value: Any) -> Array:
     """Return an array or a tensor as an array of one image per row."""
-    if isinstance(value, np.ndarray):
-        array = value
-    elif keras.ops.is_tensor(value):
+    if keras.ops.is_tensor(value):
         array = keras.ops.convert_to_numpy(value)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple)) or hasattr(value, "__array__"):
         try:
             array = np.asarray(value)
         except ValueError:
@@ -536,7 +534,8 @@ def _check_one(model: Any) -> None:
     if not inputs or not getattr(model, "outputs", None):
         raise TypeError(
             "model: expected a Sequential or functional model, got the subclass "
-            f"{type(model).__name__}, which only says in Python what it computes"
+            f"{type(model).__name__}, which only says in Python what it computes; "
+            "keras.Sequential([...]) of its layers would do"
         )
     if len(inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(

@@ -10,8 +10,7 @@ import numpy as np
 from lenet_fast.checks import Array
 from lenet_fast.engines import Rule
 from lenet_fast.keras.reading import Reading
-from lenet_fast.network import Network
-from lenet_fast.training import SGD, Adam, AdamW
+from lenet_fast.training import SGD, Adadelta, Adam, AdamW
 
 _LATE = 2**40
 """A step number at which Adam's bias correction is 1, because ``beta ** _LATE`` is 0."""
@@ -28,7 +27,7 @@ def beyond(optimizer: Any) -> str:
     kind = _kind(optimizer)
     if kind == "":
         name = type(optimizer).__name__
-        return f"optimizer: expected one of Keras' SGD, Adam and AdamW, got {name}"
+        return f"optimizer: expected one of Keras' SGD, Adam, AdamW and Adadelta, got {name}"
     for option in _UNUSED:
         if value := getattr(optimizer, option, None):
             return f"optimizer: expected {option} unset, got {value}"
@@ -37,17 +36,14 @@ def beyond(optimizer: Any) -> str:
     excluded = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
     if optimizer.weight_decay and any(getattr(optimizer, each, None) for each in excluded):
         return "optimizer: expected the same weight decay for all weights, got some excluded"
-    if kind == "SGD" and optimizer.momentum:
-        if optimizer.weight_decay:
-            return (
-                "optimizer: expected SGD with momentum or weight_decay, got both, whose decay is "
-                "not part of the momentum in Keras"
-            )
-        if not _constant(optimizer):
-            return (
-                "optimizer: expected a constant learning_rate with SGD's momentum, got one per "
-                "step, which Keras multiplies into the momentum"
-            )
+    momentum = kind == "SGD" and optimizer.momentum
+    if optimizer.weight_decay and (momentum or kind == "Adadelta"):
+        return "optimizer: expected no weight_decay with momentum or Adadelta, got some"
+    if momentum and not _constant(optimizer):
+        return (
+            "optimizer: expected a constant learning_rate with SGD's momentum, got one per step, "
+            "which Keras multiplies into the momentum"
+        )
     return ""
 
 
@@ -56,19 +52,20 @@ class Update:
 
     Attributes
     ----------
-    ours : lenet_fast.training.SGD, Adam or AdamW
+    ours : lenet_fast.training.SGD, Adam, AdamW or Adadelta
     one_step : bool
         Whether the rule changes from step to step, so that the engine is called for each.
     """
 
-    def __init__(self, optimizer: Any, reading: Reading, trained: list[Any]) -> None:
-        self._optimizer, self._reading = optimizer, reading
+    def __init__(self, model: Any, reading: Reading) -> None:
+        optimizer, trained = model.optimizer, model.trainable_variables
+        self._optimizer = optimizer
         if not optimizer.built:
             optimizer.build(trained)
-        self._trained = {id(variable) for variable in trained}
+        ids = {id(variable) for variable in trained}
         kind, decay = _kind(optimizer), float(optimizer.weight_decay or 0)
-        self._adam, self._decay = kind != "SGD", decay
-        self._momentum = 0.0 if self._adam else float(optimizer.momentum)
+        self._adam, self._decay = kind in ("Adam", "AdamW"), decay
+        self._momentum = float(optimizer.momentum) if kind == "SGD" else 0.0
         self.one_step = self._adam and decay > 0
         if self._adam:
             made = AdamW if decay else Adam
@@ -78,24 +75,24 @@ class Update:
                 epsilon=float(optimizer.epsilon),
                 weight_decay=decay,
             )
+        elif kind == "Adadelta":
+            self.ours = Adadelta(float(optimizer.rho), epsilon=float(optimizer.epsilon))
         else:
             nesterov = bool(optimizer.nesterov and self._momentum)
             self.ours = SGD(self._momentum, weight_decay=decay, nesterov=nesterov)
         network = reading.network
-        names = _names(network)
-        parameters = {name: network.parameters[name] for name in network.trainable_names}
-        self._slots = self.ours.slots(parameters)
-        self._pairs = [
-            (slot[names[id(link.layer), link.name]], keras_slot, link)
-            for link in reading.links
-            if id(link.variable) in self._trained
-            for slot, keras_slot in zip(self._slots, self._theirs(link.variable), strict=True)
-        ]
         trainable = {
-            names[id(link.layer), link.name]
+            f"{link.layer.name}.{link.name}": link
             for link in reading.links
-            if id(link.variable) in self._trained
+            if id(link.variable) in ids
         }
+        parameters = {name: network.parameters[name] for name in network.trainable_names}
+        slots = self.ours.slots(parameters)
+        self._pairs = [
+            (ours[name], theirs, link)
+            for name, link in trainable.items()
+            for ours, theirs in zip(slots, self._theirs(link.variable), strict=True)
+        ]
         # Frozen weights, and biases that the model lacks.
         self.ours.factors = {
             name: np.zeros_like(array, order="C")
@@ -105,10 +102,13 @@ class Update:
 
     def _theirs(self, variable: Any) -> list[Any]:
         """Return the optimizer's own variables for a variable of the model."""
-        index = self._optimizer._get_variable_index(variable)
+        index, optimizer = self._optimizer._get_variable_index(variable), self._optimizer
+        kinds: tuple[str, ...] = ("momentums",) if self._momentum else ()
         if self._adam:
-            return [self._optimizer._momentums[index], self._optimizer._velocities[index]]
-        return [self._optimizer.momentums[index]] if self._momentum else []
+            kinds = ("_momentums", "_velocities")
+        elif isinstance(self.ours, Adadelta):
+            kinds = ("_accumulated_grads", "_accumulated_delta_vars")
+        return [getattr(optimizer, kind)[index] for kind in kinds]
 
     def take(self) -> None:
         """Copy the optimizer's state to ours."""
@@ -175,18 +175,9 @@ def _constant(optimizer: Any) -> bool:
 
 
 def _kind(optimizer: Any) -> str:
-    """Return "SGD", "Adam" or "AdamW"; "" for others, subclasses of users included."""
+    """Return "SGD", "Adam", "AdamW" or "Adadelta"; "" for others, subclasses of users included."""
     if not type(optimizer).__module__.startswith("keras."):
         return ""
     # A backend may have its own subclasses, of the same name.
     name = type(optimizer).__name__
-    return name if name in ("SGD", "Adam", "AdamW") else ""
-
-
-def _names(network: Network) -> dict[tuple[int, str], str]:
-    """Return the names of parameters by layer and name in it."""
-    return {
-        (id(layer), name): f"{layer.name}.{name}"
-        for layer in network.layers
-        for name in layer.parameters
-    }
+    return name if name in ("SGD", "Adam", "AdamW", "Adadelta") else ""
