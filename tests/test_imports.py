@@ -39,7 +39,7 @@ STOREYS = (
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines", "files"},
     {"data", "training"},
-    {"plots", "onnx"},
+    {"plots", "onnx", "export"},
     {"bench", "reproduce"},
     {"cli", "__main__", "sklearn", "torch", "keras", "drop_in", "web"},
 )
