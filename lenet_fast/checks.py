@@ -426,7 +426,7 @@ def labels(name: str, value: object, count: int, classes: int) -> Array:
 
 
 def weights(name: str, value: object, count: int) -> Array:
-    """Return `count` weights of images, float32 or float64: finite, not negative.
+    """Return `count` weights of images, float32 or float64: finite in both dtypes, not negative.
 
     Examples
     --------
@@ -434,13 +434,13 @@ def weights(name: str, value: object, count: int) -> Array:
     >>> from lenet_fast import checks
     >>> checks.weights("weights", np.array([1.0, -1.0]), 2)
     Traceback (most recent call last):
-    ValueError: weights: expected finite numbers not below 0, got -1.0
+    ValueError: weights: expected finite numbers not below 0, got -1
     """
     array = floats(name, value, None)
     same_shape(name, array, (count,), "one per image")
-    wrong = ~(np.isfinite(array) & (array >= 0))
+    wrong = ~((array >= 0) & (array <= largest(FLOATS[0])))
     if wrong.any():
-        raise ValueError(f"{name}: expected finite numbers not below 0, got {array[wrong][0]}")
+        raise ValueError(f"{name}: expected finite numbers not below 0, got {array[wrong][0]:g}")
     return array
 
 

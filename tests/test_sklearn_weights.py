@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from lenet_fast.sklearn import LeNetClassifier, LeNetFeatures, _rows
+from lenet_fast.sklearn import LeNetClassifier, LeNetFeatures, _data, _rows
 
 SAMPLE = data.load("sample").train.subset(400)
 X, Y = SAMPLE.images.reshape(400, 784), SAMPLE.labels
@@ -48,7 +48,7 @@ def same(one, other):
 @pytest.mark.parametrize("kind", [LeNetClassifier, LeNetFeatures])
 def test_only_the_ratios_of_weights_count(kind):
     plain = kind(epochs=2, random_state=0).fit(X, Y)
-    for weights in (np.full(400, 7), [0.5] * 400, 3):
+    for weights in (np.full(400, 7), [0.5] * 400, 3, np.full(400, 1e308)):
         same(kind(epochs=2, random_state=0).fit(X, Y, weights), plain)
     halves = np.where(np.arange(400) < 200, 0.25, 1)
     same(
@@ -140,12 +140,11 @@ def test_weights_of_classes_are_weights_of_their_rows():
 
 
 def test_balanced_counts_rows_by_their_weights():
-    found = quick(class_weight="balanced")
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    weights = found._with_classes(np.array([1, 2, 1, 1, 1, 0.0]), labels, np.arange(3))
-    assert_within(weights, [0.75, 1.5, 0.75, 1.5, 1.5, 0], 1e-15)  # 3 and 3
-    plain = found._with_classes(None, labels, np.arange(3))
-    assert_within(plain, compute_sample_weight("balanced", labels), 1e-15)
+    labels, weights = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 1, 1, 1, 0.0])
+    factors = _data.of_classes("balanced", np.arange(3), labels, weights)
+    assert_within(factors, [0.75, 1.5, 0], 1e-15)  # 3 and 3
+    factors = _data.of_classes("balanced", np.arange(3), labels, None)
+    assert_within(factors[labels], compute_sample_weight("balanced", labels), 1e-15)
 
 
 def test_rare_classes_gain():
@@ -361,7 +360,7 @@ def test_the_best_epoch_is_kept(monkeypatch):
     found.fit(X, Y)
     scores = found.validation_scores_
     assert max(scores) == scores[2] > scores[-1] + 0.2
-    learned, held_out = found._split(found._data(X, Y, None, False), found._seed)
+    learned, held_out = found._data(X, Y, None, False).split(0.25, found._seed)
     assert (len(learned.X), len(held_out.X)) == (300, 100)
     assert not {*map(bytes, learned.X)} & {*map(bytes, held_out.X)}
     assert accuracy_score(held_out.y, found.predict(held_out.X)) == max(scores)
@@ -391,7 +390,7 @@ def test_a_fit_stops_when_the_loss_no_longer_improves():
 def test_validation_scores_have_the_weights():
     weights = np.where(Y < 5, 1.0, 1e-6)
     found = quick(epochs=1, early_stopping=True).fit(X, Y, weights)
-    held_out = found._split(found._data(X, Y, weights, False), found._seed)[1]
+    held_out = found._data(X, Y, weights, False).split(0.1, found._seed)[1]
     expected = accuracy_score(held_out.y, found.predict(held_out.X), sample_weight=held_out.weights)
     assert found.validation_scores_ == [pytest.approx(expected)]
     plain = accuracy_score(held_out.y, found.predict(held_out.X))
@@ -436,7 +435,7 @@ def test_a_warm_fit_that_fails_leaves_the_last_one():
     expected, curve = found.predict_proba(X[:9]), list(found.loss_curve_)
     for change, error, message in (
         ({"optimiser": "sgd"}, ValueError, "optimiser: expected 'adamw', as when learning began"),
-        ({"solver": "adam"}, ValueError, "optimiser: expected 'adamw', as when learning began"),
+        ({"solver": "adam"}, ValueError, "solver: expected 'adamw', as when learning began"),
         ({"learning_rate": 1e30}, ArithmeticError, "learning_rate: expected one with which"),
     ):
         again = pickle.loads(pickle.dumps(found)).set_params(**change)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from functools import update_wrapper
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs, parallel_config
@@ -18,7 +18,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import softmax
 from sklearn.utils.multiclass import check_classification_targets
@@ -40,16 +39,15 @@ from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, Totals
 from lenet_fast.layers import Activation, Dense
 from lenet_fast.network import Network
-from lenet_fast.sklearn import _parameters, _rows, _scale
+from lenet_fast.sklearn import _data, _parameters, _rows, _scale
+from lenet_fast.sklearn._data import Data
+from lenet_fast.sklearn._progress import Progress
 from lenet_fast.training import Constant, TrainingDiverged, schedules
 from lenet_fast.training.batches import shuffled
 from lenet_fast.training.schedules import Schedule
 
 EPOCHS, LEAST_STEPS = 20, 300
 """Default epochs of a fit; with few rows there are more epochs, up to this many steps."""
-
-LEAST_GAIN, PATIENCE = 1e-4, 10
-"""Defaults of `tol` and `n_iter_no_change` where training may stop early."""
 
 _SAME = 32
 """Rows per call of an engine whose bits depend on their number."""
@@ -63,20 +61,6 @@ sklearn.exceptions.NotFittedError
     If it has not learned.""",
 )
 """Completes the docstring of a method that answers for rows."""
-
-
-class _Data(NamedTuple):
-    """Rows of a call; those of weight 0 are left out."""
-
-    X: Array
-    y: Array
-    weights: Array | None  # with those of the classes; None: all are equal
-    shape: _rows.Shape | None  # of the images, if X consists of images
-    classes: Array
-
-    def part(self, chosen: Array) -> _Data:
-        weights = None if self.weights is None else self.weights[chosen]
-        return self._replace(X=self.X[chosen], y=self.y[chosen], weights=weights)
 
 
 class _LeNet(BaseEstimator):
@@ -230,11 +214,9 @@ class _LeNet(BaseEstimator):
             seed = self._new_seed() if first else self._seed
             held_out = None
             if self.early_stopping:
-                data, held_out = self._split(data, seed)
+                data, held_out = data.split(float(self.validation_fraction), seed)
             self._begin(data, seed) if first else self._continue(data)
-            if data.weights is not None:
-                equal = data.weights.min() == data.weights.max()
-                data = data._replace(weights=None if equal else data.weights / data.weights.mean())
+            data = data.normalised()
             epochs = _parameters.value(self, "epochs")
             if epochs is None:
                 steps = math.ceil(len(data.X) / self.batch_size)
@@ -311,7 +293,7 @@ class _LeNet(BaseEstimator):
         classes: Any = None,
         *,
         whole: bool = True,
-    ) -> _Data:
+    ) -> Data:
         """Return the rows of a call of fit, or of a part; raise if they, or a parameter, are wrong.
 
         Weights include those of the classes.
@@ -330,13 +312,10 @@ class _LeNet(BaseEstimator):
         if not whole:
             self._check_whole()
         if self.class_weight is not None:
-            weights = self._with_classes(weights, np.searchsorted(known, y), known)
-        data = _Data(X, y, weights, shape, known)
-        if weights is not None and not weights.all():
-            if not weights.any():
-                raise ValueError("sample_weight: expected a weight above 0, got zero for all rows")
-            data = data.part(weights > 0)
-        return data
+            labels = np.searchsorted(known, y)
+            factors = _data.of_classes(self.class_weight, known, labels, weights)
+            weights = factors[labels] if weights is None else factors[labels] * weights
+        return Data(X, y, weights, shape, known).present()
 
     def _classes(self, y: Array, classes: Any, first: bool) -> Array:
         """Return all classes; raise unless they contain those of the rows."""
@@ -362,35 +341,10 @@ class _LeNet(BaseEstimator):
                 "many rows of each class will come, got 'balanced'"
             )
 
-    def _with_classes(self, weights: Array | None, labels: Array, classes: Array) -> Array:
-        """Return the weights of rows multiplied by those of their classes."""
-        if isinstance(self.class_weight, dict):
-            factors = _parameters.of_classes(self.class_weight, classes)
-        else:
-            counts = np.bincount(labels, weights, len(classes))
-            shares = counts * np.count_nonzero(counts) / counts.sum()
-            factors = np.divide(1, shares, out=np.zeros(len(classes)), where=shares > 0)
-        return factors[labels] if weights is None else factors[labels] * weights
-
-    def _split(self, data: _Data, seed: int) -> tuple[_Data, _Data]:
-        """Return the rows to learn from, and those whose score may stop the training."""
-        numbers, fraction = np.arange(len(data.X)), float(self.validation_fraction)
-        try:
-            parts = train_test_split(
-                numbers, test_size=fraction, random_state=seed, stratify=data.y
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping: expected rows of which a share of {fraction:g} can be held out "
-                f"for each class: {error}"
-            ) from None
-        learned, held_out = (data.part(each) for each in parts)
-        return learned, held_out
-
     def _new_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _begin(self, data: _Data, seed: int) -> None:
+    def _begin(self, data: Data, seed: int) -> None:
         """Create a new network, and set everything that stays fixed from here on."""
         features = data.X.shape[1]
         given = data.shape if self.image_shape is None else self.image_shape
@@ -416,14 +370,15 @@ class _LeNet(BaseEstimator):
         self.loss_curve_: list[float] = []
         self.validation_scores_ = self.best_validation_score_ = self.best_loss_ = None
 
-    def _continue(self, data: _Data) -> None:
+    def _continue(self, data: Data) -> None:
         """Prepare to learn more; raise if something has changed that determined the network or the
         optimiser."""
         for name, settled in self._settled.items():
             if (now := _parameters.value(self, name)) != settled:
                 raise ValueError(
-                    f"{name}: expected {settled!r}, as when learning began, got {now!r}; fit "
-                    "learns from scratch, with new parameters, unless warm_start is True"
+                    f"{_parameters.shown(self, name)}: expected {settled!r}, as when learning "
+                    f"began, got {now!r}; fit learns from scratch, with new parameters, unless "
+                    "warm_start is True"
                 )
         _check_shape("X", data.shape, self._shape)
         _scale.check_same(data.X, self._scale)
@@ -465,13 +420,13 @@ class _LeNet(BaseEstimator):
         return 2 * schedules.default_for(loss, rule, self.batch_size).rate(1)
 
     def _learn(
-        self, data: _Data, schedule: Schedule, epochs: int, held_out: _Data | None = None
+        self, data: Data, schedule: Schedule, epochs: int, held_out: Data | None = None
     ) -> None:
         images, labels = self._images(data.X), np.searchsorted(self.classes_, data.y)
         batches = math.ceil(len(images) / self.batch_size)
         if self.distortion is not None:
             images = _rows.as_bytes(images, self.network_)
-        numbers, progress = np.arange(len(images)), _Progress(self, held_out)
+        numbers, progress = np.arange(len(images)), Progress(self, held_out)
         with (
             contextlib.closing(self._engine(self.network_, self.batch_size)) as engine,
             contextlib.closing(threads.Pool(engine.threads)) as pool,
@@ -571,55 +526,6 @@ class _LeNet(BaseEstimator):
                 whole = np.resize(images, (size, *images.shape[1:])) if same else images
                 parts.append(engine.predict(whole)[: len(images)])
             return np.concatenate(parts)
-
-
-class _Progress:
-    """Decides when a fit is over before its last epoch, and keeps the best weights."""
-
-    def __init__(self, estimator: _LeNet, held_out: _Data | None) -> None:
-        self._estimator, self._held_out = estimator, held_out
-        self._may_stop = _parameters.stops_early(estimator)
-        tol, patience = estimator.tol, estimator.n_iter_no_change
-        self._gain = LEAST_GAIN if tol is None else tol
-        self._patience = PATIENCE if patience is None else patience
-        self._best, self._since = -math.inf, 0
-        self._weights: list[Array] = []
-        if held_out is not None:
-            estimator.validation_scores_ = estimator.validation_scores_ or []
-            estimator.best_validation_score_ = estimator.best_loss_ = None
-
-    def is_over(self) -> bool:
-        """Note an epoch; return whether it is the last one."""
-        estimator = self._estimator
-        if self._held_out is None:
-            score, what = -estimator.loss_, "the training loss has"
-            if estimator.best_loss_ is None or estimator.loss_ < estimator.best_loss_:
-                estimator.best_loss_ = estimator.loss_
-        else:
-            score, what = self._score(self._held_out), "the validation score has"
-            assert estimator.validation_scores_ is not None
-            estimator.validation_scores_.append(score)
-            if score > self._best:
-                self._weights = estimator.network_.get_weights()
-                estimator.best_validation_score_ = score
-            if estimator.verbose:
-                print(f"Validation score: {score:.4f}")
-        self._since = 0 if score >= self._best + self._gain else self._since + 1
-        self._best = max(self._best, score)
-        over = self._may_stop and self._since >= self._patience
-        if over and estimator.verbose:
-            print(f"Stopped: {what} not improved by {self._gain:g} for {self._since} epochs")
-        return over
-
-    def _score(self, rows: _Data) -> float:
-        outputs = self._estimator._outputs(self._estimator.network_, rows.X)
-        found = self._estimator.classes_[self._estimator.network_.winners(outputs)]
-        return float(np.average(found == rows.y, weights=rows.weights))
-
-    def end(self) -> None:
-        """Give the network the weights with the best validation score."""
-        if self._weights:
-            self._estimator.network_.set_weights(self._weights)
 
 
 def _check_shape(name: str, images: _rows.Shape | None, expected: _rows.Shape) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from lenet_fast import backends, checks, defaults, engines, layers, models
-from lenet_fast.checks import Array
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, online
 from lenet_fast.training import OPTIMISERS, SGD, states
@@ -88,18 +87,6 @@ def stops_early(estimator: Any) -> bool:
     """Return whether a fit may stop before its last epoch."""
     given = estimator.tol, estimator.n_iter_no_change
     return bool(estimator.early_stopping) or any(each is not None for each in given)
-
-
-def of_classes(weights: dict[Any, float], classes: Array) -> Array:
-    """Return the weight of each class; 1 for those that the dict lacks.
-
-    A fold may lack some classes that the dict has, but then it has all of the fold's.
-    """
-    labels = classes.tolist()
-    unknown = [label for label in weights if label not in labels]
-    if unknown and not set(labels) <= set(weights):
-        raise ValueError(f"class_weight: expected classes out of {labels}, got {unknown}")
-    return np.array([weights.get(label, 1.0) for label in labels], np.float64)
 
 
 def check(estimator: Any) -> None:
