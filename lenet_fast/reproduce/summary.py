@@ -38,7 +38,7 @@ _HOW_JUDGED = (
     "deviation of 0.1 from chance alone. Least and greatest are those of these seeds on this "
     "instruction set: another set or version rounds differently, and a run may lie outside. Runs "
     "use one thread unless a row says otherwise, and several ran at a time. In the curves, "
-    "training errors are collected during training."
+    "training errors are collected during training, unless a section says otherwise."
 )
 
 _COLUMNS = (
@@ -179,6 +179,8 @@ def _how(recipe: Recipe) -> str:
     ]
     if recipe.distortion is not None:
         words.append(f"distortions: {recipe.distortion}")
+    if recipe.evaluate_train:
+        words.append("training errors measured after each pass")
     return ", ".join(words) + "."
 
 
