@@ -227,22 +227,21 @@ def test_ensembles_that_need_weights():
 
 
 def test_weights_are_routed():
-    """To the fit and the score of the last step, and only where they are asked for."""
+    """Through a search and a pipeline to the fit, and to scores, only where they are asked for."""
     with sklearn.config_context(enable_metadata_routing=True):
-        estimator = (
-            quick().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        )
-        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), estimator)
-        search = GridSearchCV(pipeline, {"lenetclassifier__batch_size": [32]}, cv=2, refit=True)
-        weighted = search.fit(X, Y, sample_weight=SOME)
-        scaled = StandardScaler().fit(X).transform(X)
-        same(weighted.best_estimator_[-1], quick().fit(scaled, Y, SOME))
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, quick().set_fit_request(sample_weight=True))
+        grid = {"lenetclassifier__batch_size": [32]}
+        search = GridSearchCV(pipeline, grid, cv=2, scoring=scorer).fit(X, Y, sample_weight=SOME)
+        same(search.best_estimator_[-1], quick().fit(scaler.fit_transform(X), Y, SOME))
         with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="sample_weight"):
             cross_validate(quick(), X, Y, cv=2, params={"sample_weight": SOME})
-        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
         options = {"cv": 2, "scoring": scorer, "params": {"sample_weight": SOME}}
         scores = cross_val_score(quick().set_fit_request(sample_weight=False), X, Y, **options)
         assert not np.array_equal(scores, cross_val_score(quick(), X, Y, cv=2))
+        estimator = quick().fit(X, Y).set_score_request(sample_weight=True)
+        assert estimator.get_metadata_routing().score.requests == {"sample_weight": True}
 
 
 # --- images as X ---
