@@ -56,12 +56,14 @@ def lenet(
     *,
     between: Callable[[str, str], list[Any]] = lambda read, made: [],
     pool: str = "MaxPool",
+    pads: list[int] | None = None,
     batch: Any = "n",
+    side: int = 28,
     tail: list[Any] | None = None,
     **options: Any,
 ) -> Any:
     """Return Conv, Relu, pool, twice, nodes `flat` from "p2" to "f", Gemm, Relu, Gemm."""
-    window = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    window = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": pads or [0, 0, 0, 0]}
     nodes = []
     for k, value in ((1, "x"), (2, "p1")):
         nodes += [
@@ -87,7 +89,7 @@ def lenet(
         "f2.w": weights(10, 84),
         "f2.b": weights(10),
     }
-    return model(nodes, arrays | (more or {}), [batch, 1, 28, 28], opset, **options)
+    return model(nodes, arrays | (more or {}), [batch, 1, side, side], opset, **options)
 
 
 FLATTEN = [node("Flatten", ["p2"], ["f"], axis=1)]
@@ -127,6 +129,35 @@ def newer_view() -> list[Any]:
         node("Concat", ["n", "k"], ["shape"], axis=0),
         node("Reshape", ["p2", "shape"], ["f"], allowzero=1),
     ]
+
+
+def padded_first(opset: int) -> Any:
+    """nn.ZeroPad2d(2) first, whose numbers the older exporter computes in the graph."""
+    arrays = {
+        "given": np.array([2, 2, 2, 2]),
+        "four": np.array([4]),
+        "pairs": np.array([-1, 2]),
+        "minus": np.array([-1]),
+        "least": np.array([-(2**63) + 1]),
+        "zero": np.array([0]),
+        "nothing": np.array(0, np.float32),
+    }
+    zeros = onnx.numpy_helper.from_array(np.array([0]))
+    network = lenet(opset, FLATTEN, arrays, side=24)
+    nodes = [
+        node("ConstantOfShape", ["four"], ["zeros"], value=zeros),
+        node("Concat", ["given", "zeros"], ["all"], axis=0),
+        node("Reshape", ["all", "pairs"], ["table"]),
+        node("Slice", ["table", "minus", "least", "zero", "minus"], ["reversed"]),
+        node("Transpose", ["reversed"], ["turned"], perm=[1, 0]),
+        node("Reshape", ["turned", "minus"], ["row"]),
+        node("Cast", ["row"], ["pads"], to=7),
+        node("Pad", ["x", "pads", "nothing"], ["padded"], mode="constant"),
+    ]
+    network.graph.node[0].input[0] = "padded"
+    for each in reversed(nodes):
+        network.graph.node.insert(0, each)
+    return network
 
 
 def num_flat_features() -> list[Any]:
@@ -343,6 +374,20 @@ def global_pool(operator: str, opset: int, inputs: Arrays, **options: Any) -> An
     return model(nodes, arrays | inputs, ["n", 1, 28, 28], opset)
 
 
+def mean_of_rows(keepdims: int) -> Any:
+    """Return a Keras network without a Dense: ReduceMean of (n, h, w, c)."""
+    nodes = [
+        node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "c.w"], ["c"], strides=[3, 2]),
+        node("Transpose", ["c"], ["back"], perm=[0, 2, 3, 1]),
+        node("Add", ["back", "c.b"], ["b"]),
+        node("ReduceMean", ["b"], ["m"], axes=[1, 2], keepdims=keepdims),
+        node("Reshape", ["m", "rows"], ["y"]),
+    ]
+    arrays = {"c.w": weights(10, 1, 5, 5), "c.b": weights(10), "rows": np.array([-1, 10])}
+    return model(nodes, arrays, ["n", 28, 28, 1], 13)
+
+
 CAST_SAME = [node("Cast", ["logits"], ["y"], to=1)]
 SQUEEZED = [
     node("Unsqueeze", ["logits"], ["u"], axes=[2, 3]),
@@ -399,6 +444,8 @@ READ: dict[str, Callable[[], Any]] = {
             node("MaxPool", [read], [made], kernel_shape=[1, 1], strides=[1, 1], ceil_mode=1)
         ]
     ),
+    "pads at the end that no window reaches": lambda: lenet(9, FLATTEN, pads=[0, 0, 1, 1]),
+    "Pad of computed numbers": lambda: padded_first(11),
     "Cast to the same type": lambda: with_tail(*CAST_SAME),
     "Unsqueeze and Squeeze": lambda: with_tail(*SQUEEZED, opset=11),
     "Flatten(axis=-3)": lambda: lenet(13, [node("Flatten", ["p2"], ["f"], axis=-3)]),
@@ -410,6 +457,8 @@ READ: dict[str, Callable[[], Any]] = {
     "ReduceMean with axes as attribute": lambda: global_pool(
         "ReduceMean", 13, {}, axes=[2, 3], keepdims=0
     ),
+    "Keras, GlobalAveragePooling2D": lambda: mean_of_rows(0),
+    "Keras, GlobalAveragePooling2D(keepdims=True)": lambda: mean_of_rows(1),
     "ReduceMean with axes as input": lambda: global_pool(
         "ReduceMean", 18, {"axes": np.array([-1, -2])}, keepdims=1
     ),
@@ -442,7 +491,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a label": (
         lambda: with_tail(PROBABILITIES, LABELS, outputs=("label",)),
-        r"node \d+ \(ArgMax\): expected one of the operators",
+        r"node \d+ \(ArgMax\): expected an operator that lenet_fast.onnx.load reads",
     ),
     "a residual sum": (
         lambda: with_tail(
@@ -453,18 +502,31 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "ReLU6": (
         lambda: with_tail(node("Clip", ["logits", "low", "high"], ["y"], "relu6"),
                           low=np.float32(0), high=np.float32(6)),
-        r"node 'relu6' \(Clip\): expected one of the operators",
+        r"node 'relu6' \(Clip\): expected an operator that lenet_fast.onnx.load reads",
     ),
     "padded pool": (
         lambda: lenet(13, FLATTEN, between=lambda read, made: [
             node("MaxPool", [read], [made], f"padded {read}", kernel_shape=[3, 3],
                  strides=[1, 1], pads=[1, 1, 1, 1])]),
-        r"node 'padded r1' \(MaxPool\): pads: expected 0 on all sides",
+        r"node 'padded r1' \(MaxPool\): expected windows within maps of 24 x 24",
+    ),
+    "an attribute that reads another file": (
+        lambda: _with_tensor(lenet(13, FLATTEN)),
+        r"node \d+ \(Flatten\): more: expected a number, numbers or a text",
+    ),
+    "external data of a constant": (
+        lambda: _external(lenet(9, FLATTEN, between=nothing_padded(11), pool="AveragePool")),
+        r"node \d+ \(Constant\): value: .* got external data in 'key'",
+    ),
+    "a huge ConstantOfShape": (
+        lambda: with_tail(node("ConstantOfShape", ["sizes"], ["c"], "fill"),
+                          node("Add", ["logits", "c"], ["y"]), sizes=np.array([2**40, 2**20])),
+        r"node 'fill' \(ConstantOfShape\): graph: expected less than",
     ),
     "ceil_mode with an effect": (
         lambda: lenet(13, FLATTEN, between=lambda read, made: [
             node("MaxPool", [read], [made], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)]),
-        r"node \d+ \(MaxPool\): ceil_mode: expected windows that fill maps of 24 x 24",
+        r"node \d+ \(MaxPool\): expected windows within maps of 24 x 24, .* ceil_mode 1",
     ),
     "a fixed number of rows for an open batch": (
         lambda: lenet(13, [node("Reshape", ["p2", "rows"], ["f"], "view")],
@@ -486,11 +548,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "recurrent": (
         lambda: with_tail(node("LSTM", ["logits", "w", "w"], ["y"], "lstm"), w=np.float32(0)),
-        r"node 'lstm' \(LSTM\): expected one of the operators",
+        r"node 'lstm' \(LSTM\): expected an operator that lenet_fast.onnx.load reads",
     ),
     "a loop": (
         lambda: with_tail(node("Loop", ["logits"], ["y"], "again")),
-        r"node 'again' \(Loop\): expected one of the operators",
+        r"node 'again' \(Loop\): expected an operator that lenet_fast.onnx.load reads",
     ),
     "an operator of another domain": (
         lambda: with_tail(node("FusedGemm", ["logits"], ["y"], "fused", domain="com.microsoft")),
@@ -522,6 +584,27 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
 }  # fmt: skip
 """Kinds that are refused, with the reason."""
+
+
+def _tensor_elsewhere() -> Any:
+    tensor = onnx.numpy_helper.from_array(np.zeros(8, np.int64))
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="key")
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def _with_tensor(network: Any) -> Any:
+    """The reference converts all attributes, also those that no operator has."""
+    flatten = next(each for each in network.graph.node if each.op_type == "Flatten")
+    flatten.attribute.append(onnx.helper.make_attribute("more", _tensor_elsewhere()))
+    return network
+
+
+def _external(network: Any) -> Any:
+    constant = next(each for each in network.graph.node if each.op_type == "Constant")
+    constant.attribute[0].t.CopyFrom(_tensor_elsewhere())
+    return network
 
 
 def _huge() -> Any:

@@ -79,6 +79,12 @@ class Arrangement:
         self.layer_shape = shape
         self._places = _numbered((batch, *shape))
 
+    def transpose(self, order: list[int]) -> None:
+        """Follow maps whose four axes get another order."""
+        if len(self.shape) != len(order):
+            raise ValueError(f"expected maps (n, c, h, w) as its input, got {self._found()}")
+        self._places = self._places.transpose(order)
+
     def drop_sides(self) -> None:
         """Follow maps of a single pixel that become numbers."""
         self._places = self._places.reshape(self.shape[:2])

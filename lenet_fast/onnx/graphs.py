@@ -188,7 +188,7 @@ class Graph:
             label = quoted(node.name) if node.name else str(index)
             where = f"node {label} ({node.op_type[:64]})"
             with located(where):
-                _check_operator(node)
+                self._check_operator(node, external)
                 made = node.output[0]
                 if made in earlier or made in self._constants or made in of_shapes:
                     raise ValueError(f"expected a new output, got {quoted(made)} again")
@@ -243,6 +243,24 @@ class Graph:
             raise ValueError("expected it on constants and shapes only, got one on the data")
         made = node.output[0]
         return Step(node.op_type, where, node.name, options, others, data, value, also, made, node)
+
+    def _check_operator(self, node: Any, external: External) -> None:
+        known = node.op_type in (*OPERATORS, *FOLDED, "Constant")
+        if not known or node.domain not in DOMAINS:
+            domain = f" of {node.domain[:64]}" if node.domain else ""
+            raise ValueError(
+                "expected an operator that lenet_fast.onnx.load reads, got "
+                f"{node.op_type[:64]}{domain}"
+            )
+        if not node.output:
+            raise ValueError("expected an output, got none")
+        kinds = self._onnx.AttributeProto
+        for each in node.attribute:
+            if each.type == kinds.TENSOR and node.op_type in ("Constant", "ConstantOfShape"):
+                # The reference would read external data from anywhere; this reads what is allowed.
+                array(self._onnx, each.name, each.t, external)
+            elif each.type not in (kinds.INT, kinds.INTS, kinds.FLOAT, kinds.FLOATS, kinds.STRING):
+                raise ValueError(f"{each.name}: expected a number, numbers or a text")
 
     def _fold(self, node: Any) -> None:
         """Evaluate a node on constants and shapes."""
@@ -413,18 +431,6 @@ def _images(onnx: Any, value: Any) -> tuple[np.dtype[Any], tuple[int, ...], bool
     return np.dtype(kinds[tensor.elem_type]), shape, is_open
 
 
-def _check_operator(node: Any) -> None:
-    known = node.op_type in (*OPERATORS, *FOLDED, "Constant")
-    if not known or node.domain not in DOMAINS:
-        operators = sorted({*OPERATORS, *FOLDED, "Constant"})
-        raise ValueError(
-            f"expected one of the operators {', '.join(operators)}, got {node.op_type[:64]}"
-            + (f" of {node.domain[:64]}" if node.domain else "")
-        )
-    if not node.output:
-        raise ValueError("expected an output, got none")
-
-
 def _check_folded(node: Any) -> None:
     if node.op_type not in FOLDED:
         raise ValueError("expected a node that depends on the images")
@@ -436,6 +442,8 @@ def _most(operator: str, arrays: list[Array]) -> int:
     """Return the most numbers that an operator can make of arrays."""
     if operator in ELEMENTWISE:
         return math.prod(np.broadcast_shapes(*(each.shape for each in arrays)))
+    if operator == "ConstantOfShape":
+        return abs(math.prod(map(int, arrays[0].reshape(-1))))
     if operator == "Gather":
         return math.prod(each.size for each in arrays)
     return sum(each.size for each in arrays)

@@ -13,7 +13,18 @@ from lenet_fast.onnx import form
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div", "Pow")
 FOLDED = (
     *ELEMENTWISE,
-    *("Cast", "Concat", "Flatten", "Gather", "Identity", "Neg", "ReduceProd", "Reshape", "Shape"),
+    *(
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Neg",
+        "ReduceProd",
+        "Reshape",
+        "Shape",
+    ),
     *("Size", "Slice", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"),
 )
 """Operators that are evaluated if they read only constants and shapes."""

@@ -17,6 +17,7 @@ from lenet_fast.network import Network
 from lenet_fast.onnx import form
 from lenet_fast.onnx.arrangement import Arrangement
 from lenet_fast.onnx.graphs import REARRANGING, Graph, Step, located
+from lenet_fast.onnx.windows import padding, pool_window
 
 _SUBSAMPLINGS = (
     ("Mul", "Add"),
@@ -127,7 +128,7 @@ class Reader:
                 f"kernel_shape: expected {list(w.shape[2:])}, as the weights have, got "
                 f"{options['kernel_shape']}"
             )
-        pads = _pads(options, self._maps()[1:], w.shape[2:])
+        pads = padding(options, self._maps()[1:], w.shape[2:])
         if any(pads):
             if any((top, left, bottom, right)):
                 raise ValueError("pads: expected 0 on all sides after a Pad")
@@ -170,7 +171,7 @@ class Reader:
 
     def max_pool2d(self, step: Step) -> None:
         """Read MaxPool."""
-        kernel, stride = self._window(step)
+        kernel, stride = pool_window(step.options, self._maps()[1:])
         self._append(layers.MaxPool2D(kernel, stride, name=self._name(step)))
 
     def avg_pool2d(self, step: Step) -> None:
@@ -179,43 +180,32 @@ class Reader:
         for sequence in _SUBSAMPLINGS:
             if upcoming[: len(sequence)] == sequence and self._subsample2d(step, sequence):
                 return
-        kernel, stride = self._window(step)
+        kernel, stride = pool_window(step.options, self._maps()[1:])
         self._append(layers.AvgPool2D(kernel, stride, name=self._name(step)))
 
     def global_pool2d(self, step: Step) -> None:
         """Read GlobalAveragePool, GlobalMaxPool, or ReduceMean over rows and columns."""
-        h, w = self._maps()[1:]
-        drop = False
+        axes, keep = [2, 3], True
         if step.operator == "ReduceMean":
             axes = step.options["axes"]  # an input since opset 18
             if axes is None:
                 axes = self._graph.integers(step, 0)
-            if sorted(axis % 4 for axis in axes) != [2, 3]:
-                raise ValueError(f"axes: expected those of rows and columns, 2 and 3, got {axes}")
-            drop = not step.options["keepdims"]
+            axes, keep = sorted(axis % 4 for axis in axes), bool(step.options["keepdims"])
+            if axes not in ([2, 3], [1, 2]):
+                raise ValueError(f"axes: expected those of rows and columns, got {axes}")
+        order = [0, 6 - sum(axes), *axes]  # (n, h, w, c) has the maps last
+        self.arrangement.transpose(order)
+        h, w = self._maps()[1:]
         kind = layers.MaxPool2D if step.operator == "GlobalMaxPool" else layers.AvgPool2D
         self._append(kind((h, w), name=self._name(step)))
-        if drop:
+        if keep:
+            self.arrangement.transpose([order.index(axis) for axis in range(4)])
+        else:
             self.arrangement.drop_sides()
-
-    def _window(self, step: Step) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return kernel and stride of a pool without padding."""
-        (top, bottom), (left, right) = step.options["kernel_shape"], step.options["strides"]
-        kernel, stride, sides = (top, bottom), (left, right), self._maps()[1:]
-        if any(_pads(step.options, sides, kernel)):
-            raise ValueError("pads: expected 0 on all sides, because pools have no padding here")
-        if step.options["ceil_mode"] and any(
-            (side - k) % s for side, k, s in zip(sides, kernel, stride, strict=True)
-        ):
-            raise ValueError(
-                f"ceil_mode: expected windows that fill maps of {sides[0]} x {sides[1]}, got "
-                "windows beyond their ends"
-            )
-        return kernel, stride
 
     def _subsample2d(self, step: Step, sequence: tuple[str, ...]) -> bool:
         """Read trainable sub-sampling; return whether it is one, and not other sums and factors."""
-        kernel, stride = self._window(step)
+        kernel, stride = pool_window(step.options, self._maps()[1:])
         channels = self._maps()[0]
         *before, times, plus = islice(self._steps, len(sequence))
         reduction: choices.WindowReduction = "mean"
@@ -475,26 +465,6 @@ class Reader:
 def _per_row(numbers: Array, array: Array) -> Array:
     """Return one number per row of an array, in as many axes."""
     return numbers.reshape(numbers.shape + (1,) * (array.ndim - numbers.ndim))
-
-
-def _pads(options: dict[str, Any], sides: Any, kernel: Any) -> list[int]:
-    """Return top, left, bottom, right of a window's padding."""
-    if min(options["strides"]) < 1:
-        raise ValueError(f"strides: expected 1 or more, got {options['strides']}")
-    if options["auto_pad"] == "NOTSET":
-        return list(options["pads"])
-    if options["auto_pad"] == "VALID":
-        return [0, 0, 0, 0]
-    before, after = [], []
-    for side, k, stride, gap in zip(
-        sides, kernel, options["strides"], options["dilations"], strict=True
-    ):
-        total = max((math.ceil(side / stride) - 1) * stride + (k - 1) * gap + 1 - side, 0)
-        less, more = total // 2, total - total // 2
-        upper = options["auto_pad"] == "SAME_UPPER"
-        before.append(less if upper else more)
-        after.append(more if upper else less)
-    return before + after
 
 
 _ACTIVATIONS: dict[str, tuple[type[layers.Activation], dict[str, str]]] = {
