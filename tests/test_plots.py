@@ -104,6 +104,7 @@ IMAGE = SAMPLE.test.images[0]
         (plots.saliency, [IMAGE]),
         (plots.occlusion, [IMAGE]),
         (plots.features, [IMAGE]),
+        (plots.readings, [IMAGE[np.newaxis], ["a 4"]]),
         (plots.filters, []),
         (plots.architecture, []),
         (plots.bitmaps, []),
@@ -305,6 +306,53 @@ def test_sweep() -> None:
 def test_sweeps_that_are_none(x: list, means: list, spreads: list | None, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         plots.sweep(x, means, spreads)
+
+
+def test_sweeps_of_several_curves() -> None:
+    means = {"plain": [1.7, 1.2, 0.9], "distorted": [1.2, 0.9, 0.6]}
+    spreads = {"plain": [[0.1, 0, 0], [0.2, 0, 0]], "distorted": None}
+    picture = plots.sweep([15, 30, 60], means, spreads, "images", log=False, marks={"paper": 0.95})
+    [axes] = picture.axes
+    for curve, expected in zip(axes.containers, means.values(), strict=True):
+        np.testing.assert_array_equal(curve[0].get_ydata(), expected)
+    ends = axes.containers[0][2][0].get_segments()[0][:, 1]
+    np.testing.assert_allclose(ends, [1.6, 1.9])
+    assert words(axes) == ["1.70", "1.20", "0.90", "1.20", "0.90", "0.60"]
+    [legend] = picture.legends
+    assert {text.get_text() for text in legend.texts} == {*means, "paper: 0.95"}
+    with pytest.raises(ValueError, match=r"spreads: expected the names of the means.*\['plain'\]"):
+        plots.sweep([1], {"plain": [1]}, {"other": [0.1]})
+    with pytest.raises(ValueError, match="spreads: expected the names of the means, at least one"):
+        plots.sweep([1], {})
+
+
+def test_bars() -> None:
+    values = {"ours": [2578, 50673.4, 0], "paper": [2600, None, 5]}
+    picture = plots.bars(["LeNet-1", "LeNet-4", "none"], values, "parameters")
+    [axes] = picture.axes
+    lengths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert lengths == [[2578, 50673.4, 0], [2600, 0, 5]]
+    assert words(axes) == [" 2,578", " 50,673", " 0", " 2,600", " paper: no value", " 5"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["LeNet-1", "LeNet-4", "none"]
+    top, bottom = axes.containers[0][0], axes.containers[0][2]
+    assert axes.yaxis_inverted()
+    assert top.get_y() < bottom.get_y()
+    assert top.get_y() < axes.containers[1][0].get_y()  # ours above the paper's
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "text"),
+    [
+        ([], {"ours": []}, "values: expected at least one source"),
+        (["a"], {}, "values: expected at least one source"),
+        (["a"], {"ours": [1], "paper": [1, 2]}, "got {'ours': 1, 'paper': 2}"),
+        (["a"], {"ours": [-1]}, r"values\['ours'\]: expected at least 0, got -1"),
+        (["a"], {"ours": [np.inf]}, r"values\['ours'\]: expected"),
+    ],
+)
+def test_bars_that_are_none(names: list, values: dict, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        plots.bars(names, values, "parameters")
 
 
 # --- digits -----------------------------------------------------------------------------
@@ -688,3 +736,27 @@ def test_architecture_of_any_network() -> None:
     assert {f"D{i}\n3 units" for i in range(12)} <= set(words(picture.axes[0]))
     [axes] = plots.architecture(models.lenet1989()).axes
     assert "convolution\n5 x 5, stride 2" in words(axes)
+
+
+def test_readings() -> None:
+    """A row per image: what is drawn is the image, the network's activations, and its answer."""
+    network, images = models.lenet5(), SAMPLE.test.images[:2]
+    picture = plots.readings(network, images, ["first", "second"])
+    rows = np.reshape(picture.axes, (2, 8))
+    titles = [axes.get_title() for axes in rows[0]]
+    assert titles == ["input", "C1", "S2", "C3", "S4", "C5", "F6", "answer"]
+    answers = network.classify(images)
+    for axes, image, word, answer in zip(rows, images, ["first", "second"], answers, strict=True):
+        np.testing.assert_array_equal(axes[0].images[0].get_array(), image)
+        assert axes[0].get_ylabel() == word
+        found = network.activations(image)
+        f6 = axes[6].images[0].get_array()
+        np.testing.assert_array_equal(f6.ravel(), found[network.stages["F6"]].ravel())
+        c1 = np.asarray(axes[1].images[0].get_array())[:28, :28]
+        np.testing.assert_array_equal(c1, found[network.stages["C1"]][0])
+        assert words(axes[-1]) == [f"{answer}"]
+    for count in (0, 1, 3):
+        with pytest.raises(ValueError, match=rf"words: expected one per image.*got {count} for"):
+            plots.readings(network, images, ["a"] * count)
+    with pytest.raises(ValueError, match="words: expected one per image"):
+        plots.readings(network, images[0], ["a"])

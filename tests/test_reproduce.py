@@ -13,13 +13,22 @@ import pytest
 from click.testing import CliRunner
 from helpers import missing
 
-from lenet_fast import data, engines, models
+from lenet_fast import data, engines, models, plots
 from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
 from lenet_fast.errors import FileFormatError
 from lenet_fast.initialisers import deferred
 from lenet_fast.losses import MAP, CrossEntropy
-from lenet_fast.reproduce import boosting, catalogue, recipes, results, runner, summary, training
+from lenet_fast.reproduce import (
+    boosting,
+    catalogue,
+    paper_figures,
+    recipes,
+    results,
+    runner,
+    summary,
+    training,
+)
 from lenet_fast.training import SGD, Constant, Row, Trainer
 
 ALL = {recipe.name: recipe for group in catalogue.RECIPES.values() for recipe in group}
@@ -265,7 +274,7 @@ def test_a_run_that_diverges_says_so(splits, tmp_path):
     assert "lower" in found.failed
     section = summary.Section("tiny", [(wild, [found])])
     assert "| failed |" in summary.table([section])
-    assert found.failed in summary.markdown([section], "x", "digits", [])
+    assert found.failed in summary.markdown([section], "x", "digits", {})
 
 
 def test_ctrl_c_stops_all_runs_and_they_go_on_later(splits, tmp_path):
@@ -370,7 +379,7 @@ def test_three_networks_and_where_the_first_is_unsure(splits, tmp_path):
         catalogue.BOOSTED_LENET4, epochs=1, batch_size=20, optimiser=SGD, schedule=Constant(0.01)
     )
     (found,) = run([runner.Job(recipe, 0)], small, tmp_path)
-    assert len(found.remarks) == 4
+    assert len(found.remarks) == 5
     names = [f"{i}-{results.MODEL}" for i in (1, 2, 3)]
     from lenet_fast import files
 
@@ -423,6 +432,94 @@ def test_the_command(tmp_path):
     assert int(row["test_errors"]) == saved.test_errors
     assert saved.test_rate < 15  # it learned: chance is 90
     assert f"**{saved.test_rate:.2f}**" in done.output
+
+
+def test_the_figures_of_1998(tmp_path, monkeypatch):
+    """A picture each, whose numbers are those of the results."""
+
+    def few(count):
+        def digits(splits, seed):
+            test = splits.test.subset(100)
+            return dataclasses.replace(splits, train=splits.train.subset(count), test=test)
+
+        return digits
+
+    sizes = {catalogue.SIZES[0].name: 60, catalogue.SIZES[1].name: 120}
+    tiny = tuple(
+        dataclasses.replace(
+            recipe,
+            epochs=1,
+            digits=few(sizes.get(recipe.name.replace("-distorted", ""), 200)),
+            optimiser=SGD,
+            schedule=Constant(0.001),
+        )
+        for recipe in catalogue.RECIPES["figures"]
+    )
+    drawn = {}
+    for name in ("errors", "sweep", "mistakes", "bars", "readings"):
+        plain = getattr(plots, name)
+
+        def keep(*arguments, plain=plain, name=name, **options):
+            drawn.setdefault(name, []).append(arguments)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(plots, name, keep)
+    monkeypatch.setattr(summary, "RECIPES", {"figures": tiny})
+    arguments = ["reproduce", "figures", "--seeds", "2", "--jobs", "2", "--dataset", "sample"]
+    done = CliRunner().invoke(group, [*arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / summary.REPORT).read_text()
+    for figure in ("5-passes", "6-sizes", "8-mistakes", "10-rejects", "11-operations"):
+        assert f"(figures--{figure}.png)\n\nFigure {figure.partition('-')[0]}: " in text
+        assert (tmp_path / f"figures--{figure}.png").read_bytes()[:4] == b"\x89PNG"
+    runs = {
+        recipe.name: [results.load(tmp_path / f"{recipe.name}/seed-{seed}") for seed in (0, 1)]
+        for recipe in tiny
+    }
+    [([histories], _)] = drawn["errors"]
+    assert [each.rows for each in histories] == [each.history().rows for each in runs["lenet5"]]
+    [(images, means, spreads, *_)] = drawn["sweep"]
+    assert images == [60, 120, 200]
+    names = ["lenet5-distorted-15000", "lenet5-distorted-30000", "lenet5-distorted"]
+    rates = np.array([[each.test_rate for each in runs[name]] for name in names])
+    np.testing.assert_allclose(means["test, distortions"], rates.mean(axis=1))
+    np.testing.assert_allclose(
+        spreads["test, distortions"][1], rates.max(axis=1) - rates.mean(axis=1), atol=1e-9
+    )
+    assert means["training"][2] == np.mean([each.train_rate for each in runs["lenet5"]])
+    [(_, labels, predicted)] = drawn["mistakes"]
+    median = results.middle(runs["lenet5-distorted"])
+    assert (labels != predicted).sum() == median.test_errors
+    (_, rejects, _), (_, operations, _), (_, memory, _) = drawn["bars"]
+    assert rejects["ours"][0] == np.mean([sum(each.remarks.values()) for each in runs["lenet1"]])
+    assert operations["ours"][:3] == [98_442, 259_806, 340_908]
+    assert memory["ours"] == [2_578, 50_673, 60_000, 3 * 50_673]
+    [(network, digits, words)] = drawn["readings"]
+    right = network.classify(digits) == [int(word.split()[1]) for word in words]
+    assert f"LeNet-5: {right.sum()} of 9 are right" in text
+
+
+def test_figures_whose_runs_failed_are_left_out(tmp_path):
+    parts = {recipe.name: (recipe, []) for recipe in catalogue.RECIPES["figures"]}
+    drawn = paper_figures.draw(parts, data.load("sample"), tmp_path)
+    assert list(drawn) == ["11-operations", "12-memory"]
+
+
+def test_fewer_training_images_are_drawn_by_the_seed():
+    sample = data.load("sample")
+    digits = recipes.training_images(100)
+    assert digits.__name__ == "training_images_100"
+    one, again, other = (digits(sample, seed) for seed in (0, 0, 1))
+    assert len(one.train) == 100
+    assert one.test is sample.test
+    np.testing.assert_array_equal(one.train.images, again.train.images)
+    assert (one.train.images != other.train.images).any()
+
+    def pairs(train):
+        return {x.tobytes() + bytes([y]) for x, y in zip(train.images, train.labels, strict=True)}
+
+    assert len(pairs(one.train)) == 100
+    assert pairs(one.train) <= pairs(sample.train)
 
 
 def test_the_command_says_which_runs_failed(tmp_path, monkeypatch):

@@ -41,6 +41,7 @@ NAMES = {
     "best": "LeNet-5 for accuracy, in a minute",
     "j": "a sweep over the constant j of the MAP criterion",
     "outputs": "RBF, softmax and plain dense outputs",
+    "figures": "figures 5, 6, 8 and 10 to 13 of the paper of 1998",
 }
 """Those of :data:`lenet_fast.reproduce.catalogue.RECIPES`, whose import would slow ``--help``."""
 
@@ -49,7 +50,7 @@ NAMES = {
     cls=help.Command,
     epilog="\b\nNames:\n"
     + "\n".join(f"  {name:<18}{what}" for name, what in NAMES.items())
-    + "\n  all               all of them: nearly an hour on two cores\n\n"
+    + "\n  all               all of them: over an hour on two cores\n\n"
     + help.example(
         "lenet-fast reproduce lenet5 --quick", "lenet-fast reproduce all --out runs/reproduce"
     ),

@@ -18,15 +18,16 @@ b'%PDF'
 
 from lenet_fast.plots.answers import class_distribution, confusion
 from lenet_fast.plots.architecture import architecture
-from lenet_fast.plots.curves import errors, losses, rates, sweep
+from lenet_fast.plots.curves import bars, errors, losses, rates, sweep
 from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
 from lenet_fast.plots.evidence import occlusion, saliency
-from lenet_fast.plots.networks import connection_table, features, filters
+from lenet_fast.plots.networks import connection_table, features, filters, readings
 from lenet_fast.plots.style import FORMATS, check_out, save
 
 __all__ = [
     "FORMATS",
     "architecture",
+    "bars",
     "bitmaps",
     "check_out",
     "class_distribution",
@@ -40,6 +41,7 @@ __all__ = [
     "mistakes",
     "occlusion",
     "rates",
+    "readings",
     "saliency",
     "samples",
     "save",

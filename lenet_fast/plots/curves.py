@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -177,12 +178,7 @@ def _by_epoch(
                         markersize=11,
                         label=f"saved: epoch {epochs[best]}, {number.format(mean[best])}",
                     )
-    for i, (what, value) in enumerate(marks.items()):
-        value = checks.real(f"marks[{what!r}]", value)
-        label = f"{what}: {number.format(value)}"
-        axes.axhline(
-            value, color="#555555", linestyle=("-.", ":")[i % 2], linewidth=1.2, label=label
-        )
+    _draw_marks(axes, marks, number)
     style.plain(axes)
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.locator_params(axis="x", integer=True)
@@ -343,12 +339,13 @@ def _by_layer(
 @style.drawing
 def sweep(
     x: Sequence[float],
-    means: Sequence[float],
-    spreads: Sequence[float] | Array | None = None,
+    means: Sequence[float] | Mapping[str, Sequence[float]],
+    spreads: Sequence[float] | Array | Mapping[str, Sequence[float] | Array] | None = None,
     xlabel: str = "parameter",
     *,
     ylabel: str = "test error (%)",
     log: bool = True,
+    marks: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw an error against a parameter, with its spread over seeds.
 
@@ -356,25 +353,28 @@ def sweep(
     ----------
     x : sequence of float
         Values of the parameter.
-    means : sequence of float
-        The mean error at each.
+    means : sequence of float, or mapping of str to such
+        The mean error at each. A mapping draws several curves by name.
     spreads : sequence of float, or (2, k), optional
         Length of the error bars to both sides, such as the standard deviation over seeds; or the
-        lengths downwards and upwards.
+        lengths downwards and upwards. For a mapping of means, a mapping with the same names.
     xlabel, ylabel : str
         Labels of the axes, with units.
     log : bool
         Whether the parameter is on a logarithmic axis.
+    marks : mapping of str to float, optional
+        Values to compare with, as for :func:`errors`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The smallest mean is marked.
+        The smallest mean of a single curve is marked; several have the value beside each point.
 
     Raises
     ------
     ValueError
-        If the lengths differ or are 0, or a number is not finite, or not above 0 with `log`.
+        If the lengths or names differ, or there are none, or a number is not finite, or not above 0
+        with `log`.
 
     Examples
     --------
@@ -384,6 +384,55 @@ def sweep(
     >>> axes.get_xlabel(), [text.get_text() for text in axes.texts]  # the smallest mean
     ('j', ['0.90 at 10'])
     """
+    alone = not isinstance(means, Mapping)
+    curves = {"": means} if not isinstance(means, Mapping) else means
+    lengths = spreads if isinstance(spreads, Mapping) else dict.fromkeys(curves, spreads)
+    if not curves or lengths.keys() != curves.keys():
+        raise ValueError(
+            f"spreads: expected the names of the means, at least one: {list(curves)}, got "
+            f"{list(lengths)}"
+        )
+    picture = style.figure(4.5)
+    axes = picture.subplots()
+    for colour, (name, heights) in zip(itertools.cycle(style.COLOURS), curves.items()):
+        places, y, bars = _checked_sweep(x, heights, lengths[name], log)
+        axes.errorbar(
+            *(places, y, bars),
+            color=colour,
+            linewidth=1.8,
+            marker="o",
+            markersize=5,
+            elinewidth=1.4,
+            capsize=4,
+            label=name or None,
+        )
+        if alone:
+            _mark_least(axes, places, y, y - (bars if bars.ndim == 1 else bars[0]))
+            continue
+        for place, value in zip(places, y, strict=True):
+            axes.annotate(
+                f"{value:.2f}",
+                (place, value),
+                (6, 4),
+                textcoords="offset points",
+                color=colour,
+                fontsize=9,
+            )
+    _draw_marks(axes, marks or {}, "{:.2f}")
+    if log:
+        axes.set_xscale("log")
+        style.log_ticks(axes.xaxis)
+    style.plain(axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if marks or not alone:
+        picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return picture
+
+
+def _checked_sweep(
+    x: Sequence[float], means: Sequence[float], spreads: Sequence[float] | Array | None, log: bool
+) -> tuple[Array, Array, Array]:
+    """Return a curve and its error bars, by ascending x."""
     places, heights = np.asarray(x, float), np.asarray(means, float)
     if places.ndim != 1 or not places.size or heights.shape != places.shape:
         raise ValueError(
@@ -401,25 +450,17 @@ def sweep(
     if log and places.min() <= 0:
         raise ValueError(f"x: expected numbers above 0 on a logarithmic axis, got {places.min():g}")
     order = np.argsort(places, kind="stable")
-    places, heights, bars = places[order], heights[order], bars[..., order]
-    picture = style.figure(4.5)
-    axes = picture.subplots()
-    axes.errorbar(
-        *(places, heights, bars),
-        color=style.BLUE,
-        linewidth=1.8,
-        marker="o",
-        markersize=5,
-        elinewidth=1.4,
-        capsize=4,
-    )
-    _mark_least(axes, places, heights, heights - (bars if bars.ndim == 1 else bars[0]))
-    if log:
-        axes.set_xscale("log")
-        style.log_ticks(axes.xaxis)
-    style.plain(axes)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    return picture
+    return places[order], heights[order], bars[..., order]
+
+
+def _draw_marks(axes: Axes, marks: Mapping[str, float], number: str) -> None:
+    """Draw a line with its label at each value to compare with."""
+    for i, (what, value) in enumerate(marks.items()):
+        value = checks.real(f"marks[{what!r}]", value)
+        label = f"{what}: {number.format(value)}"
+        axes.axhline(
+            value, color="#555555", linestyle=("-.", ":")[i % 2], linewidth=1.2, label=label
+        )
 
 
 def _mark_least(axes: Axes, x: Array, y: Array, low: Array) -> None:
@@ -436,3 +477,77 @@ def _mark_least(axes: Axes, x: Array, y: Array, low: Array) -> None:
         color=style.ORANGE,
     )
     axes.margins(y=0.15)
+
+
+@style.drawing
+def bars(
+    names: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    xlabel: str,
+    *,
+    number: str = "{:,.0f}",
+) -> Figure:
+    """Draw a value of several things, such as networks, by several sources.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The things.
+    values : mapping of str to sequence
+        By source, one value per name; None if the source gives none.
+    xlabel : str
+        What the values are, with their unit.
+    number : str
+        Format of the values beside the bars.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Horizontal bars, the first name at the top; where a source gives no value, it says so.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no names or sources, the lengths differ, or a value is not a finite number of
+        at least 0.
+
+    Examples
+    --------
+    >>> from lenet_fast import plots
+    >>> values = {"here": [2578, 50673], "paper": [2600, None]}
+    >>> [axes] = plots.bars(["LeNet-1", "LeNet-4"], values, "parameters").axes
+    >>> [text.get_text() for text in axes.texts]
+    [' 2,578', ' 50,673', ' 2,600', ' paper: no value']
+    """
+    if not names or not values or any(len(each) != len(names) for each in values.values()):
+        lengths = {source: len(each) for source, each in values.items()}
+        raise ValueError(
+            f"values: expected at least one source, with a value for each of {len(names)} names, "
+            f"at least one, got {lengths}"
+        )
+    for source, each in values.items():
+        for value in each:
+            if value is not None and not 0 <= checks.real(f"values[{source!r}]", value) < np.inf:
+                raise ValueError(f"values[{source!r}]: expected at least 0, got {value}")
+    thick = 0.8 / len(values)
+    picture = style.figure(1.2 + 0.28 * len(values) * len(names))
+    axes = picture.subplots()
+    for i, (colour, (source, each)) in enumerate(
+        zip(itertools.cycle(style.COLOURS), values.items())
+    ):
+        places = np.arange(len(names)) + (i - (len(values) - 1) / 2) * thick
+        lengths_drawn = [value or 0 for value in each]
+        axes.barh(places, lengths_drawn, 0.9 * thick, color=colour, label=source)
+        for place, value in zip(places, each, strict=True):
+            word = f" {source}: no value" if value is None else " " + number.format(value)
+            axes.text(value or 0, place, word, va="center", color=colour, fontsize=9)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    style.plain(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel(xlabel)
+    if len(values) > 1:
+        picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return picture

@@ -197,6 +197,67 @@ def features(network: Network, image: Array, label: int | None = None) -> Figure
     return picture
 
 
+@style.drawing
+def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
+    """Draw the outputs of every layer of a network for several images, one row each.
+
+    Parameters
+    ----------
+    network : Network
+    images : ndarray
+        At least one, as for :meth:`lenet_fast.network.Network.predict`.
+    words : sequence of str
+        What is beside each image, such as its label.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Per row the image, the maps of the layers, units without maps in a block, and the answer.
+        Except for the image, blue is below zero and red above, with one scale per layer and image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no images, or they do not fit the network, or there are more or fewer words.
+
+    Notes
+    -----
+    As in LeCun et al. 1998, figure 13. For one image with more detail, see :func:`features`.
+
+    Examples
+    --------
+    >>> from lenet_fast import data, models, plots
+    >>> digits = data.load("sample").test
+    >>> picture = plots.readings(models.lenet5(), digits.images[:2], ["a 4", "a 2"])
+    >>> [axes.get_title() for axes in picture.axes][:3]
+    ['input', 'C1', 'S2']
+    """
+    style.check_network(network)
+    outputs = network.predict(images)
+    if outputs.ndim != 2 or not 0 < len(outputs) == len(words):
+        shape = np.shape(images)
+        raise ValueError(
+            f"words: expected one per image, at least one, got {len(words)} for images of {shape}"
+        )
+    answers = network.classify_outputs(outputs)
+    names = list(network.stages)[:-1]
+    picture = style.figure(0.5 + 1.05 * len(words))
+    rows = picture.subplots(len(words), len(names) + 2, squeeze=False)
+    for axes, image, word, answer in zip(rows, images, words, answers, strict=True):
+        found = network.activations(image)
+        parts = [found[network.stages[name]] for name in names]
+        style.show(axes[0], image if image.ndim == 2 else style.mosaic(image, 1), "gray_r")
+        axes[0].set_ylabel(word, rotation=0, ha="right", va="center")
+        for each, y in zip(axes[1:-1], parts, strict=True):
+            tiles = y.reshape(len(y), *(y.shape[1:] or (1, 1)))
+            style.show_signed(each, style.mosaic(tiles, _columns(len(y)), int(tiles[0].size > 1)))
+        style.bare(axes[-1])
+        axes[-1].text(0.5, 0.5, f"{answer}", size=20, ha="center", va="center")
+    for axes, name in zip(rows[0], ["input", *names, "answer"], strict=True):
+        axes.set_title(name, fontsize=10)
+    return picture
+
+
 def _draw_maps(part: SubFigure, image: Array, label: int | None, maps: dict[str, Array]) -> None:
     pixels = image if image.ndim == 2 else style.mosaic(image, 1)
     wholes = {name: style.mosaic(y, _columns(len(y))) for name, y in maps.items()}

@@ -21,6 +21,7 @@ from lenet_fast.reproduce.recipes import (
     as_they_are,
     few_of_1989,
     reduced_to_1990,
+    training_images,
 )
 from lenet_fast.training.optimisers import SDLM, SGD
 from lenet_fast.training.schedules import (
@@ -36,6 +37,10 @@ J = 5.0
 MU = 1.0
 SWEPT = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Values of j in the sweep."""
+FEWER = (15_000, 30_000)
+"""Sizes of the training set in LeCun et al. 1998, figure 6, besides the whole."""
+REJECT_TO = 0.5
+"""Per cent of errors among the digits that are not rejected: LeCun et al. 1998, figure 10."""
 
 _SDLM = functools.partial(SDLM, MU)
 _RATES = RateList(LENET5_1998_RATES)
@@ -87,6 +92,9 @@ LENET5 = Recipe(
     optimiser=_SDLM,
     schedule=_RATES,
     epochs=20,
+    evaluate_train=True,
+    end_errors=(0.35, 0.95),
+    reject_to=REJECT_TO,
     chosen=(_J_CHOSEN, _MU_CHOSEN, _EBLEARN, _SHUFFLED),
 )
 
@@ -106,7 +114,23 @@ LENET5_DISTORTED = _distorted(
     name="lenet5-distorted",
     title="LeNet-5 with the distortions of 1998",
     published="0.8",
+    end_errors=None,
 )
+
+SIZES = tuple(
+    dataclasses.replace(
+        recipe,
+        name=f"{recipe.name}-{count}",
+        title=f"{recipe.title}, {count:,} training images",
+        published="",
+        digits=training_images(count),
+        end_errors=None,
+        chosen=(),
+    )
+    for recipe in (LENET5, LENET5_DISTORTED)
+    for count in FEWER
+)
+"""LeNet-5 on parts of the training set."""
 
 LENET4 = Recipe(
     name="lenet4",
@@ -118,6 +142,7 @@ LENET4 = Recipe(
     optimiser=functools.partial(SDLM, 0.02),
     schedule=_RATES,
     epochs=20,
+    reject_to=REJECT_TO,
     chosen=(_LINKS, _OUTPUTS, _SAME_RATES, _EBLEARN, _SHUFFLED),
 )
 
@@ -141,6 +166,7 @@ LENET1 = Recipe(
     schedule=Cosine(0.005, 60),
     epochs=60,
     digits=reduced_to_1990,
+    reject_to=REJECT_TO,
     chosen=(_OUTPUTS, _OTHER_RATES, _EBLEARN, _SHUFFLED),
 )
 
@@ -215,7 +241,7 @@ LENET5_USPS = dataclasses.replace(
     published="",
     dataset="usps",
     digits=as_large_as_mnists,
-    evaluate_train=True,
+    end_errors=None,
     reject_to=1.0,
     chosen=("The recipe of LeNet-5 on MNIST, digits enlarged to 20x20.",),
 )
@@ -381,6 +407,8 @@ SWEEP = tuple(
         title=f"LeNet-5, j = {j:g}",
         published="",
         loss=MAP(j),
+        end_errors=None,
+        reject_to=None,
         validated=True,
     )
     for j in SWEPT
@@ -421,5 +449,6 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "best": (BEST,),
     "j": SWEEP,
     "outputs": OUTPUTS,
+    "figures": (LENET5, LENET5_DISTORTED, *SIZES, LENET1, LENET4, BOOSTED_LENET4),
 }
 """Recipes by the names of the command."""

@@ -31,15 +31,26 @@ def reduced_to_1990(splits: Splits, seed: int) -> Splits:
 def few_of_1989(splits: Splits, seed: int) -> Splits:
     """Return as many digits as in 1989, of that size, drawn by the seed."""
     random = np.random.default_rng(seed)
-
-    def drawn(dataset: Dataset, count: int) -> Dataset:
-        chosen = random.permutation(len(dataset))[:count]
-        few = Dataset(dataset.images[chosen], dataset.labels[chosen], f"{dataset.name}-{count}")
-        return data.as_1989(few)
-
+    train = data.as_1989(_drawn(splits.train, 7_291, random))
     return dataclasses.replace(
-        splits, train=drawn(splits.train, 7_291), test=drawn(splits.test, 2_007)
+        splits, train=train, test=data.as_1989(_drawn(splits.test, 2_007, random))
     )
+
+
+def training_images(count: int) -> Callable[[Splits, int], Splits]:
+    """Return a function that keeps so many training images, drawn by the seed."""
+
+    def few(splits: Splits, seed: int) -> Splits:
+        train = _drawn(splits.train, count, np.random.default_rng(seed))
+        return dataclasses.replace(splits, train=train)
+
+    few.__name__ = f"training_images_{count}"  # part of a recipe's description
+    return few
+
+
+def _drawn(dataset: Dataset, count: int, random: np.random.Generator) -> Dataset:
+    chosen = random.permutation(len(dataset))[:count]
+    return Dataset(dataset.images[chosen], dataset.labels[chosen], f"{dataset.name}-{count}")
 
 
 def as_large_as_mnists(splits: Splits, seed: int) -> Splits:

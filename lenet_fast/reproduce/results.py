@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ RESULT = "result.json"
 _MAX_BYTES = 2**26
 _CODE = {"lenet_fast", "numpy", "backend"}  # shown in reports
 MODEL = "model.safetensors"
+REJECTED = "test images to reject for {:g} % errors among the others (%)"
+"""Name of a remark, for the per cent of errors: see :func:`.training.rejected`."""
 
 
 @dataclasses.dataclass
@@ -70,6 +73,11 @@ class Result:
         """Write the result to the folder of its run."""
         path = folder / RESULT
         disk.write_beside(path, json.dumps(dataclasses.asdict(self)).encode(), path)
+
+
+def middle(found: Sequence[Result]) -> Result:
+    """Return the run with the median of the test errors."""
+    return sorted(found, key=lambda each: each.test_errors)[len(found) // 2]
 
 
 def plain(value: Any) -> Any:

@@ -174,7 +174,7 @@ def _judge(
     said = outputs.argmax(axis=1)
     result.predicted = said.tolist()
     if recipe.reject_to is not None:
-        name = f"test images to reject for {recipe.reject_to:g} % errors among the others (%)"
+        name = results.REJECTED.format(recipe.reject_to)
         result.remarks[name] = rejected(outputs, test.labels, recipe.reject_to)
     if recipe.end_losses:
         last = result.rows[-1]

@@ -18,7 +18,9 @@ from lenet_fast.checks import Array
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.data import Splits
 from lenet_fast.plots.curves import PAPERS_RATES
+from lenet_fast.reproduce import paper_figures, results
 from lenet_fast.reproduce.catalogue import RECIPES
+from lenet_fast.reproduce.paper_figures import Drawn
 from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.reproduce.results import Result
 from lenet_fast.reproduce.runner import Data
@@ -89,18 +91,18 @@ def write(sections: Sequence[Section], data: Data, out: Path, command: str) -> P
 
     Each section has at least one result. `command` is the one that reproduces everything.
     """
-    made = _pictures(sections, data)
+    made = _drawn(sections, data, out)
     sets = [each for splits in data.values() for each in (splits.train, splits.test)]
     source = ", ".join(f"{each.name} ({len(each):,} images)" for each in sets)
-    text = markdown(sections, command, source, list(made))
+    text = markdown(sections, command, source, {name: each.caption for name, each in made.items()})
     out.mkdir(parents=True, exist_ok=True)
     from lenet_fast import plots
 
-    for name, picture in made.items():
+    for name, drawn in made.items():
         path = out / f"{name}.png"
         if path.is_symlink():  # replaced, not followed, like all files here
             path.unlink()
-        plots.save(picture, path)
+        plots.save(drawn.picture, path)
     for path, content in ((out / TABLE, _csv(sections)), (out / REPORT, text)):
         disk.write_beside(path, content.encode(), path)
     return out / REPORT
@@ -133,9 +135,9 @@ def table(sections: Sequence[Section]) -> str:
 
 
 def markdown(
-    sections: Sequence[Section], command: str, source: str, pictures: Sequence[str]
+    sections: Sequence[Section], command: str, source: str, pictures: Mapping[str, str]
 ) -> str:
-    """Return the report; `pictures` are the names of the figures beside it."""
+    """Return the report; `pictures` are the names of the figures beside it, with captions."""
     parts = [
         f"# Reproducing the papers: {', '.join(each.name for each in sections)}"
         if len(sections) < len(RECIPES)
@@ -149,9 +151,13 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section, pictures: Sequence[str]) -> list[str]:
+def _section(section: Section, pictures: Mapping[str, str]) -> list[str]:
     title = section.parts[0][0].title
-    heading = {"j": "The constant j of the MAP criterion", "outputs": "Three kinds of outputs"}
+    heading = {
+        "j": "The constant j of the MAP criterion",
+        "outputs": "Three kinds of outputs",
+        "figures": "Figures of LeCun et al. 1998",
+    }
     parts = [f"## {section.name}: {heading.get(section.name, title)}"]
     for recipe, found in section.parts:
         if section.name not in heading:
@@ -164,8 +170,13 @@ def _section(section: Section, pictures: Sequence[str]) -> list[str]:
             if recipe.chosen:
                 what = "What the source leaves open, or we do differently:"
                 parts.append("\n".join([what, "", *(f"- {each}" for each in recipe.chosen)]))
-        parts += _remarks(recipe, found)
-    parts += [_image(name) for name in pictures if name.split("--")[0] == section.name]
+        # The captions of the figures tell the rest.
+        lines = _failures(recipe, found) if section.name == "figures" else _remarks(recipe, found)
+        if lines:
+            parts.append("\n".join(f"- {line}" for line in lines))
+    for name, caption in pictures.items():
+        if name.split("--")[0] == section.name:
+            parts += [_image(name), caption] if caption else [_image(name)]
     return parts
 
 
@@ -184,8 +195,12 @@ def _how(recipe: Recipe) -> str:
     return ", ".join(words) + "."
 
 
+def _failures(recipe: Recipe, found: Sequence[Result]) -> list[str]:
+    return [f"{recipe.name}, seed {each.seed}: {each.failed}" for each in found if each.failed]
+
+
 def _remarks(recipe: Recipe, found: Sequence[Result]) -> list[str]:
-    lines = [f"{recipe.name}, seed {each.seed}: {each.failed}" for each in found if each.failed]
+    lines = _failures(recipe, found)
     whole = [each for each in found if not each.failed]
     for name in whole[0].remarks if whole else ():
         values = [each.remarks[name] for each in whole]
@@ -202,7 +217,7 @@ def _remarks(recipe: Recipe, found: Sequence[Result]) -> list[str]:
         if recipe.name.startswith("lenet5"):
             text += "; the paper's: {:.2g} to {:.2g}".format(*PAPERS_RATES)
         lines.append(text)
-    return ["\n".join(f"- {line}" for line in lines)] if lines else []
+    return lines
 
 
 def _code(sections: Sequence[Section]) -> str:
@@ -251,14 +266,32 @@ def _image(name: str) -> str:
 # ------------------------------------------------------------------ figures
 
 
+def _drawn(sections: Sequence[Section], data: Data, out: Path) -> dict[str, Drawn]:
+    """Return the figures by name, with captions; `out` has the runs' folders.
+
+    The part of a name before ``--`` is the section; those of the data have none.
+    """
+    made = {}
+    for name, parts in sections:
+        if name == "figures":
+            whole = {
+                recipe.name: (recipe, [each for each in found if not each.failed])
+                for recipe, found in parts
+            }
+            drawn = paper_figures.draw(whole, data[None], out)
+            made = {f"{name}--{number}": each for number, each in drawn.items()}
+    return made | {name: Drawn(each, "") for name, each in _pictures(sections, data).items()}
+
+
 def _pictures(sections: Sequence[Section], data: Data) -> dict[str, Figure]:
-    """Return the figures by name; the part before ``--`` is the section, and those of the data have
-    none."""
+    """Return the figures without captions, by name."""
     from lenet_fast import plots
 
     made: dict[str, Figure] = {}
     for section in sections:
         name = section.name
+        if name == "figures":
+            continue
         curves = {
             recipe.name: [each.history() for each in found if each.rows]
             for recipe, found in section.parts
@@ -324,9 +357,9 @@ def _mistakes(recipe: Recipe, found: Sequence[Result], splits: Splits) -> Figure
     """Draw the misclassified test digits of the median run."""
     from lenet_fast import plots
 
-    middle = sorted(found, key=lambda each: each.test_errors)[len(found) // 2]
-    test = recipe.seen(splits, middle.seed).test
-    return plots.mistakes(test.images, test.labels, np.array(middle.predicted))
+    median = results.middle(found)
+    test = recipe.seen(splits, median.seed).test
+    return plots.mistakes(test.images, test.labels, np.array(median.predicted))
 
 
 def _rates(recipe: Recipe, splits: Splits) -> Figure:
