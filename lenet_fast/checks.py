@@ -27,6 +27,10 @@ Choice = TypeVar("Choice", bound=str)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _LARGEST = 2**31 - 1
 _LONGEST = 64  # characters of a quoted text in a message
+_LONGEST_NAME = 64  # characters of a class's name
+
+DIGITS = tuple("0123456789")
+"""Names of the classes of MNIST and its like."""
 
 
 def kind(value: object) -> str:
@@ -423,6 +427,38 @@ def labels(name: str, value: object, count: int, classes: int) -> Array:
             wrong = smallest if smallest < 0 else largest
             raise ValueError(f"{name}: expected labels from 0 to {classes - 1}, got {wrong}")
     return array.astype(np.intp, copy=False)
+
+
+def class_names(name: str, value: object, count: int | None = None) -> tuple[str, ...]:
+    """Return the names of classes as a tuple: `count` different texts, 1 to 256 of them.
+
+    Examples
+    --------
+    >>> from lenet_fast import checks
+    >>> checks.class_names("classes", ["cat", "dog"], 2)
+    ('cat', 'dog')
+    >>> checks.class_names("classes", ["cat", "dog"], 3)
+    Traceback (most recent call last):
+    ValueError: classes: expected 3 names, one per class, got 2
+    """
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name}: expected a list of names, got {kind(value)}")
+    for each in value:
+        if not isinstance(each, str):
+            raise TypeError(f"{name}: expected texts, got {kind(each)}")
+        if not 1 <= len(each) <= _LONGEST_NAME or not each.isprintable() or each != each.strip():
+            raise ValueError(
+                f"{name}: expected names of 1 to {_LONGEST_NAME} printable characters, got "
+                f"{quoted(each)}"
+            )
+    if count is not None and len(value) != count:
+        raise ValueError(f"{name}: expected {count} names, one per class, got {len(value)}")
+    if not 1 <= len(value) <= 256:
+        raise ValueError(f"{name}: expected 1 to 256 names, got {len(value)}")
+    if len(set(value)) < len(value):
+        twice = next(each for each in value if value.count(each) > 1)
+        raise ValueError(f"{name}: expected different names, got {quoted(twice)} twice")
+    return tuple(value)
 
 
 def weights(name: str, value: object, count: int) -> Array:

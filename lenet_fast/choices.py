@@ -50,7 +50,20 @@ Optimiser = Literal["sgd", "adamw", "adam", "rmsprop", "adadelta", "sdlm"]
 Schedule = Literal["one_cycle", "linear_decay", "cosine", "step_decay", "constant"]
 """Schedules that have default rates; see :mod:`lenet_fast.training.schedules`."""
 
-Dataset = Literal["auto", "mnist", "sample", "fashion-mnist", "emnist-digits", "usps", "digits"]
+Dataset = Literal[
+    "auto",
+    "mnist",
+    "sample",
+    "fashion-mnist",
+    "emnist-digits",
+    "emnist-letters",
+    "emnist-balanced",
+    "emnist-bymerge",
+    "emnist-byclass",
+    "emnist-mnist",
+    "usps",
+    "digits",
+]
 """See :func:`lenet_fast.data.load`."""
 
 Bias = Literal["map", "unit"]

@@ -48,6 +48,9 @@ __all__ = [
 SQUASHING = ACTIVATIONS
 """An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it; until 0.2."""
 
+MAX_CLASSES = 256
+"""Labels are bytes."""
+
 POOLINGS = get_args(choices.Pooling)
 """Choices of ``pooling``, besides None."""
 
@@ -70,6 +73,8 @@ def lenet5(
     output: choices.Output = "rbf",
     activation: choices.Activation | str | Activation = "scaled_tanh",
     extra_dense: int | None = None,
+    classes: int = 10,
+    channels: int = 1,
     initialiser: choices.Initialiser | None = None,
     seed: int = 0,
     dtype: DTypeLike = "float32",
@@ -98,6 +103,10 @@ def lenet5(
         "sigmoid", softmax outputs learn sooner.
     extra_dense : int, optional
         Units of an additional dense layer, EXTRA, with an activation, between C5 and F6.
+    classes : int
+        Outputs. With others than ten, `output` cannot be "rbf".
+    channels : int
+        Maps of an image: 3 for colours, all of which each map of C1 reads.
     initialiser : str, optional
         One of :data:`lenet_fast.initialisers.INITIALISERS`. The default for the paper's network
         (sub-sampling, RBF outputs, scaled tanh) is the paper's, "lecun1998". Its weights are so
@@ -120,6 +129,13 @@ def lenet5(
     output = checks.choice("output", output, OUTPUTS)
     chosen = activation_of("activation", activation)
     stride = 2 if pooling is None else 1
+    classes = checks.integer("classes", classes, 2, MAX_CLASSES)
+    channels = checks.integer("channels", channels, 1)
+    if output == "rbf" and classes != 10:
+        raise ValueError(
+            f"output: expected 'softmax' or 'linear' for {classes} classes, got 'rbf', whose "
+            "bitmaps are those of the ten digits"
+        )
 
     def pool(name: str, channels: int) -> list[Layer]:
         if pooling is None:
@@ -129,7 +145,7 @@ def lenet5(
         return [AvgPool2D(2, name=name) if pooling == "average" else MaxPool2D(2, name=name)]
 
     layers = [
-        *_activated(chosen, Conv2D(1, 6, 5, stride=stride, name="C1")),
+        *_activated(chosen, Conv2D(channels, 6, 5, stride=stride, name="C1")),
         *pool("S2", 6),
         *_activated(chosen, Conv2D(6, 16, 5, stride=stride, connections=table, name="C3")),
         *pool("S4", 16),
@@ -139,10 +155,12 @@ def lenet5(
         extra_dense = checks.integer("extra_dense", extra_dense, 1)
         layers += _activated(chosen, Dense(120, extra_dense, name="EXTRA"))
     layers += _activated(chosen, Dense(extra_dense or 120, 84, name="F6"))
-    layers.append(RBF(84, 10, name="OUTPUT") if output == "rbf" else Dense(84, 10, name="OUTPUT"))
+    last = RBF(84, name="OUTPUT") if output == "rbf" else Dense(84, classes, name="OUTPUT")
+    layers.append(last)
     if initialiser is None:
         initialiser = default_initialiser(pooling, output, chosen)
-    return _initialised(layers, initialiser, seed, output=output, dtype=dtype)
+    options: dict[str, Any] = {"input_shape": (channels, 32, 32), "output": output}
+    return _initialised(layers, initialiser, seed, dtype=dtype, **options)
 
 
 def _activated(activation: Activation, *layers: Layer) -> list[Layer]:
@@ -190,6 +208,7 @@ def default_initialiser(
 @choices.american
 def lenet1(
     *,
+    classes: int = 10,
     initialiser: choices.Initialiser = "lecun1998",
     seed: int = 0,
     dtype: DTypeLike = "float32",
@@ -203,6 +222,8 @@ def lenet1(
 
     Parameters
     ----------
+    classes : int
+        Outputs.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
 
@@ -225,7 +246,7 @@ def lenet1(
         Subsample2D(4, 2, name="H2"),
         Conv2D(4, 12, 5, connections=LENET1_H3, name="H3"),
         Subsample2D(12, 2, name="H4"),
-        Dense(192, 10, name="OUTPUT"),
+        Dense(192, checks.integer("classes", classes, 2, MAX_CLASSES), name="OUTPUT"),
     )
     return _initialised(layers, initialiser, seed, input_shape=(1, 28, 28), dtype=dtype)
 
@@ -236,6 +257,7 @@ def lenet4(
     *,
     connections: choices.Connections = "table",
     output: Literal["linear", "softmax"] = "linear",
+    classes: int = 10,
     initialiser: choices.Initialiser = "lecun1998",
     seed: int = 0,
     dtype: DTypeLike = "float32",
@@ -253,6 +275,8 @@ def lenet4(
         is our choice, or all of them.
     output : {"linear", "softmax"}
         Ten units with an activation, for squared error; or ten weighted sums, for cross-entropy.
+    classes : int
+        Outputs.
     initialiser : str
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default "lecun1998".
 
@@ -279,7 +303,7 @@ def lenet4(
         Conv2D(8, 16, 5, connections=LENET4_C3 if by_table else None, name="C3"),
         Subsample2D(16, 2, name="S4"),
         Conv2D(16, 120, 5, name="C5"),
-        Dense(120, 10, name="OUTPUT"),
+        Dense(120, checks.integer("classes", classes, 2, MAX_CLASSES), name="OUTPUT"),
     )
     if output == "softmax":
         layers.pop()
@@ -292,6 +316,7 @@ def lenet1989(
     *,
     activation: choices.Activation | str | Activation = "scaled_tanh",
     output_activation: choices.Activation | str | Activation | None = None,
+    classes: int = 10,
     initialiser: choices.Initialiser | None = None,
     seed: int = 0,
     dtype: DTypeLike = "float32",
@@ -310,6 +335,8 @@ def lenet1989(
         Activation function of all layers; see :func:`lenet5`.
     output_activation : str or Activation, optional
         Activation function of OUTPUT, if it is a different one.
+    classes : int
+        Outputs.
     initialiser : str, optional
         One of :data:`lenet_fast.initialisers.INITIALISERS`; by default the paper's, "lecun1998":
         uniform over +-2.4 / F, where F is the number of inputs of a unit. With sigmoids it is
@@ -344,7 +371,8 @@ def lenet1989(
     if output_activation is not None:
         last = activation_of("output_activation", output_activation)
     hidden = conv(1, "H1"), conv(12, "H2", LENET1989_H2), Dense(192, 30, name="H3")
-    layers = _activated(chosen, *hidden) + _activated(last, Dense(30, 10, name="OUTPUT"))
+    classes = checks.integer("classes", classes, 2, MAX_CLASSES)
+    layers = _activated(chosen, *hidden) + _activated(last, Dense(30, classes, name="OUTPUT"))
     if initialiser is None:
         initialiser = chosen.initialiser if isinstance(chosen, Sigmoid) else "lecun1998"
     options: dict[str, Any] = {"input_shape": (1, 16, 16), "pixel_range": (-1.0, 1.0)}

@@ -92,6 +92,9 @@ class Network:
     reduced : bool
         Whether the network was trained on digits that :func:`lenet_fast.data.as_1990` had reduced;
         False by default. Used and stored like `inverted`.
+    classes : tuple of str
+        Names of the outputs; by default their numbers, "0", "1" and so on. Can be set; training
+        sets those of the data set.
 
     Raises
     ------
@@ -134,6 +137,7 @@ class Network:
         self.shapes = _chain(self.layers, self.input_shape)
         self.output_shape = self.shapes[-1]
         self._check_output()
+        self._classes = tuple(map(str, range(self.output_shape[0])))
         for layer, shape in zip(self.layers, self.shapes[:-1], strict=True):
             layer.build(shape, self.dtype)
         self._gather()
@@ -182,6 +186,27 @@ class Network:
         self._pixel_range = _checked_pixel_range(pixel_range)
         self.pixel_range_known = True
         self._engines.clear()  # existing ones may have read the old range
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the outputs; by default their numbers.
+
+        Examples
+        --------
+        >>> from lenet_fast.layers import Conv2D, Dense
+        >>> from lenet_fast.network import Network
+        >>> network = Network([Conv2D(1, 4, 5), Dense(4 * 28 * 28, 2)], output="softmax")
+        >>> network.classes
+        ('0', '1')
+        >>> network.classes = ["cat", "dog"]
+        >>> Network.from_config(network.config()).classes
+        ('cat', 'dog')
+        """
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str]) -> None:
+        self._classes = checks.class_names("classes", names, self.output_shape[0])
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -686,6 +711,8 @@ class Network:
             config["inverted"] = self.inverted
         if self.reduced:
             config["reduced"] = True
+        if self.classes != tuple(map(str, range(len(self.classes)))):
+            config["classes"] = list(self.classes)
         return config
 
     @classmethod
@@ -706,11 +733,11 @@ class Network:
         >>> Network.from_config(models.lenet1().config()).counts()
         Counts(units=4634, parameters=2578, connections=98442)
         """
-        keys = ("layers", "input_shape", "output", "dtype", "pixel_range", "inverted", "reduced")
-        added = {"pixel_range": list(_SCALE), "inverted": None, "reduced": False}
+        added = {"pixel_range": list(_SCALE), "inverted": None, "reduced": False, "classes": None}
+        keys = ("layers", "input_shape", "output", "dtype", *added)
         arguments = configs.checked("network", config, keys, added)
         described, inverted = arguments.pop("layers"), arguments.pop("inverted")
-        reduced = arguments.pop("reduced")
+        reduced, classes = arguments.pop("reduced"), arguments.pop("classes")
         if not isinstance(inverted, bool | None):
             raise ValueError(f"inverted: expected true or false, got {checks.kind(inverted)}")
         if not isinstance(reduced, bool):
@@ -721,6 +748,8 @@ class Network:
             )
         try:
             network = cls([layer_from_config(layer) for layer in described], **arguments)
+            if classes is not None:
+                network.classes = classes
         except TypeError as error:
             raise ValueError(f"network: {error}") from error
         network.inverted, network.reduced = inverted, reduced

@@ -383,8 +383,11 @@ def test_one_data_set_does_not_pass_for_another(tmp_path, monkeypatch, tiny_mnis
     assert_same(data.load("fashion-mnist", folder), arrays(2))
 
 
+EMNIST_DIGITS = next(each for each in datasets.EMNIST if each.name == "emnist-digits")
+
+
 def test_emnist_is_turned_upright(tmp_path):
-    files = dict(zip(datasets.EMNIST_DIGITS.files, PLAIN.values(), strict=True))
+    files = dict(zip(EMNIST_DIGITS.files, PLAIN.values(), strict=True))
     splits = data.load("emnist-digits", fill(tmp_path / "emnist", files))
     for got, filed in ((splits.train, TINY_ARRAYS[0]), (splits.test, TINY_ARRAYS[2])):
         assert got.images.flags.c_contiguous
@@ -399,7 +402,7 @@ def test_emnist_may_be_put_into_the_cache(tmp_path):
     assert f"or put them into {place}" in str(caught.value)
     assert "emnist-digits-train-images-idx3-ubyte" in str(caught.value)
     assert "nist.gov" in str(caught.value)
-    names = (f"{name}.gz" for name in datasets.EMNIST_DIGITS.files)
+    names = (f"{name}.gz" for name in EMNIST_DIGITS.files)
     fill(place, dict(zip(names, PACKED.values(), strict=True)))
     assert len(data.load("emnist-digits").train) == 5
 
@@ -603,9 +606,7 @@ def test_the_cache_is_in_the_users_folder_by_default(monkeypatch):
 
 
 def test_the_catalogue_is_well_formed():
-    for collection in (
-        *(datasets.MNIST, datasets.FASHION_MNIST, datasets.EMNIST_DIGITS, datasets.USPS),
-    ):
+    for collection in (*(datasets.MNIST, datasets.FASHION_MNIST, *datasets.EMNIST, datasets.USPS),):
         assert collection is datasets.USPS or all("-idx" in name for name in collection.files)
         assert len(collection.sha256) in (0, len(collection.files))
         assert all(len(each) == 64 and int(each, 16) for each in collection.sha256)

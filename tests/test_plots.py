@@ -636,7 +636,7 @@ def test_saliency_is_the_slope_of_the_lead(output: str) -> None:
     axes = plots.saliency(network, images, labels).axes
     winner = int(network.classify(images[1]))
     answer = f"read as {winner}"
-    expected = answer if winner == labels[1] else f"{style.article(int(labels[1]))}, {answer}"
+    expected = answer if winner == labels[1] else f"{style.article(str(labels[1]))}, {answer}"
     assert axes[1].get_title() == expected
     np.testing.assert_array_equal(axes[1].images[0].get_array(), images[1])
     drawn = axes[3].images[0].get_array()

@@ -341,7 +341,7 @@ def notice(text: str) -> None:
 
 def read_model(path: Path) -> tuple[Path, Network, Loss]:
     """Return path, network and loss of the model at `path`: a file, or a run's folder."""
-    from lenet_fast import files, losses
+    from lenet_fast import checks, files, losses
     from lenet_fast.training import runs
 
     file = path / runs.MODEL if path.is_dir() else path
@@ -355,10 +355,10 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
         saved = files.read_model(file)
         network, loss = saved.network, saved.loss
     maps, rows, columns = network.input_shape
-    if maps != 1 or rows != columns or network.output_shape != (10,):
+    if maps != 1 or rows != columns:
         raise ValueError(
-            f"{file}: expected a network for square images of one map and ten digits, got one for "
-            f"images of {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
+            f"{file}: expected a network for square images of one map, got one for images of "
+            f"{maps} x {rows} x {columns}"
         )
     if model is not None and not network.pixel_range_known:
         _find_pixel_range(file, network)
@@ -367,9 +367,26 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
             f"{file}: expected a network that records the values of the bytes 0 and 255, got one "
             "that does not; in Python, set its pixel_range and save it again"
         )
-    if network.inverted is None:
+    if network.inverted is None and network.classes == checks.DIGITS:
         network.inverted = _inverted(network)
     return file, network, loss or losses.default_for(network)
+
+
+def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]:
+    """Return the names of the classes of the data, which a network must have, too."""
+    names = splits.test.classes
+    numbers = tuple(map(str, range(len(network.classes))))
+    if len(names) != len(network.classes):
+        raise ValueError(
+            f"{file}: expected a network with {len(names)} outputs, one per class of "
+            f"{splits.title}, got {len(numbers)}; --dataset and --data choose other data"
+        )
+    if network.classes not in (names, numbers):
+        notice(
+            f"The model was trained on other classes, {', '.join(network.classes)}; those of the "
+            f"data are {', '.join(names)}."
+        )
+    return names
 
 
 def read_onnx(file: Path) -> LoadedModel | None:
@@ -403,8 +420,13 @@ PIXEL_RANGES = (
 
 def _find_pixel_range(file: Path, network: Network) -> None:
     """Set the usual pixel range with which a network reads most digits of the bundled sample."""
-    from lenet_fast import data
+    from lenet_fast import checks, data
 
+    if network.classes != checks.DIGITS:
+        raise ValueError(
+            f"{file}: expected a network that records the values of the bytes 0 and 255, or one of "
+            "digits, with which they can be tried out; --pixel-range names them"
+        )
     known = data.load("sample").train.subset(500)
     found = []
     for pixel_range in PIXEL_RANGES:

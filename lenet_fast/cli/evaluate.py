@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from lenet_fast.checks import Array
 
+_SHORT = 3  # characters of a name above a column
+
 
 @click.command(
     cls=help.Command,
@@ -41,7 +43,7 @@ def evaluate(
     """Measure a model's errors on the test images.
 
     RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. Prints the number of errors,
-    the accuracy, and the confusion matrix: how often each digit was classified as each.
+    the accuracy, and the confusion matrix: how often each class was classified as each.
     """
     import time
 
@@ -52,9 +54,10 @@ def evaluate(
     file, network, loss = common.read_model(run_or_model)
     runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
     splits = common.load_data(dataset, folder)
+    classes = common.class_names(file, network, splits)
     images, labels = splits.test.images, splits.test.labels.astype(np.intp)
     turned = common.turned(network, images)
-    confusion = np.zeros((10, 10), np.intp)
+    confusion = np.zeros((len(classes), len(classes)), np.intp)
     loss_sum = 0.0
     started = time.perf_counter()
     for part, outputs in common.outputs(runner, network, images, turned=turned):
@@ -73,6 +76,7 @@ def evaluate(
             "errors": errors,
             "accuracy": 1 - errors / len(images),
             "loss": loss_sum / len(images),
+            "classes": list(classes),
             "confusion": confusion.tolist(),
             "backend": runner.backend,
             "engine": runner.name,
@@ -88,25 +92,32 @@ def evaluate(
     common.line("errors", f"{errors:,} of {len(images):,} test images")
     common.line("accuracy", f"{100 * (1 - errors / len(images)):.2f} %")
     common.line("time", f"{seconds:.2f} s", f"{len(images) / seconds:,.0f} images/s")
-    _print_confusion(confusion)
+    _print_confusion(confusion, classes)
 
 
-def _print_confusion(confusion: Array) -> None:
+def _print_confusion(confusion: Array, classes: tuple[str, ...]) -> None:
     """Print it whole; on a narrow terminal closer together, or in several tables."""
     from rich.console import Console
 
+    from lenet_fast import checks
+
+    # Long names stand beside their rows only; the columns have the numbers of the classes.
+    short = all(len(name) <= _SHORT for name in classes)
+    heads = classes if short else tuple(map(str, range(len(classes))))
     columns = {
-        str(digit): [str(count or ".") for count in confusion[:, digit]] for digit in range(10)
+        head: [str(count or ".") for count in confusion[:, k]] for k, head in enumerate(heads)
     }
-    for digit in range(10):
-        columns[str(digit)][digit] = f"[bold]{confusion[digit, digit] or '.'}[/bold]"
-    columns["wrong"] = [str(row.sum() - row[digit]) for digit, row in enumerate(confusion)]
+    for k, head in enumerate(heads):
+        columns[head][k] = f"[bold]{confusion[k, k] or '.'}[/bold]"
+    columns["wrong"] = [str(row.sum() - row[k]) for k, row in enumerate(confusion)]
+    names = classes if short else tuple(map(" ".join, zip(heads, classes, strict=True)))
+    what = "digit" if classes == checks.DIGITS else "class"
     console = Console()
-    console.print("Rows: true digit. Columns: predicted digit.", style="italic")
+    console.print(f"Rows: true {what}. Columns: predicted {what}.", style="italic")
     while columns:
         layouts = [(count, gap) for count in range(len(columns), 0, -1) for gap in (1, 0)]
         for count, gap in layouts:
-            table = _table(dict(list(columns.items())[:count]), gap)
+            table = _table(dict(list(columns.items())[:count]), names, gap)
             width = Console(width=1000).measure(table).maximum
             if width <= console.width:
                 break
@@ -115,15 +126,16 @@ def _print_confusion(confusion: Array) -> None:
         columns = dict(list(columns.items())[count:])
 
 
-def _table(columns: dict[str, list[str]], gap: int) -> Table:
-    """Return a table of some of the columns, with the digits as row labels."""
+def _table(columns: dict[str, list[str]], names: tuple[str, ...], gap: int) -> Table:
+    """Return a table of some of the columns, with the classes as row labels."""
     from rich.box import SIMPLE
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE, show_edge=False, padding=(0, gap, 0, 0))
     table.add_column("", style="bold", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for digit, cells in enumerate(zip(*columns.values(), strict=True)):
-        table.add_row(str(digit), *cells)
+    for head in columns:
+        table.add_column(escape(head), justify="right", no_wrap=True)
+    for name, cells in zip(names, zip(*columns.values(), strict=True), strict=True):
+        table.add_row(escape(common.printable(name)), *cells)
     return table

@@ -93,10 +93,10 @@ def plot(
     saliency      which pixels speak for the answer, by the gradient
     occlusion     which parts the answer needs, by covering them
     bitmaps       centres of the RBF outputs
-    confusion     how often each digit was classified as each
+    confusion     how often each class was classified as each
     mistakes      test images that are misclassified, worst first
     table         which maps are connected to which
-    distribution  number of images of each digit; needs no model
+    distribution  number of images of each class; needs no model
     samples       the first training images; needs no model
     all           each of these that there is
 
@@ -183,6 +183,11 @@ class _Source:
         return network, loss
 
     @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the data's classes; raises if the network has others."""
+        return common.class_names(self.paths[0], self.model[0], self.splits)
+
+    @functools.cached_property
     def turned(self) -> bool:
         return common.turned(self.model[0], self.test.images)
 
@@ -240,9 +245,11 @@ class _Source:
             return self._draw_digits(what, image, count)
         predicted = network.classify_outputs(self.outputs)
         if what == "confusion":
-            return plots.confusion(self.test.labels, predicted)
+            return plots.confusion(self.test.labels, predicted, self.classes)
         images, labels = self.test.images, self.test.labels
-        return plots.mistakes(images, labels, predicted, outputs=self.outputs, limit=count)
+        return plots.mistakes(
+            images, labels, predicted, outputs=self.outputs, classes=self.classes, limit=count
+        )
 
     def _draw_digits(self, what: str, image: int, count: int) -> Any:
         from lenet_fast import plots
@@ -253,6 +260,7 @@ class _Source:
         chosen = slice(image, image + count)
         images = common.fitted(network, self.test.images[chosen], turned=self.turned)
         labels = self.test.labels[chosen]
+        network.classes = self.classes
         if what == "features":
             return plots.features(network, images[0], labels[0])
         return (plots.saliency if what == "saliency" else plots.occlusion)(network, images, labels)

@@ -142,11 +142,16 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
 
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:
-    """Return the class and the value of each class, for every row of outputs (n, k)."""
+    """Return the class, its name, and the value of each class, for every row of outputs (n, k)."""
     one, several = VALUES[network.output]
     values = network.probabilities(outputs) if network.output == "softmax" else outputs
     return [
-        {"class": int(label), one: float(row[label]), several: row.tolist()}
+        {
+            "class": int(label),
+            "name": network.classes[label],
+            one: float(row[label]),
+            several: row.tolist(),
+        }
         for label, row in zip(network.classify_outputs(outputs), values, strict=True)
     ]
 
@@ -159,8 +164,8 @@ def _text(network: Network, result: dict[str, Any]) -> str:
     second = order[1]
     digits = 2 if network.output == "rbf" else 4
     return (
-        f"{result['class']}  {one} {result[one]:.{digits}f}, "
-        f"then {second}: {values[second]:.{digits}f}"
+        f"{result['name']}  {one} {result[one]:.{digits}f}, "
+        f"then {network.classes[second]}: {values[second]:.{digits}f}"
     )
 
 

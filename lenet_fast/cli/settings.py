@@ -273,8 +273,11 @@ def _as_options(names: tuple[str, ...]) -> Iterator[None]:
         raise click.UsageError(f"{spelled(name)}: {rest}") from None
 
 
-def network(options: dict[str, Any]) -> tuple[Network, Loss]:
-    """Return the network that the options describe, and its loss."""
+def network(options: dict[str, Any], classes: int = 10) -> tuple[Network, Loss]:
+    """Return the network that the options describe, and its loss.
+
+    The data have the classes; before they are loaded, those of ten check the other options.
+    """
     from lenet_fast import losses, models
 
     factory = getattr(models, options["model"])
@@ -284,7 +287,8 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
         if name in signature(factory).parameters
     }
     with _as_options(MODEL_OPTIONS):
-        net: Network = factory(**arguments, seed=options["seed"], dtype=options["dtype"])
+        numbers = {"classes": classes, "seed": options["seed"], "dtype": options["dtype"]}
+        net: Network = factory(**arguments, **numbers)
     net.reduced = options["model"] == "lenet1"
     fitting = losses.all_for(net)
     if options["loss"] is None:
@@ -295,6 +299,22 @@ def network(options: dict[str, Any]) -> tuple[Network, Loss]:
             f"{options['loss']}"
         )
     return net, _loss(options, fitting[options["loss"]])
+
+
+def for_classes(
+    options: dict[str, Any], net: Network, loss: Loss, splits: Splits
+) -> tuple[Network, Loss]:
+    """Return a network and its loss for the classes of the data, which may be others than ten."""
+    classes = len(splits.train.classes)
+    if classes == len(net.classes):
+        return net, loss
+    if net.output == "rbf":
+        raise click.UsageError(
+            f"--output: expected softmax or linear for the {classes} classes of "
+            f"{splits.title}, got rbf, whose bitmaps are those of the ten digits; pass "
+            "--output softmax"
+        )
+    return network(options, classes)
 
 
 def _loss(options: dict[str, Any], default: Loss) -> Loss:

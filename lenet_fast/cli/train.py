@@ -87,6 +87,7 @@ def _begin(
             settings.check_out(out.path)
         splits = common.load_data(options["dataset"], options["folder"])
         splits = settings.digits(splits, options["model"], options["limit"])
+        network, loss = settings.for_classes(options, network, loss, splits)
         trainer = Trainer(
             network,
             loss,
@@ -161,7 +162,10 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
         f"{counts.connections:,} connections",
     )
     common.line("data", splits.source)
-    common.line("", f"{len(splits.train):,} training images", f"{len(splits.test):,} test images")
+    counts_of = [f"{len(splits.train):,} training images", f"{len(splits.test):,} test images"]
+    if len(splits.train.classes) != 10:
+        counts_of.append(f"{len(splits.train.classes)} classes")
+    common.line("", *counts_of)
     if trainer.network.input_shape[-1] < 32:
         common.line("", "digits of 16x16 pixels")
     common.engine_lines(trainer.engine)

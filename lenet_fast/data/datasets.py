@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lenet_fast.checks import DIGITS
 from lenet_fast.data import idx, usps
 
 
@@ -27,6 +29,8 @@ class Collection:
     folders: tuple[str, ...] = ()  # subfolders of the user's, where other libraries put the files
     page: str = ""  # on the web, with the files, for people
     transposed: bool = False  # whether rows and columns of the images are swapped in the files
+    classes: tuple[str, ...] = DIGITS  # their names
+    first: int = 0  # label of the first class in the files
     loads: Callable[..., Any] = idx.loads  # reads a file from memory
 
 
@@ -71,21 +75,42 @@ FASHION_MNIST = Collection(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
     folders=("fashion-mnist", "FashionMNIST/raw"),
+    classes=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker"),
+        *("Bag", "Ankle boot"),
+    ),
 )
 
-EMNIST_DIGITS = Collection(
-    name="emnist-digits",
-    title="EMNIST digits",
-    files=(
-        "emnist-digits-train-images-idx3-ubyte",
-        "emnist-digits-train-labels-idx1-ubyte",
-        "emnist-digits-test-images-idx3-ubyte",
-        "emnist-digits-test-labels-idx1-ubyte",
-    ),
-    folders=("emnist-digits", "gzip", "EMNIST/raw"),
-    page="gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset",
-    transposed=True,
-)
+_UPPER = tuple(string.ascii_uppercase)
+_EMNIST_CLASSES = {
+    "digits": DIGITS,
+    "letters": _UPPER,  # upper and lower case in one class
+    "balanced": (*DIGITS, *_UPPER, *"abdefghnqrt"),
+    "bymerge": (*DIGITS, *_UPPER, *"abdefghnqrt"),
+    "byclass": (*DIGITS, *_UPPER, *string.ascii_lowercase),
+    "mnist": DIGITS,
+}
+
+
+def _emnist(split: str) -> Collection:
+    return Collection(
+        name=f"emnist-{split}",
+        title=f"EMNIST {split}",
+        files=tuple(
+            f"emnist-{split}-{part}-{what}-ubyte"
+            for part in ("train", "test")
+            for what in ("images-idx3", "labels-idx1")
+        ),
+        folders=(f"emnist-{split}", "gzip", "EMNIST/raw"),
+        page="gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        transposed=True,
+        classes=_EMNIST_CLASSES[split],
+        first=1 if split == "letters" else 0,
+    )
+
+
+EMNIST = tuple(map(_emnist, _EMNIST_CLASSES))
+"""The six splits of Cohen et al. 2017, "EMNIST: an extension of MNIST to handwritten letters"."""
 
 USPS = Collection(
     name="usps",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -157,7 +159,7 @@ def _resized(dataset: Dataset, margin: int, size: int, border: int, given: int =
     if shape[1:] != (given, given):
         raise ValueError(f"dataset: expected images of {given}x{given}, got {shape}")
     images = _shrunk(dataset.images, margin, size, border)
-    return Dataset(images, dataset.labels, f"{dataset.name}-{size}x{size}", dataset.weights)
+    return replace(dataset, images=images, name=f"{dataset.name}-{size}x{size}")
 
 
 def _shrunk(images: Array, margin: int, size: int, border: int) -> npt.NDArray[np.uint8]:

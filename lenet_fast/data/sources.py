@@ -29,13 +29,13 @@ SAMPLE_SOURCE = "the bundled sample of MNIST"
 
 SAMPLE_FOLDER = Path(__file__).with_name("sample")
 
-_MAX_BYTES = 2**28  # more than EMNIST's digits, 188 million bytes; gzip files may hold any number
+_MAX_BYTES = 2**30  # EMNIST's largest file has 547 million bytes; gzip files may hold any number
 
 _SHOWN = 16  # images of a data set in a notebook
 
 _MIXED = 0.05  # a share of inverted images that is no accident
 
-_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, datasets.EMNIST_DIGITS)}
+_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, *datasets.EMNIST)}
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -75,20 +75,23 @@ class Dataset:
         Grey values, from 0 (background) to 255 (foreground); usually 28x28, 16x16 for the network
         of 1989.
     labels : ndarray, (n,), uint8
-        Classes, 0 to 9.
+        Classes, from 0 to the number of `classes` minus 1.
     name : str, default "images"
         A name for messages, such as ``"mnist-train"``.
     weights : ndarray, (n,), float32 or float64, optional
         Factors of each image's loss in training, finite and not negative; see
         :meth:`lenet_fast.engines.Engine.train`. With a mean of 1, learning rates keep their
         meaning. Evaluations do not use them.
+    classes : tuple of str, default the ten digits
+        Names of the classes, one for each label. Training gives them to a network with as many
+        outputs; see :attr:`lenet_fast.network.Network.classes`.
 
     Raises
     ------
     TypeError
-        If an array has another dtype.
+        If an array has another dtype, or the names are not texts.
     ValueError
-        If a shape is wrong, the counts differ, a label is above 9, a weight is negative or not
+        If a shape is wrong, the counts differ, a label has no class, a weight is negative or not
         finite, or the images are on another scale, with a maximum from 1 to 16.
 
     Examples
@@ -106,6 +109,7 @@ class Dataset:
     labels: npt.NDArray[np.uint8]
     name: str = "images"
     weights: Array | None = None
+    classes: tuple[str, ...] = checks.DIGITS
 
     def __post_init__(self) -> None:
         for name, array in (("images", self.images), ("labels", self.labels)):
@@ -118,8 +122,13 @@ class Dataset:
             raise ValueError(
                 f"labels: expected ({len(self.images)},), one per image, got {self.labels.shape}"
             )
-        if len(self) and self.labels.max() > 9:
-            raise ValueError(f"labels: expected 0 to 9, got {self.labels.max()}")
+        classes = checks.class_names("classes", self.classes)
+        object.__setattr__(self, "classes", classes)
+        if len(self) and (largest := int(self.labels.max())) >= len(classes):
+            raise ValueError(
+                f"labels: expected 0 to {len(classes) - 1}, got {largest}; classes has a name for "
+                f"each, {len(classes)} of them"
+            )
         pixels.check_bytes("images", self.images)
         if self.weights is not None:
             checks.weights("weights", self.weights, len(self))
@@ -160,7 +169,7 @@ class Dataset:
         if not 0 <= n <= len(self):
             raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
         weights = None if self.weights is None else self.weights[:n]
-        return Dataset(self.images[:n], self.labels[:n], self.name, weights)
+        return replace(self, images=self.images[:n], labels=self.labels[:n], weights=weights)
 
     def __repr__(self) -> str:
         n, rows, columns = self.images.shape
@@ -173,7 +182,7 @@ class Dataset:
         shown = min(n, _SHOWN)
         if not shown:
             return f"<div>{words}</div>"
-        labels = " ".join(map(str, self.labels[:shown]))
+        labels = notebooks.escaped(" ".join(self.classes[k] for k in self.labels[:shown]))
         strip = 255 - np.concatenate(self.images[:shown], axis=1)  # dark on white
         width = shown * columns * max(1, round(32 / columns))
         picture = notebooks.image(pictures.png(strip), width, f"the first images: {labels}")
@@ -212,6 +221,18 @@ class Splits:
     notice: str | None = None
     attempts: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """What they are, the part of `source` before the place.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> data.load("sample").title
+        'the bundled sample of MNIST'
+        """
+        return self.source.partition(",")[0]
+
     def __repr__(self) -> str:
         return f"Splits(train={self.train!r}, test={self.test!r}, source={self.source!r})"
 
@@ -236,8 +257,10 @@ def load(
     dataset : str
         ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package; ``"auto"``,
         MNIST if it can be found, else the sample, with a notice; ``"fashion-mnist"``;
-        ``"emnist-digits"``, from a folder only; ``"usps"``, the 16x16 zip codes of LeCun et al.
-        1989; or ``"digits"``, scikit-learn's 8x8 digits enlarged to 20x20.
+        ``"emnist-digits"``, ``"emnist-letters"``, ``"emnist-balanced"``, ``"emnist-bymerge"``,
+        ``"emnist-byclass"`` or ``"emnist-mnist"``, with 10, 26, 47, 47, 62 and 10 classes;
+        ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; or ``"digits"``, scikit-learn's 8x8
+        digits enlarged to 20x20.
     folder : path, optional
         Folder of the four IDX files, plain or compressed with gzip; default: the environment
         variable LENET_FAST_DATA. If there is one, no other place is tried. Only the format of its
@@ -358,17 +381,23 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     missing = [name for name, path in zip(collection.files, paths, strict=True) if path is None]
     if missing:
         state = "" if place.is_dir() else " (there is no such folder)"
+        others = [each.name for each in _COLLECTIONS.values() if all(_find_files(folder, each))]
+        hint = f"; it has those of --dataset {' and '.join(others)}" if others else ""
         raise DataNotFoundError(
             f"{place}{state}: expected the four files of {collection.title}, plain or as .gz; "
-            f"missing: {', '.join(missing)}"
+            f"missing: {', '.join(missing)}{hint}"
         )
     found = [path for path in paths if path is not None]
     contents = [idx.read(path, max_bytes=_MAX_BYTES) for path in found]
     known = _recognise(found, contents)
     if known is None:
+        name = place.name or "folder"
         source = f"{place}, files that do not match {collection.title}"
+        if not collection.sha256:
+            name = collection.name
+            source = f"{collection.title}, {place} (unchecked: its files have no checksums)"
         contents, notices = _examined(contents, found, collection)
-        splits = _splits(contents, found, collection, place.name or "folder", source)
+        splits = _splits(contents, found, collection, name, source)
         return replace(splits, notice=" ".join(notices) or None)
     if known is not collection and not any_kind:
         raise FileFormatError(f"{place}: expected {collection.title}, got {known.title}")
@@ -441,7 +470,7 @@ def _examined(
     inverted = []
     for part, first in (("training", 0), ("test", 2)):
         pictures = idx.check_images(found[first], str(paths[first]))
-        labels = idx.check_labels(found[first + 1], str(paths[first + 1]))
+        labels = _labels(found[first + 1], str(paths[first + 1]), collection)
         if not len(pictures):
             continue  # refused later
         low, high = int(pictures.min()), int(pictures.max())
@@ -450,7 +479,8 @@ def _examined(
         found[first], notes = arrays.as_bytes(pictures)
         notices += [f"The {part} images have {note}." for note in notes]
         if len(labels) and labels.min() == labels.max():
-            notices.append(f"All {part} images have the label {labels[0]}.")
+            name = collection.classes[labels[0]]
+            notices.append(f"All {part} images have the label {name}.")
         inverted.append(arrays.look_inverted(found[first]))
         odd = int(arrays.turned_round(inverted[-1], found[first]).sum())
         if odd > _MIXED * len(pictures):
@@ -459,7 +489,7 @@ def _examined(
         seen = 255 - found[first] if inverted[-1] else found[first]
         if collection.transposed:
             seen = seen.transpose(0, 2, 1)
-        wide = arrays.look_transposed(seen) if collection is not FASHION_MNIST else ""
+        wide = arrays.look_transposed(seen) if collection.classes == checks.DIGITS else ""
         if wide:
             notices.append(
                 f"Of the {part} images, {wide}: their rows and columns seem to be swapped, as in "
@@ -490,7 +520,7 @@ def _splits(
     sets = []
     for part, first in (("train", 0), ("test", 2)):
         pictures = idx.check_images(contents[first], str(paths[first]))
-        labels = idx.check_labels(contents[first + 1], str(paths[first + 1]))
+        labels = _labels(contents[first + 1], str(paths[first + 1]), collection)
         if len(pictures) != len(labels):
             raise FileFormatError(
                 f"{paths[first + 1]}: expected {len(pictures):,} labels, one per image of "
@@ -500,8 +530,20 @@ def _splits(
             raise FileFormatError(f"{paths[first]}: expected at least one image, got none")
         if collection.transposed:
             pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
-        sets.append(Dataset(pictures, labels, f"{name}-{part}"))
+        sets.append(Dataset(pictures, labels, f"{name}-{part}", classes=collection.classes))
     return Splits(sets[0], sets[1], source)
+
+
+def _labels(array: Array, name: str, collection: Collection) -> npt.NDArray[np.uint8]:
+    """Return the labels of a file, counted from 0."""
+    first = collection.first
+    labels = idx.check_labels(array, name, classes=first + len(collection.classes))
+    if labels.size and labels.min() < first:
+        raise FileFormatError(
+            f"{name}: expected labels {first} to {first + len(collection.classes) - 1}, got "
+            f"{labels.min()} (label {labels.argmin()})"
+        )
+    return labels - np.uint8(first) if first else labels
 
 
 def _load_usps(folder: Path | None, report: Report | None) -> Splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,8 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     checks.integer("columns", columns, 1)
     shown = dataset.subset(min(checks.integer("count", count, 1), len(dataset)))
     title = f"The first {len(shown):,} of {len(dataset):,} images of {dataset.name}"
-    return style.digits_with_words(shown.images, [f"{d}" for d in shown.labels], columns, title)
+    words = [shown.classes[label] for label in shown.labels]
+    return style.digits_with_words(shown.images, words, columns, title)
 
 
 @style.drawing
@@ -55,24 +57,27 @@ def mistakes(
     predicted: Array,
     *,
     outputs: Array | None = None,
+    classes: Sequence[str] = checks.DIGITS,
     columns: int = 14,
     limit: int = 98,
 ) -> Figure:
-    """Draw the misclassified digits, each with its true and its predicted class.
+    """Draw the misclassified images, each with its true and its predicted class.
 
     Parameters
     ----------
     images : ndarray (n, rows, columns)
         Grey values, from 0 (background) to 255 (foreground); all images, not only misclassified.
-    labels, predicted : ndarray (n,), integers from 0 to 9
+    labels, predicted : ndarray (n,), integers from 0 to the number of classes minus 1
         True and predicted classes.
     outputs : ndarray (n, classes), optional
         The network's outputs. With them the worst mistakes come first: those where the outputs of
-        the true and the predicted class differ most. Without them, the digits keep their order.
+        the true and the predicted class differ most. Without them, the images keep their order.
+    classes : sequence of str
+        Names of the classes; by default the ten digits.
     columns : int
-        Digits per row.
+        Images per row; fewer where names are long.
     limit : int
-        Largest number of digits to draw, the first ones.
+        Largest number of images to draw, the first ones.
 
     Returns
     -------
@@ -99,26 +104,30 @@ def mistakes(
     '1 of 1,000 digits misclassified (2→8: a 2, read as an 8)'
     """
     images = style.grey_images("images", images, "n, rows, columns")
-    labels = checks.labels("labels", labels, len(images), 10)
-    predicted = checks.labels("predicted", predicted, len(images), 10)
+    classes = checks.class_names("classes", classes)
+    labels = checks.labels("labels", labels, len(images), len(classes))
+    predicted = checks.labels("predicted", predicted, len(images), len(classes))
     checks.integer("columns", columns, 1)
     wrong = np.flatnonzero(labels != predicted)
     if outputs is not None:
         outputs = checks.floats("outputs", np.asarray(outputs), "n, classes")
-        if outputs.shape != (len(images), 10):
-            raise ValueError(f"outputs: expected ({len(images)}, 10), got {outputs.shape}")
+        if outputs.shape != (expected := (len(images), len(classes))):
+            raise ValueError(f"outputs: expected {expected}, got {outputs.shape}")
         margins = np.abs(outputs[wrong, labels[wrong]] - outputs[wrong, predicted[wrong]])
         wrong = wrong[np.argsort(-margins, kind="stable")]
     shown = wrong[: checks.integer("limit", limit, 1)]
-    words = [f"{labels[i]}→{predicted[i]}" for i in shown]
-    title = f"{len(wrong):,} of {len(images):,} digits misclassified"
+    arrow = "→" if max(map(len, classes)) <= 3 else "\n→ "
+    words = [f"{classes[labels[i]]}{arrow}{classes[predicted[i]]}" for i in shown]
+    title = f"{len(wrong):,} of {len(images):,} {style.things(classes)} misclassified"
     if len(shown) < len(wrong):
         title += f", the {'first' if outputs is None else 'worst'} {len(shown)}"
     elif outputs is not None and len(wrong) > 1:
         title += ", worst first"
     if len(shown):
-        true, read = (style.article(digit) for digit in (labels[shown[0]], predicted[shown[0]]))
-        title += f" ({words[0]}: {true}, read as {read})"
+        first = labels[shown[0]], predicted[shown[0]]
+        true, read = (style.article(classes[label]) for label in first)
+        if "\n" not in words[0]:
+            title += f" ({words[0]}: {true}, read as {read})"
     return style.digits_with_words(images[shown], words, columns, title)
 
 

@@ -67,7 +67,7 @@ def saliency(network: Network, images: Array, labels: Array | None = None) -> Fi
     size = images.shape[1:]
     top, left = ((whole - part) // 2 for whole, part in zip(x.shape[2:], size, strict=True))
     maps = maps[:, 0, top : top + size[0], left : left + size[1]]
-    picture, pairs = _pairs(images, winners, labels)
+    picture, pairs = _pairs(images, winners, labels, network.classes)
     for axes, image, values in zip(pairs, images, maps, strict=True):
         style.show_signed(axes, values)
         _outline(axes, image)
@@ -125,7 +125,7 @@ def occlusion(
     with closing(engines.create(network, losses.default_for(network))) as engine:
         leads, winners, _ = _leads(network, engine.predict(x))
         covered = [engine.predict(_prepared(network, _covered(image, size))) for image in images]
-    picture, pairs = _pairs(images, winners, labels)
+    picture, pairs = _pairs(images, winners, labels, network.classes)
     for axes, image, outputs, lead, winner in zip(
         pairs, images, covered, leads, winners, strict=True
     ):
@@ -191,19 +191,23 @@ def _covered(image: Array, size: int) -> Array:
     return covered
 
 
-def _pairs(images: Array, winners: Array, labels: Array | None) -> tuple[Figure, list[Axes]]:
+def _pairs(
+    images: Array, winners: Array, labels: Array | None, classes: tuple[str, ...]
+) -> tuple[Figure, list[Axes]]:
     """Return a figure with the images above, and the empty axes below them."""
     n = len(images)
     if labels is not None:
-        labels = checks.labels("labels", np.atleast_1d(labels), n, 10)
+        labels = checks.labels("labels", np.atleast_1d(labels), n, len(classes))
     side = min(style.WIDTH / n, 3.0)
     picture = style.figure(0.75 + 2 * side, max(side * n, 6.0))
     axes = picture.subplots(2, n, squeeze=False)
     for i in range(n):
         style.show(axes[0, i], images[i], "gray_r", 0, 255)
-        read = f"read as {winners[i]}"
+        winner = classes[winners[i]]
+        read = f"read as {winner}"
         if labels is not None and labels[i] != winners[i]:
-            read = f"{style.article(labels[i])}, {read}" if n <= 6 else f"{labels[i]}→{winners[i]}"
+            label = classes[labels[i]]
+            read = f"{style.article(label)}, {read}" if n <= 6 else f"{label}→{winner}"
         axes[0, i].set_title(read if n <= 6 else read.removeprefix("read as "), fontsize=10)
     return picture, list(axes[1])
 

@@ -190,7 +190,8 @@ def features(network: Network, image: Array, label: int | None = None) -> Figure
     heights = (2.3, max(0.55 * len(strips), 0.01), 2.3)
     picture = style.figure(sum(heights))
     above, middle, below = picture.subfigures(3, squeeze=False, height_ratios=heights)[:, 0]
-    _draw_maps(above, np.asarray(image), label, maps)
+    of = None if label is None else network.classes[label]
+    _draw_maps(above, np.asarray(image), of, maps)
     if strips:
         _draw_strips(middle, strips)
     _draw_outputs(below, network, outputs, winner, stages)
@@ -252,13 +253,13 @@ def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
             tiles = y.reshape(len(y), *(y.shape[1:] or (1, 1)))
             style.show_signed(each, style.mosaic(tiles, _columns(len(y)), int(tiles[0].size > 1)))
         style.bare(axes[-1])
-        axes[-1].text(0.5, 0.5, f"{answer}", size=20, ha="center", va="center")
+        axes[-1].text(0.5, 0.5, network.classes[answer], size=20, ha="center", va="center")
     for axes, name in zip(rows[0], ["input", *names, "answer"], strict=True):
         axes.set_title(name, fontsize=10)
     return picture
 
 
-def _draw_maps(part: SubFigure, image: Array, label: int | None, maps: dict[str, Array]) -> None:
+def _draw_maps(part: SubFigure, image: Array, label: str | None, maps: dict[str, Array]) -> None:
     pixels = image if image.ndim == 2 else style.mosaic(image, 1)
     wholes = {name: style.mosaic(y, _columns(len(y))) for name, y in maps.items()}
     ratios = [1.0, *(whole.shape[1] / whole.shape[0] for whole in wholes.values())]
@@ -295,7 +296,7 @@ def _draw_outputs(
         style.show_signed(columns[0], units.reshape(bitmap))
         columns[0].set_title(f"{name} as 7 x 12", fontsize=10)
         style.show_signed(columns[1], rbf_centres(network)[winner].reshape(bitmap))
-        columns[1].set_title(f"bitmap of {winner}", fontsize=10)
+        columns[1].set_title(f"bitmap of {network.classes[winner]}", fontsize=10)
     axes = columns[-1]
     colours = [style.ORANGE if k == winner else style.BLUE for k in range(len(values))]
     bars = axes.bar(np.arange(len(values)), values, 0.75, color=colours)
@@ -303,8 +304,9 @@ def _draw_outputs(
     axes.bar_label(bars, words, color=style.ORANGE, fontsize=10, padding=1)
     style.plain(axes, "y")
     axes.margins(y=0.12)
-    axes.set(xticks=range(len(values)), xlabel="class", ylabel=_OUTPUTS[network.output])
-    axes.set_title(f"read as {winner}", color=style.ORANGE, fontsize=10)
+    axes.set(xlabel="class", ylabel=_OUTPUTS[network.output])
+    style.name_ticks(axes, "x", network.classes)
+    axes.set_title(f"read as {network.classes[winner]}", color=style.ORANGE, fontsize=10)
 
 
 def _scale(values: Array) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 """Formats that :func:`save` writes, by file name extension."""
 
+_FITTING = 6  # characters below an image, with 14 in a row
+
 WIDTH, DPI = 8.0, 150
 """Inches, and pixels per inch: text of 10 points is readable on a slide 1,200 pixels wide."""
 
@@ -137,9 +139,29 @@ def save(picture: Figure, path: str | os.PathLike[str], *, dpi: int | None = Non
     disk.write_atomic(path, write)
 
 
-def article(digit: int) -> str:
-    """Return a digit with its article: "a 7", "an 8"."""
-    return f"an {digit}" if digit == 8 else f"a {digit}"
+def article(name: str) -> str:
+    """Return a digit or letter with its article, "a 7", "an 8"; other names as they are."""
+    if len(name) > 1:
+        return name
+    return f"an {name}" if name in "8AEFHILMNORSXaefhilmnorsx" else f"a {name}"
+
+
+def noun(classes: Sequence[str]) -> str:
+    """Return what to call a class: a digit or a class."""
+    return "digit" if tuple(classes) == checks.DIGITS else "class"
+
+
+def things(classes: Sequence[str]) -> str:
+    """Return what to call images of these classes."""
+    return "digits" if tuple(classes) == checks.DIGITS else "images"
+
+
+def name_ticks(axes: Axes, axis: Literal["x", "y"], classes: Sequence[str]) -> None:
+    """Label an axis with names of classes, along it or, if they are long, across."""
+    turn = 90 if axis == "x" and max(map(len, classes)) > 3 else 0
+    words: dict[str, Any] = {"labels": list(classes), "rotation": turn}
+    words["fontsize"] = 10 if len(classes) <= 40 else 7
+    (axes.set_xticks if axis == "x" else axes.set_yticks)(range(len(classes)), **words)
 
 
 def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
@@ -186,6 +208,9 @@ def digits_with_words(images: Array, words: Sequence[str], columns: int, title: 
     """Return a figure of images (n, h, w), dark on white, with a label below each."""
     n, h, w = images.shape
     gap, below, points = 1, max(round(0.4 * h), 10), 10 if columns <= 14 else 8
+    longest = max((len(line) for word in words for line in word.splitlines()), default=0)
+    if longest > _FITTING:  # else names would run into each other
+        columns = min(columns, max(14 * _FITTING // longest, 1))
     columns = min(columns, max(n, 1))
     whole = mosaic(images, columns, gap, below) if n else np.full((h, w), np.nan)
     # A few images are not enlarged to the whole width.

@@ -30,6 +30,8 @@ class Evaluation:
         The mean over the images.
     confusion : ndarray (classes, classes)
         How many images of each class, by row, were classified as each class, by column.
+    classes : tuple of str
+        Names of the classes; by default their numbers.
 
     Examples
     --------
@@ -42,6 +44,12 @@ class Evaluation:
 
     loss: float
     confusion: npt.NDArray[np.intp]
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            names = tuple(map(str, range(len(self.confusion))))
+            object.__setattr__(self, "classes", names)
 
     @property
     def count(self) -> int:
@@ -67,13 +75,14 @@ class Evaluation:
         >>> from lenet_fast.training import Evaluation
         >>> figure = Evaluation(loss=0.5, confusion=np.array([[48, 2], [1, 49]])).plot()
         >>> figure.axes[0].get_title()
-        '3 of 100 digits misclassified (3.00 %)'
+        '3 of 100 images misclassified (3.00 %)'
         """
         from lenet_fast import plots  # late: it needs this package
 
         rows, columns = np.indices(self.confusion.shape)
         counts = self.confusion.ravel()
-        return plots.confusion(np.repeat(rows.ravel(), counts), np.repeat(columns.ravel(), counts))
+        labels, found = (np.repeat(each.ravel(), counts) for each in (rows, columns))
+        return plots.confusion(labels, found, self.classes)
 
     def __repr__(self) -> str:
         return (
@@ -83,12 +92,11 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Return the counts in a table, for notebooks."""
-        size = len(self.confusion)
         rows = []
         for label, row in enumerate(self.confusion):
             counts = (f"{count:,}" if count else "" for count in row)
-            rows.append([f"{label}", *counts, f"{row.sum() - row[label]:,}"])
-        head = ["label", *map(str, range(size)), "wrong"]
+            rows.append([self.classes[label], *counts, f"{row.sum() - row[label]:,}"])
+        head = ["label", *self.classes, "wrong"]
         words = (
             f"<b>{self.errors:,}</b> of {self.count:,} images wrong, accuracy "
             f"{100 * self.accuracy:.2f} %, loss {self.loss:.4f}"
@@ -113,4 +121,5 @@ def evaluation(engine: Engine, network: Network, loss: Loss, dataset: data.Datas
         outputs, labels = engine.predict(dataset.images[block]), dataset.labels[block]
         np.add.at(confusion, (labels, network.classify_outputs(outputs)), 1)
         loss_sum += float(loss.values(outputs, labels, engine.backend).sum(dtype=np.float64))
-    return Evaluation(loss_sum / len(dataset), confusion)
+    names = dataset.classes if len(dataset.classes) == classes else network.classes
+    return Evaluation(loss_sum / len(dataset), confusion, names)

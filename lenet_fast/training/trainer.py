@@ -443,7 +443,8 @@ class Trainer:
         OSError
             If a file cannot be written. What was saved before is intact; see ``saved``.
         ValueError
-            If a set is empty, or differs from the one that this run was trained on before; if the
+            If a set is empty, or differs from the one that this run was trained on before; if its
+            classes do not fit the network or the other set's; if the
             training images do not range from 0 to 255; if `average_from` is beyond the last
             epoch; or if `test` has weights, or `train` has with SDLM.
         TypeError
@@ -472,6 +473,7 @@ class Trainer:
         self._check_weights(train, test)
         self.epochs = epochs
         self._check_scale(train)
+        self._name_classes(train, test)
         self.history.train_images, self.history.test_images = len(train.images), len(test.images)
         self.history.interrupted = False
         self.stopping = False
@@ -913,3 +915,20 @@ class Trainer:
         self.network.inverted = arrays.look_inverted(train.images)
         if self._average is not None:
             self._average.network.inverted = self.network.inverted
+
+    def _name_classes(self, train: data.Dataset, test: data.Dataset) -> None:
+        """Name the network's outputs after the classes; raise if the data's do not fit."""
+        if train.classes != test.classes:
+            raise ValueError(
+                f"test: expected the classes of train, {', '.join(train.classes)}, got "
+                f"{', '.join(test.classes)}"
+            )
+        (outputs,) = self.network.output_shape
+        if len(train.classes) == outputs:
+            for network in {self.network, self.result}:
+                network.classes = train.classes
+        elif train.classes != checks.DIGITS:  # which may be no more than a default
+            raise ValueError(
+                f"train: expected {outputs} classes, one per output of the network, got "
+                f"{len(train.classes)}; build the network with classes={len(train.classes)}"
+            )

@@ -183,7 +183,7 @@ class TrainingManager:
             run = Run(
                 number=number,
                 request=request,
-                data=self.splits.source.partition(",")[0],  # without the folder
+                data=self.splits.title,
                 train_images=len(train),
                 test_images=len(test),
                 snapshot=NetworkSnapshot(trainer.network, number, f"run {number}"),
