@@ -9,7 +9,8 @@ from network_cases import NETWORKS
 
 from lenet_fast import data, engines, losses, models
 from lenet_fast.data import Dataset
-from lenet_fast.training import SDLM, Constant, Trainer
+from lenet_fast.training import SDLM, Trainer
+from lenet_fast.training.batches import shuffled
 
 SAMPLE = data.load("sample")
 
@@ -87,33 +88,38 @@ def weighted(count, weights, name="few"):
 
 def test_a_trainer_passes_the_weights_on_in_the_order_of_its_images():
     weights = np.random.default_rng(0).integers(0, 3, 200).astype(float)
-    test = SAMPLE.test.subset(50)
-    trained = []
-    for distortion in (None, "elastic"):
-        trainer = Trainer(
-            models.lenet5(pooling="max", output="softmax"),
-            *("cross_entropy",),
-            schedule=Constant(0.01),
-            seed=7,
-            distortion=distortion,
-        )
-        history = trainer.fit(weighted(200, weights), test, epochs=2, verbose=False)
-        trained.append((trainer.network, history))
+    trainer = Trainer(models.lenet5(pooling="max", output="softmax"), schedule=0.01, seed=7)
+    history = trainer.fit(weighted(200, weights), SAMPLE.test.subset(50), epochs=2, verbose=False)
     network = models.lenet5(pooling="max", output="softmax")
     engine = engines.create(network, losses.CrossEntropy())
     optimiser = Trainer(network).optimiser
     for epoch in (1, 2):
-        from lenet_fast.training.batches import shuffled
-
         totals = engine.train(
             *(SAMPLE.train.images[:200], SAMPLE.train.labels[:200], shuffled(200, 7, epoch)),
             *(32, optimiser, 0.01),
             weights=weights,
         )
-    (found, history), (distorted, _) = trained
-    np.testing.assert_equal(found.get_weights(), network.get_weights())
+    np.testing.assert_equal(trainer.network.get_weights(), network.get_weights())
     assert history.rows[1].train_loss == pytest.approx(sum(each.loss for each in totals) / 200)
-    assert not np.array_equal(distorted.parameters["C1.w"], found.parameters["C1.w"])
+
+
+def test_distorted_images_keep_their_weights(monkeypatch):
+    given = []
+    train = engines.LanesEngine.train
+
+    def noted(self, x, labels, order, *others, weights, **options):
+        given.append((labels[order], weights[order]))
+        return train(self, x, labels, order, *others, weights=weights, **options)
+
+    monkeypatch.setattr(engines.LanesEngine, "train", noted)
+    network = models.lenet5(pooling="max", output="softmax")
+    trainer = Trainer(network, distortion="elastic", engine="lanes")
+    weights = SAMPLE.train.labels[:200] / 5
+    trainer.fit(weighted(200, weights), SAMPLE.test.subset(50), epochs=1, verbose=False)
+    assert sum(len(labels) for labels, _ in given) == 200
+    for labels, found in given:
+        assert len(np.unique(labels)) == 10
+        np.testing.assert_array_equal(found, labels / 5)
 
 
 def test_weights_that_favour_one_class_make_it_the_answer():
