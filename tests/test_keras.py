@@ -15,7 +15,17 @@ from helpers import require
 
 from benchmarks import keras_models
 from lenet_fast import models
-from lenet_fast.layers import ELU, GELU, AvgPool2D, Conv2D, Dense, Dropout, Dropout2D, MaxPool2D
+from lenet_fast.layers import (
+    ELU,
+    GELU,
+    AvgPool2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Dropout2D,
+    MaxPool2D,
+    ScaledTanh,
+)
 from lenet_fast.network import Network
 
 torch = require("torch")
@@ -123,6 +133,12 @@ ROWS: dict[str, Any] = {
         L.MaxPooling2D((2, 1), strides=(1, 1)),
         L.Flatten(),
         L.Dense(4, activation="gelu"),
+    ),
+    "depthwise": lambda: functional(
+        (9, 9, 2),
+        L.ZeroPadding2D(1),
+        L.DepthwiseConv2D(3, 2, padding="same", depth_multiplier=3, activation="relu"),
+        *(L.Flatten(), L.Dense(4)),
     ),
     "dilation": lambda: functional((11, 11, 1), L.Conv2D(2, 3, dilation_rate=2), L.Flatten()),
     "padded": lambda: functional(
@@ -340,13 +356,34 @@ def test_networks_of_ours_are_written() -> None:
     y = network.probabilities(network.predict(np.ascontiguousarray(x.transpose(0, 3, 1, 2))))
     np.testing.assert_allclose(model.predict(x, verbose=0), y, rtol=0, atol=1e-6)
     assert [repr(each) for each in from_keras(model).layers] == list(map(repr, network.layers))
-    with pytest.raises(TypeError, match=r"layers that Keras has, got ScaledTanh\(\)"):
+    with pytest.raises(TypeError, match=r"layers that Keras has, got RBF\(84, 10, name='OUTPUT'"):
         to_keras(models.lenet5())
     ties = Network([MaxPool2D(2, ties="all"), Dense(4, 2)], input_shape=(1, 4, 4))
     with pytest.raises(TypeError, match=r"layers that Keras has, got MaxPool2D\(2, ties='all'"):
         to_keras(ties)
     with pytest.raises(TypeError, match="network: expected a Network, got int 3"):
         to_keras(3)
+
+
+@pytest.mark.parametrize("options", [{}, {"pooling": "max"}, {"connections": "full"}])
+def test_the_papers_networks_are_written(options: Any, tmp_path: Path) -> None:
+    """Sub-sampling, the scaled tanh, a table of connections; and saved by Keras."""
+    network = models.lenet5(output="softmax", **options)
+    network.initialise("lecun_sqrt", seed=5)
+    to_keras(network).save(tmp_path / "lenet5.keras")
+    model = keras.saving.load_model(tmp_path / "lenet5.keras")
+    x = np.random.default_rng(0).random((6, 32, 32, 1)).astype(np.float32)
+    y = network.probabilities(network.predict(x.reshape(6, 1, 32, 32)))
+    np.testing.assert_allclose(model.predict(x, verbose=0), y, rtol=0, atol=1e-6)
+    again = from_keras(model)
+    np.testing.assert_allclose(
+        again.predict(x.reshape(6, 1, 32, 32)),
+        network.predict(x.reshape(6, 1, 32, 32)),
+        rtol=0,
+        atol=1e-5,
+    )
+    kinds = [[type(each) for each in one.layers] for one in (again, network)]
+    assert kinds[0].count(ScaledTanh) == kinds[1].count(ScaledTanh) >= 4
 
 
 # --- training  ---

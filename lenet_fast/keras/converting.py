@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from lenet_fast import checks, choices, layers
-from lenet_fast.keras.reading import Reading
-from lenet_fast.layers import Layer
+from lenet_fast.checks import Array
+from lenet_fast.keras.reading import SCALED_TANH, Reading, conv_to_keras, dense_views
+from lenet_fast.layers import Layer, Shape
 from lenet_fast.network import Network
 
-_ACTIVATIONS: dict[type[Layer], Any] = {
-    layers.ReLU: lambda layer, name: keras.layers.ReLU(**name),
-    layers.LeakyReLU: lambda layer, name: keras.layers.LeakyReLU(layer.slope, **name),
-    layers.ELU: lambda layer, name: keras.layers.ELU(layer.alpha, **name),
-    layers.Tanh: lambda layer, name: keras.layers.Activation("tanh", **name),
-    layers.Sigmoid: lambda layer, name: keras.layers.Activation("sigmoid", **name),
+_MADE: dict[type[Layer], Callable[[Any, dict[str, Any]], Any]] = {
+    layers.MaxPool2D: lambda one, name: keras.layers.MaxPooling2D(one.kernel, one.stride, **name),
+    layers.AvgPool2D: lambda one, name: keras.layers.AveragePooling2D(
+        one.kernel, one.stride, **name
+    ),
+    layers.Dense: lambda one, name: keras.layers.Dense(one.n_out, **name),
+    layers.Dropout: lambda one, name: keras.layers.Dropout(one.p, **name),
+    layers.Dropout2D: lambda one, name: keras.layers.SpatialDropout2D(one.p, **name),
+    layers.ReLU: lambda one, name: keras.layers.ReLU(**name),
+    layers.LeakyReLU: lambda one, name: keras.layers.LeakyReLU(one.slope, **name),
+    layers.ELU: lambda one, name: keras.layers.ELU(one.alpha, **name),
+    layers.Tanh: lambda one, name: keras.layers.Activation("tanh", **name),
+    layers.Sigmoid: lambda one, name: keras.layers.Activation("sigmoid", **name),
 }
-"""What makes Keras' layers of our activations."""
+"""What makes one layer of Keras of one of ours."""
 
 
 def from_keras(
@@ -97,9 +107,11 @@ def to_keras(network: Network, model: keras.Model | None = None) -> keras.Model:
     Returns
     -------
     keras.Model
-        By default a new ``keras.Sequential`` for images (n, h, w, c), with copies of the weights,
-        that ends with a softmax if the network's output is "softmax". It is not compiled. Absent
-        links of a connection table become weights of zero, which training in Keras would change.
+        By default a new ``keras.Sequential`` for images (n, h, w, c) on the network's scale, with
+        copies of the weights, that ends with a softmax if the network's output is "softmax". It is
+        not compiled. Absent links of a connection table become weights of zero, which training in
+        Keras would change. Sub-sampling becomes AveragePooling2D and DepthwiseConv2D, and the
+        scaled tanh a tanh between two Rescaling layers.
 
     Raises
     ------
@@ -119,13 +131,14 @@ def to_keras(network: Network, model: keras.Model | None = None) -> keras.Model:
     """
     if not isinstance(network, Network):
         raise TypeError(f"network: expected a Network, got {checks.kind(network)}")
-    made = _new(network) if model is None else model
-    reading = Reading(made)
+    if model is None:
+        return _new(network)
+    reading = Reading(model)
     kinds = [
         [(type(layer), layer.config() | {"name": ""}) for layer in each.layers]
         for each in (network, reading.network)
     ]
-    if model is not None and kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1]:
         raise ValueError(
             f"model: expected the layers of the network, {_words(network)}, got "
             f"{_words(reading.network)}"
@@ -134,7 +147,7 @@ def to_keras(network: Network, model: keras.Model | None = None) -> keras.Model:
         for name, array in ours.parameters.items():
             read.parameters[name][...] = array
     reading.give()
-    return made
+    return model
 
 
 def _of_logits(model: Any) -> bool:
@@ -149,23 +162,45 @@ def _words(network: Network) -> str:
 
 
 def _new(network: Network) -> keras.Model:
-    """Return a model of the same layers, with weights of its own."""
+    """Return a model of the same layers and weights."""
     c, h, w = network.input_shape
     dtype = network.dtype.name
     row: list[Any] = [keras.layers.Input((h, w, c), dtype=dtype)]
+    weights: list[tuple[Any, list[Array]]] = []
     for layer, shape in zip(network.layers, network.shapes[:-1], strict=True):
         if isinstance(layer, layers.Dense) and len(shape) > 1:
             row.append(keras.layers.Flatten(dtype=dtype))
-        row += _layers(layer, dtype)
+        row += _layers(layer, {"name": layer.name.replace(".", "_"), "dtype": dtype})
+        if layer.parameters:
+            weights.append((row[-1], _weights(layer, shape)))
     if network.output == "softmax":
         row.append(keras.layers.Softmax(dtype=dtype))
-    return keras.Sequential(row)
+    model = keras.Sequential(row)
+    for new, arrays in weights:
+        new.set_weights(arrays)
+    return model
 
 
-def _layers(layer: Layer, dtype: str) -> list[Any]:
-    """Return new layers that together compute the same as one of ours."""
-    name = {"name": layer.name.replace(".", "_"), "dtype": dtype}
-    if type(layer) is layers.Conv2D and layer.bias != "unit" and not layer.pad_value:
+def _weights(layer: Layer, shape: Shape) -> list[Array]:
+    """Return the arrays of a layer's parameters in the layout of Keras."""
+    w, *b = layer.parameters.values()
+    if isinstance(layer, layers.Dense):
+        c, h, columns = (*shape, 1, 1)[:3]
+        return [dense_views((c, h, columns))[1](w), *b]
+    if isinstance(layer, layers.Subsample2D):
+        factor = math.prod(layer.kernel) if layer.reduction == "sum" else 1
+        return [w.reshape(1, 1, layer.channels, layer.multiplier) * w.dtype.type(factor), *b]
+    return [conv_to_keras(w), *b]
+
+
+def _layers(layer: Layer, name: dict[str, Any]) -> list[Any]:
+    """Return new layers that together compute the same as one of ours; weights are the last one's.
+
+    `name` is what all layers take: name and dtype.
+    """
+    kind = type(layer)
+    dtype, new = {"dtype": name["dtype"]}, keras.layers
+    if isinstance(layer, layers.Conv2D) and layer.bias != "unit" and not layer.pad_value:
         options = {
             "strides": layer.stride,
             "dilation_rate": layer.dilation,
@@ -174,23 +209,23 @@ def _layers(layer: Layer, dtype: str) -> list[Any]:
         }
         top, bottom, left, right = layer.padding
         padding = ((top, bottom), (left, right))
-        padded = [keras.layers.ZeroPadding2D(padding, dtype=dtype)] if any(layer.padding) else []
-        return [*padded, keras.layers.Conv2D(layer.c_out, layer.kernel, **options, **name)]
-    if type(layer) is layers.MaxPool2D and layer.ties == "first":
-        return [keras.layers.MaxPooling2D(layer.kernel, layer.stride, **name)]
-    if type(layer) is layers.AvgPool2D:
-        return [keras.layers.AveragePooling2D(layer.kernel, layer.stride, **name)]
-    if type(layer) is layers.Dense:
-        return [keras.layers.Dense(layer.n_out, **name)]
-    if type(layer) is layers.Dropout2D:
-        return [keras.layers.SpatialDropout2D(layer.p, **name)]
-    if type(layer) is layers.Dropout:
-        return [keras.layers.Dropout(layer.p, **name)]
-    if type(layer) is layers.GELU and layer.approximate == "none":
-        return [keras.layers.Activation("gelu", **name)]
-    if type(layer) in _ACTIVATIONS:
-        return [_ACTIVATIONS[type(layer)](layer, name)]
+        padded = [new.ZeroPadding2D(padding, **dtype)] if any(layer.padding) else []
+        return [*padded, new.Conv2D(layer.c_out, layer.kernel, **options, **name)]
+    if isinstance(layer, layers.Subsample2D):
+        means = new.AveragePooling2D(layer.kernel, layer.stride, **dtype)
+        return [means, new.DepthwiseConv2D(1, depth_multiplier=layer.multiplier, **name)]
+    if isinstance(layer, layers.ScaledTanh):
+        inner, outer = SCALED_TANH
+        return [
+            new.Rescaling(inner, **dtype),
+            new.Activation("tanh", **name),
+            new.Rescaling(outer, **dtype),
+        ]
+    if kind is layers.GELU and layer.arguments["approximate"] == "none":
+        return [new.Activation("gelu", **name)]
+    all_maxima = isinstance(layer, layers.MaxPool2D) and layer.ties != "first"
+    if kind in _MADE and not all_maxima:
+        return [_MADE[kind](layer, name)]
     raise TypeError(
-        f"network: expected layers that Keras has, got {layer!r} ({layer.name}); lenet_fast.onnx "
-        "writes all layers"
+        f"network: expected layers that Keras has, got {layer!r}; lenet_fast.onnx writes all layers"
     )

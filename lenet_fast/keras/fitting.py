@@ -125,7 +125,7 @@ def fit(
 
     Notes
     -----
-    Layers: Conv2D, Dense, MaxPooling2D, AveragePooling2D, GlobalMaxPooling2D,
+    Layers: Conv2D, DepthwiseConv2D, Dense, MaxPooling2D, AveragePooling2D, GlobalMaxPooling2D,
     GlobalAveragePooling2D, Flatten, Dropout, SpatialDropout2D, Activation, ReLU, LeakyReLU, ELU,
     Softmax, and at the beginning Rescaling, Normalization of all pixels alike and Reshape. A
     ZeroPadding2D must come before a Conv2D. Activations: linear, relu, leaky_relu, elu, gelu, tanh,
@@ -270,7 +270,8 @@ class _Sums:
         self._loss += batch.loss
         self._right += batch.right
         accuracy = dict.fromkeys(self._accuracies, self._right / self._images)
-        return {"loss": self._loss / self._images} | accuracy | batch.metrics
+        logs = {"loss": self._loss / self._images} | accuracy | batch.metrics
+        return dict(sorted(logs.items()))  # as Keras has them
 
 
 class _Loop:
@@ -293,21 +294,21 @@ class _Loop:
                 if self._each:
                     callbacks.on_train_batch_begin(number)
                     run.take()
-                for batch in run.train(data, order[first : first + self._call], self._size):
+                chosen = order[first : first + self._call]
+                for batch in run.train(data, chosen, self._size):
                     logs = sums.add(batch)
                     if self._each:
                         run.give()
-                    elif self._heard:
-                        callbacks.on_train_batch_begin(number)
-                    if self._heard:
-                        callbacks.on_train_batch_end(number, logs)
-                    if not math.isfinite(batch.loss) and not self._model.stop_training:
-                        raise TrainingDiverged(
-                            f"batch {number + 1} of the epoch: expected a finite loss, got "
-                            f"{batch.loss}. The model is as before that batch; start again with a "
-                            "lower learning_rate"
-                        )
                     number += 1
+                if self._heard:  # the last of the call, unless the call has only one
+                    if not self._each:
+                        callbacks.on_train_batch_begin(number - 1)
+                    callbacks.on_train_batch_end(number - 1, logs)
+                if not math.isfinite(batch.loss) and not self._model.stop_training:
+                    raise TrainingDiverged(
+                        f"batch {number} of the epoch: expected a finite loss, got {batch.loss}. "
+                        "The model is as before that batch; start again with a lower learning_rate"
+                    )
                 self.stop.check()
                 if self._model.stop_training:
                     break
@@ -603,5 +604,5 @@ def _is_due(frequency: int | Iterable[int], epoch: int) -> bool:
 
 
 def _drawn() -> int:
-    """Return a seed that follows from Keras'."""
-    return int(keras.ops.convert_to_numpy(keras.random.randint((), 0, 2**31 - 1)))
+    """Return a seed that follows from ``keras.utils.set_random_seed``."""
+    return int(np.random.randint(2**31 - 1))  # noqa: NPY002  (which that function seeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -32,6 +33,10 @@ _ACTIVATIONS: dict[Callable[..., Any], Callable[[], Activation]] = {
 """Our layers by Keras' functions, with the options that Keras gives them by default."""
 
 _SOFTMAX = (keras.activations.softmax, keras.activations.log_softmax)
+
+
+SCALED_TANH = 2 / 3, 1.7159
+"""Factors before and after a tanh; see :func:`lenet_fast.ops.scaled_tanh`."""
 
 
 class Link(NamedTuple):
@@ -86,8 +91,13 @@ class Reading:
         self._factors: list[tuple[Layer, Array, Array]] = []  # of batch norm, to fold
         self.row = _row(model)
         self._check_dtypes()
-        for layer in self.row:
-            self._read(layer)
+        row = list(self.row)
+        while row:
+            if _is_scaled_tanh(row[:3]):
+                self._add(layers.ScaledTanh(), row[1])
+                del row[:3]
+            else:
+                self._read(row.pop(0))
         if any(self._padding):
             raise ValueError("model: expected a convolution after ZeroPadding2D, got another layer")
         if not self._layers:
@@ -246,6 +256,14 @@ class Reading:
             self.links.append(Link(ours, "b", layer.bias, _same, _same))
 
     def _conv2d(self, layer: Any) -> None:
+        self._convolve(layer, layer.filters, layer.groups, _conv_to_ours, conv_to_keras)
+
+    def _depthwise(self, layer: Any) -> None:
+        c, *_ = self._maps(self.shape)
+        views = _depthwise_to_ours, partial(_depthwise_to_keras, c)
+        self._convolve(layer, c * layer.depth_multiplier, c, *views)
+
+    def _convolve(self, layer: Any, c_out: int, groups: int, to_ours: Any, to_keras: Any) -> None:
         self._order(layer)
         c, h, w = self._maps(self.shape)
         extents = map(window_extent, layer.kernel_size, layer.dilation_rate)
@@ -257,14 +275,14 @@ class Reading:
             padding = [a + b for a, b in zip(padding, same, strict=True)]
         self._padding = (0, 0, 0, 0)
         ours = layers.Conv2D(
-            *(c, layer.filters, layer.kernel_size),
+            *(c, c_out, layer.kernel_size),
             stride=layer.strides,
             padding=tuple(padding),  # type: ignore[arg-type]
             dilation=layer.dilation_rate,
-            groups=layer.groups,
+            groups=groups,
             bias="map" if layer.use_bias else None,
         )
-        self._link(self._add(ours, layer), layer, _conv_to_ours, _conv_to_keras)
+        self._link(self._add(ours, layer), layer, to_ours, to_keras)
         self._of_layer()
         self._activate(layer.activation, layer)
 
@@ -282,7 +300,7 @@ class Reading:
             maps: tuple[int, int, int] = (math.prod(before), 1, 1)
         else:
             maps = before[0], before[1], before[2]
-        self._link(self._add(ours, layer), layer, *_dense_views(maps))
+        self._link(self._add(ours, layer), layer, *dense_views(maps))
         self.shape, self._flat = (layer.units,), False
         self._activate(layer.activation, layer)
 
@@ -475,6 +493,7 @@ _READERS: dict[type, Callable[[Reading, Any], None]] = {
     keras.layers.BatchNormalization: Reading._batch_norm,
     keras.layers.Conv2D: Reading._conv2d,
     keras.layers.Dense: Reading._dense,
+    keras.layers.DepthwiseConv2D: Reading._depthwise,
     keras.layers.Dropout: Reading._dropout,
     keras.layers.ELU: Reading._elu,
     keras.layers.Flatten: Reading._flatten,
@@ -587,11 +606,31 @@ def _conv_to_ours(kernel: Array) -> Array:
     return kernel.transpose(3, 2, 0, 1)
 
 
-def _conv_to_keras(w: Array) -> Array:
+def conv_to_keras(w: Array) -> Array:
     return w.transpose(2, 3, 1, 0)
 
 
-def _dense_views(maps: tuple[int, int, int]) -> tuple[Any, Any]:
+def _depthwise_to_ours(kernel: Array) -> Array:
+    kh, kw, c, multiplier = kernel.shape
+    return kernel.transpose(2, 3, 0, 1).reshape(c * multiplier, 1, kh, kw)
+
+
+def _depthwise_to_keras(c: int, w: Array) -> Array:
+    """Return Keras' layout, with `c` input maps."""
+    return w.reshape(c, -1, *w.shape[2:]).transpose(2, 3, 0, 1)
+
+
+def _is_scaled_tanh(row: list[Any]) -> bool:
+    """Return whether three layers are those of :data:`SCALED_TANH`."""
+    if [type(each).__name__ for each in row] != ["Rescaling", "Activation", "Rescaling"]:
+        return False
+    first, function, last = row
+    factors, offsets = zip(*((each.scale, each.offset) for each in (first, last)), strict=True)
+    known = factors == SCALED_TANH and offsets == (0, 0)
+    return known and function.activation is keras.activations.tanh
+
+
+def dense_views(maps: tuple[int, int, int]) -> tuple[Any, Any]:
     """Return the layouts of a kernel whose inputs Keras flattens from (h, w, c)."""
     c, h, w = maps
 
