@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_layers_may_have_any_name(tmp_path: Path) -> None:
     images = noise(network, 3)
     _, y = outputs(build(done.files[0], "-DI_MAIN"), images)
     assert abs(y - expected(network, images)).max() < 1e-5
+
+
+def test_the_page_shows_what_is_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "export.rst").read_text()
+    _, _, rest = page.partition(".. code-block:: c\n\n")
+    shown, _, _ = rest.partition("\n\n")
+    assert dedent(shown) in export.to_c(models.lenet5(), tmp_path).files[0].read_text()
+    assert "C3_maps[k]" in shown
 
 
 def test_sizes_are_those_of_the_arrays() -> None:

@@ -214,8 +214,9 @@ class _Work:
         if self._format == "c":
             source = files[0]
             program = os.path.splitext(source)[0]
-            words = ["-std=c99", "-O2", f"-D{name.upper()}_MAIN", source, "-lm", "-o", program]
-            common.command("compile", cures.shell(["cc", *words]))
+            libraries = [] if self._quantise else ["-lm"]
+            words = ["cc", "-std=c99", "-O2", f"-D{name.upper()}_MAIN", source, *libraries]
+            common.command("compile", cures.shell([*words, "-o", program]))
 
 
 def _export_onnx(file: Path, network: Network, out: Path, quiet: bool) -> dict[str, Any]:

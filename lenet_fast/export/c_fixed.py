@@ -34,7 +34,7 @@ class FixedProgram(Program):
     """
 
     sum, output = "int32_t", "int32_t"
-    include = "#include <stdint.h>\n\n"
+    include, libraries = "#include <stdint.h>\n\n", ""
     softmax = False  # the outputs would have to be floats
 
     def __init__(self, quantised: Quantised, name: str) -> None:

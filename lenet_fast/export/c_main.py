@@ -62,7 +62,7 @@ $layers
  *
  * As a program that reads images from files or standard input:
  *
- *     cc -std=c99 -O2 -D${NAME}_MAIN $name.c -lm -o $name
+ *     cc -std=c99 -O2 -D${NAME}_MAIN $name.c ${libraries}-o $name
  *
  * Indices: o output map, c input map, r and s row and column of the output, u and v row and column
  * in the kernel.

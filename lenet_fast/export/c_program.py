@@ -40,7 +40,7 @@ class Program:
 
     value, sum, output = "float", "float", "float"  # types of values, of their sums, of outputs
     unit = ""
-    kind, include, define = "in float", "", ""
+    kind, include, define, libraries = "in float", "", "", "-lm "
 
     def __init__(self, network: Network, name: str) -> None:
         self.network, self.name = network, name
@@ -235,6 +235,7 @@ class Program:
             "inverted": self._digits(),
             "include": self.include,
             "define": self.define,
+            "libraries": self.libraries,
         }
 
     def _digits(self) -> str:
