@@ -487,7 +487,7 @@ CHOSEN: dict[str, tuple[Callable[[], Any], str]] = {
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "two outputs, none chosen": (
         lambda: with_tail(PROBABILITIES, outputs=("logits", "probs")),
-        r"output: expected the name of one of .* outputs, 2 \('logits', 'probs'\), got none",
+        r"output .*: expected the name of one of .* outputs, 2 \('logits', 'probs'\), got none",
     ),
     "a label": (
         lambda: with_tail(PROBABILITIES, LABELS, outputs=("label",)),

@@ -509,7 +509,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     "two inputs": (two_inputs, r"expected one input, got 2 \('images', 'more'\)"),
     "no output": (
         lambda m: m.graph.output.pop(),
-        "output: expected the name of one of .* outputs, none",
+        "expected the name of one of .* outputs, none",
     ),
     "other output": (
         lambda m: setattr(m.graph.output[0], "name", "S4/y"),

@@ -95,7 +95,7 @@ def test_external_data_is_read_on_request(tmp_path: Path) -> None:
     path = with_external_data(tmp_path)
     with pytest.raises(
         FileFormatError,
-        match=r"array 'c1.w': expected values .* 'a.onnx.data'; pass external_data=True",
+        match=r"array 'c1.w': expected values .* 'a.onnx.data'; external_data=True",
     ):
         onnx.load(path)
     network = onnx.load(path, external_data=True)
@@ -270,7 +270,7 @@ def test_errors_of_commands(lenet_fast: Any, trained: Network, tmp_path: Path) -
     assert_one_line(result, "one of the usual pixel ranges", "--pixel-range names another")
     two = onnx_kinds.CHOSEN["probs of (logits, probs)"][0]()
     path.write_bytes(two.SerializeToString())
-    assert_one_line(lenet_fast("info", path), "output: expected the name of one of", "'probs'")
+    assert_one_line(lenet_fast("info", path), "expected the name of one of", "'probs'")
     assert "softmax" in lenet_fast("info", path, "--onnx-output", "probs").out
     model = tmp_path / "model.safetensors"
     trained.save(model)
@@ -279,6 +279,8 @@ def test_errors_of_commands(lenet_fast: Any, trained: Network, tmp_path: Path) -
         2,
         True,
     )
+    result = lenet_fast("info", path, "--pixel-range", 1, 1)
+    assert (result.status, "--pixel-range" in result.err) == (2, True)
     external = with_external_data(tmp_path)
-    assert_one_line(lenet_fast("info", external), "pass external_data=True")
+    assert_one_line(lenet_fast("info", external), "external_data=True")
     assert "Conv2D" in lenet_fast("info", external, "--external-data").out

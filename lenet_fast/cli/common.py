@@ -105,6 +105,9 @@ _ONNX = "lenet_fast.onnx"  # key of the options below among what a command line 
 
 def _remember(context: click.Context, given: click.Parameter, value: Any) -> None:
     """Keep an option for ONNX files for :func:`read_model`, which the commands call."""
+    low, high = value if given.name == "pixel_range" and value else (0.0, 1.0)
+    if low == high or not (math.isfinite(low) and math.isfinite(high)):
+        raise click.BadParameter(f"expected two different numbers, got {low:g} {high:g}")
     if context.get_parameter_source(given.name or "") is ParameterSource.COMMANDLINE:
         context.meta.setdefault(_ONNX, {})[given.name] = value
 

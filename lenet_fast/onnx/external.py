@@ -34,8 +34,8 @@ class External:
         if not self._wanted:
             raise ValueError(
                 f"{what}: expected values within the file, got external data in {quoted(name)}; "
-                "pass external_data=True to read them from the model's folder, or export with "
-                "external_data=False in PyTorch"
+                "external_data=True (--external-data) reads them from the model's folder; PyTorch "
+                "writes a single file with external_data=False"
             )
         path = self._folder / name
         if name in ("", ".", "..") or any(each in name for each in "/\\:\0"):

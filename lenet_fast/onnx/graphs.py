@@ -348,8 +348,8 @@ def _chosen(outputs: Any, output: str | None) -> str:
     if output is None or output not in names:
         found = "none" if output is None else quoted(output)
         raise ValueError(
-            f"output: expected the name of one of the model's outputs, {_listed(outputs)}, got "
-            f"{found}"
+            f"output (--onnx-output): expected the name of one of the model's outputs, "
+            f"{_listed(outputs)}, got {found}"
         )
     return output
 
