@@ -63,10 +63,11 @@ data_options = section(
     option(
         "--data",
         "folder",
-        metavar="DIR",
+        metavar="PATH",
         type=click.Path(path_type=Path),
         help="Folder with the four IDX files, plain or .gz; for usps, with zip.train and "
-        "zip.test.  [default: LENET_FAST_DATA, else the cache, else a download]",
+        "zip.test. Or your own: an .npz, a .csv, a folder with a folder of pictures per class.  "
+        "[default: LENET_FAST_DATA, else the cache, else a download]",
     ),
     option(
         "--dataset",

@@ -34,6 +34,8 @@ def data(folder: Path | None, dataset: str) -> None:
         common.line("cache", fetch.cache_folder())
     except FileNotFoundError as error:
         common.line("cache", error)
+    classes = splits.train.classes
+    common.line("classes", f"{len(classes)}: {', '.join(classes)}")
     for split in (splits.train, splits.test):
         size = "x".join(map(str, split.images.shape[1:]))
         text = f"{common.printable(split.name)}: {len(split):,} images of {size} pixels"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks, choices, cures, notebooks, pixels
 from lenet_fast.checks import Array
-from lenet_fast.data import arrays, datasets, fetch, idx, images, pictures, usps
+from lenet_fast.data import arrays, datasets, fetch, idx, images, own, pictures, usps
 from lenet_fast.data.arrays.looks import POLARITY
 from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
 from lenet_fast.data.fetch import Report
@@ -262,12 +262,15 @@ def load(
         ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; or ``"digits"``, scikit-learn's 8x8
         digits enlarged to 20x20.
     folder : path, optional
-        Folder of the four IDX files, plain or compressed with gzip; default: the environment
-        variable LENET_FAST_DATA. If there is one, no other place is tried. Only the format of its
-        files is checked, so they may hold other data; `source` says what they are. For ``"usps"``,
-        the folder of zip.train.gz and zip.test.gz, or of LIBSVM's usps.bz2 and usps.t.bz2, packed
-        or not. There LENET_FAST_DATA is looked at first, itself and a folder ``usps`` in or beside
-        it, then the other places.
+        Your own data, instead: an .npz with the arrays x_train, y_train, x_test and y_test; a .csv
+        with a label and the pixels of an image in each line; a folder with a folder of pictures
+        per class, or with such folders `train` and `test`. Without test images, the last sixth is
+        for tests, with a notice. Or the folder of the four IDX files, plain or compressed with
+        gzip; default: the environment variable LENET_FAST_DATA. If there is one, no other place is
+        tried. Only the format of its files is checked, so they may hold other data; `source` says
+        what they are. For ``"usps"``, the folder of zip.train.gz and zip.test.gz, or of LIBSVM's
+        usps.bz2 and usps.t.bz2, packed or not. There LENET_FAST_DATA is looked at first, itself
+        and a folder ``usps`` in or beside it, then the other places.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
 
@@ -315,7 +318,12 @@ def load(
     if folder is None:
         folder, name = os.environ.get(DATA_VARIABLE) or None, DATA_VARIABLE
     if folder is not None:
-        return from_folder(checks.path(name, folder), collection, any_kind=dataset == "auto")
+        path = checks.path(name, folder)
+        if not any(any(_find_files(place, collection)) for place in _places(path, collection)):
+            own_files = own.find(path, report or (lambda line: None))
+            if own_files is not None:
+                return _from_own(path, own_files, collection)
+        return from_folder(path, collection, any_kind=dataset == "auto")
     try:
         return find(collection, report)
     except DataNotFoundError as error:
@@ -372,10 +380,10 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     """
     if folder.exists() and not folder.is_dir():
         raise DataNotFoundError(
-            f"{folder}: expected the folder of the four files of {collection.title}, got a file; "
-            f"its folder is {folder.parent}"
+            f"{folder}: expected the folder of the four files of {collection.title}, an .npz or a "
+            f".csv, got another file; its folder is {folder.parent}"
         )
-    places = [folder / name for name in collection.folders] + [folder]
+    places = _places(folder, collection)
     place = next((each for each in places if any(_find_files(each, collection))), folder)
     paths = _find_files(place, collection)
     missing = [name for name, path in zip(collection.files, paths, strict=True) if path is None]
@@ -402,6 +410,32 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     if known is not collection and not any_kind:
         raise FileFormatError(f"{place}: expected {collection.title}, got {known.title}")
     return _splits(contents, found, known, known.name, f"{known.title}, {place}")
+
+
+def _places(folder: Path, collection: Collection) -> list[Path]:
+    """Return where in a folder of the user's the files may be."""
+    return [folder / name for name in collection.folders] + [folder]
+
+
+def _from_own(path: Path, found: own.Found, collection: Collection) -> Splits:
+    """Return the sets of files other than IDX; `collection` is what they should contain."""
+    if collection is MNIST:
+        classes = found.classes or checks.DIGITS
+        largest = max(int(found.contents[1].max()), int(found.contents[3].max()))
+        if largest >= len(classes):
+            classes = tuple(map(str, range(largest + 1)))
+        collection = replace(MNIST, classes=classes)
+    elif found.classes is not None and found.classes != collection.classes:
+        raise FileFormatError(
+            f"{path}: expected the classes of {collection.title}, "
+            f"{', '.join(collection.classes)}, got {', '.join(found.classes)}"
+        )
+    paths = [Path(name) for name in found.names]
+    contents, notices = _examined(found.contents, paths, collection, size=None)
+    title = "own images" if collection.title == MNIST.title else collection.title
+    source = f"{title}, {path}"
+    splits = _splits(contents, paths, collection, path.stem or "own", source, size=None)
+    return replace(splits, notice=" ".join([*found.notices, *notices]) or None)
 
 
 def find(collection: Collection, report: Report | None = None) -> Splits:
@@ -462,14 +496,17 @@ def _find_files(folder: Path, collection: Collection) -> list[Path | None]:
 
 
 def _examined(
-    contents: Sequence[Array], paths: Sequence[Path], collection: Collection
+    contents: Sequence[Array],
+    paths: Sequence[Path],
+    collection: Collection,
+    size: tuple[int, int] | None = (images.SIZE, images.SIZE),
 ) -> tuple[list[Array], list[str]]:
     """Return the four arrays of unknown files on the usual scale, and notices."""
     found = list(contents)
     notices = []
     inverted = []
     for part, first in (("training", 0), ("test", 2)):
-        pictures = idx.check_images(found[first], str(paths[first]))
+        pictures = _images(found[first], str(paths[first]), size)
         labels = _labels(found[first + 1], str(paths[first + 1]), collection)
         if not len(pictures):
             continue  # refused later
@@ -514,12 +551,17 @@ def _recognise(paths: Sequence[Path], contents: Sequence[Array]) -> Collection |
 
 
 def _splits(
-    contents: Sequence[Array], paths: Sequence[Path], collection: Collection, name: str, source: str
+    contents: Sequence[Array],
+    paths: Sequence[Path],
+    collection: Collection,
+    name: str,
+    source: str,
+    size: tuple[int, int] | None = (images.SIZE, images.SIZE),
 ) -> Splits:
     """Check the four arrays of a collection and pair images with labels."""
     sets = []
     for part, first in (("train", 0), ("test", 2)):
-        pictures = idx.check_images(contents[first], str(paths[first]))
+        pictures = _images(contents[first], str(paths[first]), size)
         labels = _labels(contents[first + 1], str(paths[first + 1]), collection)
         if len(pictures) != len(labels):
             raise FileFormatError(
@@ -532,6 +574,11 @@ def _splits(
             pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
         sets.append(Dataset(pictures, labels, f"{name}-{part}", classes=collection.classes))
     return Splits(sets[0], sets[1], source)
+
+
+def _images(array: Array, name: str, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    """Return the images of a file; `size` None: any, as checked before."""
+    return array if size is None else idx.check_images(array, name, shape=size)
 
 
 def _labels(array: Array, name: str, collection: Collection) -> npt.NDArray[np.uint8]:

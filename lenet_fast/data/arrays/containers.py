@@ -21,7 +21,7 @@ compressed file of half a million bytes could hold as many."""
 _NPY_MAGIC = b"\x93NUMPY"
 
 # Errors that NumPy raises on damaged headers, which it passes to Python's own parser.
-_DAMAGED = (
+DAMAGED = (
     ValueError,
     TypeError,
     SyntaxError,
@@ -105,7 +105,7 @@ def _read_npy(name: str) -> Array:
             # Python's parser warns of tokens such as 1if; the header is refused anyway.
             warnings.simplefilter("ignore")
             array = np.load(name, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         # The first argument of a SyntaxError is its text, without the location. After a colon may
         # come the whole header, and after a semicolon a hint about Python.
         text = error.args[0] if error.args else ""

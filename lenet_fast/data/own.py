@@ -1,0 +1,352 @@
+"""Data sets in other files than IDX: NumPy's .npz, tables of numbers (CSV), folders of pictures.
+
+None is trusted: sizes are limited, nothing in a file is executed, and every number is checked.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_fast import checks, disk
+from lenet_fast.checks import Array
+from lenet_fast.data import images, pictures
+from lenet_fast.data.arrays import as_bytes
+from lenet_fast.data.arrays.containers import DAMAGED
+from lenet_fast.errors import FileFormatError
+
+MAX_BYTES = 2**30
+"""Most bytes of a file, and of an array in it."""
+
+MAX_PICTURES = 2**20
+"""Most pictures in a folder."""
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+"""Arrays in an .npz, as Keras' mnist.npz has them."""
+
+SPLITS = (("train", "test"), ("training", "testing"), ("train", "val"))
+"""Folders of the training and the test pictures."""
+
+_KEPT = images.SIZE, images.SIZE  # of pictures that are taken as they are
+_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".webp")
+_TEST_SHARE = 6  # one of so many images is for tests, where there is no test set
+_MAX_COLUMNS = 2**16
+_LABELS = ("label", "class")
+_INDEX = ("", "index", "id", "imageid", "unnamed: 0")
+
+Report = Callable[[str], None]
+
+
+class Found(NamedTuple):
+    """What files contain."""
+
+    contents: list[Array]  # training images, training labels, test images, test labels; bytes
+    names: list[str]  # what these are called in messages
+    classes: tuple[str, ...] | None  # None: unnamed
+    notices: list[str]
+
+
+def find(path: Path, report: Report) -> Found | None:
+    """Return the content of an .npz, a CSV file, or a folder of CSV files or pictures.
+
+    None if `path` is none of these. FileFormatError if it is, but cannot be read.
+    """
+    if path.is_dir():
+        tables = sorted(path.glob("*train.csv"))
+        if len(tables) == 1:
+            return _tables(tables[0], report)
+        return _folders(path, report)
+    if not path.exists():
+        return None
+    with disk.open_regular(path, MAX_BYTES) as file:
+        head = file.read(4)
+    if head == b"PK\3\4":
+        return _npz(path)
+    return _tables(path, report) if path.suffix.lower() == ".csv" else None
+
+
+def _finished(
+    contents: list[Array], names: list[str], classes: tuple[str, ...] | None, notices: list[str]
+) -> Found:
+    """Return images and labels as bytes, on the usual scale; FileFormatError if they are others."""
+    made: list[Array] = []
+    for part, first in (("training", 0), ("test", 2)):
+        x, y = contents[first : first + 2]
+        try:
+            x, notes = as_bytes(_squares(x))
+        except ValueError as error:
+            raise FileFormatError(f"{names[first]}: {error}") from None
+        notices += [f"The {part} images have {note}." for note in notes]
+        made += [x, _labels(y, names[first + 1])]
+        if len(x) != len(made[-1]):
+            raise FileFormatError(
+                f"{names[first + 1]}: expected {len(x):,} labels, one per image, got "
+                f"{len(made[-1]):,}"
+            )
+        if not len(x):
+            raise FileFormatError(f"{names[first]}: expected at least one image, got none")
+    return Found(made, names, classes, notices)
+
+
+def _squares(x: Array) -> Array:
+    """Return grey images (n, rows, columns), also from rows of a table."""
+    if x.ndim == 4 and 1 in (x.shape[1], x.shape[3]):
+        x = x.reshape(len(x), *(x.shape[2:] if x.shape[1] == 1 else x.shape[1:3]))
+    if x.ndim == 2 and (side := math.isqrt(x.shape[1])) ** 2 == x.shape[1]:
+        x = x.reshape(len(x), side, side)
+    if x.dtype.kind not in "biuf" or x.ndim != 3 or 0 in x.shape[1:]:
+        raise ValueError(
+            f"expected grey images of numbers, (n, rows, columns), got {x.dtype} {x.shape}"
+        )
+    return x
+
+
+def _labels(y: Array, name: str) -> npt.NDArray[np.uint8]:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    whole = y.ndim == 1 and (y.dtype.kind in "iu" or (y.dtype.kind == "f" and (y == y // 1).all()))
+    if not whole:
+        raise FileFormatError(f"{name}: expected labels, integers (n,), got {y.dtype} {y.shape}")
+    if y.size and not 0 <= y.min() <= y.max() <= 255:
+        raise FileFormatError(f"{name}: expected labels 0 to 255, got {y.min():g} to {y.max():g}")
+    return y.astype(np.uint8)
+
+
+def _npz(path: Path) -> Found:
+    """Read an archive of NumPy arrays."""
+    found = []
+    try:
+        with disk.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            missing = [key for key in KEYS if key not in names]
+            if missing:
+                raise FileFormatError(
+                    f"{path}: expected an .npz with the arrays {', '.join(KEYS)}, got one with "
+                    f"{', '.join(map(checks.quoted, names[:8])) or 'nothing'}"
+                )
+            for key in KEYS:
+                info = archive.getinfo(f"{key}.npy")
+                if info.file_size > MAX_BYTES:
+                    raise FileFormatError(
+                        f"{path}: {key}: expected at most {MAX_BYTES:,} bytes, got "
+                        f"{info.file_size:,}"
+                    )
+                content = io.BytesIO(archive.read(info))
+                found.append(np.load(content, allow_pickle=False))
+                if found[-1].nbytes and content.read(1):
+                    raise FileFormatError(f"{path}: {key}: expected one array, got more behind it")
+    except FileFormatError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, *DAMAGED) as error:
+        reason = re.split(r": |; |\n", str(error))[0][:90]
+        raise FileFormatError(f"{path}: expected an intact .npz, got: {reason}") from None
+    return _finished(found, [f"{path}, {key}" for key in KEYS], None, [])
+
+
+def _tables(path: Path, report: Report) -> Found:
+    """Read a table of training images, and that of test images beside it, if that has labels."""
+    report(f"reading {path}")
+    images, labels = _table(path)
+    head, train, tail = path.name.rpartition("train")
+    other = path.with_name(f"{head}test{tail}")
+    if train and other.is_file() and _label_column(other, _first_line(other)) is not None:
+        report(f"reading {other}")
+        sets = [images, labels, *_table(other)]
+        names = [str(path), str(path), str(other), str(other)]
+        return _finished(sets, names, None, [])
+    return _finished(*_divided(images, labels, str(path)))
+
+
+def _divided(images: Array, labels: Array, name: str) -> tuple[Any, Any, None, list[str]]:
+    """Return the last images as test images."""
+    first = len(images) - len(images) // _TEST_SHARE
+    notice = (
+        f"{name} has no test set: its last {len(images) - first:,} of {len(images):,} images are "
+        "the test images."
+    )
+    contents = [images[:first], labels[:first], images[first:], labels[first:]]
+    return contents, [name] * 4, None, [notice]
+
+
+def _first_line(path: Path) -> list[str]:
+    with disk.open_regular(path, MAX_BYTES) as file:
+        line = file.readline(2**20)
+    if not line.endswith(b"\n") and len(line) == 2**20:
+        raise FileFormatError(f"{path}: expected lines of at most {2**20:,} bytes, got longer ones")
+    text = line.decode("utf-8-sig", "replace").strip()
+    return [field.strip().strip('"').lower() for field in text.split(",")]
+
+
+def _label_column(path: Path, fields: list[str]) -> int | None:
+    """Return which column of a table has the labels, given its first line; None if none has."""
+    columns = len(fields)
+    if not 2 <= columns <= _MAX_COLUMNS:
+        raise FileFormatError(
+            f"{path}: expected a label and pixels in each line, separated by commas, got "
+            f"{columns} columns"
+        )
+    index = next((field for field in fields if field in _INDEX), None) if _head(fields) else None
+    square, longer = (math.isqrt(n) ** 2 == n for n in (columns - 1, columns - 2))
+    if index is not None or (longer and not square):
+        raise FileFormatError(
+            f"{path}: expected a label and pixels only, got {columns} columns, one of which seems "
+            "to be an index or a name; leave it out (pandas: to_csv(..., index=False))"
+        )
+    if not _head(fields):
+        return 0 if square else None
+    return next((k for k, field in enumerate(fields) if field in _LABELS), None)
+
+
+def _head(fields: list[str]) -> bool:
+    """Return whether a line is the names of columns."""
+    return not all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", field) for field in fields)
+
+
+def _table(path: Path) -> tuple[Array, Array]:
+    """Return images (n, rows, columns) and labels of a table with one image per line."""
+    fields = _first_line(path)
+    column = _label_column(path, fields)
+    if column is None or math.isqrt(len(fields) - 1) ** 2 != len(fields) - 1:
+        raise FileFormatError(
+            f"{path}: expected a column of labels, the first one or that called label, and one "
+            f"column per pixel of a square image, such as 784, got {len(fields)} columns"
+        )
+    skipped = int(_head(fields))
+    try:
+        table = _numbers(path, skipped, np.uint8)
+    except ValueError:
+        try:  # shares from 0 to 1, perhaps
+            table = _numbers(path, skipped, np.float32)
+        except ValueError as error:
+            reason = str(error).partition(";")[0].rstrip(".")
+            # NumPy counts rows from 0 where it names a column, else from 1.
+            before = skipped + ("column " in reason)
+            line = re.sub(r"at row (\d+)", lambda row: f"in line {int(row[1]) + before}", reason)
+            raise FileFormatError(f"{path}: expected numbers: {line}") from None
+    if table.shape[1] != len(fields):  # an empty table has no columns
+        raise FileFormatError(f"{path}: expected lines of {len(fields)} numbers, got none")
+    values = np.delete(table, column, axis=1)
+    if values.dtype == np.float32 and np.nanmax(values, initial=0) > 1:
+        at = np.argwhere(~np.isin(values, np.arange(256)))
+        if len(at):
+            row, pixel = at[0]
+            raise FileFormatError(
+                f"{path}: expected pixels from 0 to 255, integers, or from 0 to 1, got "
+                f"{values[row, pixel]:g} in line {row + 1 + skipped}"
+            )
+        values = values.astype(np.uint8)
+    side = math.isqrt(values.shape[1])
+    return values.reshape(len(values), side, side), table[:, column]
+
+
+def _numbers(path: Path, skipped: int, dtype: type[np.generic]) -> Array:
+    with (
+        disk.open_regular(path, MAX_BYTES) as file,
+        io.TextIOWrapper(file, "utf-8-sig", errors="replace") as text,
+    ):
+        return np.loadtxt(
+            text, dtype, delimiter=",", comments=None, quotechar='"', skiprows=skipped, ndmin=2
+        )
+
+
+def _folders(folder: Path, report: Report) -> Found | None:
+    """Read pictures from a folder per class, and a folder of these per set, if there are any."""
+    parts: tuple[Path, ...]
+    for train, test in SPLITS:
+        parts = folder / train, folder / test
+        if all(part.is_dir() and _class_folders(part) for part in parts):
+            break
+    else:
+        parts = (folder,)
+    classes = [each.name for each in _class_folders(parts[0])] if parts[0].is_dir() else []
+    if not classes:
+        return None
+    try:
+        names = checks.class_names("names", classes)
+        if len(names) < 2:
+            raise ValueError(f"expected at least two classes, got {names[0]} alone")
+    except ValueError as error:
+        raise FileFormatError(f"{parts[0]}: a folder per class: {error}") from None
+    paths: list[list[tuple[Path, int]]] = []
+    for part in parts:
+        others = {each.name for each in _class_folders(part)} - set(names)
+        if others:
+            raise FileFormatError(
+                f"{part}: expected the classes of {parts[0]}, got also {', '.join(sorted(others))}"
+            )
+        paths.append([(path, k) for k, name in enumerate(names) for path in _files(part / name)])
+    notices = []
+    if len(parts) == 1:
+        by_class = [[pair for pair in paths[0] if pair[1] == k] for k in range(len(names))]
+        kept = [len(each) - len(each) // _TEST_SHARE for each in by_class]
+        paths = [
+            [pair for each, n in zip(by_class, kept, strict=True) for pair in each[:n]],
+            [pair for each, n in zip(by_class, kept, strict=True) for pair in each[n:]],
+        ]
+        notices.append(
+            f"{folder} has no folders train and test: the last sixth of each class, "
+            f"{len(paths[1]):,} images, are the test images."
+        )
+    if not all(paths):
+        raise FileFormatError(f"{folder}: expected pictures to train on and to test, got too few")
+    if sum(map(len, paths)) > MAX_PICTURES:
+        raise FileFormatError(f"{folder}: expected at most {MAX_PICTURES:,} pictures, got more")
+    report(f"reading {sum(map(len, paths)):,} pictures")
+    contents = []
+    centred = 0
+    for of_set in paths:
+        small = np.empty((len(of_set), *_KEPT), np.uint8)
+        for i, (path, _) in enumerate(of_set):
+            try:
+                picture = pictures.read_image(path)
+            except FileFormatError as error:
+                what = f"a picture of the class {names[of_set[i][1]]} by its folder"
+                raise FileFormatError(f"{error} ({what})") from error
+            if picture.shape != _KEPT:
+                picture = _centred(picture, path)
+                centred += 1
+            small[i] = picture
+        contents += [small, np.array([k for _, k in of_set], np.uint8)]
+    if centred:
+        notices.append(
+            f"{centred:,} pictures were centred and scaled to 28x28, as MNIST's digits are."
+        )
+    places = [str(part) for part in (parts * 2)[:2]]
+    return _finished(contents, [places[0]] * 2 + [places[1]] * 2, names, notices)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """Return the folders with pictures in a folder, numbers in their order."""
+    found = [
+        each
+        for each in folder.iterdir()
+        if each.is_dir() and any(name.lower().endswith(_ENDINGS) for name in os.listdir(each))
+    ]
+    whole = all(each.name.isdecimal() for each in found)
+    return sorted(found, key=lambda each: (int(each.name) if whole else 0, each.name))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files in a folder; a class may lack one in the test set."""
+    if not folder.is_dir():
+        return []
+    hidden = (".", "Thumbs.db")
+    names = sorted(name for name in os.listdir(folder) if not name.startswith(hidden))
+    return [folder / name for name in names]
+
+
+def _centred(image: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        return images.centre(image)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from None

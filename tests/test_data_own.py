@@ -1,0 +1,347 @@
+"""Data sets of the user's: .npz, CSV and folders of pictures, in the formats of other programs."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_cases import assert_one_line
+from PIL import Image, ImageDraw
+
+from lenet_fast import data, files
+from lenet_fast.errors import FileFormatError
+
+SAMPLE = data.load("sample")
+TRAIN, TEST = SAMPLE.train.subset(60), SAMPLE.test.subset(20)
+
+
+def arrays() -> dict[str, Any]:
+    """Return the arrays of Keras' mnist.npz."""
+    return {
+        "x_train": TRAIN.images,
+        "y_train": TRAIN.labels,
+        "x_test": TEST.images,
+        "y_test": TEST.labels,
+    }
+
+
+def assert_same(splits: data.Splits) -> None:
+    for found, expected in ((splits.train, TRAIN), (splits.test, TEST)):
+        np.testing.assert_array_equal(found.images, expected.images)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+# --- .npz -----------------------------------------------------------------------------------
+
+
+def changes(**changed: Any) -> Callable[[Path], None]:
+    return lambda path: np.savez(path, **(arrays() | changed))  # type: ignore[arg-type]
+
+
+GOOD_NPZ = {
+    "as from Keras": {},
+    "with an axis of channels": {
+        "x_train": TRAIN.images[..., None],
+        "x_test": TEST.images[:, None],
+    },
+    "as rows": {"x_train": TRAIN.images.reshape(60, 784)},
+    "with int64 labels in a column": {"y_test": TEST.labels.astype(np.int64)[:, None]},
+    "as shares": {"x_train": (TRAIN.images / 255).astype(np.float32)},
+    "with another array": {"names": np.array(["a", "b"])},
+}
+
+
+@pytest.mark.parametrize("case", GOOD_NPZ)
+def test_npz(tmp_path: Path, case: str) -> None:
+    np.savez_compressed(tmp_path / "mnist.npz", **(arrays() | GOOD_NPZ[case]))  # type: ignore[arg-type]
+    splits = data.load(folder=tmp_path / "mnist.npz")
+    assert_same(splits)
+    assert splits.notice is None
+    assert splits.title == "own images"
+    assert splits.train.classes == tuple("0123456789")
+    assert splits.train.name == "mnist-train"
+
+
+def test_images_on_another_scale_are_noticed(tmp_path: Path) -> None:
+    for largest in (1, 16):
+        scaled = {key: array for key, array in arrays().items() if key[0] == "y"}
+        for key in ("x_train", "x_test"):
+            scaled[key] = np.rint(arrays()[key] / 255 * largest).astype(np.uint8)
+        np.savez(tmp_path / "few.npz", **scaled)
+        splits = data.load(folder=tmp_path / "few.npz")
+        words = f"values from 0 to {largest}, not 0 to 255: read as background to foreground"
+        assert str(splits.notice).count(words) == 2
+        assert splits.train.images.max() == 255
+
+
+def write_pickle(path: Path) -> None:
+    np.savez(path, **(arrays() | {"x_train": np.array([{}], object)}), allow_pickle=True)  # type: ignore[arg-type]
+
+
+def write_false_header(path: Path) -> None:
+    changes()(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["x_train.npy"] = parts["x_train.npy"].replace(b"(60, 28, 28)", b"(9**9,28,28)")
+    header = parts["x_test.npy"].replace(b"(20, 28, 28)", b"(19, 28, 28)")
+    for name, content in (("x_train.npy", None), ("x_test.npy", header)):
+        with zipfile.ZipFile(path, "w") as archive:
+            for each, old in parts.items():
+                new = content if each == name and content else old
+                archive.writestr(each, new)
+        if name == "x_train.npy":
+            with pytest.raises(FileFormatError, match=r"an intact \.npz"):
+                data.load(folder=path)
+            parts["x_train.npy"] = parts["x_train.npy"].replace(b"(9**9,28,28)", b"(60, 28, 28)")
+
+
+BAD_NPZ = {
+    "a missing array": (
+        lambda path: np.savez(path, x=TRAIN.images, y=TRAIN.labels),
+        "with the arrays x_train, y_train, x_test, y_test, got one with 'x', 'y'",
+    ),
+    "a pickle": (write_pickle, "intact .npz, got"),
+    "too few labels": (changes(y_test=TEST.labels[:9]), "y_test: expected 20 labels, .* got 9"),
+    "fractions as labels": (changes(y_test=TEST.labels + 0.5), "y_test: expected labels, integers"),
+    "NaN as labels": (changes(y_test=np.full(20, np.nan)), "y_test: expected labels, integers"),
+    "negative labels": (
+        changes(y_test=np.full(20, -1)),
+        "y_test: expected labels 0 to 255, got -1",
+    ),
+    "texts": (
+        changes(x_test=np.full((20, 28, 28), "a")),
+        "x_test: expected grey images of numbers",
+    ),
+    "colours": (
+        changes(x_test=np.zeros((20, 28, 28, 3), np.uint8)),
+        "x_test: expected grey images",
+    ),
+    "no images": (changes(x_test=TEST.images[:0], y_test=TEST.labels[:0]), "at least one image"),
+    "pixels above 255": (
+        changes(x_test=TEST.images.astype(np.int64) * 2),
+        "x_test: expected integ",
+    ),
+    "another scale": (changes(x_test=TEST.images - 128.0), "x_test: expected floats from 0"),
+    "bytes behind an array": (write_false_header, "x_test: expected one array, got more behind"),
+    "half a file": (
+        lambda path: (changes()(path), path.write_bytes(path.read_bytes()[:9000])),
+        "an intact .npz",
+    ),
+    "no zip": (lambda path: path.write_bytes(b"PK\3\4" + bytes(100)), "an intact .npz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NPZ)
+def test_bad_npz(tmp_path: Path, case: str) -> None:
+    write, message = BAD_NPZ[case]
+    write(tmp_path / "bad.npz")
+    with pytest.raises(FileFormatError, match=message):
+        data.load(folder=tmp_path / "bad.npz")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lenet_fast.data.own.MAX_BYTES", 50_000)
+    np.savez_compressed(
+        tmp_path / "zeros.npz", **(arrays() | {"x_test": np.zeros(10**6, np.uint8)})
+    )  # type: ignore[arg-type]
+    with pytest.raises(FileFormatError, match="x_test: expected at most 50,000 bytes, got 1,000,"):
+        data.load(folder=tmp_path / "zeros.npz")
+
+
+# --- CSV ------------------------------------------------------------------------------------
+
+
+def csv(
+    dataset: data.Dataset, *, head: str = "", labels: bool = True, first: int | None = None
+) -> str:
+    """Return a data set as Kaggle and others have it: the label, then the pixels."""
+    lines = [head] if head else []
+    for i, (image, label) in enumerate(zip(dataset.images, dataset.labels, strict=True)):
+        numbers = [*([first + i] if first is not None else []), *([label] if labels else [])]
+        lines.append(",".join(map(str, [*numbers, *image.ravel()])))
+    return "\n".join(lines) + "\n"
+
+
+PIXELS = ",".join(f"pixel{i}" for i in range(784))
+
+
+def test_kaggles_digits(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(csv(TRAIN, head=f"label,{PIXELS}"))
+    (tmp_path / "test.csv").write_text(csv(TEST, head=PIXELS, labels=False))
+    for place in (tmp_path, tmp_path / "train.csv"):
+        splits = data.load(folder=place)
+        assert "has no test set: its last 10 of 60 images are the test images" in str(splits.notice)
+        np.testing.assert_array_equal(splits.train.images, TRAIN.images[:50])
+        np.testing.assert_array_equal(splits.test.images, TRAIN.images[50:])
+        np.testing.assert_array_equal(splits.test.labels, TRAIN.labels[50:])
+
+
+@pytest.mark.parametrize("head", ["", f"label,{PIXELS}", f'\ufeff"label",{PIXELS}'])
+def test_two_tables(tmp_path: Path, head: str) -> None:
+    (tmp_path / "mnist_train.csv").write_text(csv(TRAIN, head=head), encoding="utf-8")
+    (tmp_path / "mnist_test.csv").write_text(csv(TEST, head=head), encoding="utf-8")
+    for place in (tmp_path, tmp_path / "mnist_train.csv"):
+        splits = data.load(folder=place)
+        assert_same(splits)
+        assert splits.notice is None
+
+
+def test_labels_may_be_the_last_column(tmp_path: Path) -> None:
+    rows = [
+        ",".join(map(str, [*x.ravel(), y])) for x, y in zip(TRAIN.images, TRAIN.labels, strict=True)
+    ]
+    (tmp_path / "mnist_784.csv").write_text("\n".join([f"{PIXELS},class", *rows]))
+    splits = data.load(folder=tmp_path / "mnist_784.csv")
+    np.testing.assert_array_equal(splits.train.images, TRAIN.images[:50])
+    np.testing.assert_array_equal(splits.train.labels, TRAIN.labels[:50])
+
+
+def test_a_table_of_a_known_data_set(tmp_path: Path) -> None:
+    """EMNIST's letters: images on their sides, labels from 1."""
+    lying = data.Dataset(
+        TRAIN.images.transpose(0, 2, 1), TRAIN.labels + np.uint8(1), classes=tuple("abcdefghijk")
+    )
+    (tmp_path / "emnist-letters-train.csv").write_text(csv(lying))
+    (tmp_path / "emnist-letters-test.csv").write_text(csv(lying.subset(20)))
+    splits = data.load("emnist-letters", tmp_path)
+    np.testing.assert_array_equal(splits.train.images, TRAIN.images)
+    np.testing.assert_array_equal(splits.train.labels, TRAIN.labels)
+    assert splits.train.classes[:2] == ("A", "B")
+
+
+def test_more_than_ten_labels_are_numbers(tmp_path: Path) -> None:
+    labels = TRAIN.labels + np.uint8(5)
+    named = data.Dataset(TRAIN.images, labels, classes=tuple(map(str, range(20))))
+    (tmp_path / "mine.csv").write_text(csv(named))
+    assert data.load(folder=tmp_path / "mine.csv").train.classes == tuple(map(str, range(15)))
+
+
+ROWS = csv(TRAIN)
+BAD_CSV = {
+    "an index": (csv(TRAIN, head=f",label,{PIXELS}", first=0), "one of which seems to be an index"),
+    "an index without a name": (csv(TRAIN, first=0), "one of which seems to be an index"),
+    "an id": (csv(TRAIN, head=f"id,{PIXELS}", labels=False, first=1), "seems to be an index"),
+    "no labels": (csv(TRAIN, head=PIXELS, labels=False), "expected a column of labels"),
+    "no labels and no head": (csv(TRAIN, labels=False), "expected a column of labels"),
+    "a text": (
+        ROWS.replace("\n", "\nx", 1),
+        "could not convert string 'x.*' to float32 in line 2",
+    ),
+    "a short line": (ROWS + "1,2,3\n", "the number of columns changed from 785 to 3 in line 61"),
+    "nothing but a head": (f"label,{PIXELS}\n", "expected lines of 785 numbers, got none"),
+    "semicolons": (ROWS.replace(",", ";"), "separated by commas, got 1 columns"),
+    "other sizes": ("1,2,3,4\n1,2,3,4\n", "expected a column of labels"),
+    "large pixels": (ROWS + "3," + ",".join(["256"] * 784), "got 256 in line 61"),
+    "not a number": (ROWS + "3," + ",".join(["nan"] * 784), "got nan in line 61"),
+    "large labels": ("300," + ",".join(["0.5"] * 784) + "\n" + ROWS, "got"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CSV)
+@pytest.mark.filterwarnings("ignore:loadtxt")
+def test_bad_csv(tmp_path: Path, case: str) -> None:
+    text, message = BAD_CSV[case]
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(FileFormatError, match=message):
+        data.load(folder=tmp_path / "bad.csv")
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+def export(folder: Path, dataset: data.Dataset) -> None:
+    """Write a picture per image into a folder per class, as many programs do with MNIST."""
+    for i, (image, label) in enumerate(zip(dataset.images, dataset.labels, strict=True)):
+        place = folder / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{i:05}.png")
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("training", "testing"), ("train", "val")])
+def test_pictures_of_mnist(tmp_path: Path, parts: tuple[str, str]) -> None:
+    export(tmp_path / parts[0], TRAIN)
+    export(tmp_path / parts[1], TEST)
+    (tmp_path / parts[0] / ".DS_Store").write_bytes(b"not a class")
+    (tmp_path / parts[0] / "3" / ".DS_Store").write_bytes(b"not a picture")
+    splits = data.load(folder=tmp_path)
+    assert splits.notice is None
+    for found, expected in ((splits.train, TRAIN), (splits.test, TEST)):
+        order = np.argsort(expected.labels, kind="stable")
+        np.testing.assert_array_equal(found.images, expected.images[order])
+        np.testing.assert_array_equal(found.labels, expected.labels[order])
+
+
+def write_shapes(folder: Path, names: tuple[str, ...] = ("bar", "circle", "cross")) -> None:
+    for k, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(0, 24, 4):
+            image = Image.new("L", (100, 120), 255)
+            draw, box = ImageDraw.Draw(image), (20 + i, 30, 60 + i, 80)
+            if k == 0:
+                draw.line((40 + i, 30, 40 + i, 80), 0, 7)
+            elif k == 1:
+                draw.ellipse(box, outline=0, width=7)
+            else:
+                draw.line(box, 0, 7)
+                draw.line((box[2], box[1], box[0], box[3]), 0, 7)
+            image.save(folder / name / f"{i}.jpg")
+
+
+def test_own_pictures_on_the_command_line(lenet_fast: Any, tmp_path: Path) -> None:
+    write_shapes(tmp_path / "shapes")
+    shown = lenet_fast("data", "--data", "shapes")
+    assert "classes   3: bar, circle, cross" in shown.out
+    assert "the last sixth of each class, 3 images, are the test images" in shown.err
+    assert "18 pictures were centred and scaled to 28x28" in shown.err
+    options = ("--data", "shapes", "--recipe", "fast", "--epochs", "25", "--batch-size", "4")
+    result = lenet_fast("train", *options, "--out", "run")
+    assert result.status == 0, result.err
+    assert files.load_model("run").classes == ("bar", "circle", "cross")
+    answer = lenet_fast("predict", "run", "shapes/circle/4.jpg", "shapes/bar/4.jpg").out
+    assert [line.split()[1] for line in answer.splitlines()[-2:]] == ["circle", "bar"]
+    table = lenet_fast("evaluate", "run", "--data", "shapes").out
+    assert "1 circle" in table
+
+
+def test_bad_folders_of_pictures(tmp_path: Path) -> None:
+    export(tmp_path / "train", TRAIN)
+    export(tmp_path / "test", TEST)
+    wrong = tmp_path / "train" / "3" / "notes.txt"
+    wrong.write_text("hello")
+    with pytest.raises(FileFormatError, match=r"notes\.txt: .* got text .a picture of the class 3"):
+        data.load(folder=tmp_path)
+    wrong.unlink()
+    (tmp_path / "test" / "3").rename(tmp_path / "test" / "three")
+    with pytest.raises(
+        FileFormatError, match=r"test: expected the classes of .*train, got also thr"
+    ):
+        data.load(folder=tmp_path)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "train" / "3").rename(tmp_path / "one" / "3")
+    with pytest.raises(FileFormatError, match="expected at least two classes, got 3 alone"):
+        data.load(folder=tmp_path / "one")
+    blank = tmp_path / "two" / "blank"
+    blank.mkdir(parents=True)
+    (tmp_path / "one" / "3").rename(tmp_path / "two" / "3")
+    Image.new("L", (50, 50)).save(blank / "0.png")
+    with pytest.raises(
+        FileFormatError, match=r"0\.png: image: expected a digit, got a blank image"
+    ):
+        data.load(folder=tmp_path / "two")
+
+
+def test_other_files_and_no_files(lenet_fast: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    assert_one_line(
+        lenet_fast("data", "--data", "notes.txt"), "an .npz or a .csv, got another file"
+    )
+    assert_one_line(lenet_fast("data", "--data", "nothing"), "there is no such folder")
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays())  # type: ignore[arg-type]
+    (tmp_path / "named_as_it_likes").write_bytes(buffer.getvalue())
+    assert_same(data.load(folder=tmp_path / "named_as_it_likes"))
