@@ -755,6 +755,12 @@ def test_readings() -> None:
         c1 = np.asarray(axes[1].images[0].get_array())[:28, :28]
         np.testing.assert_array_equal(c1, found[network.stages["C1"]][0])
         assert words(axes[-1]) == [f"{answer}"]
+    labels = (answers + np.arange(2)) % 10
+    marked = plots.readings(network, images, ["first", "second"], labels)
+    colours = [axes.texts[0].get_color() for axes in np.reshape(marked.axes, (2, 8))[:, -1]]
+    assert colours == ["black", style.ORANGE]
+    with pytest.raises(ValueError, match=r"^labels: "):
+        plots.readings(network, images, ["first", "second"], labels[:1])
     for count in (0, 1, 3):
         with pytest.raises(ValueError, match=rf"words: expected one per image.*got {count} for"):
             plots.readings(network, images, ["a"] * count)

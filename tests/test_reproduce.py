@@ -494,8 +494,9 @@ def test_the_figures_of_1998(tmp_path, monkeypatch):
     assert rejects["ours"][0] == np.mean([sum(each.remarks.values()) for each in runs["lenet1"]])
     assert operations["ours"][:3] == [98_442, 259_806, 340_908]
     assert memory["ours"] == [2_578, 50_673, 60_000, 3 * 50_673]
-    [(network, digits, words)] = drawn["readings"]
-    right = network.classify(digits) == [int(word.split()[1]) for word in words]
+    [(network, digits, words, labels)] = drawn["readings"]
+    assert [int(word.split()[1]) for word in words] == labels.tolist()
+    right = network.classify(digits) == labels
     assert f"LeNet-5: {right.sum()} of 9 are right" in text
 
 

@@ -199,7 +199,9 @@ def features(network: Network, image: Array, label: int | None = None) -> Figure
 
 
 @style.drawing
-def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
+def readings(
+    network: Network, images: Array, words: Sequence[str], labels: Array | None = None
+) -> Figure:
     """Draw the outputs of every layer of a network for several images, one row each.
 
     Parameters
@@ -209,6 +211,8 @@ def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
         At least one, as for :meth:`lenet_fast.network.Network.predict`.
     words : sequence of str
         What is beside each image, such as its label.
+    labels : ndarray (n,), integers, optional
+        True classes, to draw wrong answers in orange.
 
     Returns
     -------
@@ -241,10 +245,14 @@ def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
             f"words: expected one per image, at least one, got {len(words)} for images of {shape}"
         )
     answers = network.classify_outputs(outputs)
+    truth = (
+        answers if labels is None else checks.labels("labels", labels, len(words), outputs.shape[1])
+    )
     names = list(network.stages)[:-1]
     picture = style.figure(0.5 + 1.05 * len(words))
     rows = picture.subplots(len(words), len(names) + 2, squeeze=False)
-    for axes, image, word, answer in zip(rows, images, words, answers, strict=True):
+    shown = zip(rows, images, words, answers, truth, strict=True)
+    for axes, image, word, answer, true in shown:
         found = network.activations(image)
         parts = [found[network.stages[name]] for name in names]
         style.show(axes[0], image if image.ndim == 2 else style.mosaic(image, 1), "gray_r")
@@ -253,7 +261,9 @@ def readings(network: Network, images: Array, words: Sequence[str]) -> Figure:
             tiles = y.reshape(len(y), *(y.shape[1:] or (1, 1)))
             style.show_signed(each, style.mosaic(tiles, _columns(len(y)), int(tiles[0].size > 1)))
         style.bare(axes[-1])
-        axes[-1].text(0.5, 0.5, network.classes[answer], size=20, ha="center", va="center")
+        colour = "black" if answer == true else style.ORANGE
+        name = network.classes[answer]
+        axes[-1].text(0.5, 0.5, name, size=20, ha="center", va="center", color=colour)
     for axes, name in zip(rows[0], ["input", *names, "answer"], strict=True):
         axes.set_title(name, fontsize=10)
     return picture

@@ -134,7 +134,7 @@ def _sizes(parts: Parts) -> Drawn | None:
         },
         "training images",
         ylabel="error (%)",
-        marks={"paper, all images": 0.95, "paper, all, distortions": 0.8},
+        marks={"paper, 60,000": 0.95, "paper, 60,000, distortions": 0.8},
     )
     picture.axes[0].set_xticks(images, [f"{count:,}" for count in images])
     picture.axes[0].set_xticks([], minor=True)
@@ -257,13 +257,13 @@ def _unusual(parts: Parts, splits: Splits, out: Path) -> Drawn | None:
     words = [f"{kind} {label}" for kind, label in zip(kinds, labels, strict=True)]
     answers = network.classify_outputs(network.predict(images))
     return Drawn(
-        plots.readings(network, images, words),
+        plots.readings(network, images, words, labels),
         "Figure 13: unusual, distorted and noisy digits, the outputs of the layers, and the answer "
         f"of the same LeNet-5: {(answers == labels).sum()} of {len(labels)} are right. The unusual "
         "ones are the test digits that it reads rightly with the smallest difference between the "
         f"two best outputs; the others were not chosen by the answer. Distortions: {_STRONG}; "
-        f"noise: {100 * _NOISE:g} % of the pixels black or white by chance. The paper's digits "
-        "are its own, all read rightly.",
+        f"noise: {100 * _NOISE:g} % of the pixels black or white by chance, which no training "
+        "image has. The paper shows other digits, whose noise is not known to us.",
     )
 
 
