@@ -500,6 +500,20 @@ def test_the_figures_of_1998(tmp_path, monkeypatch):
     assert f"LeNet-5: {right.sum()} of 9 are right" in text
 
 
+def test_the_section_on_mu_describes_its_recipes(splits):
+    """A picture of all curves, no mistakes, and what each recipe reads into the paper."""
+    row = dataclasses.asdict(Row(1, 1.0, 2000.0, 0.5, 4, 0.25, 1, 0.1))
+    parts = [(recipe, [result(0, 10, rows=[row])]) for recipe in catalogue.PAPERS_MU]
+    section = summary.Section("mu", parts)
+    pictures = summary._pictures([section], {None: splits})
+    assert [name for name in pictures if name.startswith("mu")] == ["mu--errors"]
+    text = summary.markdown([section], "x", "digits", {})
+    assert "## mu: The constant mu of the rates" in text
+    for recipe in catalogue.PAPERS_MU:
+        assert f"`{recipe.optimiser()}`" in text
+        assert all(f"- {each}" in text for each in recipe.chosen)
+
+
 def test_figures_whose_runs_failed_are_left_out(tmp_path):
     parts = {recipe.name: (recipe, []) for recipe in catalogue.RECIPES["figures"]}
     drawn = paper_figures.draw(parts, data.load("sample"), tmp_path)

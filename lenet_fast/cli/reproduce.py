@@ -41,6 +41,7 @@ NAMES = {
     "best": "LeNet-5 for accuracy, in a minute",
     "j": "a sweep over the constant j of the MAP criterion",
     "outputs": "RBF, softmax and plain dense outputs",
+    "mu": "the paper's constant mu of the rates, read in three ways",
     "figures": "figures 5, 6, 8 and 10 to 13 of the paper of 1998",
 }
 """Those of :data:`lenet_fast.reproduce.catalogue.RECIPES`, whose import would slow ``--help``."""

@@ -262,8 +262,8 @@ def readings(
             style.show_signed(each, style.mosaic(tiles, _columns(len(y)), int(tiles[0].size > 1)))
         style.bare(axes[-1])
         colour = "black" if answer == true else style.ORANGE
-        name = network.classes[answer]
-        axes[-1].text(0.5, 0.5, name, size=20, ha="center", va="center", color=colour)
+        said = network.classes[answer]
+        axes[-1].text(0.5, 0.5, said, size=20, ha="center", va="center", color=colour)
     for axes, name in zip(rows[0], ["input", *names, "answer"], strict=True):
         axes.set_title(name, fontsize=10)
     return picture

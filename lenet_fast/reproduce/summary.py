@@ -156,11 +156,12 @@ def _section(section: Section, pictures: Mapping[str, str]) -> list[str]:
     heading = {
         "j": "The constant j of the MAP criterion",
         "outputs": "Three kinds of outputs",
+        "mu": "The constant mu of the rates",
         "figures": "Figures of LeCun et al. 1998",
     }
     parts = [f"## {section.name}: {heading.get(section.name, title)}"]
     for recipe, found in section.parts:
-        if section.name not in heading:
+        if section.name not in ("j", "outputs", "figures"):
             counts = recipe.network(0).counts()
             parts.append(
                 f"{recipe.title[:1].upper()}{recipe.title[1:]} ({recipe.source}). "
@@ -315,7 +316,7 @@ def _pictures(sections: Sequence[Section], data: Data) -> dict[str, Figure]:
         recipe, found = section.parts[0]
         splits = data[recipe.dataset]
         whole = [each for each in found if not each.failed]
-        if name not in ("j", "outputs") and whole:
+        if name not in ("j", "outputs", "mu") and whole:
             made[f"{name}--mistakes"] = _mistakes(recipe, whole, splits)
         if recipe.optimiser().curvature_images and name.startswith("lenet5"):
             made[f"{name}--rates"] = _rates(recipe, splits)

@@ -26,7 +26,8 @@ class SDLM(SGD):
     mu : float
         Above 0. Without curvature, the rate is divided by it. The paper's value is 0.02. With it,
         LeNet-4 with squared errors learns well at the paper's rates, but LeNet-5 with the MAP
-        criterion, as implemented here, diverges in the second epoch; it learns well with 1.
+        criterion, as implemented here, diverges in the second epoch, because units saturate and
+        most rates become the largest one; it learns with `gamma` 0.1, and well with mu = 1.
     patterns : int, default 500
         Number of images for the estimate of h.
     gamma : float, default 1
