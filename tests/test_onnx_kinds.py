@@ -79,6 +79,24 @@ def test_refused(kind: str, tmp_path: Path) -> None:
         onnx.load(path)
 
 
+def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
+    """Each is refused in words, or read as onnx's reference reads it."""
+    rng, path = np.random.default_rng(0), tmp_path / "a.onnx"
+    kinds = [build().SerializeToString() for build in onnx_kinds.READ.values()]
+    refusals = set()
+    for _ in range(300):
+        damaged = bytearray(kinds[rng.integers(len(kinds))])
+        for place in rng.integers(min(len(damaged), 2000), size=rng.integers(1, 4)):
+            damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            onnx.load(path)
+        except FileFormatError as error:
+            refusals.add(str(error))
+    assert 50 < len(refusals) < 290
+    assert all(text.startswith(f"{path}: ") for text in refusals)
+
+
 # --- external data ----------------------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from lenet_fast import layers
 from lenet_fast.checks import Array
-from lenet_fast.onnx import form
 from lenet_fast.onnx.graphs import Graph, Step
 
 
@@ -72,10 +71,7 @@ class Arrangement:
             return
         shape = layer.output_shape(self.settle())
         batch = len(self._places)
-        if batch * math.prod(shape) > form.MAX_NUMBERS:
-            raise ValueError(
-                f"expected at most {form.MAX_NUMBERS} outputs for {batch} images, got {shape} each"
-            )
+        self._graph.charge(batch * math.prod(shape))  # before they are allocated
         self.layer_shape = shape
         self._places = _numbered((batch, *shape))
 

@@ -27,7 +27,8 @@ MAX_NODES = 5000
 """Most nodes of a graph that is read; LeNet-5 has 30."""
 
 MAX_NUMBERS = 2**24
-"""Most outputs of a layer for a batch: a model of small arrays can have huge ones."""
+"""Most numbers in all layers, for a batch of images, and in computed constants: a small file can
+make huge ones."""
 
 SLOPE, AMPLITUDE = 2 / 3, 1.7159
 """Constants of the scaled tanh of 1998."""

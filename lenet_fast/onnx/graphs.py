@@ -105,10 +105,9 @@ class Graph:
         if name not in self._constants and name:
             waiting = []
             for where, node in self._pending:
-                known = set(self._constants)
-                if node.op_type in _SHAPES:
-                    known |= set(self._shapes)
-                if known >= set(filter(None, node.input)):
+                shapes = self._shapes if node.op_type in _SHAPES else {}
+                read = filter(None, node.input)
+                if all(name in self._constants or name in shapes for name in read):
                     with located(where):
                         self._fold(node)
                 else:
@@ -170,8 +169,8 @@ class Graph:
         self._left -= size
         if self._left < 0:
             raise ValueError(
-                f"graph: expected less than {form.MAX_NUMBERS} numbers from what depends on no "
-                "pixels, got more"
+                f"graph: expected less than {form.MAX_NUMBERS} numbers in all layers and computed "
+                f"constants for {self.sizes[0]} images, got more"
             )
 
     def _define(self, name: str, constant: Array) -> None:
