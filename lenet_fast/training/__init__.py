@@ -23,6 +23,7 @@ Every part has a default, a name, or a class of its own:
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.evaluation import Evaluation
 from lenet_fast.training.history import History, Row
+from lenet_fast.training.many import Trained, train_many
 from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Adadelta, Adam, AdamW, RMSprop
 from lenet_fast.training.schedules import (
     LENET5_1998_RATES,
@@ -57,8 +58,10 @@ __all__ = [
     "RateList",
     "Row",
     "StepDecay",
+    "Trained",
     "Trainer",
     "TrainingDiverged",
     "TrainingInterrupted",
     "evaluate",
+    "train_many",
 ]
