@@ -55,6 +55,8 @@ Dataset = Literal[
     "mnist",
     "sample",
     "fashion-mnist",
+    "kmnist",
+    "qmnist",
     "emnist-digits",
     "emnist-letters",
     "emnist-balanced",

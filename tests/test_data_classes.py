@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -13,7 +16,7 @@ from cli_cases import assert_one_line
 from PIL import Image
 
 from lenet_fast import data, files, models, plots
-from lenet_fast.data import datasets
+from lenet_fast.data import datasets, sources
 from lenet_fast.errors import FileFormatError
 from lenet_fast.network import Network
 from lenet_fast.training import Evaluation, Trainer
@@ -74,6 +77,65 @@ def test_emnist_is_upright_with_its_classes(tmp_path: Path, split: str, names: A
     assert "unchecked" in splits.source
     assert splits.train.subset(3).classes == names
     assert data.as_1989(splits.test).classes == names
+
+
+def write_qmnist(folder: Path, **changed: Any) -> None:
+    """Write QMNIST's four files byte for byte as published, packed: labels of eight numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "test"):
+        images, labels = shapes(30, 10, 1)
+        extended = np.zeros((30, 8), ">i4")
+        extended[:, 0] = labels
+        extended[:, 1:] = [4, 3599, 16, 51, 292, 0, 0]  # series, writer, and where it comes from
+        if part == "train" and changed:
+            extended[5, 0] = changed["label"]
+        files = {
+            "images-idx3-ubyte": struct.pack(">IIII", 0x803, 30, 28, 28) + images.tobytes(),
+            "labels-idx2-int": struct.pack(">III", 0xC02, 30, 8) + extended.tobytes(),
+        }
+        for name, content in files.items():
+            (folder / f"qmnist-{part}-{name}.gz").write_bytes(gzip.compress(content))
+
+
+def test_qmnist_has_extended_labels(tmp_path: Path) -> None:
+    write_qmnist(tmp_path / "QMNIST" / "raw")
+    splits = data.load("qmnist", tmp_path)
+    np.testing.assert_array_equal(splits.train.labels, shapes(30, 10, 1)[1])
+    np.testing.assert_array_equal(splits.test.images, shapes(30, 10, 1)[0])
+    assert splits.title == "QMNIST"
+    for label in (10, -1, 256, 2**31 - 1):
+        write_qmnist(tmp_path / "bad", label=label)
+        with pytest.raises(FileFormatError, match=r"labels-idx2-int.gz: expected labels 0 to 9"):
+            data.load("qmnist", tmp_path / "bad")
+    name = tmp_path / "bad" / "qmnist-train-labels-idx2-int.gz"
+    name.write_bytes(gzip.compress(struct.pack(">III", 0xC02, 30, 7) + bytes(840)))
+    with pytest.raises(
+        FileFormatError, match=r"expected labels, int32 \(n, 8\), got int32 \(30, 7"
+    ):
+        data.load("qmnist", tmp_path / "bad")
+
+
+def test_kmnist_is_known_by_its_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("train", "t10k"):
+        images, labels = shapes(30, 10, 1)
+        for name, content in (
+            ("images-idx3", struct.pack(">IIII", 0x803, 30, 28, 28) + images.tobytes()),
+            ("labels-idx1", struct.pack(">II", 0x801, 30) + labels.tobytes()),
+        ):
+            (tmp_path / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(content, mtime=0))
+    other = data.load("kmnist", tmp_path)
+    assert "do not match Kuzushiji-MNIST" in other.source
+    assert other.train.classes[3] == "tsu"
+    sums = [
+        hashlib.sha256((tmp_path / f"{name}.gz").read_bytes()).hexdigest()
+        for name in datasets.KMNIST.files
+    ]
+    known = dataclasses.replace(datasets.KMNIST, sha256=tuple(sums))
+    monkeypatch.setitem(sources._COLLECTIONS, "kmnist", known)
+    assert data.load("kmnist", tmp_path).title == "Kuzushiji-MNIST"
+    assert data.load("auto", tmp_path).title == "Kuzushiji-MNIST"  # whatever the folder is called
+    with pytest.raises(FileFormatError, match="expected Fashion-MNIST, got Kuzushiji-MNIST"):
+        data.load("fashion-mnist", tmp_path)
 
 
 def test_labels_of_letters_begin_with_1(tmp_path: Path) -> None:

@@ -606,7 +606,10 @@ def test_the_cache_is_in_the_users_folder_by_default(monkeypatch):
 
 
 def test_the_catalogue_is_well_formed():
-    for collection in (*(datasets.MNIST, datasets.FASHION_MNIST, *datasets.EMNIST, datasets.USPS),):
+    for collection in (
+        *(datasets.MNIST, datasets.FASHION_MNIST, datasets.KMNIST, datasets.QMNIST),
+        *(*datasets.EMNIST, datasets.USPS),
+    ):
         assert collection is datasets.USPS or all("-idx" in name for name in collection.files)
         assert len(collection.sha256) in (0, len(collection.files))
         assert all(len(each) == 64 and int(each, 16) for each in collection.sha256)

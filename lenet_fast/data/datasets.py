@@ -31,6 +31,7 @@ class Collection:
     transposed: bool = False  # whether rows and columns of the images are swapped in the files
     classes: tuple[str, ...] = DIGITS  # their names
     first: int = 0  # label of the first class in the files
+    columns: int = 0  # numbers per label, the first of which is the class; 0: labels are bytes
     loads: Callable[..., Any] = idx.loads  # reads a file from memory
 
 
@@ -79,6 +80,36 @@ FASHION_MNIST = Collection(
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker"),
         *("Bag", "Ankle boot"),
     ),
+)
+
+KMNIST = Collection(
+    name="kmnist",
+    title="Kuzushiji-MNIST",
+    files=_MNIST_FILES,
+    sha256=(
+        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    ),
+    packed=True,
+    mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    folders=("kmnist", "KMNIST/raw"),
+    classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+)
+
+QMNIST = Collection(
+    name="qmnist",
+    title="QMNIST",
+    files=(
+        "qmnist-train-images-idx3-ubyte",
+        "qmnist-train-labels-idx2-int",
+        "qmnist-test-images-idx3-ubyte",
+        "qmnist-test-labels-idx2-int",
+    ),
+    folders=("qmnist", "QMNIST/raw"),
+    page="https://github.com/facebookresearch/qmnist",
+    columns=8,
 )
 
 _UPPER = tuple(string.ascii_uppercase)

@@ -35,7 +35,10 @@ _SHOWN = 16  # images of a data set in a notebook
 
 _MIXED = 0.05  # a share of inverted images that is no accident
 
-_COLLECTIONS = {each.name: each for each in (MNIST, FASHION_MNIST, *datasets.EMNIST)}
+_COLLECTIONS = {
+    each.name: each
+    for each in (MNIST, FASHION_MNIST, datasets.KMNIST, datasets.QMNIST, *datasets.EMNIST)
+}
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -257,6 +260,7 @@ def load(
     dataset : str
         ``"mnist"``; ``"sample"``, the small part of MNIST that comes with the package; ``"auto"``,
         MNIST if it can be found, else the sample, with a notice; ``"fashion-mnist"``;
+        ``"kmnist"``, ten Japanese characters; ``"qmnist"``, MNIST with 60,000 test digits;
         ``"emnist-digits"``, ``"emnist-letters"``, ``"emnist-balanced"``, ``"emnist-bymerge"``,
         ``"emnist-byclass"`` or ``"emnist-mnist"``, with 10, 26, 47, 47, 62 and 10 classes;
         ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; or ``"digits"``, scikit-learn's 8x8
@@ -547,7 +551,8 @@ def _recognise(paths: Sequence[Path], contents: Sequence[Array]) -> Collection |
     if tuple(map(idx.digest, contents)) == MNIST.sha256:
         return MNIST
     packed = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
-    return FASHION_MNIST if packed == FASHION_MNIST.sha256 else None
+    known = (each for each in _COLLECTIONS.values() if each.packed and each.sha256 == packed)
+    return next(known, None)
 
 
 def _splits(
@@ -584,6 +589,14 @@ def _images(array: Array, name: str, size: tuple[int, int] | None) -> npt.NDArra
 def _labels(array: Array, name: str, collection: Collection) -> npt.NDArray[np.uint8]:
     """Return the labels of a file, counted from 0."""
     first = collection.first
+    if collection.columns and array.dtype != np.uint8:
+        if array.dtype != np.int32 or array.shape[1:] != (collection.columns,):
+            raise FileFormatError(
+                f"{name}: expected labels, int32 (n, {collection.columns}), got {array.dtype} "
+                f"{array.shape}"
+            )
+        # Bytes beyond the classes stand for whatever is no byte.
+        array = np.where((array[:, 0] >> 8) == 0, array[:, 0], 255).astype(np.uint8)
     labels = idx.check_labels(array, name, classes=first + len(collection.classes))
     if labels.size and labels.min() < first:
         raise FileFormatError(
