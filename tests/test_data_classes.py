@@ -297,3 +297,30 @@ def test_an_evaluation_counts_its_classes() -> None:
 def test_fashion_has_names() -> None:
     assert datasets.FASHION_MNIST.classes[9] == "Ankle boot"
     assert len(datasets.FASHION_MNIST.classes) == 10
+
+
+def test_the_page_names_the_classes(lenet_fast: Any, tmp_path: Path) -> None:
+    pytest.importorskip("flask")
+    from lenet_fast.web import app
+    from lenet_fast.web.manager import TrainingManager
+
+    splits = data.load("emnist-letters", write_emnist(tmp_path, "letters", 26, 1))
+    manager = TrainingManager(splits, tmp_path / "saved")  # trains at once
+    try:
+        client = app.create(manager).test_client()
+        about = client.get("/api/about").get_json()
+        assert about["digits"] is False
+        assert [model["outputs"][0] for model in about["models"]] == [
+            *("softmax", "softmax", "softmax", "linear", "linear")
+        ]
+        assert client.get("/api/network").get_json()["classes"] == list(LETTERS)
+        headers = {"Origin": "http://localhost"}
+        answer = client.post("/api/read", json={"digit": 3}, headers=headers).get_json()
+        assert (answer["label"], answer["name"], len(answer["values"])) == (3, "D", 26)
+        refused = client.post("/api/training", json={"output": "rbf"}, headers=headers)
+        assert "output: expected" in refused.get_json()["error"]
+    finally:
+        manager.close()
+    models.lenet5(output="softmax").save("ten")
+    result = lenet_fast("serve", "ten", "--dataset", "emnist-letters", "--data", tmp_path)
+    assert_one_line(result, "expected a network with 26 outputs")

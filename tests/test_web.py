@@ -274,7 +274,7 @@ def test_a_network_that_overflows_gives_numbers_that_json_has(
 
 def test_a_network_for_other_images_is_refused() -> None:
     network = Network([Dense(64 * 3, 10)], input_shape=(3, 8, 8))
-    with pytest.raises(ValueError, match=r"one map and ten digits, got one for 3 x 8 x 8"):
+    with pytest.raises(ValueError, match=r"square images of one map, got one for 3 x 8 x 8"):
         snapshots.NetworkSnapshot(network, 0, "of colours")
 
 

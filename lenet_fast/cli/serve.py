@@ -109,6 +109,8 @@ def serve(
         common.line("model", file)
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)
+    if network is not None:
+        network.classes = common.class_names(file, network, splits)
     try:
         manager = TrainingManager(splits, out, network, str(run_or_model or ""))
     except BusyError as error:  # no thread for the first training

@@ -157,9 +157,10 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
             "notice": splits.notice,
             "train_images": len(splits.train),
             "test_images": len(test),
+            "digits": test.classes == checks.DIGITS,
             "folder": str(manager.folder),
             "max_side": drawings.MAX_SIDE,
-            **training_requests.choices(len(splits.train)),
+            **training_requests.choices(len(splits.train), len(splits.train.classes)),
         }
 
     @app.get("/api/network")
@@ -176,7 +177,8 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
         elif set(body) == {"digit"}:
             index = checks.integer("digit", body["digit"], 0, len(test) - 1)
             image, inverted = test.images[index], test_inverted
-            known = {"index": index, "label": int(test.labels[index])}
+            label = int(test.labels[index])
+            known = {"index": index, "label": label, "name": test.classes[label]}
         else:
             raise ValueError("body: expected either pixels or digit")
         if image is None:

@@ -174,11 +174,12 @@ class TrainingManager:
         TypeError, ValueError or ImportError if the settings are invalid, or cannot be run here.
         """
         train, test = self.splits.train, self.splits.test
-        request = TrainingRequest.from_json(given, len(train))
+        request = TrainingRequest.from_json(given, len(train), len(train.classes))
         with self._changed:
             if self._thread is not None:
                 raise BusyError("a training is in progress; stop it first")
-            trainer = request.trainer()
+            trainer = request.trainer(len(train.classes))
+            trainer.network.classes = train.classes  # the page shows them from the start
             number = self._count + 1
             run = Run(
                 number=number,

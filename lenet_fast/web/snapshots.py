@@ -44,15 +44,15 @@ class NetworkSnapshot:
     """An immutable copy of a network, which any number of threads may use.
 
     `number` is that of the network's run, 0 for the first network of the page; `name` is shown to
-    visitors. ValueError if the network does not read digits: square images of one map, ten outputs.
+    visitors. ValueError if the network does not read square images of one map.
     """
 
     def __init__(self, network: Network, number: int, name: str) -> None:
         maps, rows, columns = network.input_shape
-        if maps != 1 or rows != columns or network.output_shape != (10,):
+        if maps != 1 or rows != columns:
             raise ValueError(
-                f"{name}: expected a network for square images of one map and ten digits, got one "
-                f"for {maps} x {rows} x {columns} with {network.output_shape[0]} outputs"
+                f"{name}: expected a network for square images of one map, got one for "
+                f"{maps} x {rows} x {columns}"
             )
         if not network.pixel_range_known:
             raise ValueError(
@@ -97,6 +97,7 @@ class NetworkSnapshot:
             "number": self.number,
             "name": self.name,
             "output": network.output,
+            "classes": network.classes,
             **VALUES[network.output],
             "parameters": network.counts().parameters,
             "connections": network.counts().connections,

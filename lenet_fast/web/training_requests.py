@@ -24,7 +24,15 @@ _IMAGES = 100_000
 class _Kind:
     title: str
     outputs: tuple[str, ...]
-    build: Callable[..., Network]  # takes the output
+    build: Callable[..., Network]  # takes the output and the number of classes
+
+    def fitting(self, classes: int) -> tuple[str, ...]:
+        """Return the outputs for a number of classes: the bitmaps of RBF are ten."""
+        return tuple(each for each in self.outputs if each != "rbf" or classes == 10)
+
+
+def _lenet1(output: str, classes: int) -> Network:
+    return models.lenet1(classes=classes)
 
 
 _ALL = ("rbf", "softmax", "linear")
@@ -33,7 +41,7 @@ KINDS = {
     "lenet5-max": _Kind("LeNet-5, max pool", _ALL, partial(models.lenet5, pooling="max")),
     "lenet5-average": _Kind("LeNet-5, mean pool", _ALL, partial(models.lenet5, pooling="average")),
     "lenet4": _Kind("LeNet-4", ("linear", "softmax"), models.lenet4),
-    "lenet1": _Kind("LeNet-1 (1990)", ("linear",), lambda output: models.lenet1()),
+    "lenet1": _Kind("LeNet-1 (1990)", ("linear",), _lenet1),
 }
 """The networks to choose from, and the outputs that each can have."""
 
@@ -78,8 +86,10 @@ class TrainingRequest:
     schedule: str  # one of SCHEDULES
 
     @classmethod
-    def from_json(cls, given: object, images: int) -> TrainingRequest:
+    def from_json(cls, given: object, images: int, classes: int = 10) -> TrainingRequest:
         """Return the settings in a request; missing ones get their defaults.
+
+        `images` and `classes` are those of the training set.
 
         Examples
         --------
@@ -94,7 +104,7 @@ class TrainingRequest:
         if unknown:
             raise ValueError(f"training: expected no setting {unknown[0][:40]!r}")
         model = checks.choice("model", given.get("model", "lenet5"), tuple(KINDS))
-        outputs = KINDS[model].outputs
+        outputs = KINDS[model].fitting(classes)
         output = checks.choice("output", given.get("output", outputs[0]), outputs)
         engine = checks.choice("engine", given.get("engine", "auto"), tuple(ENGINES))
         name = checks.choice("distort", given.get("distort", "elastic"), ("none", *distort.PRESETS))
@@ -111,10 +121,10 @@ class TrainingRequest:
         """Return the settings, and the name of the network."""
         return asdict(self) | {"title": KINDS[self.model].title}
 
-    def trainer(self, **options: Any) -> Trainer:
+    def trainer(self, classes: int = 10, **options: Any) -> Trainer:
         """Return a trainer with a new network; raises as :class:`Trainer` does."""
         return Trainer(
-            KINDS[self.model].build(output=self.output),
+            KINDS[self.model].build(output=self.output, classes=classes),
             schedule=SCHEDULES[self.schedule](self.rate, self.epochs),
             batch_size=ENGINES[self.engine],
             distortion=distort.PRESETS.get(self.distort),
@@ -140,11 +150,11 @@ def default_rate(output: str, engine: str) -> float:
     return defaults.rate(defaults.LOSSES[output], "sgd", ENGINES[engine])
 
 
-def choices(images: int) -> dict[str, Any]:
-    """Return the choices that the page offers, with their defaults."""
+def choices(images: int, classes: int = 10) -> dict[str, Any]:
+    """Return the choices that the page offers for a training set, with their defaults."""
     return {
         "models": [
-            {"value": key, "title": kind.title, "outputs": kind.outputs}
+            {"value": key, "title": kind.title, "outputs": kind.fitting(classes)}
             for key, kind in KINDS.items()
         ],
         "engines": list(ENGINES),

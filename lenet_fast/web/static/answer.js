@@ -1,15 +1,34 @@
-// The answer: a large digit, the runner-up, ten bars, and the network's input image.
+// The answer: a large digit or name, the runner-up, bars of up to ten classes, the best ones of
+// more, and the network's input image.
 
 const byId = (id) => document.getElementById(id);
 const rows = [];
 let quiet = 0;
 
-for (let digit = 0; digit < 10; digit++) {
+for (let k = 0; k < 10; k++) {
   const row = document.createElement("li");
   row.innerHTML = "<span></span><span class=bar aria-hidden=true><span></span></span><span class=value></span>";
-  row.firstChild.textContent = digit;
+  row.firstChild.textContent = k;
   byId("bars").append(row);
   rows.push(row);
+}
+
+// Return the classes of the rows, in their order: of more than ten, those that are likely.
+function listed(values, network) {
+  const all = values.map((_, k) => k);
+  if (all.length <= rows.length) return all;
+  const sign = network.smallest_wins ? 1 : -1;
+  return all.sort((a, b) => sign * (values[a] - values[b])).slice(0, rows.length);
+}
+
+// Give the rows the names of classes, and long names more room.
+function nameRows(classes) {
+  byId("bars").classList.toggle("long", classes.some((name) => name.length > 2));
+  rows.forEach((row, k) => {
+    row.hidden = k >= classes.length;
+    row.firstChild.textContent = classes[k] ?? "";
+    row.firstChild.title = classes[k] ?? "";
+  });
 }
 
 export function format(value, network) {
@@ -27,6 +46,7 @@ function say(text) {
 }
 
 export function showAnswer(result, network) {
+  if (network.classes.length <= rows.length) nameRows(network.classes);
   byId("value-name").textContent = network.one +
     (network.smallest_wins ? ", the shortest bar wins" : ", the longest bar wins");
   if (result.blank) {
@@ -41,19 +61,24 @@ export function showAnswer(result, network) {
   paintGrey(byId("prepared"), result.image);
   const { digit, second, values } = result;
   const words = values.map((value) => format(value, network));
-  byId("digit").textContent = digit;
-  byId("second").textContent = `Runner-up: ${second}, with ${words[second]}`;
-  say(`It reads ${digit}, then ${second}.`);
+  const { classes } = network;
+  byId("digit").textContent = classes[digit];
+  byId("digit").classList.toggle("long", classes[digit].length > 2);
+  byId("second").textContent = `Runner-up: ${classes[second]}, with ${words[second]}`;
+  say(`It reads ${classes[digit]}, then ${classes[second]}.`);
   const low = Math.min(0, ...values);
   const high = network.output === "softmax" ? 1 : Math.max(...values);
-  rows.forEach((row, k) =>
-    showRow(row, (values[k] - low) / (high - low || 1), words[k], k === digit));
+  const shown = listed(values, network);
+  nameRows(shown.map((k) => classes[k]));
+  shown.forEach((k, place) =>
+    showRow(rows[place], (values[k] - low) / (high - low || 1), words[k], k === digit));
 }
 
 // Show no answer, and the reason.
 export function showNothing(why, spoken = why) {
   paintGrey(byId("prepared"), null);
   byId("digit").textContent = "–";
+  byId("digit").classList.remove("long");
   byId("second").textContent = why;
   say(spoken);
   rows.forEach((row) => showRow(row, 0, "", false));

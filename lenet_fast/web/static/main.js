@@ -10,6 +10,7 @@ const byId = (id) => document.getElementById(id);
 
 let network = null; // null until its description has arrived
 let digit = null; // the number of a test digit, if one is shown
+let digits = true; // or other classes
 let wanted = null; // the next request: [body, time of the event]
 let reading = false;
 const layers = new Layers();
@@ -35,6 +36,13 @@ function introduce(about) {
   byId("index").max = about.test_images - 1;
   if (about.notice) notify(about.notice);
   byId("save").title = `Saves to ${about.folder}`;
+  digits = about.digits;
+  if (!digits) {
+    document.title = "LeNet: draw";
+    document.querySelector(".claim").textContent = "Draw. Watch it think. Watch it learn.";
+    byId("hint").textContent = "Draw here";
+    document.querySelector("legend").textContent = "Or take a test image";
+  }
   return about;
 }
 
@@ -106,7 +114,9 @@ async function takeDigit(index) {
   pad.put(result.image);
   digit = index;
   byId("index").value = index;
-  byId("source").textContent = `Test digit ${index}, ${result.label === 8 ? "an" : "a"} ${result.label}`;
+  byId("source").textContent = digits
+    ? `Test digit ${index}, ${result.label === 8 ? "an" : "a"} ${result.label}`
+    : `Test image ${index}: ${result.name}`;
   changed(null);
 }
 
