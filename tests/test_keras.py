@@ -486,6 +486,26 @@ def test_regularizers_and_constraints() -> None:
     compare(make, OPTIMIZERS["momentum"], validation_split=0.2)
 
 
+@pytest.mark.parametrize("engine", ["layers", "lanes", "online"])
+def test_engines_backends_and_threads(engine: str) -> None:
+    """The weights of one epoch; in batches of one, in which "auto" is the online engine."""
+    found = []
+    for options in (
+        {"engine": engine},
+        {"engine": engine, "threads": 2},
+        {"backend": "numpy"},
+        {"engine": "auto"},
+    ):
+        keras.utils.set_random_seed(1)
+        model = lenet()
+        model.compile("adam", "sparse_categorical_crossentropy")
+        size = 1 if engine == "online" else 16
+        fit(model, X[:50], Y[:50], batch_size=size, shuffle=False, verbose=0, **options)
+        found.append(model.get_weights())
+    for each in found[1:]:
+        assert_close(each, found[0], 2e-5)
+
+
 def test_frozen_layers_do_not_change() -> None:
     def make() -> Any:
         model = lenet()
