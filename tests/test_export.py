@@ -293,6 +293,30 @@ def test_c_computes_the_integers_of_the_simulation(
     assert "math.h" not in text
 
 
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [layers.RBF(16, 10, centres=np.linspace(-1, 1, 160).reshape(10, 16))],
+        [layers.Dropout(), Dense(16, 10)],
+        [layers.LeakyReLU(), ReLU(), layers.MaxPool2D(2), Dense(4, 10), layers.GELU()],
+        [layers.MaxPool2D(1), Dense(16, 10), layers.LeakyReLU()],
+        [layers.AvgPool2D(3, 1), layers.RBF(4, 3, centres=np.eye(3, 4)), Dense(3, 10), ReLU()],
+    ],
+    ids=lambda chain: type(chain[0]).__name__,
+)
+def test_rows_of_layers_that_nobody_has(chain: list[Any], tmp_path: Path) -> None:
+    """No function or buffer is left over, which would be a warning of the compiler."""
+    output = "rbf" if isinstance(chain[-1], layers.RBF) else "linear"
+    network = Network(chain, input_shape=(1, 4, 4), output=output)
+    images = noise(network, 5)
+    _, y = outputs(build(export.to_c(network, tmp_path).files[0], "-DLENET_MAIN"), images)
+    assert abs(y - expected(network, images)).max() < 1e-5 * max(1, abs(y).max())
+    quantised = export.quantise(network, images)
+    done = export.to_c(quantised, tmp_path, overwrite=True)
+    _, y = outputs(build(done.files[0], "-DLENET_MAIN"), images)
+    np.testing.assert_allclose(y, quantised.predict(images), rtol=1e-8)
+
+
 def test_scaled_rounds_as_shifts_of_integers_do() -> None:
     numbers = [0, 1, -1, 5, -5, 7, 8, -8, 1000, -1001, 2**30, -(2**30)]
     for shift in range(1, 31):
@@ -325,13 +349,15 @@ def test_tables_are_as_exact_as_the_documentation_says(activation: layers.Activa
     assert function.entries.size == INTERVALS + 1
 
 
-def test_points_of_a_network_by_hand() -> None:
+def test_points_of_a_network_by_hand(tmp_path: Path) -> None:
     network = Network([Dense(4, 2, name="D")], input_shape=(1, 2, 2), pixel_range=(0.0, 1.0))
     network.parameters["D.w"][...] = [[0.5, -0.25, 1.0, 0.0], [3.0, 2.0, 1.0, -100.0]]
     network.parameters["D.b"][...] = [0.125, -1.0]
     images = np.array([[[0, 255], [51, 102]]], np.uint8)  # 0, 1, 0.2, 0.4
     quantised = export.quantise(network, images)
     (stage,) = quantised.stages
+    _, y = outputs(build(export.to_c(quantised, tmp_path).files[0], "-DLENET_MAIN"), images)
+    assert np.array_equal(y, quantised.predict(images))
     assert quantised.point == 6  # 1 is 64, and 128 would be too large
     assert quantised.pixels[[0, 51, 102, 255]].tolist() == [0, 13, 26, 64]
     assert stage.w.reshape(2, 4).tolist() == [[32, -16, 64, 0], [3, 2, 1, -100]]  # 2^6, 2^0

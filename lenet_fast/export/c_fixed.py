@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from string import Template
 from typing import Any
 
 from lenet_fast.export import c_main
@@ -95,27 +97,25 @@ class FixedProgram(Program):
 
     def helpers(self) -> Iterator[str]:
         """Yield the functions that the layers call."""
-        functions = self._functions().values()
-        yield c_main.FIXED.replace("$sums", str(SUMS))
-        names = {stage.activation.function for stage in self.stages if stage.activation}
-        yield from (c_main.FIXED_ACTIVATIONS[n] for n in ("relu", "leaky_relu") if n in names)
-        if functions:
-            half = REACH * 2**TABLE
-            width = 2 * half // INTERVALS
-            lookup = c_main.LOOKUP.replace("$entries", str(INTERVALS + 1))
-            lookup = lookup.replace("$half", str(half)).replace("$last", str(half - 1))
-            lookup = lookup.replace("$width", str(width)).replace("$one", str(2**TABLE))
-            yield lookup.replace("$digits", str(int(math.log2(width))))
-        for function in functions:
-            linear = f" + (x > 0 ? clamp(x, 16777216) * {2 ** (function.point - TABLE)} : 0)"
-            yield (
-                f"static int32_t {function.name}_by_table(int32_t x)\n{{\n"
-                f"    return lookup({function.name}_table, x){linear if function.linear else ''};"
-                "\n}\n"
-            )
+        half = REACH * 2**TABLE
+        step = 2 * half // INTERVALS
+        numbers = {"sums": SUMS, "one": 2**TABLE, "half": half, "last": half - 1, "step": step}
+        numbers |= {"entries": INTERVALS + 1, "digits": int(math.log2(step))}
+        found = [*map(_by_table, self._functions().values())]
+        callers = "\n".join(line for stage in self.stages for line in self.function(stage))
+        for name, text in reversed(c_main.FIXED.items()):
+            if re.search(rf"\b{name}\(", "".join(found) + callers):
+                found.insert(0, Template(text).substitute(numbers))
+        yield from found
 
     def _pixel(self) -> str:
         return "pixel_values[pixel]"
 
     def _meaning(self) -> str:
         return f"with values times {2**self.quantised.point}"
+
+
+def _by_table(function: Function) -> str:
+    linear = f" + (x > 0 ? clamp(x, 16777216) * {2 ** (function.point - TABLE)} : 0)"
+    linear = linear if function.linear else ""
+    return Template(c_main.BY_TABLE).substitute(function=function.name, linear=linear)

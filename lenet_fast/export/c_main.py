@@ -186,14 +186,7 @@ static float gelu_tanh(float x)
 
 RUN = """\
 /* Every layer reads what is in one buffer, and writes the other. */
-static union {
-$even
-} even;
-
-static union {
-$odd
-} odd;
-
+$buffers
 void ${name}_run($value image$image, $output outputs[$classes])
 {
 $calls
@@ -317,15 +310,17 @@ int main(int argc, char **argv)
 #endif
 """
 
-FIXED = """\
-#if (-1 >> 1) != -1
-#error "expected a compiler that shifts negative numbers to the right with their sign"
-#endif
-
+FIXED = {
+    "clamp": """\
 static int32_t clamp(int32_t x, int32_t limit)
 {
     return x > limit ? limit : x < -limit ? -limit : x;
 }
+""",
+    "scaled": """\
+#if (-1 >> 1) != -1
+#error "expected a compiler that shifts negative numbers to the right with their sign"
+#endif
 
 /* x / 2^shift, rounded to the nearest; of a shift to the left, the result has a limit */
 static int32_t scaled(int32_t x, int shift)
@@ -334,9 +329,7 @@ static int32_t scaled(int32_t x, int shift)
         return (x + ((int32_t)1 << (shift - 1))) >> shift;
     return clamp(x, $sums >> -shift) * ((int32_t)1 << -shift);
 }
-"""
-
-FIXED_ACTIVATIONS = {
+""",
     "relu": """\
 static int32_t relu(int32_t x)
 {
@@ -344,20 +337,27 @@ static int32_t relu(int32_t x)
 }
 """,
     "leaky_relu": """\
-/* the slope is times 4096 */
+/* The slope is times 4096. */
 static int32_t leaky_relu(int32_t x, int32_t slope)
 {
     return x < 0 ? scaled((x < -65536 ? -65536 : x) * slope, 12) : x;
 }
 """,
-}
-
-LOOKUP = """\
+    "lookup": """\
 /* A function's value at x / $one, on the line between two entries of its table. */
 static int32_t lookup(const int16_t table[$entries], int32_t x)
 {
     int32_t place = (x < -$half ? -$half : x > $last ? $last : x) + $half;
-    int32_t left = table[place / $width], right = table[place / $width + 1];
-    return left + scaled((right - left) * (place % $width), $digits);
+    int32_t left = table[place / $step], right = table[place / $step + 1];
+    return left + scaled((right - left) * (place % $step), $digits);
+}
+""",
+}
+"""What programs in integers call; a function may call those before it."""
+
+BY_TABLE = """\
+static int32_t ${function}_by_table(int32_t x)
+{
+    return lookup(${function}_table, x)$linear;
 }
 """

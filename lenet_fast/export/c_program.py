@@ -63,15 +63,15 @@ class Program:
     def ram(self) -> int:
         """Bytes of the two buffers."""
         size = np.dtype(next(name for name, kind in TYPES.items() if kind == self.value)).itemsize
-        return size * sum(max(map(math.prod, shapes.values())) for shapes in self._buffers())
+        buffers = (map(math.prod, tensors.values()) for tensors in self._buffers())
+        return size * sum(max(sizes, default=0) for sizes in buffers)
 
     def _buffers(self) -> tuple[dict[str, Shape], dict[str, Shape]]:
         """Return what the two buffers hold one after the other: every layer reads one of them and
         writes the other; the last one writes the outputs."""
         tensors = [("image", self.network.input_shape)]
         tensors += [(f"{stage.name}_y", stage.after) for stage in self.stages[:-1]]
-        odd: dict[str, Shape] = dict(tensors[1::2]) or {"none": (1,)}
-        return dict(tensors[::2]), odd
+        return dict(tensors[::2]), dict(tensors[1::2])
 
     # --- one layer -----------------------------------------------------------------------------
 
@@ -201,7 +201,6 @@ class Program:
         """Return what the templates leave open."""
         rows, columns = bytes_shape(self.network)
         maps, h, w = self.network.input_shape
-        even, odd = self._buffers()
         best = ("smallest", "<") if self.network.output == "rbf" else ("largest", ">")
         lines = [f"{stage.name}: {stage.title}" for stage in self.stages]
         return {
@@ -221,8 +220,7 @@ class Program:
             "layers": "\n".join(f" *     {line}" for line in lines),
             "sizes": f"{self.flash:,} bytes of constants, {self.ram:,} bytes of buffers",
             "kind": self.kind,
-            "even": "\n".join(self._members(even)),
-            "odd": "\n".join(self._members(odd)),
+            "buffers": "\n".join(self._unions()),
             "calls": "\n".join(self._calls()),
             "pixel": self._pixel(),
             "number": "outputs[k]" + self.unit,
@@ -243,8 +241,11 @@ class Program:
         light = "dark digits on light" if self.network.inverted else "bright digits on dark"
         return light + (", reduced to 16x16 and centred" if self.network.reduced else "")
 
-    def _members(self, tensors: dict[str, Shape]) -> list[str]:
-        return [f"    {self.value} {name}{dimensions(shape)};" for name, shape in tensors.items()]
+    def _unions(self) -> Iterator[str]:
+        for name, tensors in zip(("even", "odd"), self._buffers(), strict=True):
+            if tensors:  # a network of one layer has but one
+                members = (f"    {self.value} {x}{dimensions(tensors[x])};" for x in tensors)
+                yield "\n".join(["static union {", *members, f"}} {name};", ""])
 
     def _calls(self) -> list[str]:
         """Return the calls of the layers, from one buffer to the other."""
