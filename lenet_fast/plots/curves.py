@@ -273,7 +273,7 @@ def rates(
     ['C1\\n150', 'F6\\n10,080']
     """
     rate = checks.real("rate", rate)
-    layers = _by_layer(factors, rate, network)
+    layers = effective_rates(factors, rate, network)
     edges = np.geomspace(
         min(values.min() for values in layers.values()) * 0.8,
         max(values.max() for values in layers.values()) * 1.25,
@@ -314,9 +314,10 @@ def rates(
     return picture
 
 
-def _by_layer(
+def effective_rates(
     factors: Mapping[str, Array], rate: float, network: Network | None
 ) -> dict[str, Array]:
+    """Return the rates of the trained weights by layer; arguments as for :func:`rates`."""
     tables = {}
     if network is not None:
         tables = {f"{layer.name}.w": getattr(layer, "table", None) for layer in network.layers}

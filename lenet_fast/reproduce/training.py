@@ -11,6 +11,7 @@ from lenet_fast import engines, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, Splits
 from lenet_fast.network import Network
+from lenet_fast.plots.curves import effective_rates
 from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.training import Callback, Progress, Row, Trainer
 
@@ -47,8 +48,8 @@ class Watch(Callback):
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Record the rates of the first epoch."""
         if row.epoch == 1 and trainer.optimiser.factors and not self.rates:
-            factors = [factor.ravel() for factor in trainer.optimiser.factors.values()]
-            rates = row.rate * np.concatenate(factors)
+            layers = effective_rates(trainer.optimiser.factors, row.rate, trainer.network)
+            rates = np.concatenate([*layers.values()])
             self.rates = [float(each) for each in (rates.min(), np.median(rates), rates.max())]
 
 
