@@ -223,6 +223,17 @@ def test_errors_of_a_folder(tmp_path: Path) -> None:
     np.testing.assert_allclose(axes.lines[1].get_ydata(), [20, 15])
 
 
+def test_runs_whose_best_epoch_is_not_saved() -> None:
+    [axes] = plots.errors(history([20, 10], [5, 10]), saved=False).axes
+    assert [line.get_label() for line in axes.lines] == ["training", "test"]
+
+
+def test_the_names_of_many_runs_are_outside_the_curves() -> None:
+    picture = plots.errors([history([20, 10], [5, 10])] * 3)
+    assert picture.axes[0].get_legend() is None
+    assert len(picture.legends[0].texts) == 9
+
+
 @pytest.mark.parametrize(
     ("given", "labels", "error", "text"),
     [

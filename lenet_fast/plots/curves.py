@@ -34,6 +34,7 @@ def errors(
     *,
     log: bool = False,
     marks: Mapping[str, float] | None = None,
+    saved: bool = True,
 ) -> Figure:
     """Draw the error rates on the training and the test set by epoch.
 
@@ -49,6 +50,8 @@ def errors(
         Whether the error rate is on a logarithmic axis.
     marks : mapping of str to float, optional
         Values to compare with, such as a paper's, by what their labels say: a dotted line each.
+    saved : bool
+        Whether to mark the epoch with the fewest test errors, whose network a run saves.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def errors(
     >>> [line.get_label() for line in axes.lines][:2]
     ['training', 'test']
     """
-    return _by_epoch(histories, labels, log, marks or {}, "errors", "error rate (%)", "{:.2f} %")
+    return _by_epoch(histories, labels, log, marks or {}, saved, "errors")
 
 
 @style.drawing
@@ -90,12 +93,13 @@ def losses(
     *,
     log: bool = False,
     marks: Mapping[str, float] | None = None,
+    saved: bool = True,
 ) -> Figure:
     """Draw the mean loss on the training and the test set by epoch.
 
     Parameters
     ----------
-    histories, labels, marks
+    histories, labels, marks, saved
         As for :func:`errors`.
     log : bool
         Whether the loss is on a logarithmic axis.
@@ -121,7 +125,7 @@ def losses(
     >>> axes.get_ylabel(), axes.lines[-1].get_label()
     ('mean loss', 'chance: 2.3')
     """
-    return _by_epoch(histories, labels, log, marks or {}, "loss", "mean loss", "{:.3g}")
+    return _by_epoch(histories, labels, log, marks or {}, saved, "loss")
 
 
 def _by_epoch(
@@ -129,10 +133,12 @@ def _by_epoch(
     labels: Sequence[str] | None,
     log: bool,
     marks: Mapping[str, float],
+    saved: bool,
     quantity: Literal["errors", "loss"],
-    ylabel: str,
-    number: str,
 ) -> Figure:
+    ylabel, number = {"errors": ("error rate (%)", "{:.2f} %"), "loss": ("mean loss", "{:.3g}")}[
+        quantity
+    ]
     given: list[Run | Sequence[Run]] = (
         [histories] if isinstance(histories, _RUN) else list(histories)
     )
@@ -171,7 +177,7 @@ def _by_epoch(
                     color=colour,
                     fontsize=9,
                 )
-                if best is not None:
+                if saved and best is not None:
                     axes.plot(
                         *(epochs[best], mean[best], "*"),
                         color=colour,
@@ -187,7 +193,7 @@ def _by_epoch(
         style.log_ticks(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
-    if marks:  # whose lines would run through it
+    if marks or len(given) > 2:  # whose lines would run through it
         picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     else:
         axes.legend(frameon=False)

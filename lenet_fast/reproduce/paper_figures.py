@@ -93,6 +93,7 @@ def _passes(parts: Parts) -> Drawn | None:
         [[each.history() for each in found]],
         ["LeNet-5"],
         log=True,
+        saved=False,
         marks={"paper, training (recalled)": train, "paper, test": test},
     )
     return Drawn(
@@ -208,8 +209,9 @@ def _operations() -> Drawn:
     return Drawn(
         _compared(ours, [each.operations for each in _COMPARED], "multiply-adds per digit"),
         "Figure 11: multiply-adds to read one digit. Ours are the connections, in which biases and "
-        "sub-sampling count; without them LeNet-1 has 91,520 and LeNet-5 326,520. We do not know "
-        "what the paper's 401,000 for LeNet-5 includes, whose connections it counts as 340,908. "
+        "sub-sampling count; without them LeNet-1 has 91,520 and LeNet-5 326,520. The paper's "
+        "401,000 for LeNet-5 and 460,000 for boosted LeNet-4 are from a transcription of it; what "
+        "the former includes is not known to us, as the paper counts 340,908 connections. "
         "The 260,000 of LeNet-4 are connections in an earlier comparison by the same authors "
         f"(1994/95). Boosting takes {boosting.COST} networks on average.",
     )
@@ -223,7 +225,8 @@ def _memory() -> Drawn:
         _compared(ours, [each.parameters for each in _COMPARED], "parameters"),
         "Figure 12: memory, as the number of free parameters. LeNet-5 has exactly 60,000; LeNet-1 "
         "has 2,578, which the paper gives as about 2,600. The 17,000 of LeNet-4 (1994/95), and "
-        "three times as many boosted, cannot be those of the network that the paper describes: "
+        "three times as many boosted (from a transcription), cannot be those of the network that "
+        "the paper describes: "
         "its layer of 120 units alone has 48,120 weights.",
     )
 

@@ -281,7 +281,11 @@ def _drawn(sections: Sequence[Section], data: Data, out: Path) -> dict[str, Draw
             }
             drawn = paper_figures.draw(whole, data[None], out)
             made = {f"{name}--{number}": each for number, each in drawn.items()}
-    return made | {name: Drawn(each, "") for name, each in _pictures(sections, data).items()}
+    captions = {"mu--errors": 'Here "test" is the last sixth of the training set.'}
+    return made | {
+        name: Drawn(each, captions.get(name, ""))
+        for name, each in _pictures(sections, data).items()
+    }
 
 
 def _pictures(sections: Sequence[Section], data: Data) -> dict[str, Figure]:
@@ -305,12 +309,16 @@ def _pictures(sections: Sequence[Section], data: Data) -> dict[str, Figure]:
             recipe = section.parts[0][0]
             drawn = [*curves.values()], [*curves]
             made[f"{name}--errors"] = plots.errors(
-                *drawn, log=True, marks=_marks(recipe.end_errors)
+                *drawn, log=True, marks=_marks(recipe.end_errors), saved=False
             )
             if recipe.end_losses:  # of this recipe alone: others have other losses
                 first = next(iter(curves))
                 losses = plots.losses(
-                    [curves[first]], [first], log=True, marks=_marks(recipe.end_losses)
+                    [curves[first]],
+                    [first],
+                    log=True,
+                    marks=_marks(recipe.end_losses),
+                    saved=False,
                 )
                 made[f"{name}--losses"] = losses
         recipe, found = section.parts[0]
