@@ -61,8 +61,9 @@ class Convolution:
     x : ndarray (N, C, H, W)
         The images of the last forward pass; None before it.
     col, col_W : ndarray
-        :func:`im2col` of `x`, and the filters as columns (C * FH * FW, FN); None before a forward
-        pass. They are made when they are read, since no pass needs them.
+        :func:`~lenet_fast.drop_in.dlfs.im2col` of `x`, and the filters as columns
+        (C * FH * FW, FN); None before a forward pass. They are made when they are read, since no
+        pass needs them.
     dW, db : ndarray
         The gradients of the last backward pass, summed over the batch; None before it.
 
@@ -96,7 +97,7 @@ class Convolution:
 
     @property
     def col(self) -> Array | None:
-        """The columns of `x`, :func:`im2col`.
+        """The columns of `x`, :func:`~lenet_fast.drop_in.dlfs.im2col`.
 
         Examples
         --------
