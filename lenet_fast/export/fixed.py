@@ -263,9 +263,9 @@ def scaled(x: Array, shift: Any) -> Array:
     if np.all(shift > 0):
         return np.asarray(np.floor((x + 2.0 ** (shift - 1)) * 2.0**-shift))
     down, up = np.maximum(shift, 0), np.maximum(-shift, 0)
-    rounded = np.floor((x + np.where(shift > 0, 2.0 ** (down - 1.0), 0)) * 2.0**-down)
+    whole = np.floor((x + np.where(shift > 0, 2.0 ** (down - 1.0), 0)) * 2.0**-down)
     most = np.floor(SUMS / 2.0**up)
-    return np.asarray(np.clip(rounded, -most, most) * 2.0**up)
+    return np.asarray(np.clip(whole, -most, most) * 2.0**up)
 
 
 def rounded(x: Array, point: int) -> Array:

@@ -20,6 +20,7 @@ from lenet_fast.export.fixed import (
     Values,
     largest_point,
     rounded,
+    slope_of,
 )
 from lenet_fast.export.stages import TABLES, area, centred, stages, values_of_bytes
 from lenet_fast.layers import RBF, AvgPool2D, Conv2D, Dense, MaxPool2D, Subsample2D
@@ -190,6 +191,8 @@ def _fit(stage: FixedStage, points: Array | None, limit: int, most: int, outputs
     if function in TABLES and stage.activation:
         stage.function = Function.of(stage.activation)
         finest = stage.function.point
+    elif function == "leaky_relu" and stage.activation:
+        slope_of(stage.activation)  # raises where it is too large
     if _keeps_point(stage) or (stage.limit is None and function != "leaky_relu"):
         stage.target = finest
     else:
