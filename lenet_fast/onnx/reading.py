@@ -239,8 +239,6 @@ class Reader:
     def gemm(self, step: Step) -> None:
         """Read Gemm, or MatMul."""
         w = self._graph.floats(step, 0, 2)
-        if step.data:
-            raise ValueError("expected the data as its first input")
         w = w if step.options.get("transB") else w.T
         n_out = len(w)
         bias = self._graph.floats(step, 1) if self._graph.has(step, 1) else np.zeros(n_out, w.dtype)
