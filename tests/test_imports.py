@@ -67,6 +67,8 @@ LIBRARIES = {
     "flask": ("web",),
     "werkzeug": ("web",),  # which comes with Flask
     "waitress": ("web",),
+    "distributed": ("reproduce.clusters",),
+    "mpi4py": ("reproduce.clusters",),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with, and
 # saves itself; results draw themselves.
@@ -368,7 +370,7 @@ def test_nothing_imports_the_kernels_folder():
 HEAVY = (
     *("numba", "llvmlite", "click", "rich", "pooch", "safetensors", "matplotlib", "threadpoolctl"),
     *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
-    *("flask", "werkzeug", "waitress", "keras"),
+    *("flask", "werkzeug", "waitress", "keras", "distributed", "mpi4py"),
 )
 LOADED = f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from lenet_fast.cli import common, help
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
+    from lenet_fast.reproduce.clusters import Cluster
     from lenet_fast.reproduce.recipes import Recipe
     from lenet_fast.reproduce.results import Result
     from lenet_fast.reproduce.runner import Job
@@ -75,6 +77,31 @@ NAMES = {
 )
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @common.data_options
+@help.section(
+    "Cluster",
+    help.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Run on the workers of a Dask scheduler, such as tcp://HOST:8786; or mpi, on those "
+        "processes of mpiexec that follow the first. The numbers are those of a run here. Who "
+        "reaches a scheduler can run any program on its workers: use tls:// outside a network "
+        "that you trust.",
+    ),
+    help.option(
+        "--cluster-tls",
+        nargs=3,
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="CA CERT KEY",
+        help="Files for a scheduler with TLS: certificate of the authority, ours, and its key.  "
+        "[default: those of Dask's own configuration]",
+    ),
+    help.option(
+        "--cluster-mixed",
+        is_flag=True,
+        help="Allow workers with other versions or instruction sets, whose numbers differ in the "
+        "last digits.",
+    ),
+)
 def reproduce(
     names: tuple[str, ...], seeds: int, quick: bool, jobs: int | None, **options: Any
 ) -> None:
@@ -89,10 +116,50 @@ def reproduce(
 
     if quick and seeds != SEEDS:
         raise click.UsageError(f"--quick: expected without --seeds, got --seeds {seeds}")
-    with common.writing_out():
-        locked = LockedFolder(options["out"])
-    with locked, stopping.on_signals() as stop:
-        _reproduce(names, 1 if quick else seeds, quick, jobs, options, stop)
+    with stopping.on_signals() as stop, _cluster(jobs, options) as (cluster, worked):
+        if worked:
+            return
+        with common.writing_out():
+            locked = LockedFolder(options["out"])
+        with locked:
+            _reproduce(names, 1 if quick else seeds, quick, jobs, options, stop, cluster)
+
+
+@contextlib.contextmanager
+def _cluster(jobs: int | None, options: dict[str, Any]) -> Iterator[tuple[Cluster | None, bool]]:
+    """Yield the cluster, if one is asked for, and whether this process was one of its workers."""
+    address, tls = options["cluster"], options["cluster_tls"]
+    if address is None:
+        for name, given in (("--cluster-tls", tls), ("--cluster-mixed", options["cluster_mixed"])):
+            if given:
+                raise click.UsageError(f"{name}: expected with --cluster, got it without")
+        yield None, False
+        return
+    from lenet_fast.reproduce import clusters, runner
+
+    if address != clusters.MPI and "://" not in address:
+        raise click.UsageError(
+            f"--cluster: expected mpi, or an address such as tcp://HOST:8786, got {address!r}"
+        )
+    if address == clusters.MPI and tls:
+        raise click.UsageError("--cluster-tls: expected without --cluster mpi, got both")
+    if jobs is not None:
+        raise click.UsageError(
+            f"--jobs: expected without --cluster, whose workers decide that, got --jobs {jobs}"
+        )
+    folder = options["folder"]
+    asked = clusters.Asked(
+        address,
+        options["dataset"],
+        None if folder is None else os.path.abspath(folder),
+        tls,
+        options["cluster_mixed"],
+    )
+    try:
+        with clusters.opened(asked, common.say) as cluster:
+            yield cluster, cluster is None
+    except (clusters.ClusterError, runner.WorkersLost) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _reproduce(
@@ -102,6 +169,7 @@ def _reproduce(
     jobs: int | None,
     options: dict[str, Any],
     stop: Stop,
+    cluster: Cluster | None,
 ) -> None:
     from lenet_fast import plots, threads
     from lenet_fast.reproduce import runner, summary
@@ -124,13 +192,21 @@ def _reproduce(
     as_json = options["as_json"]
     if not as_json:
         common.line("data", source)
-        common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
+        if cluster is None:
+            common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
+        else:
+            common.line("runs", f"{len(todo)} in {out}")
+            common.line("cluster", cluster.about())
     again = ["reproduce", *names, *(["--quick"] if quick else ["--seeds", seeds])]
     again += ["--dataset", options["dataset"]]
     if options["folder"] is not None:
         again += ["--data", options["folder"]]
     more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
-    go_on = cures.command(*again, *more)
+    if cluster is not None:
+        more += ["--cluster", options["cluster"]]
+        more += ["--cluster-tls", *options["cluster_tls"]] if options["cluster_tls"] else []
+        more += ["--cluster-mixed"] if options["cluster_mixed"] else []
+    go_on = (cluster.started_by if cluster else "") + cures.command(*again, *more)
     try:
         with _bars(todo, silent=as_json) as (moved, ended):
             stop.check()
@@ -142,6 +218,7 @@ def _reproduce(
                 threads=cores,
                 report=moved,
                 finished=ended,
+                cluster=cluster,
             )
     except KeyboardInterrupt:
         common.say(f"\nStopped. To continue:\n  {go_on}")

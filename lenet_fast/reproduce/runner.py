@@ -1,13 +1,19 @@
-"""Runs of recipes: several at a time with one thread each, or one at a time with all threads."""
+"""Runs of recipes: several at a time with one thread each, or one at a time with all threads.
+
+What carries them out is a :class:`concurrent.futures.Executor`: threads of this process, whose
+engines release the GIL, or a cluster, see :mod:`lenet_fast.reproduce.clusters`.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from lenet_fast import __version__, backends, disk, engines, files
 from lenet_fast.data import Splits
@@ -18,6 +24,7 @@ from lenet_fast.reproduce.results import Result
 from lenet_fast.reproduce.training import (
     NothingToLearn,
     Report,
+    Stop,
     Stopped,
     Watch,
     rejected,
@@ -41,8 +48,82 @@ class Job(NamedTuple):
         return f"{self.recipe.name}/seed-{self.seed}"
 
 
+class Marks(NamedTuple):
+    """The fingerprints of data."""
+
+    train: str
+    test: str
+
+    @classmethod
+    def of(cls, splits: Splits) -> Marks:
+        """Return those of these data."""
+        return cls(*(fingerprint(name, getattr(splits, name)).sha256 for name in cls._fields))
+
+
+class WorkersLost(Exception):  # noqa: N818  (named after the event)
+    """A run whose workers died, one after the other."""
+
+
 Data = Mapping[str | None, Splits]
 """The data of recipes, by :attr:`Recipe.dataset`."""
+
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+
+class Cluster(Protocol):
+    """Where else than here runs may be carried out."""
+
+    def submit(
+        self, job: Job, marks: Marks, splits: Splits, report: Report
+    ) -> Future[dict[str, bytes]]:
+        """Start a run on data of these fingerprints.
+
+        `report` is called with the share that is done, by any thread, if the cluster tells it.
+        """
+
+    def result(self, future: Future[dict[str, bytes]]) -> dict[str, bytes]:
+        """Return the files of a run, by name; raise WorkersLost if its workers died."""
+
+    def check(self) -> None:
+        """Tell the user if there is nobody who could go on; called every few seconds."""
+
+    def stop(self) -> None:
+        """Stop all runs."""
+
+
+class Threads(Executor):
+    """Threads of this process; a call that none can start for is made by the caller.
+
+    Examples
+    --------
+    >>> from lenet_fast.reproduce.runner import Threads
+    >>> with Threads(2) as executor:
+    ...     list(executor.map(abs, [-1, 2]))
+    [1, 2]
+    """
+
+    def __init__(self, most: int) -> None:
+        self._pool = Pool(most)
+
+    def submit(
+        self,
+        function: Callable[Parameters, Returned],
+        /,
+        *arguments: Parameters.args,
+        **options: Parameters.kwargs,
+    ) -> Future[Returned]:
+        """See :meth:`concurrent.futures.Executor.submit`."""
+        future = self._pool.submit(functools.partial(function, *arguments, **options))
+        if future is None:
+            future = Future()
+            future.set_result(function(*arguments, **options))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See :meth:`concurrent.futures.Executor.shutdown`."""
+        self._pool.close()
 
 
 def run_all(
@@ -54,80 +135,145 @@ def run_all(
     threads: int,
     report: Callable[[Job, float], None],
     finished: Callable[[Job, Result], None],
+    cluster: Cluster | None = None,
 ) -> list[Result]:
     """Run all jobs without a result; return all results, in the order of the jobs.
 
     `out` holds the runs' folders; results in it for the same recipe, data and version of this
     library are reused. `at_once` runs go on at a time, with one thread each; `threads` are for runs
-    that need them all. Any thread may call `report`, with the share of a job that is done, and
-    `finished`. After Ctrl-C, KeyboardInterrupt is raised when the current runs have stopped.
+    that need them all. A cluster decides that itself. Any thread may call `report`, with the share
+    of a job that is done. After Ctrl-C, KeyboardInterrupt is raised when the current runs have
+    stopped.
     """
-    marks = {
-        name: {
-            "train": fingerprint("train", splits.train).sha256,
-            "test": fingerprint("test", splits.test).sha256,
-        }
-        for name, splits in data.items()
-    }
-    stop = threading.Event()
-
-    def one(job: Job, threads: int) -> Result:
-        folder = out / job.name
-        found = results.load(folder)
-        splits, mark = data[job.recipe.dataset], marks[job.recipe.dataset]
-        if found is None or not _is_of(found, job, mark):
-            found = _run(job, splits, mark, threads, lambda done: report(job, done), stop, folder)
-        finished(job, found)
-        return found
-
+    marks = {name: Marks.of(splits) for name, splits in data.items()}
     done: dict[Job, Result] = {}
-    crowd = [job for job in jobs if not job.recipe.alone]
-    pool, futures = Pool(at_once), {}
-    try:
-        for job in crowd:
-            future = pool.submit(one, job, 1)
-            if future is not None:  # else no thread can start: run one after the other, below
-                futures[future] = job
-        for future in concurrent.futures.as_completed(futures):
-            done[futures[future]] = future.result()
-    except BaseException:
-        stop.set()
-        for future in futures:
-            future.cancel()
-        raise
-    finally:
-        pool.close()
     for job in jobs:
-        if job not in done:
-            try:
-                done[job] = one(job, threads if job.recipe.alone else 1)
-            except Stopped:  # by a signal whose handler stops the trainer
-                raise KeyboardInterrupt from None
+        found = results.load(out / job.name)
+        if found is not None and _is_of(found, job, marks[job.recipe.dataset]):
+            done[job] = found
+            finished(job, found)
+
+    def keep(job: Job, result: Result) -> None:
+        done[job] = result
+        finished(job, result)
+
+    missing = [job for job in jobs if job not in done]
+    if cluster is not None:
+        _on_cluster(cluster, missing, data, marks, out, report, keep)
+    else:
+        crowd = [job for job in missing if not job.recipe.alone]
+        alone = [job for job in missing if job.recipe.alone]
+        for several, most, each in ((crowd, at_once, 1), (alone, 1, threads)):
+            _here(several, data, marks, out, most, each, report, keep)
     return [done[job] for job in jobs]
 
 
-def _is_of(result: Result, job: Job, data: dict[str, str]) -> bool:
+def _here(
+    jobs: Sequence[Job],
+    data: Data,
+    marks: Mapping[str | None, Marks],
+    out: Path,
+    at_once: int,
+    threads: int,
+    report: Callable[[Job, float], None],
+    keep: Callable[[Job, Result], None],
+) -> None:
+    """Run jobs in this process, each with so many threads."""
+    stop = threading.Event()
+    futures: dict[Future[Result], Job] = {}
+    with Threads(at_once) as executor:
+        try:
+            for job in jobs:
+                future = executor.submit(
+                    run,
+                    job,
+                    data[job.recipe.dataset],
+                    marks[job.recipe.dataset],
+                    threads,
+                    functools.partial(report, job),
+                    stop,
+                    out / job.name,
+                )
+                futures[future] = job
+            for future in concurrent.futures.as_completed(futures):
+                keep(futures[future], future.result())
+        except BaseException as error:
+            stop.set()
+            for future in futures:
+                future.cancel()
+            if isinstance(error, Stopped):  # by a signal whose handler stops the trainer
+                raise KeyboardInterrupt from None
+            raise
+
+
+def _on_cluster(
+    cluster: Cluster,
+    jobs: Sequence[Job],
+    data: Data,
+    marks: Mapping[str | None, Marks],
+    out: Path,
+    report: Callable[[Job, float], None],
+    keep: Callable[[Job, Result], None],
+) -> None:
+    """Run jobs on a cluster; an error of one that killed its workers is raised at the end."""
+    lost: list[WorkersLost] = []
+    try:
+        futures = {}
+        for job in jobs:
+            name = job.recipe.dataset
+            started = cluster.submit(job, marks[name], data[name], functools.partial(report, job))
+            futures[started] = job
+        left = set(futures)
+        while left:
+            ended, left = concurrent.futures.wait(left, 2, concurrent.futures.FIRST_COMPLETED)
+            for future in ended:
+                job = futures[future]
+                try:
+                    keep(job, _written(cluster.result(future), out / job.name))
+                except WorkersLost as error:
+                    lost.append(WorkersLost(f"{job.name}: {error}"))
+            cluster.check()
+    except BaseException:
+        cluster.stop()
+        raise
+    if lost:
+        raise lost[0]
+
+
+def _written(content: Mapping[str, bytes], folder: Path) -> Result:
+    """Write what a worker sent, the result last, and return the result."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(content, key=results.RESULT.__eq__):
+        path = folder / Path(name).name  # wherever a worker would have it
+        disk.write_beside(path, content[name], path)
+    found = results.load(folder)
+    if found is None:
+        raise ValueError(f"{folder}: expected a worker's result, got something else")
+    return found
+
+
+def _is_of(result: Result, job: Job, marks: Marks) -> bool:
     return (
         (result.recipe, result.seed) == (job.recipe.name, job.seed)
         and result.description == results.plain(job.recipe.description())
-        and result.data == data
+        and result.data == marks._asdict()
         and result.code.get("lenet_fast") == __version__
     )
 
 
-def _run(
+def run(
     job: Job,
     splits: Splits,
-    data: dict[str, str],
+    marks: Marks,
     threads: int,
     report: Report,
-    stop: threading.Event,
+    stop: Stop,
     folder: Path,
 ) -> Result:
     """Train, test, and write the files of a run."""
     recipe, seed = job
     mine = recipe.seen(splits, seed)
-    result = Result(recipe.name, seed, results.plain(recipe.description()), {}, data)
+    result = Result(recipe.name, seed, results.plain(recipe.description()), {}, marks._asdict())
     watch = Watch(report, stop)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -154,7 +300,7 @@ def _run(
     result.seconds = time.perf_counter() - started
     result.threads = threads
     result.rates = watch.rates
-    result.code = _code(recipe, threads)
+    result.code = code(recipe)
     if networks:
         _judge(result, recipe, networks, mine, threads)
         for i, network in enumerate(networks):
@@ -194,10 +340,9 @@ def _judge(
         result.remarks[f"{name}, test error (%)"] = 100 * errors / len(test)
 
 
-def _code(recipe: Recipe, threads: int) -> dict[str, str]:
-    engine = engines.create(
-        recipe.network(0), recipe.loss, batch_size=recipe.batch_size, threads=threads
-    )
+def code(recipe: Recipe) -> dict[str, str]:
+    """Return what the bits of a run depend on, besides the recipe: versions, backend, its build."""
+    engine = engines.create(recipe.network(0), recipe.loss, batch_size=recipe.batch_size, threads=1)
     backend = backends.get(engine.backend)
     isa = {"isa": backend.isa()} if hasattr(backend, "isa") else {}
     return runs.code(engine) | isa

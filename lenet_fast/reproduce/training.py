@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from lenet_fast.training import Callback, Progress, Row, Trainer
 
 Report = Callable[[float], None]
 """Called with the share that is done, from 0 to 1."""
+
+
+class Stop(Protocol):
+    """Whether to stop; a :class:`threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Return whether a run is to stop."""
 
 
 class Stopped(Exception):  # noqa: N818  (named after the event)
@@ -34,7 +41,7 @@ class Watch(Callback):
     the first training; empty if all weights have the same rate.
     """
 
-    def __init__(self, report: Report, stop: threading.Event) -> None:
+    def __init__(self, report: Report, stop: Stop) -> None:
         self.report, self.stop = report, stop
         self.rates: list[float] = []
 
