@@ -594,6 +594,14 @@ def test_command(lenet_fast: Any, model: Path) -> None:
     assert lenet_fast(*again, "--overwrite").status == 0
 
 
+def test_command_does_not_replace_the_model_that_it_reads(lenet_fast: Any, model: Path) -> None:
+    content = model.read_bytes()
+    Path("mine.npz").write_bytes(content)
+    result = lenet_fast("export", "mine.npz", "mine.npz", "--format", "npz", "--overwrite")
+    assert_one_line(result, "OUT: expected another file than the model, got mine.npz", status=2)
+    assert Path("mine.npz").read_bytes() == content
+
+
 def test_command_in_integers(lenet_fast: Any, model: Path) -> None:
     import json
 
@@ -606,7 +614,7 @@ def test_command_in_integers(lenet_fast: Any, model: Path) -> None:
     assert report["files"] == ["a/lenet.c", "a/lenet.h"]
     result = lenet_fast("export", model, "b", "--format", "mem", *options, "--image", "7")
     assert result.status == 0, result.err
-    assert "test image 7" in result.out
+    assert "test image 7, labelled " in result.out
     assert "errors of 1,000 test images" in result.out
     assert Path("b", "OUTPUT_y.mem").exists()
     result = lenet_fast("export", model, "--format", "npz", "--dataset", "sample")

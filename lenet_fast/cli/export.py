@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lenet_fast.checks import Array
     from lenet_fast.data import Splits
     from lenet_fast.export import Quantised
+    from lenet_fast.losses import Loss
     from lenet_fast.network import Network
 
 FORMATS = ("onnx", "c", "headers", "mem", "npz")
@@ -83,9 +84,10 @@ def export(
     mem      the same for Verilog's $readmemh, a file per array
     npz      the same for NumPy; OUT is a file, OUT.npz
 
-    By default OUT is NAME, or NAME.npz. An ONNX file is checked before it is written: by onnx's
-    checker, and by its outputs for some digits, which must agree with ours. It reads floats
-    (n, 1, rows, columns) in the range that the command prints, and does not end in a softmax.
+    By default OUT is NAME, or NAME.npz; onnx has no default. An ONNX file is checked before it is
+    written: by onnx's checker, and by its outputs for some digits, which must agree with ours. It
+    reads floats (n, 1, rows, columns) in the range that the command prints, and does not end in a
+    softmax.
 
     With --quantise, the first 1,000 training images show how large the values become, and the
     errors on the test images are counted before and after.
@@ -95,15 +97,23 @@ def export(
     _check_options(format_, quantise, common.given(context))
     if format_ == "onnx":
         out = _onnx_file(out)
-        file, network, _ = common.read_model(run_or_model)
+        file, network, _ = _read(run_or_model, out)
         report = _export_onnx(file, network, out, quiet=as_json)
     else:
         out = out or Path(f"{name}.npz" if format_ == "npz" else name)
-        file, network, _ = common.read_model(run_or_model)
+        file, network, _ = _read(run_or_model, out)
         work = _Work(file, network, format_, quantise, dataset, folder, image)
         report = work.export(out, name, overwrite, quiet=as_json)
     if as_json:
         common.print_json({"model": os.fspath(file), "format": format_} | report)
+
+
+def _read(run_or_model: Path, out: Path) -> tuple[Path, Network, Loss]:
+    """Read a model, unless it would be replaced by what is to be written."""
+    found = common.read_model(run_or_model)
+    if out.exists() and out.samefile(found[0]):
+        raise click.UsageError(f"OUT: expected another file than the model, got {out}")
+    return found
 
 
 def _check_options(format_: str, quantise: str | None, given: set[str]) -> None:
@@ -165,7 +175,8 @@ class _Work:
                 digit = self._fitted(test.images[self._image : self._image + 1])[0]
                 write = {"headers": export.to_headers, "mem": export.to_mem, "npz": export.to_npz}
                 done = write[self._format](model, out, digit, **options)
-                report |= {"image": self._image, "label": int(test.labels[self._image])}
+                label = test.classes[test.labels[self._image]]
+                report |= {"image": self._image, "label": label}
         files = [os.fspath(path) for path in done.files]
         report |= {"files": files, "flash": done.flash, "ram": done.ram}
         if self._splits:
@@ -203,7 +214,7 @@ class _Work:
                 common.line(label, f"{report[key]:,} errors of {count:,} test images", share)
             common.line("", f"{report['answered_otherwise']:,} images are answered otherwise")
         if "label" in report:
-            common.line("digit", f"a {report['label']}", f"test image {report['image']}")
+            common.line("image", f"test image {report['image']}", f"labelled {report['label']}")
         common.line("flash", f"{report['flash']:,} bytes of weights and tables")
         common.line("RAM", f"{report['ram']:,} bytes of buffers")
         files = report["files"]
