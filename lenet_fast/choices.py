@@ -65,6 +65,7 @@ Dataset = Literal[
     "emnist-mnist",
     "usps",
     "digits",
+    "cifar-10",
 ]
 """See :func:`lenet_fast.data.load`."""
 

@@ -363,7 +363,8 @@ class Network:
         ----------
         x : ndarray
             Bytes (rows, columns) or (n, rows, columns), from 0 (background) to 255 (foreground),
-            for a network with one square input map; or floats in the network's dtype and range,
+            for a network with one square input map; bytes (n, channels, rows, columns) for one with
+            several; or floats in the network's dtype and range,
             (c, h, w) or (n, c, h, w), as from :func:`lenet_fast.data.prepare`.
 
         Returns
@@ -800,6 +801,8 @@ def _check_images(x: object, network: Network) -> None:
                     "network's pixel_range if it was trained on another"
                 )
         return
+    if x.ndim == 4 and network.input_shape[0] > 1:
+        return  # colours; the engine checks the rest
     if x.ndim not in (2, 3):
         raise ValueError(
             f"x: expected bytes (n, rows, columns), or (rows, columns) for one image, got {x.shape}"

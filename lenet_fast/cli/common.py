@@ -343,8 +343,11 @@ def notice(text: str) -> None:
     say(f"\n*** {text} ***\n", style="bold yellow")
 
 
-def read_model(path: Path) -> tuple[Path, Network, Loss]:
-    """Return path, network and loss of the model at `path`: a file, or a run's folder."""
+def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Loss]:
+    """Return path, network and loss of the model at `path`: a file, or a run's folder.
+
+    `colours`: whether the command can use one for images of several channels.
+    """
     from lenet_fast import checks, files, losses
     from lenet_fast.training import runs
 
@@ -359,7 +362,7 @@ def read_model(path: Path) -> tuple[Path, Network, Loss]:
         saved = files.read_model(file)
         network, loss = saved.network, saved.loss
     maps, rows, columns = network.input_shape
-    if maps != 1 or rows != columns:
+    if (maps != 1 and not colours) or rows != columns:
         raise ValueError(
             f"{file}: expected a network for square images of one map, got one for images of "
             f"{maps} x {rows} x {columns}"
@@ -508,7 +511,7 @@ def outputs(
 
 
 def fitted(network: Network, images: Array, *, turned: bool = False) -> Array:
-    """Return images (n, rows, columns) like MNIST's in the size in which a network saw them."""
+    """Return images like those of a data set in the form in which a network saw them."""
     from lenet_fast import data
 
     size = network.input_shape[-1]

@@ -178,7 +178,7 @@ class _Source:
 
     @functools.cached_property
     def model(self) -> tuple[Network, Loss]:
-        file, network, loss = common.read_model(self.paths[0])
+        file, network, loss = common.read_model(self.paths[0], colours=True)
         common.line("model", file)
         return network, loss
 
@@ -213,6 +213,8 @@ class _Source:
         if what == "errors":
             return None if self.paths[0].is_dir() else "a model file has no history"
         network, _ = self.model
+        if what in _DIGITS and network.input_shape[0] > 1:
+            return "the network reads images of several channels"
         if what == "bitmaps" and network.output != "rbf":
             return "the network has no RBF outputs"
         if what == "table" and all(getattr(each, "table", None) is None for each in network.layers):
@@ -257,6 +259,8 @@ class _Source:
         if image >= len(self.test):
             raise click.UsageError(f"--image: expected 0 to {len(self.test) - 1}, got {image}")
         network, _ = self.model
+        if (reason := self.lacks(what)) is not None:
+            raise click.UsageError(f"--what {what}: {reason}")
         chosen = slice(image, image + count)
         images = common.fitted(network, self.test.images[chosen], turned=self.turned)
         labels = self.test.labels[chosen]

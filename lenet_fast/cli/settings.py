@@ -273,10 +273,11 @@ def _as_options(names: tuple[str, ...]) -> Iterator[None]:
         raise click.UsageError(f"{spelled(name)}: {rest}") from None
 
 
-def network(options: dict[str, Any], classes: int = 10) -> tuple[Network, Loss]:
+def network(options: dict[str, Any], classes: int = 10, channels: int = 1) -> tuple[Network, Loss]:
     """Return the network that the options describe, and its loss.
 
-    The data have the classes; before they are loaded, those of ten check the other options.
+    Classes and channels are those of the data; before they are loaded, ten classes and grey images
+    let the other options be checked.
     """
     from lenet_fast import losses, models
 
@@ -288,6 +289,8 @@ def network(options: dict[str, Any], classes: int = 10) -> tuple[Network, Loss]:
     }
     with _as_options(MODEL_OPTIONS):
         numbers = {"classes": classes, "seed": options["seed"], "dtype": options["dtype"]}
+        if channels > 1:
+            numbers["channels"] = channels
         net: Network = factory(**arguments, **numbers)
     net.reduced = options["model"] == "lenet1"
     fitting = losses.all_for(net)
@@ -301,20 +304,20 @@ def network(options: dict[str, Any], classes: int = 10) -> tuple[Network, Loss]:
     return net, _loss(options, fitting[options["loss"]])
 
 
-def for_classes(
+def for_data(
     options: dict[str, Any], net: Network, loss: Loss, splits: Splits
 ) -> tuple[Network, Loss]:
-    """Return a network and its loss for the classes of the data, which may be others than ten."""
-    classes = len(splits.train.classes)
-    if classes == len(net.classes):
+    """Return a network and its loss for the classes and channels of the data."""
+    classes, channels = len(splits.train.classes), splits.train.channels
+    if classes == len(net.classes) and channels == 1:
         return net, loss
-    if net.output == "rbf":
+    if classes != 10 and net.output == "rbf":
         raise click.UsageError(
             f"--output: expected softmax or linear for the {classes} classes of "
             f"{splits.title}, got rbf, whose bitmaps are those of the ten digits; pass "
             "--output softmax"
         )
-    return network(options, classes)
+    return network(options, classes, channels)
 
 
 def _loss(options: dict[str, Any], default: Loss) -> Loss:
@@ -381,6 +384,11 @@ def digits(splits: Splits, model: str, limit: int | None) -> Splits:
                 f"--limit: expected at most the {len(splits.train):,} training images, got {limit}"
             )
         splits = dataclasses.replace(splits, train=splits.train.subset(limit))
+    if splits.train.channels > 1 and model != "lenet5":
+        raise click.UsageError(
+            f"--model: expected lenet5 for the {splits.train.channels} channels of "
+            f"{splits.title}, got {model}, which reads grey images"
+        )
     reduced = {"lenet1": data.as_1990, "lenet1989": data.as_1989}.get(model)
     if reduced is None or splits.train.images.shape[1:] == (16, 16):
         return splits

@@ -87,7 +87,7 @@ def _begin(
             settings.check_out(out.path)
         splits = common.load_data(options["dataset"], options["folder"])
         splits = settings.digits(splits, options["model"], options["limit"])
-        network, loss = settings.for_classes(options, network, loss, splits)
+        network, loss = settings.for_data(options, network, loss, splits)
         trainer = Trainer(
             network,
             loss,
@@ -262,7 +262,8 @@ def _conclude(trainer: Trainer, out: Path, history: History) -> None:
     common.command("next", cures.command("evaluate", out, *data))
     picture = ["--what", "mistakes", "--out", "mistakes.png"]
     common.command("", cures.command("plot", out, *picture, *data))
-    common.command("", cures.command("serve", out, *data))
+    if trainer.network.input_shape[0] == 1:
+        common.command("", cures.command("serve", out, *data))
 
 
 def _facts(trainer: Trainer, splits: Splits, out: Path, history: History) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lenet_fast import checks, choices, cures, notebooks, pixels
 from lenet_fast.checks import Array
-from lenet_fast.data import arrays, datasets, fetch, idx, images, own, pictures, usps
+from lenet_fast.data import arrays, cifar10, datasets, fetch, idx, images, own, pictures, usps
 from lenet_fast.data.arrays.looks import POLARITY
 from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
 from lenet_fast.data.fetch import Report
@@ -76,7 +76,8 @@ class Dataset:
     ----------
     images : ndarray, (n, rows, columns), uint8
         Grey values, from 0 (background) to 255 (foreground); usually 28x28, 16x16 for the network
-        of 1989.
+        of 1989. Or with an axis of channels, (n, channels, rows, columns), for networks with as
+        many input maps.
     labels : ndarray, (n,), uint8
         Classes, from 0 to the number of `classes` minus 1.
     name : str, default "images"
@@ -119,8 +120,11 @@ class Dataset:
             if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
                 got = getattr(array, "dtype", type(array).__name__)
                 raise TypeError(f"{name}: expected a NumPy array of uint8, got {got}")
-        if self.images.ndim != 3 or 0 in self.images.shape[1:]:
-            raise ValueError(f"images: expected (n, rows, columns), got {self.images.shape}")
+        if self.images.ndim not in (3, 4) or 0 in self.images.shape[1:]:
+            raise ValueError(
+                "images: expected (n, rows, columns) or (n, channels, rows, columns), got "
+                f"{self.images.shape}"
+            )
         if self.labels.shape != (len(self.images),):
             raise ValueError(
                 f"labels: expected ({len(self.images)},), one per image, got {self.labels.shape}"
@@ -174,19 +178,36 @@ class Dataset:
         weights = None if self.weights is None else self.weights[:n]
         return replace(self, images=self.images[:n], labels=self.labels[:n], weights=weights)
 
+    @property
+    def channels(self) -> int:
+        """Number of values per pixel: 1 for grey images, 3 for colours.
+
+        Examples
+        --------
+        >>> from lenet_fast import data
+        >>> data.load("sample").test.channels
+        1
+        """
+        return self.images.shape[1] if self.images.ndim == 4 else 1
+
     def __repr__(self) -> str:
-        n, rows, columns = self.images.shape
-        return f"Dataset({n:,} images of {rows} x {columns}, {self.name!r})"
+        size = " x ".join(map(str, self.images.shape[1:]))
+        return f"Dataset({len(self):,} images of {size}, {self.name!r})"
 
     def _repr_html_(self) -> str:
         """Return the first images for notebooks."""
-        n, rows, columns = self.images.shape
-        words = f"{notebooks.escaped(self.name)}: {n:,} images of {rows} x {columns}"
+        n, *_, columns = self.images.shape
+        size = " x ".join(map(str, self.images.shape[1:]))
+        words = f"{notebooks.escaped(self.name)}: {n:,} images of {size}"
         shown = min(n, _SHOWN)
         if not shown:
             return f"<div>{words}</div>"
         labels = notebooks.escaped(" ".join(self.classes[k] for k in self.labels[:shown]))
-        strip = 255 - np.concatenate(self.images[:shown], axis=1)  # dark on white
+        strip = np.concatenate(self.images[:shown], axis=-1)
+        if self.channels == 3:
+            strip = np.moveaxis(strip, 0, -1)
+        else:
+            strip = 255 - (strip if self.images.ndim == 3 else strip[0])  # dark on white
         width = shown * columns * max(1, round(32 / columns))
         picture = notebooks.image(pictures.png(strip), width, f"the first images: {labels}")
         return (
@@ -263,8 +284,9 @@ def load(
         ``"kmnist"``, ten Japanese characters; ``"qmnist"``, MNIST with 60,000 test digits;
         ``"emnist-digits"``, ``"emnist-letters"``, ``"emnist-balanced"``, ``"emnist-bymerge"``,
         ``"emnist-byclass"`` or ``"emnist-mnist"``, with 10, 26, 47, 47, 62 and 10 classes;
-        ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; or ``"digits"``, scikit-learn's 8x8
-        digits enlarged to 20x20.
+        ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; ``"digits"``, scikit-learn's 8x8
+        digits enlarged to 20x20; or ``"cifar-10"``, colour pictures, from the folder of its binary
+        version.
     folder : path, optional
         Your own data, instead: an .npz with the arrays x_train, y_train, x_test and y_test; a .csv
         with a label and the pixels of an image in each line; a folder with a folder of pictures
@@ -315,6 +337,9 @@ def load(
         if folder is not None:
             raise ValueError(f"folder: expected none with dataset {dataset!r}, got {folder}")
         return load_sample() if dataset == "sample" else _load_digits()
+    if dataset == "cifar-10":
+        named = folder or os.environ.get(DATA_VARIABLE)
+        return _load_cifar10(checks.path("folder", named) if named else None)
     if dataset == "usps":
         return _load_usps(None if folder is None else checks.path("folder", folder), report)
     collection = MNIST if dataset == "auto" else _COLLECTIONS[dataset]
@@ -604,6 +629,26 @@ def _labels(array: Array, name: str, collection: Collection) -> npt.NDArray[np.u
             f"{labels.min()} (label {labels.argmin()})"
         )
     return labels - np.uint8(first) if first else labels
+
+
+def _load_cifar10(folder: Path | None) -> Splits:
+    """Load CIFAR-10 from the folder, or a usual subfolder of it, or of the cache."""
+    if folder is None:
+        folder = fetch.cache_folder() / "cifar-10"
+    place, missing = cifar10.lacking(folder)
+    if missing:
+        state = "" if place.is_dir() else " (there is no such folder)"
+        raise DataNotFoundError(
+            f"{place}{state}: expected the six files of CIFAR-10's binary version; missing: "
+            f"{', '.join(missing)}; get cifar-10-binary.tar.gz from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and give its folder with "
+            "--data"
+        )
+    train, test = (
+        Dataset(*found, f"cifar-10-{part}", classes=cifar10.CLASSES)
+        for part, found in zip(("train", "test"), cifar10.read(place), strict=True)
+    )
+    return Splits(train, test, f"CIFAR-10, {place}")
 
 
 def _load_usps(folder: Path | None, report: Report | None) -> Splits:

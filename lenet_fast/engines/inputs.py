@@ -20,12 +20,15 @@ def images(network: Network, x: Array) -> Array:
     ------
     TypeError, ValueError
         If they are neither (n, c, h, w) in the network's dtype and input shape, nor bytes
-        (n, rows, columns) that fit into a square input of one map.
+        (n, rows, columns) that fit into a square input of one map, nor bytes
+        (n, c, rows, columns) that fit into one of several maps.
     """
     if type(x) in (np.ndarray, np.memmap):
         x = x.view()
         if x.dtype == np.uint8 and x.ndim == 3:
             return _bytes(network, x)
+        if x.dtype == np.uint8 and x.ndim == 4:
+            return _colours(network, x)
     x = checks.floats("x", x, "n, c, h, w")
     shape = (len(x), *network.input_shape)
     checks.same_shape("x", x, shape, "n and the network's input_shape")
@@ -58,12 +61,32 @@ def _bytes(network: Network, x: Array) -> Array:
         raise ValueError(
             f"x: expected bytes (n, rows, columns), at most {rows} by {columns}, got {x.shape}"
         )
+    _check_range(network)
+    return np.ascontiguousarray(x)
+
+
+def _colours(network: Network, x: Array) -> Array:
+    """Return bytes (n, c, rows, columns) as floats: the loops convert grey images only."""
+    maps, rows, columns = network.input_shape
+    n, channels, *size = x.shape
+    if channels != maps or rows != columns or max(size) > rows or 0 in size:
+        raise ValueError(
+            f"x: expected bytes (n, {maps}, rows, columns), at most {rows} by {columns}, for a "
+            f"network that reads {network.input_shape}, got {x.shape}"
+        )
+    _check_range(network)
+    background, foreground = network.pixel_range
+    flat = x.reshape(n * channels, *size)
+    seen = pixels.prepared(flat, rows, network.dtype, background, foreground)
+    return seen.reshape(n, maps, rows, columns)
+
+
+def _check_range(network: Network) -> None:
     if not network.pixel_range_known:
         raise ValueError(
             "x: expected floats, since the network does not know which values the bytes 0 and 255 "
             "had in training, got bytes; set its pixel_range, for instance to (0.0, 1.0)"
         )
-    return np.ascontiguousarray(x)
 
 
 def examples(network: Network, x: Array, labels: Array) -> tuple[Array, Array]:

@@ -47,7 +47,7 @@ def samples(dataset: Dataset, count: int = 70, *, columns: int = 14) -> Figure:
     shown = dataset.subset(min(checks.integer("count", count, 1), len(dataset)))
     title = f"The first {len(shown):,} of {len(dataset):,} images of {dataset.name}"
     words = [shown.classes[label] for label in shown.labels]
-    return style.digits_with_words(shown.images, words, columns, title)
+    return style.digits_with_words(style.as_grey(shown.images), words, columns, title)
 
 
 @style.drawing
@@ -66,7 +66,8 @@ def mistakes(
     Parameters
     ----------
     images : ndarray (n, rows, columns)
-        Grey values, from 0 (background) to 255 (foreground); all images, not only misclassified.
+        Grey values, from 0 (background) to 255 (foreground); all images, not only misclassified. Or
+        colours, (n, channels, rows, columns), which are drawn in grey.
     labels, predicted : ndarray (n,), integers from 0 to the number of classes minus 1
         True and predicted classes.
     outputs : ndarray (n, classes), optional
@@ -103,7 +104,7 @@ def mistakes(
     >>> axes.get_title()
     '1 of 1,000 digits misclassified (2→8: a 2, read as an 8)'
     """
-    images = style.grey_images("images", images, "n, rows, columns")
+    images = style.as_grey(images)
     classes = checks.class_names("classes", classes)
     labels = checks.labels("labels", labels, len(images), len(classes))
     predicted = checks.labels("predicted", predicted, len(images), len(classes))

@@ -255,3 +255,11 @@ def grey_images(name: str, value: object, axes: str) -> Array:
     if array.ndim != len(axes.split(", ")):
         raise ValueError(f"{name}: expected ({axes}), got shape {array.shape}")
     return array
+
+
+def as_grey(images: object) -> Array:
+    """Return images (n, rows, columns), or (n, channels, rows, columns), for dark on white."""
+    if isinstance(images, np.ndarray) and images.ndim == 4:
+        mean = images.mean(axis=1)  # of colours, which have no background: bright stays bright
+        return np.rint(255 - mean).astype(np.uint8)
+    return grey_images("images", images, "n, rows, columns")

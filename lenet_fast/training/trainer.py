@@ -660,7 +660,7 @@ class Trainer:
             first, last = batch * self.batch_size, pause * self.batch_size
             images, labels, turns = train.images, train.labels, order[first:last]
             weights = train.weights
-            if self.distortion is not None:
+            if self.distortion is not None or images.ndim == 4:  # which the engine converts
                 images, labels = self._examples(train, turns, epoch)
                 weights = None if weights is None else weights[turns]
                 turns = np.arange(len(turns))
@@ -691,15 +691,20 @@ class Trainer:
         """Return some training images, distorted for an epoch, and their labels."""
         images, labels = train.images[chosen], train.labels[chosen]
         if self.distortion is not None:
-            images = self.distortion(
-                images,
-                chosen,
-                epoch,
-                self.seed,
+            distorted = partial(
+                self.distortion,
+                samples=chosen,
+                epoch=epoch,
+                seed=self.seed,
                 size=self.network.input_shape[-1],  # so that a shift does not cut off the digit
                 backend=self.engine.backend,
                 pool=self._pool,
             )
+            if images.ndim == 4:  # an image's channels are distorted alike
+                planes = np.ascontiguousarray(images.swapaxes(0, 1))
+                images = np.stack([distorted(plane) for plane in planes], axis=1)
+            else:
+                images = distorted(images)
         return images, labels
 
     def _follow_curvature(self, train: data.Dataset, chosen: Array, epoch: int) -> None:
@@ -912,7 +917,8 @@ class Trainer:
                 "network: expected one that records the values of the bytes 0 and 255, got one "
                 "that does not; set its pixel_range, such as to (0.0, 1.0)"
             )
-        self.network.inverted = arrays.look_inverted(train.images)
+        grey = train.images.ndim == 3
+        self.network.inverted = arrays.look_inverted(train.images) if grey else None
         if self._average is not None:
             self._average.network.inverted = self.network.inverted
 
