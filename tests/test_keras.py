@@ -569,6 +569,29 @@ def test_callbacks(tmp_path: Path) -> None:
     assert_close(found["ours"], found["theirs"], 2e-5)
 
 
+def test_a_run_that_broke_off_is_restored(tmp_path: Path) -> None:
+    class Break(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                raise RuntimeError("broken off")
+
+    found = {}
+    for name in ("theirs", "ours"):
+        for breaks in (True, False):
+            keras.utils.set_random_seed(1)
+            model = compiled()
+            backup = keras.callbacks.BackupAndRestore(tmp_path / name)
+            train = model.fit if name == "theirs" else functools.partial(fit, model)
+            options: Any = {"epochs": 4, "shuffle": False, "verbose": 0}
+            if breaks:
+                with pytest.raises(RuntimeError, match="broken off"):
+                    train(X, Y, callbacks=[backup, Break()], **options)
+            else:
+                assert train(X, Y, callbacks=[backup], **options).epoch == [2, 3]
+        found[name] = model.get_weights()
+    assert_close(found["ours"], found["theirs"], 2e-5)
+
+
 class Watcher(keras.callbacks.Callback):
     """Records what it sees; changes rate and weights between batches."""
 

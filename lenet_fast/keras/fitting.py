@@ -230,6 +230,8 @@ def fit(
     logs: dict[str, float] = {}
     try:
         callbacks.on_train_begin()
+        # BackupAndRestore says so where a run goes on.
+        initial_epoch = getattr(model, "_initial_epoch", None) or initial_epoch
         with stop_on_sigint(loop.stop):
             for epoch in range(initial_epoch, epochs):
                 model.reset_metrics()
