@@ -521,6 +521,15 @@ def test_figures_whose_runs_failed_are_left_out(tmp_path):
     assert list(drawn) == ["11-operations", "12-memory"]
 
 
+def test_no_sizes_of_a_training_set_that_is_smaller():
+    parts = {recipe.name: (recipe, [result(0, 10)]) for recipe in catalogue.RECIPES["figures"]}
+    assert paper_figures._sizes(parts) is None
+    name = catalogue.SIZES[0].name
+    parts[name] = (catalogue.SIZES[0], [result(0, 10, train_images=500)])
+    drawn = paper_figures._sizes(parts)
+    assert [word.get_text() for word in drawn.picture.axes[0].get_xticklabels()] == ["500", "2,000"]
+
+
 def test_fewer_training_images_are_drawn_by_the_seed():
     sample = data.load("sample")
     digits = recipes.training_images(100)

@@ -456,7 +456,8 @@ PAPERS_MU = (
         0.02,
         (
             'A new estimate counts a tenth, as in "Efficient BackProp", by two of the same authors '
-            "in the same year: the rates of the first pass last. The tenth was our first choice."
+            "in the same year: the rates of the first pass last. The tenth was our first choice. "
+            "After all 20 passes this has 1.28 %, and mu = 1 has 0.94 %."
         ),
         gamma=0.1,
     ),

@@ -66,7 +66,8 @@ _UNUSUAL, _DISTORTED, _NOISY = 3, (2, 4, 7), (3, 5, 8)
 
 
 def draw(parts: Parts, splits: Splits, out: Path) -> dict[str, Drawn]:
-    """Return the figures by name; those whose runs have all failed are missing.
+    """Return the figures by name, without those whose runs have all failed; and without that of
+    the sizes if the training set is no larger than the smallest.
 
     `out` holds the folders of the runs, with the trained networks.
     """
@@ -113,8 +114,8 @@ def _sizes(parts: Parts) -> Drawn | None:
         plain, distorted = (
             parts[f"{recipe.name}{suffix}"][1] for recipe in (LENET5, LENET5_DISTORTED)
         )
-        if not plain or not distorted:
-            continue
+        if not plain or not distorted or plain[0].train_images in images:
+            continue  # a training set that is no larger is taken whole
         images.append(plain[0].train_images)
         for name, errors in (
             ("training", [each.train_rate for each in plain]),
@@ -122,7 +123,7 @@ def _sizes(parts: Parts) -> Drawn | None:
             ("test, distortions", [each.test_rate for each in distorted]),
         ):
             curves.setdefault(name, []).append(errors)
-    if not curves:
+    if len(images) < 2:
         return None
     picture = plots.sweep(
         images,

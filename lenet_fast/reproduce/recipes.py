@@ -38,7 +38,7 @@ def few_of_1989(splits: Splits, seed: int) -> Splits:
 
 
 def training_images(count: int) -> Callable[[Splits, int], Splits]:
-    """Return a function that keeps so many training images, drawn by the seed."""
+    """Return a function that keeps so many training images, or all, drawn by the seed."""
 
     def few(splits: Splits, seed: int) -> Splits:
         train = _drawn(splits.train, count, np.random.default_rng(seed))
