@@ -27,7 +27,7 @@ def images(network: Network, x: Array) -> Array:
         x = x.view()
         if x.dtype == np.uint8 and x.ndim == 3:
             return _bytes(network, x)
-        if x.dtype == np.uint8 and x.ndim == 4:
+        if x.dtype == np.uint8 and x.ndim == 4 and network.input_shape[0] > 1:
             return _colours(network, x)
     x = checks.floats("x", x, "n, c, h, w")
     shape = (len(x), *network.input_shape)
