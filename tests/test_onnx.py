@@ -584,6 +584,10 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda m: m.metadata_props.add(key="lenet_fast.inverted", value="1"),
         "inverted: expected true or false, got 1",
     ),
+    "classes": (
+        lambda m: m.metadata_props.add(key="lenet_fast.classes", value='["a"]'),
+        "classes: expected 10 names",
+    ),
     "output": (lambda m: metadata(m, "output", "linear"), "output: expected 'rbf'"),
 }
 
@@ -673,11 +677,19 @@ def test_what_is_not_known_of_bytes_and_what_is_of_ink_stays_so(tmp_path: Path) 
     network = models.lenet5()
     network.pixel_range_known = False
     network.inverted = network.reduced = True
+    network.classes = [f"{digit}!" for digit in range(10)]
     onnx.export(network, tmp_path / "a.onnx")
     found = onnx.load(tmp_path / "a.onnx")
     assert found.config() == network.config()
     with pytest.raises(ValueError, match="set its pixel_range"):
         found.predict(np.full((28, 28), 255, np.uint8))
+
+
+def test_pixels_that_are_darker_the_more_ink_there_is(tmp_path: Path) -> None:
+    network = models.lenet1()
+    network.pixel_range = (1.0, 0.0)
+    onnx.export(network, tmp_path / "a.onnx")
+    assert onnx.load(tmp_path / "a.onnx").pixel_range == (1.0, 0.0)
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -202,8 +202,8 @@ def test_a_network_that_is_too_large_to_be_checked(
     path = tmp_path / "a.onnx"
     path.write_bytes(onnx_kinds.lenet(13, onnx_kinds.FLATTEN).SerializeToString())
     monkeypatch.setattr(onnx.loading, "_MOST_CONNECTIONS", 1000)
-    with pytest.raises(FileFormatError, match=r"check: expected at most 1000 .* check=False"):
-        onnx.load(path)
+    with pytest.warns(UserWarning, match="outputs not compared with those of onnx's reference"):
+        assert onnx.read_model(path).comparison is None
     assert onnx.load(path, check=False).output_shape == (10,)
 
 

@@ -58,8 +58,9 @@ GELUS: dict[choices.GeluForm, list[tuple[tuple[str, float | str | None], ...]]] 
 the one before it made, a number, or what went into the first. The first row of each is written, as
 PyTorch's exporter writes it; its older exporter writes the last."""
 
-OUTPUT, PIXEL_RANGE, INVERTED, REDUCED, CONNECTIONS = (
-    f"lenet_fast.{key}" for key in ("output", "pixel_range", "inverted", "reduced", "connections")
+OUTPUT, PIXEL_RANGE, INVERTED, REDUCED, CLASSES, CONNECTIONS = (
+    f"lenet_fast.{key}"
+    for key in ("output", "pixel_range", "inverted", "reduced", "classes", "connections")
 )
 """Keys of the model's metadata, for what the nodes do not say."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class LoadedModel(NamedTuple):
     network : Network
     comparison : Comparison or None
         Of the outputs for a few random images with those of onnx's reference; None if it was not
-        wanted.
+        wanted, or would have taken minutes.
     opset : int
         Version of the operators.
     producer : str
@@ -83,7 +84,8 @@ def load(
         elsewhere.
     check : bool
         Whether to compare the outputs for a few random images with those of onnx's reference
-        implementation.
+        implementation. If that would take minutes, because the file has a fixed, large number of
+        images, it is left out, and a UserWarning says so.
 
     Returns
     -------
@@ -188,7 +190,9 @@ def read_model(
     )
 
 
-def _compared(onnx: Any, model: Any, graph: Graph, reader: Reader, network: Network) -> Comparison:
+def _compared(
+    onnx: Any, model: Any, graph: Graph, reader: Reader, network: Network
+) -> Comparison | None:
     """Compare a network's outputs with those of the part of a model that was read."""
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
@@ -202,10 +206,12 @@ def _compared(onnx: Any, model: Any, graph: Graph, reader: Reader, network: Netw
     images = graph.sizes[0]
     connections = images * network.counts().connections
     if connections > _MOST_CONNECTIONS:
-        raise ValueError(
-            f"check: expected at most {_MOST_CONNECTIONS} connections for {images} images, got "
-            f"{connections}; load it with check=False"
+        warnings.warn(
+            f"outputs not compared with those of onnx's reference, which would take minutes: "
+            f"{images} images at a time have {connections:,} connections",
+            stacklevel=2,
         )
+        return None
     part = onnx.ModelProto()
     part.CopyFrom(model)
     del part.graph.node[:], part.graph.output[:]
@@ -243,7 +249,7 @@ def _images(network: Network, count: int) -> Array:
     rng = np.random.default_rng(0)
     shape = (count, *network.input_shape)
     x = (
-        rng.uniform(*network.pixel_range, shape)
+        rng.uniform(*sorted(network.pixel_range), shape)
         if network.pixel_range_known
         else rng.normal(size=shape)
     )

@@ -92,6 +92,8 @@ class Reader:
         )
         network.inverted = form.flag_of(metadata, form.INVERTED)
         network.reduced = form.flag_of(metadata, form.REDUCED) or False
+        if form.CLASSES in metadata:
+            network.classes = form.json_of(metadata, form.CLASSES)
         return network
 
     def rearrange(self, step: Step) -> None:

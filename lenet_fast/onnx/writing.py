@@ -47,9 +47,9 @@ def export(network: Network, path: str | os.PathLike[str]) -> None:
     The graph reads ``images``, (n, c, h, w) with any n, in the network's dtype and pixel range, and
     returns ``outputs``, (n, k), those of :meth:`.Network.predict`: without a softmax. The model's
     metadata hold ``lenet_fast.output``, ``lenet_fast.pixel_range``, ``lenet_fast.inverted``,
-    ``lenet_fast.reduced`` and ``lenet_fast.connections``, the connection tables; absent links are
-    weights of zero. The model is checked by onnx's checker. Neither the algorithm of a convolution
-    nor dropout is stored.
+    ``lenet_fast.reduced``, ``lenet_fast.classes`` and ``lenet_fast.connections``, the connection
+    tables; absent links are weights of zero. The model is checked by onnx's checker. Neither the
+    algorithm of a convolution nor dropout is stored.
 
     The options of LeakyReLU and ELU become float32, which ONNX has for them.
 
@@ -143,6 +143,8 @@ def _metadata(network: Network) -> dict[str, str]:
         metadata[form.INVERTED] = json.dumps(network.inverted)
     if network.reduced:
         metadata[form.REDUCED] = json.dumps(True)
+    if network.classes != tuple(map(str, range(len(network.classes)))):
+        metadata[form.CLASSES] = json.dumps(network.classes)
     tables = {
         layer.name: layer.table.astype(int).tolist()
         for layer in network.layers
