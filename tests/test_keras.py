@@ -730,6 +730,9 @@ WRONG: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {"class_weight": {0: 2.0}, "sample_weight": np.ones(150)},
         "class_weight: expected None beside sample_weight",
     ),
+    "NaN weights": (compiled, {"sample_weight": np.full(150, np.nan)}, "finite numbers, got NaN"),
+    "a class": (compiled, {"class_weight": {"a": 2.0}}, r"class_weight\['a'\]: class: expected"),
+    "no class": (compiled, {"class_weight": {10: 2.0}}, r"class_weight\[10\]: class: .* 0 to 3"),
     "weights": (compiled, {"sample_weight": np.ones((150, 2))}, "sample_weight: expected one numb"),
     "activity": (
         lambda: compiled(lambda: lenet(L.Dense(4, "softmax", activity_regularizer="l2", name="d"))),

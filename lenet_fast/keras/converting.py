@@ -116,9 +116,9 @@ def to_keras(network: Network, model: keras.Model | None = None) -> keras.Model:
     Raises
     ------
     TypeError, ValueError
-        If the network has other layers than Keras: scaled tanh, sub-sampling with coefficients,
-        RBF, one bias per unit, gradients to all tied maxima; or if the layers of `model` are
-        others.
+        If the network has layers that Keras has not: RBF, one bias per unit, padding by another
+        number than 0, gradients to all tied maxima, GELU's tanh form; or if the layers of `model`
+        are others.
 
     Examples
     --------

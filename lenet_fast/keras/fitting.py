@@ -182,7 +182,7 @@ def fit(
         given, validation_data = _split(given, validation_split)
     data = _data(reading, goal, ("x", "y", "sample_weight"), given)
     if class_weight is not None:
-        data = data._replace(weights=_class_weights(class_weight, data.labels))
+        data = data._replace(weights=_class_weights(class_weight, data.labels, reading))
     tested = None
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
@@ -479,6 +479,8 @@ def _data(reading: Reading, goal: Goal, names: Iterable[str], given: tuple[Any, 
     name_x, name_y, name_w = names
     x, y, weights = given
     images = reading.images(name_x, x)
+    if not len(images):
+        raise ValueError(f"{name_x}: expected at least one image, got none")
     targets = as_array(name_y, y)
     if len(targets) != len(images):
         raise ValueError(
@@ -495,6 +497,8 @@ def _data(reading: Reading, goal: Goal, names: Iterable[str], given: tuple[Any, 
                 f"of shape {weights.shape}"
             )
         weights = weights.reshape(-1).astype(images.dtype)
+        if not np.isfinite(weights).all():
+            raise ValueError(f"{name_w}: expected finite numbers, got NaN or infinity")
     return Data(images, goal.labels(name_y, targets), targets, weights)
 
 
@@ -517,12 +521,16 @@ def _split(given: tuple[Any, ...], share: float) -> tuple[tuple[Any, ...], tuple
     return first, last
 
 
-def _class_weights(given: Any, labels: Array) -> Array:
+def _class_weights(given: Any, labels: Array, reading: Reading) -> Array:
     """Return a weight for each image by its class."""
     if not isinstance(given, dict):
         raise TypeError(f"class_weight: expected a dict of int to float, got {checks.kind(given)}")
-    table = {int(key): checks.real(f"class_weight[{key}]", value) for key, value in given.items()}
-    return np.array([table.get(int(label), 1.0) for label in labels], keras.config.floatx())
+    classes = reading.network.output_shape[0]
+    table = np.ones(classes, keras.config.floatx())
+    for key, value in given.items():
+        name = f"class_weight[{key!r}]"
+        table[checks.integer(f"{name}: class", key, 0, classes - 1)] = checks.real(name, value)
+    return table[labels]
 
 
 def _weights(*given: Data | None) -> str:

@@ -99,7 +99,8 @@ class Goal:
             if array.shape[1:] == (1,):
                 array = array[:, 0]
             if array.dtype.kind == "f" and array.ndim == 1:
-                whole = array.astype(np.intp)
+                with np.errstate(invalid="ignore"):  # NaN differs from any number
+                    whole = array.astype(np.intp)
                 if not np.array_equal(whole, array):
                     raise ValueError(f"{name}: expected whole numbers, the classes, got others")
                 array = whole

@@ -248,9 +248,7 @@ def _images(network: Network, count: int) -> Array:
     """Return random images, within the pixel range if it is known."""
     rng = np.random.default_rng(0)
     shape = (count, *network.input_shape)
-    x = (
-        rng.uniform(*sorted(network.pixel_range), shape)
-        if network.pixel_range_known
-        else rng.normal(size=shape)
-    )
-    return x.astype(network.dtype)
+    if not network.pixel_range_known:
+        return rng.normal(size=shape).astype(network.dtype)
+    low, high = sorted(network.pixel_range)
+    return rng.uniform(low, high, shape).astype(network.dtype)
