@@ -586,7 +586,7 @@ CHANGES: dict[str, tuple[Callable[[Any], object], str]] = {
     ),
     "classes": (
         lambda m: m.metadata_props.add(key="lenet_fast.classes", value='["a"]'),
-        "classes: expected 10 names",
+        "classes: expected 2 names, one per class, got 1",
     ),
     "output": (lambda m: metadata(m, "output", "linear"), "output: expected 'rbf'"),
 }
