@@ -69,6 +69,7 @@ LIBRARIES = {
     "waitress": ("web",),
     "distributed": ("reproduce.clusters",),
     "mpi4py": ("reproduce.clusters",),
+    "pyarrow": ("cli.bulk",),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with, and
 # saves itself; results draw themselves.

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import many as many_benchmark
 from lenet_fast import backends, data, models
 from lenet_fast.training import SGD, Callback, Trainer, TrainingDiverged, train_many
 
@@ -202,3 +203,8 @@ def test_bad_network_and_sets(sets):
         train_many(build(), data.load("sample"), sets[1], [])
     (run,) = train_many(lambda seed: "lenet5", *sets, [(None, 0)])
     assert isinstance(run.error, TypeError)
+
+
+def test_benchmark(capsys):
+    many_benchmark.main(["--runs", "3", "--digits", "20", "--rounds", "1"])
+    assert "train_many, 1 thread" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ VALUES = {
     epilog=help.example(
         "lenet-fast predict runs/lenet5 three.png seven.jpg",
         "lenet-fast predict runs/lenet5 t10k-images-idx3-ubyte.gz --json",
+        "lenet-fast predict runs/lenet5 scans/ --out predictions.csv",
     ),
 )
 @click.argument("run_or_model", type=click.Path(path_type=Path))
@@ -48,6 +50,12 @@ VALUES = {
 @common.engine_options
 @common.onnx_options
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON array, for programs.")
+@help.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write a table, .csv or .parquet, with a row per image, of any number of images.",
+)
+@help.option("--overwrite", is_flag=True, help="Replace the file of --out if it exists.")
 def predict(
     run_or_model: Path,
     files: tuple[Path, ...],
@@ -57,6 +65,8 @@ def predict(
     engine: choices.Engine,
     threads: int | None,
     as_json: bool,
+    out: Path | None,
+    overwrite: bool,
 ) -> None:
     """Classify the digits in images.
 
@@ -73,15 +83,37 @@ def predict(
     values suggest another scale, or dark digits on light, a line says how they are read.
 
     Blank images are refused; the other images are still classified, and the exit status is 1.
+
+    With --out, FILES may be folders, too: all files in them and in their folders are read, except
+    hidden ones.
     """
     from lenet_fast import engines
+    from lenet_fast.cli import bulk
 
+    if out is not None:
+        out = bulk.checked(out, overwrite)
+    elif overwrite:
+        raise click.UsageError("--overwrite: expected together with --out")
     file, network, loss = common.read_model(run_or_model)
     runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
     if not as_json:
         common.line("model", file)
         common.engine_lines(runner)
         click.echo()
+    if out is not None:
+        one = VALUES[network.output][0]
+        options: dict[str, Any] = {"centre": centre, "transpose": transpose, "values": one}
+        begun = time.perf_counter()
+        rows, faults = bulk.predict(out, files, runner, network, **options)
+        seconds = time.perf_counter() - begun
+        runner.close()
+        if as_json:
+            common.print_json({"file": os.fspath(out), "images": rows, "faults": faults})
+        else:
+            bulk.report(out, rows, seconds)
+        if faults:
+            raise click.exceptions.Exit(1)
+        return
     results = []
     failed = 0
     for path in files:
@@ -93,7 +125,7 @@ def predict(
                 for result in _results(network, outputs)
             ]
         except (ValueError, TypeError, OSError) as error:
-            common.fail(_naming(path, error))
+            common.fail(bulk.naming(path, error))
             failed += 1
             continue
         names = {
@@ -126,16 +158,13 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
     """Return the digits in a file, in the form that the network reads."""
     import numpy as np
 
-    from lenet_fast import data, disk
+    from lenet_fast import data
+    from lenet_fast.cli import bulk
     from lenet_fast.data import arrays
 
-    with disk.open_regular(path) as file:
-        head = file.read(6)
-    if not head:
-        raise ValueError("expected a picture, .npy or IDX, got an empty file")
     # The content decides, not the file's name.
     digits = partial(arrays.digits, transposed=transpose, inverted=network.inverted)
-    if arrays.is_array(head):
+    if arrays.is_array(bulk.head(path)):
         return digits(arrays.read_array(path), centred=centre)
     picture = data.read_image(path)[np.newaxis]
     return digits(picture, centred=centre is not False)._replace(several=False)
@@ -143,8 +172,10 @@ def _read(path: Path, network: Network, centre: bool | None, transpose: bool) ->
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:
     """Return the class, its name, and the value of each class, for every row of outputs (n, k)."""
+    from lenet_fast.cli import bulk
+
     one, several = VALUES[network.output]
-    values = network.probabilities(outputs) if network.output == "softmax" else outputs
+    values = bulk.shown(network, outputs)
     return [
         {
             "class": int(label),
@@ -167,11 +198,3 @@ def _text(network: Network, result: dict[str, Any]) -> str:
         f"{result['name']}  {one} {result[one]:.{digits}f}, "
         f"then {network.classes[second]}: {values[second]:.{digits}f}"
     )
-
-
-def _naming(path: Path, error: Exception) -> str:
-    """Return what went wrong, with the file's name unless the message has it."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{path}: {error.strerror}"
-    text = str(error)
-    return text if text.startswith(str(path)) else f"{path}: {text}"

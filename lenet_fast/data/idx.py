@@ -24,6 +24,7 @@ import hashlib
 import io
 import math
 import os
+import tempfile
 import zlib
 from typing import Any, BinaryIO, cast
 
@@ -68,7 +69,9 @@ _DEFLATE_RATIO = 1032  # the best compression of deflate, so a gzip file's size 
 _CHUNK = 1 << 20
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
+def read(
+    path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, mapped: bool = False
+) -> Array:
     """Read an IDX file, plain or compressed with gzip.
 
     Parameters
@@ -77,6 +80,9 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
         The file. Its content decides whether it is compressed, not its name.
     max_bytes : int
         Largest size of the elements, in bytes.
+    mapped : bool
+        Whether the elements stay on disk: they are mapped into memory, those of a compressed file
+        from a temporary one.
 
     Returns
     -------
@@ -102,7 +108,8 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Array:
     array([1, 2, 3], dtype=uint8)
     """
     with disk.open_regular(path) as file:
-        return _read(file, os.fstat(file.fileno()).st_size, os.fspath(path), max_bytes)
+        size = os.fstat(file.fileno()).st_size
+        return _read(file, size, os.fspath(path), max_bytes, mapped)
 
 
 def loads(content: bytes, name: str, *, max_bytes: int = MAX_BYTES) -> Array:
@@ -348,21 +355,26 @@ def _header(elements: Array) -> bytes:
     return bytes([0, 0, code, elements.ndim]) + sizes
 
 
-def _read(file: BinaryIO, file_bytes: int, name: str, max_bytes: int) -> Array:
+def _read(
+    file: BinaryIO, file_bytes: int, name: str, max_bytes: int, mapped: bool = False
+) -> Array:
     packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
     file.seek(0)
     if not packed:
-        return _parse(file, file_bytes, name, max_bytes, packed=False)
+        return _parse(file, file_bytes, name, max_bytes, packed=False, mapped=mapped)
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
             # The parser only uses read and readinto, which GzipFile has.
             stream = cast(BinaryIO, unpacked)
-            return _parse(stream, file_bytes * _DEFLATE_RATIO, name, max_bytes, packed=True)
+            most = file_bytes * _DEFLATE_RATIO
+            return _parse(stream, most, name, max_bytes, packed=True, mapped=mapped)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileFormatError(f"{name}: damaged gzip data: {error}") from error
 
 
-def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packed: bool) -> Array:
+def _parse(
+    stream: BinaryIO, available: int, name: str, max_bytes: int, *, packed: bool, mapped: bool
+) -> Array:
     """Parse an IDX stream of `available` bytes (if `packed`, of at most this many)."""
     magic = stream.read(4)
     if len(magic) < 4:
@@ -399,7 +411,13 @@ def _parse(stream: BinaryIO, available: int, name: str, max_bytes: int, *, packe
         raise FileFormatError(f"{wrong}a gzip file too small to hold as many")
     if not packed and rest != expected:
         raise FileFormatError(f"{wrong}{rest:,}")
-    elements = np.empty(expected, np.uint8)
+    mapped = mapped and expected > 0
+    if mapped and not packed:
+        return np.memmap(stream, dtype, "r", 4 + len(sizes), shape)
+    elements: npt.NDArray[np.uint8] = np.empty(0 if mapped else expected, np.uint8)
+    if mapped:
+        with tempfile.TemporaryFile() as file:  # the mapping keeps it
+            elements = np.memmap(file, np.uint8, "w+", shape=(expected,))
     filled = _fill(stream, elements)
     if filled < expected:
         raise FileFormatError(f"{wrong}{filled:,}")

@@ -7,6 +7,7 @@ refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from lenet_fast.checks import Array
 from lenet_fast.data.arrays.axes import AS_THEY_ARE, as_images
 from lenet_fast.data.arrays.containers import MAX_BYTES, is_array, read_array
-from lenet_fast.data.arrays.greys import as_bytes, blank
+from lenet_fast.data.arrays.greys import as_bytes, blank, span_of
 from lenet_fast.data.arrays.looks import (
     POLARITY,
     differ,
@@ -38,6 +39,7 @@ __all__ = [
     "is_array",
     "look_inverted",
     "look_transposed",
+    "pieces",
     "read_array",
     "turned_round",
 ]
@@ -124,16 +126,73 @@ def digits(
     >>> found.images.shape, int(found.images.max())
     ((1, 28, 28), 255)
     """
+    return _piece(*_images(array, MAX_IMAGES), None, centred, transposed, inverted)
+
+
+def pieces(
+    array: Array,
+    count: int,
+    *,
+    centred: bool | None = None,
+    transposed: bool = False,
+    inverted: bool | None = False,
+) -> tuple[int, Callable[[int], Digits]]:
+    """Return how many pieces of `count` images an array has, and a function that returns one.
+
+    The digits are those of :func:`digits`, and so are its other parameters and its errors; only
+    one piece at a time is in memory, if the array is mapped. Their numbers are those of the array.
+
+    Examples
+    --------
+    >>> from lenet_fast import data
+    >>> from lenet_fast.data import arrays
+    >>> number, piece = arrays.pieces(data.load("sample").test.images, 300)
+    >>> number, piece(3).images.shape, piece(3).numbers[:2]
+    (4, (100, 28, 28), [900, 901])
+    """
+    images, several, notes = _images(array, None)
+    with np.errstate(invalid="ignore", over="ignore"):
+        span = span_of(images)
+
+    def piece(k: int) -> Digits:
+        part = images[k * count : (k + 1) * count]
+        found = _piece(part, several, notes, span, centred, transposed, inverted)
+        first = k * count
+        return found._replace(
+            numbers=[first + number for number in found.numbers],
+            faults={first + number: fault for number, fault in found.faults.items()},
+        )
+
+    return -(-len(images) // count), piece
+
+
+def _images(array: Array, most: int | None) -> tuple[Array, bool, list[str]]:
+    """Return the images of an array, whether there may be several, and notes."""
     # A damaged file may hold anything, including bit patterns that are not numbers.
     with np.errstate(invalid="ignore", over="ignore"):
         images, several, notes = as_images(array)
-        if not 0 < len(images) <= MAX_IMAGES:
-            way_out = "; split the file" if len(images) else ""
-            raise ValueError(f"expected 1 to {MAX_IMAGES:,} images, got {len(images):,}{way_out}")
+    if not 0 < len(images) <= (most or len(images)):
+        limit = "at least 1 image" if most is None else f"1 to {most:,} images"
+        way_out = "; split the file" if len(images) else ""
+        raise ValueError(f"expected {limit}, got {len(images):,}{way_out}")
+    return images, several, notes
+
+
+def _piece(
+    images: Array,
+    several: bool,
+    notes: list[str],
+    span: tuple[float, float] | None,
+    centred: bool | None,
+    transposed: bool,
+    inverted: bool | None,
+) -> Digits:
+    """Return digits as :func:`digits` does; `span` as in :func:`as_bytes`."""
+    with np.errstate(invalid="ignore", over="ignore"):
         if transposed:
             images = images.transpose(0, 2, 1)
         if (centred is None and images.shape[1:] in AS_THEY_ARE) or centred is False:
-            made, faults, more = _taken(images, turn=centred is None, inverted=inverted)
+            made, faults, more = _taken(images, span, turn=centred is None, inverted=inverted)
         else:
             made, faults, more = _centred(images, inverted)
     found = [number for number in range(len(images)) if number not in faults]
@@ -148,14 +207,16 @@ def digits(
 Made = tuple[npt.NDArray[np.uint8], dict[int, str], list[str]]
 
 
-def _taken(images: Array, *, turn: bool, inverted: bool | None) -> Made:
+def _taken(
+    images: Array, span: tuple[float, float] | None, *, turn: bool, inverted: bool | None
+) -> Made:
     """Return images as bytes, uncropped."""
     faults: dict[int, str] = {}
     if images.dtype.kind == "f":
         wrong = ~np.isfinite(images).all(axis=(1, 2))
         text = "expected finite values, got nan or infinity"
         faults = dict.fromkeys(np.flatnonzero(wrong).tolist(), text)
-    made, notes = as_bytes(images)
+    made, notes = as_bytes(images, span)
     for number in np.flatnonzero(blank(made)).tolist():
         faults.setdefault(number, _blank(made[number]))
     sound = np.setdiff1d(np.arange(len(made)), list(faults)).astype(np.intp)

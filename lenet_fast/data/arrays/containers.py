@@ -18,6 +18,9 @@ MAX_BYTES = 2**29
 """Most bytes of numbers that are read: MNIST's training set takes 376 million bytes as float64. A
 compressed file of half a million bytes could hold as many."""
 
+MAX_MAPPED = 2**34
+"""Most bytes of numbers that are mapped: those of a compressed file need as much space on disk."""
+
 _NPY_MAGIC = b"\x93NUMPY"
 
 # Errors that NumPy raises on damaged headers, which it passes to Python's own parser.
@@ -60,13 +63,15 @@ def is_array(head: bytes) -> bool:
     return is_idx or head.startswith((_NPY_MAGIC, b"\x1f\x8b"))
 
 
-def read_array(path: str | os.PathLike[str]) -> Array:
+def read_array(path: str | os.PathLike[str], *, mapped: bool = False) -> Array:
     """Read a .npy file, or an IDX file, plain or compressed with gzip.
 
     Parameters
     ----------
     path : path
         The file. Its content decides what it is, not its name.
+    mapped : bool
+        Whether numbers of any kind of file stay on disk; then :data:`MAX_MAPPED` is the limit.
 
     Returns
     -------
@@ -94,11 +99,11 @@ def read_array(path: str | os.PathLike[str]) -> Array:
     with disk.open_regular(path) as file:
         head = file.read(len(_NPY_MAGIC))
     if head == _NPY_MAGIC:
-        return _read_npy(os.fspath(path))
-    return idx.read(path, max_bytes=MAX_BYTES)
+        return _read_npy(os.fspath(path), MAX_MAPPED if mapped else MAX_BYTES)
+    return idx.read(path, max_bytes=MAX_MAPPED if mapped else MAX_BYTES, mapped=mapped)
 
 
-def _read_npy(name: str) -> Array:
+def _read_npy(name: str, max_bytes: int) -> Array:
     size = os.stat(name).st_size
     try:
         with warnings.catch_warnings():
@@ -119,9 +124,9 @@ def _read_npy(name: str) -> Array:
         ) from None
     if array.dtype.kind not in "biuf":
         raise FileFormatError(f"{name}: expected grey images of real numbers, got {array.dtype}")
-    if array.nbytes > MAX_BYTES:
+    if array.nbytes > max_bytes:
         raise FileFormatError(
-            f"{name}: expected at most {MAX_BYTES:,} bytes, got {array.nbytes:,}; split it"
+            f"{name}: expected at most {max_bytes:,} bytes, got {array.nbytes:,}; split it"
         )
     end = array.offset + array.nbytes
     if array.size and end != size:

@@ -15,7 +15,9 @@ _CONTRAST = 2 / 3  # smallest contrast, relative to the full range; less means a
 _PIECE = 4096  # images at a time, because floats take several times the memory of bytes
 
 
-def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def as_bytes(
+    images: Array, span: tuple[float, float] | None = None
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Return grey values as bytes, from any scale that can be recognised.
 
     Parameters
@@ -47,7 +49,7 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """
     if not images.size:
         return np.zeros(images.shape, np.uint8), []
-    low, high = _range(images)
+    low, high = span_of(images) if span is None else span
     background, foreground = _scale(images.dtype, low, high)
     notes = []
     whole = foreground - background
@@ -70,8 +72,16 @@ def as_bytes(images: Array) -> tuple[npt.NDArray[np.uint8], list[str]]:
     return made, notes
 
 
-def _range(images: Array) -> tuple[float, float]:
-    """Return the smallest and largest finite value; 0 and 0 if there is none."""
+def span_of(images: Array) -> tuple[float, float]:
+    """Return the smallest and largest finite value; 0 and 0 if there is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data.arrays import greys
+    >>> greys.span_of(np.array([np.nan, 0.5, 0.25]))
+    (0.25, 0.5)
+    """
     low, high = images.min(), images.max()
     if images.dtype.kind != "f" or (np.isfinite(low) and np.isfinite(high)):
         return low.item(), high.item()
