@@ -337,9 +337,7 @@ def test_bad_folders_of_pictures(tmp_path: Path) -> None:
 
 def test_other_files_and_no_files(lenet_fast: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    assert_one_line(
-        lenet_fast("data", "--data", "notes.txt"), "an .npz or a .csv, got another file"
-    )
+    assert_one_line(lenet_fast("data", "--data", "notes.txt"), "an .npz or a .csv, got a file")
     assert_one_line(lenet_fast("data", "--data", "nothing"), "there is no such folder")
     buffer = io.BytesIO()
     np.savez(buffer, **arrays())  # type: ignore[arg-type]

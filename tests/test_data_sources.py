@@ -1019,7 +1019,7 @@ def test_a_dataset_on_a_small_scale_is_refused(ink):
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "data.zip"])
 def test_a_file_for_a_folder_is_told(tmp_path, monkeypatch, name):
     path = fill(tmp_path / "d", {name: b"x"}) / name
-    words = "got another file; its folder is"
+    words = "got a file; its folder is"
     with pytest.raises(data.DataNotFoundError, match=words) as error:
         data.load("mnist", path)
     assert str(path.parent) in str(error.value)

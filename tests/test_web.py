@@ -753,7 +753,7 @@ def test_an_engine_that_cannot_be_had_is_said_so(
     status, answer, _ = fresh.ask("/api/training", QUICK | {"engine": "lanes"})
     assert (status, "numpy" in answer["error"]) == (400, True)
 
-    def missing(lesson: object) -> None:
+    def missing(lesson: object, classes: int) -> None:
         raise ImportError("backend: expected Numba")
 
     with monkeypatch.context() as patch:

@@ -410,7 +410,7 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     if folder.exists() and not folder.is_dir():
         raise DataNotFoundError(
             f"{folder}: expected the folder of the four files of {collection.title}, an .npz or a "
-            f".csv, got another file; its folder is {folder.parent}"
+            f".csv, got a file; its folder is {folder.parent}"
         )
     places = _places(folder, collection)
     place = next((each for each in places if any(_find_files(each, collection))), folder)
