@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import missing
+from PIL import Image
 
 from lenet_fast import data, engines, models, plots
 from lenet_fast.cli import common, group
@@ -596,6 +597,18 @@ def test_how_many_runs_go_on_at_once_is_told_as_it_is(tmp_path, monkeypatch, opt
     arguments = ["reproduce", *options, "--dataset", "sample", "--out", str(tmp_path)]
     done = CliRunner().invoke(group, arguments)
     assert f"\nruns      {said.format(out=tmp_path)}\n" in done.output
+
+
+def test_recipes_are_for_ten_digits(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "animals" / name).mkdir(parents=True)
+        for k in range(12):
+            image = np.random.default_rng(k).integers(0, 255, (28, 28), np.uint8)
+            Image.fromarray(image).save(tmp_path / "animals" / name / f"{k}.png")
+    options = ["--data", str(tmp_path / "animals"), "--out", str(tmp_path / "runs")]
+    done = CliRunner().invoke(group, ["reproduce", "seed0", *options])
+    assert done.exit_code == 2, done.output
+    assert "expected ten digits, got 2 classes" in done.output
 
 
 @pytest.mark.parametrize("arguments", [["lenet9"], [], ["1989", "--seeds", "0"]])

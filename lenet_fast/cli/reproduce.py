@@ -245,10 +245,24 @@ def _reproduce(
 
 
 def _data(recipes: Sequence[Recipe], options: dict[str, Any]) -> dict[str | None, Splits]:
-    """Load what the recipes train on: the data set that the user names, or their own."""
+    """Load what the recipes train on: the data set that the user names, or their own, from the
+    user's folder or, if it has other data, from wherever it is found."""
+    from lenet_fast import data
+
     found: dict[str | None, Splits] = {}
+    folder = options["folder"]
     for name in dict.fromkeys(recipe.dataset for recipe in recipes):
-        found[name] = common.load_data(name or options["dataset"], options["folder"])
+        try:
+            splits = common.load_data(name or options["dataset"], folder)
+        except data.DataNotFoundError:
+            if name is None or folder is None:
+                raise
+            splits = common.load_data(name, None)
+        if len(splits.train.classes) != 10:
+            raise click.UsageError(
+                f"--dataset, --data: expected ten digits, got {len(splits.train.classes)} classes"
+            )
+        found[name] = splits
     return found
 
 
