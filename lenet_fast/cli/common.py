@@ -380,7 +380,16 @@ def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Los
 
 
 def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]:
-    """Return the names of the classes of the data, which a network must have, too."""
+    """Return the names of the classes of the data; raise if a network has other numbers of classes
+    or channels."""
+    channels = splits.test.channels
+    if network.input_shape[0] != channels:
+        maps = "one map" if channels == 1 else f"{channels} maps"
+        size = " x ".join(map(str, network.input_shape))
+        raise ValueError(
+            f"{file}: expected a network for square images of {maps}, as {splits.title} has, got "
+            f"one for images of {size}"
+        )
     names = splits.test.classes
     numbers = tuple(map(str, range(len(network.classes))))
     if len(names) != len(network.classes):
