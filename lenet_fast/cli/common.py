@@ -374,7 +374,7 @@ def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Los
             f"{file}: expected a network that records the values of the bytes 0 and 255, got one "
             "that does not; in Python, set its pixel_range and save it again"
         )
-    if network.inverted is None and network.classes == checks.DIGITS:
+    if network.inverted is None and maps == 1 and network.classes == checks.DIGITS:
         network.inverted = _inverted(network)
     return file, network, loss or losses.default_for(network)
 
@@ -438,7 +438,7 @@ def _find_pixel_range(file: Path, network: Network) -> None:
     """Set the usual pixel range with which a network reads most digits of the bundled sample."""
     from lenet_fast import checks, data
 
-    if network.classes != checks.DIGITS:
+    if network.classes != checks.DIGITS or network.input_shape[0] > 1:
         raise ValueError(
             f"{file}: expected a network that records the values of the bytes 0 and 255, or one of "
             "digits, with which they can be tried out; --pixel-range names them"
