@@ -16,6 +16,7 @@ collect_ignore = ["conf.py"]  # Sphinx's settings, without doctests
 DOCS = Path(__file__).parent
 CYTHON = "lenet_fast.backends.cython_backend"
 NEEDS = {
+    "clusters.rst": ["distributed", "sklearn"],
     "engines/index.rst": [CYTHON],
     "engines/lanes.rst": [CYTHON],
     "engines/online.rst": [CYTHON],

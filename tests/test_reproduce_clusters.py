@@ -228,7 +228,7 @@ def test_nobody_there(monkeypatch):
 
 
 def mpiexec(ranks, *words):
-    require("mpi4py.MPI")
+    require("mpi4py")
     beside = Path(sys.executable).with_name("mpiexec")
     found = str(beside) if beside.exists() else shutil.which("mpiexec")
     if found is None:

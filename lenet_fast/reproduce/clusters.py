@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import signal
 import time
 import uuid
@@ -196,6 +197,8 @@ class _Dask(Cluster):
             raise self._gone() from None
 
     def _gone(self) -> ClusterError:
+        # It would print a traceback when it closes.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         return ClusterError(
             f"the scheduler at {self._asked.address} is gone; the complete runs are kept"
         )
