@@ -26,7 +26,7 @@ from lenet_fast.reproduce import catalogue, clusters, results, runner, workers
 JOBS = [runner.Job(RECIPE, seed) for seed in (0, 1)]
 DATA = {None: data.load("sample")}
 HERE = {**os.environ, "PYTHONPATH": str(Path(lenet_fast.__file__).parents[1])}
-DASK = (sys.executable, "-m", "dask")
+DASK = (sys.executable, "-P", "-m", "dask")  # without the current folder
 
 
 def run(out, cluster=None, jobs=JOBS, report=lambda job, done: None):
@@ -105,6 +105,18 @@ def test_a_scheduler_without_workers(scheduler, monkeypatch):
     monkeypatch.setattr(clusters, "SECONDS", 0.5)
     said = f"^--cluster: expected a worker at {scheduler}, .*: dask worker {scheduler}$"
     with pytest.raises(clusters.ClusterError, match=said), opened(scheduler):
+        pass
+
+
+def test_a_worker_without_this_package(scheduler, tmp_path):
+    (tmp_path / "lenet_fast").mkdir()
+    (tmp_path / "lenet_fast/__init__.py").touch()
+    said = r"^--cluster: expected the client's lenet_fast on the worker at tcp://.*, got: Module"
+    with (
+        worker(scheduler, PYTHONPATH=str(tmp_path)),
+        pytest.raises(clusters.ClusterError, match=said),
+        opened(scheduler),
+    ):
         pass
 
 

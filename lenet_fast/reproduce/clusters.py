@@ -126,9 +126,16 @@ def _dask(asked: Asked, say: Callable[[str], None]) -> Iterator[Cluster]:
         names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
         given = dict(zip(names, asked.tls, strict=True)) | {"require_encryption": True}
     security = distributed.Security(**given)  # for the rest, Dask's configuration
+    try:
+        arguments = security.get_connection_args("client")
+    except OSError as error:
+        files = ", ".join(asked.tls or ("those of Dask's configuration",))
+        raise ClusterError(
+            f"--cluster-tls: expected a certificate of an authority, a certificate and its key, "
+            f"got {files}: {error}"
+        ) from error
 
     async def look() -> None:
-        arguments = security.get_connection_args("client")
         async with asyncio.timeout(SECONDS + 1):  # others than schedulers may never answer
             comm = await distributed.comm.connect(asked.address, timeout=SECONDS, **arguments)
             await comm.close()
@@ -155,7 +162,14 @@ def _dask(asked: Asked, say: Callable[[str], None]) -> Iterator[Cluster]:
                 f"--cluster: expected a worker at {asked.address}, but in {SECONDS} seconds none "
                 f"has come; start some with: dask worker {asked.address}"
             ) from error
+        # They import this package to say their name, so it has to be there.
+        for where, said in client.run(workers.here, on_error="return").items():
+            if isinstance(said, Exception):
+                raise ClusterError(_SAME.format(f"worker at {where}", said)) from said
         yield _Dask(client, asked, say)
+
+
+_SAME = "--cluster: expected the client's lenet_fast on the {}, got: {}"
 
 
 class _Dask(Cluster):
@@ -193,6 +207,10 @@ class _Dask(Cluster):
                 f"{deaths} workers died in it, the last at {error.last_worker.address}; their logs "
                 "say why"
             ) from error
+        except RuntimeError as error:
+            if "deserialization" in str(error):
+                raise ClusterError(_SAME.format("scheduler", error.__cause__ or error)) from error
+            raise
         except CancelledError:
             raise self._gone() from None
 
