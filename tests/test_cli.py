@@ -1411,7 +1411,8 @@ def test_models_of_other_tasks(
 ) -> None:
     layer = layers.Dense(shape[0] * shape[1] * shape[2], outputs)
     files.save_model("other", network.Network([layer], input_shape=shape))
-    result = lenet_fast(command, "other", *(["digit.png"] if command == "predict" else []))
+    more = ["digit.png"] if command == "predict" else ["--dataset", "sample"]
+    result = lenet_fast(command, "other", *more)
     assert_one_line(result, "expected a network for square images of one map")
 
 
