@@ -2,6 +2,7 @@
 
 import _thread
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -16,12 +17,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from helpers import missing, require, started
+from rich import progress
 
 import lenet_fast
 from lenet_fast import data
 from lenet_fast.cli import group
 from lenet_fast.reproduce import catalogue, clusters, results, runner, workers
 
+command = importlib.import_module("lenet_fast.cli.reproduce")  # its name is the command's, too
 (RECIPE,) = catalogue.RECIPES["1989"]
 JOBS = [runner.Job(RECIPE, seed) for seed in (0, 1)]
 DATA = {None: data.load("sample")}
@@ -234,6 +237,20 @@ def test_nobody_there(monkeypatch):
             assert done.exit_code == 1
             said = f"Error: --cluster: expected the address of a Dask scheduler, got {address}, wh"
             assert said in done.output
+
+
+def test_a_late_report_shows_no_bar_again(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        progress.Progress, "add_task", lambda self, name, **_: made.append(name) or len(made)
+    )
+    monkeypatch.setattr(progress.Progress, "update", lambda *_, **__: None)
+    monkeypatch.setattr(progress.Progress, "remove_task", lambda *_: None)
+    with command._bars(JOBS, silent=True) as (moved, ended):
+        moved(JOBS[0], 0.5)
+        ended(JOBS[0], None)
+        moved(JOBS[0], 0.9)
+    assert made == ["all 2 runs", "1989/seed-0"]
 
 
 # --- MPI  ---

@@ -304,6 +304,7 @@ def _bars(
     columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
     times = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
     tasks: dict[Job, progress.TaskID] = {}
+    over: set[Job] = set()
     lock = threading.Lock()
     # Runs of more epochs take longer; how much longer, only they know.
     weights = {job: job.recipe.epochs * (3 if job.recipe.boosted else 1) for job in todo}
@@ -314,6 +315,8 @@ def _bars(
 
         def moved(job: Job, done: float) -> None:
             with lock:
+                if job in over:  # a cluster's report may come late
+                    return
                 if job not in tasks:
                     tasks[job] = bar.add_task(job.name, total=1.0)
                 bar.update(tasks[job], completed=done)
@@ -325,6 +328,7 @@ def _bars(
 
         def ended(job: Job, result: Result) -> None:
             with lock:
+                over.add(job)
                 if job in tasks:
                     bar.remove_task(tasks.pop(job))
                 _share(job, 1.0)
