@@ -79,6 +79,12 @@ def test_images_on_another_scale_are_noticed(tmp_path: Path) -> None:
         assert splits.train.images.max() == 255
 
 
+def with_nan(images: Any, value: float = np.nan) -> Any:
+    images = images.copy()
+    images[7, 3, 3] = value
+    return images
+
+
 def write_pickle(path: Path) -> None:
     np.savez(path, **(arrays() | {"x_train": np.array([{}], object)}), allow_pickle=True)  # type: ignore[arg-type]
 
@@ -128,6 +134,18 @@ BAD_NPZ = {
     ),
     "another scale": (changes(x_test=TEST.images - 128.0), "x_test: expected floats from 0"),
     "bytes behind an array": (write_false_header, "x_test: expected one array, got more behind"),
+    "NaN in shares": (
+        changes(x_train=with_nan(TRAIN.images / 255)),
+        r"bad\.npz, x_train: expected numbers, got NaN or infinity in image 7",
+    ),
+    "infinity in bytes": (
+        changes(x_test=with_nan(TEST.images.astype(np.float32), np.inf)),
+        r"bad\.npz, x_test: expected numbers, got NaN or infinity in image 7",
+    ),
+    "two sizes": (
+        changes(x_test=TEST.images[:, 4:24, 4:24]),
+        r"x_test: expected images of 28x28, as in .*x_train, got 20x20",
+    ),
     "half a file": (
         lambda path: (changes()(path), path.write_bytes(path.read_bytes()[:9000])),
         "an intact .npz",
@@ -167,6 +185,11 @@ def csv(
     return "\n".join(lines) + "\n"
 
 
+LAST = np.zeros(60, bool)
+for _label in range(10):
+    _of_class = [i for i in range(60) if TRAIN.labels[i] == _label]
+    LAST[_of_class[len(_of_class) - len(_of_class) // 6 :]] = True
+
 PIXELS = ",".join(f"pixel{i}" for i in range(784))
 
 
@@ -175,10 +198,34 @@ def test_kaggles_digits(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text(csv(TEST, head=PIXELS, labels=False))
     for place in (tmp_path, tmp_path / "train.csv"):
         splits = data.load(folder=place)
-        assert "has no test set: its last 10 of 60 images are the test images" in str(splits.notice)
-        np.testing.assert_array_equal(splits.train.images, TRAIN.images[:50])
-        np.testing.assert_array_equal(splits.test.images, TRAIN.images[50:])
-        np.testing.assert_array_equal(splits.test.labels, TRAIN.labels[50:])
+        words = f"has no test set: the last sixth of each class, {LAST.sum()} of 60 images"
+        assert words in str(splits.notice)
+        np.testing.assert_array_equal(splits.train.images, TRAIN.images[~LAST])
+        np.testing.assert_array_equal(splits.test.images, TRAIN.images[LAST])
+        np.testing.assert_array_equal(splits.test.labels, TRAIN.labels[LAST])
+
+
+def test_a_sorted_table_has_each_class_in_both_sets(tmp_path: Path) -> None:
+    order = np.argsort(TRAIN.labels, kind="stable")
+    (tmp_path / "sorted.csv").write_text(
+        csv(data.Dataset(TRAIN.images[order], TRAIN.labels[order]))
+    )
+    splits = data.load(folder=tmp_path / "sorted.csv")
+    for label in range(10):
+        of_class = TRAIN.images[TRAIN.labels == label]
+        kept = len(of_class) - len(of_class) // 6
+        np.testing.assert_array_equal(
+            splits.train.images[splits.train.labels == label], of_class[:kept]
+        )
+        np.testing.assert_array_equal(
+            splits.test.images[splits.test.labels == label], of_class[kept:]
+        )
+    assert (np.diff(splits.train.labels.astype(int)) >= 0).all()
+    (tmp_path / "few.csv").write_text(
+        csv(data.Dataset(TRAIN.images[order], TRAIN.labels[order]).subset(5))
+    )
+    with pytest.raises(FileFormatError, match="expected at least 6 images of a class"):
+        data.load(folder=tmp_path / "few.csv")
 
 
 @pytest.mark.parametrize("head", ["", f"label,{PIXELS}", f'\ufeff"label",{PIXELS}'])
@@ -197,8 +244,16 @@ def test_labels_may_be_the_last_column(tmp_path: Path) -> None:
     ]
     (tmp_path / "mnist_784.csv").write_text("\n".join([f"{PIXELS},class", *rows]))
     splits = data.load(folder=tmp_path / "mnist_784.csv")
-    np.testing.assert_array_equal(splits.train.images, TRAIN.images[:50])
-    np.testing.assert_array_equal(splits.train.labels, TRAIN.labels[:50])
+    np.testing.assert_array_equal(splits.train.images, TRAIN.images[~LAST])
+    np.testing.assert_array_equal(splits.train.labels, TRAIN.labels[~LAST])
+    (tmp_path / "mnist_784.csv").write_text("\n".join(rows))
+    with pytest.raises(FileFormatError, match=r"784\.csv: .*name the column label in a header"):
+        data.load(folder=tmp_path / "mnist_784.csv")
+    for row in range(len(rows)):
+        rows[row] = f"{37 * row % 256}{rows[row][1:]}"  # backgrounds that differ
+    (tmp_path / "mnist_784.csv").write_text("\n".join(rows))
+    with pytest.raises(FileFormatError, match="those seem to be in the last"):
+        data.load(folder=tmp_path / "mnist_784.csv")
 
 
 def test_a_table_of_a_known_data_set(tmp_path: Path) -> None:
@@ -237,13 +292,19 @@ BAD_CSV = {
     "semicolons": (ROWS.replace(",", ";"), "separated by commas, got 1 columns"),
     "other sizes": ("1,2,3,4\n1,2,3,4\n", "expected a column of labels"),
     "large pixels": (ROWS + "3," + ",".join(["256"] * 784), "got 256 in line 61"),
-    "not a number": (ROWS + "3," + ",".join(["nan"] * 784), "got nan in line 61"),
+    "not a number": (
+        ROWS + "3," + ",".join(["nan"] * 784),
+        r"bad\.csv: expected numbers, got NaN or infinity in line 61 \(image 60\)",
+    ),
+    "infinity among shares": (
+        f"label,{PIXELS}\n" + ("1," + ",".join(["0.5"] * 784) + "\n") * 9 + f"2,inf{',0' * 783}",
+        r"bad\.csv: expected numbers, got NaN or infinity in line 11 \(image 9\)",
+    ),
     "large labels": ("300," + ",".join(["0.5"] * 784) + "\n" + ROWS, "got"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_CSV)
-@pytest.mark.filterwarnings("ignore:loadtxt")
 def test_bad_csv(tmp_path: Path, case: str) -> None:
     text, message = BAD_CSV[case]
     (tmp_path / "bad.csv").write_text(text)

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -83,7 +84,12 @@ def _finished(
     for part, first in (("training", 0), ("test", 2)):
         x, y = contents[first : first + 2]
         try:
-            x, notes = as_bytes(_squares(x))
+            x = _squares(x)
+            if not (finite := np.isfinite(x).all(axis=(1, 2))).all():
+                raise ValueError(
+                    f"expected numbers, got NaN or infinity in image {finite.argmin()}"
+                )
+            x, notes = as_bytes(x)
         except ValueError as error:
             raise FileFormatError(f"{names[first]}: {error}") from None
         notices += [f"The {part} images have {note}." for note in notes]
@@ -95,6 +101,12 @@ def _finished(
             )
         if not len(x):
             raise FileFormatError(f"{names[first]}: expected at least one image, got none")
+    (rows, columns), (rows_of_test, columns_of_test) = made[0].shape[1:], made[2].shape[1:]
+    if (rows, columns) != (rows_of_test, columns_of_test):
+        raise FileFormatError(
+            f"{names[2]}: expected images of {rows}x{columns}, as in {names[0]}, got "
+            f"{rows_of_test}x{columns_of_test}"
+        )
     return Found(made, names, classes, notices)
 
 
@@ -168,14 +180,28 @@ def _tables(path: Path, report: Report) -> Found:
 
 
 def _divided(images: Array, labels: Array, name: str) -> tuple[Any, Any, None, list[str]]:
-    """Return the last images as test images."""
-    first = len(images) - len(images) // _TEST_SHARE
+    """Return the last images of each class as test images."""
+    test = _last_of_each(_labels(labels, name))
+    if not test.any():
+        raise FileFormatError(
+            f"{name}: expected at least {_TEST_SHARE} images of a class, the last of which are for "
+            "tests, got fewer of each"
+        )
     notice = (
-        f"{name} has no test set: its last {len(images) - first:,} of {len(images):,} images are "
-        "the test images."
+        f"{name} has no test set: the last sixth of each class, {test.sum():,} of {len(images):,} "
+        "images, are the test images."
     )
-    contents = [images[:first], labels[:first], images[first:], labels[first:]]
+    contents = [images[~test], labels[~test], images[test], labels[test]]
     return contents, [name] * 4, None, [notice]
+
+
+def _last_of_each(labels: Array) -> npt.NDArray[np.bool_]:
+    """Return which images are the last sixth of their class."""
+    test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        test[of_class[len(of_class) - len(of_class) // _TEST_SHARE :]] = True
+    return test
 
 
 def _first_line(path: Path) -> list[str]:
@@ -236,7 +262,18 @@ def _table(path: Path) -> tuple[Array, Array]:
     if table.shape[1] != len(fields):  # an empty table has no columns
         raise FileFormatError(f"{path}: expected lines of {len(fields)} numbers, got none")
     values = np.delete(table, column, axis=1)
-    if values.dtype == np.float32 and np.nanmax(values, initial=0) > 1:
+    if not (finite := np.isfinite(values).all(axis=1)).all():
+        image = int(finite.argmin())
+        raise FileFormatError(
+            f"{path}: expected numbers, got NaN or infinity in line {image + 1 + skipped} (image "
+            f"{image})"
+        )
+    if not skipped and _labels_seem_last(table):
+        raise FileFormatError(
+            f"{path}: expected the labels in the first column, but those seem to be in the last; "
+            "name the column label in a header"
+        )
+    if values.dtype == np.float32 and values.max(initial=0) > 1:
         at = np.argwhere(~np.isin(values, np.arange(256)))
         if len(at):
             row, pixel = at[0]
@@ -249,11 +286,26 @@ def _table(path: Path) -> tuple[Array, Array]:
     return values.reshape(len(values), side, side), table[:, column]
 
 
+def _labels_seem_last(table: Array) -> bool:
+    """Return whether the last column looks like labels, and the first one does not."""
+    first, last = np.unique(table[:, 0]), np.unique(table[:, -1])
+    if len(last) < 2 or (last != last // 1).any():
+        return False
+    return len(first) == 1 or (len(last) > 2 and _from_0(last) and not _from_0(first))
+
+
+def _from_0(labels: Array) -> bool:
+    """Return whether sorted labels are 0, 1, 2, ..."""
+    return np.array_equal(labels, np.arange(len(labels)))
+
+
 def _numbers(path: Path, skipped: int, dtype: type[np.generic]) -> Array:
     with (
         disk.open_regular(path, MAX_BYTES) as file,
         io.TextIOWrapper(file, "utf-8-sig", errors="replace") as text,
+        warnings.catch_warnings(),
     ):
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # refused later
         return np.loadtxt(
             text, dtype, delimiter=",", comments=None, quotechar='"', skiprows=skipped, ndmin=2
         )
@@ -262,8 +314,8 @@ def _numbers(path: Path, skipped: int, dtype: type[np.generic]) -> Array:
 def _folders(folder: Path, report: Report) -> Found | None:
     """Read pictures from a folder per class, and a folder of these per set, if there are any."""
     parts: tuple[Path, ...]
-    for train, test in SPLITS:
-        parts = folder / train, folder / test
+    for pair in SPLITS:
+        parts = folder / pair[0], folder / pair[1]
         if all(part.is_dir() and _class_folders(part) for part in parts):
             break
     else:
@@ -287,11 +339,10 @@ def _folders(folder: Path, report: Report) -> Found | None:
         paths.append([(path, k) for k, name in enumerate(names) for path in _files(part / name)])
     notices = []
     if len(parts) == 1:
-        by_class = [[pair for pair in paths[0] if pair[1] == k] for k in range(len(names))]
-        kept = [len(each) - len(each) // _TEST_SHARE for each in by_class]
+        test = _last_of_each(np.array([k for _, k in paths[0]]))
         paths = [
-            [pair for each, n in zip(by_class, kept, strict=True) for pair in each[:n]],
-            [pair for each, n in zip(by_class, kept, strict=True) for pair in each[n:]],
+            [each for each, chosen in zip(paths[0], test, strict=True) if chosen == of_test]
+            for of_test in (False, True)
         ]
         notices.append(
             f"{folder} has no folders train and test: the last sixth of each class, "

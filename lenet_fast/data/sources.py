@@ -290,13 +290,13 @@ def load(
     folder : path, optional
         Your own data, instead: an .npz with the arrays x_train, y_train, x_test and y_test; a .csv
         with a label and the pixels of an image in each line; a folder with a folder of pictures
-        per class, or with such folders `train` and `test`. Without test images, the last sixth is
-        for tests, with a notice. Or the folder of the four IDX files, plain or compressed with
-        gzip; default: the environment variable LENET_FAST_DATA. If there is one, no other place is
-        tried. Only the format of its files is checked, so they may hold other data; `source` says
-        what they are. For ``"usps"``, the folder of zip.train.gz and zip.test.gz, or of LIBSVM's
-        usps.bz2 and usps.t.bz2, packed or not. There LENET_FAST_DATA is looked at first, itself
-        and a folder ``usps`` in or beside it, then the other places.
+        per class, or with such folders `train` and `test`. Without test images, the last sixth of
+        each class is for tests, with a notice. Or the folder of the four IDX files, plain or
+        compressed with gzip; default: the environment variable LENET_FAST_DATA. If there is one, no
+        other place is tried. Only the format of its files is checked, so they may hold other data;
+        `source` says what they are. For ``"usps"``, the folder of zip.train.gz and zip.test.gz, or
+        of LIBSVM's usps.bz2 and usps.t.bz2, packed or not. There LENET_FAST_DATA is looked at
+        first, itself and a folder ``usps`` in or beside it, then the other places.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
 
