@@ -79,6 +79,64 @@ def test_images_on_another_scale_are_noticed(tmp_path: Path) -> None:
         assert splits.train.images.max() == 255
 
 
+def shapes(*labels: int, tested: tuple[int, ...] | None = None) -> dict[str, Any]:
+    """Return the arrays of images with these labels in turn."""
+    x = np.random.default_rng(0).integers(0, 256, (12, 28, 28)).astype(np.uint8)
+    y_train, y_test = (np.resize(each, 12) for each in (labels, tested or labels))
+    return {"x_train": x, "y_train": y_train, "x_test": x, "y_test": y_test}
+
+
+def test_labels_without_names_are_digits_only_if_all_ten_occur(
+    lenet_fast: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.npz"
+    for labels, classes in ((range(3), 3), ((0, 20), 21), (range(9), 9), (range(10), 10)):
+        np.savez(path, **shapes(*labels))
+        assert data.load(folder=path).train.classes == tuple(map(str, range(classes)))
+    np.savez(path, **shapes(*range(3)))
+    refused = lenet_fast("train", "--data", path, "--out", "run")
+    words = "--output: expected softmax or linear for the 3 classes of own images, got rbf, whose"
+    assert_one_line(refused, words, "pass --output softmax", status=2)
+    assert not (tmp_path / "run").exists()
+    trained = lenet_fast("train", "--data", path, "--recipe", "fast", "--epochs", "1", "--out", "r")
+    assert trained.status == 0, trained.err
+    assert files.load_model("r").output_shape == (3,)
+    # Those who say that these are digits get digits, as do those who name the classes.
+    assert data.load("mnist", path).train.classes == tuple("0123456789")
+    names = np.array(list("0123456789"))
+    np.savez(path, **shapes(*range(3)), classes=names)
+    assert data.load(folder=path).train.classes == tuple("0123456789")
+    np.savez(path, **shapes(*range(3)), classes=np.array(["bar", "circle", "cross"]))
+    assert data.load(folder=path).test.classes == ("bar", "circle", "cross")
+    np.savez(path, **shapes(0))
+    with pytest.raises(
+        FileFormatError, match=r"own\.npz: expected at least two classes, got the l"
+    ):
+        data.load(folder=path)
+
+
+def test_classes_without_training_images_are_noticed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", **shapes(0, 1, 2, tested=(0, 1, 5, 8)))
+    notice = str(data.load(folder=tmp_path / "own.npz").notice)
+    assert "The test images have classes without training images: 5, 8." in notice
+    np.savez(tmp_path / "own.npz", **shapes(0, 1, 2, tested=(0, 1)))
+    assert "without" not in str(data.load(folder=tmp_path / "own.npz").notice)
+
+
+def test_advice_about_emnist_is_for_its_images_only(tmp_path: Path) -> None:
+    lying = {"x_train": TRAIN.images.swapaxes(1, 2), "x_test": TEST.images.swapaxes(1, 2)}
+    cases: list[tuple[dict[str, Any], bool]] = [
+        (arrays() | lying, True),
+        (arrays() | {key: np.pad(x, ((0, 0), (2, 2), (2, 2))) for key, x in lying.items()}, False),
+        (arrays() | {key: x[:, 4:24] for key, x in lying.items()}, False),
+        (arrays() | lying | {"classes": np.array(list("abcdefghij"))}, False),
+    ]
+    for content, told in cases:
+        np.savez(tmp_path / "own.npz", **content)
+        notice = str(data.load(folder=tmp_path / "own.npz").notice)
+        assert ("as in EMNIST's files" in notice) == told
+
+
 def with_nan(images: Any, value: float = np.nan) -> Any:
     images = images.copy()
     images[7, 3, 3] = value
@@ -111,7 +169,20 @@ BAD_NPZ = {
         lambda path: np.savez(path, x=TRAIN.images, y=TRAIN.labels),
         "with the arrays x_train, y_train, x_test, y_test, got one with 'x', 'y'",
     ),
-    "a pickle": (write_pickle, "intact .npz, got"),
+    "a pickle": (write_pickle, "x_train: expected numbers, got Python objects"),
+    "numbers as names": (
+        changes(classes=np.arange(10)),
+        r"bad\.npz, classes: expected the names of the classes, texts \(n,\), got int64",
+    ),
+    "too few names": (changes(classes=np.array(["a", "b"])), "y_train: expected labels 0 to 1, g"),
+    "one name": (
+        changes(
+            **dict.fromkeys(("y_train", "y_test"), np.zeros(60, int)),
+            classes=np.array(["a"]),
+            x_test=TRAIN.images,
+        ),
+        "expected at least two classes",
+    ),
     "too few labels": (changes(y_test=TEST.labels[:9]), "y_test: expected 20 labels, .* got 9"),
     "fractions as labels": (changes(y_test=TEST.labels + 0.5), "y_test: expected labels, integers"),
     "NaN as labels": (changes(y_test=np.full(20, np.nan)), "y_test: expected labels, integers"),
@@ -391,7 +462,8 @@ def test_bad_folders_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "one" / "3").rename(tmp_path / "two" / "3")
     Image.new("L", (50, 50)).save(blank / "0.png")
     with pytest.raises(
-        FileFormatError, match=r"0\.png: image: expected a digit, got a blank image"
+        FileFormatError,
+        match=r"0\.png: expected a drawing, got a blank .* the class blank by its f",
     ):
         data.load(folder=tmp_path / "two")
 
@@ -400,6 +472,10 @@ def test_other_files_and_no_files(lenet_fast: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     assert_one_line(lenet_fast("data", "--data", "notes.txt"), "an .npz or a .csv, got a file")
     assert_one_line(lenet_fast("data", "--data", "nothing"), "there is no such folder")
+    changes()(tmp_path / "own.npz")
+    for name in ("usps", "cifar-10"):
+        shown = lenet_fast("data", "--dataset", name, "--data", "own.npz")
+        assert_one_line(shown, "own.npz (a file, not a folder): expected the")
     buffer = io.BytesIO()
     np.savez(buffer, **arrays())  # type: ignore[arg-type]
     (tmp_path / "named_as_it_likes").write_bytes(buffer.getvalue())

@@ -35,6 +35,9 @@ MAX_PICTURES = 2**20
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 """Arrays in an .npz, as Keras' mnist.npz has them."""
 
+NAMES = "classes"
+"""Another array that it may have: the names of the classes."""
+
 SPLITS = (("train", "test"), ("training", "testing"), ("train", "val"))
 """Folders of the training and the test pictures."""
 
@@ -146,7 +149,8 @@ def _npz(path: Path) -> Found:
                     f"{path}: expected an .npz with the arrays {', '.join(KEYS)}, got one with "
                     f"{', '.join(map(checks.quoted, names[:8])) or 'nothing'}"
                 )
-            for key in KEYS:
+            keys = [*KEYS, NAMES] if NAMES in names else KEYS
+            for key in keys:
                 info = archive.getinfo(f"{key}.npy")
                 if info.file_size > MAX_BYTES:
                     raise FileFormatError(
@@ -154,6 +158,8 @@ def _npz(path: Path) -> Found:
                         f"{info.file_size:,}"
                     )
                 content = io.BytesIO(archive.read(info))
+                if _has_objects(content):
+                    raise FileFormatError(f"{path}: {key}: expected numbers, got Python objects")
                 found.append(np.load(content, allow_pickle=False))
                 if found[-1].nbytes and content.read(1):
                     raise FileFormatError(f"{path}: {key}: expected one array, got more behind it")
@@ -162,7 +168,33 @@ def _npz(path: Path) -> Found:
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, *DAMAGED) as error:
         reason = re.split(r": |; |\n", str(error))[0][:90]
         raise FileFormatError(f"{path}: expected an intact .npz, got: {reason}") from None
-    return _finished(found, [f"{path}, {key}" for key in KEYS], None, [])
+    classes = _names(found.pop(), f"{path}, {NAMES}") if len(found) > len(KEYS) else None
+    return _finished(found, [f"{path}, {key}" for key in KEYS], classes, [])
+
+
+def _has_objects(content: io.BytesIO) -> bool:
+    """Return whether an array in .npy format is a pickle, which might execute anything."""
+    version = np.lib.format.read_magic(content)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    dtype = read(content)[2]
+    content.seek(0)
+    return bool(dtype.hasobject)
+
+
+def _names(array: Array, name: str) -> tuple[str, ...]:
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise FileFormatError(
+            f"{name}: expected the names of the classes, texts (n,), got {array.dtype} "
+            f"{array.shape}"
+        )
+    try:
+        return checks.class_names(name, array.tolist())
+    except ValueError as error:
+        raise FileFormatError(str(error)) from None
 
 
 def _tables(path: Path, report: Report) -> Found:
@@ -360,12 +392,12 @@ def _folders(folder: Path, report: Report) -> Found | None:
         for i, (path, _) in enumerate(of_set):
             try:
                 picture = pictures.read_image(path)
+                if picture.shape != _KEPT:
+                    picture = _centred(picture, path)
+                    centred += 1
             except FileFormatError as error:
                 what = f"a picture of the class {names[of_set[i][1]]} by its folder"
                 raise FileFormatError(f"{error} ({what})") from error
-            if picture.shape != _KEPT:
-                picture = _centred(picture, path)
-                centred += 1
             small[i] = picture
         contents += [small, np.array([k for _, k in of_set], np.uint8)]
     if centred:
@@ -400,4 +432,5 @@ def _centred(image: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
     try:
         return images.centre(image)
     except ValueError as error:
-        raise FileFormatError(f"{path}: {error}") from None
+        reason = str(error).removeprefix("image: ").replace("a digit", "a drawing")
+        raise FileFormatError(f"{path}: {reason}") from None

@@ -33,6 +33,8 @@ _MAX_BYTES = 2**30  # EMNIST's largest file has 547 million bytes; gzip files ma
 
 _SHOWN = 16  # images of a data set in a notebook
 
+_OF_EMNIST = images.SIZE, images.SIZE
+
 _MIXED = 0.05  # a share of inverted images that is no accident
 
 _COLLECTIONS = {
@@ -351,7 +353,7 @@ def load(
         if not any(any(_find_files(place, collection)) for place in _places(path, collection)):
             own_files = own.find(path, report or (lambda line: None))
             if own_files is not None:
-                return _from_own(path, own_files, collection)
+                return _from_own(path, own_files, collection, any_kind=dataset == "auto")
         return from_folder(path, collection, any_kind=dataset == "auto")
     try:
         return find(collection, report)
@@ -417,12 +419,11 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     paths = _find_files(place, collection)
     missing = [name for name, path in zip(collection.files, paths, strict=True) if path is None]
     if missing:
-        state = "" if place.is_dir() else " (there is no such folder)"
         others = [each.name for each in _COLLECTIONS.values() if all(_find_files(folder, each))]
         hint = f"; it has those of --dataset {' and '.join(others)}" if others else ""
         raise DataNotFoundError(
-            f"{place}{state}: expected the four files of {collection.title}, plain or as .gz; "
-            f"missing: {', '.join(missing)}{hint}"
+            f"{place}{_state(place)}: expected the four files of {collection.title}, plain or as "
+            f".gz; missing: {', '.join(missing)}{hint}"
         )
     found = [path for path in paths if path is not None]
     contents = [idx.read(path, max_bytes=_MAX_BYTES) for path in found]
@@ -441,18 +442,32 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
     return _splits(contents, found, known, known.name, f"{known.title}, {place}")
 
 
+def _state(folder: Path) -> str:
+    """Return what is wrong with a folder itself, for a message about its files."""
+    if folder.is_dir():
+        return ""
+    return " (a file, not a folder)" if folder.exists() else " (there is no such folder)"
+
+
 def _places(folder: Path, collection: Collection) -> list[Path]:
     """Return where in a folder of the user's the files may be."""
     return [folder / name for name in collection.folders] + [folder]
 
 
-def _from_own(path: Path, found: own.Found, collection: Collection) -> Splits:
-    """Return the sets of files other than IDX; `collection` is what they should contain."""
+def _from_own(path: Path, found: own.Found, collection: Collection, *, any_kind: bool) -> Splits:
+    """Return the sets of files other than IDX; `collection` is what they should contain.
+
+    `any_kind`: whether they may hold anything. If so, labels without names are digits only if all
+    ten digits occur.
+    """
     if collection is MNIST:
-        classes = found.classes or checks.DIGITS
-        largest = max(int(found.contents[1].max()), int(found.contents[3].max()))
-        if largest >= len(classes):
-            classes = tuple(map(str, range(largest + 1)))
+        labels = np.union1d(found.contents[1], found.contents[3])
+        classes = found.classes
+        if classes is None:
+            digits = labels[-1] < 10 and (len(labels) == 10 or not any_kind)
+            classes = checks.DIGITS if digits else tuple(map(str, range(int(labels[-1]) + 1)))
+        if len(classes) < 2:
+            raise FileFormatError(f"{path}: expected at least two classes, got the label 0 alone")
         collection = replace(MNIST, classes=classes)
     elif found.classes is not None and found.classes != collection.classes:
         raise FileFormatError(
@@ -534,9 +549,11 @@ def _examined(
     found = list(contents)
     notices = []
     inverted = []
+    occurring = []
     for part, first in (("training", 0), ("test", 2)):
         pictures = _images(found[first], str(paths[first]), size)
         labels = _labels(found[first + 1], str(paths[first + 1]), collection)
+        occurring.append(labels)
         if not len(pictures):
             continue  # refused later
         low, high = int(pictures.min()), int(pictures.max())
@@ -555,13 +572,18 @@ def _examined(
         seen = 255 - found[first] if inverted[-1] else found[first]
         if collection.transposed:
             seen = seen.transpose(0, 2, 1)
-        wide = arrays.look_transposed(seen) if collection.classes == checks.DIGITS else ""
+        like_emnist = collection.classes == checks.DIGITS and seen.shape[1:] == _OF_EMNIST
+        wide = arrays.look_transposed(seen) if like_emnist else ""
         if wide:
             notices.append(
                 f"Of the {part} images, {wide}: their rows and columns seem to be swapped, as in "
                 "EMNIST's files. A network trained on them cannot read upright digits. Load "
                 "EMNIST's digits with --dataset emnist-digits."
             )
+    untrained = np.setdiff1d(occurring[1], occurring[0])
+    if len(untrained):
+        names = ", ".join(collection.classes[label] for label in untrained)
+        notices.append(f"The test images have classes without training images: {names}.")
     if any(inverted):
         sets = "The images" if all(inverted) else f"The {('training', 'test')[inverted[1]]} images"
         notices.append(
@@ -637,10 +659,9 @@ def _load_cifar10(folder: Path | None) -> Splits:
         folder = fetch.cache_folder() / "cifar-10"
     place, missing = cifar10.lacking(folder)
     if missing:
-        state = "" if place.is_dir() else " (there is no such folder)"
         raise DataNotFoundError(
-            f"{place}{state}: expected the six files of CIFAR-10's binary version; missing: "
-            f"{', '.join(missing)}; get cifar-10-binary.tar.gz from "
+            f"{place}{_state(place)}: expected the six files of CIFAR-10's binary version; "
+            f"missing: {', '.join(missing)}; get cifar-10-binary.tar.gz from "
             "https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and give its folder with "
             "--data"
         )
@@ -656,10 +677,9 @@ def _load_usps(folder: Path | None, report: Report | None) -> Splits:
     if folder is not None:
         found = _usps_in(folder)
         if found is None:
-            state = "" if folder.is_dir() else " (there is no such folder)"
             raise DataNotFoundError(
-                f"{folder}{state}: expected the two files of {USPS.title}, zip.train.gz and "
-                "zip.test.gz, or usps.bz2 and usps.t.bz2, packed or not"
+                f"{folder}{_state(folder)}: expected the two files of {USPS.title}, zip.train.gz "
+                "and zip.test.gz, or usps.bz2 and usps.t.bz2, packed or not"
             )
         return found
     search = fetch.Search(USPS, report or (lambda line: None))
