@@ -13,7 +13,7 @@ import pytest
 from cli_cases import assert_one_line
 from PIL import Image, ImageDraw
 
-from lenet_fast import data, files
+from lenet_fast import data, files, models
 from lenet_fast.errors import FileFormatError
 
 SAMPLE = data.load("sample")
@@ -121,6 +121,28 @@ def test_classes_without_training_images_are_noticed(tmp_path: Path) -> None:
     assert "The test images have classes without training images: 5, 8." in notice
     np.savez(tmp_path / "own.npz", **shapes(0, 1, 2, tested=(0, 1)))
     assert "without" not in str(data.load(folder=tmp_path / "own.npz").notice)
+
+
+def test_images_larger_than_the_input_are_refused_at_once(lenet_fast: Any, tmp_path: Path) -> None:
+    large = {
+        key: np.pad(x, ((0, 0), (6, 6), (6, 6))) for key, x in arrays().items() if key[0] == "x"
+    }
+    np.savez(tmp_path / "large.npz", **(arrays() | large))  # type: ignore[arg-type]
+    start = ("train", "--data", "large.npz", "--epochs", "1")
+    words = "--data: expected images of at most 32x32 for --model lenet5, got 40x40"
+    assert_one_line(lenet_fast(*start), words, status=2)
+    assert_one_line(lenet_fast(*start, "--out", "mine"), words, status=2)
+    words = "--data: expected images of 28x28 or 16x16 for --model lenet1, got 40x40"
+    assert_one_line(lenet_fast(*start, "--model", "lenet1"), words, status=2)
+    models.lenet5().save("model")
+    result = lenet_fast("evaluate", "model", "--data", "large.npz")
+    assert_one_line(
+        result, "--data: expected images of at most 32x32 for model, got 40x40", status=2
+    )
+    pytest.importorskip("flask")
+    result = lenet_fast("serve", "--data", "large.npz")
+    assert_one_line(result, "--data: expected images of at most 32x32 for the page, got", status=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.npz", "model"]
 
 
 def test_advice_about_emnist_is_for_its_images_only(tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DATASETS = get_args(choices.Dataset)
 """Those of :data:`lenet_fast.data.DATASETS`, without its import, which takes time."""
 
+LARGEST = 32
+"""Rows and columns of the input of LeNet-5, and of LeNet-4."""
+
 STOPPED = 130
 """Exit status after Ctrl-C, as in shells: 128 + SIGINT."""
 
@@ -379,9 +382,18 @@ def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Los
     return file, network, loss or losses.default_for(network)
 
 
+def check_size(splits: Splits, size: int, reader: object) -> None:
+    """Refuse data whose images are larger than the input, `size` by `size`, of what reads them."""
+    rows, columns = splits.test.images.shape[-2:]
+    if max(rows, columns) > size:
+        raise click.UsageError(
+            f"--data: expected images of at most {size}x{size} for {reader}, got {rows}x{columns}"
+        )
+
+
 def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]:
     """Return the names of the classes of the data; raise if a network has other numbers of classes
-    or channels."""
+    or channels, or a smaller input."""
     channels = splits.test.channels
     if network.input_shape[0] != channels:
         maps = "one map" if channels == 1 else f"{channels} maps"
@@ -390,6 +402,8 @@ def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]
             f"{file}: expected a network for square images of {maps}, as {splits.title} has, got "
             f"one for images of {size}"
         )
+    if splits.test.images.shape[-2:] != (28, 28):  # these are made smaller
+        check_size(splits, network.input_shape[-1], file)
     names = splits.test.classes
     numbers = tuple(map(str, range(len(network.classes))))
     if len(names) != len(network.classes):

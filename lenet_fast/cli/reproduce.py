@@ -262,6 +262,7 @@ def _data(recipes: Sequence[Recipe], options: dict[str, Any]) -> dict[str | None
             raise click.UsageError(
                 f"--dataset, --data: expected ten digits, got {len(splits.train.classes)} classes"
             )
+        common.check_size(splits, common.LARGEST, "LeNet-5")
         found[name] = splits
     return found
 

@@ -109,6 +109,12 @@ def serve(
         common.line("model", file)
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)
+    if splits.train.channels > 1:
+        raise click.UsageError(
+            "--dataset: expected grey images, as the page draws grey digits, got those of "
+            f"{splits.title}, of {splits.train.channels} channels"
+        )
+    common.check_size(splits, common.LARGEST, "the page")
     if network is not None:
         network.classes = common.class_names(file, network, splits)
     try:

@@ -390,7 +390,15 @@ def digits(splits: Splits, model: str, limit: int | None) -> Splits:
             f"{splits.title}, got {model}, which reads grey images"
         )
     reduced = {"lenet1": data.as_1990, "lenet1989": data.as_1989}.get(model)
-    if reduced is None or splits.train.images.shape[1:] == (16, 16):
+    size = splits.train.images.shape[-2:]
+    if reduced is None:
+        common.check_size(splits, common.LARGEST, f"--model {model}")
+    elif size not in ((16, 16), (28, 28)):
+        raise click.UsageError(
+            f"--data: expected images of 28x28 or 16x16 for --model {model}, got "
+            f"{size[0]}x{size[1]}"
+        )
+    if reduced is None or size == (16, 16):
         return splits
     return dataclasses.replace(splits, train=reduced(splits.train), test=reduced(splits.test))
 
