@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_cases import assert_one_line
+from PIL import Image
 
 from lenet_fast import data, engines, files, losses, models, plots
 from lenet_fast.data import cifar10, distort
@@ -116,8 +118,90 @@ def test_colours_on_the_command_line(lenet_fast: Any, tmp_path: Path) -> None:
         "--model: expected lenet5 for the 3 channels of CIFAR-10",
         status=2,
     )
-    np.save("x.npy", splits.test.images[0, 0])
-    assert_one_line(lenet_fast("predict", "run", "x.npy"), "square images of one map")
     result = lenet_fast("plot", "run", "--what", "features", *where)
     assert "the network reads images of several channels" in result.err
     assert lenet_fast("plot", "run", "--what", "mistakes", *where).status == 0
+
+
+def write_run(dataset: data.Dataset) -> Any:
+    """Train a network a little and save it; return its answers to the first five test images."""
+    network = models.lenet5(pooling="max", output="softmax", channels=3, seed=1)
+    Trainer(network).fit(dataset, dataset, epochs=1, verbose=False)
+    files.save_model("trained", network)
+    return network.probabilities(network.predict(dataset.images[:5]))
+
+
+def test_predict_reads_colours(lenet_fast: Any, tmp_path: Path) -> None:
+    images, labels = colours(60, 5)
+    dim = (images * 0.6).astype(np.uint8)  # is not brightened: photographs may be dim
+    known = write_run(data.Dataset(dim, labels, classes=cifar10.CLASSES))
+    last = np.moveaxis(dim[:5], 1, -1)
+    np.save("first.npy", dim[:5])
+    np.save("last.npy", last / 255)
+    np.save("one.npy", dim[2])
+    for i in range(5):
+        Image.fromarray(last[i]).save(f"{i}.png")
+    wide = np.zeros((64, 100, 3), np.uint8)  # twice as large, between black bars
+    wide[:, 18:82] = last[1].repeat(2, 0).repeat(2, 1)
+    Image.fromarray(wide).save("wide.bmp")
+    opaque = np.concatenate([last[1], np.full((32, 32, 1), 255, np.uint8)], axis=-1)
+    Image.fromarray(opaque).save("opaque.png")
+    names = ["first.npy", "last.npy", "one.npy", *(f"{i}.png" for i in range(5))]
+    result = lenet_fast("predict", "trained", *names, "wide.bmp", "opaque.png", "--json")
+    assert (result.status, result.err) == (0, "")
+    found = json.loads(result.out)
+    expected = known[[*range(5), *range(5), 2, *range(5), 1, 1]]
+    np.testing.assert_allclose([each["probabilities"] for each in found], expected, rtol=1e-4)
+    assert found[0]["name"] == cifar10.CLASSES[known[0].argmax()]
+    assert [each["index"] for each in found[-9:]] == [4, None, *[None] * 7]
+    assert lenet_fast("predict", "trained", *names, "--out", "t.csv").status == 0
+    rows = [line.split(",") for line in Path("t.csv").read_text().splitlines()[1:]]
+    np.testing.assert_allclose([float(row[4]) for row in rows], expected[:-2].max(1), rtol=1e-4)
+    spoilt = (dim[:3] / 255).astype(np.float32)
+    spoilt[1, 2, 0, 0] = np.nan
+    np.save("nan.npy", spoilt)
+    result = lenet_fast("predict", "trained", "nan.npy", "--json")
+    assert "nan.npy[1]: expected finite values, got nan or infinity" in result.err
+    assert [each["index"] for each in json.loads(result.out)] == [0, 2]
+    np.save("grey.npy", images[:, 0])
+    np.save("large.npy", np.zeros((3, 40, 40), np.uint8))
+    np.save("dark.npy", dim[:1] // 100)
+    words = (
+        r"grey.npy: expected images of 3 channels, (n, 3, rows, columns) or (n, rows, columns, 3)"
+    )
+    assert_one_line(lenet_fast("predict", "trained", "grey.npy", "--json"), words)
+    assert "at most 32 by 32" in lenet_fast("predict", "trained", "large.npy").err
+    assert "values up to 1 of 255: nearly black" in lenet_fast("predict", "trained", "dark.npy").err
+    assert_one_line(
+        lenet_fast("predict", "trained", "one.npy", "--centre"),
+        "--centre: expected with a network for grey images",
+        status=2,
+    )
+
+
+def test_other_commands_and_networks_of_several_channels(lenet_fast: Any, tmp_path: Path) -> None:
+    where = ("--dataset", "cifar-10", "--data", write_cifar10(tmp_path / "cifar"))
+    write_run(data.load("cifar-10", where[3]).train)
+    assert "3 x 32 x 32" in lenet_fast("info", "trained").out
+    result = lenet_fast("export", "trained", "c", "--format", "c", "--quantise", "int16", *where)
+    assert result.status == 0, result.err
+    result = lenet_fast("export", "trained", "a.npz", "--format", "npz", *where)
+    assert "labelled airplane" in result.out
+    with np.load("a.npz") as made:
+        assert made["image"].shape == (3, 32, 32)
+    refused = lenet_fast("export", "trained", "b.npz", "--format", "npz", "--dataset", "sample")
+    assert_one_line(refused, "expected a network for square images of one map, as the bundled samp")
+    if importlib.util.find_spec("flask"):
+        words = "expected a network for grey images, as the page draws grey digits, got one for 3"
+        assert_one_line(lenet_fast("serve", "trained"), words)
+        words = "--dataset: expected grey images, as the page draws grey digits, got those of CIFAR"
+        assert words in lenet_fast("serve", *where).err
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):
+        result = lenet_fast("export", "trained", "run.onnx")
+        assert "random images" in result.out, result.err
+        np.save("x.npy", colours(5, 0)[0])
+        found = [
+            json.loads(lenet_fast("predict", name, "x.npy", "--json").out)
+            for name in ("trained", "run.onnx")
+        ]
+        assert found[0][3]["name"] == found[1][3]["name"]

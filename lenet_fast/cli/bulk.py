@@ -173,7 +173,7 @@ def _reads(
     """Yield functions that read the next images each: a group of pictures, or part of an array."""
     from lenet_fast.data import arrays
 
-    options: dict[str, Any] = {"transposed": transpose, "inverted": network.inverted}
+    options = reading(network, transpose)
     pictures: list[Path] = []
     group = partial(_pictures, network, centred=centre is not False, **options)
     for path in _walk(files):
@@ -223,18 +223,32 @@ def head(path: Path) -> bytes:
     return head
 
 
-def _pictures(network: Network, paths: list[Path], **options: Any) -> Piece:
-    """Return a group of pictures."""
+def reading(network: Network, transpose: bool) -> dict[str, Any]:
+    """Return the options of :func:`lenet_fast.data.arrays.digits` for a network."""
+    channels = network.input_shape[0]
+    return {"transposed": transpose, "inverted": network.inverted, "channels": channels}
+
+
+def picture(network: Network, path: Path, **options: Any) -> Digits:
+    """Return the image of a picture in the form that the network reads: grey, or in colours."""
     import numpy as np
 
     from lenet_fast import data
-    from lenet_fast.data import arrays
+    from lenet_fast.data import arrays, pictures
 
+    channels, size, _ = network.input_shape
+    if channels not in (1, 3):
+        raise ValueError(f"expected a .npy file for a network of {channels} channels, got another")
+    image = data.read_image(path) if channels == 1 else pictures.read_colours(path, size)
+    return arrays.digits(image[np.newaxis], **options)._replace(several=False)
+
+
+def _pictures(network: Network, paths: list[Path], **options: Any) -> Piece:
+    """Return a group of pictures."""
     piece = Piece()
     for path in paths:
         try:
-            found = arrays.digits(data.read_image(path)[np.newaxis], **options)
-            piece.add(network, path, found._replace(several=False))
+            piece.add(network, path, picture(network, path, **options))
         except (ValueError, TypeError, OSError) as error:
             piece.faults.append(naming(path, error))
     return piece

@@ -346,11 +346,8 @@ def notice(text: str) -> None:
     say(f"\n*** {text} ***\n", style="bold yellow")
 
 
-def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Loss]:
-    """Return path, network and loss of the model at `path`: a file, or a run's folder.
-
-    `colours`: whether the command can use one for images of several channels.
-    """
+def read_model(path: Path) -> tuple[Path, Network, Loss]:
+    """Return path, network and loss of the model at `path`: a file, or a run's folder."""
     from lenet_fast import checks, files, losses
     from lenet_fast.training import runs
 
@@ -365,10 +362,10 @@ def read_model(path: Path, *, colours: bool = False) -> tuple[Path, Network, Los
         saved = files.read_model(file)
         network, loss = saved.network, saved.loss
     maps, rows, columns = network.input_shape
-    if (maps != 1 and not colours) or rows != columns:
+    if rows != columns:
         raise ValueError(
-            f"{file}: expected a network for square images of one map, got one for images of "
-            f"{maps} x {rows} x {columns}"
+            f"{file}: expected a network for square images, got one for images of {maps} x {rows} "
+            f"x {columns}"
         )
     if model is not None and not network.pixel_range_known:
         _find_pixel_range(file, network)
@@ -391,9 +388,8 @@ def check_size(splits: Splits, size: int, reader: object) -> None:
         )
 
 
-def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]:
-    """Return the names of the classes of the data; raise if a network has other numbers of classes
-    or channels, or a smaller input."""
+def check_images(file: Path, network: Network, splits: Splits) -> None:
+    """Refuse data whose images the network cannot read."""
     channels = splits.test.channels
     if network.input_shape[0] != channels:
         maps = "one map" if channels == 1 else f"{channels} maps"
@@ -404,6 +400,12 @@ def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]
         )
     if splits.test.images.shape[-2:] != (28, 28):  # these are made smaller
         check_size(splits, network.input_shape[-1], file)
+
+
+def class_names(file: Path, network: Network, splits: Splits) -> tuple[str, ...]:
+    """Return the names of the classes of the data; raise if a network has other numbers of classes
+    or channels, or a smaller input."""
+    check_images(file, network, splits)
     names = splits.test.classes
     numbers = tuple(map(str, range(len(network.classes))))
     if len(names) != len(network.classes):
@@ -545,7 +547,7 @@ def turned(network: Network, images: Array) -> bool:
     """Return whether a network was trained on inverted images of this kind; if so, say it."""
     from lenet_fast.data import arrays
 
-    if network.inverted is None or not arrays.differ(network.inverted, images):
+    if network.inverted is None or images.ndim == 4 or not arrays.differ(network.inverted, images):
         return False
     kind = "dark digits on light" if network.inverted else "bright digits on dark"
     notice(f"The model was trained on {kind}; these images are the reverse and get inverted.")

@@ -51,7 +51,7 @@ def evaluate(
 
     from lenet_fast import engines
 
-    file, network, loss = common.read_model(run_or_model, colours=True)
+    file, network, loss = common.read_model(run_or_model)
     runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
     splits = common.load_data(dataset, folder)
     classes = common.class_names(file, network, splits)

@@ -86,8 +86,8 @@ def export(
 
     By default OUT is NAME, or NAME.npz; onnx has no default. An ONNX file is checked before it is
     written: by onnx's checker, and by its outputs for some digits, which must agree with ours. It
-    reads floats (n, 1, rows, columns) in the range that the command prints, and does not end in a
-    softmax.
+    reads floats (n, channels, rows, columns) in the range that the command prints, and does not end
+    in a softmax.
 
     With --quantise, the first 1,000 training images show how large the values become, and the
     errors on the test images are counted before and after.
@@ -147,6 +147,7 @@ class _Work:
         self._splits: Splits | None = None
         if quantise or format_ in _WITH_A_DIGIT:
             self._splits = common.load_data(dataset, folder)
+            common.check_images(file, network, self._splits)
             if image >= len(self._splits.test):
                 most = len(self._splits.test) - 1
                 raise click.UsageError(f"--image: expected 0 to {most}, got {image}")
@@ -255,7 +256,8 @@ def _export_onnx(file: Path, network: Network, out: Path, quiet: bool) -> dict[s
             f"{out}: expected outputs that differ from ours by rounding only, but those of "
             f"{found.runtime} differ by up to {difference}; nothing is written"
         )
-    line("compared", f"with {found.runtime}", f"{_IMAGES} images of the sample")
+    which = f"{_IMAGES} images of the sample" if network.input_shape[0] == 1 else "random images"
+    line("compared", f"with {found.runtime}", which)
     line("", f"largest difference {difference}")
     disk.write_atomic(out, model)
     line("written", out, f"{len(model):,} bytes")
@@ -277,12 +279,20 @@ def _onnx_file(out: Path | None) -> Path:
 
 
 def _images(network: Network) -> Array:
-    """Return the first test images of the sample, prepared for the network."""
+    """Return the first test images of the sample, prepared for the network; random ones for one of
+    several channels."""
+    import numpy as np
+
     from lenet_fast import data
 
-    size = network.input_shape[-1]
-    images = common.fitted(network, data.load("sample").test.images[:_IMAGES])
+    channels, _, size = network.input_shape
+    if channels == 1:
+        images = common.fitted(network, data.load("sample").test.images[:_IMAGES])
+    else:
+        shape = _IMAGES * channels, size, size
+        images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     background, foreground = network.pixel_range
-    return data.prepare(
+    prepared = data.prepare(
         images, size=size, dtype=network.dtype, background=background, ink=foreground
     )
+    return prepared.reshape(_IMAGES, *network.input_shape)

@@ -178,7 +178,7 @@ class _Source:
 
     @functools.cached_property
     def model(self) -> tuple[Network, Loss]:
-        file, network, loss = common.read_model(self.paths[0], colours=True)
+        file, network, loss = common.read_model(self.paths[0])
         common.line("model", file)
         return network, loss
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,10 @@ def predict(
     Arrays of 28x28 or 32x32 pixels are used unchanged, others are treated like pictures. Where the
     values suggest another scale, or dark digits on light, a line says how they are read.
 
-    Blank images are refused; the other images are still classified, and the exit status is 1.
+    A network of three channels reads colours: pictures, whose middle square is scaled to its input
+    if they are larger, and arrays with the axis of channels first or last. Nothing else is changed.
+
+    Blank grey images are refused; the other images are still classified, and the exit status is 1.
 
     With --out, FILES may be folders, too: all files in them and in their folders are read, except
     hidden ones.
@@ -95,6 +97,11 @@ def predict(
     elif overwrite:
         raise click.UsageError("--overwrite: expected together with --out")
     file, network, loss = common.read_model(run_or_model)
+    if centre and network.input_shape[0] > 1:
+        raise click.UsageError(
+            f"--centre: expected with a network for grey images, got {file} for "
+            f"{network.input_shape[0]} channels"
+        )
     runner = engines.create(network, loss, engine=engine, backend=backend, threads=threads)
     if not as_json:
         common.line("model", file)
@@ -156,18 +163,14 @@ def predict(
 
 def _read(path: Path, network: Network, centre: bool | None, transpose: bool) -> Digits:
     """Return the digits in a file, in the form that the network reads."""
-    import numpy as np
-
-    from lenet_fast import data
     from lenet_fast.cli import bulk
     from lenet_fast.data import arrays
 
+    options = bulk.reading(network, transpose)
     # The content decides, not the file's name.
-    digits = partial(arrays.digits, transposed=transpose, inverted=network.inverted)
     if arrays.is_array(bulk.head(path)):
-        return digits(arrays.read_array(path), centred=centre)
-    picture = data.read_image(path)[np.newaxis]
-    return digits(picture, centred=centre is not False)._replace(several=False)
+        return arrays.digits(arrays.read_array(path), centred=centre, **options)
+    return bulk.picture(network, path, centred=centre is not False, **options)
 
 
 def _results(network: Network, outputs: Array) -> list[dict[str, Any]]:

@@ -106,6 +106,11 @@ def serve(
     network = None
     if run_or_model is not None:
         file, network, _ = common.read_model(run_or_model)
+        if network.input_shape[0] > 1:
+            raise ValueError(
+                f"{file}: expected a network for grey images, as the page draws grey digits, got "
+                f"one for {network.input_shape[0]} channels; evaluate, predict and plot read it"
+            )
         common.line("model", file)
     splits = common.load_data(dataset, folder)
     common.line("data", splits.source)

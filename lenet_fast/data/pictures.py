@@ -135,7 +135,49 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     >>> image.shape, int(image[0, 0])
     ((20, 30), 29)
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError  # late: they take a while to import
+    from PIL import Image, ImageOps  # late: they take a while to import
+
+    def read(image: Any, file: BinaryIO) -> npt.NDArray[np.uint8]:
+        # JPEG can be unpacked at a half, a quarter or an eighth of its size.
+        image.draft("L", (MAX_SIDE, MAX_SIDE))
+        upright = Image.fromarray(_flat_grey(image, file))
+        upright.info = dict(image.info)  # includes the camera's orientation
+        return np.array(ImageOps.exif_transpose(upright))
+
+    return _read(path, read)
+
+
+def read_colours(path: str | os.PathLike[str], size: int) -> npt.NDArray[np.uint8]:
+    """Return a picture's red, green and blue, (3, rows, columns), at most `size` by `size`.
+
+    Of larger pictures, the middle square is scaled to that size. Transparent parts become white.
+    The files and errors are those of :func:`read_image`.
+    """
+    from PIL import Image, ImageOps
+
+    def read(image: Any, file: BinaryIO) -> npt.NDArray[np.uint8]:
+        if image.mode.startswith(("I", "F")):  # greys of more than 8 bits
+            grey = Image.fromarray(_flat_grey(image, file))
+            grey.info = dict(image.info)
+            image = grey
+        image.draft("RGB", (MAX_SIDE, MAX_SIDE))
+        upright = ImageOps.exif_transpose(image)
+        if upright.has_transparency_data:
+            clear = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        colours = upright.convert("RGB")
+        if max(colours.size) > size:
+            colours = ImageOps.fit(colours, (size, size), Image.Resampling.BOX)
+        return np.ascontiguousarray(np.moveaxis(np.asarray(colours), -1, 0))
+
+    return _read(path, read)
+
+
+def _read(
+    path: str | os.PathLike[str], read: Callable[[Any, BinaryIO], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    """Return what `read` makes of an open picture and its file; FileFormatError if it cannot."""
+    from PIL import Image, UnidentifiedImageError
 
     expected = f"{os.fspath(path)}: expected a sound image file ({', '.join(_FORMATS)})"
     with disk.open_regular(path) as file, warnings.catch_warnings():
@@ -144,11 +186,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         try:
             with Image.open(file, formats=_FORMATS) as image:
                 _check_size(*image.size)
-                # JPEG can be unpacked at a half, a quarter or an eighth of its size.
-                image.draft("L", (MAX_SIDE, MAX_SIDE))
-                upright = Image.fromarray(_flat_grey(image, file))
-                upright.info = dict(image.info)  # includes the camera's orientation
-                return np.array(ImageOps.exif_transpose(upright))
+                return read(image, file)
         except UnidentifiedImageError as error:
             raise FileFormatError(f"{expected}, got {_kind(file)}") from error
         except (Image.DecompressionBombError, *_DAMAGED) as error:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_fast.checks import Array
-from lenet_fast.data.arrays.axes import AS_THEY_ARE, as_images
+from lenet_fast.data.arrays.axes import AS_THEY_ARE, as_colours, as_images
 from lenet_fast.data.arrays.containers import MAX_BYTES, is_array, read_array
 from lenet_fast.data.arrays.greys import as_bytes, blank, span_of
 from lenet_fast.data.arrays.looks import (
@@ -25,6 +25,7 @@ from lenet_fast.data.arrays.looks import (
     turned_round,
 )
 from lenet_fast.data.images import centre
+from lenet_fast.pixels import FAINT
 
 __all__ = [
     "AS_THEY_ARE",
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_IMAGES",
     "Digits",
     "as_bytes",
+    "as_colours",
     "as_images",
     "blank",
     "differ",
@@ -53,7 +55,7 @@ class Digits(NamedTuple):
 
     Attributes
     ----------
-    images : ndarray, (n, rows, columns), uint8
+    images : ndarray, (n, rows, columns) or (n, channels, rows, columns), uint8
         The readable images, from 0 (background) to 255 (foreground).
     numbers : list of int
         Their numbers in the array.
@@ -88,6 +90,7 @@ def digits(
     centred: bool | None = None,
     transposed: bool = False,
     inverted: bool | None = False,
+    channels: int = 1,
 ) -> Digits:
     """Return the digits of an array in the form that a network reads.
 
@@ -103,6 +106,9 @@ def digits(
     inverted : bool, optional
         Whether the network was trained on dark digits on light. Other images are inverted to
         match, unless `centred` is False. None: unknown, so images are not inverted.
+    channels : int
+        Channels that a network reads. With several, images are neither centred nor inverted, blank
+        ones are taken, and the axes are those of :func:`as_colours`.
 
     Returns
     -------
@@ -126,7 +132,7 @@ def digits(
     >>> found.images.shape, int(found.images.max())
     ((1, 28, 28), 255)
     """
-    return _piece(*_images(array, MAX_IMAGES), None, centred, transposed, inverted)
+    return _piece(*_images(array, MAX_IMAGES, channels), None, centred, transposed, inverted)
 
 
 def pieces(
@@ -136,6 +142,7 @@ def pieces(
     centred: bool | None = None,
     transposed: bool = False,
     inverted: bool | None = False,
+    channels: int = 1,
 ) -> tuple[int, Callable[[int], Digits]]:
     """Return how many pieces of `count` images an array has, and a function that returns one.
 
@@ -150,7 +157,7 @@ def pieces(
     >>> number, piece(3).images.shape, piece(3).numbers[:2]
     (4, (100, 28, 28), [900, 901])
     """
-    images, several, notes = _images(array, None)
+    images, several, notes = _images(array, None, channels)
     with np.errstate(invalid="ignore", over="ignore"):
         span = span_of(images)
 
@@ -166,11 +173,15 @@ def pieces(
     return -(-len(images) // count), piece
 
 
-def _images(array: Array, most: int | None) -> tuple[Array, bool, list[str]]:
+def _images(array: Array, most: int | None, channels: int) -> tuple[Array, bool, list[str]]:
     """Return the images of an array, whether there may be several, and notes."""
     # A damaged file may hold anything, including bit patterns that are not numbers.
     with np.errstate(invalid="ignore", over="ignore"):
-        images, several, notes = as_images(array)
+        if channels > 1:
+            images, several = as_colours(array, channels)
+            notes: list[str] = []
+        else:
+            images, several, notes = as_images(array)
     if not 0 < len(images) <= (most or len(images)):
         limit = "at least 1 image" if most is None else f"1 to {most:,} images"
         way_out = "; split the file" if len(images) else ""
@@ -190,7 +201,14 @@ def _piece(
     """Return digits as :func:`digits` does; `span` as in :func:`as_bytes`."""
     with np.errstate(invalid="ignore", over="ignore"):
         if transposed:
-            images = images.transpose(0, 2, 1)
+            images = images.swapaxes(-2, -1)
+        if images.ndim == 4:
+            made, _ = as_bytes(images, span, stretch=False)
+            faults = _not_finite(images)
+            found = [number for number in range(len(images)) if number not in faults]
+            if made.max() <= FAINT:
+                notes = [*notes, f"values up to {made.max()} of 255: nearly black"]
+            return Digits(made[found], found, faults, several, notes)
         if (centred is None and images.shape[1:] in AS_THEY_ARE) or centred is False:
             made, faults, more = _taken(images, span, turn=centred is None, inverted=inverted)
         else:
@@ -211,11 +229,7 @@ def _taken(
     images: Array, span: tuple[float, float] | None, *, turn: bool, inverted: bool | None
 ) -> Made:
     """Return images as bytes, uncropped."""
-    faults: dict[int, str] = {}
-    if images.dtype.kind == "f":
-        wrong = ~np.isfinite(images).all(axis=(1, 2))
-        text = "expected finite values, got nan or infinity"
-        faults = dict.fromkeys(np.flatnonzero(wrong).tolist(), text)
+    faults = _not_finite(images)
     made, notes = as_bytes(images, span)
     for number in np.flatnonzero(blank(made)).tolist():
         faults.setdefault(number, _blank(made[number]))
@@ -232,6 +246,13 @@ def _taken(
         done = "inverted" if turn else "not inverted"
         notes.append(f"{which}{seen}, the reverse of {whose}: {done}")
     return made, faults, notes
+
+
+def _not_finite(images: Array) -> dict[int, str]:
+    """Return what is wrong with images that hold NaN or infinity, by their numbers."""
+    wrong = ~np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+    text = "expected finite values, got nan or infinity"
+    return dict.fromkeys(np.flatnonzero(wrong).tolist(), text)
 
 
 def _blank(image: Array) -> str:

@@ -211,3 +211,47 @@ def _grey(colours: Array) -> Array:
     if colours.dtype.kind != "f":
         luma = np.rint(luma)
     return luma.astype(colours.dtype)
+
+
+def as_colours(array: Array, channels: int) -> tuple[Array, bool]:
+    """Return an array as images (n, channels, rows, columns), and whether it may hold several.
+
+    Parameters
+    ----------
+    array : ndarray
+        One image, (channels, rows, columns) or (rows, columns, channels), or several, with an axis
+        before these.
+    channels : int
+        Their number.
+
+    Returns
+    -------
+    images : ndarray, (n, channels, rows, columns)
+        In the dtype of the array.
+    several : bool
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If there are no axes like these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet_fast.data.arrays import as_colours
+    >>> as_colours(np.zeros((5, 32, 32, 3)), 3)[0].shape
+    (5, 3, 32, 32)
+    """
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected images of real numbers, got {array.dtype}")
+    several = array.ndim != 3
+    images = array if several else array[np.newaxis]
+    axis = next((k for k in (1, 3) if images.ndim == 4 and images.shape[k] == channels), None)
+    if axis is None:
+        raise ValueError(
+            f"expected images of {channels} channels, (n, {channels}, rows, columns) or (n, rows, "
+            f"columns, {channels}), got shape {array.shape}"
+        )
+    return np.moveaxis(images, axis, 1), several

@@ -16,7 +16,7 @@ _PIECE = 4096  # images at a time, because floats take several times the memory 
 
 
 def as_bytes(
-    images: Array, span: tuple[float, float] | None = None
+    images: Array, span: tuple[float, float] | None = None, *, stretch: bool = True
 ) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Return grey values as bytes, from any scale that can be recognised.
 
@@ -27,6 +27,10 @@ def as_bytes(
         -0.1 to 1.175, the networks' own scale. If the values span less than two thirds of that, as
         in images of 0 and 1 or of 0 to 16, or if none is near the background, the smallest value
         is read as background and the largest as foreground. NaN and infinity become background.
+    span : pair of float, optional
+        Smallest and largest value, if these images are a part of others.
+    stretch : bool
+        False keeps values that span less as they are: dim photographs, unlike digits, exist.
 
     Returns
     -------
@@ -53,7 +57,9 @@ def as_bytes(
     background, foreground = _scale(images.dtype, low, high)
     notes = []
     whole = foreground - background
-    is_other = (high - low) / whole < _CONTRAST or (low - background) / whole > FAINT / 255
+    is_other = stretch and (
+        (high - low) / whole < _CONTRAST or (low - background) / whole > FAINT / 255
+    )
     if is_other and (high - low) / whole > 1e-6:
         notes.append(
             f"values from {low:g} to {high:g}, not {background:g} to {foreground:g}: read as "
