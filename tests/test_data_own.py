@@ -103,6 +103,12 @@ def test_labels_without_names_are_digits_only_if_all_ten_occur(
     assert files.load_model("r").output_shape == (3,)
     # Those who say that these are digits get digits, as do those who name the classes.
     assert data.load("mnist", path).train.classes == tuple("0123456789")
+    trained = lenet_fast(
+        "train", "--dataset", "mnist", "--data", path, "--epochs", "1", "--out", "digits"
+    )
+    assert files.load_model("digits").output_shape == (10,)
+    words = trained.out.partition(" evaluate ")[2].splitlines()[0].split()
+    assert lenet_fast("evaluate", *words).status == 0, words
     names = np.array(list("0123456789"))
     np.savez(path, **shapes(*range(3)), classes=names)
     assert data.load(folder=path).train.classes == tuple("0123456789")

@@ -231,3 +231,34 @@ def test_what_a_file_is_instead_is_said(tmp_path, content, kind):
     assert message.startswith(expected)
     assert kind in message
     assert "<" not in message, "no Python object"
+
+
+def test_colours_of_pictures(tmp_path):
+    """Red, green and blue; the middle square of larger pictures; white behind what is clear."""
+    path = tmp_path / "a.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    first = np.moveaxis(pixels, -1, 0)
+    Image.fromarray(pixels).save(path)
+    np.testing.assert_array_equal(pictures.read_colours(path, 30), first)
+    found = pictures.read_colours(
+        path, 10
+    )  # each pixel is the mean of 2x2 in the middle 20 columns
+    means = first[:, :, 5:25].reshape(3, 10, 2, 10, 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(found, means, atol=1)  # rounded twice
+    opacity = np.full((20, 30, 1), 255, np.uint8)
+    opacity[:, :10] = 0
+    Image.fromarray(np.concatenate([pixels, opacity], axis=-1)).save(path)
+    white = first.copy()
+    white[:, :, :10] = 255
+    np.testing.assert_array_equal(pictures.read_colours(path, 32), white)
+    Image.fromarray(pixels[..., 0]).save(path)
+    np.testing.assert_array_equal(pictures.read_colours(path, 32), first[[0, 0, 0]])
+    Image.fromarray(pixels[..., 0].astype(np.uint16) << 8).save(path)
+    np.testing.assert_array_equal(pictures.read_colours(path, 32), first[[0, 0, 0]])
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera lay on its side
+    Image.fromarray(pixels).save(path, exif=turned)
+    np.testing.assert_array_equal(pictures.read_colours(path, 32), np.rot90(first, -1, (1, 2)))
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(FileFormatError, match=r"a\.png: expected a sound image file"):
+        pictures.read_colours(path, 32)

@@ -255,7 +255,9 @@ def _conclude(trainer: Trainer, out: Path, history: History) -> None:
     click.echo(f"\n{common.wrapped(text)}")
     common.line("model", out / runs.MODEL)
     dataset = trainer.options.get("dataset", "auto")
-    data = [] if dataset in ("auto", "mnist") else ["--dataset", dataset]
+    # "mnist" says that the labels of own files are digits.
+    default = dataset == "auto" or (dataset == "mnist" and "data" not in trainer.options)
+    data = [] if default else ["--dataset", dataset]
     if "data" in trainer.options:
         data += ["--data", trainer.options["data"]]
     click.echo()
