@@ -355,6 +355,19 @@ def test_labels_may_be_the_last_column(tmp_path: Path) -> None:
         data.load(folder=tmp_path / "mnist_784.csv")
 
 
+def test_first_columns_that_are_labels(tmp_path: Path) -> None:
+    """The last pixels could be labels, but so could the first numbers."""
+    images = TRAIN.images.copy()
+    images[:, -1, -1] = np.arange(60) % 3
+    for labels in (np.arange(60) % 4, 1 + np.arange(60) % 9):
+        (tmp_path / "own.csv").write_text(
+            csv(data.Dataset(images, labels.astype(np.uint8), classes=tuple(map(str, range(27)))))
+        )
+        splits = data.load(folder=tmp_path / "own.csv")
+        counts = [np.bincount(each.labels, minlength=27) for each in (splits.train, splits.test)]
+        np.testing.assert_array_equal(sum(counts), np.bincount(labels, minlength=27))
+
+
 def test_a_table_of_a_known_data_set(tmp_path: Path) -> None:
     """EMNIST's letters: images on their sides, labels from 1."""
     lying = data.Dataset(

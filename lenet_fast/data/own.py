@@ -323,12 +323,12 @@ def _labels_seem_last(table: Array) -> bool:
     first, last = np.unique(table[:, 0]), np.unique(table[:, -1])
     if len(last) < 2 or (last != last // 1).any():
         return False
-    return len(first) == 1 or (len(last) > 2 and _from_0(last) and not _from_0(first))
+    return len(first) == 1 or (len(last) > 2 and _counted(last) and not _counted(first))
 
 
-def _from_0(labels: Array) -> bool:
-    """Return whether sorted labels are 0, 1, 2, ..."""
-    return np.array_equal(labels, np.arange(len(labels)))
+def _counted(labels: Array) -> bool:
+    """Return whether sorted labels are 0, 1, 2, ... or, as EMNIST's letters, 1, 2, 3, ..."""
+    return labels[0] in (0, 1) and np.array_equal(labels, labels[0] + np.arange(len(labels)))
 
 
 def _numbers(path: Path, skipped: int, dtype: type[np.generic]) -> Array:
