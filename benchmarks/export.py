@@ -48,9 +48,11 @@ def contenders(network: Network, cc: str, folder: Path) -> list[Contender]:
         done = export.to_c(model, folder / kind, name="net")
         for flags in FLAGS if kind == "float" else FLAGS[:2]:
             name = f"C, {kind}, {flags}"
-            library = folder / f"{len(made)}.so"
-            command = [cc, "-std=c99", *flags.split(), "-shared", "-fPIC", str(done.files[0])]
-            subprocess.run([*command, "-lm", "-o", str(library)], check=True)
+            compiled, library = (folder / f"{len(made)}{end}" for end in (".o", ".so"))
+            command = [cc, "-std=c99", *flags.split(), "-fPIC", "-c", done.files[0]]
+            subprocess.run([*command, "-o", compiled], check=True)
+            # Without the flags: by -ffast-math, a library makes denormals 0 in the whole thread.
+            subprocess.run([cc, "-shared", compiled, "-lm", "-o", library], check=True)
             run = _caller(library, image, wanted.astype(np.float32 if kind == "float" else "i4"))
             made.append(Contender(name, run, partial(_check, name, wanted)))
     return made

@@ -658,3 +658,4 @@ def test_the_benchmark_prints_a_table(
     assert ours.endswith("| 1.0 |")
     kinds = [row.split(",")[1].strip() for row in rows]
     assert kinds == [*["float"] * 3, *["int8"] * 2, *["int16"] * 2]
+    assert np.float64(5e-324) * 1.0 > 0, "denormals stay what they are in this thread"
