@@ -61,7 +61,7 @@ class Convolution:
     x : ndarray (N, C, H, W)
         The images of the last forward pass; None before it.
     col, col_W : ndarray
-        :func:`~lenet_fast.drop_in.dlfs.im2col` of `x`, and the filters as columns
+        `im2col` of `x`, and the filters as columns
         (C * FH * FW, FN); None before a forward pass. They are made when they are read, since no
         pass needs them.
     dW, db : ndarray
@@ -97,7 +97,7 @@ class Convolution:
 
     @property
     def col(self) -> Array | None:
-        """The columns of `x`, :func:`~lenet_fast.drop_in.dlfs.im2col`.
+        """The columns of `x`, as by `im2col`.
 
         Examples
         --------

@@ -71,7 +71,7 @@ def read_array(path: str | os.PathLike[str], *, mapped: bool = False) -> Array:
     path : path
         The file. Its content decides what it is, not its name.
     mapped : bool
-        Whether numbers of any kind of file stay on disk; then :data:`MAX_MAPPED` is the limit.
+        Whether numbers of any kind of file stay on disk; then `MAX_MAPPED` is the limit.
 
     Returns
     -------
