@@ -92,6 +92,6 @@ wheel: $(VENV)/created
 # Keeps runs/, and removes only an environment that this file has created.
 clean:
 	@test ! -f $(VENV)/created || rm -rf $(VENV)
-	rm -rf build docs/_build docs/api/lenet_fast*.rst docs/api/modules.txt *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build docs/_build docs/jupyter_execute docs/api/lenet_fast*.rst docs/api/modules.txt *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find lenet_fast \( -name '*.so' -o -name '*.nbi' -o -name '*.nbc' \) -delete
 	find lenet_fast tests $(wildcard benchmarks) -name __pycache__ -type d -exec rm -rf {} +

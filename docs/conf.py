@@ -301,7 +301,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "front_ends_speed.rst"]
+exclude_patterns = ["_build", "jupyter_execute", "front_ends_speed.rst"]
 default_role = "literal"
 # What Sphinx itself says of an alias of a type; there are no pages of NumPy's to lead to.
 nitpick_ignore = [("py:class", "numpy.ndarray"), ("py:class", "numpy.dtype")]
