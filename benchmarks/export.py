@@ -43,7 +43,7 @@ def contenders(network: Network, cc: str, folder: Path) -> list[Contender]:
         model: Any = network
         wanted = expected
         if kind != "float":
-            model = export.quantise(network, seen, values=kind)  # type: ignore[arg-type]
+            model = export.quantise(network, seen, values=kind)
             wanted = model.predict(image[np.newaxis])[0] / model.unit
         done = export.to_c(model, folder / kind, name="net")
         for flags in FLAGS if kind == "float" else FLAGS[:2]:
@@ -69,7 +69,7 @@ def _caller(library: Path, image: np.ndarray, outputs: np.ndarray) -> Any:
         classify(*given, place)
         return outputs
 
-    run.image = pixels  # type: ignore[attr-defined]  # the pointers do not keep it
+    run.image = pixels  # the pointers do not keep it
     return run
 
 

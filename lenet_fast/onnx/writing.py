@@ -143,8 +143,8 @@ def _metadata(network: Network) -> dict[str, str]:
         metadata[form.INVERTED] = json.dumps(network.inverted)
     if network.reduced:
         metadata[form.REDUCED] = json.dumps(True)
-    if network.classes != tuple(map(str, range(len(network.classes)))):
-        metadata[form.CLASSES] = json.dumps(network.classes)
+    if (classes := network.config().get("classes")) is not None:
+        metadata[form.CLASSES] = json.dumps(classes)
     tables = {
         layer.name: layer.table.astype(int).tolist()
         for layer in network.layers

@@ -178,7 +178,7 @@ def _here(
     report: Callable[[Job, float], None],
     keep: Callable[[Job, Result], None],
 ) -> None:
-    """Run jobs in this process, each with so many threads."""
+    """Run jobs in this process, each on the given number of threads."""
     stop = threading.Event()
     futures: dict[Future[Result], Job] = {}
     with Threads(at_once) as executor:
