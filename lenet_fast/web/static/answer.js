@@ -1,6 +1,8 @@
 // The answer: a large digit or name, the runner-up, bars of up to ten classes, the best ones of
 // more, and the network's input image.
 
+import { say, t } from "./strings.js";
+
 const byId = (id) => document.getElementById(id);
 const rows = [];
 let quiet = 0;
@@ -38,24 +40,24 @@ export function format(value, network) {
 }
 
 // Announce it when nothing has changed for a while, not at every move of the pen.
-function say(text) {
+function announce(text) {
   clearTimeout(quiet);
   quiet = setTimeout(() => {
     if (byId("spoken").textContent !== text) byId("spoken").textContent = text;
   }, 700);
 }
 
-export function showAnswer(result, network) {
+// label: the right class, if it is known.
+export function showAnswer(result, network, label = null) {
   if (network.classes.length <= rows.length) nameRows(network.classes);
-  byId("value-name").textContent = network.one +
-    (network.smallest_wins ? ", the shortest bar wins" : ", the longest bar wins");
+  say(byId("value-name"), `first.${network.output}`);
   if (result.blank) {
-    if (result.image === null) showNothing("Nothing is drawn yet.", "The paper is blank.");
-    else showNothing("There is no digit in it.");
+    if (result.image === null) showNothing(t("first.nothing"), t("first.blank"));
+    else showNothing(t("first.noDigit"));
     return;
   }
   if (result.digit === null) {
-    showNothing("The network’s outputs are not finite.");
+    showNothing(t("first.notFinite"));
     return;
   }
   paintGrey(byId("prepared"), result.image);
@@ -64,8 +66,10 @@ export function showAnswer(result, network) {
   const { classes } = network;
   byId("digit").textContent = classes[digit];
   byId("digit").classList.toggle("long", classes[digit].length > 2);
-  byId("second").textContent = `Runner-up: ${classes[second]}, with ${words[second]}`;
-  say(`It reads ${classes[digit]}, then ${classes[second]}.`);
+  byId("second").textContent = t("first.second", { name: classes[second], value: words[second] });
+  const verdict = showVerdict(label === null ? null : label === digit,
+    { read: classes[digit], label: classes[label] });
+  announce([t("first.spoken", { first: classes[digit], second: classes[second] }), verdict].join(" "));
   const low = Math.min(0, ...values);
   const high = network.output === "softmax" ? 1 : Math.max(...values);
   const shown = listed(values, network);
@@ -74,13 +78,23 @@ export function showAnswer(result, network) {
     showRow(rows[place], (values[k] - low) / (high - low || 1), words[k], k === digit));
 }
 
+// Mark a right or wrong answer; right is null where nobody knows. Return what it says.
+function showVerdict(right, values = {}) {
+  const words = right === null ? "" : t(right ? "first.right" : "first.misread", values);
+  byId("verdict").textContent = words;
+  byId("answer").classList.toggle("right", right === true);
+  byId("answer").classList.toggle("misread", right === false);
+  return words;
+}
+
 // Show no answer, and the reason.
 export function showNothing(why, spoken = why) {
   paintGrey(byId("prepared"), null);
   byId("digit").textContent = "–";
   byId("digit").classList.remove("long");
   byId("second").textContent = why;
-  say(spoken);
+  showVerdict(null);
+  announce(spoken);
   rows.forEach((row) => showRow(row, 0, "", false));
 }
 

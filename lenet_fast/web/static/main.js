@@ -5,14 +5,23 @@ import { get, listen, post, Refused } from "./api.js";
 import { Lessons } from "./learn.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
+import { state } from "./state.js";
+import { language, say, t, translate } from "./strings.js";
+import { makeTabs } from "./tabs.js";
 
 const byId = (id) => document.getElementById(id);
 
+const TRIES = 5; // test digits to begin with
+
 let network = null; // null until its description has arrived
 let digit = null; // the number of a test digit, if one is shown
+let label = null; // its class
 let digits = true; // or other classes
 let wanted = null; // the next request: [body, time of the event]
 let reading = false;
+document.documentElement.lang = language;
+translate();
+makeTabs(["learn"]);
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const lessons = new Lessons(introduce(await first("/api/about")));
@@ -22,7 +31,7 @@ async function first(path) {
   try {
     return await get(path);
   } catch (error) {
-    notify(`${error.message} Reload the page.`);
+    notify(t("first.reload", { error: error.message }));
     throw error;
   }
 }
@@ -35,14 +44,13 @@ function notify(words) {
 function introduce(about) {
   byId("index").max = about.test_images - 1;
   if (about.notice) notify(about.notice);
-  byId("save").title = `Saves to ${about.folder}`;
+  byId("save").title = t("first.saves", { folder: about.folder });
   digits = about.digits;
-  if (!digits) {
-    document.title = "LeNet: draw";
-    document.querySelector(".claim").textContent = "Draw. Watch it think. Watch it learn.";
-    byId("hint").textContent = "Draw here";
-    document.querySelector("legend").textContent = "Or take a test image";
-  }
+  const any = digits ? "" : "Any";
+  document.title = t(`first.title${any}`);
+  say(document.querySelector(".claim"), `first.claim${any}`);
+  say(byId("hint"), `first.hint${any}`);
+  say(byId("take"), `first.take${any}`);
   return about;
 }
 
@@ -50,7 +58,8 @@ function changed(start) {
   byId("hint").hidden = !pad.empty;
   byId("undo").disabled = byId("clear").disabled = pad.empty;
   if (!pad.image) {
-    digit = null;
+    digit = label = null;
+    state.set("digit", null);
     byId("source").textContent = ""; // it described another image
   }
   read(start);
@@ -82,7 +91,7 @@ async function readOn() {
 }
 
 function show(result, start) {
-  showAnswer(result, network);
+  showAnswer(result, network, label);
   layers.show(result);
   // Measure the time from the event to the picture, for the browser's timeline. The message
   // arrives when the frame has been painted.
@@ -105,7 +114,7 @@ async function meet() {
 
 async function take(path) {
   const { index } = await get(path);
-  if (index === null) byId("source").textContent = "It misreads none of them.";
+  if (index === null) byId("source").textContent = t("first.noneWrong");
   else await takeDigit(index);
 }
 
@@ -113,11 +122,24 @@ async function takeDigit(index) {
   const result = await post("/api/read", { digit: index });
   pad.put(result.image);
   digit = index;
+  label = result.label;
+  state.set("digit", index);
   byId("index").value = index;
-  byId("source").textContent = digits
-    ? `Test digit ${index}, ${result.label === 8 ? "an" : "a"} ${result.label}`
-    : `Test image ${index}: ${result.name}`;
+  byId("source").textContent = t(digits ? "first.testDigit" : "first.testImage",
+    { index, name: result.name });
   changed(null);
+}
+
+// Show the test digit in the address, else one that is read rightly, if there is one.
+async function begin() {
+  if (!pad.empty) return; // somebody was faster
+  const given = state.get("digit");
+  if (given !== null && Number(given) <= Number(byId("index").max)) return takeDigit(Number(given));
+  for (let index = 0; index < TRIES; index++) {
+    const { digit: read, label: is } = await post("/api/read", { digit: index });
+    if (read === is) return takeDigit(index);
+  }
+  return takeDigit(0);
 }
 
 function act(what) {
@@ -137,7 +159,7 @@ byId("wrong").addEventListener("click", act(() => take("/api/digit?which=wrong")
 byId("show").addEventListener("click", act(() => {
   const { valueAsNumber: index, max, validity } = byId("index");
   if (Number.isNaN(index) || !validity.valid) {
-    throw new Refused(`Number of the test digit: expected a whole number from 0 to ${max}.`);
+    throw new Refused(t("first.notIndex", { max }));
   }
   return takeDigit(index);
 }));
@@ -146,7 +168,7 @@ byId("index").addEventListener("keydown", (event) => {
 });
 
 await meet();
-read(null);
+await act(begin)();
 lessons.everything(await get("/api/training"));
 listen(
   async (state) => {

@@ -1,0 +1,56 @@
+// What can be shared: the choices of all views are in the address, after the #.
+
+const FLUSH = 250; // milliseconds; browsers refuse more than a few changes a second
+const heard = new Map();
+let held = new URLSearchParams(location.hash.slice(1));
+let timer = 0;
+
+function flush() {
+  clearTimeout(timer);
+  const hash = `${held}`;
+  if (hash === location.hash.slice(1)) return;
+  history.replaceState(null, "", `${location.pathname}${location.search}${hash && `#${hash}`}`);
+}
+
+function tell(key) {
+  for (const listener of heard.get(key) ?? []) listener(state.get(key));
+}
+
+export const state = {
+  // Return a choice, a text, or null.
+  get(key) {
+    return held.get(key);
+  },
+
+  // Change a choice; null or undefined removes it.
+  set(key, value) {
+    const text = value === null || value === undefined ? null : `${value}`;
+    if (text === held.get(key)) return;
+    if (text === null) held.delete(key);
+    else held.set(key, text);
+    clearTimeout(timer);
+    timer = setTimeout(flush, FLUSH);
+    tell(key);
+  },
+
+  // Call listener(value) whenever the choice has changed.
+  on(key, listener) {
+    heard.set(key, [...(heard.get(key) ?? []), listener]);
+  },
+
+  // Return the address that holds all choices.
+  address() {
+    flush();
+    return location.href;
+  },
+};
+
+addEventListener("pagehide", flush);
+addEventListener("hashchange", () => {
+  const before = held;
+  held = new URLSearchParams(location.hash.slice(1));
+  if (before.get("lang") !== held.get("lang")) location.reload();
+  for (const key of new Set([...before.keys(), ...held.keys()])) {
+    if (before.get(key) !== held.get(key)) tell(key);
+  }
+});
