@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import socket
 import threading
+import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import numpy as np
 from helpers import require
 
 for library in ("flask", "waitress"):
@@ -16,6 +21,57 @@ from waitress import wasyncore  # noqa: E402
 
 from lenet_fast.web import server  # noqa: E402
 from lenet_fast.web.manager import TrainingManager  # noqa: E402
+
+JSON = {"Content-Type": "application/json"}
+QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
+
+
+class Page:
+    """A server on a free port, and the ways to ask it."""
+
+    def __init__(self, taught: TrainingManager, port: int, host: str = "127.0.0.1") -> None:
+        self.learning, self.port, self.host = taught, port, host
+
+    def ask(
+        self,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        method: str | None = None,
+    ) -> tuple[int, Any, http.client.HTTPMessage]:
+        """Return status, body and headers of an answer; a body that is no bytes is sent as JSON."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        given = (JSON if body is not None else {}) | (headers or {})
+        connection.request(method or ("GET" if body is None else "POST"), path, body, given)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        kind = answer.headers.get_content_type()
+        return answer.status, json.loads(text) if kind == "application/json" else text, answer.msg
+
+    def read(self, drawing: np.ndarray) -> dict[str, Any]:
+        """Return what the page reads on a canvas."""
+        status, answer, _ = self.ask("/api/read", {"pixels": drawing.tolist()})
+        assert status == 200, answer
+        return answer
+
+    def raw(self, text: bytes) -> socket.socket:
+        """Return a connection on which these bytes were sent."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection.sendall(text)
+        return connection
+
+    def wait_for(self, state: str) -> dict[str, Any]:
+        """Wait until the training is in a state; return its run."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            run = self.ask("/api/training")[1]["run"]
+            if run["state"] == state:
+                return run
+            time.sleep(0.02)
+        raise AssertionError(run)
 
 
 @contextlib.contextmanager

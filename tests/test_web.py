@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import http.client
 import json
 import os
 import signal
@@ -25,7 +24,7 @@ import numpy as np
 import pytest
 from drawn_digits import DIGITS, PLACES, painted, placed
 from helpers import started
-from page_cases import serving
+from page_cases import QUICK, Page, serving
 
 from lenet_fast import cures, data, disk, files, models
 from lenet_fast.layers import Dense
@@ -36,56 +35,6 @@ from lenet_fast.web.manager import TrainingManager
 from lenet_fast.web.training_requests import TrainingRequest
 
 SAMPLE = data.load("sample")
-JSON = {"Content-Type": "application/json"}
-QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
-
-
-class Page:
-    """A server on a free port, and the ways to ask it."""
-
-    def __init__(self, taught: TrainingManager, port: int, host: str = "127.0.0.1") -> None:
-        self.learning, self.port, self.host = taught, port, host
-
-    def ask(
-        self,
-        path: str,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-        method: str | None = None,
-    ) -> tuple[int, Any, http.client.HTTPMessage]:
-        """Return status, body and headers of an answer; a body that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
-        given = (JSON if body is not None else {}) | (headers or {})
-        connection.request(method or ("GET" if body is None else "POST"), path, body, given)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
-        kind = answer.headers.get_content_type()
-        return answer.status, json.loads(text) if kind == "application/json" else text, answer.msg
-
-    def read(self, drawing: np.ndarray) -> dict[str, Any]:
-        """Return what the page reads on a canvas."""
-        status, answer, _ = self.ask("/api/read", {"pixels": drawing.tolist()})
-        assert status == 200, answer
-        return answer
-
-    def raw(self, text: bytes) -> socket.socket:
-        """Return a connection on which these bytes were sent."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        connection.sendall(text)
-        return connection
-
-    def wait_for(self, state: str) -> dict[str, Any]:
-        """Wait until the training is in a state; return its run."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            run = self.ask("/api/training")[1]["run"]
-            if run["state"] == state:
-                return run
-            time.sleep(0.02)
-        raise AssertionError(run)
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +280,16 @@ def test_what_is_no_drawing_gets_400_and_a_reason(page: Page, body: Any, word: s
         ({"model": "lenet1", "output": "rbf"}, "output"),
         ({"engine": "gpu"}, "engine"),
         ({"distort": "paper "}, "distort"),
-        ({"schedule": "step_decay"}, "schedule"),
+        ({"schedule": "rate_list"}, "schedule"),
+        ({"recipe": "slow"}, "recipe"),
+        ({"recipe": ["fast"]}, "recipe"),
+        ({"recipe": "fast", "model": "lenet4"}, "model"),
+        ({"recipe": "paper", "output": "softmax"}, "output"),
+        ({"data": "../usps"}, "data"),
+        ({"name": 3}, "name"),
+        ({"name": "a" * 41}, "name"),
+        ({"name": "a\u0000"}, "name"),
+        ({"paused": 1}, "paused"),
         ({"epochs": 0}, "epochs"),
         ({"epochs": 101}, "epochs"),
         ({"epochs": 1.5}, "epochs"),
@@ -667,7 +625,9 @@ def test_a_training_from_start_to_file(fresh: Page) -> None:
     assert run["points"][0][2] > 0.8
     # The curve goes on to the last image, where the error is that of the epoch: the sample's test
     # set is small enough to be measured whole.
-    assert run["points"][-1][::2] == [run["total"], run["epochs"][-1]["test"]]
+    images, _, error, loss, *_ = run["points"][-1]
+    assert [images, error] == [run["total"], run["epochs"][-1]["test"]]
+    assert loss == pytest.approx(run["epochs"][-1]["test_loss"], rel=1e-5)
     assert run["epochs"][-1]["test"] < 0.12
     status, answer, _ = fresh.ask("/api/save", {"folder": "/tmp/mine"})
     assert status == 200
@@ -746,6 +706,18 @@ def test_a_training_that_diverges_leaves_a_network_that_reads(fresh: Page) -> No
     assert np.isfinite(answer["values"]).all()
 
 
+def test_what_diverges_is_marked_and_its_curve_has_only_numbers(fresh: Page) -> None:
+    fresh.ask("/api/training", {"model": "lenet5-max", "output": "linear", "rate": 0.02})
+    run = fresh.wait_for("failed")
+    assert run["diverged"]
+    assert run["points"][-1][5] > 1e6  # the training loss
+    fresh.ask("/api/training", {"rate": 0.007, "epochs": 1, "schedule": "constant"})
+    run = fresh.wait_for("done")  # ten times the usual rate: bounded units cannot overflow
+    assert not run["diverged"]
+    assert run["points"][-1][5] > 2 * run["points"][0][3]
+    assert run["points"][-1][2] == 0.9
+
+
 def test_an_engine_that_cannot_be_had_is_said_so(
     fresh: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -783,7 +755,7 @@ def test_only_so_many_runs_are_saved(fresh: Page, monkeypatch: pytest.MonkeyPatc
     fresh.wait_for("done")
     parent = fresh.learning.folder.parent
     with monkeypatch.context() as patch:
-        patch.setattr(manager, "MAX_SAVES", fresh.learning._saved + 2)
+        patch.setattr(manager, "MAX_SAVES", fresh.learning.shared.saved + 2)
         with ThreadPoolExecutor(8) as pool:
             before = len([*parent.iterdir()])
             answers = list(pool.map(lambda _: fresh.ask("/api/save", {}), range(8)))

@@ -62,7 +62,8 @@ class Progress:
 class Callback:
     """Base class of callbacks; every method does nothing and may be overridden.
 
-    Each method may call ``trainer.stop()``. An exception in one ends the training.
+    Each method may call ``trainer.stop()``, and may give the trainer another ``schedule``, which
+    applies from the next batch on. An exception in one ends the training.
 
     Examples
     --------

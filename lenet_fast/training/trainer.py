@@ -645,7 +645,7 @@ class Trainer:
         )
 
     def _train(self, train: data.Dataset, epoch: int, rates: Array) -> None:
-        position = self._position
+        position, schedule = self._position, self.schedule
         started = time.perf_counter()
         order = np.arange(len(train.images))
         if self.shuffle:
@@ -657,6 +657,9 @@ class Trainer:
             if self.stopping:
                 raise _Stopped
             batch, pause = position.batch, self._next_pause()
+            if self.schedule is not schedule:  # a callback has replaced it
+                schedule = self.schedule
+                rates[batch:] = self._rates()[batch:]
             first, last = batch * self.batch_size, pause * self.batch_size
             images, labels, turns = train.images, train.labels, order[first:last]
             weights = train.weights

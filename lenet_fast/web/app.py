@@ -206,14 +206,27 @@ def _training(app: flask.Flask, manager: TrainingManager) -> None:
 
     @app.post("/api/training")
     def start() -> dict[str, Any]:
-        manager.start(_body())
+        body = _body()
+        name, paused = body.pop("name", ""), body.pop("paused", False)
+        manager.start(body, name=name, paused=paused)
         return manager.everything()
 
-    @app.post("/api/stop")
-    def stop() -> dict[str, Any]:
+    @app.post("/api/<any(stop, pause, go_on, step):action>")
+    def control(action: str) -> dict[str, Any]:
         _body()
-        manager.stop()
+        getattr(manager, action)()
         return manager.current()
+
+    @app.post("/api/rate")
+    def rate() -> dict[str, Any]:
+        manager.set_rate(_body().get("rate"))
+        return manager.current()
+
+    @app.post("/api/name")
+    def name() -> dict[str, Any]:
+        body = _body()
+        manager.rename(body.get("number"), body.get("name"))
+        return manager.everything()
 
     @app.post("/api/use")
     def use() -> dict[str, Any]:
