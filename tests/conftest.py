@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from helpers import (
     using_online,
 )
 from hypothesis import HealthCheck, settings
+from mirror_cases import Server
 
 from lenet_fast import data, engines
 from lenet_fast.engines import Engine
@@ -127,6 +129,19 @@ def dtype(request: pytest.FixtureRequest) -> np.dtype:
 def rng() -> np.random.Generator:
     """Return a fresh generator from the tests' seed."""
     return new_rng()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Yield a function that starts a web server with the given files."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: Any) -> Server:
+            server = Server(*arguments)
+            stack.callback(server.close)
+            return server
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,8 @@ def test_help_imports_nothing_heavy() -> None:
         "from lenet_fast.cli import main\n"
         "try: main(['train', '--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('numba', 'rich', 'pooch', 'PIL', 'safetensors', 'lenet_fast.training') "
-        "if m in sys.modules])\n"
+        "print([m for m in ('numba', 'rich', 'requests', 'PIL', 'safetensors', "
+        "'lenet_fast.training') if m in sys.modules])\n"
     )
     assert run_python("-c", code).stdout.splitlines()[-1] == "[]"
 

@@ -58,7 +58,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     name = folder / "data_batch_2.bin"
     content = name.read_bytes()
     for bad, message in (
-        (content[:-1], "records of 3,073 bytes, got 184,379 bytes"),
+        (content[:-1], "records of 3,073 bytes, at most .* got 184,379 bytes"),
         (content[:3073] + b"\x0a" + content[3074:], r"labels 0 to 9, got 10 \(record 1\)"),
         (b"", "expected a file of 1 to"),
     ):

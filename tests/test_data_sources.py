@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import gzip
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -15,13 +14,13 @@ import shutil
 import socket
 import sys
 import tarfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import missing, require
+from mirror_cases import fill, unreachable
 from PIL import Image
 
 from lenet_fast import data
@@ -72,74 +71,10 @@ def tiny_mnist(monkeypatch):
     return put
 
 
-def fill(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
 def assert_same(splits: data.Splits, expected=TINY_ARRAYS) -> None:
     got = (splits.train.images, splits.train.labels, splits.test.images, splits.test.labels)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-class Server:
-    """A web server on the loopback; `files` maps paths to content or to a way to misbehave."""
-
-    def __init__(self, files):
-        self.asked = []
-        self.release = threading.Event()
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.asked.append(self.path)
-                content = files.get(self.path.rpartition("/")[2])
-                if content is None:
-                    self.send_error(404)
-                elif callable(content):
-                    content(self, server)
-                else:
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/"
-        self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
-        self.thread.start()
-
-    def close(self):
-        self.release.set()
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(files) -> Server:
-        servers.append(Server(files))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-def unreachable() -> str:
-    """An address at which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{one.getsockname()[1]}/"
 
 
 # --- Dataset and Splits ----------------------------------------------------------------------
@@ -396,18 +331,6 @@ def test_emnist_is_turned_upright(tmp_path):
             np.testing.assert_array_equal(got.images[:, r, :], filed[:, :, r])
 
 
-def test_emnist_may_be_put_into_the_cache(tmp_path):
-    with pytest.raises(data.DataNotFoundError) as caught:
-        data.load("emnist-digits")
-    place = tmp_path / "cache" / "emnist-digits"
-    assert f"or put them into {place}" in str(caught.value)
-    assert "emnist-digits-train-images-idx3-ubyte" in str(caught.value)
-    assert "nist.gov" in str(caught.value)
-    names = (f"{name}.gz" for name in EMNIST_DIGITS.files)
-    fill(place, dict(zip(names, PACKED.values(), strict=True)))
-    assert len(data.load("emnist-digits").train) == 5
-
-
 # --- cache and mirrors -----------------------------------------------------------------------
 
 
@@ -452,6 +375,7 @@ def test_files_packed_as_published_are_kept_so(tmp_path, serve):
     collection = dataclasses.replace(
         datasets.FASHION_MNIST,
         sha256=tuple(hashlib.sha256(content).hexdigest() for content in PACKED.values()),
+        sizes=tuple(map(len, PACKED.values())),
         mirrors=(server.url,),
     )
     assert_same(sources.find(collection))
@@ -609,12 +533,25 @@ def test_the_cache_is_in_the_users_folder_by_default(monkeypatch):
 def test_the_catalogue_is_well_formed():
     for collection in (
         *(datasets.MNIST, datasets.FASHION_MNIST, datasets.KMNIST, datasets.QMNIST),
-        *(*datasets.EMNIST, datasets.USPS),
+        *(*datasets.EMNIST, datasets.USPS, datasets.CIFAR10),
     ):
-        assert collection is datasets.USPS or all("-idx" in name for name in collection.files)
-        assert len(collection.sha256) in (0, len(collection.files))
-        assert all(len(each) == 64 and int(each, 16) for each in collection.sha256)
-        assert all(url.startswith("https://") and url.endswith("/") for url in collection.mirrors)
+        named = collection.loads is not idx.loads or all(
+            "-idx" in each for each in collection.files
+        )
+        assert named, collection.name
+        archive = collection.archive
+        known = collection.sha256 or collection.md5
+        length = 64 if collection.sha256 else 32
+        assert len(known) == (0 if archive else len(collection.files))
+        assert all(len(each) == length and int(each, 16) for each in known)
+        assert not collection.sizes or collection.packed
+        assert len(collection.sizes) in (0, len(collection.files))
+        if archive:
+            assert len(archive.sha256) == 64
+            assert int(archive.sha256, 16)
+        mirrors = archive.mirrors if archive else collection.mirrors
+        assert mirrors
+        assert all(url.startswith("https://") and url.endswith("/") for url in mirrors)
     assert len(datasets.MNIST.mirrors) >= 2
 
 
@@ -632,7 +569,8 @@ def tiny_usps(monkeypatch):
 
     def put(*mirrors):
         sha256 = tuple(hashlib.sha256(content).hexdigest() for content in ZIP.values())
-        collection = dataclasses.replace(datasets.USPS, sha256=sha256, mirrors=mirrors)
+        sizes = tuple(map(len, ZIP.values()))
+        collection = dataclasses.replace(datasets.USPS, sha256=sha256, sizes=sizes, mirrors=mirrors)
         monkeypatch.setattr(sources, "USPS", collection)
 
     return put

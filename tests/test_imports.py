@@ -50,7 +50,8 @@ OPS_MAY_USE = {"ops", "backends", "checks", "choices", "docstrings", "windows"}
 LIBRARIES = {
     "numba": ("backends.numba_backend",),
     "safetensors": ("files",),
-    "pooch": ("data",),
+    "platformdirs": ("data",),
+    "requests": ("data",),
     "PIL": ("data", "cli"),
     "sklearn": ("data", "sklearn"),
     "joblib": ("sklearn",),  # which comes with scikit-learn
@@ -369,7 +370,8 @@ def test_nothing_imports_the_kernels_folder():
 # --- as it happens  ---
 
 HEAVY = (
-    *("numba", "llvmlite", "click", "rich", "pooch", "safetensors", "matplotlib", "threadpoolctl"),
+    *("numba", "llvmlite", "click", "rich", "platformdirs", "safetensors", "matplotlib"),
+    "threadpoolctl",
     *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
     *("flask", "werkzeug", "waitress", "keras", "distributed", "mpi4py"),
 )

@@ -315,10 +315,34 @@ def load_data(dataset: Any, folder: Path | None) -> Splits:
 
     if folder is not None and dataset in ("sample", "digits"):
         raise click.UsageError(f"--data: expected none with --dataset {dataset}, got {folder}")
-    splits = data.load(dataset, folder, report=lambda step: say(step, style="dim"))
+    with _downloading() as (report, progress):
+        splits = data.load(dataset, folder, report=report, progress=progress)
     if splits.notice:
         notice(splits.notice)
     return splits
+
+
+@contextlib.contextmanager
+def _downloading() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """Print lines, and show a bar for each download if standard error is a terminal."""
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    bars: list[Progress] = []
+    with contextlib.ExitStack() as stack:
+
+        def progress(done: int, size: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_bar(*columns)))
+                bars[0].add_task("", total=size)
+            bars[0].update(bars[0].task_ids[0], completed=done)
+
+        def report(step: str) -> None:
+            stack.close()
+            bars.clear()
+            say(step, style="dim")
+
+        yield report, progress
 
 
 def prepare_plots() -> None:

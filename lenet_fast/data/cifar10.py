@@ -6,6 +6,7 @@ data_batch_1.bin ... data_batch_5.bin, test_batch.bin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,26 +42,34 @@ def read(place: Path) -> tuple[Images, Images]:
 
     FileFormatError if one is not made of whole records, or has a label above 9.
     """
-    train, test = ([_read(place / name) for name in names] for names in (TRAIN, TEST))
-    return (_joined(train), _joined(test))
+    parts = [
+        loads(disk.read_bytes(place / name, _MAX_BYTES), str(place / name))
+        for name in (*TRAIN, *TEST)
+    ]
+    return joined(parts)
 
 
-def _joined(parts: list[Images]) -> Images:
+def joined(parts: Sequence[Images]) -> tuple[Images, Images]:
+    """Return the training and test images of the six files, given in the order of their names."""
+    return _joined(parts[: len(TRAIN)]), _joined(parts[len(TRAIN) :])
+
+
+def _joined(parts: Sequence[Images]) -> Images:
     images, labels = zip(*parts, strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _read(path: Path) -> Images:
-    content = np.frombuffer(disk.read_bytes(path, _MAX_BYTES), np.uint8)
-    if len(content) % _RECORD:
+def loads(content: bytes, name: str, *, max_bytes: int = _MAX_BYTES) -> Images:
+    """Read a file, of 1 to `max_bytes` bytes, from memory; `name` is the file, for messages."""
+    if not 0 < len(content) <= max_bytes or len(content) % _RECORD:
         raise FileFormatError(
-            f"{path}: expected records of {_RECORD:,} bytes, got {len(content):,} bytes, which is "
-            "no multiple"
+            f"{name}: expected records of {_RECORD:,} bytes, at most {max_bytes:,} in all, got "
+            f"{len(content):,} bytes"
         )
-    records = content.reshape(-1, _RECORD)
+    records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
     labels = records[:, 0]
     if labels.max() > 9:
         raise FileFormatError(
-            f"{path}: expected labels 0 to 9, got {labels.max()} (record {int(labels.argmax())})"
+            f"{name}: expected labels 0 to 9, got {labels.max()} (record {int(labels.argmax())})"
         )
     return records[:, 1:].reshape(-1, *_SHAPE), labels

