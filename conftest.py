@@ -31,6 +31,11 @@ MISSING = [
     and any(importlib.util.find_spec(library) is None for library in libraries)
 ]
 collect_ignore_glob = [f"lenet_fast/{folder}/*" for folder in MISSING]
+# In CI, too: Flower has an environment of its own there.
+if importlib.util.find_spec("flwr") is None:
+    collect_ignore_glob.append("lenet_fast/federated/flower.py")
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before Flower is imported
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Modules that tests use, and no tests themselves.
 collect_ignore_glob += [f"tests/{folder}_*.py" for folder in MISSING]
 

@@ -41,7 +41,7 @@ STOREYS = (
     {"data", "training"},
     {"plots", "onnx", "export"},
     {"bench", "reproduce"},
-    {"cli", "__main__", "sklearn", "torch", "keras", "drop_in", "web"},
+    {"cli", "__main__", "sklearn", "torch", "keras", "drop_in", "web", "federated"},
 )
 FRONT_ENDS = STOREYS[-1]
 OPS_MAY_USE = {"ops", "backends", "checks", "choices", "docstrings", "windows"}
@@ -71,6 +71,7 @@ LIBRARIES = {
     "distributed": ("reproduce.clusters",),
     "mpi4py": ("reproduce.clusters",),
     "pyarrow": ("cli.bulk",),
+    "flwr": ("federated.flower",),
 }
 # Who may reach itself, through a function: a network makes the engines that it predicts with, and
 # saves itself; results draw themselves.
@@ -373,7 +374,7 @@ HEAVY = (
     *("numba", "llvmlite", "click", "rich", "platformdirs", "safetensors", "matplotlib"),
     "threadpoolctl",
     *("torch", "sklearn", "scipy", "PIL", "pandas", "requests", "onnx", "onnxruntime", "google"),
-    *("flask", "werkzeug", "waitress", "keras", "distributed", "mpi4py"),
+    *("flask", "werkzeug", "waitress", "keras", "distributed", "mpi4py", "flwr"),
 )
 LOADED = f"print(*sorted({{name.split('.')[0] for name in sys.modules}} & set({HEAVY!r})))"
 

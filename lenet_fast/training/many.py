@@ -8,11 +8,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from inspect import signature
 from typing import Any
-
-import numpy as np
 
 from lenet_fast import checks, data, initialisers
 from lenet_fast.network import Network
@@ -215,7 +213,7 @@ class _Many:
         subset, seed, *others = training
         seed = checks.integer(f"{name}: seed", seed, 0, 2**63 - 1)
         options = self.options | _options(f"{name}: options", others[0] if others else {})
-        return _subset(f"{name}: subset", self.train, subset), seed, options
+        return parts.subset(f"{name}: subset", self.train, subset), seed, options
 
     def _one(self, index: int, train: data.Dataset, seed: int, options: dict[str, Any]) -> Trained:
         history = History()
@@ -272,27 +270,3 @@ def _options(name: str, options: object) -> dict[str, Any]:
         if option not in _OPTIONS:
             raise ValueError(f"{name}: expected one of {', '.join(sorted(_OPTIONS))}, got {option}")
     return dict(options)
-
-
-def _subset(name: str, train: data.Dataset, subset: Any) -> data.Dataset:
-    """Return the images with the given indices; None: all."""
-    if subset is None:
-        return train
-    indices = np.asarray(subset)
-    if not indices.size:
-        raise ValueError(f"{name}: expected at least one image, got none")
-    if indices.ndim != 1 or indices.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name}: expected indices, integers (n,), got {indices.dtype} of shape {indices.shape}"
-        )
-    low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high >= len(train):
-        raise ValueError(
-            f"{name}: expected indices from 0 to {len(train) - 1}, got {low} to {high}"
-        )
-    return replace(
-        train,
-        images=train.images[indices],
-        labels=train.labels[indices],
-        weights=None if train.weights is None else train.weights[indices],
-    )

@@ -7,6 +7,7 @@ That is checked, and that it is an instance, not a class or a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from inspect import get_annotations
 from typing import Any
 
@@ -134,6 +135,30 @@ def dataset(name: str, value: Any) -> data.Dataset:
         like = "a Dataset, such as lenet_fast.data.Dataset(images, labels)"
         raise TypeError(f"{name}: expected {like}, got {got}")
     return value
+
+
+def subset(name: str, dataset: data.Dataset, indices: Any) -> data.Dataset:
+    """Return the images with the given indices, at least one; None: all."""
+    if indices is None:
+        return dataset
+    indices = np.asarray(indices)
+    if not indices.size:
+        raise ValueError(f"{name}: expected at least one image, got none")
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: expected indices, integers (n,), got {indices.dtype} of shape {indices.shape}"
+        )
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= len(dataset):
+        raise ValueError(
+            f"{name}: expected indices from 0 to {len(dataset) - 1}, got {low} to {high}"
+        )
+    return replace(
+        dataset,
+        images=dataset.images[indices],
+        labels=dataset.labels[indices],
+        weights=None if dataset.weights is None else dataset.weights[indices],
+    )
 
 
 def engine(value: Any) -> Engine:
