@@ -11,6 +11,7 @@ import importlib
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -474,6 +475,16 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.kill()  # does nothing if it has ended
+
+
+def mpiexec(ranks: int, *words: str) -> tuple[str, ...]:
+    """Return the command that starts Python with these words on several ranks."""
+    require("mpi4py")
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        missing("there is no mpiexec")
+    return (found, "-n", str(ranks), sys.executable, *words)
 
 
 def run_python(

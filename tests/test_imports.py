@@ -69,7 +69,7 @@ LIBRARIES = {
     "werkzeug": ("web",),  # which comes with Flask
     "waitress": ("web",),
     "distributed": ("reproduce.clusters",),
-    "mpi4py": ("reproduce.clusters",),
+    "mpi4py": ("engines.ranks", "reproduce.clusters"),
     "pyarrow": ("cli.bulk",),
     "flwr": ("federated.flower",),
 }

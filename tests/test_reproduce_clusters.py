@@ -5,7 +5,6 @@ import contextlib
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers import missing, require, started
+from helpers import mpiexec, require, started
 from rich import progress
 
 import lenet_fast
@@ -256,22 +255,13 @@ def test_a_late_report_shows_no_bar_again(monkeypatch):
 # --- MPI  ---
 
 
-def mpiexec(ranks, *words):
-    require("mpi4py")
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None:
-        missing("there is no mpiexec")
-    return (found, "-n", str(ranks), sys.executable, "-m", "lenet_fast", *words)
-
-
 def reproduce(out, *words):
     names = ("reproduce", "1989", "--dataset", "sample", "--out", str(out), "--cluster", "mpi")
     return (*names, *words)
 
 
 def test_two_ranks_have_the_bits_of_here(local, tmp_path):
-    words = mpiexec(3, *reproduce(tmp_path, "--seeds", "2"))
+    words = mpiexec(3, "-m", "lenet_fast", *reproduce(tmp_path, "--seeds", "2"))
     done = subprocess.run(words, env=HERE, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "\ncluster   2 of 3 MPI processes\n" in done.stdout
@@ -280,16 +270,15 @@ def test_two_ranks_have_the_bits_of_here(local, tmp_path):
 
 
 def test_one_rank_is_too_few(tmp_path):
-    done = subprocess.run(
-        mpiexec(1, *reproduce(tmp_path)), env=HERE, capture_output=True, text=True, timeout=60
-    )
+    words = mpiexec(1, "-m", "lenet_fast", *reproduce(tmp_path))
+    done = subprocess.run(words, env=HERE, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "--cluster mpi: expected at least 2 processes, the first of" in done.stderr
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_all_ranks(tmp_path):
-    words = mpiexec(3, *reproduce(tmp_path, "--seeds", "9"))
+    words = mpiexec(3, "-m", "lenet_fast", *reproduce(tmp_path, "--seeds", "9"))
     with started(words, env=HERE) as it:
         for line in it.stderr:
             if " % errors, " in line:

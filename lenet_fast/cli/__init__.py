@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from lenet_fast import __version__
-from lenet_fast.cli import common, help
+from lenet_fast.cli import common, failures, help
 from lenet_fast.cli.bench import bench
 from lenet_fast.cli.completion import completion
 from lenet_fast.cli.data import data
@@ -31,12 +30,6 @@ from lenet_fast.cli.reproduce import reproduce
 from lenet_fast.cli.runs import compare, runs
 from lenet_fast.cli.serve import serve
 from lenet_fast.cli.train import train
-
-TRACEBACK_VARIABLE = "LENET_FAST_TRACEBACK"
-
-_EXPECTED = (ValueError, TypeError, ImportError, OSError, ArithmeticError, MemoryError)
-"""Errors that the library raises for wrong input, or where the machine lacks something. Python's
-RuntimeError when the system has no thread left is treated alike."""
 
 
 @click.group(
@@ -104,48 +97,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         if sys.stdout is not None:  # None where it was closed before Python began
             sys.stdout.flush()
         return int(status or 0)
-    except click.UsageError as error:
-        if error.__cause__ is not None and _wants_traceback():  # the library refused an argument
-            traceback.print_exc()
-        called = error.ctx.command_path if error.ctx else "lenet-fast"
-        message = " ".join(error.format_message().split())  # click lists choices a line each
-        common.fail(f"{message.rstrip('.')}; see {called} --help")
-        return 2
-    except click.ClickException as error:
-        common.fail(error.format_message())
-        return error.exit_code
-    except click.Abort:
-        common.fail("stopped")
-        return common.STOPPED
-    except Exception as error:  # reported in one line, not swallowed
-        if _wants_traceback():
-            traceback.print_exc()
-        else:
-            common.fail(_explained(error))
-        common.flush(sys.stdout)
-        return 1
-
-
-def _wants_traceback() -> bool:
-    return os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0")
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "expected input with less nesting; Python's stack is full"
-    if isinstance(error, RuntimeError) and "new thread" in str(error):
-        return f"the system has no thread left ({error}); --threads 1 needs the fewest"
-    if not isinstance(error, _EXPECTED):
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return (
-            f"this is a bug in lenet-fast, please report it: {what}; "
-            f"{TRACEBACK_VARIABLE}=1 shows where it happens"
-        )
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}" if str(error) else "out of memory"
-    if isinstance(error, OSError) and error.strerror:
-        return common.problem(error)
-    return str(error) or type(error).__name__
+    except Exception as error:
+        return failures.reported(error)
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FREE = {
     *("epochs", "folder", "backend", "engine", "threads", "checkpoint_every", "resume", "out"),
-    "as_json",
+    *("as_json", "distributed", "distributed_mixed"),
 }
 """Options that may change when a run resumes; the others define the run."""
 

@@ -16,7 +16,7 @@ from lenet_fast.cli import common, configs, help, settings, train_options
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
-    from lenet_fast.training import Callback, History, Trainer
+    from lenet_fast.training import Callback, History, Ranks, Trainer
 
 TITLES = {
     "lenet5": "LeNet-5",
@@ -38,6 +38,7 @@ TITLES = {
         "lenet-fast train --distort paper --epochs 40",
         "lenet-fast train --config runs/max --seed 1",
         "lenet-fast train --resume runs/max --epochs 10",
+        "mpiexec -n 4 lenet-fast train --batch-size 128 --distributed mpi",
     ),
 )
 @train_options.options
@@ -48,28 +49,33 @@ def train(context: click.Context, **options: Any) -> None:
     After every epoch the run's folder holds model.safetensors (the network of the epoch with the
     fewest test errors), history.csv, config.toml and checkpoint.safetensors. --resume continues
     from the checkpoint, with the same results as if the run had never stopped; it accepts new
-    values for --epochs, --data, --threads, --backend, --engine and --checkpoint-every only.
+    values for --epochs, --data, --threads, --backend, --engine, --distributed and
+    --checkpoint-every only.
     --config starts a new run with the options of another one. Ctrl-C finishes the current batches,
     saves and stops.
     """
-    from lenet_fast.cli import stopping
+    from lenet_fast.cli import distributed, stopping
 
     given = common.given(context)
-    with stopping.on_signals() as stop:
+    with distributed.together(options) as ranks, stopping.on_signals() as stop:
         if options["resume"] is not None:
-            _resume(options, given, stop)
+            _resume(options, given, stop, ranks)
         else:
             config = options.pop("config")
             values = None if config is None else configs.read(context, config)
-            _begin(options, given - {"config"}, values, stop)
+            _begin(options, given - {"config"}, values, stop, ranks)
 
 
 def _begin(
-    options: dict[str, Any], given: set[str], config: dict[str, Any] | None, stop: Stop
+    options: dict[str, Any],
+    given: set[str],
+    config: dict[str, Any] | None,
+    stop: Stop,
+    ranks: Ranks | None,
 ) -> None:
     """Start a new run."""
     from lenet_fast import backends
-    from lenet_fast.locks import LockedFolder
+    from lenet_fast.cli import distributed
     from lenet_fast.training import Trainer
 
     settings.fill_in(options, given, config)
@@ -80,11 +86,11 @@ def _begin(
     new = options["out"] is None  # removed again if the run does not start
     default = Path(train_options.OUT, options["model"])
     with common.writing_out():
-        locked = LockedFolder.new(default) if new else LockedFolder(options["out"])
+        locked = distributed.locked(default if new else options["out"], ranks, new=new)
     with locked as out:
         # It is locked before it is checked.
         if not options["overwrite"]:
-            settings.check_out(out.path)
+            settings.check_out(Path(out))
         splits = common.load_data(options["dataset"], options["folder"])
         splits = settings.digits(splits, options["model"], options["limit"])
         network, loss = settings.for_data(options, network, loss, splits)
@@ -102,27 +108,29 @@ def _begin(
             engine=options["engine"],
             backend=options["backend"],
             threads=options["threads"],
+            ranks=ranks,
             out=out,
             overwrite=options["overwrite"],
             checkpoint_every=options["checkpoint_every"],
             callbacks=[stop, *_reports(options["as_json"])],
             options=settings.recorded(options, splits),
         )
-        _fit(trainer, splits, out.path, options["epochs"], stop, options["as_json"])
+        _fit(trainer, splits, Path(out), options["epochs"], stop, ranks, options["as_json"])
 
 
-def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
+def _resume(options: dict[str, Any], given: set[str], stop: Stop, ranks: Ranks | None) -> None:
     """Resume a run."""
-    from lenet_fast.locks import LockedFolder
+    from lenet_fast.cli import distributed
     from lenet_fast.training import Trainer, runs
 
     out = runs.checkpoint_path(options["resume"]).parent
-    with LockedFolder(out) as locked:
+    with distributed.locked(out, ranks) as locked:
         trainer = Trainer.resume(
             locked,
             engine=options["engine"] if "engine" in given else None,
             backend=options["backend"],
             threads=options["threads"],
+            ranks=ranks,
             checkpoint_every=options["checkpoint_every"],
             callbacks=[stop, *_reports(options["as_json"])],
         )
@@ -137,7 +145,7 @@ def _resume(options: dict[str, Any], given: set[str], stop: Stop) -> None:
             recorded["data"] = os.fspath(common.full_path("--data", options["folder"]))
         dataset, folder, model, limit = settings.of_run(recorded, out)
         splits = settings.digits(common.load_data(dataset, folder), model, limit)
-        _fit(trainer, splits, out, epochs, stop, options["as_json"])
+        _fit(trainer, splits, out, epochs, stop, ranks, options["as_json"])
     if epochs == done:
         its = "its epoch" if done == 1 else f"all of its {done} epochs"
         common.say(f"\nThe run has completed {its}; for more, pass --epochs.")
@@ -152,7 +160,7 @@ def _reports(as_json: bool) -> list[Callback]:
     return [ProgressBar(Console(stderr=True))] if as_json else [ProgressBar(), EpochTable()]
 
 
-def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
+def _describe(trainer: Trainer, splits: Splits, out: Path, ranks: Ranks | None) -> None:
     """Print what the run trains, and how."""
     counts = trainer.network.counts()
     common.line(
@@ -169,6 +177,8 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
     if trainer.network.input_shape[-1] < 32:
         common.line("", "digits of 16x16 pixels")
     common.engine_lines(trainer.engine)
+    if ranks is not None:
+        common.line("", f"in each of {ranks.size} MPI process{'es' * (ranks.size > 1)}")
     common.line("training", trainer.optimiser)
     common.line("", textwrap.shorten(str(trainer.schedule), 68, placeholder=" ..."))
     common.line("", trainer.loss, f"batches of {trainer.batch_size}", f"seed {trainer.seed}")
@@ -188,15 +198,24 @@ def _describe(trainer: Trainer, splits: Splits, out: Path) -> None:
 
 
 def _fit(
-    trainer: Trainer, splits: Splits, out: Path, epochs: int, stop: Stop, as_json: bool
+    trainer: Trainer,
+    splits: Splits,
+    out: Path,
+    epochs: int,
+    stop: Stop,
+    ranks: Ranks | None,
+    as_json: bool,
 ) -> None:
     """Train, and print the settings before and the outcome after."""
     from lenet_fast.training import TrainingDiverged, TrainingInterrupted, runs
 
     new = trainer.saved is None
     if not as_json:
-        _describe(trainer, splits, out)
-    go_on = f"To resume:\n  {cures.command('train', '--resume', out)}"
+        _describe(trainer, splits, out, ranks)
+    again = cures.command("train", "--resume", out)
+    if ranks is not None:
+        again = f"mpiexec -n {ranks.size} {again} --distributed mpi"
+    go_on = f"To resume:\n  {again}"
     try:
         trainer.fit(splits.train, splits.test, epochs, verbose=False)  # it has callbacks
     except TrainingInterrupted:

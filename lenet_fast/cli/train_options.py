@@ -315,6 +315,22 @@ options = all_of(
     ),
     common.engine_options,
     section(
+        "Several processes",
+        _choice(
+            "--distributed",
+            ("mpi",),
+            "mpi: the processes of mpiexec train one network together, with the results of one "
+            "process. Each takes its share of every batch; only the first one writes and prints. "
+            "--threads is then that of each.",
+        ),
+        option(
+            "--distributed-mixed",
+            is_flag=True,
+            help="Allow processes with other versions or instruction sets, whose numbers differ in "
+            "the last digits.",
+        ),
+    ),
+    section(
         "Files and output",
         option(
             "--out",

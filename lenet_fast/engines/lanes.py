@@ -464,6 +464,18 @@ class LanesEngine(BaseEngine):
         x: Array,
         labels: Array | None = None,
         order: Array | None = None,
+        **options: Any,
+    ) -> list[Totals]:
+        """Run a list of items; return the totals per batch, up to the first non-finite loss."""
+        totals = self._process(work, x, labels, order, **options)
+        return [Totals()] if labels is None else batch_totals(work, totals)
+
+    def _process(
+        self,
+        work: tile.Work,
+        x: Array,
+        labels: Array | None = None,
+        order: Array | None = None,
         *,
         outputs: Array | None = None,
         d_outputs: Array | None = None,
@@ -479,10 +491,9 @@ class LanesEngine(BaseEngine):
         factors: Array | None = None,
         seconds: Array | None = None,
         threads: int = MAX_THREADS,
-    ) -> list[Totals]:
-        """Run a list of items, on at most `threads` threads; return the totals per batch, up to the
-        first non-finite loss. The `parameters` are by default those of an earlier `packing`, or of
-        the network."""
+    ) -> Array:
+        """Run a list of items, on at most `threads` threads; return loss and errors of each. The
+        `parameters` are by default those of an earlier `packing`, or of the network."""
         dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
         rows = np.empty((0, 1), dtype)
         with self._pool.lock:
@@ -493,8 +504,8 @@ class LanesEngine(BaseEngine):
             if parameters is None:
                 parameters = self._values(packing)
             summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
-            if summed and len(self._gradients) < work.blocks * program.trained:
-                self._gradients = np.empty(work.blocks * program.trained, dtype)
+            if summed:
+                self._reserve(work.blocks)
             squared = none
             if work.kind == ItemKind.CURVATURE:
                 with np.errstate(over="ignore"):  # overflow shows up in the result
@@ -527,7 +538,12 @@ class LanesEngine(BaseEngine):
             while len(self._memories) < threads:
                 self._memories.append(memory.aligned(size, dtype))
             self._run_lanes(arguments, self._memories[:threads], self._pool.run_all)
-        return [Totals()] if labels is None else _batch_totals(work, totals)
+        return totals
+
+    def _reserve(self, blocks: int) -> None:
+        """Get memory for the gradients of so many blocks."""
+        if len(self._gradients) < blocks * self._program.trained:
+            self._gradients = np.empty(blocks * self._program.trained, self.network.dtype)
 
     def _values(self, packing: object) -> Array:
         """Return the parameters as the loops read them: where they are, or else copies; those of
@@ -560,7 +576,8 @@ def _drawing(dropout: tuple[int, int] | None) -> Array:
     return records(Update, [Update(done=step, seed=seed)])
 
 
-def _batch_totals(work: tile.Work, totals: Array) -> list[Totals]:
+def batch_totals(work: tile.Work, totals: Array) -> list[Totals]:
+    """Return the totals per batch, up to the first non-finite loss."""
     found = []
     for batch, images in zip(work.batches, work.images, strict=True):
         # NumPy would warn of an overflow, which the loss shows anyway; and sum() rounds differently

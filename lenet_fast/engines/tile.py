@@ -48,6 +48,10 @@ and to wait for its end take 0.02 to 0.04 ms."""
 PIECE = 8192
 """Parameters per update item."""
 
+ALIKE = 512
+"""Parameters that the loops update at a time. Where an update is cut at multiples of it, each
+parameter passes through the same instructions as in one piece."""
+
 
 def lay_out(network: Network, lanes: int, *, inputs: bool = False) -> Program:
     """Return the program of a network.
@@ -269,8 +273,76 @@ def batch_items(
     return _listed(kind, items, batches, sizes)
 
 
-def _listed(kind: ItemKind, items: list[Item], batches: list[slice], images: list[int]) -> Work:
-    array = records(Item, items)
+def cuts(count: int, parts: int, unit: int = 1) -> list[int]:
+    """Return where `count` things are cut into parts of nearly the same size, at multiples of
+    `unit`.
+
+    Examples
+    --------
+    >>> from lenet_fast.engines import tile
+    >>> tile.cuts(8, 3), tile.cuts(1200, 2, unit=512)
+    ([0, 2, 5, 8], [0, 512, 1200])
+    """
+    units = -(-count // unit)
+    return [min(units * k // parts * unit, count) for k in range(parts + 1)]
+
+
+class Share(NamedTuple):
+    """What one of several processes does for a batch."""
+
+    blocks: tuple[int, ...]  # where the blocks of the batch are cut, process by process
+    gradients: Work  # of its blocks
+    update: Work  # of its part of the parameters, with the gradients of all blocks
+
+
+@functools.lru_cache(maxsize=16)
+def shares(
+    n: int,
+    batch_size: int,
+    lanes: int,
+    trained: int,
+    kind: ItemKind,
+    together: int,
+    rank: int,
+    ranks: int,
+) -> tuple[Share, ...]:
+    """Return what the process number `rank` of `ranks` does for each batch: the same blocks, in
+    the same order, as by :func:`batch_items`."""
+    first, last = cuts(trained, ranks, ALIKE)[rank : rank + 2]
+    found = []
+    for step, start in enumerate(range(0, n, batch_size)):
+        stop = min(start + batch_size, n)
+        blocks = blocks_of(start, stop, lanes, together)
+        parts, images = cuts(len(blocks), ranks), stop - start
+        own = [
+            Item(kind, *blocks[k], 0, k, step=step, start=start)
+            for k in range(*parts[rank : rank + 2])
+        ]
+        # Updates wait for the blocks before them: here, for as many items without images.
+        update = [Item(ItemKind.FORWARD, 0, 0, 0, step=step) for _ in blocks]
+        update += [
+            Item(ItemKind.UPDATE, k, min(k + PIECE, last), len(blocks), len(blocks), images, step)
+            for k in range(first, last, PIECE)
+        ]
+        found.append(
+            Share(
+                tuple(parts),
+                _listed(kind, own, [slice(0, len(own))], [images]),
+                _listed(ItemKind.FORWARD, update, [slice(len(blocks), len(update))], [images]),
+            )
+        )
+    return tuple(found)
+
+
+def part_of(work: Work, first: int, last: int) -> Work:
+    """Return some items of a list whose items wait for no others."""
+    return _listed(work.kind, work.items[first:last], [slice(0, last - first)], list(work.images))
+
+
+def _listed(
+    kind: ItemKind, items: list[Item] | Array, batches: list[slice], images: list[int]
+) -> Work:
+    array = records(Item, items) if isinstance(items, list) else items
     array.setflags(write=False)  # it is cached and shared
     blocks = max(batch.stop - batch.start for batch in batches)
     return Work(kind, array, tuple(batches), tuple(images), blocks)

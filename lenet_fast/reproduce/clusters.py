@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lenet_fast import cures
 from lenet_fast.data import Splits
+from lenet_fast.engines import ranks
 from lenet_fast.reproduce import results, runner, workers
 from lenet_fast.reproduce.runner import Job, Marks, WorkersLost
 from lenet_fast.reproduce.training import Report
@@ -280,14 +280,9 @@ _orders: Intracomm | None = None
 @contextlib.contextmanager
 def _mpi(asked: Asked) -> Iterator[Cluster | None]:
     global _orders
-    try:
-        from mpi4py import MPI
-        from mpi4py.futures import MPICommExecutor
-    except (ImportError, RuntimeError) as error:  # the latter without an MPI library
-        raise ImportError(
-            f"--cluster mpi needs mpi4py and MPI: {cures.install('lenet_fast[mpi]')}; {error}"
-        ) from error
-    world = MPI.COMM_WORLD
+    world = ranks.library("--cluster mpi").COMM_WORLD
+    from mpi4py.futures import MPICommExecutor
+
     if world.size < 2:
         raise ClusterError(
             "--cluster mpi: expected at least 2 processes, the first of which only hands out the "
@@ -295,10 +290,7 @@ def _mpi(asked: Asked) -> Iterator[Cluster | None]:
         )
     _orders = world.Dup()
     if world.rank:
-        # The first process gets these signals, too, and tells the others to stop.
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        ranks.leave_signals_to_the_first()
     with MPICommExecutor(world) as executor:
         yield None if executor is None else _Ranks(cast(Executor, executor), asked, _orders)
     while _orders.iprobe(source=0):

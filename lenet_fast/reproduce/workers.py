@@ -16,6 +16,7 @@ from lenet_fast.reproduce import catalogue, results, runner
 from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.reproduce.runner import Job, Marks
 from lenet_fast.reproduce.training import Report, Stop
+from lenet_fast.training import runs
 
 
 class ClusterError(Exception):
@@ -76,21 +77,13 @@ def _recipe(task: Task) -> Recipe:
 def _check_code(task: Task, recipe: Recipe) -> None:
     if task.code is None:
         return
-    mine = runner.code(recipe)
-    names = [name for name in task.code | mine if task.code.get(name) != mine.get(name)]
-    if not names:
-        return
-    ours, got = (
-        ", ".join(f"{name} {code.get(name, 'unknown')}" for name in names)
-        for code in (task.code, mine)
-    )
-    cure = "install the same versions on both"
-    if not {"lenet_fast", "numpy"} & set(names):
-        cure = "set LENET_FAST_BACKEND and LENET_FAST_ISA alike for both"
-    raise ClusterError(
-        f"{here()}: expected {ours}, as the client has, got {got}; the numbers would differ in the "
-        f"last digits. Either {cure}, or allow it with --cluster-mixed"
-    )
+    differing = runs.differing(task.code, runner.code(recipe))
+    if differing is not None:
+        expected, got, cure = differing
+        raise ClusterError(
+            f"{here()}: expected {expected}, as the client has, got {got}; the numbers would "
+            f"differ in the last digits. Either {cure}, or allow it with --cluster-mixed"
+        )
 
 
 def _splits(task: Task) -> Splits:

@@ -20,6 +20,7 @@ Every part has a default, a name, or a class of its own:
 ([1, 2], 20)
 """
 
+from lenet_fast.engines.ranks import RankError, Ranks
 from lenet_fast.training.callbacks import Callback, EpochTable, Progress, ProgressBar
 from lenet_fast.training.evaluation import Evaluation
 from lenet_fast.training.history import History, Row
@@ -55,6 +56,8 @@ __all__ = [
     "Progress",
     "ProgressBar",
     "RMSprop",
+    "RankError",
+    "Ranks",
     "RateList",
     "Row",
     "StepDecay",

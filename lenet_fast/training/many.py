@@ -21,7 +21,7 @@ from lenet_fast.training.checkpoints import Fingerprint
 from lenet_fast.training.history import History
 from lenet_fast.training.trainer import Trainer
 
-_OWN = {"network", "seed", "threads"}
+_OWN = {"network", "seed", "threads", "ranks"}
 _OPTIONS = {*signature(Trainer).parameters, "epochs", "optimizer"} - _OWN
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lenet_fast import backends, checks, disk, locks
 from lenet_fast.engines import Engine
+from lenet_fast.engines.ranks import Ranks
 from lenet_fast.errors import FileFormatError
 from lenet_fast.files import MODEL
 from lenet_fast.training.checkpoints import Checkpoint
@@ -113,7 +114,27 @@ def code(engine: Engine) -> dict[str, str]:
     }
 
 
-def config(run: Checkpoint, threads: int) -> str:
+def differing(ours: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Return what of :func:`code` differs, in words: ours, what was found, and what to do; or None.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import runs
+    >>> runs.differing({"numpy": "2.0", "engine": "lanes"}, {"numpy": "2.1", "engine": "lanes"})
+    ('numpy 2.0', 'numpy 2.1', 'install the same versions on both')
+    """
+    names = [name for name in {**ours, **found} if ours.get(name) != found.get(name)]
+    if not names:
+        return None
+    expected, got = (
+        ", ".join(f"{name} {each.get(name, 'unknown')}" for name in names) for each in (ours, found)
+    )
+    if {"lenet_fast", "numpy"} & set(names):
+        return expected, got, "install the same versions on both"
+    return expected, got, "set LENET_FAST_BACKEND and LENET_FAST_ISA alike for both"
+
+
+def config(run: Checkpoint, threads: int, ranks: Ranks | None = None) -> str:
     """Return the description of a run for ``config.toml``."""
     tables = {
         "run": {
@@ -125,6 +146,7 @@ def config(run: Checkpoint, threads: int) -> str:
             "shuffle": run.shuffle,
             "average_from": run.average_from,
             "threads": threads,
+            "ranks": None if ranks is None else ranks.size,
         },
         "options": run.options,
         "code": run.code

@@ -19,12 +19,13 @@ import numpy as np
 from lenet_fast import checks, choices, data, defaults, disk, engines, files, losses, notebooks
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, arrays
-from lenet_fast.engines import Totals, online
+from lenet_fast.engines import Totals, compiled, online
+from lenet_fast.engines.ranks import Ranks, RanksEngine
 from lenet_fast.errors import FileFormatError
 from lenet_fast.locks import LockedFolder
 from lenet_fast.network import Network
 from lenet_fast.threads import Pool
-from lenet_fast.training import checkpoints, parts, runs, schedules
+from lenet_fast.training import agreement, checkpoints, parts, runs, schedules
 from lenet_fast.training.averages import WeightAverage
 from lenet_fast.training.batches import evaluate, fingerprint, shuffled
 from lenet_fast.training.callbacks import Callback, Progress, reports
@@ -132,6 +133,11 @@ class Trainer:
         :class:`lenet_fast.training.averages.WeightAverage`. Default: no averaging.
     engine, backend, threads : optional
         As in :func:`lenet_fast.engines.create`.
+    ranks : Ranks, optional
+        The processes of an MPI program that train this network together; each has such a trainer.
+        Each batch is shared out among them, and so are distortions, tests and SDLM's curvature.
+        Results are those of one process, bit for bit. Callbacks are called in each process; only
+        the first one writes files. For batches of several images, on the lane engine.
     out : path, optional
         A folder for ``checkpoint.safetensors`` (written at the start, after every epoch and on a
         stop), ``config.toml``, ``model.safetensors`` (the best epoch, see :attr:`History.best`)
@@ -169,7 +175,7 @@ class Trainer:
         If `out` already holds a run, which is then left unchanged.
     lenet_fast.engines.Unsupported
         A ValueError, as from :func:`lenet_fast.engines.create`; also if the engine is "online" and
-        the batch size is not 1.
+        the batch size is not 1, or if `ranks` would need another engine than "lanes".
     TypeError, ValueError
         If an argument is of the wrong kind, such as a class instead of an object, a name is
         unknown, or a number is out of range.
@@ -203,6 +209,7 @@ class Trainer:
         engine: choices.Engine = "auto",
         backend: choices.Backend | None = None,
         threads: int | None = None,
+        ranks: Ranks | None = None,
         out: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         checkpoint_every: int | None = None,
@@ -243,7 +250,15 @@ class Trainer:
             self.average_from = checks.integer("average_from", average_from, 1)
         self._set_checkpoint_every(checkpoint_every)
 
+        if not isinstance(ranks, Ranks | None):
+            raise TypeError(
+                f"ranks: expected a lenet_fast.training.Ranks, got {checks.kind(ranks)}"
+            )
+        self._ranks = ranks
+
         def create(network: Network) -> engines.Engine:
+            if ranks is not None:
+                return self._create_shared(network, ranks, engine, backend, threads)
             return engines.create(
                 network,
                 self.loss,
@@ -277,12 +292,39 @@ class Trainer:
             raise ValueError(
                 f"{name}: expected together with out, the folder that it refers to, got no out"
             )
+        if not self._first:
+            self._out = self._locked = None
         self.saved: checkpoints.Position | None = None
         self._stamp: tuple[int, ...] | None = None  # of our checkpoint
         self._new = True
         self._replace: Callable[[], None] | None = None  # puts this run in place of another
         if self._out is not None and not self._overwrite:
             runs.check_free(self._out)
+
+    def _create_shared(
+        self,
+        network: Network,
+        ranks: Ranks,
+        engine: choices.Engine,
+        backend: choices.Backend | None,
+        threads: int | None,
+    ) -> engines.Engine:
+        """Return the engine of one of several ranks."""
+        if checks.choice("engine", engine, engines.NAMES) not in ("auto", "lanes"):
+            raise engines.Unsupported(
+                f"engine: expected 'lanes', the only one for several ranks, got {engine!r}"
+            )
+        if engine == "auto" and self.batch_size == 1:
+            raise engines.Unsupported(
+                "batch_size: expected several images, whose gradients the ranks share out, got 1"
+            )
+        compiled.check_rule(self.optimiser)
+        return RanksEngine(network, self.loss, ranks, backend=backend, threads=threads)
+
+    @property
+    def _first(self) -> bool:
+        """Whether this process writes the files and shows the progress."""
+        return self._ranks is None or self._ranks.rank == 0
 
     @classmethod
     @choices.american
@@ -293,6 +335,7 @@ class Trainer:
         engine: choices.Engine | None = None,
         backend: choices.Backend | None = None,
         threads: int | None = None,
+        ranks: Ranks | None = None,
         checkpoint_every: int | None = None,
         callbacks: Sequence[Callback] = (),
         optimiser: Optimiser | None = None,
@@ -312,6 +355,9 @@ class Trainer:
             this library or of NumPy, results may differ by rounding, and a UserWarning says so.
         threads : int, optional
             Does not change results.
+        ranks : Ranks, optional
+            As for a new run; neither they nor their number change results. All must be able to
+            read the run.
         checkpoint_every : int, optional
             As for a new run; does not change results.
         callbacks : sequence of Callback
@@ -356,10 +402,11 @@ class Trainer:
                 engine=engine or saved.code["engine"],
                 backend=backend or saved.code["backend"],
                 threads=threads,
+                ranks=ranks,
                 callbacks=callbacks,
             )
         except engines.Unsupported as error:
-            if engine is None and backend is None:
+            if engine is None and backend is None and ranks is None:
                 raise FileFormatError(f"{path}: {error}") from error
             raise
         trainer._set_checkpoint_every(checkpoint_every)
@@ -372,8 +419,9 @@ class Trainer:
             except ValueError as error:
                 raise FileFormatError(f"{path}: {error}") from None
         trainer._data = (saved.train, saved.test)
-        trainer._out = path.parent
-        trainer._locked = run if isinstance(run, LockedFolder) else None
+        if trainer._first:
+            trainer._out = path.parent
+            trainer._locked = run if isinstance(run, LockedFolder) else None
         trainer.saved, trainer._stamp = dataclasses.replace(saved.position), stamp
         here = runs.code(trainer.engine)
         changed = [
@@ -468,7 +516,7 @@ class Trainer:
                 f"average_from: expected at most {epochs}, the last epoch, got "
                 f"{self.average_from}, which leaves nothing to average"
             )
-        shown = reports(verbose, self.callbacks)
+        shown = reports(verbose, self.callbacks) if self._first else []
         self._recognise(train, test)
         self._check_weights(train, test)
         self.epochs = epochs
@@ -479,6 +527,8 @@ class Trainer:
         self.stopping = False
         self._informed = [*self.callbacks, *shown]
         with contextlib.ExitStack() as stack:
+            if self._ranks is not None:
+                agreement.check(self._ranks, self._agreed())
             if self._out is not None:
                 self._folder = self._locked or stack.enter_context(LockedFolder(self._out))
                 self._begin_files(self._out)
@@ -598,6 +648,8 @@ class Trainer:
             **{name: str(getattr(self, name)) for name in ("batch_size", "seed")},
             "engine": f"<{engine.name}, {engine.backend}, {engine.threads} threads>",
         }
+        if self._ranks is not None:
+            facts["ranks"] = repr(self._ranks)
         if self.distortion is not None:
             facts["distortion"] = repr(self.distortion)
         if self.average_from:
@@ -654,7 +706,7 @@ class Trainer:
         if position.batch == 0 and self.optimiser.curvature_images:
             self._follow_curvature(train, order[: self.optimiser.curvature_images], epoch)
         while position.batch * self.batch_size < len(order):
-            if self.stopping:
+            if self._should_stop():
                 raise _Stopped
             batch, pause = position.batch, self._next_pause()
             if self.schedule is not schedule:  # a callback has replaced it
@@ -664,7 +716,7 @@ class Trainer:
             images, labels, turns = train.images, train.labels, order[first:last]
             weights = train.weights
             if self.distortion is not None or images.ndim == 4:  # which the engine converts
-                images, labels = self._examples(train, turns, epoch)
+                images, labels = self._examples(train, turns, epoch, self.batch_size)
                 weights = None if weights is None else weights[turns]
                 turns = np.arange(len(turns))
             # Overflow shows up as a non-finite loss, which is reported below.
@@ -690,34 +742,51 @@ class Trainer:
             report(seen, len(order))
             started = time.perf_counter()
 
-    def _examples(self, train: data.Dataset, chosen: Array, epoch: int) -> tuple[Array, Array]:
-        """Return some training images, distorted for an epoch, and their labels."""
+    def _examples(
+        self, train: data.Dataset, chosen: Array, epoch: int, batch_size: int
+    ) -> tuple[Array, Array]:
+        """Return some training images, distorted for an epoch, and their labels. Of several ranks,
+        each distorts the images of its blocks; the others are empty."""
         images, labels = train.images[chosen], train.labels[chosen]
-        if self.distortion is not None:
-            distorted = partial(
-                self.distortion,
-                samples=chosen,
-                epoch=epoch,
-                seed=self.seed,
-                size=self.network.input_shape[-1],  # so that a shift does not cut off the digit
-                backend=self.engine.backend,
-                pool=self._pool,
-            )
-            if images.ndim == 4:  # an image's channels are distorted alike
-                planes = np.ascontiguousarray(images.swapaxes(0, 1))
-                images = np.stack([distorted(plane) for plane in planes], axis=1)
-            else:
-                images = distorted(images)
+        if self.distortion is None:
+            return images, labels
+        if not isinstance(self.engine, RanksEngine):
+            return self._distorted(self.distortion, images, chosen, epoch), labels
+        own = self.engine.own(len(chosen), batch_size)
+        part = self._distorted(self.distortion, images[own], chosen[own], epoch)
+        images = np.zeros((len(chosen), *part.shape[1:]), part.dtype)
+        images[own] = part
         return images, labels
+
+    def _distorted(self, distortion: Distortion, images: Array, chosen: Array, epoch: int) -> Array:
+        distorted = partial(
+            distortion,
+            samples=chosen,
+            epoch=epoch,
+            seed=self.seed,
+            size=self.network.input_shape[-1],  # so that a shift does not cut off the digit
+            backend=self.engine.backend,
+            pool=self._pool,
+        )
+        if images.ndim == 4:  # an image's channels are distorted alike
+            planes = np.ascontiguousarray(images.swapaxes(0, 1))
+            return np.stack([distorted(plane) for plane in planes], axis=1)
+        return distorted(images)
 
     def _follow_curvature(self, train: data.Dataset, chosen: Array, epoch: int) -> None:
         """Let the optimiser set its rates from the Hessian's diagonal over some images."""
-        images, labels = self._examples(train, chosen, epoch)
+        images, labels = self._examples(train, chosen, epoch, len(chosen))
         with np.errstate(over="ignore", invalid="ignore"):
             diagonal = self.engine.hessian_diagonal(images, labels)
         if not all(np.isfinite(array).all() for array in diagonal.values()):
             self._diverged("expected a finite curvature, got NaN or infinity")
         self.optimiser.follow(diagonal)
+
+    def _should_stop(self) -> bool:
+        """Return whether to stop: all ranks do after the same batch."""
+        if self._ranks is None:
+            return self.stopping
+        return any(self._ranks.link.gather(self.stopping))
 
     def _next_pause(self) -> int:
         """Return the batch of this epoch before which the engine returns."""
@@ -744,7 +813,7 @@ class Trainer:
             )
             for callback in self._informed:
                 callback.on_batch_end(self, progress)
-            if phase == "evaluate" and self.stopping:
+            if phase == "evaluate" and self._should_stop():
                 raise _Stopped
 
         return report
@@ -807,7 +876,7 @@ class Trainer:
             if self._position.epoch >= self.epochs:
                 return  # nothing to do, so nothing changes
         start = self._checkpoint()
-        config = runs.config(start, self.engine.threads)  # first: it may raise
+        config = runs.config(start, self.engine.threads, self._ranks)  # first: it may raise
         content = start.packed(out / runs.CHECKPOINT)
         begin = partial(self._begin_run, out, content, config, dataclasses.replace(self._position))
         for name in runs.FILES:
@@ -889,6 +958,26 @@ class Trainer:
             rows=self.history.rows,
         )
 
+    def _agreed(self) -> agreement.Facts:
+        """Return what has to be the same in all ranks."""
+        state = self._checkpoint()
+        settings = {
+            name: getattr(state, name)
+            for name in ("batch_size", "seed", "evaluate_train", "shuffle", "average_from")
+        }
+        settings |= {"epochs": self.epochs, "checkpoint_every": self._checkpoint_batches}
+        for name in ("loss", "optimiser", "schedule", "distortion", "network"):
+            part = getattr(state, name)
+            settings[name] = None if part is None else part.config()
+        arrays = {**self.network.parameters, **self.optimiser.state()}
+        arrays |= {f"average/{name}": array for name, array in state.average.items()}
+        return agreement.Facts(
+            code=state.code,
+            settings=settings | {"epoch": state.position.epoch, "batch": state.position.batch},
+            data={"train": state.train, "test": state.test},
+            arrays=agreement.digest(arrays),
+        )
+
     def _recognise(self, train: data.Dataset, test: data.Dataset) -> None:
         found = fingerprint("train", train), fingerprint("test", test)
         for name, before, now in zip(("train", "test"), self._data or found, found, strict=True):
@@ -902,6 +991,8 @@ class Trainer:
     def _check_weights(self, train: data.Dataset, test: data.Dataset) -> None:
         if test.weights is not None:
             raise ValueError("test: expected a set without weights, which only training uses")
+        if train.weights is not None and self._ranks is not None:
+            raise ValueError("train: expected a set without weights for several ranks, got weights")
         if train.weights is not None and self.optimiser.curvature_images:
             raise ValueError(
                 "train: expected a set without weights for SDLM, whose curvature has none"
