@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,20 @@ def test_losses_beside_those_of_a_paper() -> None:
         plots.errors(given, marks={"paper": "5"})
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_last_errors_are_not_written_over_each_other(log: bool) -> None:
+    runs = [history([20, 10], [5, last]) for last in (4, 4, 4, 20, 0)]
+    picture = plots.errors(runs, list("abcde"), log=log, saved=False)
+    [axes] = picture.axes
+    picture.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert words(axes).count("8.00 %") == 3
+    for lower, upper in itertools.pairwise(boxes):
+        assert upper.y0 > lower.y1 - 3, "pixels"
+    far = axes.texts[words(axes).index("40.00 %")]
+    assert far.xyann == (6, 0), "moved without need"
+
+
 def test_errors_mark_the_epoch_that_is_saved() -> None:
     [axes] = plots.errors(history([100, 40, 20], [20, 10, 15])).axes
     star = axes.lines[2]
@@ -349,6 +364,22 @@ def test_bars() -> None:
     assert axes.yaxis_inverted()
     assert top.get_y() < bottom.get_y()
     assert top.get_y() < axes.containers[1][0].get_y()  # ours above the paper's
+
+
+def test_bars_with_ranges() -> None:
+    spreads = {"ours": [[1, 2], [3, 4]]}
+    picture = plots.bars(["a", "b"], {"ours": [10, 20], "paper": [5, 6]}, "x", spreads=spreads)
+    [axes] = picture.axes
+    lines = axes.containers[1][2][0].get_segments()
+    np.testing.assert_allclose([line[:, 0] for line in lines], [[9, 13], [18, 24]])
+    assert [text.get_position()[0] for text in axes.texts] == [13, 24, 5, 6]  # behind the bars
+    for bad, words_of in (
+        ({"other": [1, 1]}, r"spreads: expected sources of values, \['ours'\], got \['other'\]"),
+        ({"ours": [1]}, r"spreads\['ours'\]: expected shape \(2,\) or \(2, 2\), got \(1,\)"),
+        ({"ours": [1, -1]}, r"spreads\['ours'\]: expected finite numbers of at least 0"),
+    ):
+        with pytest.raises(ValueError, match=words_of):
+            plots.bars(["a", "b"], {"ours": [10, 20]}, "x", spreads=bad)
 
 
 @pytest.mark.parametrize(

@@ -457,12 +457,14 @@ def test_the_figures_of_1998(tmp_path, monkeypatch):
         )
         for recipe in catalogue.RECIPES["figures"]
     )
-    drawn = {}
+    drawn, reach = {}, []
     for name in ("errors", "sweep", "mistakes", "bars", "readings"):
         plain = getattr(plots, name)
 
         def keep(*arguments, plain=plain, name=name, **options):
             drawn.setdefault(name, []).append(arguments)
+            if options.get("spreads") is not None:
+                reach.append(options["spreads"]["ours"])
             return plain(*arguments, **options)
 
         monkeypatch.setattr(plots, name, keep)
@@ -494,12 +496,19 @@ def test_the_figures_of_1998(tmp_path, monkeypatch):
     assert (labels != predicted).sum() == median.test_errors
     (_, rejects, _), (_, operations, _), (_, memory, _) = drawn["bars"]
     assert rejects["ours"][0] == np.mean([sum(each.remarks.values()) for each in runs["lenet1"]])
+    values = [sum(each.remarks.values()) for each in runs["lenet1"]]
+    [(below, above)] = reach
+    np.testing.assert_allclose(below[0], rejects["ours"][0] - min(values), atol=1e-9)
+    np.testing.assert_allclose(above[0], max(values) - rejects["ours"][0], atol=1e-9)
+    for words in ("Lines are means of 2 seeds; bands", "Points are means of", "Bars are means of"):
+        assert words in text
+    assert f"of that kind, the median of 2 seeds (seed {median.seed})." in text
     assert operations["ours"][:3] == [98_442, 259_806, 340_908]
     assert memory["ours"] == [2_578, 50_673, 60_000, 3 * 50_673]
     [(network, digits, words, labels)] = drawn["readings"]
     assert [int(word.split()[1]) for word in words] == labels.tolist()
     right = network.classify(digits) == labels
-    assert f"LeNet-5: {right.sum()} of 9 are right" in text
+    assert f"LeNet-5 of figure 8: {right.sum()} of 9 are right" in text
 
 
 def test_the_section_on_mu_describes_its_recipes(splits):
@@ -514,6 +523,30 @@ def test_the_section_on_mu_describes_its_recipes(splits):
     for recipe in catalogue.PAPERS_MU:
         assert f"`{recipe.optimiser()}`" in text
         assert all(f"- {each}" in text for each in recipe.chosen)
+
+
+def test_a_section_does_not_tell_the_same_twice():
+    parts = [(recipe, [result(0, 10)]) for recipe in catalogue.PAPERS_MU]
+    text = summary.markdown([summary.Section("mu", parts)], "x", "digits", {})
+    assert text.count("RateList") == 1
+    assert text.count("Trained likewise, but with `SDLM(") == 3
+    parts = [(recipe, [result(0, 10)]) for recipe in catalogue.SEED1]
+    text = summary.markdown([summary.Section("seed1", parts)], "x", "digits", {})
+    assert text.count("Trained likewise.") == 2
+    parts = [(recipe, [result(0, 10)]) for recipe in catalogue.RECIPES["1989-usps"]]
+    text = summary.markdown([summary.Section("1989-usps", parts)], "x", "digits", {})
+    assert "likewise" not in text, "of recipes that differ in much"
+
+
+def test_one_seed_has_no_range():
+    parts = {
+        recipe.name: (recipe, [result(0, 10, remarks={results.REJECTED.format(0.5): 1.0})])
+        for recipe in catalogue.RECIPES["figures"]
+    }
+    drawn = paper_figures._rejects(parts)
+    assert drawn is not None
+    assert "seeds" not in drawn.caption
+    assert len(drawn.picture.axes[0].containers) == 1, "no error bars"
 
 
 def test_figures_whose_runs_failed_are_left_out(tmp_path):

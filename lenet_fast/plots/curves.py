@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     Run = History | str | os.PathLike[str]
 
 _RUN = (History, str, os.PathLike)
+_LINE = 11
+"""Points from a line of labels to the next."""
+_BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+"""What lies behind a label, so that no line runs through it."""
 PAPERS_RATES = (7e-5, 0.016)
 """The smallest and largest effective rate in LeCun et al. 1998, section III.B."""
 
@@ -150,6 +154,7 @@ def _by_epoch(
     found = [_curves([one] if isinstance(one, _RUN) else list(one), quantity) for one in given]
     picture = style.figure(4.5)
     axes = picture.subplots()
+    ends: list[tuple[float, float, str]] = []
     for i, (name, (epochs, sets, best)) in enumerate(zip(names, found, strict=True)):
         for (what, rates), line in zip(sets.items(), ("--", "-"), strict=True):
             # A single run needs no name, and has one colour per set.
@@ -168,15 +173,7 @@ def _by_epoch(
                 low, high = rates.min(axis=0), rates.max(axis=0)
                 axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
             if what == "test":
-                axes.annotate(
-                    number.format(mean[-1]),
-                    (epochs[-1], mean[-1]),
-                    (6, 0),
-                    textcoords="offset points",
-                    va="center",
-                    color=colour,
-                    fontsize=9,
-                )
+                ends.append((epochs[-1], mean[-1], colour))
                 if saved and best is not None:
                     axes.plot(
                         *(epochs[best], mean[best], "*"),
@@ -193,11 +190,37 @@ def _by_epoch(
         style.log_ticks(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
+    _write_ends(axes, ends, number, 0.75 * 72 * picture.get_figheight())
     if marks or len(given) > 2:  # whose lines would run through it
         picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     else:
         axes.legend(frameon=False)
     return picture
+
+
+def _write_ends(
+    axes: Axes, ends: Sequence[tuple[float, float, str]], number: str, height: float
+) -> None:
+    """Write the last values, (x, y, colour), beside their lines, none over another.
+
+    `height`: of the axes, in points, about.
+    """
+    places = np.array([(x, y) for x, y, _ in ends])
+    heights = height * axes.transAxes.inverted().transform(axes.transData.transform(places))[:, 1]
+    lowest = -np.inf
+    for i in np.argsort(heights, kind="stable"):
+        x, y, colour = ends[i]
+        lowest = max(lowest + _LINE, heights[i])
+        axes.annotate(
+            number.format(y),
+            (x, y),
+            (6, lowest - heights[i]),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9,
+            bbox=_BEHIND,
+        )
 
 
 def _name(run: object, index: int) -> str:
@@ -414,7 +437,7 @@ def sweep(
             label=name or None,
         )
         if alone:
-            _mark_least(axes, places, y, y - (bars if bars.ndim == 1 else bars[0]))
+            _mark_least(axes, places, y, y - bars[0])
             continue
         for place, value in zip(places, y, strict=True):
             axes.annotate(
@@ -424,6 +447,7 @@ def sweep(
                 textcoords="offset points",
                 color=colour,
                 fontsize=9,
+                bbox=_BEHIND,
             )
     _draw_marks(axes, marks or {}, "{:.2f}")
     if log:
@@ -446,18 +470,24 @@ def _checked_sweep(
             "means: expected as many numbers as x, at least one, got shapes "
             f"{places.shape} and {heights.shape}"
         )
-    bars = np.zeros(places.shape) if spreads is None else np.asarray(spreads, float)
-    if bars.shape not in (places.shape, (2, *places.shape)):
-        raise ValueError(
-            f"spreads: expected shape {places.shape} or {(2, *places.shape)}, got {bars.shape}"
-        )
-    for name, values in (("x", places), ("means", heights), ("spreads", bars)):
-        if not np.isfinite(values).all() or (name == "spreads" and values.min() < 0):
-            raise ValueError(f"{name}: expected finite numbers, and spreads of at least 0")
+    bars = _checked_spreads("spreads", 0 * places if spreads is None else spreads, places.size)
+    for name, values in (("x", places), ("means", heights)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: expected finite numbers")
     if log and places.min() <= 0:
         raise ValueError(f"x: expected numbers above 0 on a logarithmic axis, got {places.min():g}")
     order = np.argsort(places, kind="stable")
     return places[order], heights[order], bars[..., order]
+
+
+def _checked_spreads(name: str, spreads: Sequence[float] | Array, count: int) -> Array:
+    """Return how far error bars reach below and above so many values, (2, count)."""
+    reach = np.asarray(spreads, float)
+    if reach.shape not in ((count,), (2, count)):
+        raise ValueError(f"{name}: expected shape {(count,)} or {(2, count)}, got {reach.shape}")
+    if not (np.isfinite(reach) & (reach >= 0)).all():
+        raise ValueError(f"{name}: expected finite numbers of at least 0")
+    return np.broadcast_to(reach, (2, count))
 
 
 def _draw_marks(axes: Axes, marks: Mapping[str, float], number: str) -> None:
@@ -492,6 +522,7 @@ def bars(
     values: Mapping[str, Sequence[float | None]],
     xlabel: str,
     *,
+    spreads: Mapping[str, Sequence[float] | Array] | None = None,
     number: str = "{:,.0f}",
 ) -> Figure:
     """Draw a value of several things, such as networks, by several sources.
@@ -504,6 +535,8 @@ def bars(
         By source, one value per name; None if the source gives none.
     xlabel : str
         What the values are, with their unit.
+    spreads : mapping of str to array (n,) or (2, n), optional
+        By source, how far an error bar reaches to both sides of each value, or below and above it.
     number : str
         Format of the values beside the bars.
 
@@ -515,8 +548,8 @@ def bars(
     Raises
     ------
     TypeError, ValueError
-        If there are no names or sources, the lengths differ, or a value is not a finite number of
-        at least 0.
+        If there are no names or sources, the lengths differ, a value or spread is not a finite
+        number of at least 0, or spreads are of a source without values.
 
     Examples
     --------
@@ -536,6 +569,12 @@ def bars(
         for value in each:
             if value is not None and not 0 <= checks.real(f"values[{source!r}]", value) < np.inf:
                 raise ValueError(f"values[{source!r}]: expected at least 0, got {value}")
+    whiskers = {
+        source: _checked_spreads(f"spreads[{source!r}]", spread, len(names))
+        for source, spread in (spreads or {}).items()
+    }
+    if not whiskers.keys() <= values.keys():
+        raise ValueError(f"spreads: expected sources of values, {list(values)}, got {[*whiskers]}")
     thick = 0.8 / len(values)
     picture = style.figure(1.2 + 0.28 * len(values) * len(names))
     axes = picture.subplots()
@@ -544,10 +583,14 @@ def bars(
     ):
         places = np.arange(len(names)) + (i - (len(values) - 1) / 2) * thick
         lengths_drawn = [value or 0 for value in each]
+        reach = whiskers.get(source, np.zeros((2, len(names))))
         axes.barh(places, lengths_drawn, 0.9 * thick, color=colour, label=source)
-        for place, value in zip(places, each, strict=True):
+        if source in whiskers:
+            axes.errorbar(lengths_drawn, places, xerr=reach, fmt="none", ecolor="k", capsize=3)
+        for place, value, above in zip(places, each, reach[1], strict=True):
             word = f" {source}: no value" if value is None else " " + number.format(value)
-            axes.text(value or 0, place, word, va="center", color=colour, fontsize=9)
+            end = (value or 0) + above
+            axes.text(end, place, word, va="center", color=colour, fontsize=9)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.margins(x=0.12)

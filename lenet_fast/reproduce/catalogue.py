@@ -471,7 +471,7 @@ PAPERS_MU = (
             "second derivatives, so rate / (mu + h) times the gradient is that of ten times mu."
         ),
     ),
-    _with_mu("ours", "mu = 1", MU, "That of the other sections."),
+    _with_mu("ours", "mu = 1", MU, "Our choice for the other sections."),
 )
 """Readings of the paper with which its mu of 0.02 does or does not train, for the first passes."""
 

@@ -5,6 +5,7 @@ Each has a caption that gives the paper's values, and says which of them we only
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,6 +84,13 @@ def draw(parts: Parts, splits: Splits, out: Path) -> dict[str, Drawn]:
     return {name: drawn for name, drawn in made.items() if drawn is not None}
 
 
+def _seeds(count: int, means: str, ranges: str) -> str:
+    """Return a sentence about what shows the means and ranges of seeds, if there are several."""
+    if count < 2:
+        return ""
+    return f" {means} are means of {count} seeds; {ranges} reach from the least to the greatest."
+
+
 def _passes(parts: Parts) -> Drawn | None:
     from lenet_fast import plots
 
@@ -101,7 +109,8 @@ def _passes(parts: Parts) -> Drawn | None:
         picture,
         "Figure 5: errors of LeNet-5 by pass. The training error is measured after each pass. The "
         f"paper ends with {test} % on the test set. As we recall it, that is reached after about "
-        f"ten passes, the training error is {train} % after 19, and no over-training is seen.",
+        f"ten passes, the training error is {train} % after 19, and no over-training is seen."
+        + _seeds(len(found), "Lines", "bands"),
     )
 
 
@@ -127,13 +136,8 @@ def _sizes(parts: Parts) -> Drawn | None:
         return None
     picture = plots.sweep(
         images,
-        {name: [float(np.mean(errors)) for errors in seeds] for name, seeds in curves.items()},
-        {
-            name: np.transpose(
-                [(np.mean(each) - min(each), max(each) - np.mean(each)) for each in seeds]
-            ).clip(0)
-            for name, seeds in curves.items()
-        },
+        {name: list(map(statistics.fmean, sizes)) for name, sizes in curves.items()},
+        {name: _reach(sizes) for name, sizes in curves.items()},
         "training images",
         ylabel="error (%)",
         marks={"paper, 60,000": 0.95, "paper, 60,000, distortions": 0.8},
@@ -143,12 +147,19 @@ def _sizes(parts: Parts) -> Drawn | None:
     return Drawn(
         picture,
         "Figure 6: errors of LeNet-5 at the end of training, by the size of the training set, "
-        "without and with distortions; bars reach from the least to the greatest seed. The images "
-        "are drawn by the seed, and each size has 20 passes, so fewer images are also fewer "
-        "presentations. The paper has 0.95 % without and 0.8 % with distortions for 60,000 images; "
-        "its other values, and its passes for the smaller sets, are not known to us. The three "
-        "sizes are recalled.",
+        "without and with distortions."
+        + _seeds(max(map(len, curves["test"])), "Points", "bars")
+        + " The images are drawn by the seed, and each size has 20 passes, so fewer images are "
+        "also fewer presentations. The paper has 0.95 % without and 0.8 % with distortions for "
+        "60,000 images; its other values, and its passes for the smaller sets, are not known to "
+        "us. The three sizes are recalled.",
     )
+
+
+def _reach(runs: Sequence[Sequence[float]]) -> Array:
+    """Return how far the runs of each kind reach below and above their mean, (2, n)."""
+    ends = [(np.mean(each) - min(each), max(each) - np.mean(each)) for each in runs]
+    return np.transpose(ends).clip(0)  # rounding may make the mean of equal numbers another
 
 
 def _mistakes(parts: Parts, splits: Splits) -> Drawn | None:
@@ -158,40 +169,44 @@ def _mistakes(parts: Parts, splits: Splits) -> Drawn | None:
     if not found:
         return None
     test = recipe.seen(splits, found[0].seed).test
-    predicted = np.array(results.middle(found).predicted)
+    run = results.middle(found)
+    predicted = np.array(run.predicted)
+    median = f", the median of {len(found)} seeds (seed {run.seed})" if len(found) > 1 else ""
     picture = plots.mistakes(test.images, test.labels, predicted, limit=len(test))
     return Drawn(
         picture,
         "Figure 8: all test digits that LeNet-5 misreads. The paper shows 82, as we recall it: "
         "0.8 %, the error of the network that was trained with distortions, so this is ours of "
-        "that kind, the run with the median of the errors.",
+        f"that kind{median}.",
     )
 
 
 def _rejects(parts: Parts) -> Drawn | None:
     from lenet_fast import plots
 
-    names, means = [], []
+    name = results.REJECTED.format(REJECT_TO)
+    rates: dict[str, list[float]] = {}  # by network, one per seed
     for recipe, title, *_ in (*_COMPARED, _Compared(LENET5_DISTORTED, "LeNet-5, distortions")):
         _, found = parts[recipe.name]
         if found:
-            name = results.REJECTED.format(REJECT_TO)
-            names.append(title)
-            means.append(float(np.mean([each.remarks[name] for each in found])))
-    if not names:
+            rates[title] = [each.remarks[name] for each in found]
+    if not rates:
         return None
+    count = max(map(len, rates.values()))
     picture = plots.bars(
-        names,
-        {"ours": means},
+        [*rates],
+        {"ours": list(map(statistics.fmean, rates.values()))},
         f"test digits to reject for {REJECT_TO} % errors among the others (%)",
+        spreads={"ours": _reach([*rates.values()])} if count > 1 else None,
         number="{:.2f}",
     )
     return Drawn(
         picture,
         "Figure 10: how many test digits have to be rejected, those with the smallest difference "
-        "between the two best outputs first, so that 0.5 % of the others are misread; the mean of "
-        "the seeds. 0 means that no more than 0.5 % of all are misread. The paper's values are not "
-        "known to us.",
+        "between the two best outputs first, so that 0.5 % of the others are misread."
+        + _seeds(count, "Bars", "whiskers")
+        + " 0 means that no more than 0.5 % of all are misread. The paper's values are not known "
+        "to us.",
     )
 
 
@@ -263,11 +278,11 @@ def _unusual(parts: Parts, splits: Splits, out: Path) -> Drawn | None:
     return Drawn(
         plots.readings(network, images, words, labels),
         "Figure 13: unusual, distorted and noisy digits, the outputs of the layers, and the answer "
-        f"of the same LeNet-5: {(answers == labels).sum()} of {len(labels)} are right. The unusual "
-        "ones are the test digits that it reads rightly with the smallest difference between the "
-        f"two best outputs; the others were not chosen by the answer. Distortions: {_STRONG}; "
-        f"noise: {100 * _NOISE:g} % of the pixels black or white by chance, which no training "
-        "image has. The paper shows other digits, whose noise is not known to us.",
+        f"of the LeNet-5 of figure 8: {(answers == labels).sum()} of {len(labels)} are right. The "
+        "unusual ones are the test digits that it reads rightly with the smallest difference "
+        "between the two best outputs; the others were not chosen by the answer. Distortions: "
+        f"{_STRONG}; noise: {100 * _NOISE:g} % of the pixels black or white by chance, which no "
+        "training image has. The paper shows other digits, whose noise is not known to us.",
     )
 
 

@@ -160,13 +160,14 @@ def _section(section: Section, pictures: Mapping[str, str]) -> list[str]:
         "figures": "Figures of LeCun et al. 1998",
     }
     parts = [f"## {section.name}: {heading.get(section.name, title)}"]
+    first = section.parts[0][0]
     for recipe, found in section.parts:
         if section.name not in ("j", "outputs", "figures"):
             counts = recipe.network(0).counts()
             parts.append(
                 f"{recipe.title[:1].upper()}{recipe.title[1:]} ({recipe.source}). "
                 f"{counts.parameters:,} free parameters, {counts.connections:,} connections. "
-                f"{_how(recipe)}"
+                f"{_how(recipe, first)}"
             )
             if recipe.chosen:
                 what = "What the source leaves open, or we do differently:"
@@ -181,7 +182,19 @@ def _section(section: Section, pictures: Mapping[str, str]) -> list[str]:
     return parts
 
 
-def _how(recipe: Recipe) -> str:
+def _how(recipe: Recipe, first: Recipe) -> str:
+    """Return how a recipe trains; what differs, if it is almost the `first` of its section."""
+    words, known = _words(recipe), _words(first)
+    if recipe is not first:
+        others = [each for each in words if each not in known]
+        if not others:
+            return "Trained likewise."
+        if len(others) == 1 and len(words) == len(known):
+            return f"Trained likewise, but with {others[0]}."
+    return ", ".join(words) + "."
+
+
+def _words(recipe: Recipe) -> list[str]:
     words = [
         f"{recipe.epochs} epochs",
         f"batches of {recipe.batch_size}" if recipe.batch_size > 1 else "one pattern at a time",
@@ -193,7 +206,7 @@ def _how(recipe: Recipe) -> str:
         words.append(f"distortions: {recipe.distortion}")
     if recipe.evaluate_train:
         words.append("training errors measured after each pass")
-    return ", ".join(words) + "."
+    return words
 
 
 def _failures(recipe: Recipe, found: Sequence[Result]) -> list[str]:
