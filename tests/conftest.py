@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from cli_cases import Result
 from helpers import (
     BACKENDS,
     LANE_BACKENDS,
+    missing,
     new_rng,
     require,
     using,
@@ -28,6 +30,11 @@ from lenet_fast import data, engines
 from lenet_fast.engines import Engine
 from lenet_fast.losses import Loss
 from lenet_fast.network import Network
+
+BROWSER_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 
 # When several processes share the tests, each marks the processes that it starts as its helpers;
 # pytest-benchmark would then refuse to measure in them.
@@ -157,6 +164,23 @@ def page_network() -> Network:
     trainer = request.trainer()
     trainer.fit(splits.train, splits.test, request.epochs)
     return trainer.network
+
+
+@pytest.fixture(scope="module")  # while it is open, others can run no event loop
+def browser() -> Iterator[Any]:
+    """Yield Debian's Chromium, without a window; Playwright's own is never fetched."""
+    api = require("playwright.sync_api")
+    names = "chromium", "chromium-browser", "google-chrome"
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        missing(f"none of {', '.join(names)} is installed")
+    with api.sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=path, args=[*BROWSER_FLAGS])
+        except api.Error as error:
+            missing(f"{path} does not start: {error}")
+        yield started
+        started.close()
 
 
 @pytest.fixture

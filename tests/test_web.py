@@ -136,13 +136,18 @@ def test_misread_digits_are_those_that_the_network_misreads(
     found = page_network.classify(SAMPLE.test.images)
     wrong = np.flatnonzero(found != SAMPLE.test.labels)
     assert 0 < len(wrong) < 100
-    seen = set()
-    for _ in range(5):
-        _, answer, _ = fresh.ask("/api/digit?which=wrong")
-        assert answer["of"] == len(wrong)
-        seen.add(answer["index"])
-    assert seen <= set(wrong.tolist())
-    assert fresh.ask("/api/digit?which=random")[1]["of"] == len(SAMPLE.test)
+    _, answer, _ = fresh.ask("/api/predictions")
+    first, second, labels = (
+        np.frombuffer(base64.b64decode(answer[name]), "<i2")
+        for name in ("first", "second", "labels")
+    )
+    np.testing.assert_array_equal(np.flatnonzero(first != labels), wrong)
+    outputs = page_network.predict(SAMPLE.test.images)
+    best = np.sort(outputs, axis=1)
+    np.testing.assert_array_equal(outputs[np.arange(len(second)), second], best[:, 1])
+    margins = np.frombuffer(base64.b64decode(answer["margins"]), "<f4")
+    np.testing.assert_allclose(margins, best[:, 1] - best[:, 0], atol=1e-4)
+    assert fresh.ask("/api/images?indices=7,3")[1]["labels"] == SAMPLE.test.labels[[7, 3]].tolist()
 
 
 def test_thin_lines_become_as_thick_as_those_of_mnist_and_others_stay() -> None:
@@ -202,8 +207,7 @@ def test_other_networks_can_be_looked_at_too(network: Network) -> None:
     images = data.fitted(SAMPLE.test.images, network.input_shape[1])
     found = network.classify(images)
     assert seen["digit"] == found[0]
-    wrong = np.flatnonzero(found != SAMPLE.test.labels)
-    np.testing.assert_array_equal(snapshot.mistakes(SAMPLE.test), wrong)
+    np.testing.assert_array_equal(snapshot.predictions(SAMPLE.test).first, found)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
@@ -486,7 +490,7 @@ def test_other_origins_may_change_nothing(page: Page, origin: str) -> None:
 def test_another_site_can_ask_nothing_and_takes_no_listeners_place(
     page: Page, header: dict[str, str]
 ) -> None:
-    paths = ["/api/about", "/api/network", "/api/training", "/api/digit?which=wrong"]
+    paths = ["/api/about", "/api/network", "/api/training", "/api/predictions"]
     for path in paths + ["/api/events"] * (app.MAX_LISTENERS + 1):
         status, answer, _ = page.ask(path, headers=header)
         assert (status, "from this page" in answer["error"]) == (403, True)
@@ -512,7 +516,11 @@ def test_every_answer_has_the_headers_that_keep_it_safe(page: Page) -> None:
         ("/api/about", 200),
         ("/api/nothing", 404),
         ("/api/read", 405),
-        ("/api/digit?which=all", 400),
+        ("/api/images", 400),
+        ("/api/images?indices=-1", 400),
+        ("/api/images?indices=1000", 400),
+        ("/api/images?indices=1,%D9%A1,x", 400),
+        ("/api/images?indices=" + ",".join("0" * 1001), 400),
     ):
         found, _, headers = page.ask(path)
         assert found == status
@@ -992,16 +1000,30 @@ def test_what_a_network_of_dark_ink_is_shown() -> None:
     assert snapshot.inspect(255 - image, inverted=True) == snapshot.inspect(image)
 
 
-def test_the_page_counts_mistakes_as_the_network_learned() -> None:
+def test_the_page_predicts_as_the_network_learned() -> None:
     network = models.lenet5(output="softmax", pooling="max", initialiser="glorot_uniform")
-    expected = snapshots.NetworkSnapshot(network, 0, "plain").mistakes(SAMPLE.test)
+    expected = snapshots.NetworkSnapshot(network, 0, "plain").predictions(SAMPLE.test)
     network.inverted = True
     turned = data.Dataset(255 - SAMPLE.test.images, SAMPLE.test.labels, "turned")
     snapshot = snapshots.NetworkSnapshot(network, 0, "dark")
-    plain = snapshots.NetworkSnapshot(network, 0, "dark").mistakes(SAMPLE.test)
-    found = snapshot.mistakes(turned)
-    np.testing.assert_array_equal(found, plain)
-    assert not np.array_equal(found, expected)
+    plain = snapshots.NetworkSnapshot(network, 0, "dark").predictions(SAMPLE.test)
+    found = snapshot.predictions(turned)
+    np.testing.assert_array_equal(found.margins, plain.margins)
+    assert not np.array_equal(found.margins, expected.margins)
+
+
+def test_where_a_network_overflows_it_predicts_nothing() -> None:
+    network = models.lenet5(pooling="max", output="softmax")
+    network.parameters["F6.b"][3] = np.nan
+    found = snapshots.NetworkSnapshot(network, 0, "wild").predictions(SAMPLE.test)
+    assert set(found.first) == set(found.second) == {-1}
+    assert set(found.margins) == {0}
+
+
+def test_a_network_too_large_for_a_browser_is_refused() -> None:
+    network = Network([Dense(784, 21_400), Dense(21_400, 10)], input_shape=(1, 28, 28))
+    with pytest.raises(ValueError, match=r"huge: expected .* at most 16,777,216 weights.* got 17,"):
+        snapshots.NetworkSnapshot(network, 0, "huge")
 
 
 def test_a_network_that_knows_no_bytes_is_refused() -> None:

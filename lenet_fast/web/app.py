@@ -11,12 +11,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import flask
-import numpy as np
 from werkzeug.exceptions import HTTPException, abort
 
 from lenet_fast import __version__, checks
 from lenet_fast.data.arrays import look_inverted
-from lenet_fast.web import drawings, names, training_requests
+from lenet_fast.web import drawings, names, snapshots, training_requests
 from lenet_fast.web.manager import BusyError, TrainingManager
 from lenet_fast.web.names import is_ours
 
@@ -25,6 +24,9 @@ MAX_BYTES = 256 * 1024
 
 MAX_LISTENERS = 12
 """Most clients that receive the progress of a training as it happens; others have to poll."""
+
+MAX_IMAGES = 1000
+"""Most test images in one answer."""
 
 _STREAM_SECONDS, _BEAT_SECONDS = 60.0, 2.0
 """Longest life of a stream of events, and longest silence in it."""
@@ -158,6 +160,7 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
             "train_images": len(splits.train),
             "test_images": len(test),
             "digits": test.classes == checks.DIGITS,
+            "inverted": test_inverted,
             "folder": str(manager.folder),
             "max_side": drawings.MAX_SIDE,
             **training_requests.choices(len(splits.train), len(splits.train.classes)),
@@ -191,12 +194,25 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
         response.headers["Server-Timing"] = f"read;dur={1000 * seconds:.2f}"
         return response
 
-    @app.get("/api/digit")
-    def digit() -> dict[str, Any]:
-        which = checks.choice("which", flask.request.args.get("which"), ("random", "wrong"))
-        chosen = np.arange(len(test)) if which == "random" else manager.snapshot.mistakes(test)
-        index = int(np.random.default_rng().choice(chosen)) if len(chosen) else None
-        return {"index": index, "of": len(chosen)}
+    @app.get("/api/weights")
+    def weights() -> flask.Response:
+        snapshot = manager.snapshot
+        response = flask.Response(snapshot.weights(), mimetype="application/octet-stream")
+        response.headers["Network-Number"] = str(snapshot.number)
+        return response
+
+    @app.get("/api/predictions")
+    def predictions() -> dict[str, Any]:
+        snapshot = manager.snapshot
+        return {"number": snapshot.number, **snapshot.predictions(test).to_json(test)}
+
+    @app.get("/api/images")
+    def images() -> dict[str, Any]:
+        given = flask.request.args.get("indices", "").split(",")
+        if len(given) > MAX_IMAGES or not all(index.isdecimal() for index in given):
+            raise ValueError(f"indices: expected 1 to {MAX_IMAGES} numbers with commas between")
+        indices = [checks.integer("indices", int(index), 0, len(test) - 1) for index in given]
+        return snapshots.images_json(test, indices)
 
 
 def _training(app: flask.Flask, manager: TrainingManager) -> None:

@@ -33,6 +33,12 @@ function nameRows(classes) {
   });
 }
 
+// Name the classes and their values.
+export function introduce(network) {
+  if (network.classes.length <= rows.length) nameRows(network.classes);
+  say(byId("value-name"), `first.${network.output}`);
+}
+
 export function format(value, network) {
   if (network.output === "softmax") return `${(100 * value).toFixed(1)} %`;
   if (Math.abs(value) >= 1e6) return value.toExponential(1);
@@ -47,28 +53,21 @@ function announce(text) {
   }, 700);
 }
 
-// label: the right class, if it is known.
-export function showAnswer(result, network, label = null) {
-  if (network.classes.length <= rows.length) nameRows(network.classes);
-  say(byId("value-name"), `first.${network.output}`);
-  if (result.blank) {
-    if (result.image === null) showNothing(t("first.nothing"), t("first.blank"));
-    else showNothing(t("first.noDigit"));
-    return;
-  }
-  if (result.digit === null) {
+// Show what a network makes of an image; if the right class is known, whether that is it.
+export function showAnswer(trace, network) {
+  if (trace.digit === null) {
     showNothing(t("first.notFinite"));
     return;
   }
-  paintGrey(byId("prepared"), result.image);
-  const { digit, second, values } = result;
+  paintGrey(byId("prepared"), trace.image);
+  const { digit, second, values } = trace;
   const words = values.map((value) => format(value, network));
   const { classes } = network;
   byId("digit").textContent = classes[digit];
   byId("digit").classList.toggle("long", classes[digit].length > 2);
   byId("second").textContent = t("first.second", { name: classes[second], value: words[second] });
-  const verdict = showVerdict(label === null ? null : label === digit,
-    { read: classes[digit], label: classes[label] });
+  const verdict = showVerdict(trace.known ? trace.known.label === digit : null,
+    { read: classes[digit], label: trace.known?.name });
   announce([t("first.spoken", { first: classes[digit], second: classes[second] }), verdict].join(" "));
   const low = Math.min(0, ...values);
   const high = network.output === "softmax" ? 1 : Math.max(...values);
@@ -111,8 +110,9 @@ export function paintGrey(canvas, image) {
     context.clearRect(0, 0, canvas.width, canvas.height);
     return;
   }
+  [canvas.width, canvas.height] = [image.columns, image.rows];
   const picture = context.createImageData(canvas.width, canvas.height);
-  image.flat().forEach((grey, k) => {
+  image.pixels.forEach((grey, k) => {
     picture.data.fill(255 - grey, 4 * k, 4 * k + 3);
     picture.data[4 * k + 3] = 255;
   });

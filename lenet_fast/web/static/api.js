@@ -2,13 +2,23 @@
 
 export class Refused extends Error {}
 
-async function answer(path, options) {
+async function ask(path, options) {
   const response = await fetch(path, options).catch(() => {
     throw new Refused("The server does not answer."); // browsers have different messages for this
   });
-  const body = await response.json().catch(() => ({ error: response.statusText }));
-  if (!response.ok) throw new Refused(body.error);
-  return body;
+  if (response.ok) return response;
+  const { error } = await response.json().catch(() => ({ error: response.statusText }));
+  throw new Refused(error);
+}
+
+async function answer(path, options) {
+  return (await ask(path, options)).json();
+}
+
+// Return an answer's headers, and its body as an ArrayBuffer.
+export async function bytes(path) {
+  const response = await ask(path);
+  return { headers: response.headers, body: await response.arrayBuffer() };
 }
 
 export async function get(path) {

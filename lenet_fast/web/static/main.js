@@ -1,10 +1,12 @@
 // The page: draw, read, think, learn.
 
-import { showAnswer, showNothing } from "./answer.js";
-import { get, listen, post, Refused } from "./api.js";
+import { introduce as introduceClasses, showAnswer, showNothing } from "./answer.js";
+import { get, listen, Refused } from "./api.js";
+import { fromCanvas, prepare } from "./images.js";
 import { Lessons } from "./learn.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
+import { Served } from "./source.js";
 import { state } from "./state.js";
 import { language, say, t, translate } from "./strings.js";
 import { makeTabs } from "./tabs.js";
@@ -13,23 +15,24 @@ const byId = (id) => document.getElementById(id);
 
 const TRIES = 5; // test digits to begin with
 
-let network = null; // null until its description has arrived
-let digit = null; // the number of a test digit, if one is shown
-let label = null; // its class
-let digits = true; // or other classes
-let wanted = null; // the next request: [body, time of the event]
-let reading = false;
+let network = null; // null until it has arrived
+let known = null; // the test digit that is shown: {index, label, name}
+let due = null; // what the next frame has to show: {start}, the time of the event behind it
+let renewing = false;
+let stale = false; // the weights have changed since they were asked for
 document.documentElement.lang = language;
 translate();
 makeTabs(["learn"]);
+const source = new Served();
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
-const lessons = new Lessons(introduce(await first("/api/about")));
+const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
+const lessons = new Lessons(introduce(about));
 
 // Load what the page needs; report a failure.
-async function first(path) {
+async function first(ask) {
   try {
-    return await get(path);
+    return await ask();
   } catch (error) {
     notify(t("first.reload", { error: error.message }));
     throw error;
@@ -45,8 +48,7 @@ function introduce(about) {
   byId("index").max = about.test_images - 1;
   if (about.notice) notify(about.notice);
   byId("save").title = t("first.saves", { folder: about.folder });
-  digits = about.digits;
-  const any = digits ? "" : "Any";
+  const any = about.digits ? "" : "Any";
   document.title = t(`first.title${any}`);
   say(document.querySelector(".claim"), `first.claim${any}`);
   say(byId("hint"), `first.hint${any}`);
@@ -58,75 +60,101 @@ function changed(start) {
   byId("hint").hidden = !pad.empty;
   byId("undo").disabled = byId("clear").disabled = pad.empty;
   if (!pad.image) {
-    digit = label = null;
+    known = null;
     state.set("digit", null);
     byId("source").textContent = ""; // it described another image
   }
   read(start);
 }
 
-// Have the drawing read; changes before the last answer arrives are read together.
+// Have the drawing read in the next frame, with all changes until then.
 function read(start) {
-  if (pad.image && digit !== null) wanted = [{ digit }, start];
-  else wanted = [pad.empty ? null : { pixels: pad.pixels() }, start];
-  if (!reading && network) readOn();
+  if (!due) requestAnimationFrame(show);
+  due = { start: due?.start ?? start };
 }
 
-async function readOn() {
-  reading = true;
-  while (wanted) {
-    const [body, start] = wanted;
-    wanted = null;
-    try {
-      const result = body ? await post("/api/read", body) : { blank: true, image: null, number: network.number };
-      if (result.number !== network.number) await meet();
-      if (result.number === network.number) show(result, start);
-      else wanted ??= [body, start];
-    } catch (error) {
-      showNothing(error.message); // instead of the previous answer
-      layers.show({ blank: true });
-    }
+function show() {
+  const { start } = due;
+  due = null;
+  if (!network) return;
+  const trace = traced();
+  layers.show(network, trace);
+  if (trace) showAnswer(trace, network);
+  else if (pad.empty) showNothing(t("first.nothing"), t("first.blank"));
+  else showNothing(t("first.noDigit"));
+  if (start !== null && trace) measure(start);
+}
+
+// Return what the network makes of the paper, and the image that it sees; null without a digit.
+function traced() {
+  if (pad.empty) return null;
+  const image = pad.image ?? fromCanvas(pad.drawing());
+  if (!image) return null;
+  return { ...see(image, known !== null && about.inverted), image, known };
+}
+
+function see(image, inverted) {
+  return network.forward(prepare(image, network, inverted));
+}
+
+// Measure the time from the event to the picture, for the browser's timeline. The message arrives
+// when the frame has been painted.
+function measure(start) {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    performance.clearMeasures("answer");
+    performance.measure("answer", { start, end: performance.now() });
+  };
+  port2.postMessage(null);
+}
+
+// Take a network, or the same one with other weights.
+function meet(found) {
+  const other = found.number !== network?.number;
+  network = found;
+  if (other) {
+    introduceClasses(network);
+    layers.describe(network);
   }
-  reading = false;
+  read(null);
 }
 
-function show(result, start) {
-  showAnswer(result, network, label);
-  layers.show(result);
-  // Measure the time from the event to the picture, for the browser's timeline. The message
-  // arrives when the frame has been painted.
-  if (start === null || result.blank) return;
-  requestAnimationFrame(() => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      performance.clearMeasures("answer");
-      performance.measure("answer", { start, end: performance.now() });
-    };
-    port2.postMessage(null);
-  });
+// Follow a network that learns. Its weights take at most half of the line, which a class may share.
+async function renew() {
+  stale = true;
+  if (renewing) return;
+  renewing = true;
+  try {
+    while (stale) {
+      stale = false;
+      const begun = performance.now();
+      meet(await source.renewed());
+      const took = performance.now() - begun;
+      await new Promise((resolve) => { setTimeout(resolve, took); });
+    }
+  } finally {
+    renewing = false;
+  }
 }
 
-// Load another network's description.
-async function meet() {
-  network = await get("/api/network");
-  layers.describe(network);
+async function take(chosen) {
+  if (chosen.length === 0) byId("source").textContent = t("first.noneWrong");
+  else await takeDigit(chosen[Math.floor(Math.random() * chosen.length)]);
 }
 
-async function take(path) {
-  const { index } = await get(path);
-  if (index === null) byId("source").textContent = t("first.noneWrong");
-  else await takeDigit(index);
+async function misread() {
+  const { labels, first } = await source.predictions();
+  return [...labels.keys()].filter((index) => labels[index] !== first[index]);
 }
 
 async function takeDigit(index) {
-  const result = await post("/api/read", { digit: index });
-  pad.put(result.image);
-  digit = index;
-  label = result.label;
+  const { image, ...rest } = await source.digit(index);
+  pad.put(image);
+  known = rest;
   state.set("digit", index);
   byId("index").value = index;
-  byId("source").textContent = t(digits ? "first.testDigit" : "first.testImage",
-    { index, name: result.name });
+  byId("source").textContent = t(about.digits ? "first.testDigit" : "first.testImage",
+    { index, name: known.name });
   changed(null);
 }
 
@@ -135,11 +163,10 @@ async function begin() {
   if (!pad.empty) return; // somebody was faster
   const given = state.get("digit");
   if (given !== null && Number(given) <= Number(byId("index").max)) return takeDigit(Number(given));
-  for (let index = 0; index < TRIES; index++) {
-    const { digit: read, label: is } = await post("/api/read", { digit: index });
-    if (read === is) return takeDigit(index);
-  }
-  return takeDigit(0);
+  const count = Math.min(TRIES, about.test_images);
+  const tried = await source.images([...Array(count).keys()]);
+  const right = tried.find(({ image, label }) => see(image, about.inverted).digit === label);
+  return takeDigit(right?.index ?? 0);
 }
 
 function act(what) {
@@ -154,8 +181,8 @@ function act(what) {
 
 byId("undo").addEventListener("click", () => pad.undo());
 byId("clear").addEventListener("click", () => pad.clear());
-byId("random").addEventListener("click", act(() => take("/api/digit?which=random")));
-byId("wrong").addEventListener("click", act(() => take("/api/digit?which=wrong")));
+byId("random").addEventListener("click", act(() => takeDigit(Math.floor(Math.random() * about.test_images))));
+byId("wrong").addEventListener("click", act(async () => take(await misread())));
 byId("show").addEventListener("click", act(() => {
   const { valueAsNumber: index, max, validity } = byId("index");
   if (Number.isNaN(index) || !validity.valid) {
@@ -167,7 +194,7 @@ byId("index").addEventListener("keydown", (event) => {
   if (event.key === "Enter") byId("show").click();
 });
 
-await meet();
+meet(arrived);
 await act(begin)();
 lessons.everything(await get("/api/training"));
 listen(
@@ -175,8 +202,7 @@ listen(
     // Another server than before: reload everything.
     if (state.begun !== lessons.begun) location.reload();
     await lessons.update(state);
-    if (state.reading !== network.number) await meet();
-    read(null);
+    await renew().catch((error) => lessons.tell(error.message));
   },
   (error) => lessons.tell(error.message),
 );

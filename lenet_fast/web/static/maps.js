@@ -17,7 +17,7 @@ export class Layers {
   describe(network) {
     const first = this.network === undefined;
     this.network = network;
-    this.result = null;
+    this.trace = null;
     const last = network.stages.length - 1;
     this.slider.max = Math.max(0, last);
     this.slider.disabled = last < 1;
@@ -172,18 +172,20 @@ export class Layers {
     return [own];
   }
 
-  show(result) {
-    this.result = result.blank ? null : result;
+  // Show what a network makes of an image; null: of nothing.
+  show(network, trace) {
+    this.network = network;
+    this.trace = trace;
     this.paint();
   }
 
   paint() {
-    const { result, stage, before } = this;
+    const { network, trace, stage, before } = this;
     if (!stage) return;
-    paintTiles(this.from, result && !before.image && decode(result.stages[before.name]));
-    if (before.image) paintGrey(this.from[0].firstChild, result && result.image);
-    paintTiles(this.to, result && decode(result.stages[stage.name]));
-    const limit = result ? result.stages[stage.name].limit : 0;
+    paintTiles(this.from, trace && !before.image && scaled(network, trace, before));
+    if (before.image) paintGrey(this.from[0].firstChild, trace && trace.image);
+    paintTiles(this.to, trace && scaled(network, trace, stage));
+    const limit = trace ? network.limit(trace, stage) : 0;
     const end = limit < 0.1 ? limit.toPrecision(1) : limit >= 1e4 ? limit.toExponential(0) : limit.toFixed(1);
     byId("low").textContent = limit ? `−${end}` : "\u00a0";
     byId("high").textContent = limit ? `+${end}` : "\u00a0";
@@ -191,9 +193,9 @@ export class Layers {
     if (ten) {
       [...ten.children].forEach((figure, digit) => {
         const scale = 127 / Math.max(1, limit);
-        paint(figure.firstChild, this.network.bitmaps[digit].map((value) => scale * value));
-        figure.classList.toggle("best", Boolean(result) && digit === result.digit);
-        const value = result ? `: ${format(result.values[digit], this.network)}` : "";
+        paint(figure.firstChild, network.bitmaps[digit].map((value) => scale * value));
+        figure.classList.toggle("best", Boolean(trace) && digit === trace.digit);
+        const value = trace ? `: ${format(trace.values[digit], network)}` : "";
         figure.lastChild.textContent = `${digit}${value}`;
       });
     }
@@ -222,8 +224,10 @@ function acrossOf(count, box) {
   return across;
 }
 
-function decode({ values }) {
-  return Int8Array.from(atob(values), (letter) => letter.charCodeAt(0));
+// Return a stage's values, 127 at the limit.
+function scaled(network, trace, stage) {
+  const scale = 127 / network.limit(trace, stage);
+  return trace.outputs[stage.last].map((value) => scale * value);
 }
 
 function paintTiles(tiles, values) {

@@ -1,6 +1,6 @@
 // The drawing: strokes by mouse, pen, finger or keyboard, and their grey values.
 
-const SIDE = 112; // pixels per side of the image that is sent
+const SIDE = 112; // pixels per side of the image that is read
 const STEP = 0.02; // share of the side, per key press
 
 export class Pad {
@@ -115,7 +115,7 @@ export class Pad {
     this.changed(performance.now());
   }
 
-  // Show a test digit, rows of grey values.
+  // Show a test digit, an image as images.js has it.
   put(image) {
     this.clear();
     this.image = image;
@@ -126,11 +126,11 @@ export class Pad {
     return this.strokes.length === 0 && this.image === null;
   }
 
-  // Rows of grey values, from 0 (background) to 255 (foreground).
-  pixels() {
+  // The drawing, an image as images.js has it.
+  drawing() {
     const { data } = this.small.getImageData(0, 0, SIDE, SIDE);
-    return Array.from({ length: SIDE }, (_, row) =>
-      Array.from({ length: SIDE }, (_, column) => data[4 * (row * SIDE + column)]));
+    const pixels = Uint8Array.from({ length: SIDE * SIDE }, (_, k) => data[4 * k]);
+    return { rows: SIDE, columns: SIDE, pixels };
   }
 
   // Draw a stroke, starting at one of its points.
@@ -165,12 +165,13 @@ export class Pad {
   }
 
   drawImage(side) {
-    const cell = side / this.image.length;
+    const { columns, pixels } = this.image;
+    const cell = side / columns;
     this.ink.fillStyle = getComputedStyle(this.canvas).color;
-    this.image.forEach((row, r) => row.forEach((grey, c) => {
+    pixels.forEach((grey, k) => {
       this.ink.globalAlpha = grey / 255;
-      this.ink.fillRect(c * cell, r * cell, cell, cell);
-    }));
+      this.ink.fillRect((k % columns) * cell, Math.floor(k / columns) * cell, cell, cell);
+    });
     this.ink.globalAlpha = 1;
   }
 }
