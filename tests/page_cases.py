@@ -21,6 +21,7 @@ from waitress import wasyncore  # noqa: E402
 
 from lenet_fast.web import server  # noqa: E402
 from lenet_fast.web.manager import TrainingManager  # noqa: E402
+from lenet_fast.web.pupils import Pupils  # noqa: E402
 
 JSON = {"Content-Type": "application/json"}
 QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
@@ -81,16 +82,19 @@ def serving(
     port: int = 0,
     host: str = "127.0.0.1",
     allowed: Collection[str] = (),
+    token: str = "",
+    pupils: int = 0,
 ) -> Iterator[Any]:
     """Yield a waitress server, by default on a free port, which answers as long as the block
     lasts."""
-    made = server.create(taught, host, port, timeout, allowed)
+    states = Pupils(taught, pupils)
+    made = server.create(states, host, port, timeout, allowed, token)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
     try:
         yield made
     finally:
-        taught.leave()
+        states.leave()
         made.task_dispatcher.shutdown()
         # In the server's own thread, which must not find its sockets closed; it may have done so
         # before the call returns.
@@ -98,4 +102,4 @@ def serving(
             made.trigger.pull_trigger(lambda: wasyncore.close_all(made._map))
         thread.join(10)
         assert not thread.is_alive()
-        taught.close()
+        states.close()

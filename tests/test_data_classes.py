@@ -303,15 +303,16 @@ def test_the_page_names_the_classes(lenet_fast: Any, tmp_path: Path) -> None:
     pytest.importorskip("flask")
     from lenet_fast.web import app
     from lenet_fast.web.manager import TrainingManager
+    from lenet_fast.web.pupils import Pupils
 
     splits = data.load("emnist-letters", write_emnist(tmp_path, "letters", 26, 1))
     manager = TrainingManager(splits, tmp_path / "saved")  # trains at once
     try:
-        client = app.create(manager).test_client()
+        client = app.create(Pupils(manager)).test_client()
         about = client.get("/api/about").get_json()
         assert about["digits"] is False
         assert [model["outputs"][0] for model in about["models"]] == [
-            *("softmax", "softmax", "softmax", "linear", "linear")
+            *("softmax", "softmax", "softmax", "softmax", "linear", "linear", "linear")
         ]
         assert client.get("/api/network").get_json()["classes"] == list(LETTERS)
         headers = {"Origin": "http://localhost"}

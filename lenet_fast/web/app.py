@@ -8,16 +8,19 @@ import mimetypes
 import threading
 import time
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 import flask
 from werkzeug.exceptions import HTTPException, abort
+from werkzeug.local import LocalProxy
 
 from lenet_fast import __version__, checks
 from lenet_fast.data.arrays import look_inverted
-from lenet_fast.web import drawings, names, snapshots, training_requests
+from lenet_fast.web import drawings, names, pupils, snapshots, training_requests
 from lenet_fast.web.manager import BusyError, TrainingManager
 from lenet_fast.web.names import is_ours
+from lenet_fast.web.pupils import Pupils
 
 MAX_BYTES = 256 * 1024
 """Largest body of a request."""
@@ -45,7 +48,10 @@ _log = logging.getLogger(__name__)
 
 
 def create(
-    manager: TrainingManager, host: str = "127.0.0.1", allowed: Collection[str] = ()
+    states: Pupils,
+    host: str = "127.0.0.1",
+    allowed: Collection[str] = (),
+    token: str = "",
 ) -> flask.Flask:
     """Return the page as a WSGI application.
 
@@ -53,6 +59,10 @@ def create(
     another site whose name resolves to this server (DNS rebinding) is refused. If the server
     listens on all addresses, any numeric address is accepted. `allowed` are further host names
     under which the page may be opened, also behind a proxy with TLS; ValueError for any other text.
+
+    With a `token`, everything but the page's own files needs it: in the address that opens the
+    page, which then keeps it in a cookie, or from other programs in the header ``Authorization:
+    Bearer TOKEN``.
     """
     # Some systems read the type from a registry, in which programs leave wrong entries.
     mimetypes.add_type("text/javascript", ".js")
@@ -60,6 +70,9 @@ def create(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # revalidate: the package may have been updated
     _guard(app, host, frozenset(map(names.checked, allowed)))
+    if token:
+        _ask_for_token(app, pupils.checked_token(token))
+    manager = _states(app, states)
     _errors(app)
     _reading(app, manager)
     _training(app, manager)
@@ -94,6 +107,59 @@ def _guard(app: flask.Flask, host: str, allowed: Collection[str]) -> None:
         if "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _cookie(name: str) -> str:
+    """Return the name of a cookie; browsers share them between the ports of a machine."""
+    return f"{name}_{urlsplit(flask.request.host_url).port or 80}"
+
+
+def _ask_for_token(app: flask.Flask, token: str) -> None:
+    refused = "token: expected the whole address that lenet-fast serve has printed, with ?token="
+
+    @app.before_request
+    def refuse_without() -> flask.Response | None:
+        request = flask.request
+        if request.path == "/" and (given := request.args.get("token")) is not None:
+            if not pupils.same(given, token):
+                abort(403, refused)
+            response = flask.Response(status=303)  # the token leaves the address bar
+            response.headers["Location"] = "/"
+            response.set_cookie(_cookie("token"), token, httponly=True, samesite="Strict")
+            return response
+        if request.path.startswith("/api/"):
+            sent = request.authorization
+            bearer = sent.token if sent is not None and sent.type == "bearer" else None
+            given = bearer or request.cookies.get(_cookie("token"), "")
+            if not pupils.same(given, token):
+                abort(403, refused)
+        return None
+
+
+def _states(app: flask.Flask, states: Pupils) -> TrainingManager:
+    """Return the state of whoever sends the current request."""
+
+    @app.before_request
+    def find() -> None:
+        if flask.request.path.startswith("/api/"):
+            flask.g.manager = states.of(flask.request.cookies.get(_cookie("pupil"), ""))
+
+    @app.after_request
+    def give_key(response: flask.Response) -> flask.Response:
+        if states.most and flask.request.path == "/" and response.status_code < 400:
+            name = _cookie("pupil")
+            if not states.knows(flask.request.cookies.get(name, "")):
+                # Lax: a link on another site leads a pupil to the state from before. It gives no
+                # rights; the cookie of the token is strict.
+                response.set_cookie(name, states.new_key(), httponly=True, samesite="Lax")
+        return response
+
+    def current() -> TrainingManager:
+        if flask.has_request_context():
+            return cast(TrainingManager, flask.g.get("manager", states.first))
+        return states.first
+
+    return cast(TrainingManager, LocalProxy(current))
 
 
 def _way_in(header: str) -> str:
@@ -261,7 +327,7 @@ def _training(app: flask.Flask, manager: TrainingManager) -> None:
 def _events(app: flask.Flask, manager: TrainingManager) -> None:
     free = threading.BoundedSemaphore(MAX_LISTENERS)
 
-    def stream() -> Iterator[str]:
+    def stream(manager: TrainingManager) -> Iterator[str]:
         end = time.monotonic() + _STREAM_SECONDS
         version = -1
         yield "retry: 1000\n\n"
@@ -278,6 +344,7 @@ def _events(app: flask.Flask, manager: TrainingManager) -> None:
     def events() -> flask.Response:
         if not free.acquire(blocking=False):
             abort(503, f"at most {MAX_LISTENERS} listeners at a time; ask /api/training instead")
-        response = flask.Response(stream(), mimetype="text/event-stream")
+        state = flask.g.manager  # the proxy ends with the request
+        response = flask.Response(stream(state), mimetype="text/event-stream")
         response.call_on_close(free.release)
         return response

@@ -508,6 +508,10 @@ class TrainingManager:
     def close(self) -> None:
         """Like :meth:`leave`, but wait until the training has ended."""
         self.leave()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until the training has ended, if there is one."""
         thread = self._thread
         if thread is not None:
             thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ import waitress
 from waitress.channel import HTTPChannel
 
 from lenet_fast.web import app, names
-from lenet_fast.web.manager import TrainingManager
+from lenet_fast.web.pupils import Pupils
 
 THREADS = 24
 """Each event stream occupies one, so there are twice as many as event streams."""
@@ -42,22 +43,24 @@ class _Channel(HTTPChannel):
 
 
 def create(
-    manager: TrainingManager,
+    states: Pupils,
     host: str,
     port: int | None = None,
     timeout: int = _TIMEOUT_SECONDS,
     allowed: Collection[str] = (),
+    token: str = "",
 ) -> Any:
     """Return a waitress server of the page that is already listening; call its ``run``.
 
     `port`: 0 for any free port; by default 8000, or any free port if that is taken. `allowed` are
-    further host names under which the page may be opened; ValueError if one is none. OSError if
-    the address is not available, or the threads cannot be started.
+    further host names under which the page may be opened; with a `token`, the page asks for it;
+    ValueError if one of them is none. OSError if the address is not available, or the threads
+    cannot be started.
     """
     listening = _listening(host, port)
     try:
         server = waitress.create_server(
-            app.create(manager, _as_browsers_write(host, listening), allowed),
+            app.create(states, _as_browsers_write(host, listening), allowed, token),
             sockets=[listening],
             threads=THREADS,
             ident=None,
@@ -108,16 +111,52 @@ def _as_browsers_write(host: str, listening: socket.socket) -> str:
     return host
 
 
-def address(server: Any, host: str) -> str:
+def address(server: Any, host: str, token: str = "") -> str:
     """Return the URL for a browser on this machine."""
     name = _as_browsers_write(host, server.socket)
     if names.is_unspecified(name):
         name = "::1" if ":" in name else "127.0.0.1"
-    return f"http://{f'[{name}]' if ':' in name else name}:{server.effective_port}/"
+    return _url(name, server, token)
 
 
-def run(server: Any, manager: TrainingManager, url: str, *, browser: bool) -> None:
-    """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop the training.
+def addresses(server: Any, host: str, allowed: Collection[str], token: str) -> list[str]:
+    """Return the URLs for browsers on other machines."""
+    found = list(map(names.checked, allowed))
+    if names.is_unspecified(_as_browsers_write(host, server.socket)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        # Which address leads out is known without sending anything.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))
+            found.insert(0, probe.getsockname()[0])
+    return [_url(name, server, token) for name in found]
+
+
+def is_local(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens on a host.
+
+    Examples
+    --------
+    >>> from lenet_fast.web.server import is_local
+    >>> is_local("127.0.0.1"), is_local("LocalHost"), is_local("0.0.0.0")
+    (True, True, False)
+    """
+    if names.plain(host) == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(
+            socket.gethostbyname(host) if ":" not in host else host
+        ).is_loopback
+    except (OSError, ValueError):
+        return False
+
+
+def _url(name: str, server: Any, token: str) -> str:
+    query = f"?token={token}" if token else ""
+    return f"http://{f'[{name}]' if ':' in name else name}:{server.effective_port}/{query}"
+
+
+def run(server: Any, states: Pupils, url: str, *, browser: bool) -> None:
+    """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop all trainings.
 
     The process should end afterwards, because it ignores further signals.
     """
@@ -134,7 +173,7 @@ def run(server: Any, manager: TrainingManager, url: str, *, browser: bool) -> No
         # Python has restored its own handlers.
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        manager.leave()
+        states.leave()
         raise KeyboardInterrupt
 
     for each in _SIGNALS:
@@ -144,7 +183,7 @@ def run(server: Any, manager: TrainingManager, url: str, *, browser: bool) -> No
             server.run()
     finally:
         server.close()
-        manager.close()
+        states.close()
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
