@@ -180,7 +180,7 @@ def serve(
     url = server.address(served, host, token)
     common.line("page", url)
     for each in server.addresses(served, host, allowed, token):
-        common.line("for others", each)
+        common.line("others", each)
     if most and network is None:
         common.line("", "training a network for all to begin with")
         manager.join()

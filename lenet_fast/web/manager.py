@@ -552,6 +552,7 @@ class TrainingManager:
                         self._turn_began = time.monotonic()
                         self._set_state(run, "running")
                         return False
+                self.shared.leave(run)
                 self._set_state(run, "paused")
                 if self._steps:  # which take no place
                     self._steps -= 1
