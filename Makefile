@@ -35,6 +35,9 @@ train: $(VENV)/installed
 serve: $(VENV)/installed
 	$(VENV)/bin/lenet-fast serve $(ARGS)
 
+# The tests start hundreds of Pythons; without the bytecode, each would compile the package again.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest --select quick --numprocesses auto --dist worksteal $(ARGS)
 

@@ -72,26 +72,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Select the tests that show a value of a parameter that none before has shown, or the others.
-
-    They are taken in an order that is mixed, and the same in every run, so that the values of one
-    parameter meet different values of the others.
-    """
+    """Select few tests that show each value of each parameter, or the others."""
     wanted = config.getoption("--select")
     if wanted is None:
         return
-    seen: set[tuple[str, int, str]] = set()
-    quick = set()
-    for item in sorted(items, key=lambda item: zlib.crc32(item.nodeid.encode())):
-        call = getattr(item, "callspec", None)
-        test = item.nodeid.partition("[")[0]
-        values = {(test, k, value) for k, value in enumerate(call._idlist if call else [""])}
-        if not values <= seen and item.get_closest_marker("slow") is None:
-            seen |= values
-            quick.add(item)
+    by_test: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    quick = {item for of_one_test in by_test.values() for item in _few(of_one_test)}
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         (kept if (item in quick) == (wanted == "quick") else left).append(item)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+
+
+def _few(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield items of one test until each value of each parameter was shown, those first that show
+    most new ones.
+
+    Equals are taken in an order that is mixed, and the same in every run, so that the values of one
+    parameter meet different values of the others.
+    """
+    items = sorted(items, key=lambda item: zlib.crc32(item.nodeid.encode()))
+    seen: set[tuple[int, str]] = set()
+    values = {item: _values(item) for item in items}
+    for new in range(max(map(len, values.values())), 0, -1):
+        for item in items:
+            if len(values[item] - seen) >= new:
+                seen |= values[item]
+                yield item
+
+
+def _values(item: pytest.Item) -> set[tuple[int, str]]:
+    """Return the values of an item's parameters, with their places; a test without any has one."""
+    call = getattr(item, "callspec", None)
+    return set(enumerate(call._idlist if call else [""]))

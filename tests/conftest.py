@@ -126,6 +126,26 @@ def _create(engine_and_build: str) -> Iterator[Callable[..., Engine]]:
             engine.close()
 
 
+COMPILED_ENGINES = [
+    *((fixture, "numba") for fixture in ("lane_backend", "online_backend")),
+    *(
+        (fixture, f"{kind}-numba")
+        for fixture in ("create", "create_any")
+        for kind in ("lanes", "online")
+    ),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of Numba's engines in float64 as slow: for each dtype Numba compiles an engine for
+    half a minute. A test without `dtype` may be in either."""
+    for item in items:
+        values = item.callspec.params if hasattr(item, "callspec") else {}
+        of_numba = any(values.get(fixture) == value for fixture, value in COMPILED_ENGINES)
+        if of_numba and values.get("dtype") != "float32":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request: pytest.FixtureRequest) -> np.dtype:
     """Return a dtype that the kernels know."""

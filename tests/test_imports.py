@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from importlib.util import find_spec
@@ -144,11 +145,14 @@ def imports_of(module: str, source: str) -> list[Import]:
     return found
 
 
-IMPORTS = [
-    found
-    for module, path in MODULES.items()
-    for found in imports_of(module, path.read_text(encoding="utf-8"))
-]
+@functools.cache
+def imports() -> list[Import]:
+    """Return all imports of the package."""
+    return [
+        found
+        for module, path in MODULES.items()
+        for found in imports_of(module, path.read_text(encoding="utf-8"))
+    ]
 
 
 def storey(name: str) -> int:
@@ -163,7 +167,7 @@ def inside() -> list[tuple[Import, str]]:
     """Return the imports from one module of the package to another."""
     return [
         (found, found.target.removeprefix("lenet_fast").removeprefix("."))
-        for found in IMPORTS
+        for found in imports()
         if found.target.split(".")[0] == "lenet_fast"
     ]
 
@@ -306,7 +310,7 @@ def test_a_library_that_stands_in_without_a_spec_is_taken_as_there():
 
 def test_a_backend_imports_itself_and_nothing_else_of_the_package():
     seen = set()
-    for found in IMPORTS:
+    for found in imports():
         name = re.match(r"backends\.(\w+)", found.module)
         if not name:
             continue
@@ -322,7 +326,7 @@ def test_a_backend_imports_itself_and_nothing_else_of_the_package():
 
 def test_each_library_is_used_where_it_belongs_and_late():
     seen = set()
-    for found in IMPORTS:
+    for found in imports():
         root = found.target.split(".")[0]
         if root in sys.stdlib_module_names or root in ("lenet_fast", "numpy"):
             continue
@@ -364,7 +368,7 @@ def test_names_are_imported_by_string_in_the_backends_only():
 
 
 def test_nothing_imports_the_kernels_folder():
-    for found in IMPORTS:
+    for found in imports():
         assert found.target.split(".")[0] != "kernels", str(found)
 
 

@@ -36,12 +36,20 @@ KINDS = [
 ]
 
 
+def quick_of_each_group(kinds):
+    """Mark all but the first of each group as slow."""
+    groups = [photographs.SHEETS[kind].group for kind in kinds]
+    for k, kind in enumerate(kinds):
+        marks = [pytest.mark.slow] if groups[k] in groups[:k] else []
+        yield pytest.param(kind, marks=marks)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return sources.load_sample().test.images
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick_of_each_group(KINDS))
 def test_a_digit_is_cut_out_of_a_photograph(digits, kind):
     alike = []
     for k in range(3):
@@ -115,7 +123,7 @@ BLANK = [
 ]
 
 
-@pytest.mark.parametrize("kind", BLANK)
+@pytest.mark.parametrize("kind", quick_of_each_group(BLANK))
 def test_a_sheet_without_a_digit_is_refused(kind):
     for k in range(3):
         random = np.random.default_rng([k, *kind.encode()])

@@ -102,6 +102,7 @@ def opened(address, **options):
 # --- Dask  ---
 
 
+@pytest.mark.slow
 def test_a_scheduler_without_workers(scheduler, monkeypatch):
     """The first of these tests: no worker has come yet."""
     monkeypatch.setattr(clusters, "SECONDS", 0.5)
@@ -110,6 +111,7 @@ def test_a_scheduler_without_workers(scheduler, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_worker_without_this_package(scheduler, tmp_path):
     (tmp_path / "lenet_fast").mkdir()
     (tmp_path / "lenet_fast/__init__.py").touch()
@@ -138,6 +140,7 @@ def test_two_workers_have_the_bits_of_here_and_tell_how_far_they_are(dask, local
         assert run(tmp_path, cluster) == found
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers(dask, tmp_path):
     job = runner.Job(catalogue.LENET5, 0)  # takes minutes
     once = [_thread.interrupt_main]
@@ -152,6 +155,7 @@ def test_ctrl_c_stops_the_workers(dask, tmp_path):
     assert not (tmp_path / job.name).exists()
 
 
+@pytest.mark.slow
 def test_searches_of_scikit_learn_on_dask(dask):
     joblib, distributed = require("joblib"), require("distributed")
     require("sklearn")
@@ -171,6 +175,7 @@ def test_searches_of_scikit_learn_on_dask(dask):
     assert here[0] != here[1]
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_instruction_set_is_refused_unless_allowed(dask, monkeypatch, tmp_path):
     code = runner.code(RECIPE) | {"numpy": "1.0"}
     monkeypatch.setattr(runner, "code", lambda recipe: code)

@@ -9,12 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def collected(*arguments: str) -> list[str]:
+def collected(*arguments: str, file: str = "tests/test_rbf.py") -> list[str]:
     """Return the names of the tests of a file that the arguments select."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, *arguments, "tests/test_rbf.py"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, *arguments, file], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     return [line for line in done.stdout.splitlines() if "::" in line]
 
@@ -33,3 +31,12 @@ def test_quick_selection_has_every_value_of_every_parameter_and_rest_has_the_oth
 
     assert values(quick) == values(everything)
     assert quick == collected("--select=quick"), "the same ones in each run"
+
+
+def test_quick_selection_has_numbas_engines_in_float32_alone() -> None:
+    quick = collected("--select=quick", file="tests/test_lanes.py")
+    parameters = [name.partition("[")[2] for name in quick]
+    of_numba = [each for each in parameters if "numba" in each]
+    assert of_numba
+    assert all("float32" in each for each in of_numba)
+    assert any("float64" in each for each in parameters)
