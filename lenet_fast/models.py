@@ -204,6 +204,14 @@ def default_initialiser(
     return chosen.initialiser
 
 
+def unless_sigmoid(
+    activation: choices.Activation | str | Activation, initialiser: choices.Initialiser
+) -> choices.Initialiser:
+    """Return `initialiser`, or with sigmoids their own: few others let them begin to learn."""
+    chosen = activation_of("activation", activation)
+    return chosen.initialiser if isinstance(chosen, Sigmoid) else initialiser
+
+
 @_factory
 @choices.american
 def lenet1(
@@ -374,6 +382,6 @@ def lenet1989(
     classes = checks.integer("classes", classes, 2, MAX_CLASSES)
     layers = _activated(chosen, *hidden) + _activated(last, Dense(30, classes, name="OUTPUT"))
     if initialiser is None:
-        initialiser = chosen.initialiser if isinstance(chosen, Sigmoid) else "lecun1998"
+        initialiser = unless_sigmoid(chosen, "lecun1998")
     options: dict[str, Any] = {"input_shape": (1, 16, 16), "pixel_range": (-1.0, 1.0)}
     return _initialised(layers, initialiser, seed, dtype=dtype, **options)

@@ -485,3 +485,16 @@ def test_numba_is_said_to_compile_each_time_where_it_cannot_keep_anything(
             assert not jit.keeps()
     finally:
         jit.keeps.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("activation", "initialiser"), [("sigmoid", "glorot_sigmoid"), ("tanh", "eblearn")]
+)
+def test_sigmoids_start_from_their_own_weights(
+    lenet_fast: Any, activation: str, initialiser: str
+) -> None:
+    """Also the network of 1989, which the program starts otherwise than the paper."""
+    options = ("--model", "lenet1989", "--activation", activation, "--epochs", "1")
+    result = lenet_fast("train", "--dataset", "sample", "--limit", "60", *options, "--out", "run")
+    assert result.status == 0, result.err
+    assert f'initialiser = "{initialiser}"' in Path("run/config.toml").read_text()

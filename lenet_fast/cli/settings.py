@@ -155,7 +155,7 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
 
 def _fill_in_model(options: dict[str, Any], named: set[str]) -> None:
     """Refuse options that the network does not have, and put in its initialiser."""
-    from lenet_fast import layers, models
+    from lenet_fast import models
 
     model = options["model"]
     taken = {name: signature(getattr(models, name)).parameters for name in _models()}
@@ -174,10 +174,10 @@ def _fill_in_model(options: dict[str, Any], named: set[str]) -> None:
             options["initialiser"] = models.default_initialiser(
                 pooling, options["output"], options["activation"]
             )
-        elif (options["activation"] or "").startswith("sigmoid"):
-            options["initialiser"] = layers.Sigmoid.initialiser
         else:
-            options["initialiser"] = defaults.MODELS[model]["initialiser"]
+            usual = defaults.MODELS[model]["initialiser"]
+            chosen = options["activation"] or "scaled_tanh"  # not every model takes another
+            options["initialiser"] = models.unless_sigmoid(chosen, usual)
 
 
 def _models() -> tuple[str, ...]:
