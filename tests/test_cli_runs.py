@@ -316,7 +316,7 @@ def _few(splits: Any, seed: int) -> Any:
 def test_reproduce_says_how_to_go_on_when_the_disk_is_full(
     lenet_fast: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lenet_fast.reproduce import runner
+    from lenet_fast.jobs import runner
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "papers/1989/seed-0/history.csv")

@@ -40,8 +40,8 @@ STOREYS = (
     {"layers", "losses"},
     {"network", "models", "initialisers", "engines", "files"},
     {"data", "training"},
-    {"plots", "onnx", "export"},
-    {"bench", "reproduce"},
+    {"plots", "onnx", "export", "jobs"},
+    {"bench", "reproduce", "sweeps"},
     {"cli", "__main__", "sklearn", "torch", "keras", "drop_in", "web", "federated"},
 )
 FRONT_ENDS = STOREYS[-1]
@@ -69,8 +69,8 @@ LIBRARIES = {
     "flask": ("web",),
     "werkzeug": ("web",),  # which comes with Flask
     "waitress": ("web",),
-    "distributed": ("reproduce.clusters",),
-    "mpi4py": ("engines.ranks", "reproduce.clusters"),
+    "distributed": ("jobs.clusters",),
+    "mpi4py": ("engines.ranks", "jobs.clusters"),
     "pyarrow": ("cli.bulk",),
     "flwr": ("federated.flower",),
 }
@@ -260,6 +260,7 @@ def test_public_modules_are_attributes_of_the_package():
         "docstrings",
     }
     inner |= {"locks", "memory", "notebooks", "pixels", "reproduce", "web", "windows"}
+    inner |= {"jobs", "sweeps"}
     inner |= {"keras", *({"sklearn", "torch"} - front_ends)}
     assert set(lenet_fast.__all__) == tops - inner | {"__version__", "load", "use_backend"}
     for name in sorted(tops - {"__main__", "torch", "keras"}):  # which the tests need not have

@@ -19,6 +19,7 @@ from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
 from lenet_fast.errors import FileFormatError
 from lenet_fast.initialisers import deferred
+from lenet_fast.jobs.runner import Stopped, run_all
 from lenet_fast.losses import MAP, CrossEntropy
 from lenet_fast.reproduce import (
     boosting,
@@ -46,7 +47,7 @@ def splits():
 
 
 def run(jobs, splits, out, *, at_once=1, finished=lambda job, result: None):
-    return runner.run_all(
+    return run_all(
         jobs,
         {None: splits},
         out,
@@ -371,7 +372,7 @@ def test_the_sets_of_the_second_and_third_network(splits, monkeypatch):
     with pytest.raises(training.NothingToLearn, match="network 2 has nothing to learn from"):
         boosting._hard(iter([(x, y)]), [11], 100, 1, watch, lambda done: None)
     watch.stop.set()
-    with pytest.raises(training.Stopped):
+    with pytest.raises(Stopped):
         boosting._hard(iter([(x, y)]), [3], 100, 1, watch, lambda done: None)
 
 

@@ -2,7 +2,6 @@
 
 import _thread
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -21,18 +20,21 @@ from rich import progress
 import lenet_fast
 from lenet_fast import data
 from lenet_fast.cli import group
-from lenet_fast.reproduce import catalogue, clusters, results, runner, workers
+from lenet_fast.cli.jobs import bars
+from lenet_fast.jobs import clusters, workers
+from lenet_fast.jobs.runner import RESULT, Marks, WorkersLost, run_all, write
+from lenet_fast.reproduce import catalogue, results, runner
 
-command = importlib.import_module("lenet_fast.cli.reproduce")  # its name is the command's, too
 (RECIPE,) = catalogue.RECIPES["1989"]
 JOBS = [runner.Job(RECIPE, seed) for seed in (0, 1)]
+NAMED = JOBS[0].packed(Path())
 DATA = {None: data.load("sample")}
 HERE = {**os.environ, "PYTHONPATH": str(Path(lenet_fast.__file__).parents[1])}
 DASK = (sys.executable, "-P", "-m", "dask")  # without the current folder
 
 
 def run(out, cluster=None, jobs=JOBS, report=lambda job, done: None):
-    return runner.run_all(
+    return run_all(
         jobs,
         DATA,
         out,
@@ -213,7 +215,7 @@ def test_a_run_that_kills_its_workers_is_told_after_the_others(local, tmp_path):
         def __init__(self):
             pass
 
-        def submit(self, job, marks, splits, report):
+        def submit(self, job, folder, marks, splits, report):
             future = Future()
             future.set_result(
                 {path.name: path.read_bytes() for path in local.glob(f"{job.name}/*")}
@@ -221,11 +223,11 @@ def test_a_run_that_kills_its_workers_is_told_after_the_others(local, tmp_path):
             return future
 
         def result(self, future):
-            if b'"seed": 0' in future.result()[results.RESULT]:
-                raise runner.WorkersLost("4 workers died in it")
+            if b'"seed": 0' in future.result()[RESULT]:
+                raise WorkersLost("4 workers died in it")
             return future.result()
 
-    with pytest.raises(runner.WorkersLost, match=r"^1989/seed-0: 4 workers died in it$"):
+    with pytest.raises(WorkersLost, match=r"^1989/seed-0: 4 workers died in it$"):
         run(tmp_path, Deadly())
     (kept,) = tmp_path.glob("*/*/result.json")
     assert kept.parent == tmp_path / "1989/seed-1"
@@ -250,7 +252,7 @@ def test_a_late_report_shows_no_bar_again(monkeypatch):
     )
     monkeypatch.setattr(progress.Progress, "update", lambda *_, **__: None)
     monkeypatch.setattr(progress.Progress, "remove_task", lambda *_: None)
-    with command._bars(JOBS, silent=True) as (moved, ended):
+    with bars(JOBS, None) as (moved, ended):
         moved(JOBS[0], 0.5)
         ended(JOBS[0], None)
         moved(JOBS[0], 0.9)
@@ -299,30 +301,29 @@ def test_ctrl_c_stops_all_ranks(tmp_path):
 
 
 def task(**changes):
-    asked = workers.Task(
-        RECIPE.name,
-        0,
-        results.plain(RECIPE.description()),
-        "sample",
-        None,
-        runner.Marks.of(DATA[None]),
-        "the sample",
-        runner.code(RECIPE),
-    )
+    job = JOBS[0]
+    marks = Marks.of(DATA[None])
+    asked = workers.Task(job.name, NAMED, "sample", None, marks, "the sample", job.code())
     return asked._replace(**changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"recipe": "lenet9"}, "expected a recipe lenet9, but there is none"),
-        ({"description": {}}, "expected the client's recipe 1989, got another"),
+        (
+            {"packed": NAMED._replace(recipe="lenet9")},
+            "expected a recipe lenet9, but there is none",
+        ),
+        (
+            {"packed": NAMED._replace(description={})},
+            "expected the client's recipe 1989, got another",
+        ),
         ({"code": {}}, "expected lenet_fast unknown, .*Either install the same versions on both"),
         (
             {"code": runner.code(RECIPE) | {"isa": "none"}},
             "expected isa none, .*Either set LENET_FAST_BACKEND and LENET_FAST_ISA alike for both",
         ),
-        ({"marks": runner.Marks("a", "b")}, "expected the client's data, the sample, got the bund"),
+        ({"marks": Marks("a", "b")}, "expected the client's data, the sample, got the bund"),
         ({"dataset": "digit"}, "no data: dataset: expected"),
     ],
 )
@@ -340,13 +341,26 @@ def test_a_worker_without_the_data(tmp_path, monkeypatch):
 
 
 def test_names_of_files_stay_in_the_folder(tmp_path):
-    with pytest.raises(ValueError, match="expected a worker's result"):
-        runner._written({"../../a": b"1", results.RESULT: b"{}"}, tmp_path / "x" / "y")
+    write({"../../a": b"1", RESULT: b"{}"}, tmp_path / "x" / "y")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
         "a",
-        results.RESULT,
+        RESULT,
     ]
     assert (tmp_path / "x/y/a").exists()
+
+
+def test_a_worker_that_sends_something_else(tmp_path):
+    class Confused(clusters.Cluster):
+        def __init__(self):
+            self._futures = []
+
+        def submit(self, *_):
+            future = Future()
+            future.set_result({RESULT: b"{}"})
+            return future
+
+    with pytest.raises(ValueError, match="expected the result of a job, got something else"):
+        run(tmp_path, Confused())
 
 
 @pytest.mark.parametrize(

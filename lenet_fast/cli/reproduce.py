@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lenet_fast import cures
-from lenet_fast.cli import common, help
+from lenet_fast.cli import common, help, jobs
 
 if TYPE_CHECKING:
     from lenet_fast.cli.stopping import Stop
     from lenet_fast.data import Splits
-    from lenet_fast.reproduce.clusters import Cluster
+    from lenet_fast.jobs.clusters import Cluster
     from lenet_fast.reproduce.recipes import Recipe
     from lenet_fast.reproduce.results import Result
     from lenet_fast.reproduce.runner import Job
@@ -65,9 +61,7 @@ NAMES = {
     "--seeds", f"Runs per recipe; at most {FEW_SEEDS} for the sweep.", SEEDS, most=1000
 )
 @help.option("--quick", is_flag=True, help="One seed, as --seeds 1.")
-@common.integer_option(
-    "--jobs", "Runs at a time, one thread each.  [default: one per physical core]", most=1024
-)
+@jobs.at_once_option
 @help.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -77,34 +71,8 @@ NAMES = {
 )
 @help.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @common.data_options
-@help.section(
-    "Cluster",
-    help.option(
-        "--cluster",
-        metavar="ADDRESS",
-        help="Run on the workers of a Dask scheduler, such as tcp://HOST:8786; or mpi, on those "
-        "processes of mpiexec that follow the first. The numbers are those of a run here. Who "
-        "reaches a scheduler can run any program on its workers: use tls:// outside a network "
-        "that you trust.",
-    ),
-    help.option(
-        "--cluster-tls",
-        nargs=3,
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="CA CERT KEY",
-        help="Files for a scheduler with TLS: certificate of the authority, ours, and its key.  "
-        "[default: those of Dask's own configuration]",
-    ),
-    help.option(
-        "--cluster-mixed",
-        is_flag=True,
-        help="Allow workers with other versions or instruction sets, whose numbers differ in the "
-        "last digits.",
-    ),
-)
-def reproduce(
-    names: tuple[str, ...], seeds: int, quick: bool, jobs: int | None, **options: Any
-) -> None:
+@jobs.cluster_options
+def reproduce(names: tuple[str, ...], seeds: int, quick: bool, **options: Any) -> None:
     """Repeat the papers' experiments with their sources' settings, and write a report.
 
     The report shows our errors beside the source's, with the spread over seeds, and lists what the
@@ -116,62 +84,25 @@ def reproduce(
 
     if quick and seeds != SEEDS:
         raise click.UsageError(f"--quick: expected without --seeds, got --seeds {seeds}")
-    with stopping.on_signals() as stop, _cluster(jobs, options) as (cluster, worked):
+    with stopping.on_signals() as stop, jobs.opened(options) as (cluster, worked):
         if worked:
             return
         with common.writing_out():
             locked = LockedFolder(options["out"])
         with locked:
-            _reproduce(names, 1 if quick else seeds, quick, jobs, options, stop, cluster)
-
-
-@contextlib.contextmanager
-def _cluster(jobs: int | None, options: dict[str, Any]) -> Iterator[tuple[Cluster | None, bool]]:
-    """Yield the cluster, if one is asked for, and whether this process was one of its workers."""
-    address, tls = options["cluster"], options["cluster_tls"]
-    if address is None:
-        for name, given in (("--cluster-tls", tls), ("--cluster-mixed", options["cluster_mixed"])):
-            if given:
-                raise click.UsageError(f"{name}: expected with --cluster, got it without")
-        yield None, False
-        return
-    from lenet_fast.reproduce import clusters, runner
-
-    if address != clusters.MPI and "://" not in address:
-        raise click.UsageError(
-            f"--cluster: expected mpi, or an address such as tcp://HOST:8786, got {address!r}"
-        )
-    if address == clusters.MPI and tls:
-        raise click.UsageError("--cluster-tls: expected without --cluster mpi, got both")
-    if jobs is not None:
-        raise click.UsageError(
-            f"--jobs: expected without --cluster, whose workers decide that, got --jobs {jobs}"
-        )
-    folder = options["folder"]
-    asked = clusters.Asked(
-        address,
-        options["dataset"],
-        None if folder is None else os.path.abspath(folder),
-        tls,
-        options["cluster_mixed"],
-    )
-    try:
-        with clusters.opened(asked, common.say) as cluster:
-            yield cluster, cluster is None
-    except (clusters.ClusterError, runner.WorkersLost) as error:
-        raise click.ClickException(str(error)) from error
+            _reproduce(names, 1 if quick else seeds, quick, options, stop, cluster)
 
 
 def _reproduce(
     names: tuple[str, ...],
     seeds: int,
     quick: bool,
-    jobs: int | None,
     options: dict[str, Any],
     stop: Stop,
     cluster: Cluster | None,
 ) -> None:
     from lenet_fast import plots, threads
+    from lenet_fast.jobs.runner import run_all
     from lenet_fast.reproduce import runner, summary
 
     out = options["out"]
@@ -189,11 +120,12 @@ def _reproduce(
         )
     )
     cores = threads.default_threads()
+    at_once = options["jobs"] or cores
     as_json = options["as_json"]
     if not as_json:
         common.line("data", source)
         if cluster is None:
-            common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, jobs or cores))
+            common.line("runs", f"{len(todo)} in {out}", *_at_once(todo, at_once))
         else:
             common.line("runs", f"{len(todo)} in {out}")
             common.line("cluster", cluster.about())
@@ -201,20 +133,15 @@ def _reproduce(
     again += ["--dataset", options["dataset"]]
     if options["folder"] is not None:
         again += ["--data", options["folder"]]
-    more = ["--out", out] if jobs is None else ["--jobs", jobs, "--out", out]
-    if cluster is not None:
-        more += ["--cluster", options["cluster"]]
-        more += ["--cluster-tls", *options["cluster_tls"]] if options["cluster_tls"] else []
-        more += ["--cluster-mixed"] if options["cluster_mixed"] else []
-    go_on = (cluster.started_by if cluster else "") + cures.command(*again, *more)
+    go_on = jobs.go_on(again, options, cluster)
     try:
-        with _bars(todo, silent=as_json) as (moved, ended):
+        with jobs.bars(todo, None if as_json else _words) as (moved, ended):
             stop.check()
-            found = runner.run_all(
+            found = run_all(
                 todo,
                 data,
                 out,
-                at_once=jobs or cores,
+                at_once=at_once,
                 threads=cores,
                 report=moved,
                 finished=ended,
@@ -294,49 +221,6 @@ def _facts(found: Sequence[Result]) -> list[dict[str, Any]]:
     return [{name: getattr(result, name) for name in names} for result in found]
 
 
-@contextlib.contextmanager
-def _bars(
-    todo: Sequence[Job], silent: bool
-) -> Iterator[tuple[Callable[[Job, float], None], Callable[[Job, Result], None]]]:
-    """Show progress bars, on a terminal, of each current run and of all, and a line for each
-    finished run, unless they are to be silent."""
-    from rich import progress
-
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
-    times = (progress.TaskProgressColumn(), progress.TimeRemainingColumn())
-    tasks: dict[Job, progress.TaskID] = {}
-    over: set[Job] = set()
-    lock = threading.Lock()
-    # Runs of more epochs take longer; how much longer, only they know.
-    weights = {job: job.recipe.epochs * (3 if job.recipe.boosted else 1) for job in todo}
-    shares = dict.fromkeys(todo, 0.0)
-    with common.progress_bar(*columns, *times) as bar:
-        whole = bar.add_task(f"all {len(todo)} runs", total=sum(weights.values()))
-        bar.update(whole, visible=len(todo) > 1)
-
-        def moved(job: Job, done: float) -> None:
-            with lock:
-                if job in over:  # a cluster's report may come late
-                    return
-                if job not in tasks:
-                    tasks[job] = bar.add_task(job.name, total=1.0)
-                bar.update(tasks[job], completed=done)
-                _share(job, done)
-
-        def _share(job: Job, done: float) -> None:
-            shares[job] = done
-            bar.update(whole, completed=sum(weights[each] * shares[each] for each in todo))
-
-        def ended(job: Job, result: Result) -> None:
-            with lock:
-                over.add(job)
-                if job in tasks:
-                    bar.remove_task(tasks.pop(job))
-                _share(job, 1.0)
-            if silent:
-                return
-            what = result.failed or f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"
-            line = f"{job.name:<32} {what}"
-            bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-        yield moved, ended
+def _words(result: Result) -> str:
+    """Return how a run ended."""
+    return result.failed or f"{result.test_rate:.2f} % errors, {result.seconds:.0f} s"

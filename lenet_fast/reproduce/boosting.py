@@ -17,9 +17,10 @@ import numpy as np
 
 from lenet_fast.checks import Array
 from lenet_fast.data import Dataset, Distortion, Splits
+from lenet_fast.jobs.runner import Report, Stopped
 from lenet_fast.network import Network
 from lenet_fast.reproduce.recipes import Recipe
-from lenet_fast.reproduce.training import NothingToLearn, Report, Stopped, Watch, scores, train
+from lenet_fast.reproduce.training import NothingToLearn, Watch, scores, train
 
 COST = 1.75
 """Mean number of networks that run per image in the paper, where the second and third run only if

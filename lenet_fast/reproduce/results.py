@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lenet_fast import checks, disk
+from lenet_fast.jobs.runner import RESULT
 from lenet_fast.training import History, Row
 from lenet_fast.training.history import checked_row
 
-RESULT = "result.json"
 _MAX_BYTES = 2**26
 _CODE = {"lenet_fast", "numpy", "backend"}  # shown in reports
 MODEL = "model.safetensors"

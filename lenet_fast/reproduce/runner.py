@@ -1,43 +1,26 @@
-"""Runs of recipes: several at a time with one thread each, or one at a time with all threads.
-
-What carries them out is a :class:`concurrent.futures.Executor`: threads of this process, whose
-engines release the GIL, or a cluster, see :mod:`lenet_fast.reproduce.clusters`.
-"""
+"""The runs of recipes, as jobs."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple
 
-from lenet_fast import __version__, backends, disk, engines, files
+from lenet_fast import __version__, disk, engines, files
 from lenet_fast.data import Splits
+from lenet_fast.jobs import runner
+from lenet_fast.jobs.runner import Marks, Report, Stop
 from lenet_fast.network import Network
-from lenet_fast.reproduce import boosting, results
+from lenet_fast.reproduce import boosting, catalogue, results
 from lenet_fast.reproduce.recipes import Recipe, reduced_to_1990
 from lenet_fast.reproduce.results import Result
-from lenet_fast.reproduce.training import (
-    NothingToLearn,
-    Report,
-    Stop,
-    Stopped,
-    Watch,
-    rejected,
-    scores,
-    train,
-)
-from lenet_fast.threads import Pool
+from lenet_fast.reproduce.training import NothingToLearn, Watch, rejected, scores, train
 from lenet_fast.training import TrainingDiverged, runs
-from lenet_fast.training.batches import fingerprint
 
 
 class Job(NamedTuple):
-    """A run to do."""
+    """A run to do: a :class:`lenet_fast.jobs.runner.Job`."""
 
     recipe: Recipe
     seed: int
@@ -47,218 +30,82 @@ class Job(NamedTuple):
         """The folder of the run."""
         return f"{self.recipe.name}/seed-{self.seed}"
 
+    @property
+    def title(self) -> str:
+        """See :attr:`.jobs.runner.Job.title`."""
+        return self.name
 
-class Marks(NamedTuple):
-    """The fingerprints of data."""
+    @property
+    def size(self) -> float:
+        """See :attr:`.jobs.runner.Job.size`."""
+        return self.recipe.epochs * (3 if self.recipe.boosted else 1)
 
-    train: str
-    test: str
+    @property
+    def dataset(self) -> str | None:
+        """See :attr:`.jobs.runner.Job.dataset`."""
+        return self.recipe.dataset
 
-    @classmethod
-    def of(cls, splits: Splits) -> Marks:
-        """Return those of these data."""
-        return cls(*(fingerprint(name, getattr(splits, name)).sha256 for name in cls._fields))
+    @property
+    def alone(self) -> bool:
+        """See :attr:`.jobs.runner.Job.alone`."""
+        return self.recipe.alone
 
+    def code(self) -> dict[str, str]:
+        """See :meth:`.jobs.runner.Job.code`."""
+        return code(self.recipe)
 
-class WorkersLost(Exception):  # noqa: N818  (named after the event)
-    """A run whose workers died, one after the other."""
+    def packed(self, folder: Path) -> Named:
+        """See :meth:`.jobs.runner.Job.packed`."""
+        return Named(self.recipe.name, self.seed, results.plain(self.recipe.description()))
 
-
-Data = Mapping[str | None, Splits]
-"""The data of recipes, by :attr:`Recipe.dataset`."""
-
-
-Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
-
-
-class Cluster(Protocol):
-    """Where else than here runs may be carried out."""
-
-    def submit(
-        self, job: Job, marks: Marks, splits: Splits, report: Report
-    ) -> Future[dict[str, bytes]]:
-        """Start a run on data of these fingerprints.
-
-        `report` is called with the share that is done, by any thread, if the cluster tells it.
-        """
-
-    def result(self, future: Future[dict[str, bytes]]) -> dict[str, bytes]:
-        """Return the files of a run, by name; raise WorkersLost if its workers died."""
-
-    def check(self) -> None:
-        """Tell the user if there is nobody who could go on; called every few seconds."""
-
-    def stop(self) -> None:
-        """Stop all runs."""
-
-
-class Threads(Executor):
-    """Threads of this process; a call that none can start for is made by the caller.
-
-    Examples
-    --------
-    >>> from lenet_fast.reproduce.runner import Threads
-    >>> with Threads(2) as executor:
-    ...     list(executor.map(abs, [-1, 2]))
-    [1, 2]
-    """
-
-    def __init__(self, most: int) -> None:
-        self._pool = Pool(most)
-
-    def submit(
+    def run(
         self,
-        function: Callable[Parameters, Returned],
-        /,
-        *arguments: Parameters.args,
-        **options: Parameters.kwargs,
-    ) -> Future[Returned]:
-        """See :meth:`concurrent.futures.Executor.submit`."""
-        future = self._pool.submit(functools.partial(function, *arguments, **options))
-        if future is None:
-            future = Future()
-            future.set_result(function(*arguments, **options))
-        return future
+        splits: Splits,
+        marks: Marks,
+        threads: int,
+        report: Report,
+        stop: Stop,
+        folder: Path,
+    ) -> None:
+        """See :meth:`.jobs.runner.Job.run`."""
+        run(self, splits, marks, threads, report, stop, folder)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """See :meth:`concurrent.futures.Executor.shutdown`."""
-        self._pool.close()
+    def read(self, folder: Path) -> Result | None:
+        """See :meth:`.jobs.runner.Job.read`."""
+        return results.load(folder)
 
-
-def run_all(
-    jobs: Sequence[Job],
-    data: Data,
-    out: Path,
-    *,
-    at_once: int,
-    threads: int,
-    report: Callable[[Job, float], None],
-    finished: Callable[[Job, Result], None],
-    cluster: Cluster | None = None,
-) -> list[Result]:
-    """Run all jobs without a result; return all results, in the order of the jobs.
-
-    `out` holds the runs' folders; results in it for the same recipe, data and version of this
-    library are reused. `at_once` runs go on at a time, with one thread each; `threads` are for runs
-    that need them all. A cluster decides that itself. Any thread may call `report`, with the share
-    of a job that is done. After Ctrl-C, KeyboardInterrupt is raised when the current runs have
-    stopped.
-    """
-    marks = {name: Marks.of(splits) for name, splits in data.items()}
-    done: dict[Job, Result] = {}
-    for job in jobs:
-        found = results.load(out / job.name)
-        if found is not None and _is_of(found, job, marks[job.recipe.dataset]):
-            done[job] = found
-            finished(job, found)
-
-    def keep(job: Job, result: Result) -> None:
-        done[job] = result
-        finished(job, result)
-
-    missing = [job for job in jobs if job not in done]
-    if cluster is not None:
-        _on_cluster(cluster, missing, data, marks, out, report, keep)
-    else:
-        crowd = [job for job in missing if not job.recipe.alone]
-        alone = [job for job in missing if job.recipe.alone]
-        for several, most, each in ((crowd, at_once, 1), (alone, 1, threads)):
-            _here(several, data, marks, out, most, each, report, keep)
-    return [done[job] for job in jobs]
+    def has(self, result: Result, marks: Marks) -> bool:
+        """See :meth:`.jobs.runner.Job.has`; the version of this library has to be the same, too."""
+        return (
+            (result.recipe, result.seed) == (self.recipe.name, self.seed)
+            and result.description == results.plain(self.recipe.description())
+            and result.data == marks._asdict()
+            and result.code.get("lenet_fast") == __version__
+        )
 
 
-def _here(
-    jobs: Sequence[Job],
-    data: Data,
-    marks: Mapping[str | None, Marks],
-    out: Path,
-    at_once: int,
-    threads: int,
-    report: Callable[[Job, float], None],
-    keep: Callable[[Job, Result], None],
-) -> None:
-    """Run jobs in this process, each on the given number of threads."""
-    stop = threading.Event()
-    futures: dict[Future[Result], Job] = {}
-    with Threads(at_once) as executor:
-        try:
-            for job in jobs:
-                future = executor.submit(
-                    run,
-                    job,
-                    data[job.recipe.dataset],
-                    marks[job.recipe.dataset],
-                    threads,
-                    functools.partial(report, job),
-                    stop,
-                    out / job.name,
-                )
-                futures[future] = job
-            for future in concurrent.futures.as_completed(futures):
-                keep(futures[future], future.result())
-        except BaseException as error:
-            stop.set()
-            for future in futures:
-                future.cancel()
-            if isinstance(error, Stopped):  # by a signal whose handler stops the trainer
-                raise KeyboardInterrupt from None
-            raise
+class Named(NamedTuple):
+    """A run for a worker: by the name of its recipe, which functions make up."""
 
+    recipe: str
+    seed: int
+    description: dict[str, Any]  # of the recipe, as JSON can hold it
 
-def _on_cluster(
-    cluster: Cluster,
-    jobs: Sequence[Job],
-    data: Data,
-    marks: Mapping[str | None, Marks],
-    out: Path,
-    report: Callable[[Job, float], None],
-    keep: Callable[[Job, Result], None],
-) -> None:
-    """Run jobs on a cluster; an error of one that killed its workers is raised at the end."""
-    lost: list[WorkersLost] = []
-    try:
-        futures = {}
-        for job in jobs:
-            name = job.recipe.dataset
-            started = cluster.submit(job, marks[name], data[name], functools.partial(report, job))
-            futures[started] = job
-        left = set(futures)
-        while left:
-            ended, left = concurrent.futures.wait(left, 2, concurrent.futures.FIRST_COMPLETED)
-            for future in ended:
-                job = futures[future]
-                try:
-                    keep(job, _written(cluster.result(future), out / job.name))
-                except WorkersLost as error:
-                    lost.append(WorkersLost(f"{job.name}: {error}"))
-            cluster.check()
-    except BaseException:
-        cluster.stop()
-        raise
-    if lost:
-        raise lost[0]
-
-
-def _written(content: Mapping[str, bytes], folder: Path) -> Result:
-    """Write what a worker sent, the result last, and return the result."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(content, key=results.RESULT.__eq__):
-        path = folder / Path(name).name  # wherever a worker would have it
-        disk.write_beside(path, content[name], path)
-    found = results.load(folder)
-    if found is None:
-        raise ValueError(f"{folder}: expected a worker's result, got something else")
-    return found
-
-
-def _is_of(result: Result, job: Job, marks: Marks) -> bool:
-    return (
-        (result.recipe, result.seed) == (job.recipe.name, job.seed)
-        and result.description == results.plain(job.recipe.description())
-        and result.data == marks._asdict()
-        and result.code.get("lenet_fast") == __version__
-    )
+    def unpacked(self, folder: Path) -> Job:
+        """See :meth:`lenet_fast.jobs.runner.Packed.unpacked`."""
+        for recipes in catalogue.RECIPES.values():
+            for recipe in recipes:
+                if recipe.name == self.recipe:
+                    if results.plain(recipe.description()) == self.description:
+                        return Job(recipe, self.seed)
+                    raise ValueError(
+                        f"expected the client's recipe {self.recipe}, got another of that name; "
+                        "install the same lenet_fast on both"
+                    )
+        raise ValueError(
+            f"expected a recipe {self.recipe}, but there is none; install the same lenet_fast on "
+            "both"
+        )
 
 
 def run(
@@ -269,13 +116,12 @@ def run(
     report: Report,
     stop: Stop,
     folder: Path,
-) -> Result:
+) -> None:
     """Train, test, and write the files of a run."""
     recipe, seed = job
     mine = recipe.seen(splits, seed)
     result = Result(recipe.name, seed, results.plain(recipe.description()), {}, marks._asdict())
     watch = Watch(report, stop)
-    folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     networks: list[Network] = []
     try:
@@ -308,7 +154,6 @@ def run(
             name = results.MODEL if len(networks) == 1 else f"{i + 1}-{results.MODEL}"
             files.write_model(folder / name, network, recipe.loss, beside=folder / name)
     result.save(folder)
-    return result
 
 
 def _judge(
@@ -340,9 +185,8 @@ def _judge(
         result.remarks[f"{name}, test error (%)"] = 100 * errors / len(test)
 
 
+@functools.lru_cache
 def code(recipe: Recipe) -> dict[str, str]:
-    """Return what the bits of a run depend on, besides the recipe: versions, backend, its build."""
+    """Return what the bits of a run depend on, besides the recipe."""
     engine = engines.create(recipe.network(0), recipe.loss, batch_size=recipe.batch_size, threads=1)
-    backend = backends.get(engine.backend)
-    isa = {"isa": backend.isa()} if hasattr(backend, "isa") else {}
-    return runs.code(engine) | isa
+    return runner.code(engine)

@@ -17,13 +17,13 @@ from lenet_fast import disk, engines
 from lenet_fast.checks import Array
 from lenet_fast.connections import LENET5_C3
 from lenet_fast.data import Splits
+from lenet_fast.jobs.runner import Data
 from lenet_fast.plots.curves import PAPERS_RATES
 from lenet_fast.reproduce import paper_figures, results
 from lenet_fast.reproduce.catalogue import RECIPES
 from lenet_fast.reproduce.paper_figures import Drawn
 from lenet_fast.reproduce.recipes import Recipe
 from lenet_fast.reproduce.results import Result
-from lenet_fast.reproduce.runner import Data
 from lenet_fast.training.batches import shuffled
 
 if TYPE_CHECKING:

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from lenet_fast import engines, losses
 from lenet_fast.checks import Array
 from lenet_fast.data import Distortion, Splits
+from lenet_fast.jobs import runner
+from lenet_fast.jobs.runner import Report, Stop, Stopped
 from lenet_fast.network import Network
 from lenet_fast.plots.curves import effective_rates
 from lenet_fast.reproduce.recipes import Recipe
-from lenet_fast.training import Callback, Progress, Row, Trainer
-
-Report = Callable[[float], None]
-"""Called with the share that is done, from 0 to 1."""
-
-
-class Stop(Protocol):
-    """Whether to stop; a :class:`threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Return whether a run is to stop."""
-
-
-class Stopped(Exception):  # noqa: N818  (named after the event)
-    """A run was stopped before its end."""
+from lenet_fast.training import Row, Trainer
 
 
 class NothingToLearn(Exception):  # noqa: N818  (named after the event)
     """There are no images that a network could be trained on."""
 
 
-class Watch(Callback):
+class Watch(runner.Watch):
     """Reports the progress of a training, stops it on request, and records the first rates.
 
     `rates` are the smallest, median and largest rate of a trainable weight in the first epoch of
@@ -42,15 +29,8 @@ class Watch(Callback):
     """
 
     def __init__(self, report: Report, stop: Stop) -> None:
-        self.report, self.stop = report, stop
+        super().__init__(report, stop)
         self.rates: list[float] = []
-
-    def on_batch_end(self, trainer: Trainer, progress: Progress) -> None:
-        """Report the progress, and stop if requested."""
-        done = progress.images / progress.total if progress.phase == "train" else 1.0
-        self.report((progress.epoch - 1 + done) / progress.epochs)
-        if self.stop.is_set():
-            trainer.stop()
 
     def on_epoch_end(self, trainer: Trainer, row: Row) -> None:
         """Record the rates of the first epoch."""

@@ -1,4 +1,4 @@
-"""What a process of a cluster does: one run, from data of its own, whose files it returns."""
+"""What a process of a cluster does: one job, on data of its own, whose files it returns."""
 
 from __future__ import annotations
 
@@ -12,32 +12,28 @@ from typing import Any, NamedTuple
 
 from lenet_fast import data
 from lenet_fast.data import Splits
-from lenet_fast.reproduce import catalogue, results, runner
-from lenet_fast.reproduce.recipes import Recipe
-from lenet_fast.reproduce.runner import Job, Marks
-from lenet_fast.reproduce.training import Report, Stop
+from lenet_fast.jobs.runner import Job, Marks, Packed, Report, Stop
 from lenet_fast.training import runs
 
 
 class ClusterError(Exception):
-    """A cluster that cannot be reached, or a worker that cannot do a run as its client would."""
+    """A cluster that cannot be reached, or a worker that cannot do a job as its client would."""
 
 
 class Task(NamedTuple):
-    """A run for a worker; a recipe is sent by name, since functions make it up."""
+    """A job for a worker."""
 
-    recipe: str
-    seed: int
-    description: dict[str, Any]  # of the recipe, as JSON can hold it
+    name: str  # of the job
+    packed: Packed
     dataset: str
     folder: str | None  # the client's folder of data, which machines may share
-    marks: Marks  # of the data that the run needs
+    marks: Marks  # of the data that the job needs
     source: str  # of the client's data, in words
-    code: dict[str, str] | None  # see runner.code; None if any will do
+    code: dict[str, str] | None  # see Job.code; None if any will do
 
 
 def work(task: Task, report: Report, stop: Stop) -> dict[str, bytes]:
-    """Do a run with one thread; return the files of its folder, by name.
+    """Do a job with one thread; return the files of its folder, by name.
 
     Raises
     ------
@@ -45,12 +41,15 @@ def work(task: Task, report: Report, stop: Stop) -> dict[str, bytes]:
         If this process has another version of this library or of NumPy, another instruction set,
         or other data than the client.
     """
-    recipe = _recipe(task)
-    _check_code(task, recipe)
-    splits = _splits(task)
-    with tempfile.TemporaryDirectory(prefix="lenet-fast-") as folder:
-        runner.run(Job(recipe, task.seed), splits, task.marks, 1, report, stop, Path(folder))
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    with tempfile.TemporaryDirectory(prefix="lenet-fast-") as name:
+        folder = Path(name)
+        try:
+            job = task.packed.unpacked(folder)
+        except ValueError as error:
+            raise ClusterError(f"{here()}: {error}") from error
+        _check_code(task, job)
+        job.run(_splits(task), task.marks, 1, report, stop, folder)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def here() -> str:
@@ -58,26 +57,10 @@ def here() -> str:
     return f"the worker on {socket.gethostname()}, process {os.getpid()}"
 
 
-def _recipe(task: Task) -> Recipe:
-    for recipes in catalogue.RECIPES.values():
-        for recipe in recipes:
-            if recipe.name == task.recipe:
-                if results.plain(recipe.description()) == task.description:
-                    return recipe
-                raise ClusterError(
-                    f"{here()}: expected the client's recipe {task.recipe}, got another of that "
-                    "name; install the same lenet_fast on both"
-                )
-    raise ClusterError(
-        f"{here()}: expected a recipe {task.recipe}, but there is none; install the same "
-        "lenet_fast on both"
-    )
-
-
-def _check_code(task: Task, recipe: Recipe) -> None:
+def _check_code(task: Task, job: Job[Any]) -> None:
     if task.code is None:
         return
-    differing = runs.differing(task.code, runner.code(recipe))
+    differing = runs.differing(task.code, job.code())
     if differing is not None:
         expected, got, cure = differing
         raise ClusterError(

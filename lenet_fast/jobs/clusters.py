@@ -1,4 +1,4 @@
-"""Clusters that carry out runs: Dask's, and the ranks of an MPI program.
+"""Clusters that carry out jobs: Dask's, and the ranks of an MPI program.
 
 Both are reached through their :class:`concurrent.futures.Executor`.
 """
@@ -13,15 +13,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from lenet_fast import cures
 from lenet_fast.data import Splits
 from lenet_fast.engines import ranks
-from lenet_fast.reproduce import results, runner, workers
-from lenet_fast.reproduce.runner import Job, Marks, WorkersLost
-from lenet_fast.reproduce.training import Report
-from lenet_fast.reproduce.workers import ClusterError, Task
+from lenet_fast.jobs import workers
+from lenet_fast.jobs.runner import Job, Marks, Report, WorkersLost
+from lenet_fast.jobs.workers import ClusterError, Task
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     """What a user asks of a cluster."""
 
     address: str  # "mpi", or that of a Dask scheduler
-    dataset: str  # for recipes without one of their own
+    dataset: str  # for jobs without one of their own
     folder: str | None = None  # of the data, if the user names one
     tls: tuple[str, str, str] | None = None  # files: authority, certificate and key
     mixed: bool = False  # whether workers may have other versions and instruction sets
@@ -52,28 +52,23 @@ class Cluster:
     ) -> None:
         self._executor, self._function, self._asked = executor, function, asked
         self._futures: list[Future[dict[str, bytes]]] = []
-        self._code: dict[str, dict[str, str]] = {}  # by recipe
 
     def about(self) -> str:
         """Return what the cluster is, in words."""
         raise NotImplementedError
 
     def submit(
-        self, job: Job, marks: Marks, splits: Splits, report: Report
+        self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
     ) -> Future[dict[str, bytes]]:
         """See :meth:`.runner.Cluster.submit`."""
-        recipe = job.recipe
-        if recipe.name not in self._code and not self._asked.mixed:
-            self._code[recipe.name] = runner.code(recipe)
         task = Task(
-            recipe.name,
-            job.seed,
-            results.plain(recipe.description()),
-            recipe.dataset or self._asked.dataset,
+            job.name,
+            job.packed(folder),
+            job.dataset or self._asked.dataset,
             self._asked.folder,
             marks,
             splits.source,
-            self._code.get(recipe.name),
+            None if self._asked.mixed else job.code(),
         )
         future = self._executor.submit(self._function, task)
         self._futures.append(future)
@@ -178,7 +173,7 @@ class _Dask(Cluster):
         function = functools.partial(_on_dask, self._token)
         super().__init__(client.get_executor(), function, asked)
         self._client, self._say, self._told = client, say, False
-        self._reports: dict[tuple[str, int], Report] = {}
+        self._reports: dict[str, Report] = {}
         client.subscribe_topic(self._token, self._heard)
 
     def about(self) -> str:
@@ -187,14 +182,14 @@ class _Dask(Cluster):
         return f"{each}, {sum(threads.values())} runs at once, at {self._asked.address}"
 
     def submit(
-        self, job: Job, marks: Marks, splits: Splits, report: Report
+        self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
     ) -> Future[dict[str, bytes]]:
-        self._reports[job.recipe.name, job.seed] = report
-        return super().submit(job, marks, splits, report)
+        self._reports[job.name] = report
+        return super().submit(job, folder, marks, splits, report)
 
     def _heard(self, event: tuple[float, Any]) -> None:
-        name, seed, done = event[1]
-        self._reports[name, seed](done)
+        name, done = event[1]
+        self._reports[name](done)
 
     def result(self, future: Future[dict[str, bytes]]) -> dict[str, bytes]:
         from distributed import KilledWorker
@@ -266,7 +261,7 @@ def _on_dask(token: str, task: Task) -> dict[str, bytes]:
         nonlocal told
         if time.monotonic() > told + 0.5:
             told = time.monotonic()
-            worker.log_event(token, [task.recipe, task.seed, done])
+            worker.log_event(token, [task.name, done])
 
     return workers.work(task, report, _StoppedOnDask(token))
 
@@ -286,7 +281,7 @@ def _mpi(asked: Asked) -> Iterator[Cluster | None]:
     if world.size < 2:
         raise ClusterError(
             "--cluster mpi: expected at least 2 processes, the first of which only hands out the "
-            "runs, got 1; start it with: mpiexec -n 3 lenet-fast reproduce ... --cluster mpi"
+            "runs, got 1; start it with: mpiexec -n 3 lenet-fast ... --cluster mpi"
         )
     _orders = world.Dup()
     if world.rank:

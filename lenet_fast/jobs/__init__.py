@@ -1,0 +1,1 @@
+"""Trainings that are done here or on a cluster: what ``reproduce`` and ``sweep`` share."""
