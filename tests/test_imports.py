@@ -62,7 +62,7 @@ LIBRARIES = {
     "click": ("cli",),
     "torch": ("torch",),
     "keras": ("keras",),
-    "matplotlib": ("plots", "reproduce", "training"),
+    "matplotlib": ("plots", "reproduce", "sweeps", "training"),
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
     "google": ("onnx",),  # protobuf, which comes with onnx

@@ -808,3 +808,46 @@ def test_readings() -> None:
             plots.readings(network, images, ["a"] * count)
     with pytest.raises(ValueError, match="words: expected one per image"):
         plots.readings(network, images[0], ["a"])
+
+
+# --- many trainings  ---
+
+
+def test_parallel_coordinates_are_where_the_values_are() -> None:
+    points = [
+        {"rate": 0.01, "pooling": "max", "size": 16},
+        {"rate": 0.1, "pooling": "average", "size": 24},
+        {"rate": 1.0, "pooling": None},
+    ]
+    axes, _ = plots.parallel_coordinates(points, [3.0, 1.0, 2.0]).axes
+    lines = [line.get_ydata().tolist() for line in axes.lines if len(line.get_ydata()) == 4]
+    # The worst first, the best on top; the rates are on a logarithmic axis.
+    np.testing.assert_allclose(lines, [[0, 0, 0, 1], [1, 1, 1, 0.5], [0.5, 0.5, 0.5, 0]])
+    assert axes.lines[-1].get_color() == style.ORANGE
+    assert {"0.01", "0.1", "1", "max", "average", "-", "16", "24"} <= set(words(axes))
+
+
+def test_parallel_coordinates_of_one_point_and_of_none() -> None:
+    axes, _ = plots.parallel_coordinates([{"rate": 0.1}], [2.0]).axes
+    assert axes.lines[-1].get_ydata().tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="values: expected one per point, of which there is at"):
+        plots.parallel_coordinates([], [])
+    with pytest.raises(ValueError, match=r"values\[0\]: expected"):
+        plots.parallel_coordinates([{}], [float("nan")])
+
+
+def test_spread_is_the_mean_and_the_range() -> None:
+    picture = plots.spread({"a": [[4, 2], [6, 3]], "b": [[1, 1, 1]]}, ylabel="error")
+    (axes,) = picture.axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[5, 2.5], [1, 1, 1]]
+    (band,) = axes.collections
+    assert band.get_paths()[0].get_extents().bounds == (1, 2, 1, 4)
+    assert [text.get_text() for text in picture.legends[0].get_texts()] == ["a: 2.5", "b: 1"]
+    for wrong, said in (
+        ({}, "curves: expected at least one, got none"),
+        ({"a": [[1], [1, 2]]}, r"curves\['a'\]: expected seeds with equally many values.*got 1, 2"),
+        ({"a": []}, "got none"),
+        ({"a": [[float("inf")]]}, "expected finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plots.spread(wrong)

@@ -19,6 +19,7 @@ from lenet_fast.cli import common, group
 from lenet_fast.cli.reproduce import NAMES
 from lenet_fast.errors import FileFormatError
 from lenet_fast.initialisers import deferred
+from lenet_fast.jobs import runner as carrying_out
 from lenet_fast.jobs.runner import Stopped, run_all
 from lenet_fast.losses import MAP, CrossEntropy
 from lenet_fast.reproduce import (
@@ -602,7 +603,7 @@ def test_what_to_type_after_ctrl_c(tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_all", stopped)
+    monkeypatch.setattr(carrying_out, "run_all", stopped)
     options = ["--seeds", "2", "--dataset", "sample"]
     arguments = ["reproduce", "1989", *options, "--jobs", "3", "--out", str(tmp_path / "a b")]
     done = CliRunner().invoke(group, arguments)
@@ -626,7 +627,7 @@ def test_how_many_runs_go_on_at_once_is_told_as_it_is(tmp_path, monkeypatch, opt
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_all", stopped)
+    monkeypatch.setattr(carrying_out, "run_all", stopped)
     monkeypatch.setenv("COLUMNS", "400")  # a path of any length
     arguments = ["reproduce", *options, "--dataset", "sample", "--out", str(tmp_path)]
     done = CliRunner().invoke(group, arguments)

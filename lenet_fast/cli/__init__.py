@@ -29,6 +29,7 @@ from lenet_fast.cli.predict import predict
 from lenet_fast.cli.reproduce import reproduce
 from lenet_fast.cli.runs import compare, runs
 from lenet_fast.cli.serve import serve
+from lenet_fast.cli.sweep import sweep
 from lenet_fast.cli.train import train
 
 
@@ -52,7 +53,7 @@ def group(context: click.Context) -> None:
 
 group.add_sections(
     {
-        "Train and test": (train, evaluate, predict),
+        "Train and test": (train, evaluate, predict, sweep),
         "Look at runs": (runs, compare, plot, serve),
         "Other programs": (export, completion),
         "Papers and lessons": (reproduce, notebook),

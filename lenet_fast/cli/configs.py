@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -51,23 +52,13 @@ def read(context: click.Context, path: Path) -> dict[str, Any]:
         found.setdefault("epochs", run["epochs"])
     if found.get("schedule") == "rate_list":  # what --rates means
         del found["schedule"]
-    options = {
-        _RECORDED.get(each.name or "", each.name): each
-        for each in context.command.params
-        if each.name in _RECORDED or each.name not in settings.NOT_RECORDED
-    }
+    options = allowed(context.command)
     values = {}
     for name, value in found.items():
-        option = options.get(name)
-        if option is None:
-            close = difflib.get_close_matches(name, options, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise click.UsageError(
-                f"--config: {file}: options: expected options of lenet-fast train, got "
-                f"{common.printable(name)}{hint}"
-            )
+        if name not in options:
+            raise unknown(f"--config: {file}: options", name, options)
         try:
-            values[option.name] = _value(option, value, context)
+            values[str(options[name].name)] = checked(options[name], value, context)
         except click.BadParameter as error:
             raise click.UsageError(
                 f"--config: {file}: {name} = {value!r}: {error.message}"
@@ -77,8 +68,27 @@ def read(context: click.Context, path: Path) -> dict[str, Any]:
     return values
 
 
-def _value(option: click.Parameter, value: Any, context: click.Context) -> Any:
-    """Return a value of TOML, checked as its text on the command line would be."""
+def allowed(train: click.Command) -> dict[str, click.Parameter]:
+    """Return the options of ``lenet-fast train`` that a file may have, by their names in it."""
+    return {
+        _RECORDED.get(each.name or "", each.name or ""): each
+        for each in train.params
+        if each.name in _RECORDED or each.name not in settings.NOT_RECORDED
+    }
+
+
+def unknown(where: str, name: str, options: Collection[str]) -> click.UsageError:
+    """Return the error about an option that a file may not have."""
+    close = difflib.get_close_matches(name.replace("-", "_"), options, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return click.UsageError(
+        f"{where}: expected options of lenet-fast train, got {common.printable(name)}{hint}"
+    )
+
+
+def checked(option: click.Parameter, value: Any, context: click.Context) -> Any:
+    """Return a value of TOML, checked as its text on the command line would be; BadParameter if
+    that would be refused."""
     if isinstance(option, click.Option) and option.is_flag:
         if isinstance(value, bool):
             return value

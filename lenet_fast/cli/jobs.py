@@ -116,6 +116,7 @@ def bars(
     over: set[Job[Any]] = set()
     lock = threading.Lock()
     shares = dict.fromkeys(todo, 0.0)
+    width = max((len(job.title) for job in todo), default=0)
     with common.progress_bar(*columns, *times) as bar:
         whole = bar.add_task(f"all {len(todo)} runs", total=sum(job.size for job in todo))
         bar.update(whole, visible=len(todo) > 1)
@@ -141,7 +142,7 @@ def bars(
                 _share(job, 1.0)
             if words is None:
                 return
-            line = f"{job.title:<32} {words(result)}"
+            line = f"{job.title:<{width}}  {words(result)}"
             bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         yield moved, ended

@@ -281,17 +281,9 @@ def network(options: dict[str, Any], classes: int = 10, channels: int = 1) -> tu
     """
     from lenet_fast import losses, models
 
-    factory = getattr(models, options["model"])
-    arguments = {
-        name: None if (name, options[name]) == ("pooling", "none") else options[name]
-        for name in MODEL_OPTIONS
-        if name in signature(factory).parameters
-    }
+    arguments = network_arguments(options, classes, channels)
     with _as_options(MODEL_OPTIONS):
-        numbers = {"classes": classes, "seed": options["seed"], "dtype": options["dtype"]}
-        if channels > 1:
-            numbers["channels"] = channels
-        net: Network = factory(**arguments, **numbers)
+        net: Network = getattr(models, options["model"])(**arguments, seed=options["seed"])
     net.reduced = options["model"] == "lenet1"
     fitting = losses.all_for(net)
     if options["loss"] is None:
@@ -302,6 +294,22 @@ def network(options: dict[str, Any], classes: int = 10, channels: int = 1) -> tu
             f"{options['loss']}"
         )
     return net, _loss(options, fitting[options["loss"]])
+
+
+def network_arguments(
+    options: dict[str, Any], classes: int = 10, channels: int = 1
+) -> dict[str, Any]:
+    """Return the arguments of the model's function, without the seed, as JSON can hold them."""
+    from lenet_fast import models
+
+    taken = signature(getattr(models, options["model"])).parameters
+    found: dict[str, Any] = {
+        name: None if (name, options[name]) == ("pooling", "none") else options[name]
+        for name in MODEL_OPTIONS
+        if name in taken
+    }
+    found |= {"classes": classes, "dtype": options["dtype"]}
+    return found | {"channels": channels} if channels > 1 else found
 
 
 def for_data(

@@ -23,6 +23,7 @@ from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
 from lenet_fast.plots.evidence import occlusion, saliency
 from lenet_fast.plots.networks import connection_table, features, filters, readings
 from lenet_fast.plots.style import FORMATS, check_out, save
+from lenet_fast.plots.sweeps import parallel_coordinates, spread
 
 __all__ = [
     "FORMATS",
@@ -40,10 +41,12 @@ __all__ = [
     "losses",
     "mistakes",
     "occlusion",
+    "parallel_coordinates",
     "rates",
     "readings",
     "saliency",
     "samples",
     "save",
+    "spread",
     "sweep",
 ]

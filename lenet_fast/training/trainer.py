@@ -703,10 +703,12 @@ class Trainer:
         if self.shuffle:
             order = shuffled(len(train.images), self.seed, epoch)
         report = self._report("train", epoch)
+        if self._should_stop():  # before the curvature, which would be followed again
+            raise _Stopped
         if position.batch == 0 and self.optimiser.curvature_images:
             self._follow_curvature(train, order[: self.optimiser.curvature_images], epoch)
         while position.batch * self.batch_size < len(order):
-            if self._should_stop():
+            if position.batch and self._should_stop():
                 raise _Stopped
             batch, pause = position.batch, self._next_pause()
             if self.schedule is not schedule:  # a callback has replaced it

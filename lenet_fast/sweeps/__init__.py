@@ -1,0 +1,1 @@
+"""Searches for good options: many trainings, judged on a part of the training set."""
