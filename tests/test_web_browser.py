@@ -31,6 +31,8 @@ from lenet_fast.web.manager import TrainingManager  # noqa: E402
 
 SAMPLE = data.load("sample")
 NOTHING = "\N{EN DASH}"
+SEEN = "try { localStorage.setItem('lenet-fast tour', 'seen'); } catch { }"
+"""The tour is for a browser that does not know the page."""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,7 @@ class Visit:
         self.url = url
         self.said: list[str] = []
         self.asked: list[str] = []
+        context.add_init_script(SEEN)
         self.page: Page = context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -210,7 +213,7 @@ def test_by_keyboard_alone(visit: Any) -> None:
     opened = visit()
     page = opened.page
     reached = []
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate(
@@ -220,7 +223,7 @@ def test_by_keyboard_alone(visit: Any) -> None:
             )
         )
     names = [name for name, _ in reached]
-    for name in ("pad", "pen", "random", "wrong", "index", "show", "layer", "tile", "model"):
+    for name in ("pad", "pen", "random", "wrong", "index", "show", "tile large at", "model"):
         assert name in names, names
     for name in (
         "output",
@@ -234,7 +237,7 @@ def test_by_keyboard_alone(visit: Any) -> None:
         "run-b",
     ):
         assert name in names, names
-    assert {style for name, style in reached if name and name != "tile"} == {"solid"}  # the ring
+    assert {style for name, style in reached if name} == {"solid"}  # the ring
     page.locator("#pad").focus()
     page.keyboard.press("Space")
     for _ in range(28):
@@ -256,11 +259,13 @@ def test_by_keyboard_alone(visit: Any) -> None:
     )
     page.keyboard.press("Delete")
     opened.reads(NOTHING)
-    page.locator("#layer").focus()
+    page.locator("#layer-names [aria-checked=true]").focus()
     for name in ("S4", "C5", "F6"):
         page.keyboard.press("ArrowRight")
-        expect(page.locator("#layer-names .chosen")).to_have_text(name)
-        assert name in page.locator("#layer").get_attribute("aria-valuetext")
+        chosen = page.locator("#layer-names [aria-checked=true]")
+        expect(chosen).to_have_text(name)
+        expect(chosen).to_be_focused()
+        assert name in chosen.get_attribute("aria-label")
 
 
 def test_which_maps_feed_a_map(visit: Any) -> None:
@@ -268,25 +273,26 @@ def test_which_maps_feed_a_map(visit: Any) -> None:
     page = opened.page
     opened.draw(3)
     opened.reads(3)
-    expect(page.locator("#stage button")).to_have_count(16)
-    page.locator("#stage button").nth(3).hover()
-    lit = page.locator("#from .tile").evaluate_all("tiles => tiles.map(t => t.className)")
+    large = page.locator(".tile.large")
+    expect(large).to_have_count(16)
+    large.nth(3).hover()
+    before = page.locator("#glance [aria-label*='of S2;']")
+    lit = before.evaluate_all("tiles => tiles.map(t => t.className)")
     assert [("lit" in name, "dim" in name) for name in lit] == [
         *[(False, True)] * 3,
         *[(True, False)] * 3,
     ]
     expect(page.locator("#seen")).to_have_text("C3, map 3 sees maps 3, 4, 5 of S2.")
     # A screen reader says it as the button's name, and not a second time.
-    name = page.locator("#stage button").nth(3).get_attribute("aria-label")
-    assert name == "map 3 of C3; it sees maps 3, 4, 5 of S2"
+    assert large.nth(3).get_attribute("aria-label") == "map 3 of C3; it sees maps 3, 4, 5 of S2"
     expect(page.locator("#seen[role=status], #seen[aria-live]")).to_have_count(0)
-    page.locator("#stage button").nth(3).press("ArrowRight")
+    large.nth(3).press("ArrowRight")
     expect(page.locator("#seen")).to_have_text("C3, map 4 sees maps 0, 4, 5 of S2.")
     # The pictures are there, and they differ.
-    pictures = page.locator("#stage canvas").evaluate_all("all => all.map(c => c.toDataURL())")
+    pictures = page.locator(".tile.large canvas").evaluate_all("all => all.map(c => c.toDataURL())")
     assert len(set(pictures)) > 12
-    page.locator("#layer").fill("5")
-    expect(page.locator(".bitmaps figure")).to_have_count(10)
+    page.locator("#layer-names button", has_text="F6").click()
+    expect(page.locator(".bitmaps figure:visible")).to_have_count(10)
     expect(page.locator(".bitmaps .best figcaption")).to_have_text(re.compile(r"^3: "))
 
 
@@ -444,10 +450,10 @@ def test_a_network_without_numbers_reads_nothing(visit: Any) -> None:
         ([Dense(784, 10)], "This network has no layer before its outputs.", []),
         (
             [Conv2D(1, 1, 5), Conv2D(1, 1, 5), Dense(400, 10)],
-            "conv2: convolution, 1 map of 20 \N{MULTIPLICATION SIGN} 20",
+            "conv2: convolution, 1 map of 20 \N{MULTIPLICATION SIGN} 20 units",
             ["map 0 of conv2; it sees the map of conv1"],
         ),
-        ([Dense(784, 1), Dense(1, 10)], "dense1: dense, 1 unit", []),
+        ([Dense(784, 1), Dense(1, 10)], "dense1: fully connected, 1 unit", []),
     ],
     ids=["none", "one-map", "one-unit"],
 )
@@ -462,7 +468,7 @@ def test_small_networks_are_shown_too(
         opened.draw(3)
         expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
         expect(page.locator("#stage-name")).to_have_text(stage)
-        buttons = page.locator("#stage button")
+        buttons = page.locator("button.tile.large")
         assert [each.get_attribute("aria-label") for each in buttons.all()] == maps
         assert opened.said == []
         context.close()
@@ -558,7 +564,7 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
         page.locator(f"[name={name}]").select_option(value)
     assert page.locator("[name=rate]").input_value() == "0.01"
     page.locator("[name=epochs]").fill("3")
-    maps = "[...document.querySelectorAll('#stage canvas')].map(c => c.toDataURL()).join()"
+    maps = "[...document.querySelectorAll('#glance canvas')].map(c => c.toDataURL()).join()"
     page.evaluate(
         "() => { window.seen = new Set(); new MutationObserver(() => "
         f"window.seen.add({maps})).observe(document.getElementById('images'), "
@@ -757,7 +763,7 @@ def test_a_narrow_screen(visit: Any) -> None:
     page = opened.page
     page.set_viewport_size({"width": 360, "height": 740})
     for layer in range(6):
-        page.locator("#layer").fill(f"{layer}")
+        page.locator("#layer-names button").nth(layer).click()
         assert not opened.overflows(), f"layer {layer}"
     opened.draw(2)
     opened.reads(2)
@@ -798,7 +804,7 @@ def test_nothing_jumps(visit: Any) -> None:
     opened = visit()
     page = opened.page
     where = (
-        "[...document.querySelectorAll('section, #bars, #stage, #chart, button.main, #second')]"
+        "[...document.querySelectorAll('section, #bars, #glance, #chart, button.main, #second')]"
         ".map(e => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })"
     )
     before = json.dumps(page.evaluate(where))
@@ -806,7 +812,7 @@ def test_nothing_jumps(visit: Any) -> None:
     opened.reads(8)
     assert json.dumps(page.evaluate(where)) == before
     for layer in range(6):
-        page.locator("#layer").fill(f"{layer}")
+        page.locator("#layer-names button").nth(layer).click()
         assert json.dumps(page.evaluate(where)) == before, f"layer {layer}"
     page.locator("#random").click()
     expect(page.locator("#source")).to_contain_text("Test digit")

@@ -84,10 +84,10 @@ def play(film: Film) -> None:
     draw(film, 3)
     film.shoot(700)
     for layer in (0, 1, 2, 3, 4, 5, 2):
-        page.locator("#layer").fill(f"{layer}")
+        page.locator("#layer-names button").nth(layer).click()
         page.wait_for_timeout(80)
         film.shoot(500)
-    page.locator("#stage canvas").nth(3).hover()
+    page.locator(".tile.large").nth(3).hover()
     film.shoot(1000)
     page.locator("[name=model]").select_option(label="LeNet-5, max pool")
     page.locator("[name=output]").select_option("softmax")

@@ -1,7 +1,7 @@
 // The answer: a large digit or name, the runner-up, bars of up to ten classes, the best ones of
 // more, and the network's input image.
 
-import { say, t } from "./strings.js";
+import { local, say, t } from "./strings.js";
 
 const byId = (id) => document.getElementById(id);
 const rows = [];
@@ -40,9 +40,10 @@ export function introduce(network) {
 }
 
 export function format(value, network) {
-  if (network.output === "softmax") return `${(100 * value).toFixed(1)} %`;
-  if (Math.abs(value) >= 1e6) return value.toExponential(1);
-  return value.toFixed(network.output === "rbf" ? 1 : 2).replace(/^-(?=[0.]+$)/, ""); // no "-0.00"
+  if (network.output === "softmax") return `${local((100 * value).toFixed(1))} %`;
+  if (Math.abs(value) >= 1e6) return local(value.toExponential(1));
+  const digits = value.toFixed(network.output === "rbf" ? 1 : 2);
+  return local(digits.replace(/^-(?=[0.]+$)/, "")); // no "-0.00"
 }
 
 // Announce it when nothing has changed for a while, not at every move of the pen.

@@ -7,21 +7,21 @@ import { Lessons } from "./learn.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
 import { Served } from "./source.js";
+import { openShell } from "./shell.js";
 import { state } from "./state.js";
-import { language, say, t, translate } from "./strings.js";
+import { say, t } from "./strings.js";
 import { makeTabs } from "./tabs.js";
 
 const byId = (id) => document.getElementById(id);
 
-const TRIES = 5; // test digits to begin with
+const TRIES = 10; // test digits from which the page chooses one to begin with
 
 let network = null; // null until it has arrived
 let known = null; // the test digit that is shown: {index, label, name}
 let due = null; // what the next frame has to show: {start}, the time of the event behind it
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
-document.documentElement.lang = language;
-translate();
+openShell();
 makeTabs(["learn"]);
 const source = new Served();
 const layers = new Layers();
@@ -62,6 +62,7 @@ function changed(start) {
   if (!pad.image) {
     known = null;
     state.set("digit", null);
+    state.set("drawing", pad.empty ? null : pad.save());
     byId("source").textContent = ""; // it described another image
   }
   read(start);
@@ -151,6 +152,7 @@ async function takeDigit(index) {
   const { image, ...rest } = await source.digit(index);
   pad.put(image);
   known = rest;
+  state.set("drawing", null);
   state.set("digit", index);
   byId("index").value = index;
   byId("source").textContent = t(about.digits ? "first.testDigit" : "first.testImage",
@@ -158,15 +160,32 @@ async function takeDigit(index) {
   changed(null);
 }
 
-// Show the test digit in the address, else one that is read rightly, if there is one.
+// Show the drawing or the test digit in the address; else, of some test digits, the one that is read
+// rightly and with the largest margin.
 async function begin() {
-  if (!pad.empty) return; // somebody was faster
-  const given = state.get("digit");
-  if (given !== null && Number(given) <= Number(byId("index").max)) return takeDigit(Number(given));
+  if (!pad.empty || await recall()) return; // or somebody was faster
   const count = Math.min(TRIES, about.test_images);
   const tried = await source.images([...Array(count).keys()]);
-  const right = tried.find(({ image, label }) => see(image, about.inverted).digit === label);
-  return takeDigit(right?.index ?? 0);
+  let [best, most] = [0, -1];
+  for (const { image, index, label } of tried) {
+    const { digit, second, values } = see(image, about.inverted);
+    const margin = Math.abs(values[digit] - values[second]);
+    if (digit === label && margin > most) [best, most] = [index, margin];
+  }
+  if (pad.empty) await takeDigit(best);
+}
+
+// Show what the address says; return whether it says something.
+async function recall() {
+  const [drawing, digit] = [state.get("drawing"), state.get("digit")];
+  if (drawing !== null) {
+    if (drawing === pad.save() || !pad.load(drawing)) return !pad.empty;
+    changed(null);
+    return true;
+  }
+  if (!/^\d+$/.test(digit ?? "") || Number(digit) >= about.test_images) return false;
+  if (Number(digit) !== known?.index) await takeDigit(Number(digit));
+  return true;
 }
 
 function act(what) {
@@ -196,6 +215,7 @@ byId("index").addEventListener("keydown", (event) => {
 
 meet(arrived);
 await act(begin)();
+state.onOpen(act(recall));
 lessons.everything(await get("/api/training"));
 listen(
   async (state) => {

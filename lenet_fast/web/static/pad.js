@@ -1,6 +1,7 @@
 // The drawing: strokes by mouse, pen, finger or keyboard, and their grey values.
 
 const SIDE = 112; // pixels per side of the image that is read
+const GRID = 250; // steps per side in which a point is kept, a byte in an address
 const STEP = 0.02; // share of the side, per key press
 
 export class Pad {
@@ -88,14 +89,17 @@ export class Pad {
 
   begin(point) {
     if (this.image) this.clear();
-    const stroke = { width: this.pen.value / 100, points: [point] };
+    const stroke = { width: this.pen.value / 100, points: [snapped(point)] };
     this.strokes.push(stroke);
     this.draw(stroke, 0);
     return stroke;
   }
 
   extend(stroke, point) {
-    stroke.points.push(point);
+    const next = snapped(point);
+    const [x, y] = stroke.points.at(-1);
+    if (Math.hypot(next[0] - x, next[1] - y) < 2 / GRID) return; // a hand that rests
+    stroke.points.push(next);
     this.draw(stroke, stroke.points.length - 2);
   }
 
@@ -120,6 +124,35 @@ export class Pad {
     this.clear();
     this.image = image;
     this.redraw();
+  }
+
+  // Return the strokes as a short text of letters that an address may hold.
+  save() {
+    const bytes = this.strokes.flatMap(({ width, points }) =>
+      [Math.round(100 * width), points.length >> 8, points.length & 255, ...points.flat().map((at) => Math.round(at * GRID))]);
+    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  }
+
+  // Take strokes from such a text; return whether it was one.
+  load(text) {
+    let bytes;
+    try {
+      bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
+    } catch {
+      return false;
+    }
+    const strokes = [];
+    for (let at = 0; at < bytes.length;) {
+      const [width, count] = [bytes[at] / 100, 256 * bytes[at + 1] + bytes[at + 2]];
+      const points = Array.from(bytes.subarray(at + 3, at + 3 + 2 * count), (byte) => Math.min(1, byte / GRID));
+      if (!(count > 0) || points.length < 2 * count || !width) return false;
+      strokes.push({ width, points: Array.from({ length: count }, (_, k) => points.slice(2 * k, 2 * k + 2)) });
+      at += 3 + 2 * count;
+    }
+    this.strokes = strokes;
+    this.image = this.stroke = this.keyStroke = null;
+    this.redraw();
+    return strokes.length > 0;
   }
 
   get empty() {
@@ -174,4 +207,8 @@ export class Pad {
     });
     this.ink.globalAlpha = 1;
   }
+}
+
+function snapped(point) {
+  return point.map((at) => Math.round(Math.max(0, Math.min(1, at)) * GRID) / GRID);
 }

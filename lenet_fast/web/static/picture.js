@@ -209,7 +209,7 @@ const WRITE = {
   box: ({ x, y, width, height, radius, fill, stroke, line, opacity }) => tag("rect", { x, y, width, height,
     rx: Math.min(radius, width / 2, height / 2), fill: fill ?? "none", stroke, "stroke-width": stroke ? line : null, opacity }),
   image: ({ x, y, width, height, canvas, opacity }) => tag("image", { x, y, width, height, opacity,
-    href: canvas.toDataURL(), preserveAspectRatio: "none", style: "image-rendering: pixelated" }),
+    href: canvas.toDataURL(), preserveAspectRatio: "none", "image-rendering": "pixelated" }),
   text: ({ x, y, text, fill, anchor, baseline, font: [style, weight, size, family], opacity }) => tag("text", { x, y, fill, opacity,
     "text-anchor": anchor, "dominant-baseline": baseline ? null : "central",
     "font-style": style, "font-weight": weight, "font-size": size, "font-family": family }, text),

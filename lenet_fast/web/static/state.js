@@ -2,6 +2,7 @@
 
 const FLUSH = 250; // milliseconds; browsers refuse more than a few changes a second
 const heard = new Map();
+const opened = [];
 let held = new URLSearchParams(location.hash.slice(1));
 let timer = 0;
 
@@ -38,6 +39,11 @@ export const state = {
     heard.set(key, [...(heard.get(key) ?? []), listener]);
   },
 
+  // Call listener() whenever another address has been opened in this page.
+  onOpen(listener) {
+    opened.push(listener);
+  },
+
   // Return the address that holds all choices.
   address() {
     flush();
@@ -53,4 +59,5 @@ addEventListener("hashchange", () => {
   for (const key of new Set([...before.keys(), ...held.keys()])) {
     if (before.get(key) !== held.get(key)) tell(key);
   }
+  opened.forEach((listener) => listener());
 });

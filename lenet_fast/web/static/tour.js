@@ -1,0 +1,74 @@
+// The tour: five steps, which begin by themselves on the first visit only.
+
+import { remember, remembered } from "./memory.js";
+import { t, say } from "./strings.js";
+
+const STEPS = [["draw", "#draw"], ["answer", "#answer"], ["network", "#think"], ["views", "#tabs"], ["help", "header"]];
+
+export class Tour {
+  constructor(button) {
+    this.card = document.createElement("aside");
+    this.card.id = "tour";
+    this.card.hidden = true;
+    this.card.setAttribute("aria-labelledby", "tour-title");
+    this.title = document.createElement("h2");
+    this.title.id = "tour-title";
+    this.text = document.createElement("p");
+    const row = document.createElement("p");
+    row.className = "row";
+    this.place = document.createElement("span");
+    this.back = make("tour.back", () => this.go(this.at - 1));
+    this.next = make("tour.next", () => this.go(this.at + 1));
+    this.next.className = "main";
+    this.skip = make("tour.skip", () => this.end());
+    row.append(this.place, this.back, this.next, this.skip);
+    this.card.append(this.title, this.text, row);
+    document.body.append(this.card);
+    button.addEventListener("click", () => {
+      this.go(0);
+      this.next.focus();
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !this.card.hidden) this.end();
+    });
+  }
+
+  // Begin if this browser does not know the page.
+  welcome() {
+    if (remembered("tour") === null) this.go(0);
+  }
+
+  go(step) {
+    this.pointed?.classList.remove("pointed");
+    if (step >= STEPS.length) {
+      this.end();
+      return;
+    }
+    this.at = step;
+    const [key, target] = STEPS[step];
+    this.pointed = document.querySelector(target);
+    this.pointed.classList.add("pointed");
+    this.pointed.scrollIntoView({ block: "nearest" });
+    this.title.textContent = t(`tour.${key}Title`);
+    say(this.text, `tour.${key}`);
+    this.place.textContent = t("tour.place", { step: step + 1, steps: STEPS.length });
+    this.back.disabled = step === 0;
+    this.next.textContent = t(step === STEPS.length - 1 ? "tour.done" : "tour.next");
+    this.skip.hidden = step === STEPS.length - 1;
+    this.card.hidden = false;
+  }
+
+  end() {
+    this.pointed?.classList.remove("pointed");
+    this.card.hidden = true;
+    remember("tour", "seen");
+  }
+}
+
+function make(key, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = t(key);
+  button.addEventListener("click", act);
+  return button;
+}
