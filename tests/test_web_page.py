@@ -23,8 +23,9 @@ from lenet_fast.web import server  # noqa: E402
 from lenet_fast.web.manager import TrainingManager  # noqa: E402
 
 WIDTHS = (390, 768, 1280, 1920)
-LETTERS = """[...document.querySelectorAll('body *')].filter(e => e.checkVisibility({ visibilityProperty: true })
-        && !e.closest('.unseen') && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))"""
+LETTERS = """[...document.querySelectorAll('body *')]
+    .filter(e => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.unseen'))
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))"""
 """Elements whose text is visible."""
 
 CONTRAST = (
@@ -183,9 +184,7 @@ def test_links_are_those_of_the_papers_table(see: Any) -> None:
     links = page.locator(".links:not(.over) path").evaluate_all(
         "paths => paths.map(path => [path.dataset.from, path.dataset.to])"
     )
-    table = [
-        [int(end.split(".")[1]) for end in link] for link in links if link[1].startswith("3.")
-    ]
+    table = [[int(end.split(".")[1]) for end in link] for link in links if link[1].startswith("3.")]
     expected = [[s2, c3] for c3 in range(16) for s2 in range(6) if LENET5_C3[c3, s2]]
     assert table == expected
     assert len(expected) == 60
@@ -211,7 +210,8 @@ def test_languages_have_the_same_words(see: Any) -> None:
     languages = see().page.evaluate(
         """async () => {
             const { LANGUAGES } = await import('/static/strings.js');
-            return Object.fromEntries(Object.entries(LANGUAGES).map(([tag, [, words]]) => [tag, words]));
+            return Object.fromEntries(
+                Object.entries(LANGUAGES).map(([tag, [, words]]) => [tag, words]));
         }"""
     )
     assert set(languages) == {"en", "de"}
@@ -252,7 +252,8 @@ def test_the_language_follows_the_browser_the_address_and_the_choice(see: Any) -
 def test_the_address_holds_all_that_is_seen(see: Any) -> None:
     first = see("#digit=7&layer=S4&map=3&mode=present&lang=de&lesson=2")
     page = first.page
-    state = """[document.getElementById('source').textContent, document.getElementById('digit').textContent,
+    state = """[document.getElementById('source').textContent,
+        document.getElementById('digit').textContent,
         document.querySelector('#layer-names [aria-checked=true]').textContent,
         document.getElementById('seen').textContent, document.documentElement.className,
         document.documentElement.lang, document.getElementById('guide-title').textContent]"""
@@ -297,7 +298,8 @@ def test_pictures_are_saved(see: Any, tmp_path: Path) -> None:
     assert "convolution" in svg
     # It can be read as a picture of its own.
     fine = page.evaluate(
-        "text => !new DOMParser().parseFromString(text, 'image/svg+xml').querySelector('parsererror')",
+        "text => !new DOMParser().parseFromString(text, 'image/svg+xml')"
+        ".querySelector('parsererror')",
         svg,
     )
     assert fine
@@ -334,7 +336,8 @@ def test_nothing_is_wider_than_the_screen(see: Any, width: int, lang: str) -> No
         outside = page.evaluate(
             """[...document.querySelectorAll('#glance *, .side *, header *')].filter(e => {
                 const box = e.getBoundingClientRect();
-                return box.width && !e.closest('.unseen, svg') && (box.left < -1 || box.right > innerWidth + 1);
+                return box.width && !e.closest('.unseen, svg')
+                    && (box.left < -1 || box.right > innerWidth + 1);
             }).map(e => e.outerHTML.slice(0, 80))"""
         )
         assert outside == [], name
@@ -343,7 +346,8 @@ def test_nothing_is_wider_than_the_screen(see: Any, width: int, lang: str) -> No
 def test_choosing_a_layer_moves_nothing_else(see: Any) -> None:
     page = see().page
     where = (
-        "JSON.stringify([...document.querySelectorAll('header, section, #bars, #glance, #tabs, #stage-name')]"
+        "JSON.stringify([...document.querySelectorAll("
+        "'header, section, #bars, #glance, #tabs, #stage-name')]"
         ".map(e => { const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; }))"
     )
     before = page.evaluate(where)
@@ -393,8 +397,9 @@ def test_every_control_has_a_name_and_the_dialogs_too(see: Any) -> None:
     page = see("#lesson=1").page
     page.locator("#help").click()
     nameless = page.evaluate(
-        """[...document.querySelectorAll('button, input, select, [role=button], [role=radio], [role=tab],'
-            + ' canvas[tabindex], dialog, aside, summary')].filter(e => e.checkVisibility()).filter(e => {
+        """[...document.querySelectorAll('button, input, select, [role=button], [role=radio],'
+            + ' [role=tab], canvas[tabindex], dialog, aside, summary')].filter(e => {
+            if (!e.checkVisibility()) return false;
             const by = document.getElementById(e.getAttribute('aria-labelledby'))?.textContent;
             const labels = [...(e.labels ?? [])].map(l => l.textContent).join(' ');
             return !(e.getAttribute('aria-label') || by || labels || e.textContent).trim();
