@@ -137,12 +137,15 @@ COMPILED_ENGINES = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of Numba's engines in float64 as slow: for each dtype Numba compiles an engine for
-    half a minute. A test without `dtype` may be in either."""
+    """Mark as slow what takes long as a whole, unless it is marked as quick: tests in a browser,
+    and those of Numba's engines in float64, each of which it compiles for half a minute. (A test
+    without `dtype` may be of either.)"""
     for item in items:
         values = item.callspec.params if hasattr(item, "callspec") else {}
         of_numba = any(values.get(fixture) == value for fixture, value in COMPILED_ENGINES)
-        if of_numba and values.get("dtype") != "float32":
+        compiles = of_numba and values.get("dtype") != "float32"
+        in_browser = "browser" in getattr(item, "fixturenames", ())
+        if (compiles or in_browser) and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)
 
 

@@ -121,6 +121,7 @@ def visit(browser: Browser, learning: tuple[TrainingManager, str]) -> Iterator[A
         assert [asked for asked in each.asked if not asked.startswith(url)] == []
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("place", ["centre", "corner"])
 def test_ten_drawn_digits_are_read(visit: Any, place: str) -> None:
     opened = visit()
@@ -208,6 +209,7 @@ def test_a_finger_draws_too(visit: Any) -> None:
     opened.reads(2)
 
 
+@pytest.mark.quick
 def test_by_keyboard_alone(visit: Any) -> None:
     """From the first control to the last; draw a 1; through the layers; see what feeds a map."""
     opened = visit()
@@ -555,6 +557,7 @@ def test_errors_below_half_a_percent_are_drawn_where_they_are(visit: Any) -> Non
     assert "0.2 %" not in high
 
 
+@pytest.mark.quick
 def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     opened = visit()
     page = opened.page

@@ -106,6 +106,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_computes_what_the_engines_do(page: Page, name: str) -> None:
     network, count = NETWORKS[name]

@@ -99,6 +99,7 @@ def see(browser: Browser, url: str) -> Iterator[Any]:
         assert each.said == []
 
 
+@pytest.mark.quick
 def test_the_first_view_is_filled(see: Any) -> None:
     """A test digit is there and read rightly, and every map has a picture."""
     page = see().page
@@ -393,6 +394,7 @@ def test_negative_and_positive_differ_also_without_colour_vision(see: Any) -> No
             assert apart > 0.15, (scheme, name)
 
 
+@pytest.mark.quick
 def test_every_control_has_a_name_and_the_dialogs_too(see: Any) -> None:
     page = see("#lesson=1").page
     page.locator("#help").click()
