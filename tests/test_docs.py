@@ -34,6 +34,8 @@ def check(line: str) -> None:
     words = shlex.split(line, comments=True)
     while re.match(r"[A-Z_]+=", words[0]):
         del words[0]
+    if words[:2] == ["mpiexec", "-n"]:
+        words = words[3:]
     program, *rest = words if words != ["make"] else ["make", "help"]
     if program == "lenet-fast":
         group.commands[rest[0]].make_context(rest[0], rest[1:])
