@@ -235,8 +235,7 @@ def test_by_keyboard_alone(visit: Any) -> None:
         "rate",
         "epochs",
         "start",
-        "run-a",
-        "run-b",
+        "step",
     ):
         assert name in names, names
     assert {style for name, style in reached if name} == {"solid"}  # the ring
@@ -355,42 +354,126 @@ def train(
     return run
 
 
-def test_no_run_is_put_beside_itself(visit: Any, learning: tuple[TrainingManager, str]) -> None:
+def test_runs_are_overlaid_by_their_names(
+    visit: Any, learning: tuple[TrainingManager, str]
+) -> None:
+    """Each once, so that none is compared with itself."""
     opened = visit()
     page = opened.page
     quick = {"model": "lenet1", "distort": "none", "epochs": 1}
-    numbers = [f"{train(opened, learning, quick)['number']}" for _ in range(3)]
-    one, other = page.locator("#run-a"), page.locator("#run-b")
-
-    def offered() -> list[str]:
-        return other.evaluate("e => [...e.options].map(option => option.value)")
-
-    expect(one).to_have_value(numbers[2])
-    expect(other).to_have_value(numbers[1])
-    assert numbers[2] not in offered()
-    assert {"", *numbers[:2]} <= set(offered())
-    one.select_option(numbers[1])  # the other one: both change places
-    expect(other).to_have_value(numbers[2])
-    assert numbers[1] not in offered()
-    one.select_option(numbers[0])
-    expect(other).to_have_value(numbers[2])
-    other.select_option("")
-    one.select_option(numbers[1])
-    expect(other).to_have_value("")
-    assert [page.locator(f"#head-{k}").inner_text() for k in "ab"] == [f"Run {numbers[1]}", NOTHING]
-    other.select_option(numbers[0])
-    # Of nine runs the first is forgotten, wherever it stands.
+    for _ in range(3):
+        train(opened, learning, quick)
+    rows, lines = page.locator("#runs tr"), page.locator("#chart path:not(.training)")
+    shown = rows.count()
+    expect(lines).to_have_count(shown)
+    boxes, names = rows.locator("[type=checkbox]"), rows.locator("[type=text]")
+    boxes.nth(1).uncheck()
+    expect(lines).to_have_count(shown - 1)
+    expect(page.locator("#losses path:not(.training)")).to_have_count(shown - 1)
+    number = learning[0].current()["run"]["number"]
+    page.wait_for_function("number => location.hash.includes(`hide=${number}`)", arg=number - 1)
+    names.first.fill("<b>slow</b>  one")
+    names.first.press("Enter")
+    expect(page.locator("#network option").last).to_have_text("<b>slow</b> one")
+    expect(names.first).to_have_value("<b>slow</b> one")
+    assert learning[0].current()["run"]["name"] == "<b>slow</b> one"
+    page.reload()
+    expect(names.first).to_have_value("<b>slow</b> one")
+    assert [box.is_checked() for box in boxes.all()][:3] == [True, False, True]
+    # Of more than eight runs the first are forgotten.
     for _ in range(6):
         train(opened, learning, quick)
-    assert numbers[0] not in [*offered(), one.input_value()]
-    assert one.input_value() not in offered()
+    expect(rows).to_have_count(8)
+    expect(names.last).not_to_have_value("<b>slow</b> one")
+
+
+def test_a_training_is_stopped_at_a_single_image(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    step, told = page.locator("#step"), page.locator("#told")
+    page.locator("[name=model]").select_option("lenet1")
+    page.locator("[name=distort]").select_option("none")
+    expect(step).to_have_text("One batch")
+    page.locator("[name=engine]").select_option("online")
+    expect(step).to_have_text("One image")
+    expect(page.locator("#update")).to_contain_text("Pause the training")
+    step.click()
+    expect(told).to_contain_text("is paused")
+    expect(page.locator("#images")).to_have_text("1")
+    expect(page.locator("#update")).to_contain_text(re.compile(r"It met a \d and read \d"))
+    expect(page.locator("#update li")).to_have_count(5)
+    pictures = "[...document.querySelectorAll('#update canvas')].map(each => each.toDataURL())"
+    before = page.evaluate(pictures)
+    assert len({*before}) == 3
+    step.click()
+    expect(page.locator("#images")).to_have_text("2")
+    assert page.evaluate(pictures)[0] != before[0]
+    page.locator("#rate-now").fill("0.0005")
+    page.locator("#rate-now").press("Enter")
+    page.locator("#pause").click()
+    expect(page.locator("#pause")).to_have_text("Pause")
+    expect(page.locator("#update")).to_contain_text("Pause the training")
+    expect(page.locator("#runs tr").first).to_contain_text("→ 0.0005")
+    page.locator("#stop").click()
+    expect(told).to_contain_text("was stopped")
+    expect(step).to_have_text("One image")
+
+
+def test_a_rate_that_is_too_high_is_seen_in_the_curves(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    told = page.locator("#told")
+    for output, said in (("softmax", "Its loss has risen"), ("linear", "has diverged")):
+        page.locator("[name=model]").select_option("lenet5-max")
+        page.locator("[name=output]").select_option(output)
+        page.locator("[name=recipe]").select_option("tooHigh")
+        assert float(page.locator("[name=rate]").input_value()) in (0.3, 0.075)
+        page.locator("[name=epochs]").fill("1")
+        page.locator("#start").click()
+        expect(page.locator("#start")).to_be_disabled()
+        expect(page.locator("#start")).to_be_enabled(timeout=30_000)
+        expect(told).to_contain_text(said)
+    expect(page.locator("#losses text", has_text="\N{MULTIPLICATION SIGN}")).to_have_count(1)
+    # A recipe of the command line fills the form; a change makes it the visitor's own.
+    page.locator("[name=recipe]").select_option("lenet1989")
+    form = {
+        name: page.locator(f"[name={name}]") for name in ("model", "schedule", "rate", "recipe")
+    }
+    expect(form["model"]).to_have_value("lenet1989")
+    expect(form["schedule"]).to_have_value("one_cycle")
+    expect(form["rate"]).to_have_value("0.015")
+    form["schedule"].select_option("constant")
+    expect(form["recipe"]).to_have_value("")
+
+
+def test_kernels_and_histograms_move_while_it_learns(visit: Any) -> None:
+    opened = visit()
+    page = opened.page
+    page.locator("#weights").scroll_into_view_if_needed()
+    expect(page.locator("#weights canvas")).to_have_count(2)
+    expect(page.locator("#weights svg")).to_have_count(6)
+    kernels = "document.querySelector('#weights canvas').toDataURL()"
+    before = page.evaluate(kernels)
+    page.locator("[name=distort]").select_option("none")
+    page.locator("[name=epochs]").fill("2")
+    page.locator("#start").click()
+    expect(page.locator("#told")).to_contain_text("is done", timeout=30_000)
+    page.locator("#weights").scroll_into_view_if_needed()
+    assert page.evaluate(kernels) != before
+    paths = (
+        page.locator("#weights svg")
+        .last.locator("path")
+        .evaluate_all("all => all.map(path => path.getAttribute('d'))")
+    )
+    assert paths[0] != f"{paths[1]}Z"
+    expect(page.locator("#gradients path")).to_have_count(6)
 
 
 def test_a_stopped_run_has_the_error_that_was_measured_last(visit: Any) -> None:
     """At the head and in the table; before the end of an epoch, and after one."""
     opened = visit()
     page = opened.page
-    cell = page.locator("#facts tr", has_text="Test error").locator("td").first
+    cell = page.locator("#runs tr").first.locator("td").first
     current = "fetch('/api/training').then(answer => answer.json()).then(({run}) => run)"
     for epochs in (0, 1):
         page.locator("[name=model]").select_option("lenet5")
@@ -545,7 +628,9 @@ def test_errors_below_half_a_percent_are_drawn_where_they_are(visit: Any) -> Non
     found = visit().page.evaluate(
         """() => import('/static/chart.js').then(({ draw }) => [0.004, 0.02].map(error => {
             const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-            draw(svg, [{ total: 100, points: [[0, 0, 0.5], [50, 1, error]], epochs: [] }]);
+            draw(svg, { curves: [{ name: "r0", points: [[0, 0.5], [50, error]] }], most: 100,
+                title: "", range: [error < 0.005 ? 0.001 : 0.005, 1],
+                format: tick => `${Number((100 * tick).toPrecision(3))} %` });
             const ticks = [...svg.querySelectorAll('text')].map(
                 text => [text.textContent, Number(text.getAttribute('y')) - 4]);
             const path = svg.querySelector('path').getAttribute('d');
@@ -580,12 +665,18 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     expect(page.locator("#value-name")).to_contain_text("probability")
     assert float(page.locator("#error").inner_text().rstrip(" %")) < 10
     assert float(page.locator("#speed").inner_text().replace(",", "")) > 100
-    expect(page.locator("#chart path.a")).to_have_count(1)
-    expect(page.locator("#chart circle.a")).to_have_count(3)
+    row = page.locator("#runs tr").first
+    own = row.locator(".swatch").get_attribute("class")
+    assert own is not None
+    own = own.split()[-1]
+    for chart in ("#chart", "#losses"):
+        expect(page.locator(f"{chart} path.{own}")).to_have_count(2)
+        expect(page.locator(f"{chart} circle.{own}")).to_have_count(3)
     expect(page.locator("#done")).to_have_js_property("value", 1)
-    page.locator("#run-b").select_option("")
+    for box in page.locator("#runs tr:not(:first-child) [type=checkbox]").all():
+        box.uncheck()
     ticks = page.locator("#chart text").all_text_contents()
-    assert ticks[-6:-1] == ["0", "3.75 k", "7.5 k", "11.3 k", "15 k"]
+    assert ticks[-5:] == ["0", "3.75 k", "7.5 k", "11.3 k", "15 k"]
     page.locator("#save").click()
     expect(page.locator("#told")).to_contain_text("Saved to /")
     assert Path(page.locator("#told").inner_text().removeprefix("Saved to ")).is_dir()
@@ -596,8 +687,8 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     expect(page.locator("#stop")).to_be_enabled()
     page.locator("#stop").click()
     expect(page.locator("#told")).to_contain_text("was stopped")
-    expect(page.locator("#chart path")).to_have_count(2)
-    expect(page.locator("#facts tr").nth(3)).to_have_text("Distortionspapernone")
+    expect(page.locator("#chart path:not(.training)")).to_have_count(2)
+    expect(row).to_contain_text("as in 1998")
     # Back to the network that was there first.
     page.locator("#network").select_option("0")
     expect(page.locator("#value-name")).to_contain_text("penalty")

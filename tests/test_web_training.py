@@ -232,7 +232,7 @@ def test_runs_are_named(pupil: Pupil) -> None:
     ]
     assert 'name = "fast <b>one</b>"' in (pupil.manager.save() / runs.CONFIG).read_text()
     pupil.manager.rename(1, "")
-    assert pupil.run.snapshot.describe()["name"] == "run 1"
+    assert pupil.run.snapshot.describe()["name"] == "Run 1"
     for number in (0, 2, "1", None, True):
         with pytest.raises(ValueError, match="number"):
             pupil.manager.rename(number, "a")

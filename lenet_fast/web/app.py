@@ -228,6 +228,7 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
             "digits": test.classes == checks.DIGITS,
             "inverted": test_inverted,
             "folder": str(manager.folder),
+            "zip_codes": manager.shared.has_zip_codes,
             "max_side": drawings.MAX_SIDE,
             **training_requests.choices(len(splits.train), len(splits.train.classes)),
         }

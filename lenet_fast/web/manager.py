@@ -47,7 +47,7 @@ _GRADIENT_IMAGES = 64
 """Number of training images behind each point of the gradients."""
 
 _FIRST_POINTS = 8
-"""So many points are measured as often as possible: what diverges does so at once."""
+"""So many points are measured batch by batch: what diverges does so at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -218,7 +218,8 @@ class _Watch(Callback):
                 trainer.schedule = self._run.request.schedule_at(rate)
         # How much an engine learns in a call changes no bit.
         engine = trainer.engine
-        engine.images_a_call = trainer.batch_size if self._single else type(engine).images_a_call
+        by_batch = self._single or len(self._run.points) < _FIRST_POINTS
+        engine.images_a_call = trainer.batch_size if by_batch else type(engine).images_a_call
 
 
 class TrainingManager:
@@ -354,7 +355,7 @@ class TrainingManager:
             trainer = request.trainer(len(train.classes))
             trainer.network.classes = train.classes  # the page shows them from the start
             number = self._count + 1
-            name = name or f"run {number}"
+            name = name or f"Run {number}"
             run = Run(
                 number=number,
                 name=name,
@@ -452,7 +453,7 @@ class TrainingManager:
                 raise ValueError("number: expected that of an existing run")
             run = self._runs[number]
             with self.changing():
-                run.name = run.snapshot.name = name or f"run {number}"
+                run.name = run.snapshot.name = name or f"Run {number}"
 
     def use(self, number: object) -> None:
         """Choose the network that reads drawings, by its run's number; 0 for the page's first.

@@ -291,6 +291,7 @@ def choices(images: int, classes: int = 10) -> dict[str, Any]:
             for key, kind in KINDS.items()
         ],
         "engines": list(ENGINES),
+        "schedules": list(SCHEDULES),
         "recipes": [
             {
                 "value": recipe,

@@ -1,7 +1,7 @@
-// The curve: share of misread test digits, on a logarithmic scale, by number of images.
+// Curves over the number of images, on a logarithmic scale.
 
-const TICKS = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
-const EDGE = { left: 52, right: 16, top: 10, bottom: 40 };
+const EDGE = { left: 52, right: 14, top: 22, bottom: 22 };
+const LINE = 13; // height of one
 
 export function thousands(number) {
   for (const [unit, size] of [["M", 1e6], ["k", 1e3]]) {
@@ -11,39 +11,89 @@ export function thousands(number) {
   return `${number}`;
 }
 
-// runs: [one, another], each a run or undefined.
-export function draw(svg, runs) {
+// Draw curves into an svg.
+//
+// curves: the last one on top, each {name, points, circles, end}: a class, [images, value] pairs, and
+// words at the end of the line. Values that are not positive numbers are drawn at the bottom, null
+// leaves a gap. most: images at the right edge. range: the least span of the vertical axis, which
+// grows with the values. format(value) writes a tick. title: what is drawn. changes: images at which
+// a line stands.
+export function draw(svg, { curves, most, range, format, title, changes = [] }) {
   const box = svg.getBoundingClientRect();
-  const [width, height] = [box.width || 500, box.height || 236];
+  const [width, height] = [box.width || 500, box.height || 200];
+  const room = Math.max(0, ...curves.map(({ end = "" }) => end.length)) * 7;
+  const right = width - EDGE.right - room;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const most = Math.max(1, ...runs.map((run) => (run ? run.total : 0)));
-  const errors = runs.flatMap((run) => (run ? [...run.points.map((point) => point[2]), ...run.epochs.map(({ test }) => test)] : []));
-  const least = Math.min(...errors) < 0.005 ? 0.001 : 0.005;
-  const x = (images) => EDGE.left + (images / most) * (width - EDGE.left - EDGE.right);
-  const y = (error) => {
-    const share = Math.log(Math.max(error, least)) / Math.log(least);
+  const [low, high] = span(curves.flatMap(({ points, circles = [] }) => [...points, ...circles].map(([, y]) => y)), range);
+  const x = (images) => EDGE.left + (images / Math.max(1, most)) * (right - EDGE.left);
+  const y = (value) => {
+    const share = Math.log(Math.max(value, low) / high) / Math.log(low / high);
     return EDGE.top + share * (height - EDGE.top - EDGE.bottom);
   };
-  const parts = [];
-  for (const tick of TICKS.filter((each) => each >= least)) {
-    parts.push(make("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(tick), y2: y(tick) }));
-    parts.push(text(`${100 * tick} %`, EDGE.left - 8, y(tick) + 4, "end"));
+  const ends = [];
+  const parts = [text(title, EDGE.left, 13, "start", "title")];
+  for (const tick of ticks(low, high)) {
+    parts.push(make("line", { class: "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }));
+    parts.push(text(format(tick), EDGE.left - 7, y(tick) + 4, "end"));
   }
-  const marks = most === 1 ? [] : [0, 0.25, 0.5, 0.75, 1];
-  for (const share of marks) {
-    parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 22, share === 1 ? "end" : "middle"));
+  for (const share of most > 1 ? [0, 0.25, 0.5, 0.75, 1] : []) {
+    parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 5, share === 1 ? "end" : "middle"));
   }
-  parts.push(text("images seen", (EDGE.left + width - EDGE.right) / 2, height - 5, "middle"));
-  // The other run first, so that the selected one is on top.
-  [["b", runs[1]], ["a", runs[0]]].forEach(([name, run]) => {
-    if (!run) return;
-    const path = run.points.map(([images, , error], k) => `${k ? "L" : "M"}${x(images).toFixed(1)} ${y(error).toFixed(1)}`);
+  for (const images of changes) {
+    parts.push(make("line", { class: "change", x1: x(images), x2: x(images), y1: EDGE.top, y2: height - EDGE.bottom }));
+  }
+  for (const { name, points, circles = [], end } of curves) {
+    let pen = "M";
+    const path = points.map(([images, value]) => {
+      if (value === null) {
+        pen = "M";
+        return "";
+      }
+      const step = `${pen}${x(images).toFixed(1)} ${y(value).toFixed(1)}`;
+      pen = "L";
+      return step;
+    });
     parts.push(make("path", { class: name, d: path.join("") }));
-    for (const { images, test } of run.epochs) {
-      parts.push(make("circle", { class: name, cx: x(images), cy: y(test), r: 4.5 }));
+    for (const [images, value] of circles) {
+      parts.push(make("circle", { class: name, cx: x(images), cy: y(value), r: 4 }));
     }
+    const last = points.findLast(([, value]) => value !== null);
+    if (end && last) ends.push({ words: end, at: x(last[0]) + 6, y: y(last[1]) + 4, name });
+  }
+  // Words that would overlap move down, and up again from the bottom.
+  ends.sort((a, b) => a.y - b.y);
+  for (let k = 1; k < ends.length; k++) ends[k].y = Math.max(ends[k].y, ends[k - 1].y + LINE);
+  ends.reverse().forEach((each, k) => {
+    each.y = Math.min(each.y, height - EDGE.bottom - LINE * k);
+    parts.push(text(each.words, each.at, each.y, "start", each.name));
   });
   svg.replaceChildren(...parts);
+}
+
+// Return the ends of the axis: those of `range`, or steps of 1, 2, 5 beyond them.
+function span(values, [low, high]) {
+  const found = values.filter((value) => value > 0 && Number.isFinite(value));
+  const down = (value) => {
+    const size = 10 ** Math.floor(Math.log10(value) + 1e-9);
+    return size * [5, 2, 1].find((each) => each * size <= value * (1 + 1e-9));
+  };
+  const least = down(Math.min(low, ...found));
+  return [least, Math.max(high, 2 * least, ...found)];
+}
+
+function ticks(low, high) {
+  const decades = Math.log10(high / low);
+  const steps = decades > 3.6 ? [1] : decades > 1.2 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
+  const every = Math.max(1, Math.ceil(decades / 6));
+  const found = [];
+  for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) {
+    if (k % every) continue;
+    for (const step of steps) {
+      const tick = Number((step * 10 ** k).toPrecision(3));
+      if (tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9)) found.push(tick);
+    }
+  }
+  return found;
 }
 
 function make(tag, attributes) {
@@ -52,8 +102,8 @@ function make(tag, attributes) {
   return element;
 }
 
-function text(words, x, y, anchor) {
-  const element = make("text", { x, y, "text-anchor": anchor });
+function text(words, x, y, anchor, name) {
+  const element = make("text", { x, y, "text-anchor": anchor, ...(name ? { class: name } : {}) });
   element.textContent = words;
   return element;
 }

@@ -24,10 +24,11 @@ let stale = false; // the weights have changed since they were asked for
 openShell();
 makeTabs(["learn"]);
 const source = new Served();
+let lessons = null;
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
-const lessons = new Lessons(introduce(about));
+lessons = new Lessons(introduce(about));
 
 // Load what the page needs; report a failure.
 async function first(ask) {
@@ -80,6 +81,7 @@ function show() {
   if (!network) return;
   const trace = traced();
   layers.show(network, trace);
+  lessons?.show(network);
   if (trace) showAnswer(trace, network);
   else if (pad.empty) showNothing(t("first.nothing"), t("first.blank"));
   else showNothing(t("first.noDigit"));
