@@ -142,6 +142,50 @@ def test_two_workers_have_the_bits_of_here_and_tell_how_far_they_are(dask, local
         assert run(tmp_path, cluster) == found
 
 
+def certificate(folder):
+    """Return the files of a certificate that is its own authority: authority, certificate, key."""
+    if shutil.which("openssl") is None:
+        missing("there is no openssl")
+    folder.mkdir()
+    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lenet", "-days", "2")
+    subprocess.run(["openssl", *made, "-out", cert, "-keyout", key], check=True, stderr=-3)
+    return cert, cert, key
+
+
+@pytest.mark.slow
+def test_tls(local, tmp_path):
+    """A scheduler and a worker that take nobody without the certificate."""
+    distributed = require("distributed")
+    ours, others = certificate(tmp_path / "ours"), certificate(tmp_path / "others")
+    names = ("--tls-ca-file", "--tls-cert", "--tls-key")
+    tls = [word for pair in zip(names, ours, strict=True) for word in pair]
+    file = tmp_path / "scheduler.json"
+    listens = ("--protocol", "tls", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    with process(*DASK, "scheduler", *listens, *tls, "--scheduler-file", str(file)) as it:
+        while not file.exists():
+            assert it.poll() is None
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        assert address.startswith("tls://")
+        asked = ["reproduce", "1989", "--dataset", "sample", "--seeds", "2"]
+        asked += ["--out", str(tmp_path / "runs"), "--cluster", address]
+        alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
+        security = distributed.Security(
+            tls_ca_file=ours[0], tls_client_cert=ours[1], tls_client_key=ours[2]
+        )
+        with process(*DASK, "worker", address, *alone, *tls):
+            with distributed.Client(address, security=security, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=60)
+            done = CliRunner().invoke(group, [*asked, "--cluster-tls", *ours])
+            assert done.exit_code == 0, done.output
+            assert bits(tmp_path / "runs") == bits(local)
+            for wrong in ([], ["--cluster-tls", *others]):
+                done = CliRunner().invoke(group, [*asked, "--seeds", "3", *wrong])
+                assert done.exit_code == 1
+                assert f"got {address}, where none answers: " in done.output
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_the_workers(dask, tmp_path):
     job = runner.Job(catalogue.LENET5, 0)  # takes minutes
