@@ -1,11 +1,13 @@
 """Shares and clients of a federation, without Flower: see also test_federated_flower.py."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
-from helpers import printed_by
+from helpers import printed_by, require
 
+from benchmarks import federated as federated_benchmark
 from lenet_fast import data, federated, losses, models
 from lenet_fast.training import SGD, AdamW, TrainingDiverged, train_many
 
@@ -276,3 +278,29 @@ def test_flower_is_named_when_it_is_missing():
     assert len(lines) == 2
     for line, name in zip(lines, ("client_app", "numpy_client"), strict=True):
         assert re.match(rf"federated\.{name} needs Flower: .* install 'lenet_fast\[fed", line), line
+
+
+# --- the benchmark ---
+
+
+def test_benchmark(capsys, monkeypatch):
+    monkeypatch.setattr(federated_benchmark, "installed", lambda library: False)
+    few = ["--clients", "100", "--per-round", "2", "--rounds", "1", "--repeats", "1"]
+    federated_benchmark.main(["--dataset", "sample", *few])
+    assert re.search(r"^lenet_fast +\d", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_pytorch_client_of_the_benchmark_learns_the_same(monkeypatch, request):
+    torch = require("torch")
+    request.addfinalizer(partial(torch.set_num_threads, torch.get_num_threads()))
+    job, digits = federated_benchmark.Job("sample", 25, 1), data.load("sample").train
+    share = federated.partition(digits.labels, 25)[0]
+    federated_benchmark.verify(job, digits, share)
+    pytorch = federated_benchmark.pytorch_clients(job).fit
+    monkeypatch.setattr(
+        federated_benchmark.PyTorchClients,
+        "fit",
+        lambda self, client, weights, turn: pytorch(client + 1, weights, turn),
+    )
+    with pytest.raises(SystemExit, match="PyTorch's client does not learn what ours does"):
+        federated_benchmark.verify(job, digits, share)
