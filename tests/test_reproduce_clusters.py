@@ -4,6 +4,7 @@ import _thread
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from helpers import mpiexec, require, started
+from helpers import missing, mpiexec, require, started
 from rich import progress
 
 import lenet_fast
