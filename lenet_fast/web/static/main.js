@@ -14,11 +14,12 @@ import { makeTabs } from "./tabs.js";
 
 const byId = (id) => document.getElementById(id);
 
-const TRIES = 10; // test digits from which the page chooses one to begin with
+const TRIES = 6; // test digits from which the page chooses one to begin with
 
 let network = null; // null until it has arrived
 let known = null; // the test digit that is shown: {index, label, name}
 let due = null; // what the next frame has to show: {start}, the time of the event behind it
+let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
 openShell();
@@ -27,8 +28,15 @@ const source = new Served();
 let lessons = null;
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
+const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
+const wished = state.get("network");
 const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
 lessons = new Lessons(introduce(about));
+
+// Show the page, which begins hidden: its first picture is a whole one.
+function appear() {
+  document.body.classList.add("ready");
+}
 
 // Load what the page needs; report a failure.
 async function first(ask) {
@@ -43,6 +51,7 @@ async function first(ask) {
 function notify(words) {
   byId("notice").textContent = words;
   byId("notice").hidden = false;
+  appear();
 }
 
 function introduce(about) {
@@ -86,6 +95,7 @@ function show() {
   else if (pad.empty) showNothing(t("first.nothing"), t("first.blank"));
   else showNothing(t("first.noDigit"));
   if (start !== null && trace) measure(start);
+  if (begun) appear();
 }
 
 // Return what the network makes of the paper, and the image that it sees; null without a digit.
@@ -116,6 +126,7 @@ function meet(found) {
   const other = found.number !== network?.number;
   network = found;
   if (other) {
+    state.set("network", network.number || null);
     introduceClasses(network);
     layers.describe(network);
   }
@@ -151,9 +162,13 @@ async function misread() {
 }
 
 async function takeDigit(index) {
-  const { image, ...rest } = await source.digit(index);
+  put(await source.digit(index));
+}
+
+// Put a test digit on the paper: {index, image, label}.
+function put({ index, image, label }) {
   pad.put(image);
-  known = rest;
+  known = { index, label, name: network.classes[label] };
   state.set("drawing", null);
   state.set("digit", index);
   byId("index").value = index;
@@ -162,19 +177,25 @@ async function takeDigit(index) {
   changed(null);
 }
 
-// Show the drawing or the test digit in the address; else, of some test digits, the one that is read
-// rightly and with the largest margin.
+// Whether the address says neither drawing nor test digit.
+function unasked() {
+  return state.get("drawing") === null && state.get("digit") === null;
+}
+
+// Begin with the drawing or the test digit in the address; else, of some test digits, with the one
+// that is read rightly and with the largest margin.
 async function begin() {
+  begun = true;
   if (!pad.empty || await recall()) return; // or somebody was faster
-  const count = Math.min(TRIES, about.test_images);
-  const tried = await source.images([...Array(count).keys()]);
-  let [best, most] = [0, -1];
-  for (const { image, index, label } of tried) {
-    const { digit, second, values } = see(image, about.inverted);
-    const margin = Math.abs(values[digit] - values[second]);
-    if (digit === label && margin > most) [best, most] = [index, margin];
+  let [best, most] = [null, -1];
+  for (const each of await tried) {
+    const { digit, second, values } = see(each.image, about.inverted);
+    const margin = digit === each.label ? Math.abs(values[digit] - values[second]) : -1;
+    if (!best || margin > most) [best, most] = [each, margin];
   }
-  if (pad.empty) await takeDigit(best);
+  if (!pad.empty) return;
+  if (best) put(best);
+  else await takeDigit(0);
 }
 
 // Show what the address says; return whether it says something.
@@ -219,6 +240,11 @@ meet(arrived);
 await act(begin)();
 state.onOpen(act(recall));
 lessons.everything(await get("/api/training"));
+if (wished !== null && wished !== byId("network").value) {
+  byId("network").value = wished; // empty if there is none of this number
+  if (byId("network").value) byId("network").dispatchEvent(new Event("change"));
+  else byId("network").value = network.number;
+}
 listen(
   async (state) => {
     // Another server than before: reload everything.

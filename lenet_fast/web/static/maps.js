@@ -146,12 +146,13 @@ export class Layers {
     next.focus();
   }
 
-  // Make the layer in the address large, or the third one.
+  // Make the layer in the address large, or the last of the first three that has maps.
   choose() {
     if (!this.network) return;
     const { stages } = this.network;
     const found = stages.findIndex(({ name }) => name === state.get("layer"));
-    this.at = 1 + (found < 0 ? Math.min(2, stages.length - 1) : found);
+    const first = stages.findLastIndex(({ shape: [, rows, columns] }, k) => k < 3 && rows * columns > 1);
+    this.at = 1 + (found < 0 ? Math.max(0, first) : found);
     this.stage = stages[this.at - 1] ?? null;
     byId("think").classList.toggle("empty", !this.stage);
     this.columns.forEach(({ head, tiles, tiled }, k) => {

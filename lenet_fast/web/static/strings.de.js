@@ -4,8 +4,8 @@ export const german = {
   first: {
     title: "LeNet: eine Ziffer zeichnen",
     titleAny: "LeNet: zeichnen",
-    claim: "Eine Ziffer zeichnen. Dem Netz beim Denken und beim Lernen zusehen.",
-    claimAny: "Zeichnen. Dem Netz beim Denken und beim Lernen zusehen.",
+    claim: "Ziffer zeichnen, dem Netz zusehen.",
+    claimAny: "Zeichnen, dem Netz zusehen.",
     network: "Netz, das liest",
     views: "Ansichten",
     draw: "Zeichnen",
