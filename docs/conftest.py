@@ -23,6 +23,7 @@ NEEDS = {
     "keras.rst": ["torch", "keras"],
     "howto/keras.rst": ["matplotlib", "sklearn"],
     "howto/notebook.rst": ["matplotlib"],
+    "howto/sweep.rst": ["matplotlib"],
     "onnx.rst": ["onnx", "onnxruntime"],
     "sklearn.rst": ["sklearn"],
     "torch.rst": ["torch"],

@@ -108,7 +108,7 @@ def test_all_points_of_a_small_space_can_be_drawn() -> None:
         ("[space]\nrate = {low = 1, high = 0.1, steps = 2}", ["expected a finite high above low"]),
         (
             "[space]\nrate = {low = 0.1, high = 1, steps = 1}",
-            ["steps: expected a whole number of at"],
+            ["steps: expected a whole number from 2"],
         ),
         (
             "[space]\nmomentum = {low = 0, high = 0.9, log = true, steps = 2}",
@@ -405,6 +405,18 @@ def test_random_and_halving_and_what_diverges(sweep: Any) -> None:
     assert Path("runs/rates/curves.png").exists()
     kept = list(Path("runs/rates/runs").glob("*/checkpoint.safetensors"))
     assert len(kept) == 1  # of the one that may still go on
+
+
+def test_values_without_a_place_on_an_axis(sweep: Any) -> None:
+    """Infinity, lists and bools."""
+    text = SMALL + (
+        "[options]\nepochs = 1\n[space]\nj = [5.0, inf]\nrates = [[0.001], [0.002, 0.001]]\n"
+        "shuffle = [true, false]\n"
+    )
+    done = sweep(text)
+    assert done.status == 0, done.err
+    assert {row["j"] for row in table("configurations.csv")} == {"5.0", "inf"}
+    assert {row["rates"] for row in table("configurations.csv")} == {"[0.001]", "[0.002, 0.001]"}
 
 
 def test_nothing_works(sweep: Any) -> None:

@@ -166,7 +166,8 @@ def _describe(
     common.line("data", splits.source)
     counts = f"{len(train):,} training images", f"{len(validation):,} for validation"
     common.line("", *counts)
-    common.line("sweep", f"{len(found)} configurations", f"{plan.seeds} seeds", plan.method)
+    seeds = "1 seed" if plan.seeds == 1 else f"{plan.seeds} seeds"
+    common.line("sweep", f"{len(found)} configurations", seeds, plan.method)
     if plan.halving is not None:
         from lenet_fast.sweeps.search import rungs
 

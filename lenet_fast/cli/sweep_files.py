@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 1000
 """Most runs of a sweep, unless --max-runs says otherwise."""
 
+_MOST_STEPS = 10_000
 METHODS = ("grid", "random")
 _METRICS = ("validation_error", "validation_loss")
 _ELSEWHERE = {
@@ -223,9 +224,9 @@ def _values(table: str, name: str, given: Any, train: click.Context) -> Any:
     log, steps = given.get("log", False), given.get("steps")
     if not isinstance(log, bool):
         raise click.UsageError(f"{where}: log: expected true or false, got {log!r}")
-    if steps is not None and (type(steps) is not int or steps < 2):
+    if steps is not None and (type(steps) is not int or not 2 <= steps <= _MOST_STEPS):
         raise click.UsageError(
-            f"{where}: steps: expected a whole number of at least 2, got {steps!r}"
+            f"{where}: steps: expected a whole number from 2 to {_MOST_STEPS}, got {steps!r}"
         )
     if not low < high < float("inf"):
         raise click.UsageError(

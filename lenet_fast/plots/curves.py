@@ -27,6 +27,8 @@ _LINE = 11
 """Points from a line of labels to the next."""
 _BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
 """What lies behind a label, so that no line runs through it."""
+_NAMED = 3
+"""Most curves of a sweep that have their values beside them."""
 PAPERS_RATES = (7e-5, 0.016)
 """The smallest and largest effective rate in LeCun et al. 1998, section III.B."""
 
@@ -398,7 +400,8 @@ def sweep(
     Returns
     -------
     matplotlib.figure.Figure
-        The smallest mean of a single curve is marked; several have the value beside each point.
+        The smallest mean of a single curve is marked; two or three have the value beside each
+        point.
 
     Raises
     ------
@@ -438,6 +441,7 @@ def sweep(
         )
         if alone:
             _mark_least(axes, places, y, y - bars[0])
+        if alone or len(curves) > _NAMED:
             continue
         for place, value in zip(places, y, strict=True):
             axes.annotate(
@@ -456,7 +460,7 @@ def sweep(
     style.plain(axes)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if marks or not alone:
-        picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+        style.legend_above(picture, curves)
     return picture
 
 

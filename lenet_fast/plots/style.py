@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
@@ -170,6 +170,13 @@ def plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
         axes.spines[side].set_visible(False)
     axes.grid(axis=grid, which="major", color="#dddddd")
     axes.set_axisbelow(True)
+
+
+def legend_above(picture: Figure, names: Iterable[str] = ()) -> None:
+    """Put a legend above the axes, in as many columns as names of that length leave room for."""
+    longest = max(map(len, names), default=0)
+    columns = 3 if longest <= 24 else 2 if longest <= 44 else 1
+    picture.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
 
 
 def log_ticks(axis: Axis) -> None:

@@ -39,7 +39,7 @@ def parallel_coordinates(
     -------
     matplotlib.figure.Figure
         Lines are coloured by their values, the best one is orange and on top. An axis of numbers
-        above 0 is logarithmic if the largest is at least eight times the smallest.
+        above 0 is logarithmic if the largest is at least four times the smallest.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def parallel_coordinates(
         height, ticks = _axis(column, spaced=i < len(names))
         heights.append(height)
         axes.axvline(i, color="#bbbbbb", linewidth=1, zorder=1)
-        for place, word in ticks:
+        for word, place in ticks:
             axes.plot([i - 0.02, i], [place, place], color="#777777", linewidth=1, zorder=1)
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
             where: dict[str, Any] = {
@@ -112,23 +112,19 @@ def parallel_coordinates(
     return picture
 
 
-def _axis(column: Sequence[Any], spaced: bool) -> tuple[Array, list[tuple[float, str]]]:
-    """Return where the values of a column are, from 0 to 1, and the ticks with their words."""
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in column)
-    different = list(dict.fromkeys(column))
-    if not numbers:
-        names = [_word(each) for each in different]
-        places = _evenly(len(names))
+def _axis(column: Sequence[Any], spaced: bool) -> tuple[Array, list[tuple[str, float]]]:
+    """Return where the values of a column are, from 0 to 1, and the ticks by their words."""
+    if not all(_is_number(each) for each in column):
+        names = list(dict.fromkeys(map(_word, column)))
+        places = [0.5] if len(names) == 1 else [i / (len(names) - 1) for i in range(len(names))]
         found = dict(zip(names, places, strict=True))
-        return np.array([found[_word(each)] for each in column]), list(
-            zip(places, names, strict=True)
-        )
+        return np.array([found[_word(each)] for each in column]), list(found.items())
     values = np.array(column, float)
     low, high = values.min(), values.max()
     if low == high:
-        return np.full(len(values), 0.5), [(0.5, f"{low:g}")]
+        return np.full(len(values), 0.5), [(f"{low:g}", 0.5)]
     log = _is_log(low, high)
-    shown = sorted(map(float, different))
+    shown = sorted(set(column))
     if not spaced or len(shown) > _TICKS:
         shown = list(np.geomspace(low, high, 5) if log else np.linspace(low, high, 5))
 
@@ -137,20 +133,21 @@ def _axis(column: Sequence[Any], spaced: bool) -> tuple[Array, list[tuple[float,
             return np.log(value / low) / np.log(high / low)
         return (value - low) / (high - low)
 
-    ticks = [(float(place(np.array(each))), f"{each:.3g}") for each in shown]
+    ticks = [(f"{each:.3g}", float(place(np.array(each)))) for each in shown]
     return place(values), ticks
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether a value has a place on an axis of numbers, as infinity has none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+
+
 def _is_log(low: float, high: float) -> bool:
-    return bool(low > 0 and high >= 8 * low)
+    return bool(low > 0 and high >= 4 * low)
 
 
 def _word(value: Any) -> str:
     return "-" if value is None else str(value)
-
-
-def _evenly(count: int) -> list[float]:
-    return [0.5] if count == 1 else [i / (count - 1) for i in range(count)]
 
 
 @style.drawing
@@ -227,7 +224,5 @@ def spread(
     if log:
         axes.set_yscale("log")
         style.log_ticks(axes.yaxis)
-    longest = max(map(len, curves))
-    columns = 3 if longest < 20 else 2 if longest < 40 else 1
-    picture.legend(loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
+    style.legend_above(picture, (f"{name}: 0.12" for name in curves))
     return picture

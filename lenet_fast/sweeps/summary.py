@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet_fast import disk
+from lenet_fast.checks import Array
 from lenet_fast.sweeps.search import Metric, Standing, value_of
 from lenet_fast.training import runs
 
@@ -141,14 +142,15 @@ def figures(standings: Sequence[Standing]) -> dict[str, Figure]:
 
 def _against(name: str, standings: Sequence[Standing], label: str) -> Figure | None:
     """Draw the metric against an option that is a number, if several of its values share a choice
-    of the others: a curve for each choice, of the best ones that have the same values."""
+    of the others: a curve for each choice, with the range over the seeds; of those that have the
+    same values, the best ones."""
     from lenet_fast import plots
 
     curves: dict[str, dict[float, Standing]] = {}
     for each in standings:  # the best first, and so are the curves
         others = dict(each.configuration.point)
         x = others.pop(name, None)
-        if isinstance(x, bool) or not isinstance(x, int | float):
+        if isinstance(x, bool) or not isinstance(x, int | float) or math.isinf(x):
             continue
         words = " ".join(f"{key}={value}" for key, value in others.items())
         curves.setdefault(words, {})[x] = each
@@ -157,13 +159,22 @@ def _against(name: str, standings: Sequence[Standing], label: str) -> Figure | N
     if not curves:
         return None
     x = sorted(places)
-    kept = list(curves.items())[:_DRAWN]
+
+    def whole(item: tuple[str, dict[float, Standing]]) -> float:
+        return sum(each.mean for each in item[1].values())
+
+    kept = sorted(curves.items(), key=whole)[:_DRAWN]
     means = {words: [found[place].mean for place in x] for words, found in kept}
-    spreads = {
-        words: np.nan_to_num([found[place].deviation for place in x]) for words, found in kept
-    }
-    log = min(x) > 0 and max(x) >= 8 * min(x)
+    reach = {words: _reach([found[place] for place in x]) for words, found in kept}
+    log = min(x) > 0 and max(x) >= 4 * min(x)
     if len(kept) == 1:
         (words,) = means
-        return plots.sweep(x, means[words], spreads[words], name, ylabel=label, log=log)
-    return plots.sweep(x, means, spreads, name, ylabel=label, log=log)
+        return plots.sweep(x, means[words], reach[words], name, ylabel=label, log=log)
+    return plots.sweep(x, means, reach, name, ylabel=label, log=log)
+
+
+def _reach(standings: Sequence[Standing]) -> Array:
+    """Return how far the seeds reach below the means, and above them."""
+    below = [each.mean - min(each.values) for each in standings]
+    above = [max(each.values) - each.mean for each in standings]
+    return np.maximum(0, [below, above])  # rounding may set a mean beside equal values
