@@ -39,7 +39,7 @@ serve: $(VENV)/installed
 test test-all: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest --select quick --numprocesses auto --dist worksteal $(ARGS)
+	$(VENV)/bin/python -m pytest --select quick --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest $(ARGS)

@@ -110,6 +110,7 @@ def test_a_case_is_the_same_every_time_and_knows_its_bytes() -> None:
     assert case.flops == 3 * 2 * 84 * 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", operations.DTYPES)
 @pytest.mark.parametrize("step", operations.STEPS, ids=lambda step: step.name)
 def test_every_contender_of_a_step_is_right(step: operations.Step, dtype: str) -> None:
@@ -542,6 +543,7 @@ def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) 
     assert [row.row for row in found.whole] == ["training, batch 256", "evaluation, batch 1000"]
 
 
+@pytest.mark.slow
 def test_a_profile_of_the_online_engine_has_weights_on_the_way_back(one_profile: str) -> None:
     if not workloads.has_engine("online", one_profile):
         missing(f"{one_profile} has no kernels for the online engine")
@@ -734,6 +736,7 @@ def test_the_table_of_epochs() -> None:
     assert lines[4] == "| layers | 30.0 | 2,000 | 50 % | 1.50 x |"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_probe")
 def test_latency_alone_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(peers, "installed", lambda library: False)
@@ -764,6 +767,7 @@ def test_every_way_of_a_course_has_the_same_results(name: str, dtype: str) -> No
             made.check((value[0] * 1.01, *value[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_probe")
 def test_courses_print_a_table(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     arguments = ["--course", "Deep Learning from Scratch", "--dtype", "float32", "--seconds", "0"]
@@ -807,6 +811,7 @@ def test_the_run_of_1989(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         lenet1989.verify("planted", [1.0] * 40, x, labels)
 
 
+@pytest.mark.slow
 def test_distortions_are_verified_and_timed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

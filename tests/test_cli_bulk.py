@@ -153,7 +153,14 @@ def test_bad_options(lenet_fast: Any, model: Path, options: Any, message: str) -
     assert message in result.err
 
 
-@pytest.mark.parametrize("name", ["images", "images.gz", "images.npy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("images", marks=pytest.mark.slow),
+        "images.gz",
+        pytest.param("images.npy", marks=pytest.mark.slow),
+    ],
+)
 def test_memory_does_not_grow_with_the_images(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
