@@ -25,7 +25,8 @@ SAMPLE = data.load("sample")
 Page = Any
 
 RUN = """async ({ described, pixels, size, all, inverted }) => {
-    const { Network, decoded } = await import("/static/network.js");
+    const { Network } = await import("/static/network.js");
+    const { decoded } = await import("/static/unpack.js");
     const { prepare } = await import("/static/images.js");
     const network = new Network(described);
     const bytes = decoded(pixels);

@@ -24,6 +24,7 @@ from lenet_fast.cli.evaluate import evaluate
 from lenet_fast.cli.export import export
 from lenet_fast.cli.info import info
 from lenet_fast.cli.notebook import notebook
+from lenet_fast.cli.page import page
 from lenet_fast.cli.plot import plot
 from lenet_fast.cli.predict import predict
 from lenet_fast.cli.reproduce import reproduce
@@ -54,7 +55,7 @@ def group(context: click.Context) -> None:
 group.add_sections(
     {
         "Train and test": (train, evaluate, predict, sweep),
-        "Look at runs": (runs, compare, plot, serve),
+        "Look at runs": (runs, compare, plot, serve, page),
         "Other programs": (export, completion),
         "Papers and lessons": (reproduce, notebook),
         "The machine": (data, info, bench),

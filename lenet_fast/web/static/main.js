@@ -3,11 +3,10 @@
 import { introduce as introduceClasses, showAnswer, showNothing } from "./answer.js";
 import { get, listen, Refused } from "./api.js";
 import { fromCanvas, prepare } from "./images.js";
-import { Lessons } from "./learn.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
-import { Served } from "./source.js";
 import { openShell } from "./shell.js";
+import { openSource } from "./source.js";
 import { state } from "./state.js";
 import { say, t } from "./strings.js";
 import { makeTabs } from "./tabs.js";
@@ -23,15 +22,15 @@ let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
 openShell();
-makeTabs(["learn"]);
-const source = new Served();
-let lessons = null;
+const source = openSource();
+makeTabs(source.learns ? ["learn"] : []);
+let lessons = null; // of a page that learns
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
 const wished = state.get("network");
 const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
-lessons = new Lessons(introduce(about));
+introduce(about);
 
 // Show the page, which begins hidden: its first picture is a whole one.
 function appear() {
@@ -57,13 +56,12 @@ function notify(words) {
 function introduce(about) {
   byId("index").max = about.test_images - 1;
   if (about.notice) notify(about.notice);
-  byId("save").title = t("first.saves", { folder: about.folder });
+  byId("credit").textContent = about.credit ?? "";
   const any = about.digits ? "" : "Any";
   document.title = t(`first.title${any}`);
   say(document.querySelector(".claim"), `first.claim${any}`);
   say(byId("hint"), `first.hint${any}`);
   say(byId("take"), `first.take${any}`);
-  return about;
 }
 
 function changed(start) {
@@ -127,6 +125,7 @@ function meet(found) {
   network = found;
   if (other) {
     state.set("network", network.number || null);
+    if (!source.learns) byId("network").replaceChildren(new Option(network.name));
     introduceClasses(network);
     layers.describe(network);
   }
@@ -239,18 +238,27 @@ byId("index").addEventListener("keydown", (event) => {
 meet(arrived);
 await act(begin)();
 state.onOpen(act(recall));
-lessons.everything(await get("/api/training"));
-if (wished !== null && wished !== byId("network").value) {
-  byId("network").value = wished; // empty if there is none of this number
-  if (byId("network").value) byId("network").dispatchEvent(new Event("change"));
-  else byId("network").value = network.number;
+if (source.learns) await learn();
+
+// Have networks trained, and follow those that learn.
+async function learn() {
+  const { Lessons } = await import("./learn.js");
+  lessons = new Lessons(about);
+  lessons.show(network);
+  byId("save").title = t("first.saves", { folder: about.folder });
+  lessons.everything(await get("/api/training"));
+  if (wished !== null && wished !== byId("network").value) {
+    byId("network").value = wished; // empty if there is none of this number
+    if (byId("network").value) byId("network").dispatchEvent(new Event("change"));
+    else byId("network").value = network.number;
+  }
+  listen(
+    async (state) => {
+      // Another server than before: reload everything.
+      if (state.begun !== lessons.begun) location.reload();
+      await lessons.update(state);
+      await renew().catch((error) => lessons.tell(error.message));
+    },
+    (error) => lessons.tell(error.message),
+  );
 }
-listen(
-  async (state) => {
-    // Another server than before: reload everything.
-    if (state.begun !== lessons.begun) location.reload();
-    await lessons.update(state);
-    await renew().catch((error) => lessons.tell(error.message));
-  },
-  (error) => lessons.tell(error.message),
-);

@@ -3,6 +3,8 @@
 // Values lie in the order of NumPy: maps, rows, columns. They are stored as float32, as in the
 // engines; sums are in float64.
 
+import { decoded } from "./unpack.js";
+
 export class Network {
   // `description` comes from snapshots.py (describe), which says what it holds. `weights` replace
   // its own: all arrays one behind the other, a Float32Array.
@@ -76,11 +78,6 @@ export class Network {
     }
     return largest || 1;
   }
-}
-
-// Return the bytes of base64.
-export function decoded(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
 export function volume(shape) {

@@ -1,10 +1,13 @@
-// Where networks and test images come from: the server. A static page has another source, with the
-// same methods.
+// Where networks and test images come from: the server; or, in a static page, the page itself.
 
 import { bytes, get } from "./api.js";
-import { decoded, Network } from "./network.js";
+import { Network } from "./network.js";
+import { Still } from "./still.js";
+import { unpacked, unpackedPredictions } from "./unpack.js";
 
-export class Served {
+class Served {
+  learns = true; // whether networks can be trained, and renewed
+
   // What is known besides the network: {test_images, digits, inverted, notice, ...}.
   about() {
     return get("/api/about");
@@ -32,7 +35,8 @@ export class Served {
   // Several of them, up to 1,000: {index, image, label}.
   async images(indices) {
     if (!indices.length) return [];
-    return unpacked(await get(`/api/images?indices=${indices.join()}`), indices);
+    const found = unpacked(await get(`/api/images?indices=${indices.join()}`));
+    return found.map((each, k) => ({ index: indices[k], ...each }));
   }
 
   // What the network reads in all test images; the engine's answer, not the browser's.
@@ -44,25 +48,8 @@ export class Served {
   }
 }
 
-// Return images from the form in which snapshots.py sends them.
-export function unpacked({ rows, columns, pixels, labels }, indices) {
-  const all = decoded(pixels);
-  const size = rows * columns;
-  return indices.map((index, k) => ({
-    index,
-    label: labels[k],
-    image: { rows, columns, pixels: all.subarray(k * size, (k + 1) * size) },
-  }));
-}
-
-// Return predictions likewise.
-export function unpackedPredictions({ number, labels, first, second, margins }) {
-  const classes = (text) => new Int16Array(decoded(text).buffer);
-  return {
-    number,
-    labels: classes(labels),
-    first: classes(first),
-    second: classes(second),
-    margins: new Float32Array(decoded(margins).buffer),
-  };
+// Return the source of this page.
+export function openSource() {
+  const still = document.getElementById("still");
+  return still ? new Still(JSON.parse(still.textContent)) : new Served();
 }

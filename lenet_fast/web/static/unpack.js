@@ -1,0 +1,28 @@
+// The forms in which snapshots.py sends arrays.
+
+// Return the bytes of base64.
+export function decoded(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+// Return images and their labels.
+export function unpacked({ rows, columns, pixels, labels }) {
+  const all = decoded(pixels);
+  const size = rows * columns;
+  return labels.map((label, k) => ({
+    label,
+    image: { rows, columns, pixels: all.subarray(k * size, (k + 1) * size) },
+  }));
+}
+
+// Return what the engine reads in all test images, in typed arrays with an entry per image.
+export function unpackedPredictions({ number, labels, first, second, margins }) {
+  const classes = (text) => new Int16Array(decoded(text).buffer);
+  return {
+    number,
+    labels: classes(labels),
+    first: classes(first),
+    second: classes(second),
+    margins: new Float32Array(decoded(margins).buffer),
+  };
+}
