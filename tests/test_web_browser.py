@@ -794,6 +794,37 @@ def test_by_an_allowed_name_the_page_is_whole(
         context.close()
 
 
+def test_a_class_has_a_token_a_queue_and_runs_of_its_pupils(
+    browser: Browser, page_network: Network, tmp_path: Path
+) -> None:
+    taught = TrainingManager(SAMPLE, tmp_path / "page", page_network, "the class's")
+    with serving(taught, token="class-5b", pupils=2) as served:
+        url = server.address(served, "127.0.0.1")
+        pupils = [browser.new_context() for _ in range(2)]
+        one, two = (Visit(each, f"{url}?token=class-5b#view=learn") for each in pupils)
+        for each in (one, two):
+            assert each.page.evaluate("location.search + document.cookie") == ""
+            each.page.locator("[name=epochs]").fill("100")
+            each.page.locator("#start").click()
+            expect(each.page.locator("#runs tr")).to_have_count(1)
+        told = [each.page.locator("#told") for each in (one, two)]
+        expect(told[0]).to_contain_text("Run 1 is learning")
+        expect(told[1]).to_have_text("Run 1 waits: 1 before you.")
+        one.page.locator("#pause").click()
+        expect(told[0]).to_have_text("Run 1 is paused.")
+        expect(told[1]).to_contain_text("Run 1 is learning")
+        for each in (one, two):
+            each.page.locator("#stop").click()
+            expect(each.page.locator("#told")).to_have_text("Run 1 was stopped.")
+            assert each.said == []
+        stranger = browser.new_context().new_page()
+        stranger.goto(url)
+        expect(stranger.locator("#notice")).to_contain_text("expected the whole address")
+        stranger.context.close()
+        for context in pupils:
+            context.close()
+
+
 def test_another_site_takes_no_listeners_place_but_may_lead_here(
     browser: Browser, learning: tuple[TrainingManager, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

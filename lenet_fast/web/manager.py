@@ -49,6 +49,9 @@ _GRADIENT_IMAGES = 64
 _FIRST_POINTS = 8
 """So many points are measured batch by batch: what diverges does so at once."""
 
+_MEANINGFUL = 32
+"""Fewest training images whose error is worth a point."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -126,7 +129,10 @@ class _Watch(Callback):
                 self._train.images[few], self._train.labels[few]
             )
         count, loss, errors = self._since
-        self._since = [0, 0.0, 0]
+        if count < _MEANINGFUL:
+            count = 0  # the next point has them, too
+        else:
+            self._since = [0, 0.0, 0]
         point = Point(
             images,
             seconds,

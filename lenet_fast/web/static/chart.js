@@ -1,7 +1,6 @@
 // Curves over the number of images, on a logarithmic scale.
 
-const EDGE = { left: 52, right: 14, top: 22, bottom: 22 };
-const LINE = 13; // height of one
+const EDGES = { left: 52, right: 14, top: 22, bottom: 22, line: 13 }; // at 15 pixels per rem
 
 export function thousands(number) {
   for (const [unit, size] of [["M", 1e6], ["k", 1e3]]) {
@@ -14,14 +13,16 @@ export function thousands(number) {
 // Draw curves into an svg.
 //
 // curves: the last one on top, each {name, points, circles, end}: a class, [images, value] pairs, and
-// words at the end of the line. Values that are not positive numbers are drawn at the bottom, null
-// leaves a gap. most: images at the right edge. range: the least span of the vertical axis, which
-// grows with the values. format(value) writes a tick. title: what is drawn. changes: images at which
+// words at the end of the line. Values that are not positive numbers are drawn at the bottom. most: images at the right edge. range: the least span of the vertical axis, which
+// grows with the values; null is left out. format(value) writes a tick. title: what is drawn. changes: images at which
 // a line stands.
 export function draw(svg, { curves, most, range, format, title, changes = [] }) {
   const box = svg.getBoundingClientRect();
   const [width, height] = [box.width || 500, box.height || 200];
-  const room = Math.max(0, ...curves.map(({ end = "" }) => end.length)) * 7;
+  const size = parseFloat(getComputedStyle(document.documentElement).fontSize) / 15;
+  const EDGE = Object.fromEntries(Object.entries(EDGES).map(([edge, pixels]) => [edge, pixels * size]));
+  const LINE = EDGE.line;
+  const room = Math.max(0, ...curves.map(({ end = "" }) => end.length)) * 7 * size;
   const right = width - EDGE.right - room;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const [low, high] = span(curves.flatMap(({ points, circles = [] }) => [...points, ...circles].map(([, y]) => y)), range);
@@ -31,34 +32,26 @@ export function draw(svg, { curves, most, range, format, title, changes = [] }) 
     return EDGE.top + share * (height - EDGE.top - EDGE.bottom);
   };
   const ends = [];
-  const parts = [text(title, EDGE.left, 13, "start", "title")];
+  const parts = [text(title, EDGE.left, LINE, "start", "title")];
   for (const tick of ticks(low, high)) {
     parts.push(make("line", { class: "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }));
-    parts.push(text(format(tick), EDGE.left - 7, y(tick) + 4, "end"));
+    parts.push(text(format(tick), EDGE.left - 7, y(tick) + 4 * size, "end"));
   }
   for (const share of most > 1 ? [0, 0.25, 0.5, 0.75, 1] : []) {
-    parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 5, share === 1 ? "end" : "middle"));
+    parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 5 * size, share === 1 ? "end" : "middle"));
   }
   for (const images of changes) {
     parts.push(make("line", { class: "change", x1: x(images), x2: x(images), y1: EDGE.top, y2: height - EDGE.bottom }));
   }
   for (const { name, points, circles = [], end } of curves) {
-    let pen = "M";
-    const path = points.map(([images, value]) => {
-      if (value === null) {
-        pen = "M";
-        return "";
-      }
-      const step = `${pen}${x(images).toFixed(1)} ${y(value).toFixed(1)}`;
-      pen = "L";
-      return step;
-    });
+    const known = points.filter(([, value]) => value !== null);
+    const path = known.map(([images, value], k) => `${k ? "L" : "M"}${x(images).toFixed(1)} ${y(value).toFixed(1)}`);
     parts.push(make("path", { class: name, d: path.join("") }));
     for (const [images, value] of circles) {
       parts.push(make("circle", { class: name, cx: x(images), cy: y(value), r: 4 }));
     }
-    const last = points.findLast(([, value]) => value !== null);
-    if (end && last) ends.push({ words: end, at: x(last[0]) + 6, y: y(last[1]) + 4, name });
+    const last = known.at(-1);
+    if (end && last) ends.push({ words: end, at: x(last[0]) + 6, y: y(last[1]) + 4 * size, name });
   }
   // Words that would overlap move down, and up again from the bottom.
   ends.sort((a, b) => a.y - b.y);

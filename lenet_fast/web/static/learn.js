@@ -320,7 +320,12 @@ function testError(run) {
 }
 
 function speed(run) {
-  return run.images_per_second ? run.images_per_second.toLocaleString(language) : "–";
+  return run.images_per_second ? grouped(run.images_per_second) : "–";
+}
+
+// Return a number with its thousands apart: by a comma in English, elsewhere by a thin space.
+function grouped(number) {
+  return number.toLocaleString("en").replaceAll(",", language === "en" ? "," : "\u202f");
 }
 
 function tiny(number) {
