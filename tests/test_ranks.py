@@ -151,14 +151,16 @@ def test_two_ranks_train_to_the_bits_of_one_process_and_only_one_prints(plain, t
 
 
 def program(what):
-    """Return a program that does something when all ranks look whether to stop: `turn` counts."""
+    """Return a program that does something when all ranks look whether to stop, `at` an epoch and
+    a batch, from 0."""
     return f"""
-import itertools, os, signal, sys
+import os, signal, sys
 from lenet_fast.cli import main
 from lenet_fast.training import Trainer
-turns, ask = itertools.count(), Trainer._should_stop
+ask = Trainer._should_stop
 def should_stop(self):
-    turn, rank = next(turns), self._ranks.rank if self._ranks else 0
+    rank = self._ranks.rank if self._ranks else 0
+    at = self._position.epoch, self._position.batch
     {what}
     return ask(self)
 Trainer._should_stop = should_stop
@@ -169,17 +171,18 @@ main(["train", *sys.argv[1:]])
 def test_a_run_goes_on_with_other_numbers_of_ranks(plain, tmp_path):
     """Three ranks, one process, two ranks: each does a part of two epochs."""
     out = str(tmp_path / "3")
-    stop = program("if turn == 3 and rank == 1: self.stop()")  # one of them is enough
-    done = call(mpiexec(3, "-c", stop, *OPTIONS, "--out", out, "--distributed", "mpi"), check=False)
+    stop = program("if at == (1, 3) and rank == 1: self.stop()")  # one of them is enough
+    words = (*OPTIONS, "--out", out, "--checkpoint-every", "384", "--distributed", "mpi")
+    done = call(mpiexec(3, "-c", stop, *words), check=False)
     assert done.returncode == 130
     assert "Stopped in epoch 2 of 2; saved. To resume:\n  mpiexec -n 3 " in done.stderr
     position = checkpoints.load(tmp_path / "3/checkpoint.safetensors").position
-    assert (position.epoch, position.batch) == (1, 0)
-    stop = program("if turn == 1: self.stop()")
+    assert (position.epoch, position.batch) == (1, 3)
+    stop = program("if at == (1, 7): self.stop()")
     done = call((sys.executable, "-c", stop, "--resume", out), check=False)
     assert done.returncode == 130
     position = checkpoints.load(tmp_path / "3/checkpoint.safetensors").position
-    assert (position.epoch, position.batch) == (1, 4)
+    assert (position.epoch, position.batch) == (1, 7)
     assert call(command(2, "--resume", out)).stderr == ""
     assert outcome(tmp_path / "3") == plain
 
@@ -213,7 +216,7 @@ def test_a_loss_that_is_not_finite_ends_all_alike(tmp_path):
 
 
 def test_one_that_fails_alone_says_so_and_ends_all(tmp_path):
-    fail = program("if turn == 4 and rank == 1: raise MemoryError('too much')")
+    fail = program("if at == (1, 8) and rank == 1: raise MemoryError('too much')")
     out = str(tmp_path / "run")
     done = call(mpiexec(2, "-c", fail, *OPTIONS, "--out", out, "--distributed", "mpi"), check=False)
     assert done.returncode == 1
@@ -224,7 +227,7 @@ def test_one_that_fails_alone_says_so_and_ends_all(tmp_path):
 
 
 def test_one_that_is_killed_ends_all(tmp_path):
-    die = program("if turn == 4 and rank == 1: os.kill(os.getpid(), signal.SIGKILL)")
+    die = program("if at == (1, 8) and rank == 1: os.kill(os.getpid(), signal.SIGKILL)")
     out = str(tmp_path / "run")
     done = call(mpiexec(2, "-c", die, *OPTIONS, "--out", out, "--distributed", "mpi"), check=False)
     assert done.returncode != 0

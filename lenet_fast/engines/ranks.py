@@ -264,6 +264,8 @@ class RanksEngine(LanesEngine):
         As from :class:`LanesEngine`.
     """
 
+    images_a_call = 4096  # at its end, all get the optimiser's arrays of all parts
+
     def __init__(
         self,
         network: Network,

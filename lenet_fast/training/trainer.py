@@ -470,8 +470,8 @@ class Trainer:
         -------
         History
             ``interrupted`` is true if :meth:`stop` ended the training early. The current call of
-            the engine (up to 512 images, or 4,096 in batches of one) is completed first, and the
-            state is saved if there is an `out`.
+            the engine (up to 512 images, or 4,096 in batches of one and on several ranks) is
+            completed first, and the state is saved if there is an `out`.
 
         Raises
         ------
@@ -546,6 +546,8 @@ class Trainer:
             self.history.interrupted = True
             self._check_state()
             self._save_checkpoint()
+            if self._ranks is not None:
+                self._ranks.link.gather(None)  # nobody ends the others before they have saved
         finally:
             for callback in self._informed:
                 callback.on_train_end(self)
