@@ -321,6 +321,45 @@ def test_two_ranks_have_the_bits_of_here(local, tmp_path):
     assert bits(tmp_path) == bits(local)
 
 
+def test_ranks_tell_how_far_they_are():
+    code = """
+import time
+from types import SimpleNamespace
+
+from lenet_fast import data
+from lenet_fast.jobs import clusters, workers
+from lenet_fast.jobs.runner import Marks
+
+
+def work(task, report, stop):
+    report(0.1)  # too soon after the start
+    time.sleep(1.2)
+    report(0.5)
+    return {"name": task.name.encode()}
+
+
+workers.work = work
+splits = data.load("sample")
+with clusters.opened(clusters.Asked("mpi", "sample"), print) as cluster:
+    if cluster is not None:
+        said = []
+        futures = []
+        for name in "ab":
+            job = SimpleNamespace(name=name, packed=str, dataset=None, code=lambda: None)
+            report = lambda done, name=name: said.append((name, done))
+            futures.append(cluster.submit(job, ".", Marks.of(splits), splits, report))
+        assert [future.result() for future in futures] == [{"name": b"a"}, {"name": b"b"}]
+        while len(said) < 2:
+            cluster.check()
+        print(sorted(said))
+"""
+    done = subprocess.run(
+        mpiexec(3, "-c", code), env=HERE, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[('a', 0.5), ('b', 0.5)]\n"
+
+
 def test_one_rank_is_too_few(tmp_path):
     words = mpiexec(1, "-m", "lenet_fast", *reproduce(tmp_path))
     done = subprocess.run(words, env=HERE, capture_output=True, text=True, timeout=60)

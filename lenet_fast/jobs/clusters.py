@@ -269,7 +269,8 @@ def _on_dask(token: str, task: Task) -> dict[str, bytes]:
 # --- MPI  ---
 
 _orders: Intracomm | None = None
-"""Where the first process tells the others to stop, apart from what the executor sends."""
+"""Where the first process tells the others to stop, and they tell it how far they are, apart from
+what the executor sends."""
 
 
 @contextlib.contextmanager
@@ -288,18 +289,29 @@ def _mpi(asked: Asked) -> Iterator[Cluster | None]:
         ranks.leave_signals_to_the_first()
     with MPICommExecutor(world) as executor:
         yield None if executor is None else _Ranks(cast(Executor, executor), asked, _orders)
-    while _orders.iprobe(source=0):
-        _orders.recv(source=0)
+    while _orders.iprobe():
+        _orders.recv()
 
 
 class _Ranks(Cluster):
     def __init__(self, executor: Executor, asked: Asked, orders: Intracomm) -> None:
         super().__init__(executor, _on_mpi, asked)
-        self._orders = orders
+        self._orders, self._reports = orders, dict[str, Report]()
         self.started_by = f"mpiexec -n {orders.size} "
 
     def about(self) -> str:
         return f"{self._orders.size - 1} of {self._orders.size} MPI processes"
+
+    def submit(
+        self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
+    ) -> Future[dict[str, bytes]]:
+        self._reports[job.name] = report
+        return super().submit(job, folder, marks, splits, report)
+
+    def check(self) -> None:
+        while self._orders.iprobe():
+            name, done = self._orders.recv()
+            self._reports[name](done)
 
     def stop(self) -> None:
         super().stop()
@@ -314,5 +326,13 @@ class _StoppedByRank:
 
 
 def _on_mpi(task: Task) -> dict[str, bytes]:
-    """Work in another process than the first."""
-    return workers.work(task, lambda done: None, _StoppedByRank())
+    """Work in another process than the first, which reads every two seconds how far this is."""
+    assert _orders is not None
+    orders, told, sent = _orders, time.monotonic(), None
+
+    def report(done: float) -> None:
+        nonlocal told, sent  # the latter, or the message could go before it is read
+        if time.monotonic() > told + 1:
+            told, sent = time.monotonic(), orders.isend((task.name, done), 0)
+
+    return workers.work(task, report, _StoppedByRank())
