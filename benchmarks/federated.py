@@ -5,9 +5,10 @@
 Each client trains LeNet-5 (max pooling, ReLU, softmax) on its share of the digits in batches of
 ten, on one thread; as many train at once as there are `--threads`. All ways have the same shares,
 batches and weights; before anything is timed, a round of a client is compared between ours and
-PyTorch. An idle client returns what it gets, so that its time is that of Flower and Ray. Reported
-are client rounds per second: without Flower's start, and without the first round, in which
-processes start and read the data. PyTorch's clients keep all images as tensors that are ready.
+PyTorch. An idle client returns what it gets, so that its time is that of Flower and Ray. Times are
+the least of all rounds, without Flower's start, and without the first round, in which processes
+start and read the data. CPU times are those of all processes; the ratio is theirs. PyTorch's
+clients keep all images as tensors that are ready.
 
 Without Flower (`pip install '.[federated]'`) or PyTorch it leaves out their rows.
 """
@@ -15,6 +16,7 @@ Without Flower (`pip install '.[federated]'`) or PyTorch it leaves out their row
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import logging
 import os
@@ -40,6 +42,28 @@ class Job(NamedTuple):
     dataset: str
     clients: int
     epochs: int
+
+
+class Spent(NamedTuple):
+    """Seconds on the clock, and of all cores in this process and those that it has started."""
+
+    wall: float
+    work: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        """Return the time so far."""
+        import psutil
+
+        work, here = 0.0, psutil.Process()
+        for process in (here, *here.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                work += sum(process.cpu_times()[:2])
+        return cls(time.perf_counter(), work)
+
+    def since(self) -> Spent:
+        """Return the time since then."""
+        return Spent(*(now - then for now, then in zip(Spent.now(), self, strict=True)))
 
 
 def network() -> Network:
@@ -108,42 +132,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=threads.default_threads())
     given = parser.parse_args(arguments)
     job = Job(given.dataset, given.clients, given.epochs)
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Spent] = {}
     ways = _ways(job, given.per_round, given.rounds, given.threads)
     for _ in range(given.repeats):  # in turns, so that all see the machine's good and bad moments
         for name, way in ways.items():
-            seconds[name] = min([seconds.get(name, np.inf), *way()])
+            spent = [*way(), *([seconds[name]] if name in seconds else [])]
+            seconds[name] = Spent(*map(min, zip(*spent, strict=True)))
     images = len(load(job.dataset)) // job.clients
     print(
         f"{given.per_round} of {job.clients} clients a round, {images} images each, "
         f"{job.epochs} epochs, batches of {BATCH}, {given.threads} at once\n"
     )
-    print(f"{'':<28}{'ms a client':>12}{'clients/s':>11}{'ratio':>8}")
+    print(f"{'':<22}{'clients/s':>11}{'ms a client':>13}{'CPU ms a client':>17}{'ratio':>8}")
     first = next(iter(seconds.values()))
-    for name, took in seconds.items():
-        each = took / given.per_round
-        print(f"{name:<28}{1000 * each:>12.1f}{1 / each:>11.1f}{took / first:>8.2f}")
-    if "Flower, idle" in seconds:
-        print()
-        for name in ("lenet_fast", "PyTorch"):
-            if f"Flower, {name}" in seconds:
-                share = 1 - seconds[name] / seconds[f"Flower, {name}"]
-                print(f"share of Flower and Ray in a round with {name}: {100 * share:.0f} %")
+    for name, spent in seconds.items():
+        wall, work = (1000 * each / given.per_round for each in spent)
+        ratio = spent.work / first.work
+        print(f"{name:<22}{1000 / wall:>11.1f}{wall:>13.1f}{work:>17.1f}{ratio:>8.2f}")
 
 
 def _ways(
     job: Job, per_round: int, rounds: int, at_once: int
-) -> dict[str, Callable[[], list[float]]]:
-    """Return by name what returns the seconds of each round."""
+) -> dict[str, Callable[[], list[Spent]]]:
+    """Return by name what returns the time of each round."""
     digits, start = load(job.dataset), network()
     shares = federated.partition(digits.labels, job.clients)
 
-    def many() -> list[float]:
+    def many() -> list[Spent]:
         took = []
         for turn in range(1, rounds + 1):
             chosen = random.Random(turn).sample(range(job.clients), per_round)
             jobs = [(shares[client], turn) for client in chosen]
-            started = time.perf_counter()
+            started = Spent.now()
             weights = [
                 run.network.get_weights()
                 for run in train_many(
@@ -152,10 +172,10 @@ def _ways(
                 if run.network is not None
             ]
             _ = [np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)]
-            took.append(time.perf_counter() - started)
+            took.append(started.since())
         return took
 
-    ways: dict[str, Callable[[], list[float]]] = {"lenet_fast": many}
+    ways: dict[str, Callable[[], list[Spent]]] = {"lenet_fast": many}
     if installed("torch"):
         verify(job, digits, shares[0])
         ways["PyTorch"] = lambda: _pytorch(job, per_round, rounds, at_once)
@@ -184,8 +204,8 @@ def verify(job: Job, digits: data.Dataset, share: Any) -> None:
             raise SystemExit(f"{name}: PyTorch's client does not learn what ours does")
 
 
-def _pytorch(job: Job, per_round: int, rounds: int, at_once: int) -> list[float]:
-    """Return the seconds of rounds of PyTorch's clients in processes, without Flower."""
+def _pytorch(job: Job, per_round: int, rounds: int, at_once: int) -> list[Spent]:
+    """Return the times of rounds of PyTorch's clients in processes, without Flower."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -193,11 +213,11 @@ def _pytorch(job: Job, per_round: int, rounds: int, at_once: int) -> list[float]
     with ProcessPoolExecutor(at_once, get_context("spawn")) as pool:
         for turn in range(rounds + 1):
             chosen = random.Random(turn).sample(range(job.clients), per_round)
-            started = time.perf_counter()
+            started = Spent.now()
             futures = [pool.submit(_fit_pytorch, job, each, start, turn) for each in chosen]
             weights = [future.result() for future in futures]
             _ = [np.mean(arrays, axis=0) for arrays in zip(*weights, strict=True)]
-            took.append(time.perf_counter() - started)
+            took.append(started.since())
     return took[1:]
 
 
@@ -205,15 +225,16 @@ def _fit_pytorch(job: Job, client: int, weights: list[Any], turn: int) -> list[A
     return pytorch_clients(job).fit(client, weights, turn)
 
 
-def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) -> list[float]:
-    """Return the seconds of the rounds of a simulation, the first one left out."""
+def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) -> list[Spent]:
+    """Return the times of the rounds of a simulation, the first one left out."""
     from flwr.app import ArrayRecord
     from flwr.serverapp import ServerApp
     from flwr.serverapp.strategy import FedAvg
     from flwr.simulation import run_simulation
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    ends: list[float] = []
+    took: list[Spent] = []
+    begun: list[Spent] = []
 
     class Timed(FedAvg):  # type: ignore[misc]
         def aggregate_train(self, server_round: int, replies: Any) -> Any:
@@ -221,7 +242,8 @@ def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) ->
             if any(reply.has_error() for reply in replies):
                 raise SystemExit(f"a client failed: {replies[0].error}")
             found = super().aggregate_train(server_round, replies)
-            ends.append(time.perf_counter())
+            took.extend(each.since() for each in begun)
+            begun[:] = [Spent.now()]
             return found
 
     server = ServerApp()
@@ -238,7 +260,7 @@ def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) ->
     resources = {"num_cpus": 1, "num_gpus": 0.0}
     config = {"client_resources": resources, "init_args": {"num_cpus": at_once}}
     run_simulation(server, app, num_supernodes=job.clients, backend_config=config)
-    return np.diff(ends).tolist()
+    return took
 
 
 if __name__ == "__main__":
