@@ -33,6 +33,7 @@ CREDITS = {
 _STATIC = Path(__file__).with_name("static")
 _IMPORT = re.compile(r'(from |import )"\./([\w.]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet" href="/static/([\w.]+)">')
+_PRELOAD = re.compile(r'\n *<link rel="modulepreload" href="/static/[\w.]+">')
 _ICON = re.compile(r'href="/static/([\w.]+\.svg)"')
 _MAIN = '<script type="module" src="/static/main.js"></script>'
 
@@ -53,6 +54,7 @@ def page(snapshot: NetworkSnapshot, test: Dataset, count: int) -> bytes:
     assert first is not None
     html = html.replace(first[0], "<!-- style -->", 1)
     html = _STYLE.sub("", html).replace("<!-- style -->", f"<style>{style}</style>")
+    html = _PRELOAD.sub("", html)
     html = _ICON.sub(lambda found: f'href="{_address("image/svg+xml", _read(found[1]))}"', html)
     modules = json.dumps({"imports": _modules("main.js")}, indent=0)
     start = 'import "page/main.js";'
