@@ -28,7 +28,7 @@ _SHOWN = 20
     "  [sweep]\n"
     "  seeds = 3                    # runs per configuration\n"
     "  validation = 5000            # images that judge; default: a sixth\n"
-    "  [options]                    # of all runs, as in a run's config.toml\n"
+    "  [options]                    # of train, in all runs\n"
     '  recipe = "fast"\n'
     "  [space]\n"
     "  rate = { low = 0.01, high = 0.3, log = true, steps = 4 }\n"
