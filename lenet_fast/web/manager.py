@@ -353,7 +353,9 @@ class TrainingManager:
         with self._changed:
             if self._thread is not None:
                 raise BusyError("a training is in progress; stop it first")
-        splits = request.fitted(self._data(request.data))  # may take a second
+        splits = self.shared.loaded(
+            (request.data, request.size), lambda: request.fitted(self._data(request.data))
+        )
         with self._changed:
             if self._thread is not None:
                 raise BusyError("a training is in progress; stop it first")

@@ -21,7 +21,7 @@ class BusyError(Exception):
 class Shared:
     """What the visitors of one server share.
 
-    `trainings` run at a time; the others wait in order. All methods but :meth:`zip_codes` must be
+    `trainings` run at a time; the others wait in order. The methods about places must be
     called with `changed` held, the lock of all states on this server; its waiters are notified when
     a place is taken or free.
 
@@ -51,8 +51,8 @@ class Shared:
         self._running: list[object] = []
         self._waiting: list[object] = []
         self._zip_folder = _zip_folder(folder)
-        self._zip_lock = threading.Lock()
-        self._zip_codes: Splits | None = None
+        self._loading = threading.RLock()
+        self._loaded: dict[object, Splits] = {}
 
     # ------------------------------------------------------------------ places
 
@@ -105,7 +105,14 @@ class Shared:
         self.version += 1
         self.changed.notify_all()
 
-    # ------------------------------------------------------------------ zip codes
+    # ------------------------------------------------------------------ data
+
+    def loaded(self, key: object, load: Callable[[], Splits]) -> Splits:
+        """Return the data that `load` returns, which is called once per key."""
+        with self._loading:
+            if key not in self._loaded:
+                self._loaded[key] = load()
+            return self._loaded[key]
 
     @property
     def has_zip_codes(self) -> bool:
@@ -115,13 +122,12 @@ class Shared:
 
     def zip_codes(self) -> Splits:
         """Return the zip codes of 1989 as MNIST has its digits, from the disk at the first call."""
-        with self._zip_lock:
-            if self._zip_codes is None:
-                found = data.load("usps", self._zip_folder)
-                self._zip_codes = Splits(
-                    data.as_mnist(found.train), data.as_mnist(found.test), found.source
-                )
-            return self._zip_codes
+
+        def load() -> Splits:
+            found = data.load("usps", self._zip_folder)
+            return Splits(data.as_mnist(found.train), data.as_mnist(found.test), found.source)
+
+        return self.loaded("zip", load)
 
 
 def digits(dataset: data.Dataset) -> bool:

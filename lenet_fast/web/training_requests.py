@@ -190,8 +190,13 @@ class TrainingRequest:
             return OneCycle(rate, RECIPES[self.recipe]["warmup"])
         return SCHEDULES[self.schedule](rate, self.epochs)
 
+    @property
+    def size(self) -> str:
+        """The name of the size of digits that the network reads; empty: that of MNIST."""
+        return self.model if self.model in _REDUCED else ""
+
     def fitted(self, splits: Splits) -> Splits:
-        """Return data of the size that the network reads."""
+        """Return data of the size that the network reads; may take seconds."""
         reduced = _REDUCED.get(self.model)
         if reduced is None or splits.train.images.shape[1:] != (28, 28):
             return splits
