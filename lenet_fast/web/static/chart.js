@@ -48,7 +48,7 @@ export function draw(svg, { curves, most, range, format, title, changes = [] }) 
     const path = known.map(([images, value], k) => `${k ? "L" : "M"}${x(images).toFixed(1)} ${y(value).toFixed(1)}`);
     parts.push(make("path", { class: name, d: path.join("") }));
     for (const [images, value] of circles) {
-      parts.push(make("circle", { class: name, cx: x(images), cy: y(value), r: 4 }));
+      parts.push(make("circle", { class: name, cx: x(images), cy: y(value), r: 4 * size }));
     }
     const last = known.at(-1);
     if (end && last) ends.push({ words: end, at: x(last[0]) + 6, y: y(last[1]) + 4 * size, name });

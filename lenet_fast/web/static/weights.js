@@ -41,7 +41,7 @@ export class Weights {
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", t("learn.kernelsOf", { name: layer.name, maps, inputs }));
       const figure = make("figure");
-      const scale = Math.max(2, Math.min(8, Math.floor(200 / canvas.width)));
+      const scale = Math.max(2, Math.min(8, Math.floor(320 / canvas.width)));
       canvas.style.width = `${(canvas.width * scale) / 16}rem`;
       figure.append(canvas, caption(t("learn.kernelsOf", { name: layer.name, maps, inputs })));
       return { name: layer.name, canvas, figure };
