@@ -182,7 +182,7 @@ export class Layers {
     const width = this.box.clientWidth;
     if (!this.columns.length || !width) return;
     const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-    const narrow = width < 38 * rem;
+    const narrow = width < (this.comparing() ? 59 : 38) * rem; // the bitmaps take room
     const top = 2 * rem; // of the heads
     const height = this.box.clientHeight - top - 2;
     const strip = narrow ? 0.42 * height : height;
@@ -219,21 +219,25 @@ export class Layers {
 
   putLarge(column, x, y, width, height, rem) {
     if (this.comparing()) {
-      // The layer's own picture, then two rows of five.
-      const caption = 1.7 * rem;
-      const scale = Math.min((width - 6 * rem) / (BITMAP[1] * 7.6), (height - 2 * caption - rem) / (2 * BITMAP[0]));
-      const own = 2 * scale;
-      const box = { across: 1, side: own * BITMAP[1], high: own * BITMAP[0], width: own * BITMAP[1], height: own * BITMAP[0],
-        cells: [BITMAP[1], BITMAP[0]] };
-      const total = box.width + 5 * scale * BITMAP[1] + 7 * rem;
-      const left = x + Math.max(0, (width - total) / 2);
-      const tall = 2 * (scale * BITMAP[0] + caption) + 0.5 * rem;
-      this.put(column, box, left, y + (height - tall) / 2);
+      // The layer's own picture, then two rows of five, each with two lines of text at most.
+      const [gap, between, caption] = [0.5 * rem, Math.min(2.4 * rem, 0.05 * width), 2.8 * rem];
+      const most = (height - 2 * caption - gap) / (2 * BITMAP[0]);
+      const room = width - between - 4 * gap;
+      const name = Math.min(5.4 * rem, 0.145 * width); // the least for the text of a bitmap
+      const even = Math.min(most, room / (7 * BITMAP[1]));
+      const tight = BITMAP[1] * even < name ? Math.min(most, (room - 5 * name) / (2 * BITMAP[1])) : even;
+      const step = Math.max(BITMAP[1] * tight, name);
+      const [wide, high] = [2 * tight * BITMAP[1], 2 * tight * BITMAP[0]];
+      const box = { across: 1, side: wide, high, width: wide, height: high, cells: [BITMAP[1], BITMAP[0]] };
+      const left = x + (width - wide - between - 5 * step - 4 * gap) / 2;
+      const down = y + Math.max(0, (height - high - 2 * caption - gap) / 2);
+      this.put(column, box, left, down);
       const { style } = this.bitmaps.box;
-      style.left = `${left + box.width + 2.4 * rem}px`;
-      style.top = `${y + (height - tall) / 2}px`;
-      style.setProperty("--wide", `${scale * BITMAP[1]}px`);
-      style.setProperty("--high", `${scale * BITMAP[0]}px`);
+      style.left = `${left + wide + between}px`;
+      style.top = `${down}px`;
+      style.setProperty("--column", `${step}px`);
+      style.setProperty("--wide", `${tight * BITMAP[1]}px`);
+      style.setProperty("--high", `${tight * BITMAP[0]}px`);
       return;
     }
     const box = column.tiled ? fit(column, width, height) : units(column, width, height, 3 * rem);
