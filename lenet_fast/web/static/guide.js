@@ -52,7 +52,9 @@ export function guide(box, button) {
     if (!lesson) return;
     title.textContent = `${t("guide.place", { lesson, lessons: SHOWS.length })}: ${t(`guide.title${lesson}`)}`;
     say(text, `guide.text${lesson}`);
-    say(task, `guide.task${lesson}`);
+    // A page without a server has nothing to train.
+    const possible = SHOWS[lesson - 1].view !== "learn" || document.getElementById("tab-learn");
+    say(task, possible ? `guide.task${lesson}` : "guide.noTraining");
     say(question, `guide.question${lesson}`);
     say(answer, `guide.answer${lesson}`);
     details.open = false;

@@ -21,9 +21,9 @@ let due = null; // what the next frame has to show: {start}, the time of the eve
 let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
-openShell();
 const source = openSource();
 makeTabs(source.learns ? ["learn"] : []);
+openShell();
 let lessons = null; // of a page that learns
 const layers = new Layers();
 const pad = new Pad(byId("pad"), byId("pen"), changed);

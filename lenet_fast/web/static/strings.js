@@ -241,6 +241,7 @@ export const english = {
     back: "Back",
     next: "Next lesson",
     close: "End lessons",
+    noTraining: "The task of this lesson needs the page with a server, which trains networks: lenet-fast serve.",
     answer: "Answer",
     title1: "Convolution by hand",
     text1: "A map of C1 has 28 × 28 [units](#unit). Each looks at a window of 5 × 5 pixels, multiplies each pixel by a weight, adds them up and adds a [bias](#bias); all units of a map use the same 25 weights.",
