@@ -275,6 +275,25 @@ def describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
             picture["alt"] = f"Figure: {title.astext()}"
 
 
+def write_demo(app: Sphinx, failure: Exception | None) -> None:
+    """Write the page without a server into the folder demo, with a network that learns here."""
+    from lenet_fast import data
+    from lenet_fast.web import still
+    from lenet_fast.web.snapshots import NetworkSnapshot
+    from lenet_fast.web.training_requests import TrainingRequest
+
+    if failure is not None or app.builder.format != "html":
+        return
+    sample = data.load("sample")
+    request = TrainingRequest.from_json({"epochs": 20}, len(sample.train))
+    trainer = request.trainer()
+    trainer.fit(sample.train, sample.test, request.epochs, verbose=False)
+    folder = Path(app.outdir, "demo")
+    folder.mkdir(exist_ok=True)
+    snapshot = NetworkSnapshot(trainer.network, 0, "LeNet-5")
+    (folder / "index.html").write_bytes(still.page(snapshot, sample.test, len(sample.test)))
+
+
 def setup(app: Sphinx) -> None:
     """Register all of this with Sphinx."""
     app.add_directive("help", Help)
@@ -282,6 +301,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_api_pages)
     app.connect("doctree-read", describe_pictures)
     app.connect("env-check-consistency", warn_of_missing)
+    app.connect("build-finished", write_demo)
     app.connect("autodoc-process-docstring", describe_constant, priority=400)
     app.connect("autodoc-process-docstring", add_keywords, priority=600)  # after numpydoc
     app.connect("autodoc-process-signature", leave_unsigned, priority=400)
