@@ -244,10 +244,12 @@ class Call(Exception):  # noqa: N818
     """What the engine would have run: its arguments, its memories."""
 
 
-@pytest.fixture
-def call(rng, dtype) -> tuple[tuple, list]:
+# Numba compiles the engine for half a minute per dtype.
+@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
+def call(rng, request) -> tuple[tuple, list]:
     """Return the arguments and memories of a call for gradients, which are then worked on here."""
     require("numba")
+    dtype = np.dtype(request.param)
     layers = [Conv2D(1, 2, 3), Tanh(), Dense(32, 3)]
     net = Network(layers, input_shape=(1, 6, 6), output="softmax", dtype=dtype)
     net.initialise("lecun_sqrt", 1)
