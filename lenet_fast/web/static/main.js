@@ -2,6 +2,7 @@
 
 import { introduce as introduceClasses, showAnswer, showNothing } from "./answer.js";
 import { get, listen, Refused } from "./api.js";
+import { Fails } from "./fails.js";
 import { fromCanvas, prepare } from "./images.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
@@ -22,10 +23,11 @@ let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
 const source = openSource();
-makeTabs(source.learns ? ["learn"] : []);
+makeTabs(source.learns ? ["fails", "learn"] : ["fails"]);
 openShell();
 let lessons = null; // of a page that learns
 const layers = new Layers();
+const views = [new Fails({ source, take: (index) => act(() => takeDigit(index))() })];
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
 const wished = state.get("network");
@@ -89,6 +91,7 @@ function show() {
   const trace = traced();
   layers.show(network, trace);
   lessons?.show(network);
+  for (const view of views) view.show(network, trace);
   if (trace) showAnswer(trace, network);
   else if (pad.empty) showNothing(t("first.nothing"), t("first.blank"));
   else showNothing(t("first.noDigit"));

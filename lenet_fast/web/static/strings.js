@@ -85,6 +85,24 @@ export const english = {
   },
   fails: {
     tab: "Where it fails",
+    parts: "Questions to its failures",
+    confusions: "What it confuses",
+    confusionsWhat: "The [confusion matrix](#confusion) counts what it reads in the test digits. Choose a cell to see " +
+      "its digits, and a digit to put it on the paper.",
+    confused: "{count} of {all} are misread: {rate} %",
+    lost: { one: "1 has no answer.", other: "{count} have no answer." },
+    readAs: "read as",
+    is: "is",
+    cell: "{label}, read as {read}: {count}",
+    cellRight: "{label}, read rightly: {count}",
+    allErrors: "All that are misread",
+    backToAll: "All misread",
+    surest: "The surest errors first: those with the largest [margin](#margin).",
+    doubtful: "The most doubtful first: those with the smallest [margin](#margin).",
+    pair: "{label}, read {read}",
+    itemRight: "Test digit {index}: {label}, read rightly, margin {margin}",
+    itemWrong: "Test digit {index}: {label}, read as {read}, margin {margin}",
+    more: { one: "1 more", other: "{count} more" },
   },
   learn: {
     tab: "It learns",
@@ -385,6 +403,11 @@ const POINT = (0.5).toLocaleString(language)[1];
 // Return a number's digits with the language's decimal point.
 export function local(digits) {
   return digits.replace(".", POINT);
+}
+
+// Return a whole number as the language writes it.
+export function whole(number) {
+  return number.toLocaleString(language);
 }
 
 // Put words into an element, with their terms.
