@@ -110,18 +110,44 @@ function resized(values, rows, columns, height, width) {
   for (let r = 0; r < height; r++) {
     for (let k = 0; k < rows; k++) {
       const share = down[r * rows + k];
-      if (share) for (let c = 0; c < columns; c++) half[r * columns + c] += share * values[k * columns + c];
+      if (share === 0) continue;
+      for (let c = 0, to = r * columns; c < columns; c++, to++) {
+        half[to] = fused(share, values[k * columns + c], half[to]);
+      }
     }
   }
   const made = new Float64Array(height * width);
   for (let r = 0; r < height; r++) {
     for (let c = 0; c < width; c++) {
       let sum = 0;
-      for (let k = 0; k < columns; k++) sum += half[r * columns + k] * across[c * columns + k];
+      for (let k = 0; k < columns; k++) {
+        const share = across[c * columns + k];
+        if (share !== 0) sum = fused(share, half[r * columns + k], sum);
+      }
       made[r * width + c] = sum;
     }
   }
   return made;
+}
+
+// Return a b + c, rounded once, as the BLAS of NumPy has it: where a pixel lies half-way between two
+// bytes, the last bit decides.
+function fused(a, b, c) {
+  const [aHigh, aLow] = split(a);
+  const [bHigh, bLow] = split(b);
+  const product = a * b;
+  const below = aLow * bLow - (product - aHigh * bHigh - aLow * bHigh - aHigh * bLow); // T. J. Dekker
+  const sum = product + c;
+  const part = sum - product;
+  const lost = product - (sum - part) + (c - part); // D. E. Knuth
+  return sum + (lost + below);
+}
+
+// Return two numbers of 26 bits with this sum.
+function split(value) {
+  const large = 134217729 * value; // 2 ** 27 + 1
+  const high = large - (large - value);
+  return [high, value - high];
 }
 
 // Return the matrix that resizes an axis: weighted means under triangles.
@@ -131,14 +157,26 @@ function weights(from, to) {
   for (let k = 0; k < to; k++) {
     const middle = (k + 0.5) * step - 0.5;
     const row = matrix.subarray(k * from, (k + 1) * from);
-    let sum = 0;
-    row.forEach((_, i) => {
-      row[i] = Math.max(0, 1 - Math.abs(i - middle) / Math.max(step, 1));
-      sum += row[i];
-    });
+    row.forEach((_, i) => { row[i] = Math.max(0, 1 - Math.abs(i - middle) / Math.max(step, 1)); });
+    const sum = summed(row);
     row.forEach((weight, i) => { row[i] = weight / sum; });
   }
   return matrix;
+}
+
+// Return a sum with the rounding of NumPy.
+function summed(values) {
+  if (values.length > 128) {
+    const half = Math.floor(values.length / 16) * 8;
+    return summed(values.subarray(0, half)) + summed(values.subarray(half));
+  }
+  const whole = values.length - (values.length % 8);
+  const lanes = new Float64Array(8);
+  for (let k = 0; k < whole; k++) lanes[k % 8] += values[k];
+  const [a, b, c, d, e, f, g, h] = lanes;
+  let sum = a + b + (c + d) + (e + f + (g + h));
+  for (let k = whole; k < values.length; k++) sum += values[k];
+  return sum;
 }
 
 // Return what a network sees of an image: in its size, and inverted if it learned such images.
