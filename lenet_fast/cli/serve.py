@@ -79,7 +79,7 @@ def _checked_token(context: click.Context, option: click.Option, given: str | No
 )
 @common.integer_option(
     "--pupils",
-    "Most visitors with a state of their own: runs, network that reads; a few MB each. 0: one "
+    "Most visitors with a state of their own: runs, network that reads; some 10 MB each. 0: one "
     "state for all.  [default: 0 on this machine only, else 40]",
     least=0,
     most=1000,
@@ -117,7 +117,8 @@ def serve(
     """Serve a page to draw digits on, inspect a network and watch it learn.
 
     RUN_OR_MODEL is the folder of a run, or a model file, also ONNX. Without it, the page starts to
-    train a network, which takes seconds; everything works meanwhile.
+    train a network, which takes seconds; everything works meanwhile. A class is
+    served when it is trained.
 
     For a class, let others reach it with --host, and give them the address that is printed.
 

@@ -215,6 +215,10 @@ class _Watch(Callback):
 
     def _wait(self, trainer: Trainer) -> None:
         """Return when the training may go on; take over a new rate."""
+        with self._manager.shared.changed:
+            waits = self._manager.must_wait(self._run)
+        if waits:
+            trainer.engine.close()  # many may wait; the next call starts its threads again
         self._single = self._manager.wait_for_turn(self._run)
         with self._manager.changing() if self._run.new_rate else contextlib.nullcontext():
             rate, self._run.new_rate = self._run.new_rate, None

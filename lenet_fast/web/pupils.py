@@ -11,7 +11,7 @@ from lenet_fast.web.manager import TrainingManager
 from lenet_fast.web.shared import BusyError
 
 MOST = 40
-"""Most pupils with a state of their own, by default: a few MB each."""
+"""Most pupils with a state of their own, by default: some 10 MB each."""
 
 MAX_SAVES = 5
 """Most networks that each of them can save."""
