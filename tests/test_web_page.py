@@ -119,7 +119,7 @@ def test_a_wrong_answer_is_marked(see: Any) -> None:
     page = see().page
     page.locator("#wrong").click()
     expect(page.locator("#answer")).to_have_class("misread")
-    found = re.fullmatch(r"read (\d), is (\d)", page.locator("#verdict").inner_text())
+    found = re.fullmatch(r"read (\d), is\s(\d)", page.locator("#verdict").inner_text())
     assert found is not None
     assert found[1] == page.locator("#digit").inner_text()
     assert found[2] == page.locator("#source").inner_text()[-1] != found[1]

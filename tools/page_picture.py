@@ -79,8 +79,10 @@ def play(film: Film) -> None:
     """Draw, look at the layers, and train."""
     page = film.page
     idle = page.locator("#stop:disabled")
-    expect(idle).to_be_visible(timeout=120_000)  # the page begins with a training
-    film.shoot(800)
+    told = page.locator("#told")
+    expect(told).to_contain_text("is done", timeout=120_000)  # the page begins with a training
+    film.shoot(1200)
+    page.locator("#clear").click()
     draw(film, 3)
     film.shoot(700)
     for layer in (0, 1, 2, 3, 4, 5, 2):
@@ -89,7 +91,7 @@ def play(film: Film) -> None:
         film.shoot(500)
     page.locator(".tile.large").nth(3).hover()
     film.shoot(1000)
-    page.locator("[name=model]").select_option(label="LeNet-5, max pool")
+    page.locator("[name=model]").select_option("lenet5-max")
     page.locator("[name=output]").select_option("softmax")
     page.locator("[name=distort]").select_option("none")
     page.locator("[name=epochs]").fill("2")
@@ -119,7 +121,8 @@ def main() -> None:
                 executable_path=next(filter(None, map(shutil.which, names))),
                 args=["--no-sandbox"],
             )
-            page = browser.new_page(viewport=WINDOW)
+            page = browser.new_page(viewport=WINDOW, locale="en-GB")
+            page.add_init_script("localStorage.setItem('lenet-fast tour', 'seen')")
             for attempt in range(100):
                 try:
                     page.goto(URL)

@@ -38,7 +38,7 @@ export const german = {
     second: "An zweiter Stelle: {name}, mit {value}",
     spoken: "Gelesen wird {first}, an zweiter Stelle {second}.",
     right: "richtig",
-    misread: "als {read} gelesen, ist {label}",
+    misread: "als\u00a0{read} gelesen, ist\u00a0{label}",
     rbf: "[Strafwert](#penalty): Der kleinste gewinnt",
     softmax: "[Wahrscheinlichkeit](#softmax): Die größte gewinnt",
     linear: "[Punktwert](#score): Der größte gewinnt",

@@ -45,7 +45,7 @@ export const english = {
     second: "Runner-up: {name}, with {value}",
     spoken: "It reads {first}, then {second}.",
     right: "right",
-    misread: "read {read}, is {label}",
+    misread: "read {read}, is\u00a0{label}",
     rbf: "[penalty](#penalty): the shortest bar wins",
     softmax: "[probability](#softmax): the longest bar wins",
     linear: "[score](#score): the longest bar wins",

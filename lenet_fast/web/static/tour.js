@@ -48,7 +48,6 @@ export class Tour {
     const [key, target] = STEPS[step];
     this.pointed = document.querySelector(target);
     this.pointed.classList.add("pointed");
-    this.pointed.scrollIntoView({ block: "nearest" });
     this.title.textContent = t(`tour.${key}Title`);
     say(this.text, `tour.${key}`);
     this.place.textContent = t("tour.place", { step: step + 1, steps: STEPS.length });
@@ -56,6 +55,10 @@ export class Tour {
     this.next.textContent = t(step === STEPS.length - 1 ? "tour.done" : "tour.next");
     this.skip.hidden = step === STEPS.length - 1;
     this.card.hidden = false;
+    this.pointed.scrollIntoView({ block: "nearest" });
+    // Where the card would cover what it speaks of, as on a phone, that moves up.
+    const [card, there] = [this.card.getBoundingClientRect(), this.pointed.getBoundingClientRect()];
+    if (there.bottom > card.top && there.right > card.left) this.pointed.scrollIntoView();
   }
 
   end() {
