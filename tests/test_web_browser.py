@@ -801,7 +801,7 @@ def test_a_class_has_a_token_a_queue_and_runs_of_its_pupils(
     with serving(taught, token="class-5b", pupils=2) as served:
         url = server.address(served, "127.0.0.1")
         pupils = [browser.new_context() for _ in range(2)]
-        one, two = (Visit(each, f"{url}?token=class-5b#view=learn") for each in pupils)
+        one, two = (Visit(each, f"{url}?token=class-5b") for each in pupils)
         for each in (one, two):
             assert each.page.evaluate("location.search + document.cookie") == ""
             each.page.locator("[name=epochs]").fill("100")
