@@ -947,7 +947,8 @@ def test_nothing_jumps(visit: Any) -> None:
 
 def test_every_control_has_a_name(visit: Any) -> None:
     page = visit().page
-    for control in page.locator("input, select, button, canvas#pad, progress, svg#chart").all():
+    controls = "input, select, button:not([hidden]), canvas#pad, progress, svg#chart"
+    for control in page.locator(controls).all():
         name = control.evaluate(
             "e => e.getAttribute('aria-label') || [...(e.labels ?? [])].map(l => l.innerText)"
             ".join(' ') || e.innerText"
