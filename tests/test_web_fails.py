@@ -13,6 +13,7 @@ from page_cases import serving
 
 from lenet_fast import data
 from lenet_fast.network import Network
+from lenet_fast.reproduce.training import rejected
 
 require("playwright")
 
@@ -109,3 +110,144 @@ def test_the_matrix_and_the_digits_of_its_cells(see: Any, page_network: Network)
     expect(page.locator("#verdict")).to_have_text(f"read {wrong}, is {label}")
     expect(gallery.first).to_have_attribute("aria-pressed", "true")
     expect(page).to_have_url(re.compile(rf"digit={index}\b"))
+
+
+def passed_back(network: Network, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """Return the gradient at the input (1, 1, rows, columns) from that at the outputs (1, k)."""
+    xs = [x]
+    for layer in network.layers:
+        xs.append(layer.forward(xs[-1], "numpy"))
+    for k, layer in reversed([*enumerate(network.layers)]):
+        dy = layer.backward(dy.reshape(xs[k + 1].shape), xs[k], xs[k + 1], "numpy")[0]
+    return dy
+
+
+def test_saliency_and_occlusion_are_those_of_the_engine(see: Any, page_network: Network) -> None:
+    page = see("fails=look&digit=7&place=14.16&patch=7")
+    x = data.prepare(TEST.images[7:8]).astype(page_network.dtype)
+    penalties = page_network.predict(x)[0]
+    best, second = penalties.argsort()[:2]
+    dy = np.zeros((1, 10), page_network.dtype)
+    dy[0, [best, second]] = -1, 1
+    range_ = page_network.pixel_range[1] - page_network.pixel_range[0]
+    slopes = range_ * passed_back(page_network, x, dy).ravel()
+
+    found = page.evaluate(
+        """async ({ x, best }) => {
+            const { openSource } = await import("/static/source.js");
+            const { occlusion, saliency } = await import("/static/probes.js");
+            const network = await openSource().network();
+            const trace = network.forward(Float32Array.from(x));
+            const drops = new Float32Array(x.length);
+            for (const _ of occlusion(network, trace, best, 7, drops));
+            return [saliency(network, trace, best), drops].map((each) => Array.from(each));
+        }""",
+        {"x": x.ravel().tolist(), "best": int(best)},
+    )
+    np.testing.assert_allclose(found[0], slopes, atol=1e-4 * np.abs(slopes).max())
+    # A patch of 7 x 7 pixels around row 14, column 16, and one in a corner.
+    for row, column in ((14, 16), (0, 31)):
+        hidden = x.copy()
+        hidden[0, 0, max(0, row - 3) : row + 4, max(0, column - 3) : column + 4] = np.mean(
+            page_network.pixel_range
+        )
+        covered = page_network.predict(hidden)[0]
+        lead = np.delete(covered, best).min() - covered[best]
+        before = penalties[second] - penalties[best]
+        assert found[1][32 * row + column] == pytest.approx(before - lead, abs=1e-3)
+        if row:
+            told = page.locator("#look-told")
+            expect(told).to_contain_text(f"With the patch it reads {covered.argmin()}")
+            words = told.inner_text().replace("\N{MINUS SIGN}", "-").rstrip(".")
+            said = [float(each) for each in re.findall(r"-?\d+\.\d+", words)]
+            assert said == pytest.approx([before, lead], abs=0.011)
+    expect(page.locator("#occlusion")).to_have_attribute("aria-busy", "false")
+    # The map that is shown has its strongest colour where the lead falls most.
+    red, blue = page.locator("#occlusion").evaluate(
+        """(canvas, at) => {
+            const { data } = canvas.getContext("2d").getImageData(at % 32, at >> 5, 1, 1);
+            return [data[0], data[2]];
+        }""",
+        int(np.argmax(np.abs(found[1]))),
+    )
+    assert (red > blue) == (found[1][int(np.argmax(np.abs(found[1])))] > 0)
+
+
+PIXELS = """canvas => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return Array.from({ length: data.length / 4 }, (_, k) => 255 - data[4 * k]);
+}"""
+"""The grey values of an image that is shown."""
+
+
+def test_the_deception_deceives_the_engine_too(see: Any, page_network: Network) -> None:
+    """Of a 3 that is read rightly: the least ink that makes it an 8, and a little less."""
+    read = page_network.classify_outputs(page_network.predict(TEST.images))
+    index = int(np.flatnonzero((TEST.labels == 3) & (read == 3))[0])
+    page = see(f"fails=deceive&digit={index}&target=8")
+    expect(page.locator("#result-name")).to_have_text("result: reads 8")
+
+    def seen(name: str) -> np.ndarray:
+        pixels = page.locator(name).evaluate(PIXELS)
+        return np.array(pixels, np.uint8).reshape(32, 32)
+
+    original, result = seen("#original"), seen("#result")
+    np.testing.assert_array_equal(original, np.pad(TEST.images[index], 2))
+    assert page_network.classify(original) == 3
+    assert page_network.classify(result) == 8
+    ink = 100 * np.abs(result.astype(int) - original).sum() / original.sum()
+    assert 0 < ink < 40
+    words = f"{ink:.1f}" if ink < 10 else f"{ink:.0f}"
+    expect(page.locator("#changed")).to_contain_text(f"Changed ink: {words} % of")
+    expect(page.locator("#enough")).to_contain_text(f"makes it read 8: {words} %")
+    # A little weaker, and it is not enough: the mark is where the answer turns over.
+    strength = page.locator("#strength")
+    least = float(strength.input_value())
+    strength.evaluate(
+        "(e, value) => { e.value = value; e.dispatchEvent(new Event('input')); }", least - 0.05
+    )
+    expect(page.locator("#result-name")).not_to_have_text("result: reads 8")
+    assert page_network.classify(seen("#result")) != 8
+    expect(page).to_have_url(re.compile(r"strength="))
+    assert page.locator("#strip .target").count() == 1
+
+
+def test_rejection_has_the_figures_of_the_reports(see: Any, page_network: Network) -> None:
+    outputs = page_network.predict(TEST.images)
+    wrong = outputs.argmin(axis=1) != TEST.labels
+    order = np.argsort(margins_of(outputs), kind="stable")
+    page = see("fails=reject&digit=0")
+    needed = rejected(-outputs, TEST.labels, 0.5)
+    expect(page.locator("#aim")).to_contain_text(f"{needed:.2f} % have to be rejected")
+    count = round(needed * len(TEST) / 100)
+    expect(page.locator("#rejecting")).to_have_text(f"Rejected: {count} of 1,000, {needed:.2f} %.")
+    error = 100 * wrong[order[count:]].mean()
+    expect(page.locator("#remaining")).to_contain_text(f"{error:.2f} %")
+    # Another threshold, half-way between two digits.
+    margins = np.sort(margins_of(outputs))
+    threshold = float(margins[19:21].mean())
+    page.locator("#threshold").evaluate(
+        "(e, value) => { e.value = value; e.dispatchEvent(new Event('input')); }", threshold
+    )
+    expect(page.locator("#rejecting")).to_have_text("Rejected: 20 of 1,000, 2.00 %.")
+    error = 100 * wrong[order[20:]].mean()
+    expect(page.locator("#remaining")).to_contain_text(f"{error:.2f} %")
+    gallery = page.locator("#rejected-digits .gallery button")
+    expect(gallery).to_have_count(20)
+    shown = gallery.evaluate_all("all => all.map(each => Number(each.dataset.index))")
+    assert shown == order[:20].tolist()
+    assert page.locator("#rejected-digits .wrong").count() == wrong[order[:20]].sum()
+    expect(page).to_have_url(re.compile(r"threshold="))
+
+
+def test_what_is_hidden_is_not_computed(see: Any) -> None:
+    page = see("digit=0")
+    expect(page.locator("#matrix button").first).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("#tab-look").click()
+    expect(page.locator("#occlusion")).to_have_attribute("aria-busy", "false")
+    page.evaluate("state = 0; requestAnimationFrame = () => { state++; return 1; }")
+    page.wait_for_timeout(200)
+    assert page.evaluate("state") == 0  # it has finished
+    assert asked == []

@@ -1,11 +1,14 @@
 // Where it fails, and why: four parts, of which one is shown.
 
 import { Confusions } from "./confusions.js";
+import { Deceive } from "./deceive.js";
+import { Look } from "./look.js";
 import { exportable } from "./picture.js";
+import { Reject } from "./reject.js";
 import { state } from "./state.js";
 import { t } from "./strings.js";
 
-const PARTS = { confusions: Confusions };
+const PARTS = { confusions: Confusions, look: Look, deceive: Deceive, reject: Reject };
 
 const byId = (id) => document.getElementById(id);
 
