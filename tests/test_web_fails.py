@@ -174,7 +174,10 @@ def test_saliency_and_occlusion_are_those_of_the_engine(see: Any, page_network: 
 
 
 PIXELS = """canvas => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.drawImage(canvas, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     return Array.from({ length: data.length / 4 }, (_, k) => 255 - data[4 * k]);
 }"""
 """The grey values of an image that is shown."""
