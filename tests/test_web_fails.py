@@ -243,14 +243,21 @@ def test_rejection_has_the_figures_of_the_reports(see: Any, page_network: Networ
     expect(page).to_have_url(re.compile(r"threshold="))
 
 
-def test_what_is_hidden_is_not_computed(see: Any) -> None:
-    page = see("digit=0")
-    expect(page.locator("#matrix button").first).to_be_visible()
+def test_what_nobody_sees_is_not_computed(browser: Browser, url: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 1200})
+    page = context.new_page()
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.locator("#tab-look").click()
-    expect(page.locator("#occlusion")).to_have_attribute("aria-busy", "false")
-    page.evaluate("state = 0; requestAnimationFrame = () => { state++; return 1; }")
-    page.wait_for_timeout(200)
-    assert page.evaluate("state") == 0  # it has finished
-    assert asked == []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.goto(f"{url}#view=learn&fails=look&digit=3")
+    expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
+    page.locator("#random").click()
+    page.wait_for_timeout(300)
+    occlusion = page.locator("#occlusion")
+    assert occlusion.get_attribute("aria-busy") is None
+    page.locator("#tab-fails").click()
+    expect(occlusion).to_have_attribute("aria-busy", "false")
+    assert "predictions" not in asked
+    page.locator("#tab-reject").click()
+    expect(page.locator("#rejecting")).not_to_be_empty()
+    assert asked.count("predictions") == 1
+    context.close()

@@ -61,17 +61,12 @@ export class Deceive {
     const { steps, least, network, target } = this.found;
     const end = steps.at(-1).strength || 1;
     byId("strength").max = end;
-    const runs = [];
-    steps.forEach(({ strength, digit }) => {
-      if (runs.at(-1)?.digit === digit) return;
-      const from = digit === target && least && strength >= least.strength ? least.strength : strength;
-      runs.push({ digit, from: runs.length && runs.some((run) => run.digit === target) ? strength : from });
-    });
-    byId("strip").replaceChildren(...runs.map(({ digit, from }, k) => {
+    const read = least ? [...steps, least].sort((a, b) => a.strength - b.strength) : steps;
+    const runs = read.filter(({ digit }, k) => digit !== read[k - 1]?.digit);
+    byId("strip").replaceChildren(...runs.map(({ digit, strength }, k) => {
       const part = document.createElement("span");
-      const share = ((runs[k + 1]?.from ?? end) - from) / end;
-      part.textContent = network.classes[digit];
-      part.style.flexGrow = share;
+      part.textContent = part.title = network.classes[digit];
+      part.style.flexGrow = ((runs[k + 1]?.strength ?? end) - strength) / end;
       part.classList.toggle("target", digit === target);
       return part;
     }));
