@@ -275,3 +275,41 @@ def test_drawings_become_the_images_that_python_makes(page: Page) -> None:
         # A symmetrical zero has its centre of mass half-way between two pixels.
         moved = [np.roll(image, (r, c), (0, 1)) for r in (0, -1, 1) for c in (0, -1, 1)]
         assert any(np.array_equal(each, other) for each in (moved if zero else [image]))
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5", "lenet5-max", "lenet5-average", "lenet1989", "everything"]
+)
+def test_the_terms_of_every_unit_add_up_to_its_value(page: Page, name: str) -> None:
+    """Those that the page shows, of convolutions with all options, pooling, and dense layers."""
+    network, _ = NETWORKS[name]
+    described = snapshots.NetworkSnapshot(network, 0, "").describe()
+    input_ = new_rng().normal(size=network.input_shape)
+    worst = page.evaluate(
+        """async ({ described, input }) => {
+            const { Network } = await import("/static/network.js");
+            const { explain } = await import("/static/units.js");
+            const network = new Network(described);
+            const trace = network.forward(Float32Array.from(input));
+            return [...network.stages, network.answer].map((stage) => {
+                const [maps, rows, columns] = stage.shape;
+                const expected = trace.outputs[stage.first];
+                const scale = Math.max(...expected.map(Math.abs));
+                let worst = 0;
+                for (let k = 0; k < expected.length; k++) {
+                    const map = Math.floor(k / (rows * columns));
+                    const unit = [map, Math.floor(k / columns) % rows, k % columns];
+                    const { sum, chain } = explain(network, trace, stage, unit);
+                    worst = Math.max(worst, Math.abs(sum - expected[k]) / scale);
+                    const end = chain.length ? chain.at(-1).value : expected[k];
+                    if (end !== trace.outputs[stage.last][k]) worst = Infinity;
+                }
+                return worst;
+            });
+        }""",
+        {
+            "described": json.loads(json.dumps(described, sort_keys=True)),
+            "input": input_.ravel().tolist(),
+        },
+    )
+    assert max(worst) < 1e-5

@@ -9,6 +9,7 @@ import { Pad } from "./pad.js";
 import { openShell } from "./shell.js";
 import { openSource } from "./source.js";
 import { state } from "./state.js";
+import { Steps } from "./steps.js";
 import { say, t } from "./strings.js";
 import { makeTabs } from "./tabs.js";
 
@@ -23,11 +24,11 @@ let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
 const source = openSource();
-makeTabs(source.learns ? ["fails", "learn"] : ["fails"]);
+makeTabs(["steps", "fails", ...(source.learns ? ["learn"] : [])]);
 openShell();
 let lessons = null; // of a page that learns
 const layers = new Layers();
-const views = [new Fails({ source, take: (index) => act(() => takeDigit(index))() })];
+const views = [new Steps(), new Fails({ source, take: (index) => act(() => takeDigit(index))() })];
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
 const wished = state.get("network");

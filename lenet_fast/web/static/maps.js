@@ -150,9 +150,7 @@ export class Layers {
   choose() {
     if (!this.network) return;
     const { stages } = this.network;
-    const found = stages.findIndex(({ name }) => name === state.get("layer"));
-    const first = stages.findLastIndex(({ shape: [, rows, columns] }, k) => k < 3 && rows * columns > 1);
-    this.at = 1 + (found < 0 ? Math.max(0, first) : found);
+    this.at = 1 + Math.max(0, Math.min(stages.length - 1, chosenStage(this.network)));
     this.stage = stages[this.at - 1] ?? null;
     byId("think").classList.toggle("empty", !this.stage);
     this.columns.forEach(({ head, tiles, tiled }, k) => {
@@ -376,6 +374,14 @@ export class Layers {
   }
 }
 
+// Return the number of the stage in the address, where the answer is the last one; or that of the last
+// of the first three that has maps.
+export function chosenStage({ stages, answer }) {
+  const found = [...stages, answer].findIndex(({ name }) => name === state.get("layer"));
+  const first = stages.findLastIndex(({ shape: [, rows, columns] }, k) => k < 3 && rows * columns > 1);
+  return found < 0 ? Math.max(0, first) : found;
+}
+
 function svg(tag, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -436,7 +442,7 @@ function units({ count }, width, height, most) {
 }
 
 // The image is dark on white in every theme, as on paper.
-function paintInput(canvas, values, range) {
+export function paintInput(canvas, values, range) {
   const context = canvas.getContext("2d");
   if (!values) {
     context.clearRect(0, 0, canvas.width, canvas.height);
