@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import require
 from page_cases import serving
+from test_web_page import CONTRAST
 
 from lenet_fast import data
 from lenet_fast.network import Network
@@ -261,3 +262,23 @@ def test_what_nobody_sees_is_not_computed(browser: Browser, url: str) -> None:
     expect(page.locator("#rejecting")).not_to_be_empty()
     assert asked.count("predictions") == 1
     context.close()
+
+
+@pytest.mark.parametrize("part", ["confusions", "look", "deceive", "reject"])
+def test_each_part_is_readable_saved_and_no_wider_than_a_phone(
+    see: Any, part: str, tmp_path: Any
+) -> None:
+    scheme = "dark" if part in ("look", "reject") else "light"
+    hash_ = f"lang=de&fails={part}&digit=18&cell=4.4&place=9.9"
+    page = see(hash_, color_scheme=scheme, viewport={"width": 390, "height": 900})
+    page.locator(f"#{part}").scroll_into_view_if_needed()
+    what = {"confusions": "#cell-digits canvas", "reject": "#trade .curve", "look": "#occlusion"}
+    expect(page.locator(what.get(part, "#strip .target")).first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert [each for each in page.evaluate(CONTRAST) if each[0] < 4.5] == []
+    with page.expect_download() as download:
+        page.locator(f"#{part} .export").get_by_role("button", name="SVG").click()
+    assert download.value.suggested_filename == f"lenet-{part}.svg"
+    download.value.save_as(tmp_path / "picture.svg")
+    svg = (tmp_path / "picture.svg").read_text("utf-8")
+    assert svg.count("<image") >= (3 if part in ("look", "deceive") else 4)

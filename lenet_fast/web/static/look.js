@@ -56,19 +56,28 @@ export class Look {
     say(byId("saliency-name"), "fails.saliency", { name });
     say(byId("occlusion-name"), "fails.occlusion", { name });
     const side = network.input_shape[1];
-    for (const id of ["saliency", "occlusion"]) [byId(id).width, byId(id).height] = [side, side];
-    this.slopes = saliency(network, trace, this.class);
-    this.drops = new Float32Array(side * side);
-    this.paint();
+    for (const id of ["saliency", "occlusion"]) {
+      // Setting the size clears the picture, which stays until there is another.
+      if (byId(id).width !== side) [byId(id).width, byId(id).height] = [side, side];
+    }
     this.point();
-    this.slices.run(occlusion(network, trace, this.class, this.size, this.drops), (done) => {
+    this.slices.run(this.work(), (done) => {
       byId("occlusion").setAttribute("aria-busy", !done);
       paintMap(byId("occlusion"), this.drops, largest(this.drops));
     });
   }
 
+  *work() {
+    const { network, trace } = this;
+    const side = network.input_shape[1];
+    this.slopes = saliency(network, trace, this.class);
+    this.drops = new Float32Array(side * side);
+    this.paint();
+    yield* occlusion(network, trace, this.class, this.size, this.drops);
+  }
+
   paint() {
-    if (!this.trace) return;
+    if (!this.slopes) return;
     paintMap(byId("saliency"), this.slopes, largest(this.slopes));
     paintMap(byId("occlusion"), this.drops, largest(this.drops));
     byId("look-scale").style.background = colours.gradient();

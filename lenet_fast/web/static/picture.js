@@ -53,12 +53,15 @@ function read(root) {
   const ground = getComputedStyle(document.body).backgroundColor;
   shapes.push({ is: "box", x: 0, y: 0, width: frame.width, height: frame.height, radius: 0, fill: ground, opacity: 1 });
 
-  const visit = (element, opacity) => {
+  // `clip` is what is visible of the box around it that scrolls.
+  const visit = (element, opacity, clip) => {
     const style = getComputedStyle(element);
     if (style.display === "none" || style.visibility === "hidden") return;
-    if (element.matches(".export, .unseen")) return;
+    if (element.matches(".export, .unseen, .unsaved, input[type=range]")) return;
     const visible = opacity * Number(style.opacity);
     const box = element.getBoundingClientRect();
+    const outside = clip && (box.top < clip.top - 1 || box.bottom > clip.bottom + 1 || box.left < clip.left - 1 || box.right > clip.right + 1);
+    if (outside && element.matches("canvas, button, th, svg *")) return; // else children may be inside
     const place = { x: box.x - frame.x, y: box.y - frame.y, width: box.width, height: box.height };
     if (element instanceof SVGGeometryElement || element instanceof SVGTextElement) {
       readSvg(element, style, visible);
@@ -77,7 +80,7 @@ function read(root) {
       return;
     }
     for (const child of element.childNodes) {
-      if (child.nodeType === Node.ELEMENT_NODE) visit(child, visible);
+      if (child.nodeType === Node.ELEMENT_NODE) visit(child, visible, style.overflowY === "auto" ? box : clip);
       else if (child.nodeType === Node.TEXT_NODE && child.data.trim()) readText(child, style, visible);
     }
   };
@@ -117,7 +120,7 @@ function read(root) {
       dash: style.strokeDasharray === "none" ? [] : style.strokeDasharray.split(/[ ,]+/).map(parseFloat) });
   };
 
-  visit(root, 1);
+  visit(root, 1, null);
   return { width: frame.width, height: frame.height, shapes };
 }
 

@@ -135,8 +135,8 @@ export const english = {
     tab: "Where it fails",
     parts: "Questions to its failures",
     confusions: "What it confuses",
-    confusionsWhat: "The [confusion matrix](#confusion) counts what it reads in the test digits. Choose a cell to see " +
-      "its digits, and a digit to put it on the paper.",
+    confusionsWhat: "The [confusion matrix](#confusion) counts what it reads in the test images. Choose a cell to see " +
+      "its images, and one of them to put it on the paper.",
     confused: "{count} of {all} are misread: {rate} %",
     lost: { one: "1 has no answer.", other: "{count} have no answer." },
     readAs: "read as",
@@ -148,8 +148,8 @@ export const english = {
     surest: "The surest errors first: those with the largest [margin](#margin) (is → read as).",
     doubtful: "The most doubtful first: those with the smallest [margin](#margin).",
     pair: "{label} → {read}",
-    itemRight: "Test digit {index}: {label}, read rightly, margin {margin}",
-    itemWrong: "Test digit {index}: {label}, read as {read}, margin {margin}",
+    itemRight: "Test image {index}: {label}, read rightly, margin {margin}",
+    itemWrong: "Test image {index}: {label}, read as {read}, margin {margin}",
     more: { one: "1 more", other: "{count} more" },
     look: "What it looks at",
     lookWhat: "Two ways to ask why: the [gradient](#gradient) at the pixels, and a grey patch that hides some of them.",
