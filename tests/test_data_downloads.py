@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -324,6 +325,16 @@ def too_short(handler: Any, server: Server) -> None:
     handler.wfile.write(GZIP_ZIP[:-1])
 
 
+def dripping(handler: Any, server: Server) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(GZIP_ZIP)))
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for byte in GZIP_ZIP[:100]:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.1)
+
+
 BAD = {
     "another file": (GZIP_ZIP[:-1] + bytes([GZIP_ZIP[-1] ^ 1]), "gzip.zip: expected SHA-256 "),
     "a web page": (b"<html>Please log in</html>", f"expected {len(GZIP_ZIP):,} bytes, got 26"),
@@ -346,6 +357,18 @@ def test_a_bad_archive_leaves_nothing(
     place = tmp_path / "cache" / "emnist"
     assert f"put it into {place}, or unpack it, and give the folder with" in str(caught.value)
     assert "get gzip.zip from https://www.nist.gov/" in str(caught.value)
+
+
+def test_a_server_that_drips_is_left_in_time(
+    monkeypatch: pytest.MonkeyPatch, put: Put, serve: Callable[..., Server]
+) -> None:
+    monkeypatch.setattr(fetch, "_DOWNLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "_SLOWEST", 1e9)
+    put(serve({"gzip.zip": dripping}).url)
+    start = time.monotonic()
+    with pytest.raises(data.DataNotFoundError, match=r"expected to end within 0\.5 seconds"):
+        data.load("emnist-letters")
+    assert time.monotonic() - start < 5
 
 
 def test_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, put: Put) -> None:

@@ -53,6 +53,7 @@ LIBRARIES = {
     "safetensors": ("files",),
     "platformdirs": ("data",),
     "requests": ("data",),
+    "urllib3": ("data",),  # which comes with Requests
     "PIL": ("data", "cli"),
     "sklearn": ("data", "sklearn"),
     "joblib": ("sklearn",),  # which comes with scikit-learn

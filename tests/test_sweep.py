@@ -73,6 +73,11 @@ def test_all_points_of_a_small_space_can_be_drawn() -> None:
     assert sorted(map(str, space.drawn(small, 6, 0))) == sorted(map(str, space.grid(small)))
 
 
+def test_ranges_may_have_fewer_points_than_are_wanted() -> None:
+    found = space.drawn([{"batch_size": Range(16, 18, whole=True)}], 9, 0)
+    assert sorted(each["batch_size"] for each in found) == [16, 17, 18]
+
+
 # --- the file  ---
 
 
@@ -130,6 +135,14 @@ def test_all_points_of_a_small_space_can_be_drawn() -> None:
         ),
         ('[sweep]\nmethod = "random"\n[space]\nrate = [1]', ["runs: expected the number of conf"]),
         ('[sweep]\nmethod = "random"\nruns = 3\n[space]\nrate = [1, 2]', ["at most the 2 conf"]),
+        (
+            '[sweep]\nmethod = "random"\nruns = 4\n[space]\nbatch_size = {low = 1, high = 3}',
+            ["at most the 3 configurations that there are, got 4"],
+        ),
+        (
+            '[sweep]\nmethod = "random"\nruns = 3\n' + "[[space]]\nrate = [1, 2]\n" * 2,
+            ["at most the 2 configurations that there are, got 3"],
+        ),
         ("[sweep]\nruns = 3\n[space]\nrate = [1]", ['runs: expected with method = "random" only']),
         (
             "[sweep]\nseeds = 0\n[space]\nrate = [1]",
@@ -278,6 +291,15 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
     assert bits(found) == bits(do(job(), other, tmp_path / "b"))
 
 
+def test_a_pause_whose_result_was_lost_does_not_train_further(tmp_path: Path) -> None:
+    do(job(until=1), SAMPLE, tmp_path)
+    before = (tmp_path / RESULT).read_bytes()
+    do(job(until=2), SAMPLE, tmp_path)
+    (tmp_path / RESULT).write_bytes(before)  # as if killed between the two files
+    assert len(do(job(until=2), SAMPLE, tmp_path).rows) == 2
+    assert len(do(job(until=3), SAMPLE, tmp_path).rows) == 3
+
+
 def test_a_run_that_is_stopped_leaves_no_result(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
@@ -384,6 +406,21 @@ def test_a_sweep_from_the_file_to_the_pictures(sweep: Any, lenet_fast: Any) -> N
     after = {path: path.stat().st_mtime_ns for path in Path("runs/rates").glob("runs/*/*")}
     assert len(after) == len(before) + 4
     assert {path: after[path] for path in before} == before
+
+    # No figure stays of which the table no longer tells.
+    sweep(text.replace("[16, 32]", "32"))
+    assert {path.name for path in Path("runs/rates").glob("*.png")} == {"parallel.png", "rate.png"}
+
+
+@pytest.mark.parametrize("name", ["config.toml", "runs.csv", "rate.png"])
+def test_files_of_something_else_stay(sweep: Any, name: str) -> None:
+    path = Path("runs/rates", name)
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    done = sweep(SMALL + FAST + "[space]\nrate = [0.01]\n")
+    assert_one_line(done, f"but runs/rates holds {name} of something else", status=2)
+    assert path.read_text() == "mine"
+    assert not Path("runs/rates/runs").exists()
 
 
 def test_random_and_halving_and_what_diverges(sweep: Any) -> None:

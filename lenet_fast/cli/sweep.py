@@ -90,6 +90,12 @@ def _sweep(
     from lenet_fast.sweeps import search, summary
 
     out, as_json = options["out"], options["as_json"]
+    varied = dict.fromkeys(name for space in plan.spaces for name in space)
+    if others := summary.foreign(varied, out):
+        raise click.UsageError(
+            f"--out: expected a folder of a sweep or without its files, but {out} holds "
+            f"{', '.join(others)} of something else; choose another folder"
+        )
     common.prepare_plots()
     plots.check_out(out / "picture.png")  # first: the runs take a while
     splits = common.load_data(options["dataset"], options["folder"])

@@ -61,14 +61,16 @@ class Plan(NamedTuple):
             )
         if self.method == "grid":
             return space.grid(self.spaces)
-        if there <= count:
-            there = len(space.grid(self.spaces))  # without those that are in several spaces
-        if there < count:
+        if there <= count * len(self.spaces):  # each point may be in all of them
+            there = len(space.grid(self.spaces))
+        points = [] if there < count else space.drawn(self.spaces, int(count), self.seed)
+        if len(points) < count:
+            there = int(min(there, len(points) or there))
             raise click.UsageError(
                 f"{self.file}: sweep: runs: expected at most the {there} configurations that there "
-                f'are, got {count}; method = "grid" takes them all'
+                f"are, got {count}; ask for fewer, or make the lists and ranges in [space] longer"
             )
-        return space.drawn(self.spaces, int(count), self.seed)
+        return points
 
 
 def read(file: Path, train: click.Context) -> Plan:

@@ -385,6 +385,7 @@ def _download(url: str, sink: _Sink) -> None:
     written.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
     for _ in range(_TRIES):
         try:
@@ -392,10 +393,12 @@ def _download(url: str, sink: _Sink) -> None:
             if sink.done == (sink.size or sink.done):
                 return
             reason = "the connection ended"
-        except requests.RequestException as error:
+        except requests.HTTPError as error:
             reason = _reason(error)
             if error.response is not None and error.response.status_code < 500:
                 break
+        except (requests.RequestException, HTTPError) as error:
+            reason = _reason(error)
         if not (sink.size and sink.done):
             break
         time.sleep(_PAUSE_SECONDS)
@@ -421,7 +424,8 @@ def _receive(url: str, sink: _Sink) -> None:
             length = response.headers.get("Content-Length")
             if sink.size and length not in (None, str(sink.size)):
                 raise FileFormatError(f"expected {sink.size:,} bytes, got {length}")
-        for content in response.iter_content(_CHUNK_BYTES):
+        # What has come, however little: to wait for more would take a slow server's time.
+        while content := response.raw.read1(_CHUNK_BYTES):
             sink.write(content)
 
 

@@ -144,11 +144,12 @@ class Job(NamedTuple):
         else:
             out = folder if self.until < epochs else None
             trainer = _trainer(settings, self.seed, threads=threads, callbacks=[watch], out=out)
+        rows = trainer.history.rows
         try:
-            trainer.fit(train, validation, epochs, verbose=False)
+            if len(rows) < self.until:  # else only the result was lost
+                trainer.fit(train, validation, epochs, verbose=False)
         except TrainingDiverged as error:
             result.failed = error.reason
-        rows = trainer.history.rows
         if not result.failed and len(rows) < self.until:
             raise Stopped
         result.seconds = time.perf_counter() - started

@@ -9,6 +9,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+_DRAWS = 10_000
+"""How many draws without a new point show that there is none left."""
+
 
 class Range(NamedTuple):
     """Numbers from `low` to `high`, evenly spread over them or over their logarithms.
@@ -90,7 +93,8 @@ def _grid(spaces: Sequence[Space]) -> Iterator[Point]:
 
 
 def drawn(spaces: Sequence[Space], count: int, seed: int) -> list[Point]:
-    """Return different points, drawn from a space that is itself drawn for each.
+    """Return different points, drawn from a space that is itself drawn for each: `count`, or fewer
+    if its ranges are so narrow that many draws bring no other point.
 
     A value depends on the seed, the number of the point and the name of the option only: more
     points, and changes of other options, leave it as it is.
@@ -116,7 +120,8 @@ def drawn(spaces: Sequence[Space], count: int, seed: int) -> list[Point]:
                 point[name] = listed[_index(len(listed), seed, number, name)]
             yield point
 
-    return _distinct(points(), count)
+    # A list of points is exhausted at some time, however rare some are; so it needs no limit.
+    return _distinct(points(), count, _DRAWS if math.isinf(size(spaces)) else None)
 
 
 def _share(seed: int, number: int, name: str) -> float:
@@ -128,11 +133,16 @@ def _index(count: int, seed: int, number: int, name: str) -> int:
     return int(count * _share(seed, number, name))
 
 
-def _distinct(points: Iterator[Point], count: int | None = None) -> list[Point]:
-    """Return the first `count` different points, or all."""
+def _distinct(
+    points: Iterator[Point], count: int | None = None, most: int | None = None
+) -> list[Point]:
+    """Return the first `count` different points, or all; or those before `most` repetitions."""
     found: dict[str, Point] = {}
+    repeated = 0
     for point in points:
+        before = len(found)
         found.setdefault(json.dumps(point, sort_keys=True), point)
-        if len(found) == count:
+        repeated = repeated + 1 if len(found) == before else 0
+        if len(found) == count or repeated == most:
             break
     return list(found.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,22 @@ def run_rows(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     return found
 
 
+def foreign(options: Iterable[str], out: Path) -> list[str]:
+    """Return which files in a folder :func:`write` would replace, although no sweep wrote them.
+
+    `options` are those that the sweep varies.
+    """
+    if (out / TABLE).exists():  # which a sweep writes first
+        return []
+    names = (RUNS, runs.CONFIG, *(f"{name}.png" for name in ("parallel", "curves", *options)))
+    return [name for name in names if (out / name).exists()]
+
+
 def write(standings: Sequence[Standing], options: Mapping[str, Any], out: Path) -> list[str]:
     """Write the tables, the figures, and the best configuration with these options for a
-    config.toml; return the names of the files."""
+    config.toml; return the names of the files. Figures that only an earlier sweep had are removed.
+    """
+    before = _columns(out / TABLE)
     best = standings[0]
     head = (
         f"# The best of {len(standings)} configurations of a sweep: {best.mean:.4g} "
@@ -95,7 +108,18 @@ def write(standings: Sequence[Standing], options: Mapping[str, Any], out: Path) 
     pictures = figures(standings)
     for name, picture in pictures.items():
         plots.save(picture, out / f"{name}.png")
+    for name in {"curves", *before} - pictures.keys():
+        (out / f"{name}.png").unlink(missing_ok=True)
     return [*files, *(f"{name}.png" for name in pictures)]
+
+
+def _columns(table: Path) -> list[str]:
+    """Return the names of the columns of a table; none if there is no table."""
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+    except FileNotFoundError:
+        return []
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
