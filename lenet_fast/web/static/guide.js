@@ -8,10 +8,10 @@ const SHOWS = [
   { layer: "C1", map: "0", view: "steps" },
   { layer: "C3", map: "3", view: "steps" },
   { layer: "F6", map: null, view: "steps" },
-  { layer: "C3", map: null, view: "fails" },
+  { layer: "C3", map: null, view: "fails", fails: "look" },
   { layer: "C3", map: null, view: "learn" },
   { layer: "C3", map: null, view: "learn" },
-  { layer: "C3", map: null, view: "fails" },
+  { layer: "C3", map: null, view: "fails", fails: "deceive" },
   { layer: "C3", map: null, view: "learn" },
 ];
 
