@@ -26,13 +26,16 @@ MAX_BYTES = 256 * 1024
 """Largest body of a request."""
 
 MAX_LISTENERS = 12
-"""Most clients that receive the progress of a training as it happens; others have to poll."""
+"""Most clients that receive the progress of a training as it happens; others poll."""
 
 MAX_IMAGES = 1000
 """Most test images in one answer."""
 
 _STREAM_SECONDS, _BEAT_SECONDS = 60.0, 2.0
 """Longest life of a stream of events, and longest silence in it."""
+
+_RETRY = "retry: 1000\n\n"
+"""What tells a browser to open a stream that has ended again, after a second."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -115,7 +118,10 @@ def _cookie(name: str) -> str:
 
 
 def _ask_for_token(app: flask.Flask, token: str) -> None:
-    refused = "token: expected the whole address that lenet-fast serve has printed, with ?token="
+    refused = (
+        "token: expected the whole address that lenet-fast serve has printed, with ?token=, in a "
+        "browser that accepts cookies"
+    )
 
     @app.before_request
     def refuse_without() -> flask.Response | None:
@@ -325,27 +331,32 @@ def _training(app: flask.Flask, manager: TrainingManager) -> None:
             abort(500, f"{manager.folder}: {error.strerror}")
 
 
+def _event(state: dict[str, Any]) -> str:
+    return f"data: {json.dumps(state)}\n\n"
+
+
 def _events(app: flask.Flask, manager: TrainingManager) -> None:
     free = threading.BoundedSemaphore(MAX_LISTENERS)
 
     def stream(manager: TrainingManager) -> Iterator[str]:
         end = time.monotonic() + _STREAM_SECONDS
         version = -1
-        yield "retry: 1000\n\n"
+        yield _RETRY
         while time.monotonic() < end and not manager.closed:
             if manager.wait(version, _BEAT_SECONDS):
                 state = manager.current()
                 version = state["version"]
-                yield f"data: {json.dumps(state)}\n\n"
+                yield _event(state)
                 time.sleep(0.1)  # changes meanwhile are sent together
             else:
                 yield ":\n\n"  # fails if the client has gone
 
     @app.get("/api/events")
     def events() -> flask.Response:
-        if not free.acquire(blocking=False):
-            abort(503, f"at most {MAX_LISTENERS} listeners at a time; ask /api/training instead")
         state = flask.g.manager  # the proxy ends with the request
+        if not free.acquire(blocking=False):
+            # Browsers then ask once a second; an error would end that, and fill their consoles.
+            return flask.Response(_RETRY + _event(state.current()), mimetype="text/event-stream")
         response = flask.Response(stream(state), mimetype="text/event-stream")
         response.call_on_close(free.release)
         return response

@@ -19,14 +19,14 @@ from lenet_fast.web.snapshots import NetworkSnapshot
 MARK = '<meta name="generator" content="lenet_fast page">'
 """What tells such a file from others."""
 
-_MNIST = "Yann LeCun, Corinna Cortes and Christopher J. C. Burges, CC BY-SA 3.0"
+_MNIST = "Yann LeCun, Corinna Cortes, Christopher J. C. Burges, CC BY-SA 3.0"
 CREDITS = {
     "mnist": f"MNIST: {_MNIST}",
-    "sample": f"MNIST, a part of it: {_MNIST}",
-    "fashion-mnist": "Fashion-MNIST: Zalando SE, MIT licence",
+    "sample": f"MNIST (excerpt): {_MNIST}",
+    "fashion-mnist": "Fashion-MNIST: Zalando SE, MIT",
     "kmnist": "KMNIST: CODH, adapted from the Kuzushiji Dataset of NIJL and others, CC BY-SA 4.0",
-    "qmnist": "QMNIST: Chhavi Yadav and L\N{LATIN SMALL LETTER E WITH ACUTE}on Bottou, BSD licence",
-    "digits": "Digits: Ethem Alpaydin and Cenk Kaynak, CC BY 4.0",
+    "qmnist": "QMNIST: Chhavi Yadav, L\N{LATIN SMALL LETTER E WITH ACUTE}on Bottou, BSD",
+    "digits": "Digits: Ethem Alpaydin, Cenk Kaynak, CC BY 4.0",
 }
 """Who made the images of a data set, and under which licence; by its name."""
 

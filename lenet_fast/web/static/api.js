@@ -1,10 +1,12 @@
 // Requests to the server and its answers.
 
+import { t } from "./strings.js";
+
 export class Refused extends Error {}
 
 async function ask(path, options) {
   const response = await fetch(path, options).catch(() => {
-    throw new Refused("The server does not answer."); // browsers have different messages for this
+    throw new Refused(t("first.noServer")); // browsers have different messages for this
   });
   if (response.ok) return response;
   const { error } = await response.json().catch(() => ({ error: response.statusText }));
@@ -30,8 +32,8 @@ export async function post(path, body = {}) {
   return answer(path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
-// Report every change of the training. The server has a limited number of event streams: without
-// one, poll once and try again. A browser has six connections to a server for all its tabs, so
+// Report every change of the training. The server has a limited number of event streams; without a
+// free one it tells the state once, and the browser asks again a second later. A browser has six connections to a server for all its tabs, so
 // hidden tabs keep none.
 export function listen(tell, lost) {
   let source = null;
@@ -40,7 +42,7 @@ export function listen(tell, lost) {
     source = document.hidden ? null : new EventSource("/api/events");
     if (!source) return;
     source.onmessage = (event) => tell(JSON.parse(event.data));
-    // The stream's time is over, or there was no free one, or the server is gone.
+    // The stream's time is over, or there was no free one, or it was refused, or the server is gone.
     source.onerror = async ({ target }) => {
       const refused = target.readyState === EventSource.CLOSED;
       try {

@@ -1,11 +1,13 @@
 // Curves over the number of images, on a logarithmic scale.
 
+import { local } from "./strings.js";
+
 const EDGES = { left: 52, right: 14, top: 22, bottom: 22, line: 13 }; // at 15 pixels per rem
 
 export function thousands(number) {
   for (const [unit, size] of [["M", 1e6], ["k", 1e3]]) {
     const count = Number((number / size).toPrecision(3));
-    if (count >= 1) return `${count} ${unit}`;
+    if (count >= 1) return `${local(`${count}`)} ${unit}`;
   }
   return `${number}`;
 }

@@ -62,7 +62,10 @@ export function guide(box, button) {
     next.disabled = lesson === SHOWS.length;
   }
 
-  button.addEventListener("click", () => state.set("lesson", current() ? null : 1));
+  button.addEventListener("click", () => {
+    state.set("lesson", current() ? null : 1);
+    if (current()) box.scrollIntoView({ block: "nearest" }); // below the answer on a phone
+  });
   state.on("lesson", () => {
     tell();
     if (current()) set();

@@ -4,11 +4,11 @@ import { get, post } from "./api.js";
 import { draw, thousands } from "./chart.js";
 import { exportable } from "./picture.js";
 import { state } from "./state.js";
-import { language, t } from "./strings.js";
+import { local, t, whole } from "./strings.js";
 import { Weights, Update } from "./weights.js";
 
 const byId = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 2 : 1)} %`;
+const percent = (share, digits) => `${local((100 * share).toFixed(digits))} %`;
 const short = (number) => `${Number(number.toPrecision(3))}`;
 const name = (value) => t(`learn.${value}`);
 const COLOURS = 8; // of runs, which the server keeps so many of
@@ -158,15 +158,14 @@ export class Lessons {
   everything(found) {
     if (found.version < this.version) return; // a later state has arrived before
     this.begun = found.begun;
-    this.runs = new Map(found.runs.map((run) => [run.number, run]));
-    this.networks = found.networks;
-    fill(byId("network"), found.networks.map((each) => [each.number, each.name]));
+    this.runs = new Map(found.runs.map((run) => [run.number, called(run)]));
+    fill(byId("network"), found.networks.map((each) => [each.number, called(each).name]));
     this.update(found);
   }
 
   // Take the state of the latest run; resolves when everything is shown.
   async update(found) {
-    const { run } = found;
+    const run = found.run && called(found.run);
     if (found.version < this.version) return;
     if (run && this.runs.get(run.number)?.name !== run.name) { // a new one, or a new name
       this.everything(await get("/api/training"));
@@ -200,8 +199,8 @@ export class Lessons {
     byId("error").textContent = testError(run);
     byId("speed").textContent = speed(run);
     byId("images").textContent = thousands(run.images);
-    byId("seconds").textContent = run.seconds.toFixed(1);
-    byId("rate-step").textContent = run.rate_now ? short(run.rate_now) : "–";
+    byId("seconds").textContent = local(run.seconds.toFixed(1));
+    byId("rate-step").textContent = run.rate_now ? local(short(run.rate_now)) : "–";
     byId("done").value = run.images / run.total;
     if (document.activeElement !== byId("rate-now")) byId("rate-now").value = this.active ? short(run.rate) : "";
   }
@@ -226,7 +225,7 @@ export class Lessons {
     ]);
     const errors = shown.flatMap((run) => [...run.points.map((point) => point[2]), ...run.epochs.map(({ test }) => test)]);
     draw(byId("chart"), { curves: curves(4, 2, "test"), most, range: [Math.min(...errors) < 0.005 ? 0.001 : 0.005, 1],
-      format: (tick) => `${short(100 * tick)} %`, title: t("learn.errorTitle") });
+      format: (tick) => `${local(short(100 * tick))} %`, title: t("learn.errorTitle") });
     const changes = shown.length === 1 ? shown[0].changes.map(([images]) => images) : [];
     draw(byId("losses"), { curves: curves(5, 3, "test_loss"), most, range: [1, 1], format: tiny,
       title: t("learn.lossTitle"), changes });
@@ -293,19 +292,25 @@ export class Lessons {
 
 const FACTS = [
   testError,
-  (run) => (run.reached === null ? "–" : `${run.reached.toFixed(2)} s`),
+  (run) => (run.reached === null ? "–" : `${local(run.reached.toFixed(2))} s`),
   speed,
   (run) => [run.lesson.recipe ? name(`recipe-${run.lesson.recipe}`) : name(run.lesson.model), name(run.lesson.output)].join(", "),
-  (run) => [name(run.lesson.schedule), [run.lesson.rate, ...run.changes.map(([, rate]) => rate)].map(short).join(" → ")].join(", "),
+  (run) => [name(run.lesson.schedule), [run.lesson.rate, ...run.changes.map(([, rate]) => rate)].map((rate) => local(short(rate))).join(" → ")].join(", "),
   (run) => `${run.epochs.length} / ${run.lesson.epochs}`,
   (run) => name(`distort-${run.lesson.distort}`),
   (run) => name(run.lesson.engine).split(":")[0],
   (run) => run.data,
 ];
 
+// Return a run or network; one that nobody has named gets a name in the page's language.
+function called(run) {
+  const unnamed = run.name === `Run ${run.number}`;
+  return unnamed ? { ...run, name: t("learn.unnamed", { number: run.number }) } : run;
+}
+
 function words(run) {
   const said = t(`learn.${run.state === "failed" && run.diverged ? "diverged" : run.state}`,
-    { name: run.name, data: run.data, reason: run.reason, count: run.before, rate: short(run.rate) });
+    { name: run.name, data: run.data, reason: run.reason, count: run.before, rate: local(short(run.rate)) });
   const [first, last] = [run.points[0], run.points.at(-1)];
   const rising = first && run.state !== "failed" && last[5] > 1.5 * first[3];
   return rising ? `${said} ${t("learn.rising")}` : said;
@@ -315,21 +320,16 @@ function words(run) {
 // shown with one digit less.
 function testError(run) {
   const [epoch, point] = [run.epochs.at(-1), run.points.at(-1)];
-  if (epoch && !(point?.[0] > epoch.images)) return percent(epoch.test);
-  return point ? `${(100 * point[2]).toFixed(1)} %` : "–";
+  if (epoch && !(point?.[0] > epoch.images)) return percent(epoch.test, epoch.test < 0.0995 ? 2 : 1);
+  return point ? percent(point[2], 1) : "–";
 }
 
 function speed(run) {
-  return run.images_per_second ? grouped(run.images_per_second) : "–";
-}
-
-// Return a number with its thousands apart: by a comma in English, elsewhere by a thin space.
-function grouped(number) {
-  return number.toLocaleString("en").replaceAll(",", language === "en" ? "," : "\u202f");
+  return run.images_per_second ? whole(run.images_per_second) : "–";
 }
 
 function tiny(number) {
-  return number >= 1e4 || number < 1e-3 ? number.toExponential(0).replace("e+", "e") : short(number);
+  return number >= 1e4 || number < 1e-3 ? number.toExponential(0).replace("e+", "e") : local(short(number));
 }
 
 // Set a select's options; keep the selected one if it is still there.

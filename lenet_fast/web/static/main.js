@@ -62,7 +62,7 @@ function introduce(about) {
   byId("credit").textContent = about.credit ?? "";
   const any = about.digits ? "" : "Any";
   document.title = t(`first.title${any}`);
-  say(document.querySelector(".claim"), `first.claim${any}`);
+  say(document.querySelector(".claim"), `first.claim${any}${source.learns ? "" : "Still"}`);
   say(byId("hint"), `first.hint${any}`);
   say(byId("take"), `first.take${any}`);
 }

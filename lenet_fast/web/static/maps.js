@@ -290,7 +290,7 @@ export class Layers {
   chosen() {
     const map = state.get("map");
     const column = this.columns[this.at];
-    return map !== null && column?.tiled && map in column.tiles ? [this.at, Number(map)] : null;
+    return column?.tiled && /^\d+$/.test(map ?? "") && map in column.tiles ? [this.at, Number(map)] : null;
   }
 
   // Show which maps feed a map, [column, map].

@@ -14,6 +14,8 @@ export const english = {
     titleAny: "LeNet: draw",
     claim: "Draw a digit. Watch it think. Watch it learn.",
     claimAny: "Draw. Watch it think. Watch it learn.",
+    claimStill: "Draw a digit. Watch it think.",
+    claimAnyStill: "Draw. Watch it think.",
     network: "Network that reads",
     views: "Views",
     draw: "Draw",
@@ -50,6 +52,7 @@ export const english = {
     softmax: "[probability](#softmax): the longest bar wins",
     linear: "[score](#score): the longest bar wins",
     reload: "{error} Reload the page.",
+    noServer: "The server does not answer.",
     saves: "Saves to {folder}",
   },
   maps: {
@@ -77,7 +80,7 @@ export const english = {
     theMap: "the map of {name}",
     allMaps: "all maps of {name}",
     someMaps: { one: "map {maps} of {name}", other: "maps {maps} of {name}" },
-    point: "Point at a map to see what feeds it.",
+    point: "Point at a map, or tap it, to see what feeds it.",
     closer: "The closer the units come to a digit’s [bitmap](#bitmap), the smaller is its [penalty](#penalty).",
   },
   steps: {
@@ -276,6 +279,7 @@ export const english = {
     runs: "Runs",
     run: "Shown, name",
     reached: "10 % after",
+    unnamed: "Run {number}",
     noRuns: "No run yet.",
     showRun: "Show {name} in the curves",
     nameOf: "Name of run {number}",
@@ -330,6 +334,7 @@ export const english = {
     network: "From the image on the left to the answer on the right. Choose a layer by its name to see it large; point at a [map](#map) to see what feeds it.",
     viewsTitle: "How, where, why",
     views: "Below: how each value is computed, which digits it gets wrong and why, and how it learns. You can watch another network learn in seconds.",
+    viewsStill: "Below: how each value is computed, and which digits it gets wrong and why.",
     helpTitle: "Words and keys",
     help: "Dotted [words](#network) are explained: point at them or tap. “Lessons” leads through all of it, “?” lists the keys, and the address keeps what you see.",
   },
@@ -362,7 +367,7 @@ export const english = {
     question4: "How could you check a gradient without knowing how it is computed?",
     answer4: "Change one number a little up and a little down, and see how the result changes: the difference divided by the two steps is the gradient.",
     title5: "A rate for every weight",
-    text5: "How far to go along the gradient says the [rate](#rate). In 1998 each weight had its own, found from the curvature; the method is called SDLM.",
+    text5: "The [rate](#rate) says how far to go along the gradient. In 1998 each weight had its own, found from the curvature; the method is called SDLM.",
     task5: "Train twice with one epoch: with the rate that is offered, and with ten times as much. Put the curves side by side.",
     question5: "Why is one rate for all weights a compromise?",
     answer5: "Some directions are steep and others flat. A rate that is small enough for the steep ones creeps along the flat ones.",
@@ -372,10 +377,10 @@ export const english = {
     question6: "Two networks make 10 and 13 errors in 1,000 test digits. Is the first one better?",
     answer6: "One cannot tell: such a count varies by about √10 ≈ 3 by chance alone.",
     title7: "What it looks at",
-    text7: "A network says “4”. Because of what? Ask by the gradient, by [covering](#occlusion) parts of the digit, and by trying to [deceive](#adversarial) it.",
+    text7: "A network says “4”. What makes it say so? Ask by the gradient, by [covering](#occlusion) parts of the digit, and by trying to [deceive](#adversarial) it.",
     task7: "Find a test digit and a change that turns a 3 into an 8. How much ink does it take, and would you have been deceived?",
     question7: "The network makes few errors. Does it see what you see?",
-    answer7: "No. Noise hardly disturbs it, but a change on purpose, too small to bother you, turns its answer over.",
+    answer7: "No. Noise hardly disturbs it, but a change made on purpose, too small for you to mind, overturns its answer.",
     title8: "Zip codes, 1989",
     text8: "The first LeNet read zip codes from envelopes, in 16 × 16 pixels. It had no sub-sampling: its windows move two pixels at a time.",
     task8: "Train the network of 1989 and compare it with LeNet-5: error, parameters, images per second.",
@@ -422,7 +427,7 @@ export const english = {
     confusion: "A table of what was read: rows are what the digits are, columns what the network says. Off the diagonal are the errors.",
     saliency: "The pixels that would change the answer most if they changed a little. It is the gradient of the answer at the image, computed by going backwards through the network.",
     occlusion: "A small patch is moved over the image, and at each place the network reads again. Where the answer suffers most, the network needs what the patch hides.",
-    adversarial: "A change of the image, made on purpose, that is small for us and turns the answer over. It follows the gradient, so each pixel changes in the direction that hurts most.",
+    adversarial: "A change of the image, made on purpose, that is small for us and overturns the answer. It follows the gradient, so each pixel changes in the direction that hurts most.",
     gradient: "The direction in which the weights, or the pixels, have to change to raise a number fastest. Training goes the other way, so that the error falls.",
     distortion: "A random change of the training images, new in each epoch: shifted, scaled, slanted. The network sees more ways of writing and makes fewer errors.",
     elastic: "A distortion that also rotates and bends the digit, as if the paper were rubber. It imitates the trembling of hands (Simard, Steinkraus and Platt, 2003).",
@@ -443,7 +448,7 @@ export const LANGUAGES = { en: ["English", english], de: ["Deutsch", german] };
 
 // The address decides, else the browser's languages.
 export const language = [state.get("lang"), ...navigator.languages.map((tag) => tag.slice(0, 2))]
-  .find((tag) => tag in LANGUAGES) ?? "en";
+  .find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en";
 
 const TERM = /\[([^\]]+)\]\(#(\w+)\)/g;
 const plural = new Intl.PluralRules(language);
@@ -475,7 +480,7 @@ export function term(text, name) {
 
 // Whether there is an explanation of this name.
 export function hasTerm(name) {
-  return name in english.terms;
+  return Object.hasOwn(english.terms, name);
 }
 
 const POINT = (0.5).toLocaleString(language)[1];

@@ -45,10 +45,12 @@ export class Tour {
       return;
     }
     this.at = step;
-    const [key, target] = STEPS[step];
+    const [name, target] = STEPS[step];
+    // A page without a server has nothing that learns.
+    const key = name === "views" && !document.getElementById("tab-learn") ? "viewsStill" : name;
     this.pointed = document.querySelector(target);
     this.pointed.classList.add("pointed");
-    this.title.textContent = t(`tour.${key}Title`);
+    this.title.textContent = t(`tour.${name}Title`);
     say(this.text, `tour.${key}`);
     this.place.textContent = t("tour.place", { step: step + 1, steps: STEPS.length });
     this.back.disabled = step === 0;

@@ -1,7 +1,7 @@
 // The weights of a network that learns: kernels, histograms by layer, and what one update changes.
 
 import { colours, paintMap } from "./colours.js";
-import { t } from "./strings.js";
+import { local, t } from "./strings.js";
 
 const BINS = 41;
 const MOST_KERNELS = 256; // more are too small to be seen
@@ -79,7 +79,7 @@ export class Weights {
       const most = Math.max(...counts, ...before);
       now.setAttribute("d", `M0 ${HEIGHT}${outline(counts, most)}V${HEIGHT}Z`);
       start.setAttribute("d", `M0 ${HEIGHT}${outline(before, most)}V${HEIGHT}`);
-      words.textContent = t("learn.histogram", { name, limit: limit.toPrecision(2) });
+      words.textContent = t("learn.histogram", { name, limit: local(limit.toPrecision(2)) });
     }
   }
 }
@@ -124,7 +124,7 @@ export class Update {
   }
 
   paint({ images, loss, errors, image, label, read, layers, maps }) {
-    const values = { count: images, errors, label, read, loss: loss === null ? "∞" : loss.toPrecision(4) };
+    const values = { count: images, errors, label, read, loss: loss === null ? "∞" : local(loss.toPrecision(4)) };
     this.words.textContent = t(image ? "learn.updateOne" : "learn.updateMany", values);
     this.image.hidden = !image;
     if (image) {
@@ -147,12 +147,12 @@ export class Update {
         element.style.width = `${(element.width * 4) / 16}rem`;
         paintKernels(element, weights, maps.shape);
       }
-      figure.words.textContent = t(figure.key, { name: maps.name, limit: limit.toPrecision(2) });
+      figure.words.textContent = t(figure.key, { name: maps.name, limit: local(limit.toPrecision(2)) });
       element.setAttribute("aria-label", figure.words.textContent);
     });
     this.layers.replaceChildren(...layers.map(({ name, weights, change }) => {
       const item = make("li");
-      item.textContent = t("learn.changed", { name, share: ((100 * change) / (weights || 1)).toPrecision(2) });
+      item.textContent = t("learn.changed", { name, share: local(((100 * change) / (weights || 1)).toPrecision(2)) });
       return item;
     }));
   }
