@@ -1,6 +1,6 @@
 // Long work in slices: a few milliseconds of each frame, so that the page answers meanwhile.
 
-const SLICE = 6; // milliseconds
+const SLICE = 8; // milliseconds
 const WAIT = 60; // milliseconds until work begins, so that hardly any is begun in vain while one draws
 
 export class Slices {
