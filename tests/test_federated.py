@@ -81,6 +81,9 @@ def test_least_number_of_images():
         ((np.zeros(3, int), 0), {}, ValueError, "clients: expected an int from 1"),
         ((np.zeros(3, int), 4), {}, ValueError, "clients: expected at most 3, for 3 images"),
         ((np.zeros(9, int), 4), {"least": 3}, ValueError, "clients: expected at most 3, for 9"),
+        ((np.zeros(9, int), 1), {"least": 10}, ValueError, "labels: expected at least 10"),
+        ((np.zeros(0, int), 1), {}, ValueError, "labels: expected at least 1"),
+        ((np.zeros(9, int), 2), {"concentration": 1e308}, ValueError, "above 0, up to 1e+06"),
         ((np.zeros(9, int), 4), {"concentration": 0}, ValueError, "concentration: expected a numb"),
         ((np.zeros(9, int), 4), {"concentration": "x"}, TypeError, "concentration: expected"),
         ((np.zeros(9, int), 9), {"concentration": 1e-3}, ValueError, "100 draws did not give that"),
@@ -217,6 +220,8 @@ def test_floats_of_servers_are_converted(digits):
         (lambda w: [w[0].astype(int), *w[1:]], TypeError, "weights: C1.w: expected dtype float32"),
         (lambda w: [w[0].tolist(), *w[1:]], TypeError, "weights: C1.w: expected an array"),
         (lambda w: 3, TypeError, "weights: expected a list of arrays, got int 3"),
+        (lambda w: [w[0] * np.nan, *w[1:]], ValueError, "weights: C1.w: expected finite numbers"),
+        (lambda w: [w[0].astype(float) * 1e99, *w[1:]], ValueError, "C1.w: expected finite"),
     ],
 )
 def test_wrong_weights(digits, spoil, error, message):
@@ -239,6 +244,7 @@ def test_wrong_weights(digits, spoil, error, message):
             "some of epochs, batch_size, schedule, got lr",
         ),
         ({"server-round": 1, "epochs": 0}, ValueError, "epochs: expected an int from 1"),
+        (None, TypeError, "config: expected a mapping, got NoneType"),
     ],
 )
 def test_wrong_configs(digits, config, error, message):
@@ -260,6 +266,11 @@ def test_wrong_clients(digits):
         federated.Client(build(), digits, batchsize=3)
     with pytest.raises(ValueError, match="batch_size: expected an int from 1"):
         federated.Client(build(), digits, batch_size=0)
+    with pytest.raises(ValueError, match="epochs: expected an int from 1"):
+        federated.Client(build(), digits, epochs=0)
+    for name in ("threads", "stop_on_error"):
+        with pytest.raises(ValueError, match=f"options: expected one of .*, got {name}"):
+            federated.Client(build(), digits, **{name: True})
     client = federated.Client(build(), digits, schedule=1e30)
     with pytest.raises(TrainingDiverged):
         client.fit(build().get_weights(), {"server_round": 1})

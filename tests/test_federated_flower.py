@@ -202,6 +202,9 @@ def test_a_client_with_a_computer_of_its_own_takes_all():
     assert same(reply.content["arrays"].to_numpy_ndarrays(), weights)
     reply = app(message(MessageType.EVALUATE, start, {}), context())
     assert reply.content["metrics"]["num-examples"] == 100
+    app = federated.client_app(build(), load, held_out=1e-20, **OPTIONS)
+    reply = app(message(MessageType.EVALUATE, start, {}), context())
+    assert reply.content["metrics"]["num-examples"] == 1
 
 
 def test_data_are_loaded_once_per_process():

@@ -18,7 +18,7 @@ from helpers import require
 
 from lenet_fast import data, models
 from lenet_fast.jobs.runner import RESULT, Marks, Stopped
-from lenet_fast.sweeps import runs, search, space
+from lenet_fast.sweeps import runs, search, space, summary
 from lenet_fast.sweeps.space import Range
 from lenet_fast.training import SDLM, SGD, Constant, OneCycle, Trainer
 
@@ -344,6 +344,17 @@ def test_ranks_by_the_mean_of_the_seeds_and_failures_last() -> None:
     assert [each.configuration.number for each in found] == [3, 2, 1]
     assert (found[0].mean, found[0].deviation, found[0].epoch) == (11, 1, 2)
     assert (found[2].failed, found[2].mean) == (1, np.inf)
+
+
+def test_a_run_that_failed_later_has_not_failed_yet() -> None:
+    """Its folder may know more than a rung of halving asks for."""
+    early, late = (runs.Result({}, seed, {}, {}, 10, 100) for seed in range(2))
+    early.rows = late.rows = [{"test_errors": 7, "test_loss": 0.1}]
+    late.failed = "diverged"
+    standing = search.Standing(made(1), (early, late), 1, "validation_error")
+    assert (standing.values, standing.failed) == ([7, 7], 0)
+    assert [row["failed"] for row in summary.run_rows([standing])] == ["", ""]
+    assert standing._replace(epoch=2, results=(late,)).failed == 1
 
 
 def test_halving_lets_the_best_go_on() -> None:

@@ -193,7 +193,7 @@ def _words(result: Result) -> str:
 
 
 def _failure(standing: Standing) -> str:
-    why = next(each.failed for each in standing.results if each.failed)
+    why = next(each.failed for each in standing.results if not standing.reached(each))
     return f"{standing.configuration.words}: {why}"
 
 

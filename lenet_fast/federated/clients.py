@@ -12,6 +12,7 @@ from lenet_fast import checks, data
 from lenet_fast.checks import Array
 from lenet_fast.network import Network
 from lenet_fast.training import Trainer, parts, train_many
+from lenet_fast.training.many import checked_options
 
 _SENT = ("epochs", "batch_size", "schedule")
 """The options that a server may set for a round."""
@@ -94,9 +95,9 @@ class Client:
                 raise ValueError(f"{name}: expected at least one image of the client, got none")
         self._network, self._train, self._test = network, train, train if test is None else test
         self._seed = checks.seed(seed)
-        self._options = {"epochs": 1, **options}
-        train_many(network, train, train, (), **self._options)  # checks the names of options
-        others = {name: value for name, value in options.items() if name != "epochs"}
+        self._options = {"epochs": 1, **checked_options("options", options)}
+        others = dict(self._options)
+        checks.integer("epochs", others.pop("epochs"), 1)
         self._trainer = Trainer(network, threads=1, **others)  # for evaluate; checks their values
         fixed = network.parameters.keys() - set(network.trainable_names)
         self._fixed = {name: network.parameters[name].copy() for name in fixed}
@@ -147,7 +148,8 @@ class Client:
         Raises
         ------
         TypeError, ValueError
-            If weights do not fit the network; the message names the parameter. If the round is
+            If weights do not fit the network or are not finite; the message names the parameter. If
+            the round is
             missing, or the server sends what this client does not know, such as FedProx's
             ``proximal-mu``: that term does not exist here.
         lenet_fast.training.TrainingDiverged
@@ -221,19 +223,28 @@ class Client:
     def _set(self, parameters: Sequence[Array]) -> None:
         dtype = self._network.dtype
         if isinstance(parameters, Sequence):
-            parameters = [
-                each.astype(dtype, copy=False)
-                if isinstance(each, np.ndarray) and each.dtype.kind == "f"
-                else each
-                for each in parameters
-            ]
+            with np.errstate(over="ignore"):  # which is refused below
+                parameters = [
+                    each.astype(dtype, copy=False)
+                    if isinstance(each, np.ndarray) and each.dtype.kind == "f"
+                    else each
+                    for each in parameters
+                ]
         self._network.set_weights(parameters)
         for name, array in self._fixed.items():
             self._network.parameters[name][...] = array
+        for name, array in self._network.parameters.items():
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"weights: {name}: expected finite numbers, as {dtype}, got NaN or infinity "
+                    "from the server; a client whose training diverged may be in its mean"
+                )
 
 
 def _told(config: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     """Return what a server says of a round: its number, and options for it."""
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config: expected a mapping, got {checks.kind(config)}")
     turns = [config[name] for name in _ROUND if name in config]
     if not turns:
         raise ValueError(

@@ -205,7 +205,7 @@ def _client(app: _App, context: Context) -> Client:
         train = parts.subset(name, train, _here.shares[clients][client])
     test = None
     if app.held_out:
-        kept = int(len(train) * (1 - app.held_out))
+        kept = len(train) - max(1, round(len(train) * app.held_out))
         test = parts.subset("held_out", train, np.arange(kept, len(train)))
         train = train.subset(kept)
     return Client(_here.network, train, test, seed=app.seed, **app.options)

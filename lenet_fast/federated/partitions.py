@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from lenet_fast import checks
 
+_MOST = 1e6
+"""A concentration that gives nearly even shares; much larger ones would overflow."""
+
 _DRAWS = 100
 """How often Dirichlet's shares are drawn before there are too few images for them."""
 
@@ -30,7 +33,8 @@ def partition(
     concentration : float, optional
         Of Dirichlet's distribution, from which come the clients' shares of each class. The smaller,
         the fewer classes a client has: with 0.1 mostly one or two of ten, with 100 nearly as many
-        images of each. Default: every client gets the same number of images, drawn from all.
+        images of each. Up to 1e6. Default: every client gets the same number of images, drawn from
+        all.
     least : int, default 1
         Images that each client has to get. With a `concentration`, shares are drawn again until
         they do, at most 100 times.
@@ -67,6 +71,10 @@ def partition(
     if labels.ndim != 1:
         raise ValueError(f"labels: expected shape (n,), one per image, got {labels.shape}")
     clients, least = checks.integer("clients", clients, 1), checks.integer("least", least, 1)
+    if not len(labels) or least > len(labels):
+        raise ValueError(
+            f"labels: expected at least {least}, for a client with least={least}, got {len(labels)}"
+        )
     if clients * least > len(labels):
         raise ValueError(
             f"clients: expected at most {len(labels) // least}, for {len(labels)} images and "
@@ -76,8 +84,10 @@ def partition(
     if concentration is None:
         return np.array_split(random.permutation(len(labels)), clients)
     concentration = checks.real("concentration", concentration)
-    if concentration <= 0:
-        raise ValueError(f"concentration: expected a number above 0, got {concentration}")
+    if not 0 < concentration <= _MOST:
+        raise ValueError(
+            f"concentration: expected a number above 0, up to {_MOST:g}, got {concentration}"
+        )
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     for _ in range(_DRAWS):
         pieces = []

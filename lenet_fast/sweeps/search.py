@@ -44,12 +44,18 @@ class Standing(NamedTuple):
     @property
     def values(self) -> list[float]:
         """The metric of each run that did not fail, errors in per cent."""
-        return [value_of(each, self.metric, self.epoch) for each in self.results if not each.failed]
+        return [
+            value_of(each, self.metric, self.epoch) for each in self.results if self.reached(each)
+        ]
+
+    def reached(self, result: Result) -> bool:
+        """Whether a run came to the end of the epoch; it may have failed after that."""
+        return len(result.rows) >= self.epoch
 
     @property
     def failed(self) -> int:
         """How many runs failed."""
-        return sum(bool(each.failed) for each in self.results)
+        return sum(not self.reached(each) for each in self.results)
 
     @property
     def mean(self) -> float:

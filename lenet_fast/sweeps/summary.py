@@ -55,7 +55,7 @@ def run_rows(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     found = []
     for each in standings:
         for result in each.results:
-            row = {} if result.failed else result.rows[each.epoch - 1]
+            row = result.rows[each.epoch - 1] if each.reached(result) else {}
             found.append(
                 {
                     "configuration": each.configuration.number,
@@ -68,7 +68,7 @@ def run_rows(standings: Sequence[Standing]) -> list[dict[str, Any]]:
                     "train_errors": row.get("train_errors"),
                     "train_images": result.train_images,
                     "train_loss": row.get("train_loss"),
-                    "failed": result.failed,
+                    "failed": "" if each.reached(result) else result.failed,
                 }
             )
     return found

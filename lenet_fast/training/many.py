@@ -151,7 +151,7 @@ def train_many(
             "trainings: expected a list of tuples (subset, seed) or (subset, seed, options), got "
             f"{checks.kind(trainings)}"
         )
-    options = _options("options", options)
+    options = checked_options("options", options)
     checks.flag("stop_on_error", stop_on_error)
     many = _Many(network, train, test, options)
     return many.run(enumerate(trainings), resolve(threads), stop_on_error)
@@ -212,7 +212,7 @@ class _Many:
             )
         subset, seed, *others = training
         seed = checks.integer(f"{name}: seed", seed, 0, 2**63 - 1)
-        options = self.options | _options(f"{name}: options", others[0] if others else {})
+        options = self.options | checked_options(f"{name}: options", others[0] if others else {})
         return parts.subset(f"{name}: subset", self.train, subset), seed, options
 
     def _one(self, index: int, train: data.Dataset, seed: int, options: dict[str, Any]) -> Trained:
@@ -262,8 +262,8 @@ class _Stopping(Callback):
             trainer.stop()
 
 
-def _options(name: str, options: object) -> dict[str, Any]:
-    """Return options of a trainer; raise for others."""
+def checked_options(name: str, options: object) -> dict[str, Any]:
+    """Return options of the trainers of :func:`train_many`; raise for others."""
     if not isinstance(options, Mapping):
         raise TypeError(f"{name}: expected a mapping, got {checks.kind(options)}")
     for option in options:
