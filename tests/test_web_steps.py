@@ -288,3 +288,26 @@ def test_a_blank_paper_has_kernels_but_no_sums(lenet5: Shown) -> None:
     lenet5.page.locator("#clear").click()
     expect(lenet5.page.locator("#formula .value b")).to_have_text("\N{EN DASH}")
     expect(lenet5.page.locator("#closer canvas")).to_have_count(3)
+
+
+def test_it_plays_at_the_screens_own_pace(opened: Any, page_network: Network) -> None:
+    """Of six windows that slide; the median, because a test machine has other work, too."""
+    shown = opened(page_network, "layer=C3&map=15&speed=60", reduced_motion="no-preference")
+    shown.page.locator("#unit-play").click()
+    frames = shown.page.evaluate(
+        """() => new Promise(done => {
+            const times = [];
+            const next = time => {
+                if (times.push(time) > 60) done(times.slice(1).map((each, k) => each - times[k]));
+                else requestAnimationFrame(next);
+            };
+            requestAnimationFrame(next);
+        })"""
+    )
+    assert np.median(frames) < 20
+    row, column = (int(each) for each in re.findall(r"\d+", name_of(shown))[2:])
+    assert 10 * row + column > 10
+
+
+def name_of(shown: Shown) -> str:
+    return shown.page.locator("#unit-name").text_content() or ""

@@ -20,7 +20,7 @@ const QUIET = 500; // milliseconds without a step before the formula is spoken
 
 // What an activation computes, with its number put in.
 const CURVES = {
-  ScaledTanh: (x) => `1.7159 · tanh(⅔ · ${x})`,
+  ScaledTanh: (x) => `${local("1.7159")} · tanh(⅔ · ${x})`,
   Tanh: (x) => `tanh(${x})`,
   Sigmoid: (x) => `1 ÷ (1 + e^−(${x}))`,
   ReLU: (x) => `max(0; ${x})`,
@@ -45,7 +45,8 @@ export class Steps {
       this.visible = entry.isIntersecting;
       if (this.visible) this.paint();
     }).observe(this.section);
-    for (const key of ["layer", "map", "unit", "part", "speed", "play"]) state.on(key, () => this.later());
+    for (const key of ["layer", "map", "speed", "play"]) state.on(key, () => this.later());
+    for (const key of ["unit", "part"]) state.on(key, () => this.later(false));
     colours.on(() => this.paint());
     this.controls();
     // Who wants little motion starts it by hand.
@@ -125,17 +126,21 @@ export class Steps {
     this.go(at);
   }
 
-  // Paint in the next frame, with all changes until then.
-  later() {
-    this.due ||= requestAnimationFrame(() => this.paint());
+  // Paint in the next frame, with all changes until then; not `all` if only the unit is another one.
+  later(all = true) {
+    this.all ||= all;
+    this.due ||= requestAnimationFrame(() => this.paint(this.all));
   }
 
-  paint() {
+  paint(all = true) {
     cancelAnimationFrame(this.due);
     this.due = 0;
+    this.all = false;
     if (!this.visible || !this.network) return;
-    this.build();
-    this.paintPictures();
+    if (all || !this.built) {
+      this.build();
+      this.paintPictures();
+    }
     this.step();
     if (this.playing && !this.frame) {
       this.last = performance.now();
@@ -177,7 +182,7 @@ export class Steps {
     this.picture = arranged(this.tiled ? [1, rows, columns] : stage.shape);
     this.count = this.tiled ? rows * columns : count;
     options(byId("step-layer"), stages.map(({ name }) => [name, name]), stage.name);
-    options(byId("step-map"), this.tiled ? [...Array(count).keys()].map((each) => [each, each]) : [["", "–"]], this.tiled ? map : "");
+    options(byId("step-map"), this.tiled ? [...Array(count).keys()].map((each) => [each, each]) : [["–", ""]], this.tiled ? map : "");
     byId("step-map").disabled = !this.tiled;
     for (const canvas of [this.faint, this.made]) [canvas.width, canvas.height] = [this.picture.columns, this.picture.rows];
     [this.image.height, this.image.width] = network.input_shape.slice(1);
@@ -282,7 +287,9 @@ export class Steps {
       if (part.weights) this.grids.push(figure("×"), figure("="));
       const note = make("p", "note");
       if (layer.padding?.some(Boolean)) note.textContent = t("steps.border", { value: number(layer.pad_value, 1) });
-      box.replaceChildren(...this.grids.flatMap((each) => (each.sign ? [each.sign, each.element] : [each.element])), note);
+      const grids = make("div", "grids");
+      grids.append(...this.grids.flatMap((each) => (each.sign ? [each.sign, each.element] : [each.element])));
+      box.replaceChildren(grids, note);
     }
   }
 
@@ -540,7 +547,7 @@ function fit(element, { rows, columns }) {
 // Paint a window with its numbers.
 function grid(canvas, values, [rows, columns], limit, { marked = [], paper = null } = {}) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const cell = Math.min(2.6 * rem, (10.5 * rem) / Math.max(rows, columns));
+  const cell = Math.min(3.2 * rem, (12 * rem) / Math.max(rows, columns));
   const scale = devicePixelRatio;
   const [width, height] = [Math.round(columns * cell * scale), Math.round(rows * cell * scale)];
   if (canvas.width !== width || canvas.height !== height) {
@@ -562,7 +569,7 @@ function grid(canvas, values, [rows, columns], limit, { marked = [], paper = nul
     context.fillRect(left, top, right - left, bottom - top);
     if (cell < 1.9 * rem) return;
     context.fillStyle = isLight(ground) ? "#000" : "#fff";
-    context.fillText(number(value, 2).replace(/^(−?)0(?=[.,])/, "$1"), (left + right) / 2, (top + bottom) / 2);
+    context.fillText(number(value, limit < 0.2 ? 3 : 2).replace(/^(−?)0(?=[.,])/, "$1"), (left + right) / 2, (top + bottom) / 2);
     if (marked.includes(k)) {
       context.strokeStyle = context.fillStyle;
       context.lineWidth = 3 * scale;
@@ -576,9 +583,10 @@ function grey(value, [paper, ink]) {
   return `rgb(${light}, ${light}, ${light})`;
 }
 
+// Whether black is easier to read on a colour than white.
 function isLight(colour) {
-  const [red, green, blue] = colour.match(/\d+/g).map(Number);
-  return 0.3 * red + 0.59 * green + 0.11 * blue > 130;
+  const [red, green, blue] = colour.match(/\d+/g).map((each) => (each / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179;
 }
 
 function options(select, all, chosen) {

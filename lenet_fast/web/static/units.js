@@ -10,7 +10,7 @@ import { volume } from "./network.js";
 // the unit reads of one map, or all that it reads: {map, top, left, high, wide, shape, values, weights,
 // terms, sum}; map is null if it is all, and the window is then in no place. `sum` is the layer's
 // output, `chain` the layers that follow with their values, {layer, value}; `weight` is the largest size of
-// the layer's weights. Without a trace, values are NaN.
+// its weights. Without a trace, values are NaN.
 export function explain(network, trace, stage, [map, row, column]) {
   const layer = network.layers[stage.first];
   const x = (stage.first ? trace?.outputs[stage.first - 1] : trace?.input) ??
@@ -18,11 +18,10 @@ export function explain(network, trace, stage, [map, row, column]) {
   const at = (map * layer.shape[1] + row) * layer.shape[2] + column;
   const way = WAYS[layer.type]; // none if the network begins with an activation
   const found = way ? way(layer, x, [map, row, column], at) : { way: "same", parts: [], sum: x[at] };
-  layer.largest ??= largest(layer.weights.w ?? []);
   const first = stage.first + (way ? 1 : 0);
   const chain = network.layers.slice(first, stage.last + 1)
     .map((each, k) => ({ layer: each, value: trace ? trace.outputs[first + k][at] : NaN }));
-  return { factor: 1, bias: 0, chain, weight: layer.largest, ...found };
+  return { factor: 1, bias: 0, chain, weight: Math.max(0, ...found.parts.map(({ weights }) => largest(weights ?? []))), ...found };
 }
 
 // Return the rows and columns of the image on which a unit depends: [top, bottom, left, right], the
