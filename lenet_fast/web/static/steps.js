@@ -40,7 +40,7 @@ export class Steps {
     this.image = byId("unit-image");
     [this.faint, this.made] = byId("units").querySelectorAll("canvas");
     this.image.setAttribute("aria-label", t("steps.image"));
-    exportable(this.section, () => `lenet-${this.stage?.name ?? "network"}-steps`);
+    exportable(byId("unit-picture"), () => `lenet-${this.stage?.name ?? "network"}-steps`);
     new IntersectionObserver(([entry]) => {
       this.visible = entry.isIntersecting;
       if (this.visible) this.paint();
@@ -148,18 +148,16 @@ export class Steps {
     }
   }
 
-  // One frame of the animation: as many units as its time is worth.
+  // One frame of the animation: at most one unit, so that none is skipped.
   tick(now) {
     this.frame = 0;
     if (!this.playing || !this.visible) return;
     this.frame = requestAnimationFrame((next) => this.tick(next));
-    const speed = still.matches ? Math.min(2, this.speed()) : this.speed();
-    const steps = Math.floor(((now - this.last) * speed) / 1000);
-    if (steps < 1) return;
-    this.last = Math.max(this.last + (1000 * steps) / speed, now - 1000 / speed);
-    const at = Math.min(this.count - 1, this.at + Math.min(steps, speed / 10 + 1 | 0));
+    const pause = 1000 / (still.matches ? Math.min(2, this.speed()) : this.speed());
+    if (now - this.last < 0.95 * pause) return; // frames are not quite regular
+    this.last = Math.max(this.last + pause, now - pause);
     if (this.at === this.count - 1) state.set("play", null);
-    else this.go(at);
+    else this.go(this.at + 1);
   }
 
   speed() {
