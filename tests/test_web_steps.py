@@ -225,7 +225,7 @@ def test_units_by_keys_and_by_pointing(lenet5: Shown) -> None:
     page.locator("#units").click(position={"x": box["width"] * 3.5 / 28, "y": box["height"] / 2.1})
     expect(name).to_have_text("C1, map 2, row 13, column 3")
     expect(page.locator("#unit-spoken")).to_have_text(
-        re.compile(r"^C1, map 2, row 13, column 3: map 0 .* bias .* = value")
+        re.compile(r"^C1, map 2, row 13, column 3: image .* bias .* = value")
     )
     page.wait_for_function("location.hash.includes('unit=13.3')")
     page.locator("#step-layer").select_option("S2")

@@ -355,7 +355,7 @@ export class Steps {
       this.others.textContent = `${t("steps.others", { count: rest.length })}: ${number(rest.reduce((sum, part) => sum + part.sum, 0))}`;
     }
     if (parts[chosen]) this.paintCloser(parts[chosen], found);
-    const pieces = formula(found, this.isAnswer);
+    const pieces = formula(found, !this.before);
     write(byId("formula"), pieces);
     this.speak(`${name}: ${pieces.map(([, text, label]) => (label ? `${label} ${text}` : text)).join(" ")}`);
   }
@@ -444,8 +444,8 @@ export class Steps {
   }
 }
 
-// Return a formula as pieces: [class, text, what it is].
-function formula({ way, parts, factor, bias, sum, chain }, isAnswer) {
+// Return a formula as pieces: [class, text, what it is]. `image`: whether the unit reads the image.
+function formula({ way, parts, factor, bias, sum, chain }, image) {
   const pieces = [];
   const add = (text, label, className = "number") => pieces.push([className, text, label]);
   const sums = (values, labels) => {
@@ -464,8 +464,9 @@ function formula({ way, parts, factor, bias, sum, chain }, isAnswer) {
   };
   const many = parts[0]?.map === null;
   if (way === "weighted" || way === "distance") {
-    if (many) add(number(parts[0].sum), t("steps.sumOf", { count: parts[0].terms.length }));
-    else sums(parts.map((part) => part.sum), parts.map(({ map }) => t("steps.mapNumber", { map })));
+    const count = parts[0].terms.length;
+    if (many) add(way === "distance" ? "Σ (x − w)²" : number(parts[0].sum), t("steps.sumOf", { count }));
+    else sums(parts.map((part) => part.sum), parts.map(({ map }) => (image ? t("maps.image") : t("steps.mapNumber", { map }))));
     if (way === "weighted") plus(bias);
   } else if (way === "coefficient") {
     add("(", "", "sign");
@@ -478,8 +479,7 @@ function formula({ way, parts, factor, bias, sum, chain }, isAnswer) {
     const values = [...parts[0].values];
     add(values.length > LISTED ? "max(…)" : `max(${values.map((value) => number(value)).join("; ")})`);
   }
-  if (way !== "same" && !(many && way === "distance")) add("=", "", "sign");
-  if (way === "distance" && many) pieces.length = 0;
+  if (way !== "same") add("=", "", "sign");
   const last = chain.length === 0;
   add(number(sum), t(last ? (way === "distance" ? "steps.penalty" : "steps.value") : "steps.sum"), last ? "number sum value" : "number sum");
   chain.forEach(({ layer, value }, k) => {
