@@ -177,6 +177,7 @@ def test_files_are_those_of_a_single_run(sets, tmp_path):
         ([3], {}, TypeError, "trainings[0]: expected a tuple"),
         ([(range(3), 0), ([], 0)], {}, ValueError, "trainings[1]: subset: expected at least"),
         ([([0.5], 0)], {}, TypeError, "trainings[0]: subset: expected indices"),
+        ([([[1], [1, 2]], 0)], {}, TypeError, "trainings[0]: subset: expected indices"),
         ([(np.arange(0), 0)], {}, ValueError, "subset: expected at least one image"),
         ([([-1, 2], 0)], {}, ValueError, "expected indices from 0 to 999, got -1 to 2"),
         ([([1000], 0)], {}, ValueError, "expected indices from 0 to 999, got 1000 to 1000"),

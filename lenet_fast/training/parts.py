@@ -141,7 +141,10 @@ def subset(name: str, dataset: data.Dataset, indices: Any) -> data.Dataset:
     """Return the images with the given indices, at least one; None: all."""
     if indices is None:
         return dataset
-    indices = np.asarray(indices)
+    try:
+        indices = np.asarray(indices)
+    except ValueError as error:  # rows of different lengths
+        raise TypeError(f"{name}: expected indices, integers (n,), got {error}") from error
     if not indices.size:
         raise ValueError(f"{name}: expected at least one image, got none")
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
