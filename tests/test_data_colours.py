@@ -95,7 +95,7 @@ def test_channels_are_distorted_alike() -> None:
     trainer = Trainer(
         models.lenet5(pooling="max", output="softmax", channels=3), distortion="elastic"
     )
-    seen, _ = trainer._examples(data.Dataset(grey, labels), np.arange(3, 9), epoch=2)
+    seen, _ = trainer._examples(data.Dataset(grey, labels), np.arange(3, 9), epoch=2, batch_size=6)
     alone = distort.ELASTIC(images[3:9, 0], np.arange(3, 9), 2, 0, size=32)
     for channel in range(3):
         np.testing.assert_array_equal(seen[:, channel], alone)

@@ -37,11 +37,12 @@ KINDS = [
 
 
 def quick_of_each_group(kinds):
-    """Mark all but the first of each group as slow."""
+    """Return the kinds, all but the first of each group marked as slow."""
     groups = [photographs.SHEETS[kind].group for kind in kinds]
-    for k, kind in enumerate(kinds):
-        marks = [pytest.mark.slow] if groups[k] in groups[:k] else []
-        yield pytest.param(kind, marks=marks)
+    return [
+        pytest.param(kind, marks=[pytest.mark.slow] if groups[k] in groups[:k] else [])
+        for k, kind in enumerate(kinds)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -605,7 +605,7 @@ def test_what_to_type_after_ctrl_c(tmp_path, monkeypatch):
 
     monkeypatch.setattr(carrying_out, "run_all", stopped)
     options = ["--seeds", "2", "--dataset", "sample"]
-    arguments = ["reproduce", "1989", *options, "--jobs", "3", "--out", str(tmp_path / "a b")]
+    arguments = ["reproduce", "1989", *options, "--out", str(tmp_path / "a b"), "--jobs", "3"]
     done = CliRunner().invoke(group, arguments)
     assert done.exit_code == common.STOPPED
     assert shlex.join(arguments) in done.output
