@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import http.server
+import itertools
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,4 +183,28 @@ def test_the_page_without_a_server(
         address,
         f"{address}favicon.ico",
     }
+    context.close()
+
+
+def test_long_names_of_classes_stay_apart(
+    browser: Any, page_network: Network, tmp_path: Path
+) -> None:
+    names = ("zero", "one", "a name of many words", *(f"number {k}" for k in range(3, 10)))
+    named = copy.deepcopy(page_network)
+    named.classes = names
+    test = replace(SAMPLE.test, classes=names)
+    (tmp_path / "page.html").write_bytes(still.page(NetworkSnapshot(named, 0, "n"), test, 10))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((tmp_path / "page.html").as_uri() + "#layer=C1")
+    tiles = page.locator(".tile.named span")
+    require("playwright.sync_api").expect(tiles).to_have_text(list(names))
+    boxes = [box for each in tiles.all() if (box := each.bounding_box())]
+    for above, below in itertools.pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"]
+    edge = page.locator("#think").bounding_box()
+    assert edge is not None
+    assert max(box["x"] + box["width"] for box in boxes) < edge["x"] + edge["width"]
+    claim = page.locator(".claim")
+    require("playwright.sync_api").expect(claim).to_have_text("Draw. Watch it think.")
     context.close()

@@ -87,14 +87,17 @@ export class Layers {
       if (tiled && !stage.image) this.makeButton(element, k, map, stage);
       else if (named) {
         element.classList.add("named");
-        element.append(this.network.classes[map]);
+        const name = document.createElement("span");
+        name.textContent = name.title = this.network.classes[map];
+        element.append(name);
       } else {
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-label", stage.image ? t("maps.image") : t("maps.unitsOf", { count, name: stage.name }));
       }
       return { element, canvas, map };
     });
-    return { stage, head, tiles, tiled, named, count };
+    const long = named && this.network.classes.some((name) => name.length > 2);
+    return { stage, head, tiles, tiled, named, long, count };
   }
 
   makeButton(element, k, map, stage) {
@@ -408,7 +411,7 @@ function inWords(stage) {
 function small(column, most, height, rem) {
   if (column.named) {
     const high = Math.min(1.6 * rem, height / column.count - GAP);
-    const side = Math.min(most, 2.6 * rem);
+    const side = column.long ? most : Math.min(most, 2.6 * rem);
     return { across: 1, side, high, width: side, height: column.count * (high + GAP) - GAP };
   }
   return column.tiled ? fit(column, most, height, 1.3) : units(column, most, height, 0.6 * rem);
