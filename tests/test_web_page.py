@@ -284,8 +284,9 @@ def test_an_address_that_makes_no_sense_is_no_harm(see: Any) -> None:
     expect(page.locator("#layer-names [aria-checked=true]")).to_have_text("C3")
     expect(page.locator("#guide")).to_be_hidden()
     # What every object of JavaScript has is neither a language nor a map.
-    page = see("#lang=toString&layer=C3&map=length").page
+    page = see("#lang=toString&layer=C3&map=length&view=fails&fails=toString").page
     expect(page.locator("#seen")).to_contain_text("Point at a map")
+    expect(page.locator("#confusions")).to_be_visible()
 
 
 def test_pictures_are_saved(see: Any, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ export class Deceive {
       return;
     }
     const given = state.get("target");
-    const sound = given !== null && network.classes[given] !== undefined && Number(given) !== trace.digit;
+    const sound = /^\d+$/.test(given ?? "") && given in network.classes && Number(given) !== trace.digit;
     const target = sound ? Number(given) : trace.second;
     byId("target").value = target;
     [...byId("target").options].forEach((option, k) => { option.disabled = k === trace.digit; });

@@ -51,7 +51,7 @@ export class Fails {
       next.focus();
     });
     const choose = () => {
-      const chosen = state.get("fails") in PARTS ? state.get("fails") : "confusions";
+      const chosen = Object.hasOwn(PARTS, state.get("fails") ?? "") ? state.get("fails") : "confusions";
       this.parts.forEach(({ id }, k) => {
         byId(id).hidden = id !== chosen;
         tabs[k].setAttribute("aria-selected", id === chosen);

@@ -43,12 +43,12 @@ export class Reject {
     if (!found) return;
     const given = Number(state.get("threshold") ?? NaN);
     const aim = rejection.margins[rejection.needed(AIM)] ?? rejection.end;
-    this.threshold = given >= 0 ? Math.min(given, rejection.end) : aim;
+    this.threshold = Math.min(given >= 0 ? given : aim, rejection.end);
     byId("threshold").value = this.threshold;
     this.rejected = rejection.below(this.threshold);
     byId("threshold-value").textContent = local(this.threshold.toFixed(2));
     const words = { count: whole(this.rejected), all: whole(found.labels.length), rate: this.percent(this.rejected),
-      error: local((100 * rejection.error(this.rejected)).toFixed(2)) };
+      error: this.rejected < found.labels.length ? local((100 * rejection.error(this.rejected)).toFixed(2)) : "–" };
     byId("rejecting").textContent = t("fails.rejecting", words);
     byId("remaining").textContent = t("fails.remaining", words);
     this.draw();
