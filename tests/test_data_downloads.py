@@ -335,12 +335,17 @@ def dripping(handler: Any, server: Server) -> None:
             time.sleep(0.1)
 
 
+def no_http(handler: Any, server: Server) -> None:
+    handler.wfile.write(b"\x1b[31mred\r\n\r\n")
+
+
 BAD = {
     "another file": (GZIP_ZIP[:-1] + bytes([GZIP_ZIP[-1] ^ 1]), "gzip.zip: expected SHA-256 "),
     "a web page": (b"<html>Please log in</html>", f"expected {len(GZIP_ZIP):,} bytes, got 26"),
     "too long": (too_long, f"expected {len(GZIP_ZIP):,} bytes, got more"),
     "too short": (too_short, f"the connection ended; got {len(GZIP_ZIP) - 1:,} of"),
     "nothing there": (None, "404"),
+    "no HTTP": (no_http, ": [31mred"),
 }
 
 
@@ -353,6 +358,7 @@ def test_a_bad_archive_leaves_nothing(
     with pytest.raises(data.DataNotFoundError) as caught:
         data.load("emnist-letters")
     assert message in str(caught.value)
+    assert "\x1b" not in str(caught.value)
     assert everything(tmp_path / "cache") == ["emnist"]
     place = tmp_path / "cache" / "emnist"
     assert f"put it into {place}, or unpack it, and give the folder with" in str(caught.value)

@@ -461,4 +461,6 @@ def _reason(error: BaseException) -> str:
     """Return the cause of an error, without the layers that requests adds to a network error."""
     while error.__context__ is not None:
         error = error.__context__
-    return str(error) or type(error).__name__
+    # It may quote the server, whose bytes could be orders to the terminal.
+    said = "".join(char if char.isprintable() else " " for char in str(error)).strip()
+    return said or type(error).__name__
