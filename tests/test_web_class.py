@@ -23,7 +23,10 @@ from lenet_fast.web.shared import BusyError
 
 SAMPLE = data.load("sample")
 TOKEN = "class-5b-2026"
-REFUSED = "token: expected the whole address that lenet-fast serve has printed, with ?token="
+REFUSED = (
+    "token: expected the whole address that lenet-fast serve has printed, with ?token=, in a "
+    "browser that accepts cookies"
+)
 
 
 class Visitor:
@@ -89,6 +92,17 @@ def test_a_wrong_token_is_refused_and_gives_no_cookie(page: Page, token: str) ->
     # Where it does not belong, a right one does not count either.
     assert page.ask(f"/api/about?token={TOKEN}")[0] == 403
     assert page.ask("/api/about", headers={"Cookie": f"token_1={TOKEN}"})[0] == 403
+
+
+def test_whoever_opens_a_wrong_address_reads_a_sentence(page: Page) -> None:
+    browsers = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    for path in ("/?token=wrong", "/nothing"):
+        status, text, headers = page.ask(path, headers=browsers)
+        assert status == (403 if "token" in path else 404)
+        assert headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert text.startswith(b"The page does not open at this address.\n\n")
+        assert (REFUSED.encode() in text) == ("token" in path)
+        assert "error" in page.ask(path, headers={"Accept": "*/*"})[1]
 
 
 def test_the_token_goes_from_the_address_into_a_cookie(page: Page) -> None:
@@ -213,6 +227,33 @@ def test_pupils_are_so_many_and_idle_ones_make_room(
     states.close()
     one.close()
     assert one.current()["run"]["state"] == "stopped"
+
+
+def test_made_up_keys_take_no_places_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = TrainingManager(SAMPLE, tmp_path / "page", models.lenet5(), "a model")
+    states = Pupils(first, 4)
+    trained, key = states.new_key(), states.new_key()
+    mine = states.of(trained, "192.0.2.1")
+    mine.start(QUICK)
+    mine.join()
+    made_up = [states.of(states.new_key(), "192.0.2.1") for _ in range(3)]
+    with pytest.raises(BusyError):  # of the same address: nobody's place is another's
+        states.of(states.new_key(), "192.0.2.1")
+    other = states.of(key, "192.0.2.2")
+    assert [each.closed for each in made_up] == [True, False, False]
+    with pytest.raises(BusyError):  # now the two addresses would take turns
+        states.of(states.new_key(), "192.0.2.2")
+    assert states.of(key, "192.0.2.2") is other
+    # What nobody asks for goes soon, but not with a run.
+    monkeypatch.setattr(pupils, "UNUSED_SECONDS", 0.0)
+    time.sleep(0.01)
+    states.of(states.new_key(), "192.0.2.1")
+    assert other.closed
+    assert states.of(trained, "192.0.2.1") is mine
+    assert not mine.closed
+    states.close()
 
 
 def test_with_one_state_for_all_nobody_gets_a_cookie(tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ def _states(app: flask.Flask, states: Pupils) -> TrainingManager:
     @app.before_request
     def find() -> None:
         if flask.request.path.startswith("/api/"):
-            flask.g.manager = states.of(flask.request.cookies.get(_cookie("pupil"), ""))
+            key = flask.request.cookies.get(_cookie("pupil"), "")
+            flask.g.manager = states.of(key, flask.request.remote_addr or "")
 
     @app.after_request
     def give_key(response: flask.Response) -> flask.Response:
@@ -183,7 +184,12 @@ def _errors(app: flask.Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> tuple[flask.Response, int]:
-        return answer(error.code or 500, error.description)
+        code = error.code or 500
+        accepted = flask.request.accept_mimetypes
+        if accepted.best_match(("application/json", "text/html")) == "text/html":  # opened by hand
+            text = f"The page does not open at this address.\n\n{error.description}\n"
+            return flask.Response(text, mimetype="text/plain"), code
+        return answer(code, error.description)
 
     @app.errorhandler(Exception)
     def other(error: Exception) -> tuple[flask.Response, int]:

@@ -331,6 +331,11 @@ class TrainingManager:
         """Whether a training runs or waits for its place; not while it is paused."""
         return self._thread is not None and not self._paused
 
+    @property
+    def used(self) -> bool:
+        """Whether a training has begun here, so that something would be lost with this state."""
+        return self._count > 0
+
     def _snapshots(self) -> list[NetworkSnapshot]:
         """Return the networks to choose from."""
         given = [] if self._given is None else [self._given]

@@ -6,6 +6,8 @@ import re
 import secrets
 import threading
 import time
+from collections import Counter
+from typing import NamedTuple
 
 from lenet_fast.web.manager import TrainingManager
 from lenet_fast.web.shared import BusyError
@@ -18,6 +20,9 @@ MAX_SAVES = 5
 
 IDLE_SECONDS = 1800.0
 """A state that nobody has asked for so long may be dropped, unless it trains."""
+
+UNUSED_SECONDS = 90.0
+"""The same for a state in which nothing was trained. An open page asks once a minute."""
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike on a blackboard
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -48,17 +53,27 @@ def same(given: str, token: str) -> bool:
     return secrets.compare_digest(given.encode(errors="replace"), token.encode())
 
 
+class _Place(NamedTuple):
+    state: TrainingManager
+    asked: float  # a time
+    address: str
+
+
 class Pupils:
     """The states of a server: the first one, and one for each pupil up to `most`.
 
     With `most` 0 there is one state for everybody. Thread-safe.
+
+    If all places are taken, a newcomer gets one of an idle state; or of one in which nothing was
+    trained, of the address that has most of them: whoever makes up keys takes no others' places.
+    A class behind one address may have them all. A state with a run is dropped only if it is idle.
     """
 
     def __init__(self, first: TrainingManager, most: int = 0) -> None:
         self.first = first
         self.most = most
         self._lock = threading.Lock()
-        self._states: dict[str, tuple[TrainingManager, float]] = {}
+        self._states: dict[str, _Place] = {}
 
     def new_key(self) -> str:
         """Return the key of a new pupil, for a cookie."""
@@ -68,8 +83,8 @@ class Pupils:
         """Return whether a key is one that :meth:`new_key` may have returned."""
         return _KEY.fullmatch(key) is not None
 
-    def of(self, key: str) -> TrainingManager:
-        """Return the state of a pupil, which begins with the first request.
+    def of(self, key: str, address: str = "") -> TrainingManager:
+        """Return the state of a pupil at a network address; it begins with the first request.
 
         Whoever sends no key, such as a program, has the first one. BusyError if there are too many.
         """
@@ -78,30 +93,45 @@ class Pupils:
         with self._lock:
             now = time.monotonic()
             if key in self._states:
-                found = self._states[key][0]
+                found = self._states[key].state
             else:
-                self._drop(now)
+                self._make_room(now, address)
                 if len(self._states) >= self.most:
                     raise BusyError(
                         f"{self.most} pupils are here already; try again later, or start the "
                         "server with a larger --pupils"
                     )
                 found = self.first.for_pupil(MAX_SAVES)
-            self._states[key] = found, now
+            self._states[key] = _Place(found, now, address)
             return found
 
-    def _drop(self, now: float) -> None:
-        """Drop the states that are idle."""
-        for key, (state, asked) in list(self._states.items()):
-            if now - asked > IDLE_SECONDS and not state.active:
-                del self._states[key]
-                state.leave()
+    def _make_room(self, now: float, address: str) -> None:
+        """Drop the states that are idle; if none is, an unused one of an address with too many."""
+        for key, (state, asked, _) in list(self._states.items()):
+            most = IDLE_SECONDS if state.used else min(IDLE_SECONDS, UNUSED_SECONDS)
+            if now - asked > most and not state.active:
+                self._drop(key)
+        if len(self._states) < self.most:
+            return
+        unused = {key: place for key, place in self._states.items() if not place.state.used}
+        counts = Counter(place.address for place in unused.values())
+        for other, count in counts.most_common(1):
+            if count > counts[address] + 1:  # else the two would drop each other in turn
+                self._drop(
+                    min(
+                        (key for key, place in unused.items() if place.address == other),
+                        key=lambda key: unused[key].asked,
+                    )
+                )
+
+    def _drop(self, key: str) -> None:
+        self._states.pop(key).state.leave()
 
     @property
     def all(self) -> list[TrainingManager]:
         """The first state, and those of the pupils."""
         with self._lock:
-            return [self.first, *(state for state, _ in self._states.values())]
+            return [self.first, *(place.state for place in self._states.values())]
 
     def leave(self) -> None:
         """Stop all trainings, and end the event streams; returns at once."""
