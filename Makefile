@@ -42,7 +42,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest --select quick --numprocesses auto --dist loadfile $(ARGS)
 
 test-all: $(VENV)/installed-test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 bench: $(VENV)/installed-bench
 	mkdir -p $(BENCH)
