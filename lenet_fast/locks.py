@@ -86,9 +86,10 @@ def in_the_way(folder: Path) -> str | None:
     (True, None)
     """
     for each in (folder, *folder.parents):
-        if each.is_dir():
-            return None
+        # In this order: another process may create the folder in between.
         if os.path.lexists(each):
+            if each.is_dir():
+                return None
             return f"the {'file' if each.exists() else 'link to nowhere'} {each}"
     return None
 

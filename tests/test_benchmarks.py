@@ -57,11 +57,15 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_probe_finds_limits_of_this_world() -> None:
     if machine.missing():
         missing(machine.missing() or "")
-    limits = machine.probe(memory=True)
-    assert limits is not None
-    assert 1e9 < limits.float64 < limits.float32 < 1e12
-    assert limits.float32 / limits.float64 == pytest.approx(2, rel=0.5)
-    assert 1e8 < limits.bandwidth < 1e12
+    probes = [machine.probe(memory=True) for _ in range(3)]
+    # The best of each, since other processes take part of the time.
+    float32, float64, bandwidth = (
+        max(getattr(limits, name) for limits in probes)
+        for name in ("float32", "float64", "bandwidth")
+    )
+    assert 1e9 < float64 < float32 < 1e12
+    assert float32 / float64 == pytest.approx(2, rel=0.5)
+    assert 1e8 < bandwidth < 1e12
 
 
 def test_without_a_compiler_there_is_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:

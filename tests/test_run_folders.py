@@ -139,6 +139,17 @@ def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(tmp_path, mo
             LockedFolder(path)
 
 
+def test_a_folder_that_another_process_creates_meanwhile_is_none_in_the_way(tmp_path, monkeypatch):
+    folder, looked = tmp_path / "run", os.path.lexists
+
+    def created_just_before(path):
+        folder.mkdir(exist_ok=True)
+        return looked(path)
+
+    monkeypatch.setattr(os.path, "lexists", created_just_before)
+    assert locks.in_the_way(folder) is None
+
+
 def test_no_folder_of_that_name(tmp_path):
     (tmp_path / "file").write_text("mine")
     for name in ("file", "file/below"):

@@ -651,7 +651,7 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     for name, value in (("model", "lenet5-max"), ("output", "softmax"), ("distort", "none")):
         page.locator(f"[name={name}]").select_option(value)
     assert page.locator("[name=rate]").input_value() == "0.01"
-    page.locator("[name=epochs]").fill("3")
+    page.locator("[name=epochs]").fill("8")
     maps = "[...document.querySelectorAll('#glance canvas')].map(c => c.toDataURL()).join()"
     page.evaluate(
         "() => { window.seen = new Set(); new MutationObserver(() => "
@@ -659,7 +659,7 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
         "{ childList: true }); }"
     )
     page.locator("#start").click()
-    expect(page.locator("#told")).to_contain_text("is done", timeout=30_000)
+    expect(page.locator("#told")).to_contain_text("is done", timeout=60_000)
     assert page.evaluate("window.seen.size") >= 2, "the maps have not changed meanwhile"
     opened.reads(5)
     expect(page.locator("#value-name")).to_contain_text("probability")
@@ -671,12 +671,12 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
     own = own.split()[-1]
     for chart in ("#chart", "#losses"):
         expect(page.locator(f"{chart} path.{own}")).to_have_count(2)
-        expect(page.locator(f"{chart} circle.{own}")).to_have_count(3)
+        expect(page.locator(f"{chart} circle.{own}")).to_have_count(8)
     expect(page.locator("#done")).to_have_js_property("value", 1)
     for box in page.locator("#runs tr:not(:first-child) [type=checkbox]").all():
         box.uncheck()
     ticks = page.locator("#chart text").all_text_contents()
-    assert ticks[-5:] == ["0", "3.75 k", "7.5 k", "11.3 k", "15 k"]
+    assert ticks[-5:] == ["0", "10 k", "20 k", "30 k", "40 k"]
     page.locator("#save").click()
     expect(page.locator("#told")).to_contain_text("Saved to /")
     assert Path(page.locator("#told").inner_text().removeprefix("Saved to ")).is_dir()
