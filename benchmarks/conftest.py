@@ -75,3 +75,6 @@ def report(benchmark: Any) -> Callable[..., None]:
         benchmark.extra_info.update(timing.info)
 
     return give
+
+
+collect_ignore = ["flower_clients.py"]  # imports Flower, which has an environment of its own
