@@ -266,6 +266,29 @@ def test_what_nobody_sees_is_not_computed(browser: Browser, url: str) -> None:
     context.close()
 
 
+def test_long_work_waits_until_the_pen_rests(see: Any) -> None:
+    page = see("fails=confusions&digit=3")
+    page.clock.install(time=0)
+    page.clock.pause_at(3_600_000)
+    page.evaluate(
+        """import('/static/slices.js').then(({ Slices }) => {
+            const slices = new Slices();
+            window.begun = 0;
+            function* work() { begun += 1; }
+            window.move = (soon) => slices.run(work(), () => {}, soon);
+        })"""
+    )
+    for _ in range(5):
+        page.evaluate("move()")
+        page.clock.run_for(140)
+    assert page.evaluate("begun") == 0
+    page.clock.run_for(140)
+    assert page.evaluate("begun") == 1
+    page.evaluate("move(true)")  # a network that learns does not rest
+    page.clock.run_for(80)
+    assert page.evaluate("begun") == 2
+
+
 @pytest.mark.parametrize("part", ["confusions", "look", "deceive", "reject"])
 def test_each_part_is_readable_saved_and_no_wider_than_a_phone(
     see: Any, part: str, tmp_path: Any

@@ -279,6 +279,20 @@ def test_the_address_holds_all_that_is_seen(see: Any) -> None:
     assert other.evaluate(values) == page.evaluate(values)
 
 
+def test_a_changed_address_wins_over_a_choice_just_before(see: Any) -> None:
+    page = see("#digit=7&layer=C1").page
+    page.evaluate(
+        """import('/static/state.js').then(({ state }) => {
+            state.set('layer', 'C5');
+            location.hash = '#digit=7&layer=S4';
+            state.address(); // writes what is due
+        })"""
+    )
+    expect(page.locator("#layer-names [aria-checked=true]")).to_have_text("S4")
+    page.wait_for_timeout(400)  # longer than choices are held back
+    assert page.url.endswith("#digit=7&layer=S4")
+
+
 def test_an_address_that_makes_no_sense_is_no_harm(see: Any) -> None:
     page = see("#digit=-1&layer=Q9&map=99&view=none&mode=x&lang=xx&lesson=77&drawing=%00!").page
     expect(page.locator("#layer-names [aria-checked=true]")).to_have_text("C3")

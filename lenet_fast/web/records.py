@@ -124,6 +124,7 @@ class Run:
             "changes": self.changes,
             "batch_size": self.batch_size,
             "layers": self.layers,
+            "chance": 1 - 1 / len(self.snapshot.network.classes),  # the errors of guesses
             "update": None if self.update is None else asdict(self.update),
             "epoch": self.epoch,
             "images": self.images,

@@ -29,11 +29,11 @@ export class Deceive {
       byId("target").replaceChildren(...network.classes.map((name, k) => new Option(name, k)));
     }
     [this.network, this.trace] = [network, trace?.digit === null ? null : trace];
-    this.begin();
+    this.begin(changed);
   }
 
   // Look for the change, to the class in the address, or to the runner-up.
-  begin() {
+  begin(changed = false) {
     const { network, trace } = this;
     byId("deceive").classList.toggle("empty", !trace);
     byId("deceive-none").hidden = Boolean(trace);
@@ -53,7 +53,7 @@ export class Deceive {
       this.found = { ...found, network, trace, target };
       this.strip();
       this.choose();
-    });
+    }, changed);
   }
 
   // Show what is read at each strength, below the slider.

@@ -13,6 +13,7 @@ const short = (number) => `${Number(number.toPrecision(3))}`;
 const name = (value) => t(`learn.${value}`);
 const COLOURS = 8; // of runs, which the server keeps so many of
 const TOO_HIGH = 30; // times the usual rate
+const NOTHING = 0.95; // times the errors of guesses: nothing has been learned
 const ACTIVE = ["waiting", "running", "paused"];
 
 export class Lessons {
@@ -184,7 +185,7 @@ export class Lessons {
     this.offerSteps();
     if (run) this.progress(run);
     this.change.show(run?.state === "paused" ? run.update : null, active && run.batch_size === 1);
-    this.tell(run ? words(run) : "\u00a0");
+    this.tell(run ? words(run, this.about) : "\u00a0");
     this.compare();
   }
 
@@ -308,9 +309,15 @@ function called(run) {
   return unnamed ? { ...run, name: t("learn.unnamed", { number: run.number }) } : run;
 }
 
-function words(run) {
+function words(run, about) {
   const said = t(`learn.${run.state === "failed" && run.diverged ? "diverged" : run.state}`,
     { name: run.name, data: run.data, reason: run.reason, count: run.before, rate: local(short(run.rate)) });
+  const end = run.epochs.at(-1)?.test;
+  if (run.state === "done" && end >= NOTHING * run.chance) {
+    const nothing = t("learn.nothing", { error: percent(end, 1), chance: percent(run.chance, 0) });
+    const usual = about.rates[run.lesson.output][run.lesson.engine];
+    return `${said} ${nothing} ${run.rate > 2 * usual ? t("learn.nothingTooHigh") : t("learn.nothingSlow")}`;
+  }
   const [first, last] = [run.points[0], run.points.at(-1)];
   const rising = first && run.state !== "failed" && last[5] > 1.5 * first[3];
   return rising ? `${said} ${t("learn.rising")}` : said;

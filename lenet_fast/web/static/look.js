@@ -36,10 +36,10 @@ export class Look {
         ...network.classes.map((name, k) => new Option(name, k)));
     }
     [this.network, this.trace] = [network, trace?.digit === null ? null : trace];
-    this.look();
+    this.look(changed);
   }
 
-  look() {
+  look(changed = false) {
     const { network, trace } = this;
     byId("look").classList.toggle("empty", !trace);
     byId("look-none").hidden = Boolean(trace);
@@ -64,7 +64,7 @@ export class Look {
     this.slices.run(this.work(), (done) => {
       byId("occlusion").setAttribute("aria-busy", !done);
       paintMap(byId("occlusion"), this.drops, largest(this.drops));
-    });
+    }, changed);
   }
 
   *work() {
@@ -124,7 +124,7 @@ export class Look {
       return;
     }
     const found = network.forward(input);
-    const words = (of) => local(lead(network, of, this.class).toFixed(2)).replace("-", "−");
+    const words = (of) => local(lead(network, of, this.class).toFixed(2));
     say(byId("look-told"), "fails.covered", { name: network.classes[this.class],
       read: network.classes[found.digit], before: words(trace), after: words(found) });
   }

@@ -1,37 +1,32 @@
 // Long work in slices: a few milliseconds of each frame, so that the page answers meanwhile.
 
-const SLICE = 8; // milliseconds
-const WAIT = 60; // milliseconds until work begins, so that hardly any is begun in vain while one draws
+const SLICE = 6; // milliseconds
+const REST = 150; // milliseconds without another call until work begins: none is in vain while one draws
+const SOON = 60; // milliseconds, of a network that learns, which never rests
 
 export class Slices {
-  // Start a generator soon, in place of an unfinished one. after(done, result) is called after each
-  // slice.
-  run(work, after) {
+  // Start a generator after a rest, or soon, in place of an unfinished one. after(done, result) is
+  // called after each slice.
+  run(work, after, soon = false) {
     this.stop();
-    this.next = { work, after };
-    this.timer ??= setTimeout(() => this.begin(), WAIT);
+    this.timer = setTimeout(() => {
+      this.now = { work, after };
+      this.go();
+    }, soon ? SOON : REST);
   }
 
   stop() {
-    this.next = this.now = null;
-  }
-
-  begin() {
-    this.timer = null;
-    this.now = this.next;
-    this.frame ??= requestAnimationFrame(() => this.go());
+    clearTimeout(this.timer);
+    cancelAnimationFrame(this.frame);
   }
 
   go() {
-    this.frame = null;
-    const { now } = this;
-    if (!now) return;
+    const { work, after } = this.now;
     const end = performance.now() + SLICE;
     let state;
-    do state = now.work.next();
+    do state = work.next();
     while (!state.done && performance.now() < end);
-    if (state.done) this.now = null;
-    else this.frame = requestAnimationFrame(() => this.go());
-    now.after(state.done, state.value);
+    if (!state.done) this.frame = requestAnimationFrame(() => this.go());
+    after(state.done, state.value);
   }
 }

@@ -4,13 +4,16 @@ const FLUSH = 250; // milliseconds; browsers refuse more than a few changes a se
 const heard = new Map();
 const opened = [];
 let held = new URLSearchParams(location.hash.slice(1));
+let known = location.hash; // the address as last read or written
 let timer = 0;
 
 function flush() {
   clearTimeout(timer);
   const hash = `${held}`;
-  if (hash === location.hash.slice(1)) return;
+  // An address that was changed by hand wins: its hashchange event is on its way.
+  if (location.hash !== known || hash === location.hash.slice(1)) return;
   history.replaceState(null, "", `${location.pathname}${location.search}${hash && `#${hash}`}`);
+  known = location.hash;
 }
 
 function tell(key) {
@@ -53,7 +56,9 @@ export const state = {
 
 addEventListener("pagehide", flush);
 addEventListener("hashchange", () => {
+  clearTimeout(timer);
   const before = held;
+  known = location.hash;
   held = new URLSearchParams(location.hash.slice(1));
   if (before.get("lang") !== held.get("lang")) location.reload();
   for (const key of new Set([...before.keys(), ...held.keys()])) {

@@ -514,8 +514,8 @@ function number(value, digits = 3) {
   if (Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value < 0 ? "−∞" : "∞";
   const size = Math.abs(value);
-  if (size >= 1e5) return local(value.toExponential(1)).replace("-", "−");
-  return local(value.toFixed(size >= 100 ? Math.min(1, digits) : digits).replace(/^-(?=[0.]+$)/, "")).replace("-", "−");
+  if (size >= 1e5) return local(value.toExponential(1));
+  return local(value.toFixed(size >= 100 ? Math.min(1, digits) : digits).replace(/^-(?=[0.]+$)/, ""));
 }
 
 // Return a number that follows a sign.

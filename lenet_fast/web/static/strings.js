@@ -253,6 +253,9 @@ export const english = {
     failed: "{name} has failed. {reason}",
     diverged: "{name} has diverged: with the rate {rate}, the loss has grown beyond all numbers.",
     rising: "Its loss has risen instead of fallen: the rate is too high.",
+    nothing: "It has learned nothing: at the end it misreads {error} of the test digits; guesses miss {chance}.",
+    nothingTooHigh: "The rate is too high: its steps were so large that nearly every image now gets the same answer.",
+    nothingSlow: "The rate is too low, or there were too few epochs.",
     errorTitle: "Misread digits",
     lossTitle: "Loss",
     gradients: "Size of the gradient, by layer",
@@ -485,9 +488,9 @@ export function hasTerm(name) {
 
 const POINT = (0.5).toLocaleString(language)[1];
 
-// Return a number's digits with the language's decimal point.
+// Return a number's digits with the language's decimal point, and a minus sign for a hyphen.
 export function local(digits) {
-  return digits.replace(".", POINT);
+  return digits.replace(/^-/, "−").replace(".", POINT);
 }
 
 // Return a whole number as the language writes it.
