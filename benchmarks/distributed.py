@@ -1,5 +1,5 @@
-"""One training by several MPI processes of one thread each, beside one process with one thread and
-with as many threads.
+"""One training by several MPI processes of one thread each, and by one process
+with one thread and with one for each of theirs.
 
     mpiexec -n 2 python -m benchmarks.distributed [--batches 32 128 512 2048 4096] [--images 16384]
 

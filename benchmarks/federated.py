@@ -185,9 +185,9 @@ def _ways(
 
     apps = {"lenet_fast": flower_clients.ours, "PyTorch": flower_clients.pytorch}
     for name, app in {**{each: apps[each] for each in ways}, "idle": flower_clients.idle}.items():
-        ways[f"Flower, {name}"] = lambda app=app: _simulated(
-            app(job), job, per_round, rounds, at_once
-        )  # type: ignore[misc]
+        ways[f"Flower, {name}"] = functools.partial(
+            _simulated, app, job, per_round, rounds, at_once
+        )
     return ways
 
 
@@ -225,7 +225,9 @@ def _fit_pytorch(job: Job, client: int, weights: list[Any], turn: int) -> list[A
     return pytorch_clients(job).fit(client, weights, turn)
 
 
-def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) -> list[Spent]:
+def _simulated(
+    app: Callable[[Job], Any], job: Job, per_round: int, rounds: int, at_once: int
+) -> list[Spent]:
     """Return the times of the rounds of a simulation, the first one left out."""
     from flwr.app import ArrayRecord
     from flwr.serverapp import ServerApp
@@ -259,7 +261,7 @@ def _simulated(app: Any, job: Job, per_round: int, rounds: int, at_once: int) ->
 
     resources = {"num_cpus": 1, "num_gpus": 0.0}
     config = {"client_resources": resources, "init_args": {"num_cpus": at_once}}
-    run_simulation(server, app, num_supernodes=job.clients, backend_config=config)
+    run_simulation(server, app(job), num_supernodes=job.clients, backend_config=config)
     return took
 
 

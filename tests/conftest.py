@@ -189,6 +189,20 @@ def page_network() -> Network:
     return trainer.network
 
 
+@pytest.fixture(scope="module")
+def page_url(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a page that is served, with that network and the bundled sample."""
+    from page_cases import serving
+
+    from lenet_fast.web import server
+    from lenet_fast.web.manager import TrainingManager
+
+    folder = tmp_path_factory.mktemp("saved") / "page"
+    taught = TrainingManager(data.load("sample"), folder, page_network, "a model")
+    with serving(taught) as served:
+        yield server.address(served, "127.0.0.1")
+
+
 @pytest.fixture(scope="module")  # while it is open, others can run no event loop
 def browser() -> Iterator[Any]:
     """Yield Debian's Chromium, without a window; Playwright's own is never fetched."""

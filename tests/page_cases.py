@@ -24,6 +24,38 @@ from lenet_fast.web.manager import TrainingManager  # noqa: E402
 from lenet_fast.web.pupils import Pupils  # noqa: E402
 
 JSON = {"Content-Type": "application/json"}
+LETTERS = """[...document.querySelectorAll('body *')]
+    .filter(e => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.unseen'))
+    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))"""
+"""Elements whose text is visible."""
+
+CONTRAST = (
+    """() => {
+    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const bytes = colour => {
+        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+    const ground = e => {
+        for (; e; e = e.parentElement) {
+            const colour = bytes(getComputedStyle(e).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255];
+    };
+    return LETTERS.filter(e => !e.closest(':disabled')).map(e => {
+        const style = getComputedStyle(e);
+        const colour = e instanceof SVGElement ? style.fill : style.color;
+        const [a, b] = [light(bytes(colour)), light(ground(e))].sort((x, y) => y - x);
+        return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 120)];
+    });
+}"""
+).replace("LETTERS", LETTERS)
+"""Returns the contrast of each of these, with the element."""
+
 QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import require
-from page_cases import serving
-from test_web_page import CONTRAST
+from page_cases import CONTRAST
 
 from lenet_fast import data
 from lenet_fast.network import Network
@@ -20,24 +19,13 @@ require("playwright")
 
 from playwright.sync_api import Browser, Page, expect  # noqa: E402
 
-from lenet_fast.web import server  # noqa: E402
-from lenet_fast.web.manager import TrainingManager  # noqa: E402
-
 TEST = data.load("sample").test
 SLOW = 40_000
 """Milliseconds that a busy machine may need for an occlusion map."""
 
 
-@pytest.fixture(scope="module")
-def url(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("saved") / "page"
-    taught = TrainingManager(data.load("sample"), folder, page_network, "a model")
-    with serving(taught) as served:
-        yield server.address(served, "127.0.0.1")
-
-
 @pytest.fixture
-def see(browser: Browser, url: str) -> Iterator[Any]:
+def see(browser: Browser, page_url: str) -> Iterator[Any]:
     """Yield a function that opens the page at an address in a new window."""
     contexts: list[Any] = []
     said: list[str] = []
@@ -49,7 +37,7 @@ def see(browser: Browser, url: str) -> Iterator[Any]:
         page: Page = contexts[-1].new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(f"{url}#view=fails&{hash_}")
+        page.goto(f"{page_url}#view=fails&{hash_}")
         expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
         return page
 
@@ -246,12 +234,12 @@ def test_rejection_has_the_figures_of_the_reports(see: Any, page_network: Networ
     expect(page).to_have_url(re.compile(r"threshold="))
 
 
-def test_what_nobody_sees_is_not_computed(browser: Browser, url: str) -> None:
+def test_what_nobody_sees_is_not_computed(browser: Browser, page_url: str) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 1200})
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
-    page.goto(f"{url}#view=learn&fails=look&digit=3")
+    page.goto(f"{page_url}#view=learn&fails=look&digit=3")
     expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
     page.locator("#random").click()
     page.wait_for_timeout(300)

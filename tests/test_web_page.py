@@ -9,50 +9,15 @@ from typing import Any
 
 import pytest
 from helpers import require
-from page_cases import serving
+from page_cases import CONTRAST, LETTERS
 
-from lenet_fast import data
 from lenet_fast.connections import LENET5_C3
-from lenet_fast.network import Network
 
 require("playwright")
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
 
-from lenet_fast.web import server  # noqa: E402
-from lenet_fast.web.manager import TrainingManager  # noqa: E402
-
 WIDTHS = (390, 768, 1280, 1920)
-LETTERS = """[...document.querySelectorAll('body *')]
-    .filter(e => e.checkVisibility({ visibilityProperty: true }) && !e.closest('.unseen'))
-    .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))"""
-"""Elements whose text is visible."""
-
-CONTRAST = (
-    """() => {
-    const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-    const bytes = colour => {
-        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-    const ground = e => {
-        for (; e; e = e.parentElement) {
-            const colour = bytes(getComputedStyle(e).backgroundColor);
-            if (colour[3] === 255) return colour;
-        }
-        return [255, 255, 255];
-    };
-    return LETTERS.filter(e => !e.closest(':disabled')).map(e => {
-        const style = getComputedStyle(e);
-        const colour = e instanceof SVGElement ? style.fill : style.color;
-        const [a, b] = [light(bytes(colour)), light(ground(e))].sort((x, y) => y - x);
-        return [(a + 0.05) / (b + 0.05), e.outerHTML.slice(0, 120)];
-    });
-}"""
-).replace("LETTERS", LETTERS)
 
 
 class Sight:
@@ -68,17 +33,8 @@ class Sight:
         expect(self.page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
 
 
-@pytest.fixture(scope="module")
-def url(page_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of the page."""
-    folder = tmp_path_factory.mktemp("saved") / "page"
-    taught = TrainingManager(data.load("sample"), folder, page_network, "a model")
-    with serving(taught) as served:
-        yield server.address(served, "127.0.0.1")
-
-
 @pytest.fixture
-def see(browser: Browser, url: str) -> Iterator[Any]:
+def see(browser: Browser, page_url: str) -> Iterator[Any]:
     """Yield a function that opens the page at an address in a new window."""
     contexts: list[BrowserContext] = []
     sights: list[Sight] = []
@@ -89,7 +45,7 @@ def see(browser: Browser, url: str) -> Iterator[Any]:
         contexts[-1].set_default_timeout(15_000)
         if hash_ != "":
             contexts[-1].add_init_script("localStorage.setItem('lenet-fast tour', 'seen')")
-        sights.append(Sight(contexts[-1], url, hash_))
+        sights.append(Sight(contexts[-1], page_url, hash_))
         return sights[-1]
 
     yield go

@@ -14,8 +14,9 @@ from lenet_fast import cures
 from lenet_fast.cli import common, help
 
 if TYPE_CHECKING:
+    from lenet_fast.cli.stopping import Stop
     from lenet_fast.jobs.clusters import Cluster
-    from lenet_fast.jobs.runner import Job
+    from lenet_fast.jobs.runner import AnyJob, Data, Job
 
 at_once_option = common.integer_option(
     "--jobs", "Runs at a time, one thread each.  [default: one per physical core]", most=1024
@@ -85,6 +86,48 @@ def opened(options: dict[str, Any]) -> Iterator[tuple[Cluster | None, bool]]:
             yield cluster, cluster is None
     except (clusters.ClusterError, runner.WorkersLost) as error:
         raise click.ClickException(str(error)) from error
+
+
+def run(
+    todo: Sequence[AnyJob],
+    data: Data,
+    options: dict[str, Any],
+    stop: Stop,
+    words: Callable[[Any], str] | None,
+    cluster: Cluster | None,
+) -> list[Any]:
+    """Do jobs here or on a cluster, below bars as in :func:`bars`; return their results."""
+    from lenet_fast import threads
+    from lenet_fast.jobs import runner
+
+    cores = threads.default_threads()
+    with bars(todo, words) as (moved, ended):
+        stop.check()
+        return runner.run_all(
+            todo,
+            data,
+            options["out"],
+            at_once=options["jobs"] or cores,
+            threads=cores,
+            report=moved,
+            finished=ended,
+            cluster=cluster,
+        )
+
+
+@contextlib.contextmanager
+def continued(stop: Stop, command: str) -> Iterator[None]:
+    """Within the block, tell what ends the jobs, and the command that goes on with them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        common.say(f"\nStopped. To continue:\n  {command}")
+        raise stop.leave() from None
+    except OSError as failed:
+        if failed.strerror is None or failed.filename is None:
+            raise
+        what = f"{failed.filename}: {failed.strerror}; the complete runs are kept"
+        raise click.ClickException(f"{what}. To continue: {command}") from failed
 
 
 def go_on(words: Sequence[object], options: dict[str, Any], cluster: Cluster | None) -> str:

@@ -102,7 +102,6 @@ def _reproduce(
     cluster: Cluster | None,
 ) -> None:
     from lenet_fast import plots, threads
-    from lenet_fast.jobs.runner import run_all
     from lenet_fast.reproduce import runner, summary
 
     out = options["out"]
@@ -119,8 +118,7 @@ def _reproduce(
             for seed in range(min(seeds, FEW_SEEDS) if name == "j" else seeds)
         )
     )
-    cores = threads.default_threads()
-    at_once = options["jobs"] or cores
+    at_once = options["jobs"] or threads.default_threads()
     as_json = options["as_json"]
     if not as_json:
         common.line("data", source)
@@ -134,27 +132,8 @@ def _reproduce(
     if options["folder"] is not None:
         again += ["--data", options["folder"]]
     go_on = jobs.go_on(again, options, cluster)
-    try:
-        with jobs.bars(todo, None if as_json else _words) as (moved, ended):
-            stop.check()
-            found = run_all(
-                todo,
-                data,
-                out,
-                at_once=at_once,
-                threads=cores,
-                report=moved,
-                finished=ended,
-                cluster=cluster,
-            )
-    except KeyboardInterrupt:
-        common.say(f"\nStopped. To continue:\n  {go_on}")
-        raise stop.leave() from None
-    except OSError as failed:
-        if failed.strerror is None or failed.filename is None:
-            raise
-        what = f"{failed.filename}: {failed.strerror}; the complete runs are kept"
-        raise click.ClickException(f"{what}. To continue: {go_on}") from failed
+    with jobs.continued(stop, go_on):
+        found = jobs.run(todo, data, options, stop, None if as_json else _words, cluster)
     sections = summary.sections(wanted, {(each.recipe, each.seed): each for each in found})
     path = summary.write(sections, data, out, f"lenet-fast {shlex.join(map(str, again))}")
     if as_json:

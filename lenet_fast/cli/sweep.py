@@ -86,7 +86,6 @@ def _sweep(
     cluster: Cluster | None,
 ) -> None:
     from lenet_fast import plots, threads
-    from lenet_fast.jobs.runner import run_all
     from lenet_fast.sweeps import search, summary
 
     out, as_json = options["out"], options["as_json"]
@@ -102,38 +101,19 @@ def _sweep(
     given = {name: options[name] for name in ("dataset", "folder")}
     context = train.make_context("train", [])
     found = sweep_files.configurations(plan, points, given, context, splits)
-    cores = threads.default_threads()
     if not as_json:
-        _describe(plan, found, splits, options, cluster, options["jobs"] or cores)
+        at_once = options["jobs"] or threads.default_threads()
+        _describe(plan, found, splits, options, cluster, at_once)
     words: list[object] = ["sweep", plan.file, "--dataset", options["dataset"]]
     words += [] if options["folder"] is None else ["--data", options["folder"]]
     words += ["--max-runs", max_runs] if max_runs != sweep_files.MOST_RUNS else []
     go_on = jobs.go_on(words, options, cluster)
 
     def run(todo: list[Job]) -> list[Result]:
-        with jobs.bars(todo, None if as_json else _words) as (moved, ended):
-            stop.check()
-            return run_all(
-                todo,
-                {None: splits},
-                out,
-                at_once=options["jobs"] or cores,
-                threads=cores,
-                report=moved,
-                finished=ended,
-                cluster=cluster,
-            )
+        return jobs.run(todo, {None: splits}, options, stop, None if as_json else _words, cluster)
 
-    try:
+    with jobs.continued(stop, go_on):
         standings = search.search(found, plan.seeds, plan.halving, plan.metric, run)
-    except KeyboardInterrupt:
-        common.say(f"\nStopped. To continue:\n  {go_on}")
-        raise stop.leave() from None
-    except OSError as failed:
-        if failed.strerror is None or failed.filename is None:
-            raise
-        what = f"{failed.filename}: {failed.strerror}; the complete runs are kept"
-        raise click.ClickException(f"{what}. To continue: {go_on}") from failed
     best = standings[0]
     if best.failed:
         raise click.ClickException(

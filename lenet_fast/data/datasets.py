@@ -19,7 +19,7 @@ class Archive:
     folder: str  # in the cache
     size: int  # in bytes
     sha256: str
-    inner: str  # the name of a file in it, with {} for that of the collection
+    inner: str  # path of a file in it; {} stands for its name
     mirrors: tuple[str, ...]  # addresses of folders with it
 
 

@@ -52,6 +52,7 @@ class Cluster:
     ) -> None:
         self._executor, self._function, self._asked = executor, function, asked
         self._futures: list[Future[dict[str, bytes]]] = []
+        self._reports: dict[str, Report] = {}  # by the jobs' names
 
     def about(self) -> str:
         """Return what the cluster is, in words."""
@@ -61,6 +62,7 @@ class Cluster:
         self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
     ) -> Future[dict[str, bytes]]:
         """See :meth:`.runner.Cluster.submit`."""
+        self._reports[job.name] = report
         task = Task(
             job.name,
             job.packed(folder),
@@ -173,19 +175,12 @@ class _Dask(Cluster):
         function = functools.partial(_on_dask, self._token)
         super().__init__(client.get_executor(), function, asked)
         self._client, self._say, self._told = client, say, False
-        self._reports: dict[str, Report] = {}
         client.subscribe_topic(self._token, self._heard)
 
     def about(self) -> str:
         threads = self._client.nthreads()
         each = f"{len(threads)} worker{'s' if len(threads) > 1 else ''}"
         return f"{each}, {sum(threads.values())} runs at once, at {self._asked.address}"
-
-    def submit(
-        self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
-    ) -> Future[dict[str, bytes]]:
-        self._reports[job.name] = report
-        return super().submit(job, folder, marks, splits, report)
 
     def _heard(self, event: tuple[float, Any]) -> None:
         name, done = event[1]
@@ -296,17 +291,11 @@ def _mpi(asked: Asked) -> Iterator[Cluster | None]:
 class _Ranks(Cluster):
     def __init__(self, executor: Executor, asked: Asked, orders: Intracomm) -> None:
         super().__init__(executor, _on_mpi, asked)
-        self._orders, self._reports = orders, dict[str, Report]()
+        self._orders = orders
         self.started_by = f"mpiexec -n {orders.size} "
 
     def about(self) -> str:
         return f"{self._orders.size - 1} of {self._orders.size} MPI processes"
-
-    def submit(
-        self, job: Job[Any], folder: Path, marks: Marks, splits: Splits, report: Report
-    ) -> Future[dict[str, bytes]]:
-        self._reports[job.name] = report
-        return super().submit(job, folder, marks, splits, report)
 
     def check(self) -> None:
         while self._orders.iprobe():

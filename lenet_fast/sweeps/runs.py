@@ -80,7 +80,7 @@ class Job(NamedTuple):
 
     @property
     def dataset(self) -> str | None:
-        """See :attr:`.jobs.runner.Job.dataset`: that of the user."""
+        """See :attr:`.jobs.runner.Job.dataset`: the one that the user names."""
         return None
 
     @property

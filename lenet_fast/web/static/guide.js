@@ -1,5 +1,6 @@
 // The lessons: eight, as the notebooks of docs/lessons. Each explains, sets the page up, and asks.
 
+import { makeButton } from "./controls.js";
 import { state } from "./state.js";
 import { say, t } from "./strings.js";
 
@@ -22,10 +23,10 @@ export function guide(box, button) {
   const [details, summary, answer] = ["details", "summary", "p"].map((tag) => document.createElement(tag));
   summary.textContent = t("guide.answer");
   details.append(summary, answer);
-  const back = make("guide.back", () => state.set("lesson", current() - 1));
-  const next = make("guide.next", () => state.set("lesson", current() + 1));
-  const show = make("guide.show", set);
-  const close = make("guide.close", () => state.set("lesson", null));
+  const back = makeButton("guide.back", () => state.set("lesson", current() - 1));
+  const next = makeButton("guide.next", () => state.set("lesson", current() + 1));
+  const show = makeButton("guide.show", set);
+  const close = makeButton("guide.close", () => state.set("lesson", null));
   show.className = "main";
   const row = document.createElement("p");
   row.className = "row";
@@ -72,12 +73,4 @@ export function guide(box, button) {
   });
   tell();
   if (current() && state.get("layer") === null && state.get("view") === null) set();
-}
-
-function make(key, act) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = t(key);
-  button.addEventListener("click", act);
-  return button;
 }

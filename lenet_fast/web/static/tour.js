@@ -1,7 +1,8 @@
 // The tour: five steps, which begin by themselves on the first visit only.
 
+import { makeButton } from "./controls.js";
 import { remember, remembered } from "./memory.js";
-import { t, say } from "./strings.js";
+import { say, t } from "./strings.js";
 
 const STEPS = [["draw", "#draw"], ["answer", "#answer"], ["network", "#think"], ["views", "#tabs"], ["help", "header"]];
 
@@ -17,10 +18,10 @@ export class Tour {
     const row = document.createElement("p");
     row.className = "row";
     this.place = document.createElement("span");
-    this.back = make("tour.back", () => this.go(this.at - 1));
-    this.next = make("tour.next", () => this.go(this.at + 1));
+    this.back = makeButton("tour.back", () => this.go(this.at - 1));
+    this.next = makeButton("tour.next", () => this.go(this.at + 1));
     this.next.className = "main";
-    this.skip = make("tour.skip", () => this.end());
+    this.skip = makeButton("tour.skip", () => this.end());
     row.append(this.place, this.back, this.next, this.skip);
     this.card.append(this.title, this.text, row);
     document.body.append(this.card);
@@ -68,12 +69,4 @@ export class Tour {
     this.card.hidden = true;
     remember("tour", "seen");
   }
-}
-
-function make(key, act) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = t(key);
-  button.addEventListener("click", act);
-  return button;
 }
