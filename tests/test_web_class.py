@@ -75,7 +75,7 @@ def test_without_the_token_nothing_is_answered_but_the_pages_own_files(page: Pag
     assert page.ask("/static/main.js")[0] == 200
     for path in ("/api/about", "/api/network", "/api/training", "/api/events", "/api/nothing"):
         status, answer, _ = page.ask(path)
-        assert (status, answer) == (403, {"error": REFUSED})
+        assert (status, answer) == (403, {"error": REFUSED, "key": "token", "values": {}})
     for path in ("/api/read", "/api/training", "/api/save", "/api/step"):
         assert page.ask(path, {})[0] == 403
     assert page.learning.current()["run"] is None

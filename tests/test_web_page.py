@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 from helpers import require
 from page_cases import CONTRAST, LETTERS
 
+from lenet_fast import web
 from lenet_fast.connections import LENET5_C3
 
 require("playwright")
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
 
+REFUSALS = ("BusyError", "RefusedError")
 WIDTHS = (390, 768, 1280, 1920)
 
 
@@ -192,6 +195,32 @@ def test_languages_have_the_same_words(see: Any) -> None:
         if text == german[key] and len(re.sub(r"\{\w+\}|LeNet|[^a-z]", "", text)) > 8:
             same.append(key)
     assert same == [], "not translated"
+    # Every reason of the server has its words, and the values for them.
+    reasons = {"failed": set()}
+    for path in Path(web.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in REFUSALS:
+                values = {each.arg for each in node.keywords}
+                reasons[ast.literal_eval(node.args[1])] = values
+    assert {
+        key.removeprefix("refused."): set(re.findall(r"\{(\w+)\}", text))
+        for key, text in german.items()
+        if key.startswith("refused.")
+    } == reasons
+
+
+def test_what_the_server_refuses_is_said_in_the_language_of_the_page(see: Any) -> None:
+    german = see("#lang=de&view=learn")
+    page, told = german.page, german.page.locator("#told")
+    page.locator("[name=rate]").fill("0")
+    page.locator("#start").click()
+    expect(told).to_have_text("Die Lernrate muss größer als 0 sein, und höchstens 10.")
+    page.locator("#rate-now").evaluate("field => { field.disabled = false; }")
+    page.locator("#rate-now").fill("0.1")
+    page.locator("#rate-now").press("Tab")
+    expect(told).to_have_text("Es läuft kein Training.")
+    assert len(german.said) == 1, "the browser's own line about the answer 409"
+    german.said.clear()
 
 
 def test_the_language_follows_the_browser_the_address_and_the_choice(see: Any) -> None:

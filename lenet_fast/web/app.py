@@ -18,9 +18,10 @@ from werkzeug.local import LocalProxy
 from lenet_fast import __version__, checks
 from lenet_fast.data.arrays import look_inverted
 from lenet_fast.web import drawings, names, pupils, snapshots, training_requests
-from lenet_fast.web.manager import BusyError, TrainingManager
+from lenet_fast.web.manager import TrainingManager
 from lenet_fast.web.names import is_ours
 from lenet_fast.web.pupils import Pupils
+from lenet_fast.web.shared import RefusedError
 
 MAX_BYTES = 256 * 1024
 """Largest body of a request."""
@@ -138,7 +139,7 @@ def _ask_for_token(app: flask.Flask, token: str) -> None:
             bearer = sent.token if sent is not None and sent.type == "bearer" else None
             given = bearer or request.cookies.get(_cookie("token"), "")
             if not pupils.same(given, token):
-                abort(403, refused)
+                raise RefusedError(refused, "token", 403)
         return None
 
 
@@ -179,8 +180,8 @@ def _way_in(header: str) -> str:
 
 
 def _errors(app: flask.Flask) -> None:
-    def answer(status: int, reason: object) -> tuple[flask.Response, int]:
-        return flask.jsonify(error=str(reason)[:300]), status
+    def answer(status: int, reason: object, **more: object) -> tuple[flask.Response, int]:
+        return flask.jsonify(error=str(reason)[:300], **more), status
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> tuple[flask.Response, int]:
@@ -194,7 +195,7 @@ def _errors(app: flask.Flask) -> None:
     @app.errorhandler(Exception)
     def other(error: Exception) -> tuple[flask.Response, int]:
         _log.error("the page", exc_info=error)
-        return answer(500, "the server failed; its terminal shows the error")
+        return answer(500, "the server failed; its terminal shows the error", key="failed")
 
     @app.errorhandler(ImportError)  # an engine that is missing here
     @app.errorhandler(TypeError)
@@ -202,9 +203,9 @@ def _errors(app: flask.Flask) -> None:
     def wrong(error: Exception) -> tuple[flask.Response, int]:
         return answer(400, error)
 
-    @app.errorhandler(BusyError)
-    def busy(error: BusyError) -> tuple[flask.Response, int]:
-        return answer(409, error)
+    @app.errorhandler(RefusedError)
+    def refused(error: RefusedError) -> tuple[flask.Response, int]:
+        return answer(error.status, error, key=error.key, values=error.values)
 
 
 def _body() -> dict[str, Any]:
@@ -235,6 +236,7 @@ def _reading(app: flask.Flask, manager: TrainingManager) -> None:
         return {
             "version": __version__,
             "notice": splits.notice,
+            "sample": splits.train.name == "sample",
             "train_images": len(splits.train),
             "test_images": len(test),
             "digits": test.classes == checks.DIGITS,
@@ -334,7 +336,10 @@ def _training(app: flask.Flask, manager: TrainingManager) -> None:
         try:
             return {"folder": str(manager.save())}
         except OSError as error:
-            abort(500, f"{manager.folder}: {error.strerror}")
+            folder, why = str(manager.folder), error.strerror
+            raise RefusedError(
+                f"{folder}: {why}", "unsaved", 500, folder=folder, why=why
+            ) from error
 
 
 def _event(state: dict[str, Any]) -> str:

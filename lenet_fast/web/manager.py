@@ -361,13 +361,13 @@ class TrainingManager:
             raise TypeError("paused: expected true or false")
         with self._changed:
             if self._thread is not None:
-                raise BusyError("a training is in progress; stop it first")
+                raise BusyError("a training is in progress; stop it first", "busy")
         splits = self.shared.loaded(
             (request.data, request.size), lambda: request.fitted(self._data(request.data))
         )
         with self._changed:
             if self._thread is not None:
-                raise BusyError("a training is in progress; stop it first")
+                raise BusyError("a training is in progress; stop it first", "busy")
             train, test = splits.train, splits.test
             trainer = request.trainer(len(train.classes))
             trainer.network.classes = train.classes  # the page shows them from the start
@@ -397,7 +397,9 @@ class TrainingManager:
             try:
                 thread.start()  # its first change waits until this one is complete
             except RuntimeError as error:  # from Python, if the system has no thread left
-                raise BusyError(f"the system has no room for the training: {error}") from error
+                raise BusyError(
+                    f"the system has no room for the training: {error}", "room"
+                ) from error
             self._count = number
             self._runs[number] = run
             for old in list(self._runs)[:-KEPT_RUNS]:
@@ -459,7 +461,7 @@ class TrainingManager:
     def _in_training(self) -> Run:
         with self._changed:
             if self._thread is None:
-                raise BusyError("no training is in progress")
+                raise BusyError("no training is in progress", "idle")
             return self._runs[self._count]
 
     def rename(self, number: object, name: object) -> None:
@@ -479,7 +481,7 @@ class TrainingManager:
         """
         with self._changed:
             if self._thread is not None:
-                raise BusyError("the network in training reads; stop it first")
+                raise BusyError("the network in training reads; stop it first", "reads")
             chosen = {snapshot.number: snapshot for snapshot in self._snapshots()}
             if type(number) is not int or number not in chosen:
                 raise ValueError("network: expected the number of an existing one")
@@ -494,14 +496,20 @@ class TrainingManager:
         with self._changed:
             run = self._runs.get(self.snapshot.number)
             if run is None:
-                raise BusyError("this network comes from a file already")
+                raise BusyError("this network comes from a file already", "file")
             if self.shared.saved >= MAX_SAVES:
                 raise BusyError(
                     f"{MAX_SAVES} networks have been saved since the server started, which is its "
-                    "limit; start it again to save more"
+                    "limit; start it again to save more",
+                    "saves",
+                    most=MAX_SAVES,
                 )
             if self._saved >= self._saves:
-                raise BusyError(f"you have saved {self._saves} networks, which is the limit")
+                raise BusyError(
+                    f"you have saved {self._saves} networks, which is the limit",
+                    "ownSaves",
+                    most=self._saves,
+                )
             self._saved += 1
             self.shared.saved += 1
             kept = dataclasses.replace(run, rows=list(run.rows))  # a copy of the current state

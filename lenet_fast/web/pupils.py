@@ -99,7 +99,9 @@ class Pupils:
                 if len(self._states) >= self.most:
                     raise BusyError(
                         f"{self.most} pupils are here already; try again later, or start the "
-                        "server with a larger --pupils"
+                        "server with a larger --pupils",
+                        "pupils",
+                        most=self.most,
                     )
                 found = self.first.for_pupil(MAX_SAVES)
             self._states[key] = _Place(found, now, address)

@@ -14,7 +14,19 @@ MAX_WAITING = 30
 """Most trainings that can wait for a place."""
 
 
-class BusyError(Exception):
+class RefusedError(Exception):
+    """What a visitor asks for is refused; the reason is in English.
+
+    The page says it in its own language: `key` is the sentence below ``refused`` in
+    static/strings.js, `values` are those of its placeholders.
+    """
+
+    def __init__(self, reason: str, key: str, status: int = 409, **values: object) -> None:
+        super().__init__(reason)
+        self.key, self.status, self.values = key, status, values
+
+
+class BusyError(RefusedError):
     """What is asked for cannot be had now: a training runs already, or a limit is reached."""
 
 
@@ -59,7 +71,11 @@ class Shared:
     def check_room(self) -> None:
         """Raise BusyError if too many trainings wait."""
         if len(self._waiting) >= MAX_WAITING:
-            raise BusyError(f"{MAX_WAITING} trainings are waiting already; try again later")
+            raise BusyError(
+                f"{MAX_WAITING} trainings are waiting already; try again later",
+                "full",
+                most=MAX_WAITING,
+            )
 
     def join(self, training: object) -> None:
         """Let a training wait at the end of the queue, unless it is in it."""

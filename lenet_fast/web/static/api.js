@@ -9,8 +9,8 @@ async function ask(path, options) {
     throw new Refused(t("first.noServer")); // browsers have different messages for this
   });
   if (response.ok) return response;
-  const { error } = await response.json().catch(() => ({ error: response.statusText }));
-  throw new Refused(error);
+  const { error, key, values } = await response.json().catch(() => ({ error: response.statusText }));
+  throw new Refused(key ? t(`refused.${key}`, values) : error);
 }
 
 async function answer(path, options) {

@@ -1,6 +1,6 @@
 // Training: settings, progress, what changes, and runs overlaid.
 
-import { get, post } from "./api.js";
+import { get, post, Refused } from "./api.js";
 import { draw, thousands } from "./chart.js";
 import { exportable } from "./picture.js";
 import { state } from "./state.js";
@@ -35,7 +35,7 @@ export class Lessons {
       byId("told").textContent = t("learn.saved", await post("/api/save"));
     }));
     byId("rate-now").addEventListener("change", ({ target }) => this.act(async () => {
-      if (target.value) await post("/api/rate", { rate: Number(target.value) });
+      if (target.value) await post("/api/rate", { rate: this.checked(target) });
     }));
     byId("network").addEventListener("change", (event) => this.act(async () => {
       this.everything(await post("/api/use", { number: Number(event.target.value) }));
@@ -125,15 +125,22 @@ export class Lessons {
     }
   }
 
+  // Return the rate in a field; browsers' own checks know no open limit.
+  checked({ value, max }) {
+    const rate = Number(value);
+    if (!(rate > 0 && rate <= Number(max))) throw new Refused(t("learn.wrongRate", { max }));
+    return rate;
+  }
+
   start(paused) {
     const { model, output, engine, distort, schedule, rate, epochs, data } = this.form;
-    const lesson = {
+    const lesson = () => ({
       model: model.value, output: output.value, engine: engine.value, distort: distort.value,
-      schedule: schedule.value, rate: Number(rate.value), epochs: Number(epochs.value), data: data.value,
+      schedule: schedule.value, rate: this.checked(rate), epochs: Number(epochs.value), data: data.value,
       recipe: this.recipe?.value ?? "", paused,
-    };
+    });
     byId("told").textContent = "\u00a0";
-    return this.act(async () => this.everything(await post("/api/training", lesson)));
+    return this.act(async () => this.everything(await post("/api/training", lesson())));
   }
 
   stop() {

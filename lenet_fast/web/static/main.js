@@ -58,7 +58,7 @@ function notify(words) {
 
 function introduce(about) {
   byId("index").max = about.test_images - 1;
-  if (about.notice) notify(about.notice);
+  if (about.notice) notify(about.sample ? t("first.sample", about) : about.notice);
   byId("credit").textContent = about.credit ?? "";
   const any = about.digits ? "" : "Any";
   document.title = t(`first.title${any}`);

@@ -54,6 +54,23 @@ export const english = {
     reload: "{error} Reload the page.",
     noServer: "The server does not answer.",
     saves: "Saves to {folder}",
+    sample: "This is not the full MNIST, which was not found, but the bundled sample: {train_images} training and " +
+      "{test_images} test digits. Results with it are not comparable.",
+  },
+  // Why the server refuses something, by the key in its answer.
+  refused: {
+    busy: "A training is in progress. Stop it first.",
+    idle: "No training is in progress.",
+    reads: "The network in training reads. Stop the training first.",
+    full: "{most} trainings are waiting already. Try again later.",
+    room: "This computer has no room for the training now.",
+    file: "This network comes from a file already.",
+    saves: "{most} networks have been saved since the server started, which is its limit.",
+    ownSaves: "You have saved {most} networks, which is the limit.",
+    unsaved: "It could not be saved to {folder}: {why}",
+    pupils: "{most} pupils are here already. Try again later.",
+    token: "This page needs the whole address that was given to you, with ?token=, and a browser that accepts cookies.",
+    failed: "The server has failed. Its terminal shows the error.",
   },
   maps: {
     title: "It thinks",
@@ -255,6 +272,7 @@ export const english = {
     rising: "Its loss has risen instead of fallen: the rate is too high.",
     nothing: "It has learned nothing: at the end it misreads {error} of the test digits; guesses miss {chance}.",
     nothingTooHigh: "The rate is too high: its steps were so large that nearly every image now gets the same answer.",
+    wrongRate: "The rate has to be more than 0, and at most {max}.",
     nothingSlow: "The rate is too low, or there were too few epochs.",
     errorTitle: "Misread digits",
     lossTitle: "Loss",
