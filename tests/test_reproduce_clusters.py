@@ -13,6 +13,7 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import missing, mpiexec, require, started
@@ -422,6 +423,24 @@ def test_a_worker_without_the_data(tmp_path, monkeypatch):
     asked = task(dataset="mnist", folder=str(tmp_path / "missing"))
     with pytest.raises(clusters.ClusterError, match=rf"no data: (?s:.*){tmp_path}"):
         workers.work(asked, lambda done: None, None)
+
+
+def test_a_worker_reads_the_clients_file_anew_when_it_has_changed(tmp_path):
+    """A worker lives longer than a client."""
+    file = tmp_path / "digits.npz"
+    for seed in (0, 1):
+        images = np.random.default_rng(seed).integers(0, 256, (20, 28, 28), np.uint8)
+        labels = np.arange(20) % 10
+        np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        marks = Marks.of(data.load(folder=file))
+        found = workers._splits(task(dataset="auto", folder=str(file), marks=marks))
+        assert np.array_equal(found.train.images, images)
+        again = workers._splits(task(dataset="auto", folder=str(file), marks=marks))
+        assert again is found  # loaded once
+    file.unlink()
+    said = rf"expected the client's data, the sample, got .*; there is no {file} here; LENET"
+    with pytest.raises(clusters.ClusterError, match=said):
+        workers._splits(task(folder=str(file), marks=Marks("a", "b")))
 
 
 def test_names_of_files_stay_in_the_folder(tmp_path):

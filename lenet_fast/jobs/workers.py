@@ -26,7 +26,7 @@ class Task(NamedTuple):
     name: str  # of the job
     packed: Packed
     dataset: str
-    folder: str | None  # the client's folder of data, which machines may share
+    folder: str | None  # the client's folder or file of data, which machines may share
     marks: Marks  # of the data that the job needs
     source: str  # of the client's data, in words
     code: dict[str, str] | None  # see Job.code; None if any will do
@@ -70,24 +70,31 @@ def _check_code(task: Task, job: Job[Any]) -> None:
 
 
 def _splits(task: Task) -> Splits:
-    folder = task.folder if task.folder and os.path.isdir(task.folder) else None
+    there = task.folder is None or os.path.exists(task.folder)
     try:
         with _loading:
-            splits, marks = _load(task.dataset, folder)
+            return _load(task.dataset, task.folder if there else None, task.marks)
+    except _OtherDataError as error:
+        lacks = "" if there else f"; there is no {task.folder} here"
+        raise ClusterError(
+            f"{here()}: expected the client's data, {task.source}, got {error}, whose "
+            f"fingerprint is another{lacks}; LENET_FAST_DATA names the place of a worker's data"
+        ) from error
     except (OSError, ValueError, ImportError) as error:
         raise ClusterError(f"{here()}: no data: {error}") from error
-    if marks != task.marks:
-        raise ClusterError(
-            f"{here()}: expected the client's data, {task.source}, got {splits.source}, whose "
-            "fingerprint is another; LENET_FAST_DATA names the folder of a worker's data"
-        )
-    return splits
 
 
 _loading = threading.Lock()  # threads of one worker share the data
 
 
+class _OtherDataError(Exception):
+    """Data with another fingerprint than the client's."""
+
+
+# By fingerprint too: a worker lives longer than a client, whose file may change meanwhile.
 @functools.lru_cache(maxsize=4)
-def _load(dataset: Any, folder: str | None) -> tuple[Splits, Marks]:
+def _load(dataset: Any, folder: str | None, marks: Marks) -> Splits:
     splits = data.load(dataset, folder)
-    return splits, Marks.of(splits)
+    if Marks.of(splits) != marks:
+        raise _OtherDataError(splits.source)
+    return splits
