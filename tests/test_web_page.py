@@ -255,7 +255,9 @@ def test_the_address_holds_all_that_is_seen(see: Any) -> None:
         page.keyboard.press("ArrowDown")
     expect(page.locator("#digit")).to_have_text("1")
     expect(page).to_have_url(re.compile("drawing="))
-    address = page.url
+    address = page.evaluate(
+        "import('/static/state.js').then(({ state }) => state.address())"  # with all keys pressed
+    )
     assert len(address) < 400
     other = see("#" + address.split("#")[1]).page
     expect(other.locator("#digit")).to_have_text("1")
@@ -276,6 +278,51 @@ def test_a_changed_address_wins_over_a_choice_just_before(see: Any) -> None:
     expect(page.locator("#layer-names [aria-checked=true]")).to_have_text("S4")
     page.wait_for_timeout(400)  # longer than choices are held back
     assert page.url.endswith("#digit=7&layer=S4")
+
+
+def test_back_and_forward_go_through_the_views_and_keep_the_drawing(see: Any) -> None:
+    page = see("#digit=7").page
+    shown = page.locator("#tabs [aria-selected=true]")
+    entries = page.evaluate("history.length")
+    page.locator("#tab-fails").click()
+    expect(page).to_have_url(re.compile("view=fails"))
+    page.locator("#tab-deceive").click()
+    expect(page).to_have_url(re.compile("fails=deceive"))
+    for strength in ("0.2", "0.4", "0.6"):
+        page.locator("#strength").fill(strength)
+    page.locator("#clear").click()
+    page.locator("#pad").focus()
+    page.keyboard.press("Space")
+    for _ in range(25):
+        page.keyboard.press("ArrowDown")
+    expect(page.locator("#digit")).to_have_text("1")
+    page.keyboard.press("l")
+    expect(page).to_have_url(re.compile("drawing=.*lesson=1"))
+    page.locator("#present").click()
+    expect(page).to_have_url(re.compile("mode=present"))
+    assert page.evaluate("history.length") == entries + 4
+    page.go_back()
+    expect(page.locator("html")).not_to_have_class("present")
+    expect(page.locator("#guide")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#guide")).to_be_hidden()
+    expect(page.locator("#deceive")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#confusions")).to_be_visible()
+    page.go_back()
+    expect(shown).to_have_text("How it computes")
+    expect(page.locator("#digit")).to_have_text("1")
+    expect(page).to_have_url(re.compile("drawing="))
+    page.go_forward()
+    expect(shown).to_have_text("Where it fails")
+    expect(page.locator("#digit")).to_have_text("1")
+    # Browsers refuse more than a few entries a second.
+    page.evaluate(
+        "for (let k = 0; k < 301; k++) document.getElementById("
+        "`tab-${k % 2 ? 'fails' : 'steps'}`).click()"
+    )
+    expect(page).to_have_url(re.compile("view=steps"))
+    assert page.evaluate("history.length") == entries + 2
 
 
 def test_an_address_that_makes_no_sense_is_no_harm(see: Any) -> None:

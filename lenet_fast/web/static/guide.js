@@ -23,8 +23,8 @@ export function guide(box, button) {
   const [details, summary, answer] = ["details", "summary", "p"].map((tag) => document.createElement(tag));
   summary.textContent = t("guide.answer");
   details.append(summary, answer);
-  const back = makeButton("guide.back", () => state.set("lesson", current() - 1));
-  const next = makeButton("guide.next", () => state.set("lesson", current() + 1));
+  const back = makeButton("guide.back", () => go(current() - 1));
+  const next = makeButton("guide.next", () => go(current() + 1));
   const show = makeButton("guide.show", set);
   const close = makeButton("guide.close", () => state.set("lesson", null));
   show.className = "main";
@@ -46,6 +46,11 @@ export function guide(box, button) {
     for (const [key, value] of Object.entries(SHOWS[current() - 1])) state.set(key, value);
   }
 
+  function go(lesson) {
+    state.set("lesson", lesson);
+    set();
+  }
+
   function tell() {
     const lesson = current();
     box.hidden = lesson === 0;
@@ -64,13 +69,18 @@ export function guide(box, button) {
   }
 
   button.addEventListener("click", () => {
-    state.set("lesson", current() ? null : 1);
-    if (current()) box.scrollIntoView({ block: "nearest" }); // below the answer on a phone
+    if (current()) {
+      state.set("lesson", null);
+    } else {
+      go(1);
+      box.scrollIntoView({ block: "nearest" }); // below the answer on a phone
+    }
   });
-  state.on("lesson", () => {
+  // A lesson in an address that says no more sets the page up, too.
+  const opened = () => {
     tell();
-    if (current()) set();
-  });
-  tell();
-  if (current() && state.get("layer") === null && state.get("view") === null) set();
+    if (current() && state.get("layer") === null && state.get("view") === null) set();
+  };
+  state.on("lesson", opened);
+  opened();
 }

@@ -68,13 +68,13 @@ function present() {
     byId("present").setAttribute("aria-pressed", on);
     byId("present").textContent = t(on ? "shell.presentEnd" : "shell.present");
     colours.rebuild();
+    if (!on && document.fullscreenElement) document.exitFullscreen();
   };
   byId("present").addEventListener("click", () => {
     const on = state.get("mode") !== "present";
     state.set("mode", on ? "present" : null);
     // A browser may refuse to fill the screen; the page then fills its window.
     if (on) document.documentElement.requestFullscreen?.().catch(() => {});
-    else if (document.fullscreenElement) document.exitFullscreen();
   });
   state.on("mode", show);
   show();
