@@ -59,6 +59,7 @@ SAMPLE = data.load("sample")
 SHORT = ("--dataset", "sample", "--limit", "128", "--epochs", "1", "--output", "softmax")
 PICTURES = ("errors", "filters", "features", "bitmaps", "confusion", "mistakes", "table")
 PICTURES += ("architecture", "saliency", "occlusion", "distribution", "samples")
+PICTURES += ("weights", "embedding")
 COMMANDS = ("train", "evaluate", "predict", "serve", "export", "plot", "info", "data")
 COLUMNS = "epoch,train_seconds,images_per_second,train_loss,train_errors,test_loss,test_errors,rate"
 

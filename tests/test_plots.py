@@ -109,6 +109,8 @@ IMAGE = SAMPLE.test.images[0]
         (plots.filters, []),
         (plots.architecture, []),
         (plots.bitmaps, []),
+        (plots.weights, []),
+        (plots.embedding, [IMAGE, [4]]),
     ],
 )
 def test_what_is_no_network(draw: Any, images: list) -> None:
@@ -290,6 +292,29 @@ def test_rates() -> None:
     [span] = [patch for patch in axes.patches if "paper" in (patch.get_label() or "")]
     assert (span.get_x(), span.get_x() + span.get_width()) == pytest.approx((7e-5, 0.016))
     assert axes.get_xscale() == "log"
+
+
+def test_weights() -> None:
+    """Trained weights by layer, without those of absent links, which here are far away."""
+    network = models.lenet5()
+    network.parameters["C3.w"][~connections.LENET5_C3] = 50
+    network.parameters["S2.w"][:] = 2
+    network.parameters["S2.b"][:] = -1, -1, -1, 2, 2, 2
+    [axes] = plots.weights(network).axes
+    names = ["C1\n156", "S2\n12", "C3\n1,516", "S4\n32", "C5\n48,120", "F6\n10,164"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == names
+    values, edges, base = axes.patches[1].get_data()
+    heights = (values - base) / 0.8
+    assert np.count_nonzero(heights) == 2
+    assert heights[np.searchsorted(edges, -1) - 1] == pytest.approx(1 / 3)
+    assert heights[np.searchsorted(edges, 2) - 1] == 1
+    assert edges[-1] < 3
+    medians = [line.get_xdata()[0] for line in axes.lines[1:]]
+    assert medians[1] == 2
+    assert medians[0] == np.median(np.append(*(network.parameters[f"C1.{p}"] for p in "wb")))
+    network.parameters["C1.b"][0] = np.nan
+    with pytest.raises(ValueError, match=r"^network: expected finite weights$"):
+        plots.weights(network)
 
 
 @pytest.mark.parametrize(
@@ -660,6 +685,58 @@ def test_features_of_other_networks() -> None:
     np.testing.assert_allclose(heights, dense.predict(x), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="image: expected one, got 2"):
         plots.features(softmax, SAMPLE.test.images[:2])
+
+
+def test_embedding_keeps_the_distances_of_a_plane() -> None:
+    """Three units whose values lie in a plane of slope 45: nothing is lost but the rotation."""
+    network = Network([Dense(2, 3, name="D"), Dense(3, 2, name="E")], input_shape=(2, 1, 1))
+    network.parameters["D.w"][:] = [[1, 0], [0, 0.5**0.5], [0, 0.5**0.5]]
+    network.parameters["E.w"][:] = [[1, 0, 0], [-1, 0, 0]]
+    network.parameters["D.b"][:] = network.parameters["E.b"][:] = 0
+    network.classes = ("left", "3")
+    x = new_rng().normal(size=(300, 2, 1, 1)).astype(np.float32)
+    x *= np.reshape(np.float32([0.4, 0.1]), (2, 1, 1))
+    labels = (x[:, 0, 0, 0] < 0).astype(int)
+    labels[:7] = 1 - labels[:7]
+    [axes] = plots.embedding(network, x, labels).axes
+    assert axes.get_title() == "300 images, 100 % of the variance; circles: 7 misclassified"
+    assert axes.get_xlabel() == "first principal component of the 3 outputs of D"
+    *classes, wrong = (np.asarray(each.get_offsets()) for each in axes.collections)
+    true = x[:, :, 0, 0]
+    parts = true[labels == 0], true[labels == 1], true[:7]
+    for drawn, expected in zip((*classes, wrong), parts, strict=True):
+        assert drawn.shape == expected.shape
+        # Distances from the first point: they do not change when a plane is turned or mirrored.
+        drawn, expected = (np.hypot(*(each - each[0]).T) for each in (drawn, expected))
+        np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
+    assert np.ptp(np.concatenate(classes)[:, 0]) > 2 * np.ptp(np.concatenate(classes)[:, 1])
+    assert words(axes) == ["left", "3"]
+    for text, own in zip(axes.texts, classes, strict=True):
+        assert text.get_position() == tuple(np.median(own, axis=0))
+
+
+def test_embedding_of_layers_and_of_what_cannot_be() -> None:
+    network, digits = models.lenet5(), SAMPLE.test.subset(300)  # more than a block
+    [axes] = plots.embedding(network, digits.images, digits.labels, "C1").axes
+    assert axes.get_xlabel().endswith("4,704 outputs of C1")
+    assert sum(len(each.get_offsets()) for each in axes.collections[:-1]) == 300
+    again = plots.embedding(network, digits.images[:290], digits.labels[:290], "F6").axes[0]
+    assert again.get_xlabel().endswith("84 outputs of F6")
+    same = np.zeros((2, 28, 28), np.uint8)
+    same[:, 9:20, 14] = 255
+    [axes] = plots.embedding(network, same, np.array([1, 1])).axes
+    np.testing.assert_array_equal(axes.collections[1].get_offsets(), 0)
+    for images, labels, layer, said in (
+        (digits.images[0], digits.labels[:1], None, r"images: expected at least two, got .*28, 28"),
+        (digits.images[:1], digits.labels[:1], None, "images: expected at least two"),
+        (digits.images[:3], digits.labels[:2], None, "labels: "),
+        (digits.images[:2], digits.labels[:2], "C9", "layer: expected one of C1, .*, got 'C9'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plots.embedding(network, images, labels, layer)
+    network.parameters["C1.b"][0] = np.nan
+    with pytest.raises(ValueError, match="network: expected finite outputs of F6"):
+        plots.embedding(network, digits.images[:2], digits.labels[:2])
 
 
 # --- evidence ---------------------------------------------------------------------------

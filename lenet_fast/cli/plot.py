@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 _DATA_ALONE = ("distribution", "samples")
 _DIGITS = ("features", "saliency", "occlusion")
 PICTURES = (
-    *("errors", "architecture", "filters", "features", "saliency", "occlusion", "bitmaps"),
-    *("confusion", "mistakes", "table"),
+    *("errors", "architecture", "filters", "weights", "features", "saliency", "occlusion"),
+    *("bitmaps", "confusion", "mistakes", "embedding", "table"),
     *_DATA_ALONE,
 )
 WHAT = (*PICTURES, "all")
-_COUNTS = {"mistakes": (98, 980), "samples": (70, 980), "saliency": (6, 10), "occlusion": (6, 10)}
+_COUNTS = {
+    "mistakes": (98, 980),
+    "samples": (70, 980),
+    "saliency": (6, 10),
+    "occlusion": (6, 10),
+    "embedding": (1000, 10_000),
+}
 """How many digits by default, and at most: more take minutes, or are too small to see."""
 
 
@@ -62,8 +68,8 @@ _COUNTS = {"mistakes": (98, 980), "samples": (70, 980), "saliency": (6, 10), "oc
 )
 @common.integer_option(
     "--count",
-    "How many digits to show.  [default: mistakes 98, samples 70, saliency and occlusion 6; "
-    "at most 980, 980 and 10]",
+    "How many digits to show.  [default: mistakes 98, samples 70, saliency and occlusion 6, "
+    "embedding 1,000; at most 980, 980, 10 and 10,000]",
 )
 @help.option("--log", is_flag=True, help="Error rates on a logarithmic axis; with --what errors.")
 @common.data_options
@@ -89,12 +95,14 @@ def plot(
     errors        error rates by epoch; of one run or several
     architecture  the layers and what connects them
     filters       kernels of the first two convolutions
+    weights       distribution of the weights, by layer
     features      outputs of every layer for a test image
     saliency      which pixels speak for the answer, by the gradient
     occlusion     which parts the answer needs, by covering them
     bitmaps       centres of the RBF outputs
     confusion     how often each class was classified as each
     mistakes      test images that are misclassified, worst first
+    embedding     the last layer's inputs for test images, in two dimensions
     table         which maps are connected to which
     distribution  number of images of each class; needs no model
     samples       the first training images; needs no model
@@ -240,11 +248,16 @@ class _Source:
             "filters": plots.filters,
             "bitmaps": plots.bitmaps,
             "table": plots.connection_table,
+            "weights": plots.weights,
         }
         if what in of_model:
             return of_model[what](network)
         if what in _DIGITS:
             return self._draw_digits(what, image, count)
+        if what == "embedding":
+            network.classes = self.classes
+            images = common.fitted(network, self.test.images[:count], turned=self.turned)
+            return plots.embedding(network, images, self.test.labels[:count])
         predicted = network.classify_outputs(self.outputs)
         if what == "confusion":
             return plots.confusion(self.test.labels, predicted, self.classes)

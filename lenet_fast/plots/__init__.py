@@ -18,10 +18,11 @@ b'%PDF'
 
 from lenet_fast.plots.answers import class_distribution, confusion
 from lenet_fast.plots.architecture import architecture
-from lenet_fast.plots.curves import bars, errors, losses, rates, sweep
+from lenet_fast.plots.curves import bars, errors, losses, rates, sweep, weights
 from lenet_fast.plots.digits import bitmaps, distorted, mistakes, samples
 from lenet_fast.plots.evidence import occlusion, saliency
 from lenet_fast.plots.networks import connection_table, features, filters, readings
+from lenet_fast.plots.scatter import embedding
 from lenet_fast.plots.style import FORMATS, check_out, save
 from lenet_fast.plots.sweeps import parallel_coordinates, spread
 
@@ -35,6 +36,7 @@ __all__ = [
     "confusion",
     "connection_table",
     "distorted",
+    "embedding",
     "errors",
     "features",
     "filters",
@@ -49,4 +51,5 @@ __all__ = [
     "save",
     "spread",
     "sweep",
+    "weights",
 ]

@@ -315,6 +315,58 @@ def rates(
     low, high = PAPERS_RATES
     words = f"range in the paper: ${low * 1e5:g} \\cdot 10^{{-5}}$ to {high:g}"
     axes.axvspan(low, high, color="#eeeeee", zorder=0, label=words)
+    axes.set_xscale("log")
+    axes.set_xlabel("effective learning rate of a weight")
+    _draw_layers(picture, axes, layers, edges)
+    return picture
+
+
+@style.drawing
+def weights(network: Network) -> Figure:
+    """Draw the distribution of the weights, by layer.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One histogram per layer, all of the same height, of its trained weights and biases; those
+        of absent links are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no network, has nothing to train, or a weight is not finite.
+
+    Examples
+    --------
+    >>> from lenet_fast import models, plots
+    >>> [axes] = plots.weights(models.lenet5()).axes
+    >>> [label.get_text() for label in axes.get_yticklabels()][:3]
+    ['C1\\n156', 'S2\\n12', 'C3\\n1,516']
+    """
+    style.check_network(network)
+    parameters = network.parameters
+    layers = _by_layer({name: parameters[name] for name in network.trainable_names}, network)
+    if not layers:
+        raise ValueError("network: expected one with something to train, got none")
+    every = np.concatenate([*layers.values()])
+    if not np.isfinite(every).all():
+        raise ValueError("network: expected finite weights")
+    low, high = float(every.min()), float(every.max())
+    margin = 0.05 * (high - low) or 0.5
+    picture = style.figure(1.4 + 0.55 * len(layers))
+    axes = picture.subplots()
+    axes.axvline(0, color=style.GREY, linewidth=0.8, zorder=0)
+    axes.set_xlabel("weight")
+    _draw_layers(picture, axes, layers, np.linspace(low - margin, high + margin, 121))
+    return picture
+
+
+def _draw_layers(picture: Figure, axes: Axes, layers: Mapping[str, Array], edges: Array) -> None:
+    """Draw a histogram per layer, one below the other, each with its median."""
     for i, values in enumerate(layers.values()):
         counts, _ = np.histogram(values, edges)
         base = -float(i)
@@ -331,7 +383,6 @@ def rates(
             linewidth=2,
             label="median" if i == 0 else None,
         )
-    axes.set_xscale("log")
     axes.set_yticks(
         [-i + 0.3 for i in range(len(layers))],
         [f"{name}\n{values.size:,}" for name, values in layers.items()],
@@ -339,32 +390,37 @@ def rates(
     style.plain(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel("effective learning rate of a weight")
     axes.set_ylabel("layer, and its number of weights")
     picture.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return picture
 
 
 def effective_rates(
     factors: Mapping[str, Array], rate: float, network: Network | None
 ) -> dict[str, Array]:
     """Return the rates of the trained weights by layer; arguments as for :func:`rates`."""
-    tables = {}
-    if network is not None:
-        tables = {f"{layer.name}.w": getattr(layer, "table", None) for layer in network.layers}
-    layers: dict[str, list[Array]] = {}
+    effective = {}
     for name, given in factors.items():
         array = np.asarray(given)
         if array.dtype.kind != "f" or not array.size:
             raise TypeError(f"factors[{name!r}]: expected floats, got {checks.kind(array)}")
-        effective = rate * array
-        if not (np.isfinite(effective) & (effective > 0)).all():
+        effective[name] = rate * array
+        if not (np.isfinite(effective[name]) & (effective[name] > 0)).all():
             raise ValueError(f"factors[{name!r}]: expected finite rates above 0")
-        table = tables.get(name)
-        learned = effective if table is None else effective[table]
-        layers.setdefault(name.rpartition(".")[0] or name, []).append(learned.ravel())
-    if not layers:
+    if not effective:
         raise ValueError("factors: expected those of at least one parameter, got none")
+    return _by_layer(effective, network)
+
+
+def _by_layer(parameters: Mapping[str, Array], network: Network | None) -> dict[str, Array]:
+    """Return what belongs to each layer in one row, without that of the network's absent links."""
+    tables = {}
+    if network is not None:
+        tables = {f"{layer.name}.w": getattr(layer, "table", None) for layer in network.layers}
+    layers: dict[str, list[Array]] = {}
+    for name, array in parameters.items():
+        table = tables.get(name)
+        learned = array if table is None else array[table]
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(learned.ravel())
     return {name: np.concatenate(parts) for name, parts in layers.items()}
 
 
