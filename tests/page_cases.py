@@ -59,6 +59,12 @@ CONTRAST = (
 QUICK = {"model": "lenet5-max", "output": "softmax", "distort": "none", "epochs": 1}
 
 
+def visit(page: Any, address: str) -> None:
+    """Open an address in a browser's page, and wait until all of it works."""
+    page.goto(address)
+    page.wait_for_selector("main:not([aria-busy])")
+
+
 class Page:
     """A server on a free port, and the ways to ask it."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import require
+from page_cases import visit
 
 from lenet_fast import data, models
 from lenet_fast.network import Network
@@ -144,7 +145,7 @@ def test_the_page_without_a_server(
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{address}#digit=7")
+    visit(page, f"{address}#digit=7")
     label = int(SAMPLE.test.labels[7])
     expect(page.locator("#digit")).to_have_text(str(page_network.classify(SAMPLE.test.images[7])))
     expect(page.locator("#source")).to_contain_text(f"7, labelled {label}")
@@ -155,7 +156,7 @@ def test_the_page_without_a_server(
         """async () => {
             const { openSource } = await import("page/source.js");
             const { prepare } = await import("page/images.js");
-            const source = openSource();
+            const source = await openSource();
             const [about, network] = [await source.about(), await source.network()];
             const images = await source.images([...Array(about.test_images).keys()]);
             const { first, second, labels } = await source.predictions();
@@ -196,7 +197,7 @@ def test_long_names_of_classes_stay_apart(
     (tmp_path / "page.html").write_bytes(still.page(NetworkSnapshot(named, 0, "n"), test, 10))
     context = browser.new_context()
     page = context.new_page()
-    page.goto((tmp_path / "page.html").as_uri() + "#layer=C1")
+    visit(page, (tmp_path / "page.html").as_uri() + "#layer=C1")
     tiles = page.locator(".tile.named span")
     require("playwright.sync_api").expect(tiles).to_have_text(list(names))
     boxes = [box for each in tiles.all() if (box := each.bounding_box())]

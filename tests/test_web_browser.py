@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import page_cases
 import pytest
 from drawn_digits import DIGITS, placed
 from helpers import require
@@ -61,7 +62,7 @@ class Visit:
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(f"{url}#view=learn")
+        page_cases.visit(self.page, f"{url}#view=learn")
         expect(self.page.locator(ready).first).to_be_visible()
         # The page begins with a test digit; what is tested begins with blank paper.
         self.page.locator("#clear").click()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import require
-from page_cases import CONTRAST
+from page_cases import CONTRAST, visit
 
 from lenet_fast import data
 from lenet_fast.network import Network
@@ -37,7 +37,7 @@ def see(browser: Browser, page_url: str) -> Iterator[Any]:
         page: Page = contexts[-1].new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(f"{page_url}#view=fails&{hash_}")
+        visit(page, f"{page_url}#view=fails&{hash_}")
         expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
         return page
 
@@ -127,7 +127,7 @@ def test_saliency_and_occlusion_are_those_of_the_engine(see: Any, page_network: 
         """async ({ x, best }) => {
             const { openSource } = await import("/static/source.js");
             const { occlusion, saliency } = await import("/static/probes.js");
-            const network = await openSource().network();
+            const network = await (await openSource()).network();
             const trace = network.forward(Float32Array.from(x));
             const drops = new Float32Array(x.length);
             for (const _ of occlusion(network, trace, best, 7, drops));
@@ -239,7 +239,7 @@ def test_what_nobody_sees_is_not_computed(browser: Browser, page_url: str) -> No
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
-    page.goto(f"{page_url}#view=learn&fails=look&digit=3")
+    visit(page, f"{page_url}#view=learn&fails=look&digit=3")
     expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
     page.locator("#random").click()
     page.wait_for_timeout(300)

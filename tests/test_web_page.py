@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import require
-from page_cases import CONTRAST, LETTERS
+from page_cases import CONTRAST, LETTERS, visit
 
 from lenet_fast import web
 from lenet_fast.connections import LENET5_C3
@@ -32,7 +32,7 @@ class Sight:
         self.page: Page = context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.goto(url + hash_)
+        visit(self.page, url + hash_)
         expect(self.page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
 
 
@@ -97,8 +97,7 @@ def test_the_tour_is_offered_once_and_found_again(see: Any) -> None:
     card.get_by_role("button", name="Done").click()
     expect(card).to_be_hidden()
     page.goto("about:blank")
-    page.goto(page.url if page.url.startswith("http") else see().url)
-    expect(page.locator("#digit")).to_have_text(re.compile(r"^\d$"))
+    visit(page, see().url)
     expect(card).to_be_hidden()
     page.locator("#tour-again").click()
     expect(step).to_have_text("1 of 5")
@@ -169,9 +168,10 @@ def test_languages_have_the_same_words(see: Any) -> None:
     """Every key, every placeholder, every form of a plural, and terms that exist."""
     languages = see().page.evaluate(
         """async () => {
-            const { LANGUAGES } = await import('/static/strings.js');
+            const { english, LANGUAGES } = await import('/static/strings.js');
+            const { german } = await import('/static/strings.de.js');
             return Object.fromEntries(
-                Object.entries(LANGUAGES).map(([tag, [, words]]) => [tag, words]));
+                Object.keys(LANGUAGES).map((tag, k) => [tag, [english, german][k]]));
         }"""
     )
     assert set(languages) == {"en", "de"}

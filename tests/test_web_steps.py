@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import new_rng, require
-from page_cases import serving
+from page_cases import serving, visit
 
 from lenet_fast import data, layers, models
 from lenet_fast.network import Network
@@ -79,7 +79,7 @@ def opened(browser: Browser, tmp_path_factory: Any) -> Iterator[Any]:
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(f"{url}#lang=en&view=steps&digit={DIGIT}&{hash_}")
+        visit(page, f"{url}#lang=en&view=steps&digit={DIGIT}&{hash_}")
         expect(page.locator("#unit-name")).not_to_be_empty()
         return Shown(page, network)
 

@@ -31,9 +31,11 @@ CREDITS = {
 """Who made the images of a data set, and under which licence; by its name."""
 
 _STATIC = Path(__file__).with_name("static")
-_IMPORT = re.compile(r'(from |import )"\./([\w.]+\.js)"')
-_STYLE = re.compile(r'<link rel="stylesheet" href="/static/([\w.]+)">')
-_PRELOAD = re.compile(r'\n *<link rel="modulepreload" href="/static/[\w.]+">')
+_IMPORT = re.compile(r'(from |import |import\()"\./([\w.]+\.js)"')
+_STYLE = re.compile(r'<link rel="stylesheet" href="/static/([\w.]+)"(?: media="print")?>')
+_PRELOAD = re.compile(r'\n *<link rel="(?:module)?preload" [^>]+>')
+_SERVED = ("learn.js",)
+"""Modules that only a page with a server imports."""
 _ICON = re.compile(r'href="/static/([\w.]+\.svg)"')
 _MAIN = '<script type="module" src="/static/main.js"></script>'
 
@@ -100,7 +102,8 @@ def _modules(name: str) -> dict[str, str]:
         name = waiting.pop()
         if f"page/{name}" not in found:
             text = _read(name)
-            waiting += [imported for _, imported in _IMPORT.findall(text)]
+            imported = {module for _, module in _IMPORT.findall(text)}
+            waiting += imported.difference(_SERVED)
             code = _IMPORT.sub(r'\1"page/\2"', text)
             found[f"page/{name}"] = _address("text/javascript", code)
     return dict(sorted(found.items()))

@@ -2,14 +2,12 @@
 
 import { introduce as introduceClasses, showAnswer, showNothing } from "./answer.js";
 import { get, listen, Refused } from "./api.js";
-import { Fails } from "./fails.js";
 import { fromCanvas, prepare } from "./images.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
 import { openShell } from "./shell.js";
 import { openSource } from "./source.js";
 import { state } from "./state.js";
-import { Steps } from "./steps.js";
 import { say, t } from "./strings.js";
 import { makeTabs } from "./tabs.js";
 
@@ -23,14 +21,15 @@ let due = null; // what the next frame has to show: {start}, the time of the eve
 let begun = false; // whether the paper holds what the page begins with
 let renewing = false;
 let stale = false; // the weights have changed since they were asked for
-const source = openSource();
+const fresh = location.hash === "";
+const source = await openSource();
+const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
 makeTabs(["steps", "fails", ...(source.learns ? ["learn"] : [])]);
 openShell();
 let lessons = null; // of a page that learns
 const layers = new Layers();
-const views = [new Steps(), new Fails({ source, take: (index) => act(() => takeDigit(index))() })];
+const views = []; // below the network; they come after the first picture
 const pad = new Pad(byId("pad"), byId("pen"), changed);
-const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []) : []; // meanwhile
 const wished = state.get("network");
 const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
 introduce(about);
@@ -112,15 +111,20 @@ function see(image, inverted) {
   return network.forward(prepare(image, network, inverted));
 }
 
-// Measure the time from the event to the picture, for the browser's timeline. The message arrives
-// when the frame has been painted.
-function measure(start) {
+// Measure the time from the event to the picture, for the browser's timeline.
+async function measure(start) {
+  await painted();
+  performance.clearMeasures("answer");
+  performance.measure("answer", { start, end: performance.now() });
+}
+
+// Wait until the frame has been painted: a message from a frame's callback arrives after that.
+function painted() {
   const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => {
-    performance.clearMeasures("answer");
-    performance.measure("answer", { start, end: performance.now() });
-  };
-  port2.postMessage(null);
+  return new Promise((resolve) => {
+    port1.onmessage = resolve;
+    port2.postMessage(null);
+  });
 }
 
 // Take a network, or the same one with other weights.
@@ -185,19 +189,15 @@ function unasked() {
   return state.get("drawing") === null && state.get("digit") === null;
 }
 
-// Begin with the drawing or the test digit in the address; else, of some test digits, with the one
-// that is read rightly and with the largest margin.
+// Begin with the drawing or the test digit in the address; else with the first test digit that is read
+// rightly.
 async function begin() {
   begun = true;
   if (!pad.empty || await recall()) return; // or somebody was faster
-  let [best, most] = [null, -1];
-  for (const each of await tried) {
-    const { digit, second, values } = see(each.image, about.inverted);
-    const margin = digit === each.label ? Math.abs(values[digit] - values[second]) : -1;
-    if (!best || margin > most) [best, most] = [each, margin];
-  }
+  const some = await tried;
+  const first = some.find(({ image, label }) => see(image, about.inverted).digit === label) ?? some[0];
   if (!pad.empty) return;
-  if (best) put(best);
+  if (first) put(first);
   else await takeDigit(0);
 }
 
@@ -241,8 +241,22 @@ byId("index").addEventListener("keydown", (event) => {
 
 meet(arrived);
 await act(begin)();
+await new Promise(requestAnimationFrame); // the first picture
+await painted();
+await complete();
 state.onOpen(act(recall));
 if (source.learns) await learn();
+document.querySelector("main").removeAttribute("aria-busy");
+
+// Load what the first picture does not show: the views below the network, and help.
+async function complete() {
+  const [{ Steps }, { Fails }, { openAids }] =
+    await Promise.all([import("./steps.js"), import("./fails.js"), import("./aids.js")]);
+  for (const style of document.querySelectorAll("link[media=print]")) style.media = "all";
+  views.push(new Steps(), new Fails({ source, take: (index) => act(() => takeDigit(index))() }));
+  openAids(fresh);
+  read(null);
+}
 
 // Have networks trained, and follow those that learn.
 async function learn() {

@@ -2,7 +2,6 @@
 
 import { bytes, get } from "./api.js";
 import { Network } from "./network.js";
-import { Still } from "./still.js";
 import { unpacked, unpackedPredictions } from "./unpack.js";
 
 class Served {
@@ -49,7 +48,9 @@ class Served {
 }
 
 // Return the source of this page.
-export function openSource() {
+export async function openSource() {
   const still = document.getElementById("still");
-  return still ? new Still(JSON.parse(still.textContent)) : new Served();
+  if (!still) return new Served();
+  const { Still } = await import("./still.js");
+  return new Still(JSON.parse(still.textContent));
 }

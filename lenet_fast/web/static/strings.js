@@ -5,7 +5,6 @@
 // categories of Intl.PluralRules, chosen by {count}. [text](#term) is a term that the page explains:
 // `say` makes it one, `t` leaves its text.
 
-import { german } from "./strings.de.js";
 import { state } from "./state.js";
 
 export const english = {
@@ -465,11 +464,12 @@ export const english = {
   },
 };
 
-export const LANGUAGES = { en: ["English", english], de: ["Deutsch", german] };
+export const LANGUAGES = { en: "English", de: "Deutsch" };
 
 // The address decides, else the browser's languages.
 export const language = [state.get("lang"), ...navigator.languages.map((tag) => tag.slice(0, 2))]
   .find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en";
+const words = language === "de" ? (await import("./strings.de.js")).german : english;
 
 const TERM = /\[([^\]]+)\]\(#(\w+)\)/g;
 const plural = new Intl.PluralRules(language);
@@ -477,7 +477,7 @@ const plural = new Intl.PluralRules(language);
 // Return the parts of an entry: text, text of a term, its name, text, and so on.
 function parts(key, values) {
   const [part, name] = key.split(".");
-  const found = LANGUAGES[language][1][part]?.[name];
+  const found = words[part]?.[name];
   if (found === undefined) throw new Error(`strings: no ${key} in ${language}`);
   const text = typeof found === "string" ? found : found[plural.select(values.count)] ?? found.other;
   return text.split(TERM).map((each) => each.replace(/\{(\w+)\}/g, (_, value) => values[value]));
