@@ -177,6 +177,8 @@ def test_a_config_starts_the_same_run_again(lenet_fast: Any) -> None:
         (["--rates", "0.001"], ["--step", "2"], {"rates": None, "schedule": "step_decay"}),
         (["--optimiser", "sdlm"], ["--optimiser", "sgd"], {"rates": None, "batch_size": 1}),
         (["--optimiser", "sdlm"], ["--mu", "2"], {"mu": 2.0, "schedule": "rate_list"}),
+        (["--optimiser", "sdlm", "--rate", "0.001"], [], {"rate": 0.001, "schedule": "one_cycle"}),
+        ([], ["--optimiser", "sdlm", "--batch-size", "4", "--rate", "0.001"], {"rate": 0.001}),
         (["--activation", "relu"], ["--activation", "tanh"], {"initialiser": "lecun_sqrt"}),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",

@@ -125,12 +125,6 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
     """Return options with changes, and without those that are meant for what `names` changed."""
     kept = dict(base)
     dropped: set[str] = set()
-    if names & {"rates", "schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}:
-        dropped |= {"rates"}
-        if "rates" in names or kept.get("schedule") == "rate_list":
-            dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
-    if "schedule" in names:
-        dropped |= {"last_rate", "step", "decay_rate"}
     if "optimiser" in names and changes["optimiser"] != kept["optimiser"]:
         dropped |= {*OPTIMISER_OPTIONS}
         if changes["optimiser"] == "sdlm":
@@ -140,6 +134,12 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
             dropped |= {"schedule", "rates"}
     elif changes.get("batch_size") == 1 or changes.get("momentum") == 0:
         kept["nesterov"] = False  # with batches of one, the online engine is faster without
+    if names & {"rates", "schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}:
+        dropped |= {"rates"}
+        if "rates" in names or kept.get("schedule") == "rate_list":
+            dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
+    if "schedule" in names:
+        dropped |= {"last_rate", "step", "decay_rate"}
     if kept["optimiser"] == "sdlm" and changes.get("batch_size", 1) > 1:
         dropped |= {"rates"}
     if names & {"optimiser", "output", "loss", "rates"}:
