@@ -2,9 +2,9 @@
 
     python tools/page_picture.py
 
-A digit is drawn, the layers are visited, and a network learns, in Chromium, without a window. Needs
-the extra `test`, Chromium and MNIST, and an idle machine, whose speed the picture shows. Look at
-the result before you commit it.
+A digit is drawn, the layers are visited, a unit is computed, misread digits are found, and a
+network learns, in Chromium, without a window. Needs the extra `test`, Chromium and MNIST, and an
+idle machine, whose speed the picture shows. Look at the result before you commit it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Film:
             for frame in self.frames
         )
         durations = self.milliseconds
-        first.save(OUT, save_all=True, append_images=rest, duration=durations, loop=0, quality=60)
+        form = {"quality": 50, "method": 6, "duration": durations, "loop": 0}
+        first.save(OUT, save_all=True, append_images=rest, **form)
         print(f"{OUT}: {OUT.stat().st_size / 1e6:.1f} MB, {sum(durations) / 1000:.0f} s")
 
 
@@ -69,28 +70,46 @@ def draw(film: Film, digit: int) -> None:
         mouse.down()
         for number, point in enumerate(points):
             mouse.move(*point)
-            if number % 3 == 2:
+            if number % 4 == 3:
                 film.page.wait_for_timeout(40)  # for the answer
-                film.shoot(80)
+                film.shoot(100)
         mouse.up()
 
 
 def play(film: Film) -> None:
-    """Draw, look at the layers, and train."""
+    """Draw, look at the layers and closer, find where it fails, and train."""
     page = film.page
     idle = page.locator("#stop:disabled")
     told = page.locator("#told")
+    page.locator("#tab-learn").click()
     expect(told).to_contain_text("is done", timeout=120_000)  # the page begins with a training
-    film.shoot(1200)
+    page.locator("#tab-steps").click()
+    page.wait_for_timeout(300)
+    film.shoot(1500)
     page.locator("#clear").click()
+    film.shoot(500)
     draw(film, 3)
-    film.shoot(700)
-    for layer in (0, 1, 2, 3, 4, 5, 2):
-        page.locator("#layer-names button").nth(layer).click()
-        page.wait_for_timeout(80)
-        film.shoot(500)
-    page.locator(".tile.large").nth(3).hover()
-    film.shoot(1000)
+    film.shoot(1200)
+    for name in ("C1", "C3", "F6"):
+        page.locator("#layer-names button", has_text=name).click()
+        page.wait_for_timeout(150)
+        film.shoot(900)
+    page.locator("#layer-names button", has_text="C3").click()
+    page.locator(".tile.large").nth(9).click()
+    page.mouse.move(5, 5)
+    for _ in range(8):
+        page.locator("#unit-next").click()
+        page.wait_for_timeout(150)
+        film.shoot(350)
+    film.shoot(1200)
+    page.locator("#tab-fails").click()
+    page.locator("#cell-digits .gallery button").first.wait_for()
+    page.wait_for_timeout(300)
+    film.shoot(1800)
+    page.locator("#cell-digits .gallery button").first.click()
+    page.wait_for_timeout(300)
+    film.shoot(2200)
+    page.locator("#tab-learn").click()
     page.locator("[name=model]").select_option("lenet5-max")
     page.locator("[name=output]").select_option("softmax")
     page.locator("[name=distort]").select_option("none")
@@ -100,7 +119,7 @@ def play(film: Film) -> None:
     expect(page.locator("#stop:enabled")).to_be_visible()
     before = time.perf_counter()
     while not idle.is_visible():
-        page.wait_for_timeout(250)
+        page.wait_for_timeout(600)
         now = time.perf_counter()
         film.shoot(round(1000 * (now - before)))
         before = now
