@@ -241,10 +241,10 @@ byId("index").addEventListener("keydown", (event) => {
 
 meet(arrived);
 await act(begin)();
+state.onOpen(act(recall));
 await new Promise(requestAnimationFrame); // the first picture
 await painted();
 await complete();
-state.onOpen(act(recall));
 if (source.learns) await learn();
 document.querySelector("main").removeAttribute("aria-busy");
 
