@@ -126,24 +126,13 @@ def _create(engine_and_build: str) -> Iterator[Callable[..., Engine]]:
             engine.close()
 
 
-COMPILED_ENGINES = [
-    *((fixture, "numba") for fixture in ("lane_backend", "online_backend")),
-    *(
-        (fixture, f"{kind}-numba")
-        for fixture in ("create", "create_any")
-        for kind in ("lanes", "online")
-    ),
-]
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow what takes long as a whole, unless it is marked as quick: tests in a browser,
-    and those of Numba's engines in float64, each of which it compiles for half a minute. (A test
-    without `dtype` may be of either.)"""
+    and the cases of Numba that are not in float32: it compiles each kernel for each dtype."""
     for item in items:
-        values = item.callspec.params if hasattr(item, "callspec") else {}
-        of_numba = any(values.get(fixture) == value for fixture, value in COMPILED_ENGINES)
-        compiles = of_numba and values.get("dtype") != "float32"
+        values = [*map(str, item.callspec.params.values())] if hasattr(item, "callspec") else []
+        on_numba = any(value.endswith("numba") for value in values)  # and lanes-numba
+        compiles = on_numba and "float32" not in values
         in_browser = "browser" in getattr(item, "fixturenames", ())
         if (compiles or in_browser) and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)

@@ -65,6 +65,7 @@ KERNELS = {
 # --- one interface  ---
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", KERNELS)
 def test_signatures_are_equal_in_every_backend(backend, name):
     module = importlib.import_module(f"lenet_fast.backends.{backend}_backend")
@@ -221,6 +222,7 @@ def test_available_says_with_what_or_why_not():
     assert np.__version__ in backends.available()["numpy"].detail
 
 
+@pytest.mark.quick
 def test_get_returns_the_backend_named(backend):
     module = backends.get(backend)
     assert module.__name__ == f"lenet_fast.backends.{backend}_backend"
@@ -241,6 +243,7 @@ def test_use_backend_is_undone_also_after_an_error(backend):
     assert backends.current() == before
 
 
+@pytest.mark.quick
 def test_an_op_runs_on_the_backend_chosen(backend, monkeypatch):
     """By argument, else by context; the kernel of that module is the one called."""
     called = []

@@ -358,18 +358,24 @@ def run_as(code: str, *arguments: object, **environment: str) -> Any:
     )
 
 
-@pytest.mark.parametrize("code", [HOMELESS, THREADLESS], ids=["no home", "no threads"])
-def test_everything_that_needs_no_more_works(three: Any, code: str) -> None:
-    for arguments in (
+@pytest.mark.parametrize(
+    "arguments",
+    [
         (*SHORT, "--out", "again", "--distort", "elastic"),
-        ("evaluate", "again", "--dataset", "sample"),
-        ("plot", "again", "--what", "errors", "--out", "errors.png"),
+        ("evaluate", "runs/one", "--dataset", "sample"),
+        ("plot", "runs/one", "--what", "errors", "--out", "errors.png"),
         ("runs", "."),
         ("info",),
         ("notebook", "lessons"),
-    ):
-        done = run_as(code, *arguments, OMP_NUM_THREADS="1")
-        assert (done.returncode, done.stderr) == (0, ""), arguments
+    ],
+    ids=lambda arguments: arguments[0],
+)
+@pytest.mark.parametrize("code", [HOMELESS, THREADLESS], ids=["no home", "no threads"])
+def test_everything_that_needs_no_more_works(
+    three: Any, code: str, arguments: tuple[str, ...]
+) -> None:
+    done = run_as(code, *arguments, OMP_NUM_THREADS="1")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_needs_a_cache_names_the_variable(lenet_fast: Any, tmp_path: Path) -> None:
@@ -390,17 +396,25 @@ def test_matplotlib_keeps_its_cache_with_ours(three: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-@pytest.mark.parametrize("arguments", [("runs",), ("info",), ("train", "--help"), SHORT])
-def test_a_full_or_closed_output(three: Any, arguments: tuple[str, ...]) -> None:
-    command = f"{cures.shell([sys.executable, '-m', 'lenet_fast', *arguments])}"
-    root = str(Path(package.__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": root, "LENET_FAST_OFFLINE": "1"}
-    for end, status, words in (
+@pytest.mark.parametrize(
+    ("end", "status", "words"),
+    [
         (">/dev/full", {1}, "lenet-fast: error: standard output: No space left on device\n"),
         ("| true; exit ${PIPESTATUS[0]}", {0, 1}, ""),  # 0 if all fits into the pipe
         (">&-", {0}, ""),
-    ):
-        done = subprocess.run(
-            ["bash", "-c", f"{command} {end}"], env=environment, capture_output=True, text=True
-        )
-        assert (done.returncode in status, done.stderr) == (True, words), end
+    ],
+    ids=["full", "pipe", "closed"],
+)
+@pytest.mark.parametrize(
+    "arguments", [("runs",), ("info",), ("train", "--help"), SHORT], ids=lambda words: words[0]
+)
+def test_a_full_or_closed_output(
+    three: Any, arguments: tuple[str, ...], end: str, status: set[int], words: str
+) -> None:
+    command = f"{cures.shell([sys.executable, '-m', 'lenet_fast', *arguments])}"
+    root = str(Path(package.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root, "LENET_FAST_OFFLINE": "1"}
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {end}"], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode in status, done.stderr) == (True, words)

@@ -262,6 +262,7 @@ def test_other_names_of_as_many_classes_are_noticed(lenet_fast: Any, tmp_path: P
     assert "The model was trained on other classes, a, b, c" in result.err
 
 
+@pytest.mark.slow
 def test_plots_name_the_classes(lenet_fast: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     where = ("--dataset", "emnist-balanced", "--data", write_emnist(tmp_path, "balanced", 47))

@@ -156,6 +156,7 @@ def test_each_distortion_goes_where_its_name_says():
 # ------------------------------------------------------------------ the same bytes everywhere
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("distortion", [AFFINE, ALL, WIDEST], ids=["affine", "all", "widest"])
 def test_every_backend_has_the_bytes_of_the_reference(backend, distortion, rng):
     flat = rng.integers(0, 256, (9, 7, 18), np.uint8)

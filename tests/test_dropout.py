@@ -348,6 +348,7 @@ def test_wrong_numbers_of_a_draw(create):
         engine.train(x, labels, np.arange(3), 1, SGD(), 0.1, seed=-1)
 
 
+@pytest.mark.slow
 def test_gradients_are_slopes_with_the_mask_fixed():
     net = network(np.float64)
     engine = judge(net)

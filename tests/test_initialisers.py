@@ -82,6 +82,7 @@ def test_glorot_sigmoid_centres_what_sigmoids_pass_on():
         np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

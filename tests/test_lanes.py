@@ -149,7 +149,7 @@ def test_lenet5(pooling, output, dtype, lane_backend):
         check(net, losses.default_for(net), judged_lenet5(9, **options), 9, lane_backend)
 
 
-@pytest.mark.parametrize("n", [1, 15, 16, 17, 256, 257])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, pytest.param(256, marks=pytest.mark.slow), 257])
 def test_lenet5_batch_sizes(n, dtype, lane_backend):
     net = lenet5(dtype)
     check(net, losses.MAP(), judged_lenet5(n), n, lane_backend)

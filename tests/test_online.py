@@ -224,6 +224,7 @@ def assert_thousand(found: Training, expected: Training, title: str, dtype: obje
     assert_close(found[1], expected[1], share, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", THOUSAND)
 def test_a_thousand_steps(title, dtype, online_backend):
     expected = judged_thousand(title)
@@ -237,6 +238,7 @@ def test_a_thousand_steps(title, dtype, online_backend):
     assert late < 0.8 * early  # it learns
 
 
+@pytest.mark.slow
 def test_planted_a_thousand_steps_from_another_weight(online_backend):
     found = thousand(
         "plain",

@@ -79,6 +79,7 @@ def test_refused(kind: str, tmp_path: Path) -> None:
         onnx.load(path)
 
 
+@pytest.mark.slow
 def test_damaged_files_do_no_harm(tmp_path: Path) -> None:
     """Each is refused in words, or read as onnx's reference reads it."""
     rng, path = np.random.default_rng(0), tmp_path / "a.onnx"

@@ -131,6 +131,7 @@ def test_each_rule_has_its_record():
             assert {name: record[name] for name in expected} == expected
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("engine", [LanesEngine, OnlineEngine])
 @pytest.mark.parametrize("optimiser", [SGD(0.9), AdamW(), RMSprop(0.9, 0.1, 0.9)])
 def test_other_slots_than_the_rule_needs_are_refused(
@@ -215,6 +216,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("message", "k", "field", "number"),
     [
@@ -231,6 +233,7 @@ def test_lanes_refuse_steps_they_do_not_know(
         LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("message", "k", "field", "number"),
     [
@@ -252,6 +255,7 @@ def test_online_refuses_steps_it_does_not_know(compiled_backend, message, k, fie
     refuses(engine, lambda engine: engine._bind(), pattern)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("kind", [LanesEngine, OnlineEngine])
 def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatch):
     def made() -> LanesEngine:
@@ -269,6 +273,7 @@ def test_unknown_losses_and_rules_are_refused(compiled_backend, kind, monkeypatc
         made()
 
 
+@pytest.mark.quick
 def test_unknown_items_are_refused(compiled_backend, monkeypatch):
     engine = LanesEngine(network(), losses.CrossEntropy(), backend=compiled_backend, threads=1)
     items = records(Item, [Item(6, 0, 5, 0)])

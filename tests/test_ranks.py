@@ -168,6 +168,7 @@ main(["train", *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_numbers_of_ranks(plain, tmp_path):
     """Three ranks, one process, two ranks: each does a part of two epochs."""
     out = str(tmp_path / "3")

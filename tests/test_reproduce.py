@@ -118,6 +118,7 @@ def test_karpathys_network():
     assert (few.train.labels != other.train.labels).any()
 
 
+@pytest.mark.slow
 def test_karpathys_run_from_his_very_weights_and_order():
     """A. Karpathy (karpathy/lecun1989-repro) reports, after 23 passes, losses of 4.073e-3 and
     2.838e-2, and 45 and 82 errors. PyTorch's generator is MT19937, so NumPy draws his weights; he
@@ -316,6 +317,7 @@ def test_images_that_are_rejected_for_an_error():
     assert training.rejected(outputs[2:3], labels[2:3], 50) == 100
 
 
+@pytest.mark.slow
 def test_the_network_of_1989_on_its_zip_codes(tmp_path, monkeypatch):
     """The paper: 5.0 % errors on the test set, 0.14 % on the training set."""
     folder = Path(os.environ.get("LENET_FAST_DATA", "")).parent / "usps"
@@ -438,6 +440,7 @@ def test_the_command(tmp_path):
     assert f"**{saved.test_rate:.2f}**" in done.output
 
 
+@pytest.mark.slow
 def test_the_figures_of_1998(tmp_path, monkeypatch):
     """A picture each, whose numbers are those of the results."""
 

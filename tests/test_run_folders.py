@@ -303,9 +303,10 @@ def test_a_folder_that_another_run_locked_first_stays(tmp_path, monkeypatch):
     others[1].release()
 
 
-def test_processes_race_for_a_folder(tmp_path):
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_processes_race_for_a_folder(tmp_path, times):
     """One of them has it, and its files are of one run."""
-    for _ in range(3):
+    for _ in range(times):
         seeds = (1, 2, 3)
         processes = [
             subprocess.Popen(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -18,7 +20,9 @@ def collected(*arguments: str, file: str = "tests/test_rbf.py") -> list[str]:
 
 
 def test_quick_selection_has_every_value_of_every_parameter_and_rest_has_the_others() -> None:
-    everything, quick, rest = collected(), collected("--select=quick"), collected("--select=rest")
+    others = "-k", "not numba"
+    everything, quick = collected(*others), collected(*others, "--select=quick")
+    rest = collected(*others, "--select=rest")
     assert sorted(quick + rest) == sorted(everything)
     assert len(quick) < len(everything)
 
@@ -30,12 +34,12 @@ def test_quick_selection_has_every_value_of_every_parameter_and_rest_has_the_oth
         return found
 
     assert values(quick) == values(everything)
-    assert quick == collected("--select=quick"), "the same ones in each run"
+    assert quick == collected(*others, "--select=quick"), "the same ones in each run"
 
 
-def test_quick_selection_has_numbas_engines_in_float32_alone() -> None:
-    quick = collected("--select=quick", file="tests/test_lanes.py")
-    parameters = [name.partition("[")[2] for name in quick]
+@pytest.mark.parametrize("file", ["tests/test_lanes.py", "tests/test_conv2d.py"])
+def test_quick_selection_has_numba_in_float32_alone(file: str) -> None:
+    parameters = [name.partition("[")[2] for name in collected("--select=quick", file=file)]
     of_numba = [each for each in parameters if "numba" in each]
     assert of_numba
     assert all("float32" in each for each in of_numba)

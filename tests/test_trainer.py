@@ -792,6 +792,7 @@ def test_an_epoch_trains_on_its_distortions_and_evaluates_without(sets, monkeypa
         np.testing.assert_array_equal(seen["evaluate"][k][0], dataset.images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_size", "every", "stop", "engine"), [(64, 100, 7, "lanes"), (1, 70, 290, "online")]
 )
@@ -931,13 +932,18 @@ def test_sdlm_goes_on_within_an_epoch_at_the_rates_it_had(sets, tmp_path):
     same_bits(resumed, judge)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", ["sdlm", SDLM(mu=1.0)])
-def test_sdlm_takes_batches_of_one_and_learns(optimiser):
+def test_sdlm_learns(optimiser):
     sample = data.load("sample")
     trainer = Trainer(models.lenet5(), optimiser=optimiser)
-    assert trainer.batch_size == 1
     trainer.fit(sample.train, sample.test.subset(500), epochs=1, verbose=False)
     assert trainer.history.rows[-1].test_errors < 75
+
+
+@pytest.mark.parametrize("optimiser", ["sdlm", SDLM(mu=1.0)])
+def test_sdlm_takes_batches_of_one(optimiser):
+    assert Trainer(models.lenet5(), optimiser=optimiser).batch_size == 1
     with pytest.raises(
         ValueError,
         match=r"schedule: expected one for SDLM with batches of 32, such as a rate, got none; "
