@@ -139,17 +139,20 @@ def judged_lenet5(n: int, **options: object) -> Results:
     return judged(net, losses.default_for(net), n)
 
 
+@pytest.mark.parametrize(("activation", "connections"), INNER)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("pooling", POOLING)
-def test_lenet5(pooling, output, dtype, lane_backend):
-    for k, (activation, connections) in enumerate(INNER):
-        options = {"pooling": pooling, "output": output, "activation": activation}
-        options |= {"connections": connections, "extra_dense": 50 if k % 3 == 0 else None}
-        net = lenet5(dtype, **options)
-        check(net, losses.default_for(net), judged_lenet5(9, **options), 9, lane_backend)
+def test_lenet5(pooling, output, activation, connections, dtype, lane_backend):
+    extra_dense = 50 if INNER.index((activation, connections)) % 3 == 0 else None
+    options = {"pooling": pooling, "output": output, "activation": activation}
+    options |= {"connections": connections, "extra_dense": extra_dense}
+    net = lenet5(dtype, **options)
+    check(net, losses.default_for(net), judged_lenet5(9, **options), 9, lane_backend)
 
 
-@pytest.mark.parametrize("n", [1, 15, 16, 17, pytest.param(256, marks=pytest.mark.slow), 257])
+@pytest.mark.parametrize(
+    "n", [1, 15, 16, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (256, 257))]
+)
 def test_lenet5_batch_sizes(n, dtype, lane_backend):
     net = lenet5(dtype)
     check(net, losses.MAP(), judged_lenet5(n), n, lane_backend)
