@@ -131,8 +131,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     and the cases of Numba that are not in float32: it compiles each kernel for each dtype."""
     for item in items:
         values = [*map(str, item.callspec.params.values())] if hasattr(item, "callspec") else []
-        on_numba = any(value.endswith("numba") for value in values)  # and lanes-numba
-        compiles = on_numba and "float32" not in values
+        # Such as lanes-numba, or test_lanes_numba.py.
+        on_numba = any(name.endswith("numba") for name in (*values, item.path.stem))
+        compiles = on_numba and values and "float32" not in values
         in_browser = "browser" in getattr(item, "fixturenames", ())
         if (compiles or in_browser) and item.get_closest_marker("quick") is None:
             item.add_marker(pytest.mark.slow)

@@ -187,6 +187,7 @@ def test_a_bounds_checked_run_sees_vectors_beyond_the_memory(tmp_path):
     assert printed.split() == ["seen"] * 4
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("features", "width"),
     [("+sse2,+avx,+avx2,+avx512f", 64), ("+sse2,+avx", 32), ("+sse2,-avx,-avx512f", 16), ("", 16)],
@@ -244,8 +245,7 @@ class Call(Exception):  # noqa: N818
     """What the engine would have run: its arguments, its memories."""
 
 
-# Numba compiles the engine for half a minute per dtype.
-@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.fixture(params=["float32", "float64"])
 def call(rng, request) -> tuple[tuple, list]:
     """Return the arguments and memories of a call for gradients, which are then worked on here."""
     require("numba")
