@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from drawn_digits import DIGITS, placed
 from helpers import require
 from page_cases import serving
 
-from lenet_fast import data
+from lenet_fast import data, models
 from lenet_fast.layers import Conv2D, Dense, Layer
 from lenet_fast.network import Network
 
@@ -563,6 +564,24 @@ def test_small_networks_are_shown_too(
         expect(page.locator("#stage-name")).to_have_text(stage)
         buttons = page.locator("button.tile.large")
         assert [each.get_attribute("aria-label") for each in buttons.all()] == maps
+        assert opened.said == []
+        context.close()
+
+
+def test_long_names_of_classes_fit_a_narrow_screen(browser: Browser, tmp_path: Path) -> None:
+    network = models.lenet1989()
+    names = "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker"
+    network.classes = (*names, "Bag", "Ankle boot")
+    train, test = (replace(each, classes=network.classes) for each in (SAMPLE.train, SAMPLE.test))
+    named = replace(SAMPLE, train=train, test=test)
+    with serving(TrainingManager(named, tmp_path, network, "a" * 60)) as served:
+        context = browser.new_context(viewport={"width": 390, "height": 844}, locale="de-AT")
+        opened = Visit(context, server.address(served, "127.0.0.1"))
+        parts = [f"fails&fails={part}" for part in ("confusions", "look", "deceive", "reject")]
+        for view in ("steps&layer=H1", "steps&layer=H3", "steps&layer=OUTPUT", *parts, "learn"):
+            opened.page.evaluate(f"location.hash = '#digit=7&view={view}'")
+            opened.page.wait_for_timeout(150)
+            assert not opened.overflows(), view
         assert opened.said == []
         context.close()
 

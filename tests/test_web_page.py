@@ -378,6 +378,25 @@ def test_a_presentation_fills_the_projector(see: Any, width: int, height: int, l
 
 
 @pytest.mark.parametrize("lang", ["en", "de"])
+def test_in_a_presentation_no_view_is_cut(see: Any, lang: str) -> None:
+    page = see(f"#mode=present&lang={lang}", viewport={"width": 1920, "height": 1080}).page
+    page.locator("#credit").evaluate("line => { line.textContent = 'of a static page'; }")
+    views = [f"steps&layer={name}&map=2" for name in ("C1", "S2", "C3", "C5", "F6", "OUTPUT")]
+    views += [f"fails&fails={name}" for name in ("confusions", "look", "deceive", "reject")]
+    for view in (*views, "steps&layer=C3&map=15", "think"):
+        page.evaluate(f"location.hash = '#digit=7&mode=present&lang={lang}&view={view}'")
+        page.wait_for_timeout(300)
+        cut = page.evaluate(
+            """[...document.querySelectorAll('body, body *')].filter(e => e.checkVisibility()
+                && !e.closest('.unseen, svg, .gallery')
+                && getComputedStyle(e).overflow !== 'visible'
+                && (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1)
+            ).map(e => `${e.tagName} ${e.id} ${e.className}`)"""
+        )
+        assert cut == [], view
+
+
+@pytest.mark.parametrize("lang", ["en", "de"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_screen(see: Any, width: int, lang: str) -> None:
     page = see(f"#lang={lang}&lesson=1", viewport={"width": width, "height": 900}).page

@@ -542,18 +542,22 @@ function fit(element, { rows, columns }) {
   element.classList.toggle("upright", rows > columns);
 }
 
-// Paint a window with its numbers.
+// Paint a window with its numbers; the style says how high the whole is, and the letters are, in rem.
 function grid(canvas, values, [rows, columns], limit, { marked = [], paper = null } = {}) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const cell = Math.min(3.2 * rem, (12 * rem) / Math.max(rows, columns));
+  const style = getComputedStyle(canvas);
+  const [most, letters] = ["--most", "--letters"].map((name) => parseFloat(style.getPropertyValue(name)));
+  const high = Math.min(3.2, most / Math.max(rows, columns));
+  const numbered = high >= 1.85;
+  const wide = numbered ? Math.max(high, 3.3 * letters) : high;
   const scale = devicePixelRatio;
-  const [width, height] = [Math.round(columns * cell * scale), Math.round(rows * cell * scale)];
+  const [width, height] = [columns * wide, rows * high].map((side) => Math.round(side * rem * scale));
   if (canvas.width !== width || canvas.height !== height) {
     [canvas.width, canvas.height] = [width, height];
     [canvas.style.width, canvas.style.height] = [`${width / scale}px`, `${height / scale}px`];
   }
   const context = canvas.getContext("2d");
-  context.font = `${0.72 * rem * scale}px system-ui, sans-serif`;
+  context.font = `${letters * rem * scale}px system-ui, sans-serif`;
   [context.textAlign, context.textBaseline] = ["center", "middle"];
   values.forEach((value, k) => {
     const [x, y] = [k % columns, Math.floor(k / columns)];
@@ -565,7 +569,7 @@ function grid(canvas, values, [rows, columns], limit, { marked = [], paper = nul
     const ground = paper ? grey(value, paper) : colours.css(value, limit);
     context.fillStyle = ground;
     context.fillRect(left, top, right - left, bottom - top);
-    if (cell < 1.9 * rem) return;
+    if (!numbered) return;
     context.fillStyle = isLight(ground) ? "#000" : "#fff";
     context.fillText(number(value, limit < 0.2 ? 3 : 2).replace(/^(−?)0(?=[.,])/, "$1"), (left + right) / 2, (top + bottom) / 2);
     if (marked.includes(k)) {
