@@ -45,6 +45,12 @@ __all__ = [
     "lenet1989",
 ]
 
+
+def __dir__() -> list[str]:
+    """Complete ``lf.models.`` to the networks, not to the layers that they are made of."""
+    return sorted(__all__)
+
+
 SQUASHING = ACTIVATIONS
 """An older name of :data:`lenet_fast.layers.ACTIVATIONS`, for scripts that have it; until 0.2."""
 

@@ -244,6 +244,11 @@ def test_the_package_itself_opens_nothing_before_it_is_used():
     assert printed_by(code).split() == ["False", "60000", "use_backend"]
 
 
+def test_completion_of_models_offers_networks_only():
+    assert set(dir(lenet_fast.models)) == set(lenet_fast.models.__all__)
+    assert lenet_fast.models.MAX_CLASSES  # what is left out is there
+
+
 def test_public_modules_are_attributes_of_the_package():
     assert set(dir(lenet_fast)) == set(lenet_fast.__all__)
     front_ends = {name for name in ("sklearn", "torch") if find_spec(name)}
