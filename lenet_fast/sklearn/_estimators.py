@@ -328,7 +328,8 @@ class _LeNet(BaseEstimator):
                 f"classes: expected those of the first call, {self.classes_}, got {classes}"
             )
         if not np.isin(y, known).all():
-            raise ValueError(f"y: expected classes out of {known}, got {np.setdiff1d(y, known)}")
+            given = known if first else f"{known}, those of the first call"
+            raise ValueError(f"y: expected classes out of {given}, got {np.setdiff1d(y, known)}")
         return known
 
     def _check_whole(self) -> None:
