@@ -388,7 +388,7 @@ def test_in_a_presentation_no_view_is_cut(see: Any, lang: str) -> None:
         page.wait_for_timeout(300)
         cut = page.evaluate(
             """[...document.querySelectorAll('body, body *')].filter(e => e.checkVisibility()
-                && !e.closest('.unseen, svg, .gallery')
+                && !e.closest('.unseen, svg, .gallery, .framed')
                 && getComputedStyle(e).overflow !== 'visible'
                 && (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1)
             ).map(e => `${e.tagName} ${e.id} ${e.className}`)"""
