@@ -685,7 +685,10 @@ def test_a_training_can_be_watched_to_its_end(visit: Any) -> None:
         f"window.seen.add({maps})).observe(document.getElementById('images'), "
         "{ childList: true }); }"
     )
-    page.locator("#start").click()
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("[name=epochs]").press("Enter")
+    for name in ("#stop", "#chart", "#losses"):  # without scrolling
+        expect(page.locator(name)).to_be_in_viewport(ratio=1)
     expect(page.locator("#told")).to_contain_text("is done", timeout=60_000)
     assert page.evaluate("window.seen.size") >= 2, "the maps have not changed meanwhile"
     opened.reads(5)
@@ -845,7 +848,7 @@ def test_a_class_has_a_token_a_queue_and_runs_of_its_pupils(
             assert each.said == []
         stranger = browser.new_context().new_page()
         stranger.goto(url)
-        expect(stranger.locator("#notice")).to_contain_text("expected the whole address")
+        expect(stranger.locator("#notice")).to_contain_text("needs the whole address")
         stranger.context.close()
         for context in pupils:
             context.close()

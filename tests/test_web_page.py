@@ -379,10 +379,13 @@ def test_a_presentation_fills_the_projector(see: Any, width: int, height: int, l
 
 @pytest.mark.parametrize("lang", ["en", "de"])
 def test_in_a_presentation_no_view_is_cut(see: Any, lang: str) -> None:
-    page = see(f"#mode=present&lang={lang}", viewport={"width": 1920, "height": 1080}).page
+    hash_ = f"#mode=present&lang={lang}&view=learn"
+    page = see(hash_, viewport={"width": 1920, "height": 1080}).page
     page.locator("#credit").evaluate("line => { line.textContent = 'of a static page'; }")
     views = [f"steps&layer={name}&map=2" for name in ("C1", "S2", "C3", "C5", "F6", "OUTPUT")]
     views += [f"fails&fails={name}" for name in ("confusions", "look", "deceive", "reject")]
+    for name in ("#stop", "#chart", "#losses", "#gradients"):
+        expect(page.locator(name)).to_be_in_viewport(ratio=1)
     for view in (*views, "steps&layer=C3&map=15", "think"):
         page.evaluate(f"location.hash = '#digit=7&mode=present&lang={lang}&view={view}'")
         page.wait_for_timeout(300)

@@ -39,7 +39,8 @@ export function draw(svg, { curves, most, range, format, title, changes = [] }) 
     parts.push(make("line", { class: "grid", x1: EDGE.left, x2: right, y1: y(tick), y2: y(tick) }));
     parts.push(text(format(tick), EDGE.left - 7, y(tick) + 4 * size, "end"));
   }
-  for (const share of most > 1 ? [0, 0.25, 0.5, 0.75, 1] : []) {
+  const shares = right - EDGE.left < 220 * size ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]; // as many as have room
+  for (const share of most > 1 ? shares : []) {
     parts.push(text(thousands(Math.round(share * most)), x(share * most), height - 5 * size, share === 1 ? "end" : "middle"));
   }
   for (const images of changes) {

@@ -140,6 +140,7 @@ export class Lessons {
       recipe: this.recipe?.value ?? "", paused,
     });
     byId("told").textContent = "\u00a0";
+    document.querySelector(".progress").scrollIntoView({ block: "nearest" });
     return this.act(async () => this.everything(await post("/api/training", lesson())));
   }
 

@@ -25,6 +25,7 @@ export class Layers {
     this.under = svg("svg", { class: "links" });
     this.over = svg("svg", { class: "links over" });
     this.columns = [];
+    this.links = []; // none are drawn while it is hidden, as in a presentation of another view
     this.lit = null; // [column, map] that is pointed at, or chosen
     exportable(byId("think"), () => `lenet-${this.stage?.name ?? "network"}`);
     new ResizeObserver(() => this.place()).observe(this.box);
