@@ -235,36 +235,25 @@ class _Watch(Callback):
 class TrainingManager:
     """The networks of the page, and the current training; thread-safe.
 
-    Runs are saved to `folder`, or with -2, -3 and so on appended to its name. Without a first
-    `network`, whose origin is `name`, a training starts at once.
+    Runs are saved to `folder`, or with -2, -3 and so on appended to its name; at most `saves` of
+    them. Without a first `network`, whose origin is `name`, a training starts at once; a snapshot
+    has its name already.
     """
 
     def __init__(
         self,
         splits: Splits,
         folder: Path,
-        network: Network | None = None,
+        network: Network | NetworkSnapshot | None = None,
         name: str = "",
         *,
         shared: Shared | None = None,
-    ) -> None:
-        given = None if network is None else NetworkSnapshot(network, 0, name)
-        self._set_up(splits, folder, given, shared or Shared(splits), MAX_SAVES)
-        if given is None:
-            self.start({})
-
-    def _set_up(
-        self,
-        splits: Splits,
-        folder: Path,
-        given: NetworkSnapshot | None,
-        shared: Shared,
-        saves: int,
+        saves: int = MAX_SAVES,
     ) -> None:
         self.splits = splits
         self.folder = folder
-        self.shared = shared
-        self._changed = shared.changed
+        self.shared = shared or Shared(splits)
+        self._changed = self.shared.changed
         self._version = 0
         self._begun = time.time()
         self._runs: dict[int, Run] = {}
@@ -276,7 +265,10 @@ class TrainingManager:
         self._steps = 0  # wanted while paused
         self._turn_began = 0.0
         self.closed = False
+        given = NetworkSnapshot(network, 0, name) if isinstance(network, Network) else network
         self._given = self._snapshot = given
+        if given is None:
+            self.start({})
 
     def for_pupil(self, saves: int) -> TrainingManager:
         """Return a state of its own for another visitor, beginning with the network that reads.
@@ -285,9 +277,7 @@ class TrainingManager:
         """
         given = copy.copy(self.snapshot)
         given.number = 0
-        pupil = TrainingManager.__new__(TrainingManager)
-        pupil._set_up(self.splits, self.folder, given, self.shared, saves)
-        return pupil
+        return TrainingManager(self.splits, self.folder, given, shared=self.shared, saves=saves)
 
     # ------------------------------------------------------------------ state
 
