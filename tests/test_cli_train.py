@@ -19,6 +19,7 @@ from PIL import Image
 from lenet_fast import cli, data, defaults, engines, files, losses, models
 from lenet_fast.cli import common, help, settings
 from lenet_fast.data import distort
+from lenet_fast.locks import LockedFolder
 from lenet_fast.training import SDLM, checkpoints, runs
 from lenet_fast.training.schedules import LENET5_1998_RATES
 
@@ -409,6 +410,17 @@ def test_a_finished_run_stays_as_it_is_when_it_is_resumed(lenet_fast: Any) -> No
     assert result.status == 0
     assert "has completed its epoch; for more, pass --epochs" in result.err
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_a_run_in_use_is_told_of_the_option_that_named_it(lenet_fast: Any) -> None:
+    assert lenet_fast("train", *SHORT, "--out", "run").status == 0
+    with LockedFolder("run"):
+        for option, words in (
+            ("--resume", ("--resume", "run", "--epochs", "2")),
+            ("--out", (*SHORT, "--out", "run", "--overwrite")),
+        ):
+            result = lenet_fast("train", *words)
+            assert_one_line(result, f"{option}: expected a folder that no other training writes to")
 
 
 def test_an_epoch_takes_one_line_on_a_narrow_terminal() -> None:

@@ -129,7 +129,11 @@ class _Context(click.Context):
     formatter_class = Formatter
 
 
-_IN_THE_LIBRARY = {"run_or_model": ("run", "model"), "folders": ("run",), "resume": ("run",)}
+_IN_THE_LIBRARY = {
+    "run_or_model": ("run", "model"),
+    "folders": ("run",),
+    "resume": ("run", "out"),
+}
 """What the library calls parameters that have another name in a command."""
 
 
@@ -145,7 +149,8 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError, OSError) as error:
             name, colon, rest = str(error).partition(": ")
-            for each in self.params:
+            # Of --out and --resume, that which the user gave.
+            for each in sorted(self.params, key=lambda each: not ctx.params.get(each.name or "")):
                 known = (each.name, each.opts[0], *_IN_THE_LIBRARY.get(each.name or "", ()))
                 if not colon or name not in known:
                     continue
