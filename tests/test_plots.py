@@ -693,7 +693,7 @@ def test_embedding_keeps_the_distances_of_a_plane() -> None:
     network.parameters["D.w"][:] = [[1, 0], [0, 0.5**0.5], [0, 0.5**0.5]]
     network.parameters["E.w"][:] = [[1, 0, 0], [-1, 0, 0]]
     network.parameters["D.b"][:] = network.parameters["E.b"][:] = 0
-    network.classes = ("left", "3")
+    network.classes = ("a", "3")
     x = new_rng().normal(size=(300, 2, 1, 1)).astype(np.float32)
     x *= np.reshape(np.float32([0.4, 0.1]), (2, 1, 1))
     labels = (x[:, 0, 0, 0] < 0).astype(int)
@@ -710,9 +710,24 @@ def test_embedding_keeps_the_distances_of_a_plane() -> None:
         drawn, expected = (np.hypot(*(each - each[0]).T) for each in (drawn, expected))
         np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
     assert np.ptp(np.concatenate(classes)[:, 0]) > 2 * np.ptp(np.concatenate(classes)[:, 1])
-    assert words(axes) == ["left", "3"]
+    assert words(axes) == ["a", "3"]
     for text, own in zip(axes.texts, classes, strict=True):
         assert text.get_position() == tuple(np.median(own, axis=0))
+
+
+def test_embedding_of_classes_with_names() -> None:
+    """No two classes have colour and sign in common, and no name is written over another."""
+    network, digits = models.lenet5(), SAMPLE.test.subset(40)
+    network.classes = tuple(f"class {label}" for label in range(10))
+    picture = plots.embedding(network, digits.images, digits.labels)
+    [axes] = picture.axes
+    signs = [
+        (tuple(each.get_facecolor()[0]), each.get_paths()[0].vertices.tobytes())
+        for each in axes.collections[:-1]
+    ]
+    assert len(set(signs)) == 10
+    assert words(axes) == []
+    assert [text.get_text() for text in picture.legends[0].get_texts()] == [*network.classes]
 
 
 def test_embedding_of_layers_and_of_what_cannot_be() -> None:

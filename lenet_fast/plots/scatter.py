@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 256
 """Images at a time: the outputs of all layers are kept for so many."""
+_MARKERS = "o^sDvP"
+"""For classes with the same colour, if their names are too long to be signs themselves."""
 
 
 @style.drawing
@@ -36,8 +38,9 @@ def embedding(network: Network, images: Array, labels: Array, layer: str | None 
     Returns
     -------
     matplotlib.figure.Figure
-        One point per image, with colour and sign of its class; its name stands in the middle
-        of the points. Circles: images that the network misclassifies.
+        One point per image, with colour and sign of its class. Digits and letters are signs
+        themselves, with a larger one in the middle of a class; other names are in a legend.
+        Circles: images that the network misclassifies.
 
     Raises
     ------
@@ -82,21 +85,30 @@ def embedding(network: Network, images: Array, labels: Array, layer: str | None 
     width, height = np.ptp(points, axis=0)
     picture = style.figure(0.7 + style.WIDTH * (min(max(height / width, 0.4), 1) if width else 1))
     axes = picture.subplots()
+    short = all(len(name) == 1 and name.isascii() and name.isalnum() for name in network.classes)
     for label, name in enumerate(network.classes):
         own = points[labels == label]
-        marker = f"${name}$" if len(name) == 1 and name.isalnum() else "o"
-        colour = style.COLOURS[label % len(style.COLOURS)]
+        row, column = divmod(label, len(style.COLOURS))
         axes.scatter(
-            own[:, 0], own[:, 1], s=18, marker=marker, color=colour, linewidths=0.2, alpha=0.8
+            *(own[:, 0], own[:, 1]),
+            s=18,
+            marker=f"${name}$" if short else _MARKERS[row % len(_MARKERS)],
+            color=style.COLOURS[column],
+            linewidths=0.2,
+            alpha=0.8,
+            label=name,
         )
     wrong = points[network.classify_outputs(outputs) != labels]
     axes.scatter(
         wrong[:, 0], wrong[:, 1], s=70, facecolors="none", edgecolors="black", linewidths=0.8
     )
-    for label in np.unique(labels):
-        x, y = np.median(points[labels == label], axis=0)
+    if short:
         box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": style.GREY}
-        axes.text(x, y, network.classes[label], ha="center", va="center", size=12, bbox=box)
+        for label in np.unique(labels):
+            x, y = np.median(points[labels == label], axis=0)
+            axes.text(x, y, network.classes[label], ha="center", va="center", size=12, bbox=box)
+    else:
+        style.legend_above(picture, network.classes)
     units = f"{values.shape[1]:,} outputs of {layer}"
     axes.set(xlabel=f"first principal component of the {units}", ylabel="second")
     axes.set_aspect("equal", "datalim")
