@@ -22,6 +22,7 @@ NEEDS = {
     "engines/online.rst": [CYTHON],
     "keras.rst": ["torch", "keras"],
     "howto/keras.rst": ["matplotlib", "sklearn"],
+    "howto/many.rst": ["joblib"],
     "howto/notebook.rst": ["matplotlib"],
     "howto/sweep.rst": ["matplotlib"],
     "onnx.rst": ["onnx", "onnxruntime"],
