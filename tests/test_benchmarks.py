@@ -534,6 +534,7 @@ def one_profile(monkeypatch: pytest.MonkeyPatch) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_a_profile_knows_time_and_multiply_adds_of_each_layer(one_profile: str) -> None:
     found = profile.measure("1998", one_profile, seconds=1e-4)
     network = workloads.fresh().network

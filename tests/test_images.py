@@ -166,6 +166,7 @@ def test_centre_leaves_mnist_as_it_is(digits):
     assert (difference <= 5).mean() >= 0.99, "see Notes of centre"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("up", [3, 10])
 def test_centre_undoes_magnification_and_a_move(digits, up):
     for digit in digits[:20]:

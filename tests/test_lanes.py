@@ -261,7 +261,7 @@ def test_an_absent_link_has_no_gradient(dtype, lane_backend):
 # --- threads ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [1, 17, 60, 150])
+@pytest.mark.parametrize("n", [1, 17, 60, pytest.param(150, marks=pytest.mark.slow)])
 def test_threads_change_no_bit(n, dtype, lane_backend):
     net = lenet5(dtype)
     x, labels = examples(net, n)

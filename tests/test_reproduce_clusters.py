@@ -313,6 +313,7 @@ def reproduce(out, *words):
     return (*names, *words)
 
 
+@pytest.mark.slow
 def test_two_ranks_have_the_bits_of_here(local, tmp_path):
     words = mpiexec(3, "-m", "lenet_fast", *reproduce(tmp_path, "--seeds", "2"))
     done = subprocess.run(words, env=HERE, capture_output=True, text=True, timeout=120)

@@ -56,9 +56,11 @@ EXPECTED = {
     ("estimator", "expected"),
     [
         (LeNetClassifier(max_iter=8), EXPECTED),
-        (LeNetClassifier(max_iter=8, dtype="float64"), {}),
+        pytest.param(LeNetClassifier(max_iter=8, dtype="float64"), {}, marks=pytest.mark.slow),
         (LeNetFeatures(max_iter=3, dtype="float64"), {}),
-        (LeNetFeatures("lenet1", max_iter=3, backend="numpy"), EXPECTED),
+        pytest.param(
+            LeNetFeatures("lenet1", max_iter=3, backend="numpy"), EXPECTED, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_scikit_learn_finds_nothing_wrong(estimator, expected):

@@ -1138,6 +1138,7 @@ def test_resuming_on_other_data_is_refused(sets, tmp_path):
     resumed.fit(train, test, epochs=2)
 
 
+@pytest.mark.slow
 def test_resuming_on_another_backend_warns(sets, tmp_path):
     require("numba")
     new_trainer("numpy", out=tmp_path).fit(*sets, epochs=1)
