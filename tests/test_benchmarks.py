@@ -54,6 +54,7 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the machine ---
 
 
+@pytest.mark.slow
 def test_the_probe_finds_limits_of_this_world() -> None:
     if machine.missing():
         missing(machine.missing() or "")

@@ -644,6 +644,7 @@ def test_wrong_calls(lenet_fast: Any, model: Path, arguments: tuple[str, ...], w
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_a_table(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -388,6 +388,7 @@ def test_two_maps_of_lenet4_sub_sample_the_same_map(rng):
         np.testing.assert_allclose(y[:, o], w * sums[:, o // 2] + b, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 def test_lenet4_learns(output):
     sample = data.load("sample")
@@ -481,6 +482,7 @@ def test_lenet1989_sees_a_border_of_background():
     assert net.layers[2].pad_value == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["layers", "auto"])
 def test_lenet1989_learns_one_pattern_at_a_time(engine, rng):
     net = models.lenet1989()

@@ -91,6 +91,7 @@ def test_ink_and_paper_are_not_exchanged(digits, group, dark):
     assert np.mean(right) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "light", [photographs.falls(0.5, (0, 1)), photographs.vignette(0.5), photographs.glare]
 )

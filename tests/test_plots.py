@@ -730,6 +730,7 @@ def test_embedding_of_classes_with_names() -> None:
     assert [text.get_text() for text in picture.legends[0].get_texts()] == [*network.classes]
 
 
+@pytest.mark.slow
 def test_embedding_of_layers_and_of_what_cannot_be() -> None:
     network, digits = models.lenet5(), SAMPLE.test.subset(300)  # more than a block
     [axes] = plots.embedding(network, digits.images, digits.labels, "C1").axes
