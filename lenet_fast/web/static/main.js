@@ -5,11 +5,10 @@ import { get, listen, Refused } from "./api.js";
 import { fromCanvas, prepare } from "./images.js";
 import { Layers } from "./maps.js";
 import { Pad } from "./pad.js";
-import { openShell } from "./shell.js";
+import { makeTabs, openShell } from "./shell.js";
 import { openSource } from "./source.js";
 import { state } from "./state.js";
 import { say, t } from "./strings.js";
-import { makeTabs } from "./tabs.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -27,14 +26,13 @@ const tried = unasked() ? source.images([...Array(TRIES).keys()]).catch(() => []
 makeTabs(["steps", "fails", ...(source.learns ? ["learn"] : [])]);
 openShell();
 let lessons = null; // of a page that learns
-const layers = new Layers();
-const views = []; // below the network; they come after the first picture
+const views = []; // what shows a reading besides the answer; they come after the first picture
 const pad = new Pad(byId("pad"), byId("pen"), changed);
 const wished = state.get("network");
 const [about, arrived] = await first(() => Promise.all([source.about(), source.network()]));
 introduce(about);
 
-// Show the page, which begins hidden: its first picture is a whole one.
+// Show the page, which begins hidden: its first picture has an answer.
 function appear() {
   document.body.classList.add("ready");
 }
@@ -89,12 +87,11 @@ function show() {
   due = null;
   if (!network) return;
   const trace = traced();
-  layers.show(network, trace);
-  lessons?.show(network);
-  for (const view of views) view.show(network, trace);
   if (trace) showAnswer(trace, network);
   else if (pad.empty) showNothing(t("first.nothing"), t("first.blank"));
   else showNothing(t("first.noDigit"));
+  for (const view of views) view.show(network, trace);
+  lessons?.show(network);
   if (start !== null && trace) measure(start);
   if (begun) appear();
 }
@@ -135,7 +132,6 @@ function meet(found) {
     state.set("network", network.number || null);
     if (!source.learns) byId("network").replaceChildren(new Option(network.name));
     introduceClasses(network);
-    layers.describe(network);
   }
   read(null);
 }
@@ -242,13 +238,20 @@ byId("index").addEventListener("keydown", (event) => {
 meet(arrived);
 await act(begin)();
 state.onOpen(act(recall));
-await new Promise(requestAnimationFrame); // the first picture
-await painted();
+await onScreen(); // digit and answer
+views.push(new Layers());
+read(null);
+await onScreen();
 await complete();
 if (source.learns) await learn();
 document.querySelector("main").removeAttribute("aria-busy");
 
-// Load what the first picture does not show: the views below the network, and help.
+// Wait until the frame that is due is on the screen, and the next one begins.
+async function onScreen() {
+  for (let frames = 0; frames < 2; frames++) await new Promise(requestAnimationFrame);
+}
+
+// Load the views below the network, and help.
 async function complete() {
   const [{ Steps }, { Fails }, { openAids }] =
     await Promise.all([import("./steps.js"), import("./fails.js"), import("./aids.js")]);

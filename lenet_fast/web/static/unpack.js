@@ -2,6 +2,7 @@
 
 // Return the bytes of base64.
 export function decoded(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text); // of new browsers; much faster
   const letters = atob(text);
   const bytes = new Uint8Array(letters.length);
   for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
