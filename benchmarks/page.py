@@ -4,8 +4,8 @@
 
 A server of its own on the loopback, and Debian's Chromium without a window, on one screen's frames
 of 16.7 ms. The first picture is what the browser calls first contentful paint: the page is hidden
-until a digit and its answer are there. An answer lasts from the event of the pen to the painted frame, by the page's
-own measure. Needs the extra `test` and Chromium.
+until a digit and its answer are there. An answer lasts from the event of the pen to the painted
+frame, by the page's own measure. Needs the extra `test` and Chromium.
 """
 
 from __future__ import annotations
