@@ -241,14 +241,19 @@ state.onOpen(act(recall));
 await onScreen(); // digit and answer
 views.push(new Layers());
 read(null);
-await onScreen();
+await new Promise(requestAnimationFrame);
+await painted();
 await complete();
 if (source.learns) await learn();
 document.querySelector("main").removeAttribute("aria-busy");
 
-// Wait until the frame that is due is on the screen, and the next one begins.
-async function onScreen() {
-  for (let frames = 0; frames < 2; frames++) await new Promise(requestAnimationFrame);
+// Wait until the first picture is on the screen; what is done meanwhile delays it. A browser that does
+// not tell gets a while.
+function onScreen() {
+  return new Promise((resolve) => {
+    new PerformanceObserver(resolve).observe({ type: "paint", buffered: true });
+    setTimeout(resolve, 300);
+  });
 }
 
 // Load the views below the network, and help.
