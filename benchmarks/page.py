@@ -125,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--digits", type=int, default=8)
     options = parser.parse_args(arguments)
     names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        parser.error(f"expected one of {', '.join(names)} to be installed")
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(models.lenet5())
         sample = data.load("sample")
@@ -144,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 assert server.stdout is not None
                 url = next(word for text in server.stdout for word in text.split() if "://" in word)
                 browser = playwright.chromium.launch(
-                    executable_path=next(filter(None, map(shutil.which, names))),
+                    executable_path=path,
                     args=["--no-sandbox", *__import__("os").environ.get("FL", "").split()],
                 )
                 print(f"{'milliseconds of':<34}{'times':>6}{'median':>9}{'95 %':>9}{'most':>9}")

@@ -412,7 +412,7 @@ def effective_rates(
 
 
 def _by_layer(parameters: Mapping[str, Array], network: Network | None) -> dict[str, Array]:
-    """Return what belongs to each layer in one row, without that of the network's absent links."""
+    """Return the values of each layer in one array, without those of the network's absent links."""
     tables = {}
     if network is not None:
         tables = {f"{layer.name}.w": getattr(layer, "table", None) for layer in network.layers}

@@ -191,9 +191,9 @@ async function begin() {
   begun = true;
   if (!pad.empty || await recall()) return; // or somebody was faster
   const some = await tried;
-  const first = some.find(({ image, label }) => see(image, about.inverted).digit === label) ?? some[0];
+  const right = some.find(({ image, label }) => see(image, about.inverted).digit === label);
   if (!pad.empty) return;
-  if (first) put(first);
+  if (some.length) put(right ?? some[0]);
   else await takeDigit(0);
 }
 
