@@ -18,9 +18,11 @@ from shapes cimport Maps, Window, maps_of, window_of
 
 
 cdef struct Link:
-    # One source map that one target map sees, or some adjacent ones: where in the weights the
-    # kernel of each begins.
+    # A source map that one target map sees, or some adjacent ones, and how many maps there are from
+    # it on that these see through kernels behind one another; where in the weights the first kernel
+    # of each target begins.
     Py_ssize_t source
+    Py_ssize_t sources
     Py_ssize_t targets
     Py_ssize_t[WIDE_MAPS] target
     Py_ssize_t[WIDE_MAPS] kernel
@@ -58,6 +60,23 @@ cdef inline Py_ssize_t kernel_of(Table *table, Py_ssize_t o, Py_ssize_t c) noexc
     return -1
 
 
+cdef inline bint goes_on(const Link *links, Py_ssize_t count, Py_ssize_t taps) noexcept nogil:
+    """Whether the last of the links can be part of the one before it."""
+    cdef const Link *link = links + count
+    cdef const Link *before = link - 1
+    cdef Py_ssize_t m
+    if count == 0 or before.targets != link.targets or (
+        before.source + before.sources != link.source
+    ):
+        return False
+    for m in range(link.targets):
+        if before.target[m] != link.target[m] or (
+            before.kernel[m] + before.sources * taps != link.kernel[m]
+        ):
+            return False
+    return True
+
+
 cdef Py_ssize_t list_by_target(
     Table *table, Py_ssize_t taps, bint backward, Link *links
 ) noexcept nogil:
@@ -77,8 +96,7 @@ cdef Py_ssize_t list_by_target(
                 most = CONV_MAPS
     while first < targets:
         for source in range(sources):
-            links[count].source = source
-            links[count].targets = 0
+            links[count].source, links[count].sources, links[count].targets = source, 1, 0
             for target in range(first, min(first + most, targets)):
                 if backward:
                     kernel = kernel_of(table, source, target)
@@ -90,7 +108,9 @@ cdef Py_ssize_t list_by_target(
                         kernel * taps + (taps - 1 if backward else 0)
                     )
                     links[count].targets += 1
-            if links[count].targets:
+            if not backward and goes_on(links, count, taps):
+                links[count - 1].sources += 1
+            elif links[count].targets:
                 count += 1
         first += most
     return count
@@ -140,14 +160,14 @@ cdef inline Py_ssize_t block_width(Py_ssize_t left, Py_ssize_t most) noexcept no
 
 
 cdef struct Taps:
-    # How the taps of a kernel lie, in the input and among the weights.
+    # How the taps of a kernel lie: in the input, and among the weights, one behind the other.
     Py_ssize_t kh
     Py_ssize_t kw
-    Py_ssize_t x_row
-    Py_ssize_t x_column
+    Py_ssize_t column  # from a tap to the next one,
+    Py_ssize_t row  # and what is to be added from the end of a row to the next one,
+    Py_ssize_t map  # and from the end of a map
     const void *w  # the first one of all kernels
-    Py_ssize_t w_row
-    Py_ssize_t w_column
+    Py_ssize_t w_step  # 1; -1: kernels are read from their ends
 
 
 cdef struct Start:
@@ -171,8 +191,10 @@ cdef inline void correlate_block(
     cdef lanes pixels
     cdef lanes factors[WIDE_MAPS]
     cdef const lanes *seen
+    cdef const lanes *corner
+    cdef const void *kernel[WIDE_MAPS]
     cdef lanes *target[WIDE_MAPS]
-    cdef Py_ssize_t m, k, u, v, i
+    cdef Py_ssize_t m, k, u, v, i, t
     for m in range(maps):
         target[m] = y + links.target[m] * y_map + place
     if start.preset:
@@ -190,18 +212,26 @@ cdef inline void correlate_block(
                 sums[m][k] = pixels
     for i in range(count):
         seen = x + links[i].source * x_map
-        for u in range(taps.kh):
-            for v in range(taps.kw):
+        for m in range(maps):
+            kernel[m] = (<const char *> taps.w) + links[i].kernel[m] * element_size(y)
+        u = v = 0
+        # One loop: to begin one of few turns anew takes as long as some of its turns.
+        for t in range(links[i].sources * taps.kh * taps.kw):
+            corner = seen
+            seen += taps.column
+            v += 1
+            if v == taps.kw:
+                v, u, seen = 0, u + 1, seen + taps.row
+                if u == taps.kh:
+                    u, seen = 0, seen + taps.map
+            for m in range(maps):
+                factors[m] = broadcast(y, kernel[m], t * taps.w_step)
+            for k in range(columns):
+                pixels = corner[k * stride_h]
+                if maps > 1:
+                    pixels = in_register(pixels)
                 for m in range(maps):
-                    factors[m] = broadcast(
-                        y, taps.w, links[i].kernel[m] + u * taps.w_row + v * taps.w_column
-                    )
-                for k in range(columns):
-                    pixels = seen[u * taps.x_row + v * taps.x_column + k * stride_h]
-                    if maps > 1:
-                        pixels = in_register(pixels)
-                    for m in range(maps):
-                        sums[m][k] = sums[m][k] + pixels * factors[m]
+                    sums[m][k] = sums[m][k] + pixels * factors[m]
     for m in range(maps):
         for k in range(columns):
             target[m][k] = sums[m][k]
@@ -235,8 +265,8 @@ cdef inline void correlate_columns(
 
 cdef void correlate(
     const lanes *x, Maps source, Py_ssize_t first_row, Py_ssize_t last_row, Window window,
-    const void *w, Py_ssize_t w_row, Py_ssize_t w_column, const Link *links, Py_ssize_t count,
-    Start start, lanes *y, Maps result,
+    const void *w, Py_ssize_t w_step, const Link *links, Py_ssize_t count, Start start, lanes *y,
+    Maps result,
 ) noexcept nogil:
     """Add the convolution of a packed tile to what the sums start from.
 
@@ -249,24 +279,31 @@ cdef void correlate(
     cdef const lanes *seen
     cdef Taps taps
     if stride > 1:
-        most = 4
+        most = 6
     elif links.targets > CONV_MAPS:
         most = WIDE_COLUMNS
-    taps.kw, taps.w_row, taps.w_column = window.kw, w_row, w_column
-    taps.x_row, taps.x_column = step * source.columns, window.dilation_h
+    taps.kw, taps.column, taps.w_step = window.kw, window.dilation_h, w_step
+    taps.row = step * source.columns - window.kw * window.dilation_h
     for r in range(result.rows):
         top, low, high = r * window.stride_v, 0, window.kh
         while low < high and top + low * step < first_row:
             low += 1
         while high > low and top + (high - 1) * step > last_row:
             high -= 1
-        taps.kh, taps.w = high - low, (<const char *> w) + low * w_row * element_size(y)
+        taps.kh, taps.map = high - low, x_map - (high - low) * step * source.columns
+        taps.w = (<const char *> w) + low * window.kw * w_step * element_size(y)
         s = 0
         while s < result.columns:
             width = block_width(result.columns - s, most)
             seen = x + (top + low * step) * source.columns + s * stride
             place = r * result.columns + s
-            if stride > 1 and width == 4:
+            if stride > 1 and width == 6:
+                correlate_columns(6, stride, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif stride > 1 and width == 5:
+                correlate_columns(5, stride, seen, x_map, taps, links, count, start, place, y,
+                                  y_map)
+            elif stride > 1 and width == 4:
                 correlate_columns(4, stride, seen, x_map, taps, links, count, start, place, y,
                                   y_map)
             elif width == 1:
@@ -323,7 +360,7 @@ cdef void convolve_tile(
     if start.preset:
         bias_tile(b, unit, y, result)
     correlate(
-        x, source, 0, source.rows - 1, window, w, window.kw, 1, links, count, start, y, result
+        x, source, 0, source.rows - 1, window, w, 1, links, count, start, y, result
     )
 
 
@@ -623,8 +660,8 @@ cdef void input_gradient_tile(
     memset(dx, 0, source.count * source.rows * source.columns * sizeof(lanes))
     preset.preset, preset.unit, preset.b = True, False, NULL
     correlate(
-        spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w, -window.kw,
-        -1, links, count, preset, dx, source,
+        spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w, -1, links,
+        count, preset, dx, source,
     )
 
 
