@@ -3,7 +3,7 @@
 #     engines/steps (check_items, check_loss, check_steps, check_updates),
 #     engines/lanes_run (Lists, numbers_at, Run),
 #     engines/lanes_images (clear_sums, fill, finish_tile, set_borders),
-#     engines/lanes_steps (back, fold_sums, forward),
+#     engines/lanes_steps (back, fold_sums, forward_alone, forward_together, hand_on),
 #     engines/lanes_examples (add_clipped, write_examples)
 #
 # The lane engine: a whole network a tile of images at a time, one image per vector lane.
@@ -37,6 +37,9 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
     cdef Py_ssize_t size = run.input.size
     cdef void *gradient = <void *> numbers_at(memory, run.gradients, item.block * run.trained)
     cdef lanes *values = memory
+    # Where no gradient comes back to them, all tiles go to the large layers through the memory of
+    # the first, which stays in the cache.
+    cdef Py_ssize_t apart = 0 if run.input.split and not learning and run.kept == NULL else size
     totals[0] = totals[1] = 0
     run.drawing = run.updates + item.step if run.updates[item.step].seed >= 0 else NULL
     while first < item.last:
@@ -45,12 +48,16 @@ cdef void images_item(Run *run, const Item *item, double *totals, lanes *memory)
         if run.kept != NULL:
             values = <lanes *> run.kept + first // full * size
         if run.kept == NULL or not learning:
-            for t in range(tiles):
+            for t in range(tiles - 1, -1, -1):
                 i = t * full
                 if run.kept != NULL:
                     set_borders(run, values + t * size)
-                fill(run, first + i, min(images - i, full), values + t * size + run.input.at)
-            forward(run, tiles, first - item.start, values)
+                fill(run, first + i, min(images - i, full), values + t * apart + run.input.at)
+                run.place = first - item.start + i
+                forward_alone(run, values + t * apart)
+                if apart == 0 and t > 0:
+                    hand_on(run, values, values + t * size)
+            forward_together(run, tiles, first - item.start, values)
         for t in range(tiles):
             i = t * full
             finish_tile(

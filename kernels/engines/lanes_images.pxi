@@ -138,18 +138,35 @@ cdef void finish_tile(
         pack(x + n_in, n_in, full, n_in, memory + last.dx)
 
 
+cdef inline void set_all(lanes *x, Py_ssize_t count, double value) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        x[i] = splat(x, value)
+
+
+cdef void set_padding(const Step *step, lanes *padded) noexcept nogil:
+    cdef Py_ssize_t c, r, right = step.left + step.w_bare
+    for c in range(step.c_in):
+        for r in range(step.h_in):
+            if step.top <= r < step.top + step.h_bare:
+                set_all(padded, step.left, step.pad_value)
+                set_all(padded + right, step.w_in - right, step.pad_value)
+            else:
+                set_all(padded, step.w_in, step.pad_value)
+            padded += step.w_in
+
+
 cdef void set_borders(Run *run, lanes *memory) noexcept nogil:
     """Write what stays during a call: the background around the images, and the padding."""
-    cdef Py_ssize_t k, i
-    cdef const Step *step
+    cdef Py_ssize_t k
     if run.bytes != NULL:
-        for i in range(run.input.maps * run.input.rows * run.input.columns):
-            memory[run.input.at + i] = splat(memory, run.input.background)
+        set_all(
+            memory + run.input.at, run.input.maps * run.input.rows * run.input.columns,
+            run.input.background,
+        )
     for k in range(run.count):
-        step = run.steps + k
-        if step.padded >= 0:
-            for i in range(step.c_in * step.h_in * step.w_in):
-                memory[step.padded + i] = splat(memory, step.pad_value)
+        if run.steps[k].padded >= 0:
+            set_padding(run.steps + k, memory + run.steps[k].padded)
 
 
 cdef void clear_sums(Run *run, lanes *memory) noexcept nogil:

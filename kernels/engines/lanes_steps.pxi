@@ -99,19 +99,29 @@ cdef void step_forward(
         step_drop(run, k, x, y)
 
 
-cdef void forward(
+cdef void forward_alone(Run *run, lanes *memory) noexcept nogil:
+    """The steps before the first large dense layer."""
+    cdef Py_ssize_t k
+    cdef double since = seconds_now() if run.seconds != NULL else 0
+    for k in range(run.input.split):
+        step_forward(run, k, tiles_of(1, 0), memory)
+        if run.seconds != NULL:
+            since = lap(run.seconds + 3 * k, since)
+
+
+cdef void hand_on(Run *run, const lanes *memory, lanes *tile) noexcept nogil:
+    """Copy the input of the first large dense layer to the memory of its tile."""
+    cdef const Step *step = run.steps + run.input.split
+    memcpy(tile + step.x, memory + step.x, inputs_of(step) * sizeof(lanes))
+
+
+cdef void forward_together(
     Run *run, Py_ssize_t tiles, Py_ssize_t place, lanes *memory
 ) noexcept nogil:
-    """All steps: tile by tile up to the first large dense layer, from there on layer by layer.
-    `place` is the position of the first image in its batch."""
+    """The steps from there on, layer by layer. `place` is the position of the first image in its
+    batch."""
     cdef Py_ssize_t k, t, size = run.input.size
     cdef double since = seconds_now() if run.seconds != NULL else 0
-    for t in range(tiles):
-        run.place = place + t * lane_count(memory)
-        for k in range(run.input.split):
-            step_forward(run, k, tiles_of(1, size), memory + t * size)
-            if run.seconds != NULL:
-                since = lap(run.seconds + 3 * k, since)
     for k in range(run.input.split, run.count):
         if run.steps[k].kind == FULL:
             step_forward(run, k, tiles_of(tiles, size), memory)
