@@ -284,9 +284,10 @@ def run_lanes(
                 set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0] + t * run.input.size)
             else:
                 set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0] + t * run.input.size)
-        if real is float:
-            clear_sums[lanes_f32](&run, <lanes_f32 *> &memory[0])
-        else:
-            clear_sums[lanes_f64](&run, <lanes_f64 *> &memory[0])
+        if run.items.kind != FORWARD:
+            if real is float:
+                clear_sums[lanes_f32](&run, <lanes_f32 *> &memory[0])
+            else:
+                clear_sums[lanes_f64](&run, <lanes_f64 *> &memory[0])
         work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
         restore_small(before)

@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 
 from vectors cimport fold_lanes, lane_count, lanes, lanes_f32, lap, seconds_now
 from program cimport (
-    ACTIVATION, CONVOLUTION, DISTANCES, DROPOUT, FULL, MAXIMUM, SUBSAMPLING, Step,
+    ACTIVATION, CONVOLUTION, DISTANCES, DROPOUT, FULL, MAXIMUM, RELU, SUBSAMPLING, Step,
 )
 from shapes cimport Maps, Window
 
@@ -54,6 +54,16 @@ cdef void step_drop(Run *run, Py_ssize_t k, const lanes *x, lanes *y) noexcept n
         memcpy(y, x, count * sizeof(lanes))
 
 
+cdef inline bint rectifies(const Run *run, Py_ssize_t k) noexcept nogil:
+    """Whether a step is a convolution that also does the next one, a ReLU of its output."""
+    cdef const Step *step = run.steps + k
+    cdef const Step *then = step + 1
+    return (
+        step.kind == CONVOLUTION and k + 1 < run.count and then.kind == ACTIVATION
+        and then.activation == RELU and then.y == step.y
+    )
+
+
 cdef void step_forward(
     Run *run, Py_ssize_t k, Tiles tiles, lanes *memory
 ) noexcept nogil:
@@ -69,8 +79,8 @@ cdef void step_forward(
     cdef Py_ssize_t in_size = step.h_in * step.w_in, out_size = step.h_out * step.w_out
     if step.kind == CONVOLUTION:
         convolve_tile(
-            padded_input(step, memory), source, window, w, b, step.unit, run.lists[k].forward,
-            run.lists[k].forward_count, y, result,
+            padded_input(step, memory), source, window, w, b, step.unit, rectifies(run, k),
+            run.lists[k].forward, run.lists[k].forward_count, y, result,
         )
     elif step.kind == SUBSAMPLING:
         multiplier = multiplier_of(source, result)
@@ -82,7 +92,7 @@ cdef void step_forward(
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
             max_map(x + c * in_size, source, window, y + c * out_size, result)
-    elif step.kind == ACTIVATION:
+    elif step.kind == ACTIVATION and (k == 0 or not rectifies(run, k - 1)):
         if lanes is lanes_f32:
             activate[float](
                 step, <const float *> x, outputs_of(step) * lane_count(y), <float *> y

@@ -12,7 +12,8 @@ from libc.string cimport memset
 from vectors cimport (
     BACK_COLUMNS, BACK_MAPS, CONV_COLUMNS, CONV_MAPS, GRADIENT_MAPS, GRADIENT_MAPS_3,
     GRADIENT_ROWS, WIDE_COLUMNS, WIDE_MAPS, broadcast, element_size, fold, in_register, lane_count,
-    lanes, lanes_f32, lanes_f64, pack, real, scratch_free, scratch_new, splat, unpack, vector_bytes,
+    lanes, lanes_f32, lanes_f64, pack, real, rectified, scratch_free, scratch_new, splat, unpack,
+    vector_bytes,
 )
 from shapes cimport Maps, Window, maps_of, window_of
 
@@ -170,16 +171,18 @@ cdef struct Taps:
     Py_ssize_t w_step  # 1; -1: kernels are read from their ends
 
 
-cdef struct Start:
-    # What a sum starts from: what y holds, where it is `preset`; else a bias, or zero.
+cdef struct Ends:
+    # What a sum starts from: what y holds, where it is `preset`; else a bias, or zero. And whether
+    # it passes through a ReLU in the end.
     bint preset
     bint unit
     const void *b
+    bint relu
 
 
 cdef inline void correlate_block(
     Py_ssize_t maps, Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_map,
-    Taps taps, const Link *links, Py_ssize_t count, Start start, Py_ssize_t place, lanes *y,
+    Taps taps, const Link *links, Py_ssize_t count, Ends ends, Py_ssize_t place, lanes *y,
     Py_ssize_t y_map,
 ) noexcept nogil:
     """Sum up what adjacent columns of one row of `maps` output maps see, over all links between
@@ -197,17 +200,17 @@ cdef inline void correlate_block(
     cdef Py_ssize_t m, k, u, v, i, t
     for m in range(maps):
         target[m] = y + links.target[m] * y_map + place
-    if start.preset:
+    if ends.preset:
         for m in range(maps):
             for k in range(columns):
                 sums[m][k] = target[m][k]
-    elif start.b != NULL and start.unit:
+    elif ends.b != NULL and ends.unit:
         for m in range(maps):
             for k in range(columns):
-                sums[m][k] = broadcast(y, start.b, links.target[m] * y_map + place + k)
+                sums[m][k] = broadcast(y, ends.b, links.target[m] * y_map + place + k)
     else:
         for m in range(maps):
-            pixels = splat(y, 0) if start.b == NULL else broadcast(y, start.b, links.target[m])
+            pixels = splat(y, 0) if ends.b == NULL else broadcast(y, ends.b, links.target[m])
             for k in range(columns):
                 sums[m][k] = pixels
     for i in range(count):
@@ -234,12 +237,14 @@ cdef inline void correlate_block(
                     sums[m][k] = sums[m][k] + pixels * factors[m]
     for m in range(maps):
         for k in range(columns):
+            if ends.relu:
+                sums[m][k] = rectified(sums[m][k])
             target[m][k] = sums[m][k]
 
 
 cdef inline void correlate_columns(
     Py_ssize_t columns, Py_ssize_t stride_h, const lanes *x, Py_ssize_t x_map, Taps taps,
-    const Link *links, Py_ssize_t count, Start start, Py_ssize_t place, lanes *y,
+    const Link *links, Py_ssize_t count, Ends ends, Py_ssize_t place, lanes *y,
     Py_ssize_t y_map,
 ) noexcept nogil:
     """Adjacent columns of one row of all maps: what they see of x stays in the cache."""
@@ -248,24 +253,24 @@ cdef inline void correlate_columns(
         together = same_targets(links + k, count - k)
         if WIDE_MAPS > CONV_MAPS and columns <= WIDE_COLUMNS and links[k].targets == WIDE_MAPS:
             correlate_block(
-                WIDE_MAPS, columns, stride_h, x, x_map, taps, links + k, together, start, place, y,
+                WIDE_MAPS, columns, stride_h, x, x_map, taps, links + k, together, ends, place, y,
                 y_map,
             )
         elif links[k].targets == CONV_MAPS:
             correlate_block(
-                CONV_MAPS, columns, stride_h, x, x_map, taps, links + k, together, start, place, y,
+                CONV_MAPS, columns, stride_h, x, x_map, taps, links + k, together, ends, place, y,
                 y_map,
             )
         else:
             correlate_block(
-                1, columns, stride_h, x, x_map, taps, links + k, together, start, place, y, y_map
+                1, columns, stride_h, x, x_map, taps, links + k, together, ends, place, y, y_map
             )
         k += together
 
 
 cdef void correlate(
     const lanes *x, Maps source, Py_ssize_t first_row, Py_ssize_t last_row, Window window,
-    const void *w, Py_ssize_t w_step, const Link *links, Py_ssize_t count, Start start, lanes *y,
+    const void *w, Py_ssize_t w_step, const Link *links, Py_ssize_t count, Ends ends, lanes *y,
     Maps result,
 ) noexcept nogil:
     """Add the convolution of a packed tile to what the sums start from.
@@ -298,37 +303,37 @@ cdef void correlate(
             seen = x + (top + low * step) * source.columns + s * stride
             place = r * result.columns + s
             if stride > 1 and width == 6:
-                correlate_columns(6, stride, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(6, stride, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif stride > 1 and width == 5:
-                correlate_columns(5, stride, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(5, stride, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif stride > 1 and width == 4:
-                correlate_columns(4, stride, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(4, stride, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif width == 1:
-                correlate_columns(1, stride, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(1, stride, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif CONV_COLUMNS >= 14 and width == 14:
-                correlate_columns(14, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(14, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif CONV_COLUMNS >= 12 and width == 12:
-                correlate_columns(12, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(12, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif CONV_COLUMNS >= 10 and width == 10:
-                correlate_columns(10, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(10, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif CONV_COLUMNS >= 8 and width == 8:
-                correlate_columns(8, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(8, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif width == 6:
-                correlate_columns(6, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(6, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif width == 5:
-                correlate_columns(5, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(5, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             elif width == 4:
-                correlate_columns(4, 1, seen, x_map, taps, links, count, start, place, y,
+                correlate_columns(4, 1, seen, x_map, taps, links, count, ends, place, y,
                                   y_map)
             s += width
 
@@ -347,21 +352,23 @@ cdef void bias_tile(const void *b, bint unit, lanes *y, Maps result) noexcept no
 
 cdef void convolve_tile(
     const lanes *x, Maps source, Window window, const void *w, const void *b, bint unit,
-    const Link *links, Py_ssize_t count, lanes *y, Maps result,
+    bint relu, const Link *links, Py_ssize_t count, lanes *y, Maps result,
 ) noexcept nogil:
-    """Set y to the convolution of a packed tile, plus b."""
+    """Set y to the convolution of a packed tile, plus b, through a ReLU where there is one."""
     cdef Py_ssize_t k = 0, targets = 0
-    cdef Start start
+    cdef Ends ends
     # Whether each map gets its sums at once; not where neighbours see different maps, or one none.
     while k < count and links[k].target[0] == targets:
         targets += links[k].targets
         k += same_targets(links + k, count - k)
-    start.preset, start.unit, start.b = k < count or targets < result.count, unit, b
-    if start.preset:
+    ends.preset, ends.unit, ends.b = k < count or targets < result.count, unit, b
+    ends.relu = relu and not ends.preset
+    if ends.preset:
         bias_tile(b, unit, y, result)
-    correlate(
-        x, source, 0, source.rows - 1, window, w, 1, links, count, start, y, result
-    )
+    correlate(x, source, 0, source.rows - 1, window, w, 1, links, count, ends, y, result)
+    if relu and ends.preset:
+        for k in range(result.count * result.rows * result.columns):
+            y[k] = rectified(y[k])
 
 
 cdef enum:
@@ -643,7 +650,7 @@ cdef void input_gradient_tile(
     cdef Py_ssize_t o, r, s
     cdef Maps spread = spread_of(source, window, result)
     cdef Window gather = window
-    cdef Start preset
+    cdef Ends preset
     cdef lanes *row
     if window.stride_v == window.stride_h == window.dilation_v == window.dilation_h == 1:
         scatter(dy, result, w, links, count, window, dx, source)
@@ -658,7 +665,7 @@ cdef void input_gradient_tile(
             for s in range(result.columns):
                 row[s * window.stride_h] = dy[(o * result.rows + r) * result.columns + s]
     memset(dx, 0, source.count * source.rows * source.columns * sizeof(lanes))
-    preset.preset, preset.unit, preset.b = True, False, NULL
+    preset.preset, preset.unit, preset.b, preset.relu = True, False, NULL, False
     correlate(
         spread_tile, spread, top, top + (result.rows - 1) * window.stride_v, gather, w, -1, links,
         count, preset, dx, source,
@@ -678,7 +685,7 @@ cdef void forward_tiles(
     while i < n:
         images = min(n - i, full)
         pack((<const char *> x) + i * in_size * size, in_size, images, in_size, x_tile)
-        convolve_tile(x_tile, source, window, w, b, unit, links, count, y_tile, result)
+        convolve_tile(x_tile, source, window, w, b, unit, False, links, count, y_tile, result)
         unpack(y_tile, out_size, images, (<char *> y) + i * out_size * size, out_size)
         i += full
 

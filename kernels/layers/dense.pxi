@@ -90,10 +90,10 @@ cdef inline const void *numbers_behind(
 
 
 cdef enum:
-    WHOLE = 512  # up to this many inputs are read in one go; more are read in chunks that stay in
-    # the cache:
-    INPUTS = 256  # if the weights of an output are adjacent,
-    ROWS = 64  # or if each is in a row, and so in a memory page, of its own
+    # So many inputs are read in one go, and then stay in a cache:
+    INPUTS = 1024  # if the weights of an output are adjacent,
+    ROWS = 64  # or if each is in a row, and so in a memory page, of its own,
+    WHOLE = 512  # except up to so many
     VECTORS = 64  # chunk of inputs, in vectors, when gradients are computed
 
 
@@ -128,7 +128,7 @@ cdef void dense_tiles(
     """Set y_i = sum over j of w_ij x_j, plus b_i. The weights are read once for all tiles."""
     cdef Py_ssize_t j = 0, count
     while j < n_in:
-        count = n_in if n_in <= WHOLE else min(n_in - j, <Py_ssize_t> INPUTS)
+        count = min(n_in - j, <Py_ssize_t> INPUTS)
         dense_chunk(
             tiles, x + j, count, numbers_behind(y, w, j), n_in, 1, b, j > 0, y, n_out
         )

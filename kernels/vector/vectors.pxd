@@ -140,6 +140,14 @@ cdef inline lanes splat(lanes *_, double x) noexcept nogil:
         return splat_f64(x)
 
 
+cdef inline lanes rectified(lanes x) noexcept nogil:
+    """x, or 0 where it is less; NaN stays."""
+    if lanes is lanes_f32:
+        return at_least_f32(x, splat_f32(0))
+    else:
+        return at_least_f64(x, splat_f64(0))
+
+
 cdef inline lanes squared_if(bint squared, lanes x) noexcept nogil:
     """x, or its square: what the Hessian's pass takes in the place of x."""
     return x * x if squared else x
