@@ -403,6 +403,8 @@ class LanesEngine(BaseEngine):
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.
 
+        In Cython's loops, a ReLU behind a convolution counts with it on the way forward.
+
         Parameters
         ----------
         x, labels : ndarray
