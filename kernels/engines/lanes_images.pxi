@@ -22,18 +22,21 @@ cdef inline void fill_from_bytes(
     cdef Py_ssize_t first = 0, count, p, i, row, column
     cdef lanes scale = splat(tile, (run.input.foreground - run.input.background) / 255)
     cdef lanes background = splat(tile, run.input.background)
+    cdef const unsigned char *seen
     cdef bytes_16 square[16]
     cdef lanes *corner = (
         tile + (run.input.rows - run.image_rows) // 2 * run.input.columns
         + (run.input.columns - run.image_columns) // 2
     )
+    memset(square, 0, sizeof(square))
     while first < pixels:
         count = min(pixels - first, <Py_ssize_t> 16)
-        memset(square, 0, sizeof(square))
         for i in range(full):
-            memcpy(
-                &square[i], run.bytes + chosen[i if i < images else 0] * pixels + first, count
-            )
+            seen = run.bytes + chosen[i if i < images else 0] * pixels + first
+            if count == 16:  # a literal: an instruction instead of a call
+                memcpy(&square[i], seen, 16)
+            else:
+                memcpy(&square[i], seen, count)
         transpose_bytes(square)
         row, column = first // run.image_columns, first % run.image_columns
         for p in range(count):

@@ -9,9 +9,8 @@ from libc.math cimport NAN
 from libc.string cimport memcpy
 
 from vectors cimport (
-    absolute_f32, absolute_f64, at_least_f32, at_least_f64, lane_count, lanes, lanes_f32, lanes_f64,
-    power_of_two_f32, power_of_two_f64, real, splat, splat_f32, splat_f64,
-    where_negative_f32, where_negative_f64, with_sign_f32, with_sign_f64,
+    CURVE_VECTORS, absolute, at_least, lane_count, lanes, lanes_f32, lanes_f64, power_of_two_f32,
+    power_of_two_f64, real, splat, splat_f32, splat_f64, where_negative, with_sign,
 )
 from program cimport (
     ELU, GELU, GELU_TANH, LEAKY_RELU, NO_ACTIVATION, RELU, SCALED_TANH, SIGMOID, TANH, Activation,
@@ -29,6 +28,8 @@ cdef tuple SLOPED = (NO_ACTIVATION, SCALED_TANH, TANH, SIGMOID)
 cdef enum:
     DEGREE_F32 = 5
     DEGREE_F64 = 10
+    FAR_F32 = -15  # from here on, GELU's gate is 0
+    FAR_F64 = -40
 
 # (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2: minimax in the relative error of e^r - 1, which they
 # reach within 0.005 of half a unit in the last place.
@@ -83,88 +84,109 @@ cdef double AMPLITUDE = 1.7159
 cdef double SLOPE = 2.0 / 3.0
 
 
-cdef inline lanes exp_minus_one(lanes z, lanes *power) noexcept nogil:
-    """Return e^z = power * (1 + it), for the z <= 0 that are not below -80 (float) or -700.
+cdef inline void exp_minus_one(Py_ssize_t count, lanes *z, lanes *power) noexcept nogil:
+    """e^z = power * (1 + what z becomes), for the z <= 0 not below -80 (float) or -700.
 
-    z = n ln 2 + r; power is 2^n, and what is returned is e^r - 1.
+    z = n ln 2 + r; power is 2^n, and z becomes e^r - 1.
+
+    `count` vectors go through each operation together, here and in the functions below: each
+    operation waits for the one before, and a core does not look far enough ahead to begin the next
+    vector meanwhile.
     """
-    cdef lanes k, n, r, q
-    cdef Py_ssize_t i
+    cdef lanes n[CURVE_VECTORS]
+    cdef lanes q[CURVE_VECTORS]
+    cdef Py_ssize_t i, j
     if lanes is lanes_f32:
-        k = z * splat_f32(<float> LOG2_E) + splat_f32(12582912)  # 1.5 * 2^23 rounds to an integer
-        n = k - splat_f32(12582912)
-        r = (z - n * splat_f32(<float> LN2_HIGH_F32)) - n * splat_f32(<float> LN2_LOW_F32)
-        q = splat_f32(EXPM1_F32[DEGREE_F32])
+        for j in range(count):  # 1.5 * 2^23 rounds to an integer
+            power[j] = z[j] * splat_f32(<float> LOG2_E) + splat_f32(12582912)
+        for j in range(count):
+            n[j] = power[j] - splat_f32(12582912)
+        for j in range(count):
+            z[j] = z[j] - n[j] * splat_f32(<float> LN2_HIGH_F32)
+        for j in range(count):
+            z[j] = z[j] - n[j] * splat_f32(<float> LN2_LOW_F32)
+            q[j] = splat_f32(EXPM1_F32[DEGREE_F32])
         for i in range(DEGREE_F32 - 1, -1, -1):
-            q = q * r + splat_f32(EXPM1_F32[i])
-        power[0] = power_of_two_f32(k)
+            for j in range(count):
+                q[j] = q[j] * z[j] + splat_f32(EXPM1_F32[i])
+        for j in range(count):
+            power[j] = power_of_two_f32(power[j])
     else:
-        k = z * splat_f64(LOG2_E) + splat_f64(6755399441055744)  # 1.5 * 2^52
-        n = k - splat_f64(6755399441055744)
-        r = (z - n * splat_f64(LN2_HIGH_F64)) - n * splat_f64(LN2_LOW_F64)
-        q = splat_f64(EXPM1_F64[DEGREE_F64])
+        for j in range(count):  # 1.5 * 2^52
+            power[j] = z[j] * splat_f64(LOG2_E) + splat_f64(6755399441055744)
+        for j in range(count):
+            n[j] = power[j] - splat_f64(6755399441055744)
+        for j in range(count):
+            z[j] = z[j] - n[j] * splat_f64(LN2_HIGH_F64)
+        for j in range(count):
+            z[j] = z[j] - n[j] * splat_f64(LN2_LOW_F64)
+            q[j] = splat_f64(EXPM1_F64[DEGREE_F64])
         for i in range(DEGREE_F64 - 1, -1, -1):
-            q = q * r + splat_f64(EXPM1_F64[i])
-        power[0] = power_of_two_f64(k)
-    return r * r * q + r
+            for j in range(count):
+                q[j] = q[j] * z[j] + splat_f64(EXPM1_F64[i])
+        for j in range(count):
+            power[j] = power_of_two_f64(power[j])
+    for j in range(count):
+        z[j] = z[j] * z[j] * q[j] + z[j]
 
 
-cdef inline lanes tanh_lanes(lanes x) noexcept nogil:
-    """tanh, within 3 units in the last place.
+cdef inline void tanh_lanes(Py_ssize_t count, lanes *x, lanes a, lanes b) noexcept nogil:
+    """b tanh(a x) for positive a and b; tanh is within 3 units in the last place.
 
     tanh |x| = -t / (2 + t) with t = e^(-2 |x|) - 1 = 2^n (e^r - 1) + (2^n - 1), which cancels
-    nothing.
+    nothing. Beyond 20, tanh is 1.
     """
-    cdef lanes t, power
-    if lanes is lanes_f32:
-        # Beyond 20, tanh is 1.
-        t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-2), splat_f32(-40)), &power)
-        t = power * t + (power - splat_f32(1))
-        return with_sign_f32(t / (splat_f32(2) + t), x)
-    else:
-        t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-2), splat_f64(-80)), &power)
-        t = power * t + (power - splat_f64(1))
-        return with_sign_f64(t / (splat_f64(2) + t), x)
+    cdef lanes t[CURVE_VECTORS]
+    cdef lanes power[CURVE_VECTORS]
+    cdef lanes *_ = NULL
+    cdef lanes one = splat(_, 1), two = splat(_, 2), factor = splat(_, -2) * a
+    cdef Py_ssize_t j
+    for j in range(count):
+        t[j] = at_least(absolute(x[j]) * factor, -40 if lanes is lanes_f32 else -80)
+    exp_minus_one(count, t, power)
+    for j in range(count):
+        t[j] = power[j] * t[j] + (power[j] - one)
+    for j in range(count):
+        x[j] = b * with_sign(t[j] / (two + t[j]), x[j])
 
 
-cdef inline lanes sigmoid_lanes(lanes x) noexcept nogil:
+cdef inline void sigmoid_lanes(Py_ssize_t count, lanes *x) noexcept nogil:
     """1 / (1 + e^-x), within 5 units in the last place.
 
     With e = e^-|x| it is 1 / (1 + e), or e / (1 + e) on the left. The square of e^(-|x| / 2)
     reaches the numbers next to zero, for which 2^n alone would be too small.
     """
-    cdef lanes t, power, root, small, one
-    if lanes is lanes_f32:
-        one = splat_f32(1)
-        t = exp_minus_one(at_least_f32(absolute_f32(x) * splat_f32(-0.5), splat_f32(-60)), &power)
-        root = power * t + power
-        small = root * root
-        return where_negative_f32(x, small, one) / (one + small)
-    else:
-        one = splat_f64(1)
-        t = exp_minus_one(at_least_f64(absolute_f64(x) * splat_f64(-0.5), splat_f64(-400)), &power)
-        root = power * t + power
-        small = root * root
-        return where_negative_f64(x, small, one) / (one + small)
+    cdef lanes e[CURVE_VECTORS]
+    cdef lanes power[CURVE_VECTORS]
+    cdef lanes *_ = NULL
+    cdef lanes one = splat(_, 1)
+    cdef Py_ssize_t j
+    for j in range(count):
+        e[j] = at_least(absolute(x[j]) * splat(_, -0.5), -60 if lanes is lanes_f32 else -400)
+    exp_minus_one(count, e, power)
+    for j in range(count):
+        e[j] = power[j] * e[j] + power[j]
+    for j in range(count):
+        e[j] = e[j] * e[j]
+    for j in range(count):
+        x[j] = where_negative(x[j], e[j], one) / (one + e[j])
 
 
-cdef inline lanes elu_lanes(lanes x, lanes alpha) noexcept nogil:
+cdef inline void elu_lanes(Py_ssize_t count, lanes *x, lanes alpha) noexcept nogil:
     """x, or alpha (e^x - 1) on the left, within 4 units in the last place.
 
-    e^x - 1 = 2^n (e^r - 1) + (2^n - 1), which cancels nothing.
+    e^x - 1 = 2^n (e^r - 1) + (2^n - 1), which cancels nothing. Below -20 (float), it is -1.
     """
-    cdef lanes t, power
-    if lanes is lanes_f32:
-        # Below -20, e^x - 1 is -1.
-        t = exp_minus_one(
-            at_least_f32(where_negative_f32(x, x, splat_f32(0)), splat_f32(-20)), &power
-        )
-        return where_negative_f32(x, alpha * (power * t + (power - splat_f32(1))), x)
-    else:
-        t = exp_minus_one(
-            at_least_f64(where_negative_f64(x, x, splat_f64(0)), splat_f64(-40)), &power
-        )
-        return where_negative_f64(x, alpha * (power * t + (power - splat_f64(1))), x)
+    cdef lanes t[CURVE_VECTORS]
+    cdef lanes power[CURVE_VECTORS]
+    cdef lanes *_ = NULL
+    cdef lanes one = splat(_, 1), zero = splat(_, 0)
+    cdef Py_ssize_t j
+    for j in range(count):
+        t[j] = at_least(where_negative(x[j], x[j], zero), -20 if lanes is lanes_f32 else -40)
+    exp_minus_one(count, t, power)
+    for j in range(count):
+        x[j] = where_negative(x[j], alpha * (power[j] * t[j] + (power[j] - one)), x[j])
 
 
 cdef inline lanes normal_tail(lanes a, lanes *density) noexcept nogil:
@@ -190,7 +212,8 @@ cdef inline lanes normal_tail(lanes a, lanes *density) noexcept nogil:
             n = n * a + splat_f64(TAIL_N_F64[i - 1])
             d = d * a + splat_f64(TAIL_D_F64[i])
         n = n / (d * a + splat_f64(TAIL_D_F64[0]))
-    root = exp_minus_one(a * a * splat(_, -0.25), &power)
+    root = a * a * splat(_, -0.25)
+    exp_minus_one(1, &root, &power)
     root = power * root + power
     density[0] = root * root * splat(_, INVERSE_SQRT_2_PI)
     return root * root * n
@@ -200,7 +223,8 @@ cdef inline lanes logistic_tail(lanes a, lanes *density) noexcept nogil:
     """1 / (1 + e^u) with u = sqrt(8 / pi) (a + 0.044715 a^3), in the place of normal_tail."""
     cdef lanes *_ = NULL
     cdef lanes square = splat(_, CUBIC) * a * a
-    cdef lanes tail = sigmoid_lanes(splat(_, -1) * a * (square + splat(_, LINEAR)))
+    cdef lanes tail = splat(_, -1) * a * (square + splat(_, LINEAR))
+    sigmoid_lanes(1, &tail)
     density[0] = (splat(_, 3) * square + splat(_, LINEAR)) * (tail * (splat(_, 1) - tail))
     return tail
 
@@ -210,30 +234,23 @@ cdef inline lanes gelu_gate(
 ) noexcept nogil:
     """What GELU multiplies x with. Set its derivative, and `near` to x or the end that it lies
     beyond: beyond -15 and 15 (float), or -40 and 40, the gate is 0 or 1."""
-    cdef lanes a, tail = splat(&x, NAN)
-    if lanes is lanes_f32:
-        a = absolute_f32(at_least_f32(absolute_f32(x) * splat_f32(-1), splat_f32(-15)))
-        near[0] = with_sign_f32(a, x)
-    else:
-        a = absolute_f64(at_least_f64(absolute_f64(x) * splat_f64(-1), splat_f64(-40)))
-        near[0] = with_sign_f64(a, x)
+    cdef lanes *_ = NULL
+    cdef lanes tail = splat(_, NAN)
+    cdef lanes a = absolute(x) * splat(_, -1)
+    a = absolute(at_least(a, FAR_F32 if lanes is lanes_f32 else FAR_F64))
+    near[0] = with_sign(a, x)
     if function == GELU:
         tail = normal_tail(a, density)
     elif function == GELU_TANH:
         tail = logistic_tail(a, density)
-    if lanes is lanes_f32:
-        return where_negative_f32(x, tail, splat_f32(1) - tail)
-    else:
-        return where_negative_f64(x, tail, splat_f64(1) - tail)
+    return where_negative(x, tail, splat(_, 1) - tail)
 
 
 cdef inline lanes gelu_lanes(Activation function, lanes x) noexcept nogil:
     """x Phi(x), within 5 units in the last place, and 5 (1 + x^2) on the left of zero."""
     cdef lanes near, density, gate = gelu_gate(function, x, &near, &density)
-    if lanes is lanes_f32:  # minus infinity is not to meet the gate's zero
-        return at_least_f32(x, splat_f32(-15)) * gate
-    else:
-        return at_least_f64(x, splat_f64(-40)) * gate
+    # Minus infinity is not to meet the gate's zero.
+    return at_least(x, FAR_F32 if lanes is lanes_f32 else FAR_F64) * gate
 
 
 cdef inline lanes gelu_slope(Activation function, lanes x) noexcept nogil:
@@ -241,31 +258,44 @@ cdef inline lanes gelu_slope(Activation function, lanes x) noexcept nogil:
     return near * density + gate
 
 
-cdef inline lanes curve(Activation function, lanes x, lanes a, lanes b) noexcept nogil:
-    """The activation of a vector; of the tanhs, b tanh(a x); of ELU, a is alpha."""
+cdef inline void curve(
+    Activation function, Py_ssize_t count, const lanes *x, lanes *y, lanes a, lanes b
+) noexcept nogil:
+    """Set some vectors to the activation of others; of the tanhs, b tanh(a x); of ELU, a is alpha.
+    `function` and `count` are literals where this is called."""
+    cdef lanes made[CURVE_VECTORS]
+    cdef Py_ssize_t j
+    for j in range(count):
+        made[j] = x[j]
     if function == SIGMOID:
-        return sigmoid_lanes(x)
+        sigmoid_lanes(count, made)
     elif function == SCALED_TANH or function == TANH:
-        return b * tanh_lanes(a * x)
+        tanh_lanes(count, made, a, b)
     elif function == ELU:
-        return elu_lanes(x, a)
-    elif function == GELU or function == GELU_TANH:
-        return gelu_lanes(function, x)
-    return a * splat(&a, NAN)  # check_steps has refused what is unknown
+        elu_lanes(count, made, a)
+    else:
+        for j in range(count):
+            made[j] = gelu_lanes(function, made[j])
+    for j in range(count):
+        y[j] = made[j]
 
 
 cdef inline void curve_row(
     Activation function, const lanes *x, Py_ssize_t size, lanes *y, double a, double b
 ) noexcept nogil:
-    """Set y to the activation of x, a vector at a time; `function` is a literal."""
-    cdef Py_ssize_t vectors = size // lane_count(y), p
+    """Set y to the activation of x; `function` is a literal."""
+    cdef Py_ssize_t vectors = size // lane_count(y), p = 0
     cdef size_t rest = size * sizeof(lanes) // lane_count(y) - vectors * sizeof(lanes)
     cdef lanes u = splat(y, a), v = splat(y, b), last = u
-    for p in range(vectors):
-        y[p] = curve(function, x[p], u, v)
+    while p + CURVE_VECTORS <= vectors:
+        curve(function, CURVE_VECTORS, x + p, y + p, u, v)
+        p += CURVE_VECTORS
+    while p < vectors:
+        curve(function, 1, x + p, y + p, u, v)
+        p += 1
     if rest:
         memcpy(&last, x + vectors, rest)
-        last = curve(function, last, u, v)
+        curve(function, 1, &last, &last, u, v)
         memcpy(y + vectors, &last, rest)
 
 

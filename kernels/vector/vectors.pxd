@@ -40,6 +40,7 @@ cdef extern from "vectors.h":
         COLUMN_TAPS_MAPS
         ROW_OUTPUTS
         ROW_VECTORS
+        CURVE_VECTORS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
     void prefetch(const void *address) nogil
@@ -151,6 +152,37 @@ cdef inline lanes rectified(lanes x) noexcept nogil:
 cdef inline lanes squared_if(bint squared, lanes x) noexcept nogil:
     """x, or its square: what the Hessian's pass takes in the place of x."""
     return x * x if squared else x
+
+
+cdef inline lanes absolute(lanes x) noexcept nogil:
+    if lanes is lanes_f32:
+        return absolute_f32(x)
+    else:
+        return absolute_f64(x)
+
+
+cdef inline lanes with_sign(lanes size, lanes sign) noexcept nogil:
+    """The size of one with the sign of the other."""
+    if lanes is lanes_f32:
+        return with_sign_f32(size, sign)
+    else:
+        return with_sign_f64(size, sign)
+
+
+cdef inline lanes at_least(lanes x, double least) noexcept nogil:
+    """x, or what it is to be at least; NaN stays."""
+    if lanes is lanes_f32:
+        return at_least_f32(x, splat_f32(<float> least))
+    else:
+        return at_least_f64(x, splat_f64(least))
+
+
+cdef inline lanes where_negative(lanes x, lanes a, lanes b) noexcept nogil:
+    """a where x is below zero, else b."""
+    if lanes is lanes_f32:
+        return where_negative_f32(x, a, b)
+    else:
+        return where_negative_f64(x, a, b)
 
 
 cdef inline lanes leader(lanes first, lanes second) noexcept nogil:
