@@ -1,7 +1,8 @@
 # needs: layers/activations (activate, activate_back),
 #     layers/conv2d (bias_gradient_tile, convolve_tile, correlate_gradient,
 #         input_gradient_tile, spread_of),
-#     layers/subsample2d (multiplier_of, spread_maps, subsample_gradient_map, subsample_map),
+#     layers/subsample2d (coefficient, covered, multiplier_of, spread_map, spread_maps,
+#         subsample_gradient_map, subsample_map),
 #     layers/pool2d (max_back_map, max_map),
 #     layers/dense (dense_back_tiles, dense_gradient_tiles, dense_tiles, Tiles, tiles_of),
 #     layers/rbf (rbf_tile),
@@ -204,6 +205,59 @@ cdef void step_weights(
         )
 
 
+cdef bint pooled_activation(const Step *steps, Py_ssize_t k) noexcept nogil:
+    """Whether a step pools, in windows side by side, what an activation made whose gradient takes
+    the place of the pooling's."""
+    cdef const Step *step = steps + k
+    cdef const Step *before = step - 1
+    return (
+        k > 0 and (step.kind == SUBSAMPLING or step.kind == MAXIMUM) and step.c_in == step.c_out
+        and covered(source_of(step), step_window(step), result_of(step))
+        and before.kind == ACTIVATION and before.passes and before.dx == before.dy
+    )
+
+
+cdef enum:
+    STRIP = 8192  # bytes of a gradient that stay in the first-level cache, with what belongs to them
+
+
+cdef void pool_and_activation_back(
+    Run *run, Py_ssize_t k, lanes *memory, bint hessian
+) noexcept nogil:
+    """Set the gradient at the input of the activation before a pooling, some rows at a time."""
+    cdef const Step *step = run.steps + k
+    cdef Maps result = result_of(step), source = source_of(step)
+    cdef Window window = step_window(step)
+    cdef Py_ssize_t row = step.kh * step.w_in, all = step.h_out, c, r, at
+    cdef lanes factor
+    cdef const lanes *dy
+    cdef const lanes *y
+    cdef lanes *dx
+    for c in range(step.c_in):
+        factor = coefficient(
+            memory, numbers_at(memory, run.parameters, step.w), c, step.scale, hessian
+        )
+        r = 0
+        while r < all:
+            result.rows = min(max(<Py_ssize_t> STRIP // (row * sizeof(lanes)), 1), all - r)
+            source.rows = result.rows * step.kh
+            at = c * step.h_in * step.w_in + r * row
+            dy = memory + step.dy + (c * all + r) * step.w_out
+            y, dx = memory + step.x + at, memory + step.dx + at
+            if step.kind == SUBSAMPLING:
+                spread_map(dy, result, window, factor, dx, source)
+            else:
+                max_back_map(dy, result, y, source, window, dx)
+            at = source.rows * source.columns * lane_count(y)
+            if lanes is lanes_f32:
+                activate_back[float](step - 1, hessian, <float *> dx, NULL, <const float *> y, at,
+                                     <float *> dx)
+            else:
+                activate_back[double](step - 1, hessian, <double *> dx, NULL, <const double *> y,
+                                      at, <double *> dx)
+            r += result.rows
+
+
 cdef void step_back(
     Run *run, Py_ssize_t k, Tiles tiles, lanes *memory, bint hessian
 ) noexcept nogil:
@@ -236,6 +290,8 @@ cdef void step_back(
                         made + (c * step.h_in + step.top + r) * step.w_in + step.left,
                         step.w_bare * sizeof(lanes),
                     )
+    elif pooled_activation(run.steps, k):
+        pool_and_activation_back(run, k, memory, hessian)
     elif step.kind == SUBSAMPLING:
         for c in range(step.c_in):
             spread_maps(
@@ -249,6 +305,8 @@ cdef void step_back(
                 dy + c * out_size, result, x + c * in_size, source, window, dx + c * in_size
             )
     elif step.kind == ACTIVATION:
+        if k + 1 < run.count and pooled_activation(run.steps, k + 1):
+            return  # done with the pooling
         y = memory + step.y
         if lanes is lanes_f32:
             activate_back[float](

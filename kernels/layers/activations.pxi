@@ -340,14 +340,15 @@ cdef inline void slope_row(
     cdef Py_ssize_t i
     cdef real t, slope = 0, a = <real> (1 / AMPLITUDE), b = <real> (AMPLITUDE * SLOPE)
     cdef real c = <real> option
+    cdef real one = 1  # a literal would be a double, and with it the whole product
     for i in range(size):
         if function == SCALED_TANH:
             t = y[i] * a
-            slope = b * (1 - t * t)
+            slope = b * (one - t * t)
         elif function == TANH:
-            slope = 1 - y[i] * y[i]
+            slope = one - y[i] * y[i]
         elif function == SIGMOID:
-            slope = y[i] * (1 - y[i])
+            slope = y[i] * (one - y[i])
         elif function == LEAKY_RELU:
             slope = 1 if y[i] > 0 else (c if y[i] <= 0 else y[i])
         elif function == ELU:
