@@ -14,39 +14,52 @@ from vectors cimport (
 from program cimport DISTANCES, Step
 
 
+cdef inline void fill_pixels(
+    const unsigned char **seen, Py_ssize_t at, Py_ssize_t count, lanes scale, lanes background,
+    lanes *pixels,
+) noexcept nogil:
+    """Some adjacent pixels, at most 16, of the images of a tile; their rows begin at `seen`."""
+    cdef bytes_16 square[16]
+    cdef Py_ssize_t i, p
+    if lane_count(pixels) < 16 or count < 16:
+        memset(square, 0, sizeof(square))
+    for i in range(lane_count(pixels)):
+        memcpy(&square[i], seen[i] + at, count)
+    transpose_bytes(square)
+    for p in range(count):
+        pixels[p] = from_bytes(pixels, &square[p]) * scale + background
+
+
 cdef inline void fill_from_bytes(
     Run *run, lanes *tile, const Py_ssize_t *chosen, Py_ssize_t images
 ) noexcept nogil:
     """The pixels of bytes images, on the network's scale, in the middle of its input."""
-    cdef Py_ssize_t full = lane_count(tile), pixels = run.image_rows * run.image_columns
-    cdef Py_ssize_t first = 0, count, p, i, row, column
+    cdef Py_ssize_t columns = run.image_columns, i, row, column, left
     cdef lanes scale = splat(tile, (run.input.foreground - run.input.background) / 255)
     cdef lanes background = splat(tile, run.input.background)
-    cdef const unsigned char *seen
-    cdef bytes_16 square[16]
-    cdef lanes *corner = (
-        tile + (run.input.rows - run.image_rows) // 2 * run.input.columns
-        + (run.input.columns - run.image_columns) // 2
-    )
-    memset(square, 0, sizeof(square))
-    while first < pixels:
-        count = min(pixels - first, <Py_ssize_t> 16)
-        for i in range(full):
-            seen = run.bytes + chosen[i if i < images else 0] * pixels + first
-            if count == 16:  # a literal: an instruction instead of a call
-                memcpy(&square[i], seen, 16)
+    cdef const unsigned char *seen[16]
+    cdef lanes *place
+    for i in range(lane_count(tile)):
+        seen[i] = run.bytes + chosen[i if i < images else 0] * run.image_rows * columns
+    for row in range(run.image_rows):
+        place = tile + (
+            ((run.input.rows - run.image_rows) // 2 + row) * run.input.columns
+            + (run.input.columns - columns) // 2
+        )
+        column = 0
+        while column < columns:
+            left = columns - column
+            if left < 16 <= columns:  # the last ones lie over some of those before
+                column, left = columns - 16, 16
+            if left >= 16:  # a literal: instructions instead of calls
+                fill_pixels(
+                    seen, row * columns + column, 16, scale, background, place + column
+                )
             else:
-                memcpy(&square[i], seen, count)
-        transpose_bytes(square)
-        row, column = first // run.image_columns, first % run.image_columns
-        for p in range(count):
-            corner[row * run.input.columns + column] = (
-                from_bytes(tile, &square[p]) * scale + background
-            )
-            column += 1
-            if column == run.image_columns:
-                column, row = 0, row + 1
-        first += count
+                fill_pixels(
+                    seen, row * columns + column, left, scale, background, place + column
+                )
+            column += 16
 
 
 cdef void fill(Run *run, Py_ssize_t first, Py_ssize_t images, lanes *tile) noexcept nogil:

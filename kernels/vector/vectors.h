@@ -406,11 +406,22 @@ static inline void transpose_bytes(bytes_16 *square) {
         for (int i = 0; i < 16; i++) square[i] = next[i];
     }
 }
+/* GCC would convert one byte after the other. */
 static inline lanes_f32 from_bytes_f32(const bytes_16 *x) {
+#if defined(__AVX512F__)
+    return (lanes_f32)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)x)));
+#elif defined(__AVX2__)
+    return (lanes_f32)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)x)));
+#else
     return __builtin_convertvector(*(const bytes_f32 *)x, lanes_f32);
+#endif
 }
 static inline lanes_f64 from_bytes_f64(const bytes_16 *x) {
+#if defined(__AVX512F__)
+    return (lanes_f64)_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)x)));
+#else
     return __builtin_convertvector(*(const bytes_f64 *)x, lanes_f64);
+#endif
 }
 
 /* Numbers too small for a full mantissa count as 0 on this thread, until `restore_small`. Intel's
