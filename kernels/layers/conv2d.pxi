@@ -373,6 +373,7 @@ cdef void convolve_tile(
 
 cdef enum:
     GRADIENT_SUMS = 32  # at most as many as a CPU's registers hold
+    BIAS_MAPS = 6  # whose gradients are added up together
 
 
 cdef inline void gradient_block(
@@ -491,21 +492,37 @@ cdef void correlate_gradient(
             u += 1
 
 
+cdef inline void add_positions(
+    Py_ssize_t maps, const lanes *dy, Py_ssize_t positions, lanes *db
+) noexcept nogil:
+    """Add up adjacent maps; `maps` is a literal where this is called. One sum alone would leave
+    the core waiting for each addition."""
+    cdef lanes totals[BIAS_MAPS]
+    cdef Py_ssize_t m, k
+    for m in range(maps):
+        totals[m] = db[m]
+    for k in range(positions):
+        for m in range(maps):
+            totals[m] = totals[m] + dy[m * positions + k]
+    for m in range(maps):
+        db[m] = totals[m]
+
+
 cdef void bias_gradient_tile(
     const lanes *dy, Maps result, bint unit, lanes *db
 ) noexcept nogil:
     """Add a packed tile's share to the gradients of the biases, lane by lane."""
-    cdef Py_ssize_t o, k, positions = result.rows * result.columns
-    cdef lanes total
-    for o in range(result.count):
-        if unit:
-            for k in range(positions):
-                db[o * positions + k] = db[o * positions + k] + dy[o * positions + k]
-        else:
-            total = db[o]
-            for k in range(positions):
-                total = total + dy[o * positions + k]
-            db[o] = total
+    cdef Py_ssize_t o = 0, k, positions = result.rows * result.columns
+    if unit:
+        for k in range(result.count * positions):
+            db[k] = db[k] + dy[k]
+        return
+    while result.count - o >= BIAS_MAPS:
+        add_positions(BIAS_MAPS, dy + o * positions, positions, db + o)
+        o += BIAS_MAPS
+    while o < result.count:
+        add_positions(1, dy + o * positions, positions, db + o)
+        o += 1
 
 
 cdef inline void scatter_tap(
