@@ -4,7 +4,9 @@ python -m benchmarks.shares [--network 1998|plain] [--seconds N]
 
 One thread. For each instruction set of the compiled kernels that this CPU has, training in batches
 of 256, training at batch 1 and evaluation of 1,000 images take turns with a C program that measures
-the peak of the same instruction set, multiply-adds only. Every answer is checked first.
+the peak of the same instruction set, multiply-adds only. A share is the median over the turns, each
+compared with the peak of its own turn, because a shared machine's clock changes from second to
+second. Every answer is checked first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ WORKS = ("training, batch 256", "training, batch 1", "evaluation, batch 1000")
 
 
 def shares(isa: str, network: str, seconds: float) -> tuple[float, list[float]]:
-    """Return the peak in operations per second, and the share of it that each of WORKS gets."""
+    """Return the median peak in operations per second, and the share that each of WORKS gets."""
     works = [workloads.BY_NAME[f"{'' if network == '1998' else 'plain: '}{name}"] for name in WORKS]
     made = []
     for work in works:
@@ -35,15 +37,17 @@ def shares(isa: str, network: str, seconds: float) -> tuple[float, list[float]]:
             probes.append(limits.float32)
 
     group = rounds.measure([*made, Contender("peak", probe, lambda _: None)], seconds)
-    found = []
-    for timing in (group.timings[work.name] for work in works):
-        if timing.error is not None:
-            raise SystemExit(f"{isa}: {timing.error}")
-        found.append(median(timing.samples))
     if not probes:
         raise SystemExit(f"no peak: {machine.missing()}")
-    peak = max(probes)
-    return peak, [work.flops / took / peak for work, took in zip(works, found, strict=True)]
+    peaks = probes[-len(group.timings["peak"].samples) :]  # those before were not timed
+    found = []
+    for work in works:
+        timing = group.timings[work.name]
+        if timing.error is not None:
+            raise SystemExit(f"{isa}: {timing.error}")
+        turns = zip(timing.samples, peaks, strict=False)  # who is done first takes fewer
+        found.append(median(work.flops / took / peak for took, peak in turns))
+    return median(peaks), found
 
 
 def main(arguments: list[str] | None = None) -> None:

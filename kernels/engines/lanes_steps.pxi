@@ -218,7 +218,7 @@ cdef bint pooled_activation(const Step *steps, Py_ssize_t k) noexcept nogil:
 
 
 cdef enum:
-    STRIP = 8192  # bytes of a gradient that stay in the first-level cache, with what belongs to them
+    STRIP = 8192  # bytes of a gradient that stay in the cache together with what belongs to them
 
 
 cdef void pool_and_activation_back(
