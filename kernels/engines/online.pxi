@@ -1,5 +1,6 @@
 # needs: layers/losses (loss_gradient, loss_value, misclassified),
 #     layers/optimisers (fused, optimise),
+#     single/dense (group_rows),
 #     engines/steps (check_loss, check_steps, check_updates),
 #     engines/online_run (Learner, numbers_of, online_run, OnlineRun, Weights),
 #     engines/online_images (online_borders, online_fill),
@@ -10,7 +11,7 @@
 from libc.math cimport isfinite
 
 from vectors cimport (
-    flush_small, lanes_f32, lanes_f64, real, restore_small, scratch_free, scratch_new,
+    ROW_OUTPUTS, flush_small, lanes_f32, lanes_f64, real, restore_small, scratch_free, scratch_new,
 )
 from program cimport (
     ACTIVATION, CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, DISTANCES, DROPOUT, FULL,
@@ -52,6 +53,29 @@ cdef bint online_pattern(
     return True
 
 
+cdef void online_groups(
+    const OnlineRun *run, const Learner *learner, Py_ssize_t slots, bint apart, char *group, real *_
+) noexcept nogil:
+    """Arrange the weights of dense layers as the loops read them, or back, and with them the
+    arrays that are laid out alike."""
+    cdef Py_ssize_t k, slot
+    cdef const Step *step
+    for k in range(run.count):
+        step = run.steps + k
+        if step.kind == FULL:
+            group_rows(numbers_of(_, learner.w, step.w), step.c_out, step.pitch, apart, group)
+        if step.kind == FULL and step.learns:
+            for slot in range(slots):
+                group_rows(
+                    numbers_of(_, learner.state, slot * learner.trained + step.w), step.c_out,
+                    step.pitch, apart, group,
+                )
+            if learner.factors != NULL and not apart:
+                group_rows(
+                    numbers_of(_, learner.factors, step.w), step.c_out, step.pitch, False, group
+                )
+
+
 cdef tuple ONLINE_KINDS = (
     CONVOLUTION_ALONG_COLUMNS, CONVOLUTION_ALONG_MAPS, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL,
     DISTANCES, DROPOUT,
@@ -62,16 +86,18 @@ def run_online(
     const Step[::1] steps, const real[::1] masks, const Input[::1] input, real[::1] parameters,
     const unsigned char[:, :, ::1] bytes_images, const real[:, :, :, ::1] float_images,
     const Py_ssize_t[::1] order, const Py_ssize_t[::1] labels, const Loss[::1] loss,
-    const Update[::1] updates, real[::1] state, const real[::1] factors, real[::1] gradients,
+    const Update[::1] updates, real[::1] state, real[::1] factors, real[::1] gradients,
     double[:, ::1] totals, double[:, ::1] seconds, real[::1] memory,
 ):
     """Train on images, one after the other, until there are none or a loss is not finite.
 
     lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
+    `factors` are those of this call alone.
     """
     cdef OnlineRun run
     cdef Learner learner
-    cdef Py_ssize_t i, k, image, pixels
+    cdef Py_ssize_t i, k, image, pixels, slots, pitch = 0
+    cdef char *group
     cdef unsigned before
     cdef const unsigned char *bytes = NULL
     cdef const real *floats = NULL
@@ -95,11 +121,18 @@ def run_online(
     learner.state = &state[0] if state.shape[0] else NULL
     learner.factors = &factors[0] if factors.shape[0] else NULL
     learner.gradients = &gradients[0] if learner.trained else NULL
+    slots = state.shape[0] // learner.trained if learner.trained else 0
+    for k in range(run.count):
+        pitch = max(pitch, run.steps[k].pitch)
     run.weights = <Weights *> scratch_new(run.count * sizeof(Weights))
-    if run.weights == NULL:
+    group = <char *> scratch_new(ROW_OUTPUTS * pitch * sizeof(real))
+    if run.weights == NULL or group == NULL:
+        scratch_free(run.weights)
+        scratch_free(group)
         raise MemoryError
     with nogil:
         before = flush_small()
+        online_groups(&run, &learner, slots, False, group, w)
         for k in range(run.count):
             run.weights[k].w = numbers_of(w, w, run.steps[k].w)
             run.weights[k].b = numbers_of(w, w, run.steps[k].b)
@@ -119,5 +152,7 @@ def run_online(
                 &run, &learner, &loss[0], labels[i], &totals[i, 0], &memory[0]
             ):
                 break
+        online_groups(&run, &learner, slots, True, group, w)
         restore_small(before)
         scratch_free(run.weights)
+        scratch_free(group)

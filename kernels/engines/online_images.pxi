@@ -4,8 +4,32 @@
 
 from libc.string cimport memcpy, memset
 
-from vectors cimport real
+from vectors cimport (
+    element_size, lane_count, lanes, lanes_f32, lanes_f64, real, transpose, vector_bytes,
+)
 from program cimport CONVOLUTION_ALONG_MAPS, Step
+
+
+cdef inline void squares_by_pixel(
+    const lanes *x, Py_ssize_t maps, Py_ssize_t pixels, lanes *y
+) noexcept nogil:
+    """by_pixel where there are squares of pixels and maps; the last ones may overlap others."""
+    cdef Py_ssize_t full = lane_count(x), size = element_size(x), c = 0, k, i
+    cdef lanes square[16]
+    cdef const char *corner
+    while c < maps:
+        c = min(c, maps - full)
+        k = 0
+        while k < pixels:
+            k = min(k, pixels - full)
+            corner = (<const char *> x) + (c * pixels + k) * size
+            for i in range(full):
+                square[i] = (<const lanes *> (corner + i * pixels * size))[0]
+            transpose(square)
+            for i in range(full):
+                (<lanes *> ((<char *> y) + ((k + i) * maps + c) * size))[0] = square[i]
+            k += full
+        c += full
 
 
 cdef inline void by_pixel(
@@ -13,6 +37,12 @@ cdef inline void by_pixel(
 ) noexcept nogil:
     """From (maps, pixels) to (pixels, maps); with the sizes exchanged, back."""
     cdef Py_ssize_t c, k
+    if min(maps, pixels) * <Py_ssize_t> sizeof(real) >= vector_bytes(y):
+        if real is float:
+            squares_by_pixel(<const lanes_f32 *> x, maps, pixels, <lanes_f32 *> y)
+        else:
+            squares_by_pixel(<const lanes_f64 *> x, maps, pixels, <lanes_f64 *> y)
+        return
     for c in range(maps):
         for k in range(pixels):
             y[k * maps + c] = x[c * pixels + k]

@@ -143,14 +143,19 @@ cdef void online_step(OnlineRun *run, Py_ssize_t k, real *memory, lanes *zeros) 
         online_pool(MAXIMA, step, 1, x, weights, y, zeros)
     elif step.kind == ACTIVATION:
         activate(step, x, step.numbers, y)
+    elif step.kind == FULL and run.update != NULL:
+        rows_forward(
+            False, True, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, weights.b,
+            <lanes *> y, step.c_out,
+        )
     elif step.kind == FULL:
         rows_forward(
-            False, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, weights.b,
+            False, False, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, weights.b,
             <lanes *> y, step.c_out,
         )
     elif step.kind == DISTANCES:
         rows_forward(
-            True, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, NULL,
+            True, False, <const lanes *> x, inputs_of(step), weights.w, weights.pitch, NULL,
             <lanes *> y, step.c_out,
         )
     elif step.kind == DROPOUT:

@@ -185,8 +185,10 @@ cdef void columns_bias_gradient(const lanes *dy, Maps result, lanes *sums, void 
     """Set db to the sums of dy, one per map. `sums` is scratch."""
     cdef Py_ssize_t full = lane_count(dy), m, k
     cdef Py_ssize_t plane = result.rows * ((result.columns + full - 1) // full)
+    cdef lanes total
     for m in range(result.count):
-        sums[m] = dy[m * plane]
+        total = dy[m * plane]
         for k in range(1, plane):
-            sums[m] = sums[m] + dy[m * plane + k]
+            total = total + dy[m * plane + k]
+        sums[m] = total
     fold_lanes(sums, result.count, db)

@@ -205,7 +205,7 @@ cdef void maps_gradient(
 ) noexcept nogil:
     """Set dw (kh, kw, c_in, maps) to the gradient, zero where the mask (c_in, maps) is."""
     cdef Stretches reads = stretches_of(source, window)
-    cdef Py_ssize_t size = element_size(dw), full = lane_count(dw), u, s, v, t, c
+    cdef Py_ssize_t size = element_size(dw), full = lane_count(dw), u, s, v, t
     cdef Py_ssize_t vectors = (result.count + full - 1) // full, pitch = vectors * sizeof(lanes)
     cdef const char *stretch
     cdef lanes *row = dw
@@ -226,12 +226,10 @@ cdef void maps_gradient(
                         row + v, pitch,
                     )
                     v += 1
-            c = 0
-            for t in range(reads.length):
-                for v in range(vectors):
-                    row[v] = row[v] * mask[c * vectors + v]
-                row += vectors
-                c = c + 1 if c + 1 < source.count else 0
+            for t in range(reads.length // source.count):
+                for v in range(source.count * vectors):
+                    row[v] = row[v] * mask[v]
+                row += source.count * vectors
 
 
 cdef void maps_bias_gradient(

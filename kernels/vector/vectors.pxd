@@ -39,7 +39,6 @@ cdef extern from "vectors.h":
         COLUMN_TAPS
         COLUMN_TAPS_MAPS
         ROW_OUTPUTS
-        ROW_VECTORS
         CURVE_VECTORS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
@@ -331,19 +330,32 @@ cdef inline void unpack(
             memcpy((<char *> y) + (i * step + k) * size, (<char *> (t + k)) + i * size, size)
 
 
+cdef inline lanes folded(lanes *square) noexcept nogil:
+    """The sums of the lanes of as many vectors as a vector holds numbers, the first lane first;
+    the vectors change."""
+    cdef Py_ssize_t i
+    cdef lanes row
+    transpose(square)
+    row = square[0]
+    for i in range(1, lane_count(square)):
+        row = row + square[i]
+    return row
+
+
 cdef inline void fold_lanes(const lanes *sums, Py_ssize_t count, void *total) noexcept nogil:
     """Set total[k] to the sum of the lanes of vector k, the first lane first."""
     cdef Py_ssize_t full = lane_count(sums), k = 0, i, size = element_size(sums)
     cdef lanes square[16]
     cdef lanes row
-    while k < count:
-        memcpy(square, sums + k, min(count - k, full) * sizeof(lanes))
-        transpose(square)
-        row = square[0]
-        for i in range(1, full):
-            row = row + square[i]
-        memcpy((<char *> total) + k * size, &row, min(count - k, full) * size)
+    while count - k >= full:
+        for i in range(full):
+            square[i] = sums[k + i]
+        (<lanes *> ((<char *> total) + k * size))[0] = folded(square)
         k += full
+    if k < count:
+        memcpy(square, sums + k, (count - k) * sizeof(lanes))
+        row = folded(square)
+        memcpy((<char *> total) + k * size, &row, (count - k) * size)
 
 
 cdef inline void fold(const void *sums, Py_ssize_t count, real *total) noexcept nogil:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, overload
 
 from lenet_fast import choices
 from lenet_fast.checks import Array
 
 
-@dataclass(frozen=True)
-class Totals:
+class Totals(NamedTuple):
     """Totals over a set of images, which can be added.
 
     Attributes
@@ -33,7 +31,7 @@ class Totals:
     errors: int = 0
     images: int = 0
 
-    def __add__(self, other: Totals) -> Totals:
+    def __add__(self, other: Totals) -> Totals:  # type: ignore[override]  # of tuples
         return Totals(
             self.loss + other.loss, self.errors + other.errors, self.images + other.images
         )

@@ -353,7 +353,7 @@ class LanesEngine(BaseEngine):
                     part.unpack(packed, arrays[part.name])
                 for k, slot in enumerate(slots if shared is None else ()):
                     part.unpack(state[k * program.trained :], slot[part.name])
-            optimiser.steps += sum(math.isfinite(each.loss) for each in totals)
+            optimiser.steps += len(totals) - (not math.isfinite(totals[-1].loss))
         return totals
 
     def _learn(

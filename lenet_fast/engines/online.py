@@ -10,6 +10,7 @@ Operations on many images (evaluation, Hessian diagonals) run on the lane engine
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -153,7 +154,8 @@ class OnlineEngine(LanesEngine):
         totals = self._run_single(x, labels, order, *optimiser)
         finite = np.isfinite(totals[:, 0])
         done = len(order) if finite.all() else int(finite.argmin())
-        return [Totals(loss, int(errors), 1) for loss, errors in totals[: done + 1].tolist()]
+        losses, errors = totals[: done + 1].T
+        return list(map(Totals, losses.tolist(), errors.astype(int).tolist(), itertools.repeat(1)))
 
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.
@@ -168,7 +170,8 @@ class OnlineEngine(LanesEngine):
             return super().profile(x, labels, train=False)
         x, labels = inputs.examples(self.network, x, labels)
         seconds = np.zeros((len(self.network.layers), 3))
-        state = np.zeros(self._single.trained, self.network.dtype)
+        state = memory.aligned(self._single.trained, self.network.dtype)
+        state[...] = 0
         with self._pool.lock:
             at_rest = Update(Rule.SGD, momentum=0.9, seed=0)  # with a rate of 0 it changes nothing
             updates = np.repeat(records(Update, [at_rest]), len(x))
