@@ -1,5 +1,6 @@
 # needs: layers/rbf (rbf_back_rows, rbf_hessian_rows),
-#     layers/losses (loss_gradient, loss_hessian, loss_value, map_rbf_hessian_rows, misclassified),
+#     layers/losses (loss_hessian, loss_value, loss_with_gradient, map_rbf_hessian_rows,
+#         misclassified),
 #     engines/steps (inputs_of),
 #     engines/lanes_run (numbers_at, Run, weights_of)
 #
@@ -101,10 +102,11 @@ cdef void score(
         memset(dy, 0, 2 * full * k * sizeof(real))
     for i in range(images if run.d_outputs == NULL else 0):
         label = run.labels[first + i]
-        totals[0] += loss_value[real](run.loss, y + i * k, k, label, dy + i * k)
-        totals[1] += misclassified(y + i * k, k, label, run.loss.smallest_wins)
         if back:
-            loss_gradient[real](run.loss, y + i * k, k, label, NULL, dy + i * k)
+            totals[0] += loss_with_gradient[real](run.loss, y + i * k, k, label, dy + i * k)
+        else:
+            totals[0] += loss_value[real](run.loss, y + i * k, k, label, dy + i * k)
+        totals[1] += misclassified(y + i * k, k, label, run.loss.smallest_wins)
         if hessian:
             loss_hessian[real](run.loss, y + i * k, k, hy + i * k)
     if run.d_outputs != NULL:

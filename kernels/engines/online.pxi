@@ -1,4 +1,4 @@
-# needs: layers/losses (loss_gradient, loss_value, misclassified),
+# needs: layers/losses (loss_with_gradient, misclassified),
 #     layers/optimisers (fused, optimise),
 #     single/dense (group_rows),
 #     engines/steps (check_loss, check_steps, check_updates),
@@ -40,11 +40,10 @@ cdef bint online_pattern(
     cdef lanes_f32 *tag_f32 = NULL
     cdef lanes_f64 *tag_f64 = NULL
     online_forward(run, memory)
-    totals[0] = loss_value(loss, y, last.c_out, label, dy)
+    totals[0] = loss_with_gradient(loss, y, last.c_out, label, dy)
     totals[1] = misclassified(y, last.c_out, label, loss.smallest_wins)
     if not isfinite(totals[0]):
         return False
-    loss_gradient(loss, y, last.c_out, label, NULL, dy)
     if real is float:
         online_learn[float, lanes_f32](run, learner, memory, tag_f32)
     else:

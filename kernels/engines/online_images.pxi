@@ -5,7 +5,8 @@
 from libc.string cimport memcpy, memset
 
 from vectors cimport (
-    element_size, lane_count, lanes, lanes_f32, lanes_f64, real, transpose, vector_bytes,
+    bytes_16, element_size, from_bytes, lane_count, lanes, lanes_f32, lanes_f64, real, splat_f32,
+    splat_f64, transpose, vector_bytes,
 )
 from program cimport CONVOLUTION_ALONG_MAPS, Step
 
@@ -48,6 +49,19 @@ cdef inline void by_pixel(
             y[k * maps + c] = x[c * pixels + k]
 
 
+cdef inline void fill_row(
+    const unsigned char *bytes, Py_ssize_t columns, lanes scale, lanes background, lanes *x
+) noexcept nogil:
+    """Set a row, at least a vector wide; the last vector may overlap the one before."""
+    cdef Py_ssize_t full = lane_count(x), size = element_size(x), k = 0
+    while k < columns:
+        k = min(k, columns - full)
+        (<lanes *> ((<char *> x) + k * size))[0] = (
+            from_bytes(x, <const bytes_16 *> (bytes + k)) * scale + background
+        )
+        k += full
+
+
 cdef void online_fill(
     OnlineRun *run, const unsigned char *bytes, Py_ssize_t rows, Py_ssize_t columns,
     const real *floats,
@@ -62,8 +76,15 @@ cdef void online_fill(
             x[k] = background
         x += (run.input.rows - rows) // 2 * run.input.columns + (run.input.columns - columns) // 2
         for r in range(rows):
-            for k in range(columns):
-                x[r * run.input.columns + k] = bytes[r * columns + k] * scale + background
+            if columns < vector_bytes(x) // <Py_ssize_t> sizeof(real):
+                for k in range(columns):
+                    x[k] = bytes[k] * scale + background
+            elif real is float:
+                fill_row(bytes, columns, splat_f32(scale), splat_f32(background), <lanes_f32 *> x)
+            else:
+                fill_row(bytes, columns, splat_f64(scale), splat_f64(background), <lanes_f64 *> x)
+            bytes += columns
+            x += run.input.columns
     elif run.input.planar or run.input.maps == 1:
         memcpy(x, floats, run.input.maps * pixels * sizeof(real))
     else:

@@ -98,6 +98,18 @@ cdef real loss_value(
     return value_of(loss, x, k, label, <const real *> NULL, p)
 
 
+cdef inline void gradient_of_shares(
+    const Loss *loss, Py_ssize_t k, Py_ssize_t label, real *dx
+) noexcept nogil:
+    """sign (p - t), where dx is p."""
+    cdef Py_ssize_t i
+    cdef real sign = -1 if loss.kind == MAP else 1
+    cdef real each = <real> (loss.smoothing / k)
+    dx[label] -= <real> (1 - loss.smoothing)
+    for i in range(k):
+        dx[i] = sign * (dx[i] - each)
+
+
 cdef void loss_gradient(
     const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, const real *targets,
     real *dx,
@@ -105,7 +117,6 @@ cdef void loss_gradient(
     """sign (p - t), or 2 scale (x - t), or [label], of one image."""
     cdef Py_ssize_t i
     cdef real top, sign = -1 if loss.kind == MAP else 1
-    cdef real each = <real> (loss.smoothing / k)
     if loss.kind == PENALTY:
         for i in range(k):
             dx[i] = i == label
@@ -114,9 +125,19 @@ cdef void loss_gradient(
             dx[i] = <real> (2 * loss.scale) * (x[i] - target_of(loss, targets, label, i))
     elif loss.kind == CROSS_ENTROPY or loss.kind == MAP:
         shares(x, k, sign, <real> loss.floor, &top, dx)
-        dx[label] -= <real> (1 - loss.smoothing)
-        for i in range(k):
-            dx[i] = sign * (dx[i] - each)
+        gradient_of_shares(loss, k, label, dx)
+
+
+cdef real loss_with_gradient(
+    const Loss *loss, const real *x, Py_ssize_t k, Py_ssize_t label, real *dx
+) noexcept nogil:
+    """Return the loss of one image, by the label alone, and set its gradient."""
+    cdef real value = loss_value(loss, x, k, label, dx)
+    if loss.kind == CROSS_ENTROPY or loss.kind == MAP:  # which have left the shares
+        gradient_of_shares(loss, k, label, dx)
+    else:
+        loss_gradient(loss, x, k, label, <const real *> NULL, dx)
+    return value
 
 
 cdef void loss_hessian(const Loss *loss, const real *x, Py_ssize_t k, real *hx) noexcept nogil:
