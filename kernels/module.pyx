@@ -31,7 +31,7 @@ include "images/warp.pxi"
 
 # What has a twin in every backend: the operations. The engines' loops have none.
 OTHERS = (
-    "lane_counts", "LanesProgram", "run_lanes", "run_online", "OnlineWorkspace",
+    "lane_counts", "LanesProgram", "LanesHelpers", "run_lanes", "run_online", "OnlineWorkspace",
     "OnlinePredictor",
 )
 KERNELS = sorted(

@@ -7,6 +7,8 @@ import functools
 import itertools
 import math
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from engine_cases import (
     judged,
     results,
 )
-from helpers import LANE_BACKENDS, assert_within, in_child, slopes, using, using_lanes
+from helpers import LANE_BACKENDS, assert_within, in_child, missing, slopes, using, using_lanes
 
 from lenet_fast import layers, losses, memory, models
 from lenet_fast.connections import LENET5_C3
@@ -275,19 +277,35 @@ def test_threads_change_no_bit(n, dtype, lane_backend):
         engine.close()
 
 
-def test_a_closed_engine_starts_again(lane_backend):
+def test_threads_start_again_after_close_and_end_with_the_engine(lane_backend):
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        missing("this system does not list the threads of a process")
+
+    def all_ended() -> bool:
+        end = time.monotonic() + 10
+        while len(list(tasks.iterdir())) > before and time.monotonic() < end:
+            time.sleep(0.01)
+        return len(list(tasks.iterdir())) == before
+
     net = lenet5(np.float32)
     x, labels = examples(net, 60)
-    engine = LanesEngine(net, losses.MAP(), backend=lane_backend, threads=3)
-    before = set(threading.enumerate())
-    expected = results(engine, x, labels)
-    assert 1 <= len(set(threading.enumerate()) - before) <= 2  # one that is idle is taken again
-    engine.close()
-    engine.close()
-    assert not set(threading.enumerate()) - before
-    for name, array in results(engine, x, labels).items():
-        np.testing.assert_array_equal(array, expected[name], name)
-    engine.close()
+    alone, engine = (
+        LanesEngine(net, losses.MAP(), backend=lane_backend, threads=n) for n in (1, 3)
+    )
+    expected = results(alone, x, labels)
+    before = len(list(tasks.iterdir()))
+    for _ in range(2):
+        for name, array in results(engine, x, labels).items():
+            np.testing.assert_array_equal(array, expected[name], name)
+        # In Python, one that is idle is taken again.
+        assert 1 <= len(list(tasks.iterdir())) - before <= 2
+        engine.close()
+        engine.close()
+        assert all_ended()
+    engine.predict(x)
+    del engine
+    assert all_ended()
 
 
 def test_blocks_have_their_own_sums(monkeypatch, lane_backend):

@@ -382,7 +382,7 @@ def test_threads_that_a_prediction_is_worth():
     convolved = 28 * 28 * 6 * 25 + 100 * 16 * 150 + 120 * 400
     squashed, pooled = 6 * 28 * 28 + 16 * 100 + 120 + 84, 4 * (6 * 14 * 14 + 16 * 25)
     assert cost == convolved + 84 * 120 + 10 * 84 + squashed + pooled
-    assert [tile.threads_worth(n * cost) for n in (1, 16, 64, 1000)] == [1, 1, 6, 102]
+    assert [tile.threads_worth(n * cost) for n in (1, 16, 64, 1000)] == [1, 3, 13, 204]
     small = Network([Dense(36, 3)], input_shape=(1, 6, 6))
     assert tile.threads_worth(20_000 * tile.multiply_adds(tile.lay_out(small, 16))) == 1
 

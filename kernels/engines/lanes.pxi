@@ -14,7 +14,9 @@
 # blocks.
 
 from libc.math cimport isfinite
+from libc.string cimport memset
 
+from helpers cimport helper, helper_call, helper_free, helper_new, helper_wait, process_number
 from vectors cimport (
     LANES_F32, LANES_F64, flush_small, lane_count, lanes, lanes_f32, lanes_f64, read_shared, real,
     restore_small, scratch_free, scratch_new, take_ticket, ticket_done, unpack, wait_a_little,
@@ -232,6 +234,83 @@ cdef class LanesProgram:
         scratch_free(self.run.lists)
 
 
+cdef struct Call:
+    # A call of run_lanes: what its threads share.
+    Run run
+    void *w
+    void *state
+    const void *factors
+    long long[24] shared  # see work_off
+
+
+cdef void take_part(const Call *call, real *memory) noexcept nogil:
+    """What each thread of a call does, with memory of its own."""
+    cdef Run run = call.run
+    cdef unsigned before = flush_small()
+    cdef Py_ssize_t t
+    for t in range(run.input.tiles):
+        if real is float:
+            set_borders[lanes_f32](&run, <lanes_f32 *> memory + t * run.input.size)
+        else:
+            set_borders[lanes_f64](&run, <lanes_f64 *> memory + t * run.input.size)
+    if run.items.kind != FORWARD:
+        if real is float:
+            clear_sums[lanes_f32](&run, <lanes_f32 *> memory)
+        else:
+            clear_sums[lanes_f64](&run, <lanes_f64 *> memory)
+    work_off(
+        &run, <real *> call.w, <real *> call.state, <const real *> call.factors,
+        <long long *> call.shared, memory,
+    )
+    restore_small(before)
+
+
+cdef void take_part_f32(void *call, void *memory) noexcept nogil:
+    take_part[float](<const Call *> call, <float *> memory)
+
+
+cdef void take_part_f64(void *call, void *memory) noexcept nogil:
+    take_part[double](<const Call *> call, <double *> memory)
+
+
+cdef enum:
+    MOST_HELPERS = 1023  # lenet_fast.threads.MAX_THREADS, without the caller
+
+
+cdef class LanesHelpers:
+    """The threads of an engine besides its caller's. They start when they are first needed, and
+    again after a fork, in which threads do not survive."""
+
+    cdef helper *threads[MOST_HELPERS]
+    cdef Py_ssize_t count
+    cdef long process
+
+    cdef Py_ssize_t start(self, Py_ssize_t wanted) noexcept:
+        """Return how many there are, at most as many as wanted."""
+        cdef helper *one
+        if self.process != process_number():
+            self.process, self.count = process_number(), 0
+        while self.count < min(wanted, <Py_ssize_t> MOST_HELPERS):
+            one = helper_new()
+            if one == NULL:
+                break
+            self.threads[self.count] = one
+            self.count += 1
+        return min(wanted, self.count)
+
+    cdef void end(self) noexcept:
+        if self.process == process_number():
+            while self.count:
+                self.count -= 1
+                helper_free(self.threads[self.count])
+
+    def close(self):
+        self.end()
+
+    def __dealloc__(self):
+        self.end()
+
+
 def run_lanes(
     LanesProgram program, const Item[::1] items, real[::1] parameters,
     const real[::1] weights_squared, const unsigned char[:, :, ::1] bytes_images,
@@ -240,22 +319,30 @@ def run_lanes(
     const real[::1] factors, real[::1] gradients, real[:, ::1] outputs,
     const real[:, ::1] d_outputs, real[:, ::1] d_inputs, real[::1] kept, real[::1] examples,
     double clip,
-    double[:, ::1] totals, double[:, ::1] seconds, long long[::1] shared, real[::1] memory,
+    double[:, ::1] totals, double[:, ::1] seconds, list memories, LanesHelpers helpers,
 ):
-    """Process a list of items on a network; several threads may do so together.
+    """Process a list of items on a network, with as many threads as there are memories; with fewer,
+    if the system has none left.
 
     lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """
-    cdef Run run = program.run
-    cdef unsigned before
-    cdef Py_ssize_t t
-    cdef real *w = &parameters[0]
-    cdef real *state_at = &state[0] if state.shape[0] else NULL
-    cdef const real *factors_at = &factors[0] if factors.shape[0] else NULL
+    cdef Call call
+    cdef Run *run = &call.run
+    cdef Py_ssize_t k, others = helpers.start(len(memories) - 1)
+    cdef real[::1] memory
+    cdef void *places[MOST_HELPERS + 1]
     if items.shape[0] == 0:
         return
     check_updates(updates)
     check_items(items)
+    for k in range(others + 1):
+        memory = memories[k]
+        places[k] = &memory[0]
+    memset(call.shared, 0, sizeof(call.shared))
+    call.run = program.run
+    call.w = &parameters[0]
+    call.state = &state[0] if state.shape[0] else NULL
+    call.factors = &factors[0] if factors.shape[0] else NULL
     run.items = &items[0]
     run.item_count = items.shape[0]
     run.parameters = &parameters[0]
@@ -278,16 +365,11 @@ def run_lanes(
     run.totals = &totals[0, 0]
     run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
     with nogil:
-        before = flush_small()
-        for t in range(run.input.tiles):
+        for k in range(others):
             if real is float:
-                set_borders[lanes_f32](&run, <lanes_f32 *> &memory[0] + t * run.input.size)
+                helper_call(helpers.threads[k], take_part_f32, &call, places[k + 1])
             else:
-                set_borders[lanes_f64](&run, <lanes_f64 *> &memory[0] + t * run.input.size)
-        if run.items.kind != FORWARD:
-            if real is float:
-                clear_sums[lanes_f32](&run, <lanes_f32 *> &memory[0])
-            else:
-                clear_sums[lanes_f64](&run, <lanes_f64 *> &memory[0])
-        work_off(&run, w, state_at, factors_at, &shared[0], &memory[0])
-        restore_small(before)
+                helper_call(helpers.threads[k], take_part_f64, &call, places[k + 1])
+        take_part[real](&call, <real *> places[0])
+        for k in range(others):
+            helper_wait(helpers.threads[k])

@@ -122,7 +122,7 @@ class LanesEngine(BaseEngine):
                 f"engine: expected 'layers' with the {self.backend} backend, which has no kernels "
                 f"for {self.name!r}"
             )
-        lanes, self._check_program, self._run_lanes = kernels
+        lanes, self._check_program, self._run_lanes, self._end_threads = kernels
         self._lanes = lanes[network.dtype.name]
         program = self._program = tile.lay_out(network, self._lanes)
         self._together = int(program.input["tiles"][0])
@@ -157,6 +157,11 @@ class LanesEngine(BaseEngine):
             self._to_inputs = program, self._check(program)
             self._inputs.append(program.input)
         return self._to_inputs
+
+    def close(self) -> None:
+        super().close()
+        with self._pool.lock:
+            self._end_threads()
 
     def predict(self, x: Array) -> Array:
         return self._outputs(inputs.images(self.network, x))

@@ -41,9 +41,9 @@ tile comes."""
 ITEMS = 16
 """Items that predictions of few images are cut into, if they have so many tiles."""
 
-WORTH_A_THREAD = 2**22
-"""Multiply-adds of a prediction per thread: 0.03 to 0.1 ms, while to start work in a second thread
-and to wait for its end take 0.01 to 0.03 ms."""
+WORTH_A_THREAD = 2**21
+"""Multiply-adds of a prediction per thread: 0.02 to 0.05 ms, while to start work in a second thread
+takes 0.01 to 0.03 ms, or nearly nothing where it has just ended a call."""
 
 PIECE = 8192
 """Parameters per update item."""

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 ENVIRONMENT_VARIABLE = "LENET_FAST_ISA"
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
@@ -90,7 +88,9 @@ def use_isa(name: str) -> Iterator[None]:
         _install(before)
 
 
-def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]]:
+def lane_kernels() -> tuple[
+    dict[str, int], Callable[..., Any], Callable[..., None], Callable[[], None]
+]:
     """Return the kernels of the lane engine, for the instruction set in use.
 
     Returns
@@ -101,16 +101,19 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., No
         ``LanesProgram`` of kernels/engines/lanes.pxi.
     run : callable
         Takes the arguments of ``run_lanes`` without the last two, a list of memories, one per
-        thread, and a function that runs another one on all of them at the same time.
+        thread, and what runs a function on all of them at the same time: not used here, as the
+        kernels have threads of their own, which need not wait for Python's lock.
+    close : callable
+        Ends these threads; the next call starts new ones.
     """
     build = _build(_isa)
+    helpers = build.LanesHelpers()
 
-    def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
-        shared = np.zeros(24, np.int64)  # see kernels/engines/lanes.pxi, work_off
-        together(lambda memory: build.run_lanes(*arguments, shared, memory), memories)
+    def run(arguments: tuple[Any, ...], memories: list[Any], _: Callable[..., None]) -> None:
+        build.run_lanes(*arguments, memories, helpers)
 
     lanes = dict(zip(("float32", "float64"), build.lane_counts(), strict=True))
-    return lanes, build.LanesProgram, run
+    return lanes, build.LanesProgram, run, helpers.close
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:

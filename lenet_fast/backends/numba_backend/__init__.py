@@ -50,7 +50,9 @@ def conv2d_algorithm(n: int, h_out: int, w_out: int) -> str:
     return "im2col" if few or settings.DISABLE_JIT else "direct"
 
 
-def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., None]] | None:
+def lane_kernels() -> (
+    tuple[dict[str, int], Callable[..., Any], Callable[..., None], Callable[[], None]] | None
+):
     """Return the kernels of the lane engine; None if Numba does not compile.
 
     Returns
@@ -59,12 +61,14 @@ def lane_kernels() -> tuple[dict[str, int], Callable[..., Any], Callable[..., No
         Images per vector, by dtype.
     program, run : callable
         See :mod:`lenet_fast.backends.numba_backend.engines.lanes`.
+    close : callable
+        Does nothing: there are no threads but the engine's.
     """
     settings: Any = _numba.config
     if settings.DISABLE_JIT:
         return None
     lanes = {name: _lane_count(getattr(_numba, name)) for name in ("float32", "float64")}
-    return lanes, _checked_program, _run
+    return lanes, _checked_program, _run, lambda: None
 
 
 def online_kernels() -> tuple[Callable[..., None], Callable[..., Callable[[Any, Any], None]]]:
