@@ -21,6 +21,72 @@ from program cimport (
 from shapes cimport Maps, Window
 
 
+cdef bint pooled_activation(const Step *steps, Py_ssize_t k) noexcept nogil:
+    """Whether a step pools, in windows side by side, what an activation made in its place, and
+    their gradients have one place, too."""
+    cdef const Step *step = steps + k
+    cdef const Step *before = step - 1
+    return (
+        k > 0 and (step.kind == SUBSAMPLING or step.kind == MAXIMUM) and step.c_in == step.c_out
+        and covered(source_of(step), step_window(step), result_of(step))
+        and before.kind == ACTIVATION and before.x == before.y and before.dx == before.dy
+    )
+
+
+cdef enum:
+    STRIP = 8192  # bytes of maps that stay in the first-level cache together with their gradients
+
+
+cdef void activate_and_pool(
+    Run *run, Py_ssize_t k, lanes *memory, bint back, bint hessian
+) noexcept nogil:
+    """An activation and the pooling behind it, or the way back through both, some rows at a time:
+    what one writes, the other finds in the cache. `back` is a literal where this is called."""
+    cdef const Step *step = run.steps + k
+    cdef const void *w = numbers_at(memory, run.parameters, step.w)
+    cdef const void *b = numbers_at(memory, run.parameters, step.b)
+    cdef Maps source = source_of(step), result = result_of(step)
+    cdef Window window = step_window(step)
+    cdef Py_ssize_t row = step.kh * step.w_in, c, r, at, pooled, size
+    cdef Py_ssize_t rows = max(<Py_ssize_t> STRIP // (row * sizeof(lanes)), <Py_ssize_t> 1)
+    cdef lanes *x
+    cdef lanes *dx
+    for c in range(step.c_in):
+        r = 0
+        while r < step.h_out:
+            result.rows = min(rows, step.h_out - r)
+            source.rows = result.rows * step.kh
+            at, pooled = (c * step.h_out + r) * row, (c * step.h_out + r) * step.w_out
+            size = source.rows * source.columns * lane_count(memory)
+            x, dx = memory + step.x + at, memory + step.dx + at
+            r += rows
+            if not back:
+                if lanes is lanes_f32:
+                    activate[float](step - 1, <const float *> x, size, <float *> x)
+                else:
+                    activate[double](step - 1, <const double *> x, size, <double *> x)
+                if step.kind == MAXIMUM:
+                    max_map(x, source, window, memory + step.y + pooled, result)
+                else:
+                    subsample_map(
+                        x, source, window, w, b, c, step.scale, memory + step.y + pooled, result
+                    )
+                continue
+            if step.kind == MAXIMUM:
+                max_back_map(memory + step.dy + pooled, result, x, source, window, dx)
+            else:
+                spread_map(
+                    memory + step.dy + pooled, result, window,
+                    coefficient(memory, w, c, step.scale, hessian), dx, source,
+                )
+            if lanes is lanes_f32:
+                activate_back[float](step - 1, hessian, <const float *> dx, NULL,
+                                     <const float *> x, size, <float *> dx)
+            else:
+                activate_back[double](step - 1, hessian, <const double *> dx, NULL,
+                                      <const double *> x, size, <double *> dx)
+
+
 # --- forward ---
 
 
@@ -83,6 +149,8 @@ cdef void step_forward(
             padded_input(step, memory), source, window, w, b, step.unit, rectifies(run, k),
             run.lists[k].forward, run.lists[k].forward_count, y, result,
         )
+    elif pooled_activation(run.steps, k) and not (k > 1 and rectifies(run, k - 2)):
+        activate_and_pool(run, k, memory, False, False)
     elif step.kind == SUBSAMPLING:
         multiplier = multiplier_of(source, result)
         for c in range(step.c_out):
@@ -93,7 +161,11 @@ cdef void step_forward(
     elif step.kind == MAXIMUM:
         for c in range(step.c_in):
             max_map(x + c * in_size, source, window, y + c * out_size, result)
-    elif step.kind == ACTIVATION and (k == 0 or not rectifies(run, k - 1)):
+    elif step.kind == ACTIVATION:
+        if k > 0 and rectifies(run, k - 1):
+            return
+        if k + 1 < run.count and pooled_activation(run.steps, k + 1):
+            return
         if lanes is lanes_f32:
             activate[float](
                 step, <const float *> x, outputs_of(step) * lane_count(y), <float *> y
@@ -205,59 +277,6 @@ cdef void step_weights(
         )
 
 
-cdef bint pooled_activation(const Step *steps, Py_ssize_t k) noexcept nogil:
-    """Whether a step pools, in windows side by side, what an activation made whose gradient takes
-    the place of the pooling's."""
-    cdef const Step *step = steps + k
-    cdef const Step *before = step - 1
-    return (
-        k > 0 and (step.kind == SUBSAMPLING or step.kind == MAXIMUM) and step.c_in == step.c_out
-        and covered(source_of(step), step_window(step), result_of(step))
-        and before.kind == ACTIVATION and before.passes and before.dx == before.dy
-    )
-
-
-cdef enum:
-    STRIP = 8192  # bytes of a gradient that stay in the cache together with what belongs to them
-
-
-cdef void pool_and_activation_back(
-    Run *run, Py_ssize_t k, lanes *memory, bint hessian
-) noexcept nogil:
-    """Set the gradient at the input of the activation before a pooling, some rows at a time."""
-    cdef const Step *step = run.steps + k
-    cdef Maps result = result_of(step), source = source_of(step)
-    cdef Window window = step_window(step)
-    cdef Py_ssize_t row = step.kh * step.w_in, all = step.h_out, c, r, at
-    cdef lanes factor
-    cdef const lanes *dy
-    cdef const lanes *y
-    cdef lanes *dx
-    for c in range(step.c_in):
-        factor = coefficient(
-            memory, numbers_at(memory, run.parameters, step.w), c, step.scale, hessian
-        )
-        r = 0
-        while r < all:
-            result.rows = min(max(<Py_ssize_t> STRIP // (row * sizeof(lanes)), 1), all - r)
-            source.rows = result.rows * step.kh
-            at = c * step.h_in * step.w_in + r * row
-            dy = memory + step.dy + (c * all + r) * step.w_out
-            y, dx = memory + step.x + at, memory + step.dx + at
-            if step.kind == SUBSAMPLING:
-                spread_map(dy, result, window, factor, dx, source)
-            else:
-                max_back_map(dy, result, y, source, window, dx)
-            at = source.rows * source.columns * lane_count(y)
-            if lanes is lanes_f32:
-                activate_back[float](step - 1, hessian, <float *> dx, NULL, <const float *> y, at,
-                                     <float *> dx)
-            else:
-                activate_back[double](step - 1, hessian, <double *> dx, NULL, <const double *> y,
-                                      at, <double *> dx)
-            r += result.rows
-
-
 cdef void step_back(
     Run *run, Py_ssize_t k, Tiles tiles, lanes *memory, bint hessian
 ) noexcept nogil:
@@ -291,7 +310,7 @@ cdef void step_back(
                         step.w_bare * sizeof(lanes),
                     )
     elif pooled_activation(run.steps, k):
-        pool_and_activation_back(run, k, memory, hessian)
+        activate_and_pool(run, k, memory, True, hessian)
     elif step.kind == SUBSAMPLING:
         for c in range(step.c_in):
             spread_maps(
