@@ -376,6 +376,33 @@ cdef enum:
     BIAS_MAPS = 6  # whose gradients are added up together
 
 
+cdef inline void gradient_position(
+    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, const lanes *seen, Py_ssize_t x_row,
+    const lanes *dy, const Py_ssize_t *map_at, lanes *sums,
+) noexcept nogil:
+    """Add the products at one position of the maps, which begin at `map_at`."""
+    cdef lanes incoming[4]
+    cdef lanes pixels[5]
+    cdef Py_ssize_t m, u, v
+    if rows == 1:
+        for v in range(taps):
+            pixels[v] = in_register(seen[v])
+        for m in range(maps):
+            incoming[0] = dy[map_at[m]]
+            for v in range(taps):
+                sums[m * taps + v] = sums[m * taps + v] + incoming[0] * pixels[v]
+    else:  # fewer maps than taps: their gradients stay in registers
+        for m in range(maps):
+            incoming[m] = in_register(dy[map_at[m]])
+        for u in range(rows):
+            for v in range(taps):
+                pixels[0] = in_register(seen[u * x_row + v])
+                for m in range(maps):
+                    sums[(m * rows + u) * taps + v] = (
+                        sums[(m * rows + u) * taps + v] + incoming[m] * pixels[0]
+                    )
+
+
 cdef inline void gradient_block(
     Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, const lanes *x, Maps source,
     Window window, const lanes *dy, Maps result, const Py_ssize_t *target,
@@ -384,37 +411,24 @@ cdef inline void gradient_block(
     """Add one tile's share to `taps` adjacent weights of `rows` rows of the kernels of `maps`
     links, or set them to it where they are `fresh`; all three are literals where this is called."""
     cdef lanes sums[GRADIENT_SUMS]
-    cdef lanes incoming[GRADIENT_SUMS]
-    cdef lanes pixels[GRADIENT_SUMS]
-    cdef Py_ssize_t m, u, v, r, s, size = result.rows * result.columns
-    cdef Py_ssize_t x_row = window.dilation_v * source.columns
-    cdef const lanes *seen
+    cdef Py_ssize_t map_at[4]
+    cdef Py_ssize_t m, u, v, p, left = result.columns, x_row = window.dilation_v * source.columns
+    cdef const lanes *seen = x
     for m in range(maps):
+        map_at[m] = target[m] * result.rows * result.columns
         for u in range(rows):
             for v in range(taps):
                 sums[(m * rows + u) * taps + v] = (
                     splat(dw, 0) if fresh else dw[kernel[m] + u * window.kw + v]
                 )
-    for r in range(result.rows):
-        for s in range(result.columns):
-            seen = x + r * window.stride_v * source.columns + s * window.stride_h
-            if rows == 1:
-                for v in range(taps):
-                    pixels[v] = in_register(seen[v])
-                for m in range(maps):
-                    incoming[0] = dy[target[m] * size + r * result.columns + s]
-                    for v in range(taps):
-                        sums[m * taps + v] = sums[m * taps + v] + incoming[0] * pixels[v]
-            else:  # fewer maps than taps: their gradients stay in registers
-                for m in range(maps):
-                    incoming[m] = in_register(dy[target[m] * size + r * result.columns + s])
-                for u in range(rows):
-                    for v in range(taps):
-                        pixels[0] = in_register(seen[u * x_row + v])
-                        for m in range(maps):
-                            sums[(m * rows + u) * taps + v] = (
-                                sums[(m * rows + u) * taps + v] + incoming[m] * pixels[0]
-                            )
+    # One loop: around an inner one, GCC would store and read again what the registers hold.
+    for p in range(result.rows * result.columns):
+        gradient_position(maps, rows, taps, seen, x_row, dy + p, map_at, sums)
+        seen += window.stride_h
+        left -= 1
+        if left == 0:
+            left = result.columns
+            seen += window.stride_v * source.columns - left * window.stride_h
     for m in range(maps):
         for u in range(rows):
             for v in range(taps):
