@@ -33,8 +33,8 @@ def compiled(function):
 def test_arguments_are_those_of_the_compiled_kernel():
     engine = part_of_backend("engines.lanes")
     build = compiled_kernels()
-    program, *names, shared, memory = inspect.signature(build.run_lanes).parameters
-    assert (program, shared, memory) == ("program", "shared", "memory")
+    program, *names, memories, helpers = inspect.signature(build.run_lanes).parameters
+    assert (program, memories, helpers) == ("program", "memories", "helpers")
     assert engine.Run._fields == (*engine.Program._fields, *names)
 
 
