@@ -793,7 +793,7 @@ def _check_images(x: object, network: Network) -> None:
             )
         if x.dtype.kind == "f" and x.size and network.pixel_range_known:
             background, foreground = network.pixel_range
-            largest = x.max()
+            largest = x.item(x.argmax())  # for one image, a third of the time of its max()
             if _FAR * max(abs(background), abs(foreground)) < largest < math.inf:
                 raise ValueError(
                     f"x: expected floats from {background:g} (background) to {foreground:g} "
