@@ -46,7 +46,8 @@ _KINDS = {
         ("forward", "to the input", "to the weights"),
         ("training, batch 256", "evaluation, batch 1000"),
         f"{_BEGINNING}Reading the images,\nthe loss (with the way back through an RBF layer) "
-        "and the update are only in the last lines.",
+        "and the update are only in the last lines. With Cython's kernels, an activation counts\n"
+        "with the pooling behind it.",
     ),
     "online": _Kind(
         OnlineEngine,

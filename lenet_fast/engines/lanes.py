@@ -408,7 +408,8 @@ class LanesEngine(BaseEngine):
     def profile(self, x: Array, labels: Array, *, train: bool = True) -> Array:
         """Return one thread's seconds by layer: forward, input gradients, weight gradients.
 
-        In Cython's loops, a ReLU behind a convolution counts with it on the way forward.
+        In Cython's loops, a ReLU behind a convolution counts with it on the way forward, and any
+        activation counts with the pooling behind it, in both directions.
 
         Parameters
         ----------
