@@ -201,9 +201,10 @@ def _session(network: Network, threads: int) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-WARM_UP = 0.02
+WARM_UP = 0.1
 """Seconds that a contender runs before its run counts: threads that have nothing more to do keep a
-core busy for a while, and those of onnxruntime and PyTorch would slow down whoever comes next."""
+core busy for a while, and those of onnxruntime and PyTorch would slow down whoever comes next; one
+of onnxruntime's on two cores was seen to do so for 60 ms."""
 
 
 def medians(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
