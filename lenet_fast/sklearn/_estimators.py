@@ -49,8 +49,9 @@ from lenet_fast.training.schedules import Schedule
 EPOCHS, LEAST_STEPS = 20, 300
 """Default epochs of a fit; with few rows there are more epochs, up to this many steps."""
 
-_SAME = 32
-"""Rows per call of an engine whose bits depend on their number."""
+_SAME = 8
+"""Rows per call of an engine whose bits depend on their number: so few that OpenBLAS's kernels for
+AVX2, too, round all of them alike, wherever they are among the others."""
 
 
 _of_rows = docstrings.completed(
