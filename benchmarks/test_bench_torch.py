@@ -82,9 +82,10 @@ class Trained:
 
     def loop(self, batches: Any = None) -> tuple[Any, ...]:
         """Train with PyTorch's loop, by default over the loader; return the weights."""
+        dtype = next(self.module.parameters()).dtype
         for x, labels in self.loader if batches is None else batches:
             self.optimizer.zero_grad()
-            self.criterion(self.module(x), labels).backward()
+            self.criterion(self.module(x.to(dtype)), labels).backward()
             self.optimizer.step()
         return self.weights()
 
@@ -103,9 +104,10 @@ class Trained:
 
 @functools.cache
 def expected(group: str) -> tuple[Any, ...]:
-    """Return the weights after the first epoch of PyTorch's loop."""
+    """Return the weights after the first epoch of PyTorch's loop; of "wrap", in float64."""
     if group == "wrap":
         trained = Trained()
+        trained.module.double()
         return trained.loop(trained.batches)
     return Trained(group).loop()
 
@@ -121,14 +123,19 @@ def make_fit(name: str, group: str = "fit") -> Contender:
 
 
 def make_wrap(name: str) -> Contender:
-    trained = Trained()
+    trained, exact = Trained(), Trained()
+    exact.module.double()
     if name != "PyTorch eager":
         from lenet_fast.torch import wrap
 
         wrap(trained.module, threads=1)
+        wrap(exact.module, threads=1)
 
     def check(found: tuple[Any, ...]) -> None:
-        compare(name, found, expected("wrap"), "float32")
+        """Compare all weights in float64: in float32, two pixels of a window can change places. The
+        weights of the last layer do not show it."""
+        compare(name, exact.loop(exact.batches), expected("wrap"), "float64")
+        compare(name, found[-2:], expected("wrap")[-2:], "float32")
 
     return Contender(name, lambda: trained.loop(trained.batches), check)
 
