@@ -72,7 +72,7 @@ def note_on_speed(network: Network) -> str | None:
     """Return where other libraries may be as fast, or faster; None for most networks.
 
     Networks with more than half of their multiply-adds in large layers are those of
-    ``benchmarks/networks.py`` that onnxruntime evaluates faster in batches.
+    ``benchmarks/networks.py`` that gain least.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def note_on_speed(network: Network) -> str | None:
     return (
         f"{share:.0%} of the multiply-adds are in convolutions of {MANY_MAPS} maps and more, or in "
         f"dense layers of {MANY_WEIGHTS:,} weights and more: onnxruntime may predict batches "
-        "faster, and training gains little over PyTorch"
+        "as fast or faster, and training gains less over PyTorch"
     )
 
 
