@@ -178,64 +178,28 @@ class _Task:
         self.future: Future[Any] = Future()
         self._function, self._arguments = function, arguments
 
-    def run(self, idle: deque[None]) -> None:
+    def run(self, idle: threading.Semaphore) -> None:
         """Make the call, unless it was cancelled.
 
         The thread is marked idle before the result is set: a caller that waits for the result may
         submit again at once, and must find this thread instead of starting another.
         """
         if not self.future.set_running_or_notify_cancel():
-            idle.append(None)
+            idle.release()
             return
         try:
             result = self._function(*self._arguments)
         except BaseException as error:
-            idle.append(None)
+            idle.release()
             self.future.set_exception(error)
         else:
-            idle.append(None)
+            idle.release()
             self.future.set_result(result)
 
 
-class _Share:
-    """A function call whose caller only waits for its end, in half the time a future takes."""
-
-    def __init__(self, function: Callable[..., Any], item: Any) -> None:
-        self._function, self._item = function, item
-        self._lock = threading.Lock()
-        self._lock.acquire()
-        self._ended = False
-        self.error: BaseException | None = None
-
-    def run(self, idle: deque[None]) -> None:
-        """Make the call; the thread is marked idle before its end is told, as by a task."""
-        try:
-            self._function(self._item)
-        except BaseException as error:
-            self.error = error
-        idle.append(None)
-        self._ended = True
-        self._lock.release()
-
-    def wait(self) -> KeyboardInterrupt | None:
-        """Wait for the end despite signals; return a KeyboardInterrupt, to be raised later."""
-        interrupt: KeyboardInterrupt | None = None
-        while not self._ended:
-            try:
-                self._lock.acquire()
-            except KeyboardInterrupt as error:
-                interrupt = error
-        return interrupt
-
-
-def _work(
-    first: list[_Task | _Share],
-    tasks: SimpleQueue[_Task | _Share | None],
-    idle: deque[None],
-) -> None:
+def _work(first: list[_Task], tasks: SimpleQueue[_Task | None], idle: threading.Semaphore) -> None:
     """Run a first task, and then those of the queue, until a None arrives."""
-    # A thread keeps its arguments alive, but not the list's items.
-    task: _Task | _Share | None = first.pop()
+    task: _Task | None = first.pop()  # a thread keeps its arguments alive, but not the list's items
     while task is not None:
         task.run(idle)
         task = None  # do not keep it alive while waiting
@@ -252,18 +216,17 @@ class _Workers:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._tasks: SimpleQueue[_Task | _Share | None] = SimpleQueue()
-        self._idle: deque[None] = deque()  # as many as threads wait; its methods are atomic
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
 
-    def take(self, task: _Task | _Share) -> bool:
-        """Let a thread run a task. False means that no thread can start."""
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any] | None:
+        """See :meth:`Pool.submit`."""
         # While Python shuts down, threads stop where they are, and new ones never start.
         if sys.is_finalizing():
-            return False
-        if self._idle:
-            self._idle.pop()
-        elif len(self._threads) < self._most:
+            return None
+        task = _Task(function, arguments)
+        if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
             name = f"lenet_fast_{len(self._threads)}"
             given = ([task], self._tasks, self._idle)
             thread = threading.Thread(target=_work, args=given, name=name, daemon=True)
@@ -272,10 +235,11 @@ class _Workers:
             with contextlib.suppress(RuntimeError, MemoryError):
                 thread.start()
                 self._threads.append(thread)
-                return True
-        if self._threads:
-            self._tasks.put(task)
-        return bool(self._threads)
+                return task.future
+        if not self._threads:
+            return None
+        self._tasks.put(task)
+        return task.future
 
     def end(self) -> None:
         """Let the threads end, after their remaining tasks."""
@@ -329,14 +293,10 @@ class Pool:
         1024
         >>> pool.close()
         """
-        task = _Task(function, arguments)
-        return task.future if self._hand_out(task) else None
-
-    def _hand_out(self, task: _Task | _Share) -> bool:
         with self._workers_lock:
             if self._workers is None:
                 self._workers = _Workers(self.threads)
-            return self._workers.take(task)
+            return self._workers.submit(function, *arguments)
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
         """Yield the results in the order of the items, each as soon as it is available.
@@ -398,24 +358,21 @@ class Pool:
         [(3, 9), (4, 16)]
         >>> pool.close()
         """
-        others: list[_Share] = []
+        others: list[Future[Any]] = []
         left: list[Item] = []
         try:
             for item in items[1:]:  # one by one, so that all that have started are waited for
-                share = _Share(function, item)
-                if self._hand_out(share):
-                    others.append(share)
-                else:
+                future = self.submit(function, item)
+                if future is None:
                     left.append(item)
+                else:
+                    others.append(future)
             for item in (*items[:1], *left):
                 function(item)
         finally:
-            for interrupt in [share.wait() for share in others]:
-                if interrupt is not None:
-                    raise interrupt
-        for share in others:
-            if share.error is not None:
-                raise share.error
+            _all_ended(others)
+        for other in others:
+            other.result()
 
     def close(self) -> None:
         """End the threads, after their current tasks. The next run starts new ones."""

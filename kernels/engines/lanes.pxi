@@ -321,8 +321,8 @@ def run_lanes(
     double clip,
     double[:, ::1] totals, double[:, ::1] seconds, list memories, LanesHelpers helpers,
 ):
-    """Process a list of items on a network, with as many threads as there are memories; with fewer,
-    if the system has none left.
+    """Process a list of items on a network. Each of the memories is for one thread; if the system
+    cannot start so many, fewer do the work.
 
     lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
     """

@@ -373,6 +373,7 @@ cdef void convolve_tile(
 
 cdef enum:
     GRADIENT_SUMS = 32  # at most as many as a CPU's registers hold
+    GRADIENT_MOST = 4  # maps that go together, with any instruction set and kernel
     BIAS_MAPS = 6  # whose gradients are added up together
 
 
@@ -381,7 +382,7 @@ cdef inline void gradient_position(
     const lanes *dy, const Py_ssize_t *map_at, lanes *sums,
 ) noexcept nogil:
     """Add the products at one position of the maps, which begin at `map_at`."""
-    cdef lanes incoming[4]
+    cdef lanes incoming[GRADIENT_MOST]
     cdef lanes pixels[5]
     cdef Py_ssize_t m, u, v
     if rows == 1:
@@ -411,7 +412,7 @@ cdef inline void gradient_block(
     """Add one tile's share to `taps` adjacent weights of `rows` rows of the kernels of `maps`
     links, or set them to it where they are `fresh`; all three are literals where this is called."""
     cdef lanes sums[GRADIENT_SUMS]
-    cdef Py_ssize_t map_at[4]
+    cdef Py_ssize_t map_at[GRADIENT_MOST]
     cdef Py_ssize_t m, u, v, p, left = result.columns, x_row = window.dilation_v * source.columns
     cdef const lanes *seen = x
     for m in range(maps):
