@@ -118,7 +118,7 @@ def floats(name: str, value: object, axes: str | None, *, like: Array | None = N
         names = axes.split(", ")
         if array.ndim != len(names):
             raise ValueError(f"{name}: expected {len(names)} axes ({axes}), got {shape(array)}")
-        for axis, size in zip(names, array.shape, strict=True):
+        for axis, size in zip(names, array.shape, strict=True) if 0 in array.shape else ():
             if size == 0 and axis != "n":
                 raise ValueError(f"{name}: expected at least 1 along {axis}, got {shape(array)}")
     return _ready(array)

@@ -212,23 +212,36 @@ cdef class LanesProgram:
     cdef const Step[::1] steps
     cdef const Input[::1] input
     cdef const Loss[::1] loss
+    cdef const Update[::1] no_updates  # in calls without any
+    cdef object listed  # the items of the last call, which is read-only,
+    cdef const Item[::1] items  # and as the loops read them
     cdef Run run
 
     def __init__(
-        self, steps, const unsigned char[::1] tables, input, loss, Py_ssize_t trained
+        self, steps, const unsigned char[::1] tables, input, loss, Py_ssize_t trained, no_updates
     ):
         cdef Run *run = &self.run
-        self.steps, self.input, self.loss = steps, input, loss
+        self.steps, self.input, self.loss, self.no_updates = steps, input, loss, no_updates
         check_steps(self.steps, LANES_KINDS)
         check_loss(&self.loss[0])
         run.steps, run.count = &self.steps[0], self.steps.shape[0]
         run.input, run.loss, run.trained = &self.input[0], &self.loss[0], trained
+        run.updates = &self.no_updates[0]
         run.lists = <Lists *> scratch_new(
             run.count * sizeof(Lists) + link_bytes(run.steps, run.count)
         )
         if run.lists == NULL:
             raise MemoryError
         list_links(run, &tables[0] if tables.shape[0] else NULL)
+
+    cdef const Item[::1] checked(self, listed):
+        """Return a read-only list of items, which is checked unless it is that of the last call."""
+        cdef const Item[::1] items
+        if listed is not self.listed:
+            items = listed
+            check_items(items)
+            self.items, self.listed = items, listed
+        return self.items
 
     def __dealloc__(self):
         scratch_free(self.run.lists)
@@ -312,7 +325,7 @@ cdef class LanesHelpers:
 
 
 def run_lanes(
-    LanesProgram program, const Item[::1] items, real[::1] parameters,
+    LanesProgram program, items, real[::1] parameters,
     const real[::1] weights_squared, const unsigned char[:, :, ::1] bytes_images,
     const real[:, :, :, ::1] float_images, const Py_ssize_t[::1] order,
     const Py_ssize_t[::1] labels, const Update[::1] updates, real[::1] state,
@@ -324,46 +337,48 @@ def run_lanes(
     """Process a list of items on a network. Each of the memories is for one thread; if the system
     cannot start so many, fewer do the work.
 
-    lenet_fast/engines/lanes.py builds the arguments; an empty array means: not used in this call.
+    lenet_fast/engines/lanes.py builds the arguments; None means: not used in this call.
     """
     cdef Call call
     cdef Run *run = &call.run
     cdef Py_ssize_t k, others = helpers.start(len(memories) - 1)
+    cdef const Item[::1] listed = program.checked(items)
     cdef real[::1] memory
     cdef void *places[MOST_HELPERS + 1]
-    if items.shape[0] == 0:
+    if listed.shape[0] == 0:
         return
-    check_updates(updates)
-    check_items(items)
     for k in range(others + 1):
         memory = memories[k]
         places[k] = &memory[0]
     memset(call.shared, 0, sizeof(call.shared))
     call.run = program.run
     call.w = &parameters[0]
-    call.state = &state[0] if state.shape[0] else NULL
-    call.factors = &factors[0] if factors.shape[0] else NULL
-    run.items = &items[0]
-    run.item_count = items.shape[0]
+    call.state = &state[0] if state is not None and state.shape[0] else NULL
+    call.factors = &factors[0] if factors is not None and factors.shape[0] else NULL
+    run.items = &listed[0]
+    run.item_count = listed.shape[0]
     run.parameters = &parameters[0]
-    run.weights_squared = &weights_squared[0] if weights_squared.shape[0] else NULL
-    run.bytes = &bytes_images[0, 0, 0] if bytes_images.shape[0] else NULL
-    run.floats = &float_images[0, 0, 0, 0] if float_images.shape[0] else NULL
-    run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
-    run.order = &order[0] if order.shape[0] else NULL
-    run.scored = labels.shape[0] > 0 or d_outputs.shape[0] > 0
-    run.labels = &labels[0] if labels.shape[0] else NULL
-    run.outputs = &outputs[0, 0] if outputs.shape[0] else NULL
-    run.d_outputs = &d_outputs[0, 0] if d_outputs.shape[0] else NULL
-    run.d_inputs = &d_inputs[0, 0] if d_inputs.shape[0] else NULL
-    run.kept = &kept[0] if kept.shape[0] else NULL
-    run.examples = &examples[0] if examples.shape[0] else NULL
-    run.room = examples.shape[0] // run.trained if run.trained else 0
+    run.weights_squared = &weights_squared[0] if weights_squared is not None else NULL
+    run.bytes = &bytes_images[0, 0, 0] if bytes_images is not None else NULL
+    run.floats = &float_images[0, 0, 0, 0] if float_images is not None else NULL
+    if bytes_images is not None:
+        run.image_rows, run.image_columns = bytes_images.shape[1], bytes_images.shape[2]
+    run.order = &order[0] if order is not None else NULL
+    run.scored = labels is not None or d_outputs is not None
+    run.labels = &labels[0] if labels is not None else NULL
+    run.outputs = &outputs[0, 0] if outputs is not None else NULL
+    run.d_outputs = &d_outputs[0, 0] if d_outputs is not None else NULL
+    run.d_inputs = &d_inputs[0, 0] if d_inputs is not None else NULL
+    run.kept = &kept[0] if kept is not None else NULL
+    run.examples = &examples[0] if examples is not None else NULL
+    run.room = examples.shape[0] // run.trained if examples is not None else 0
     run.clip = clip
-    run.updates = &updates[0]
+    if updates is not None:
+        check_updates(updates)
+        run.updates = &updates[0]
     run.gradients = &gradients[0] if gradients.shape[0] else NULL
     run.totals = &totals[0, 0]
-    run.seconds = &seconds[0, 0] if seconds.shape[0] else NULL
+    run.seconds = &seconds[0, 0] if seconds is not None else NULL
     with nogil:
         for k in range(others):
             if real is float:

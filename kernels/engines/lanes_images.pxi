@@ -32,16 +32,19 @@ cdef inline void fill_pixels(
 
 
 cdef inline void fill_from_bytes(
-    Run *run, lanes *tile, const Py_ssize_t *chosen, Py_ssize_t images
+    Run *run, lanes *tile, Py_ssize_t first, Py_ssize_t images
 ) noexcept nogil:
     """The pixels of bytes images, on the network's scale, in the middle of its input."""
-    cdef Py_ssize_t columns = run.image_columns, i, row, column, left
+    cdef Py_ssize_t columns = run.image_columns, i, image, row, column, left
     cdef lanes scale = splat(tile, (run.input.foreground - run.input.background) / 255)
     cdef lanes background = splat(tile, run.input.background)
     cdef const unsigned char *seen[16]
     cdef lanes *place
     for i in range(lane_count(tile)):
-        seen[i] = run.bytes + chosen[i if i < images else 0] * run.image_rows * columns
+        image = first + (i if i < images else 0)
+        if run.order != NULL:
+            image = run.order[image]
+        seen[i] = run.bytes + image * run.image_rows * columns
     for row in range(run.image_rows):
         place = tile + (
             ((run.input.rows - run.image_rows) // 2 + row) * run.input.columns
@@ -73,7 +76,7 @@ cdef void fill(Run *run, Py_ssize_t first, Py_ssize_t images, lanes *tile) noexc
     cdef Py_ssize_t full = lane_count(tile), k, i, size = element_size(tile)
     cdef char *lane
     if run.bytes != NULL:
-        fill_from_bytes(run, tile, run.order + first, images)
+        fill_from_bytes(run, tile, first, images)
     else:
         pack(numbers_at(tile, run.floats, first * pixels), pixels, images, pixels, tile)
         for k in range(pixels if images < full else 0):

@@ -31,8 +31,8 @@ cdef struct Run:
     const void *floats  # or
     Py_ssize_t image_rows
     Py_ssize_t image_columns
-    const Py_ssize_t *order  # which image is the first, the second, ...
-    const Py_ssize_t *labels  # and what it shows
+    const Py_ssize_t *order  # which of the bytes is the first, the second, ...; NULL: as they lie
+    const Py_ssize_t *labels  # what the first, the second, ... image shows
     void *outputs
     const void *d_outputs  # the gradients at the outputs; NULL: those of the loss
     void *d_inputs  # where the gradients at the images go; NULL: nowhere

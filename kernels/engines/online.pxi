@@ -90,12 +90,12 @@ def run_online(
 ):
     """Train on images, one after the other, until there are none or a loss is not finite.
 
-    lenet_fast/engines/online.py builds the arguments; an empty array means: not used in this call.
+    lenet_fast/engines/online.py builds the arguments; None means: not used in this call.
     `factors` are those of this call alone.
     """
     cdef OnlineRun run
     cdef Learner learner
-    cdef Py_ssize_t i, k, image, pixels, slots, pitch = 0
+    cdef Py_ssize_t i, k, image, slots, pitch = 0, rows = 0, columns = 0, pixels
     cdef char *group
     cdef unsigned before
     cdef const unsigned char *bytes = NULL
@@ -109,12 +109,15 @@ def run_online(
     online_run(&run, steps, input)
     run.masks = &masks[0] if masks.shape[0] else NULL
     run.memory = <char *> &memory[0]
-    if seconds.shape[0]:
+    if seconds is not None:
         run.seconds = &seconds[0, 0]
-    if bytes_images.shape[0]:
+    if bytes_images is not None:
         bytes = &bytes_images[0, 0, 0]
+        rows, columns = bytes_images.shape[1], bytes_images.shape[2]
+        pixels = rows * columns
     else:
         floats = &float_images[0, 0, 0, 0]
+        pixels = run.input.maps * run.input.rows * run.input.columns
     learner.trained = gradients.shape[0]
     learner.w = w
     learner.state = &state[0] if state.shape[0] else NULL
@@ -137,15 +140,12 @@ def run_online(
             run.weights[k].b = numbers_of(w, w, run.steps[k].b)
             run.weights[k].pitch = run.steps[k].pitch
         online_borders(&run, memory.shape[0], &memory[0])
-        pixels = bytes_images.shape[1] * bytes_images.shape[2]
-        if floats != NULL:
-            pixels = run.input.maps * run.input.rows * run.input.columns
         for i in range(order.shape[0]):
             learner.update = run.update = &updates[i]
             image = order[i]
             online_fill(
-                &run, bytes + image * pixels if bytes != NULL else NULL, bytes_images.shape[1],
-                bytes_images.shape[2], floats + image * pixels if floats != NULL else NULL,
+                &run, bytes + image * pixels if bytes != NULL else NULL, rows, columns,
+                floats + image * pixels if floats != NULL else NULL,
             )
             if not online_pattern(
                 &run, &learner, &loss[0], labels[i], &totals[i, 0], &memory[0]

@@ -63,9 +63,9 @@ class Shared:
         self._arrays: list[Array] = []
         self._memory: Array | None = None
 
-    def find(self, kinds: Sequence[Mapping[str, Array]]) -> Array | None:
-        """Return the memory as one array, or None if the arrays lie elsewhere."""
-        arrays = [arrays[part.name] for arrays in kinds for part in self._parts]
+    def find(self, arrays: list[Array]) -> Array | None:
+        """Return the memory of the arrays, kind by kind, as one array, or None if they lie
+        elsewhere."""
         same = len(arrays) == len(self._arrays)
         if not same or any(map(operator.is_not, arrays, self._arrays)):
             self._arrays, self._memory = arrays, self._look(arrays)
@@ -92,11 +92,9 @@ class Shared:
         return np.ndarray(last, dtype, owner, first)
 
 
-def image_arguments(x: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return images as arguments of the loops: bytes and floats, one of which is empty."""
-    if x.dtype == np.uint8:
-        return x, np.empty((0, 1, 1, 1), dtype)
-    return np.empty((0, 1, 1), np.uint8), x
+def image_arguments(x: Array) -> tuple[Array | None, Array | None]:
+    """Return images as arguments of the loops: bytes and floats, one of which is None."""
+    return (x, None) if x.dtype == np.uint8 else (None, x)
 
 
 def check_rule(optimiser: Optimiser) -> None:

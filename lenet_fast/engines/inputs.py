@@ -25,10 +25,11 @@ def images(network: Network, x: Array) -> Array:
     """
     if type(x) in (np.ndarray, np.memmap):
         x = x.view()
-        if x.dtype == np.uint8 and x.ndim == 3:
-            return _bytes(network, x)
-        if x.dtype == np.uint8 and x.ndim == 4 and network.input_shape[0] > 1:
-            return _colours(network, x)
+        if x.dtype == np.uint8:
+            if x.ndim == 3:
+                return _bytes(network, x)
+            if x.ndim == 4 and network.input_shape[0] > 1:
+                return _colours(network, x)
     x = checks.floats("x", x, "n, c, h, w")
     shape = (len(x), *network.input_shape)
     checks.same_shape("x", x, shape, "n and the network's input_shape")

@@ -135,6 +135,9 @@ class LanesEngine(BaseEngine):
         self._memories: list[Array] = []
         self._copies = np.empty(0, network.dtype)  # of the parameters, where they lie apart
         self._packing: object = None  # which copies these are; None: they are old
+        layers = {layer.name: layer for layer in network.layers}
+        names = (part.name.rpartition(".") for part in program.parameters)
+        self._places = [(layers[layer], name) for layer, _, name in names]
         self._own = compiled.Shared(program.parameters, program.values)
         # The program that trains on weighted images, its parameters if they are not those that
         # _values returns, and the optimiser's arrays. Subclasses may train others differently.
@@ -147,7 +150,8 @@ class LanesEngine(BaseEngine):
     def _check(self, program: Program) -> Any:
         """Return a program and the loss as the loops take them."""
         return self._check_program(
-            program.steps, program.tables, program.input, self._loss_record, program.trained
+            *(program.steps, program.tables, program.input, self._loss_record),
+            *(program.trained, _NO_UPDATES),
         )
 
     def _program_to_inputs(self) -> tuple[Program, Any]:
@@ -234,7 +238,7 @@ class LanesEngine(BaseEngine):
             # Tiles that share the reading of large weights are parted only for another thread.
             items = tile.ITEMS if self._together == 1 else min(threads, self.threads)
             work = tile.predict_items(len(x), self._lanes, items)
-            self._run(
+            self._process(
                 *(work, x),
                 outputs=outputs,
                 kept=kept,
@@ -339,7 +343,7 @@ class LanesEngine(BaseEngine):
             arrays = self.network.parameters
             slots = optimiser.slots({part.name: arrays[part.name] for part in program.learned})
             updates = compiled.update_records(optimiser, slots, rates, seed)
-            shared = places.find(slots)
+            shared = places.find([slot[part.name] for slot in slots for part in program.learned])
             state = (
                 compiled.packed(program, slots, self.network.dtype) if shared is None else shared
             )
@@ -351,7 +355,7 @@ class LanesEngine(BaseEngine):
                 totals = self._learn_weighted(
                     x, labels, order, size, weights, updates, state, factors
                 )
-            if packed is None and self._own.find([arrays]) is None:
+            if packed is None and self._own.find(self._arrays()) is None:
                 packed = self._copies
             for part in program.learned:
                 if packed is not None:
@@ -366,7 +370,7 @@ class LanesEngine(BaseEngine):
     ) -> list[Totals]:
         """Run the steps with their update records, the optimiser's state and its factors."""
         if x.dtype != np.uint8:  # only bytes are gathered as tiles are filled
-            x, order = x[order], np.arange(len(order))
+            x = x[order]
         updates, state, factors = optimiser
         work = self._batch_items(len(order), size, ItemKind.GRADIENT)
         return self._run(work, x, labels, order, updates=updates, state=state, factors=factors)
@@ -494,7 +498,7 @@ class LanesEngine(BaseEngine):
         to_inputs: bool = False,
         examples: Array | None = None,
         clip: float = 0.0,
-        updates: Array = _NO_UPDATES,
+        updates: Array | None = None,
         state: Array | None = None,
         factors: Array | None = None,
         seconds: Array | None = None,
@@ -502,8 +506,7 @@ class LanesEngine(BaseEngine):
     ) -> Array:
         """Run a list of items, on at most `threads` threads; return loss and errors of each. The
         `parameters` are by default those of an earlier `packing`, or of the network."""
-        dtype, none = self.network.dtype, np.empty(0, self.network.dtype)
-        rows = np.empty((0, 1), dtype)
+        dtype, squared = self.network.dtype, None
         with self._pool.lock:
             program, checked = self._program, self._checked
             if to_inputs or d_inputs is not None:
@@ -514,31 +517,31 @@ class LanesEngine(BaseEngine):
             summed = work.kind not in (ItemKind.FORWARD, ItemKind.EXAMPLES)
             if summed:
                 self._reserve(work.blocks)
-            squared = none
             if work.kind == ItemKind.CURVATURE:
                 with np.errstate(over="ignore"):  # overflow shows up in the result
                     squared = parameters * parameters
-            totals = np.full((len(work.items), 2), np.nan)
+            totals = np.empty((len(work.items), 2))
+            totals.fill(np.nan)  # faster than np.full
             arguments = (
                 checked,
                 work.items,
                 parameters,
                 squared,
-                *compiled.image_arguments(x, dtype),
-                np.arange(len(x)) if order is None else order,
-                np.empty(0, np.intp) if labels is None else labels,
+                *compiled.image_arguments(x),
+                order,
+                labels,
                 updates,
-                none if state is None else state,
-                none if factors is None else factors,
+                state,
+                factors,
                 self._gradients,
-                rows if outputs is None else outputs,
-                rows if d_outputs is None else d_outputs,
-                rows if d_inputs is None else d_inputs.reshape(len(x), -1),
-                none if kept is None else kept,
-                none if examples is None else examples,
+                outputs,
+                d_outputs,
+                None if d_inputs is None else d_inputs.reshape(len(x), -1),
+                kept,
+                examples,
                 clip,
                 totals,
-                np.empty((0, 3)) if seconds is None else seconds,
+                seconds,
             )
             threads = 1 if seconds is not None else min(threads, self.threads, work.blocks)
             size = program.size * self._lanes
@@ -553,10 +556,14 @@ class LanesEngine(BaseEngine):
         if len(self._gradients) < blocks * self._program.trained:
             self._gradients = np.empty(blocks * self._program.trained, self.network.dtype)
 
+    def _arrays(self) -> list[Array]:
+        """Return the network's parameters, in the program's order."""
+        return [layer.parameters[name] for layer, name in self._places]
+
     def _values(self, packing: object) -> Array:
         """Return the parameters as the loops read them: where they are, or else copies; those of
         an earlier packing, if no other one came after it."""
-        shared = self._own.find([self.network.parameters])
+        shared = self._own.find(self._arrays())
         if shared is not None:
             self._packing = None
             return shared
@@ -576,10 +583,10 @@ class LanesEngine(BaseEngine):
             self._pixel_range = pixel_range
 
 
-def _drawing(dropout: tuple[int, int] | None) -> Array:
+def _drawing(dropout: tuple[int, int] | None) -> Array | None:
     """Return what tells dropout layers how to draw, without a rule for the gradients."""
     if dropout is None:
-        return _NO_UPDATES
+        return None
     seed, step = dropout
     return records(Update, [Update(done=step, seed=seed)])
 

@@ -202,7 +202,7 @@ class OnlineEngine(LanesEngine):
             program.tables,
             program.input,
             self._packed,
-            *compiled.image_arguments(x, self.network.dtype),
+            *compiled.image_arguments(x),
             order,
             labels,
             self._loss_record,
@@ -211,7 +211,7 @@ class OnlineEngine(LanesEngine):
             factors,
             self._sums,
             totals,
-            np.empty((0, 3)) if seconds is None else seconds,
+            seconds,
             self._memory,
         )
         return totals

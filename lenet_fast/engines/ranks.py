@@ -358,7 +358,7 @@ class RanksEngine(LanesEngine):
         self, x: Array, labels: Array, order: Array, size: int, *optimiser: Array
     ) -> list[Totals]:
         if x.dtype != np.uint8:
-            x, order = x[order], np.arange(len(order))
+            x = x[order]
         updates, state, factors = optimiser
         trained, found = self._program.trained, []
         parameters = self._values(None)

@@ -33,9 +33,10 @@ from lenet_fast.backends.numba_backend.engines.steps import (
     check_loss,
     check_steps,
     check_updates,
+    typed,
     window_of,
 )
-from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, read_only, sources
+from lenet_fast.backends.numba_backend.jit import array_part, kernel, once, part, sources
 from lenet_fast.backends.numba_backend.layers.conv2d import (
     LINK,
     list_by_input,
@@ -73,14 +74,6 @@ from lenet_fast.backends.numba_backend.vector.vectors import CONV_MAPS, lane_cou
 TICKET, DONE, STOP = 0, 8, 16
 
 PATIENCE = 20_000  # how often a thread looks whether others are done, before it lets them run
-
-# The arguments that are written; those squared go where the parameters go.
-_WRITTEN = {
-    *("parameters", "weights_squared", "state", "gradients"),
-    *("outputs", "d_inputs", "kept", "examples", "totals", "seconds"),
-}
-
-_RECORDS = {"input", "loss"}
 
 _KINDS = (CONVOLUTION, SUBSAMPLING, MAXIMUM, ACTIVATION, FULL, DISTANCES, DROPOUT)
 
@@ -261,7 +254,7 @@ def checked_program(*arguments: Any) -> Program:
     program = Program(*arguments)
     check_steps(program.steps, _KINDS)
     check_loss(program.loss[0])
-    return Program(*map(_argument, Program._fields, program))
+    return Program(*typed(Program._fields, program, None))
 
 
 def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[..., None]) -> None:
@@ -300,10 +293,7 @@ def run(arguments: tuple[Any, ...], memories: list[Any], together: Callable[...,
 def run_of(arguments: tuple[Any, ...]) -> Run:
     """Return the arguments of :func:`run` as the loops read them."""
     program, *others = arguments
-    return Run(*program, *map(_argument, Run._fields[len(program) :], others))
-
-
-def _argument(name: str, value: Any) -> Any:
-    if name in _RECORDS:
-        return value[0]
-    return value if name in _WRITTEN else read_only(value)
+    given, own = Run(*program, *others), len(program)
+    if given.updates is None:
+        given = given._replace(updates=program.no_updates)
+    return Run(*program, *typed(Run._fields[own:], given[own:], given.parameters.dtype))

@@ -41,7 +41,8 @@ def _fill_from_bytes(run, first, images, memory):
     corner = (run.input.rows - rows) // 2 * width + (width - columns) // 2
     chosen = np.empty(full, np.int64)
     for i in range(full):
-        chosen[i] = run.order[first + min(i, images - 1)] * rows * columns
+        image = first + min(i, images - 1)
+        chosen[i] = (run.order[image] if len(run.order) else image) * rows * columns
     for r in range(rows):
         target = run.input.at + corner + r * width
         if columns < full:

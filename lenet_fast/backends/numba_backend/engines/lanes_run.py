@@ -16,6 +16,7 @@ class Program(NamedTuple):
     input: Any
     loss: Any
     trained: int
+    no_updates: Any  # in calls without any
 
 
 class Run(NamedTuple):
@@ -27,6 +28,7 @@ class Run(NamedTuple):
     input: Any
     loss: Any
     trained: int
+    no_updates: Any
     items: Any
     parameters: Any
     weights_squared: Any

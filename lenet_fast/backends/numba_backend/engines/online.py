@@ -33,8 +33,9 @@ from lenet_fast.backends.numba_backend.engines.steps import (
     check_loss,
     check_steps,
     check_updates,
+    typed,
 )
-from lenet_fast.backends.numba_backend.jit import borrowing_kernel, part, read_only, sources
+from lenet_fast.backends.numba_backend.jit import borrowing_kernel, part, sources
 from lenet_fast.backends.numba_backend.layers.dropout import times_factors
 from lenet_fast.backends.numba_backend.layers.losses import loss_gradient, loss_value, misclassified
 from lenet_fast.backends.numba_backend.layers.optimisers import fused, optimise
@@ -46,11 +47,6 @@ from lenet_fast.backends.numba_backend.vector.shared import (
     seconds_now,
 )
 from lenet_fast.backends.numba_backend.vector.vectors import lane_count
-
-_RECORDS = {"input", "loss"}
-
-# The arguments that are written.
-_WRITTEN = {"parameters", "state", "gradients", "totals", "seconds", "memory"}
 
 
 @part
@@ -123,21 +119,16 @@ def _compiled(version: str) -> Any:
 def run_online(*arguments: Any) -> None:
     """Train on images, one after the other, until there are none or a loss is not finite.
 
-    lenet_fast/engines/online.py builds the arguments, which are those of :class:`Run`; an empty
-    array means: not used in this call.
+    lenet_fast/engines/online.py builds the arguments, which are those of :class:`Run`; None means:
+    not used in this call.
     """
     given = Run(*arguments)
     check_steps(given.steps, ONLINE_KINDS)
     check_loss(given.loss[0])
     check_updates(given.updates)
-    run = Run(*map(_argument, Run._fields, given))
-    clock = new_clock(len(given.seconds) > 0)
-    full = lane_count(from_dtype(given.memory.dtype))
-    square = np.zeros(full * full, given.memory.dtype)
+    dtype = given.memory.dtype
+    run = Run(*typed(Run._fields, given, dtype))
+    clock = new_clock(given.seconds is not None)
+    full = lane_count(from_dtype(dtype))
+    square = np.zeros(full * full, dtype)
     _compiled(sources())(run, *tap_table(given.steps), square, clock)
-
-
-def _argument(name: str, value: Any) -> Any:
-    if name in _RECORDS:
-        return value[0]
-    return value if name in _WRITTEN else read_only(value)

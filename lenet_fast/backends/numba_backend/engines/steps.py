@@ -1,12 +1,13 @@
-"""Checks of both engines: the steps and codes of a call must be known to the loops."""
+"""The arguments of both engines: their types, and checks that the loops know all codes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from lenet_fast.backends.numba_backend.jit import part
+from lenet_fast.backends.numba_backend.jit import part, read_only
 from lenet_fast.backends.numba_backend.layers.activations import ACTIVATIONS, SLOPED
 from lenet_fast.backends.numba_backend.layers.optimisers import RULES
 from lenet_fast.backends.numba_backend.program import (
@@ -23,6 +24,33 @@ from lenet_fast.backends.numba_backend.program import (
     UPDATE,
 )
 from lenet_fast.backends.numba_backend.vector.shapes import Maps, Window
+
+_RECORDS = {"input", "loss"}
+
+# The arguments that are written; those squared go where the parameters go.
+_WRITTEN = {
+    *("parameters", "weights_squared", "state", "gradients", "memory"),
+    *("outputs", "d_inputs", "kept", "examples", "totals", "seconds"),
+}
+
+# Of arguments that may be None: the axes, if not one, and the dtype, if not that of the network.
+_AXES = dict.fromkeys(("outputs", "d_outputs", "d_inputs", "seconds"), 2)
+_AXES |= {"bytes_images": 3, "float_images": 4}
+_DTYPES = {"bytes_images": np.uint8, "order": np.intp, "labels": np.intp, "seconds": np.float64}
+
+
+def typed(names: Iterable[str], values: Iterable[Any], dtype: Any) -> list[Any]:
+    """Return arguments of the types that the loops are compiled for: the rows of tables with one
+    row, empty arrays in place of None, and all that is not written read only."""
+    return [_typed(name, value, dtype) for name, value in zip(names, values, strict=True)]
+
+
+def _typed(name: str, value: Any, dtype: Any) -> Any:
+    if name in _RECORDS:
+        return value[0]
+    if value is None:
+        value = np.empty((0,) * _AXES.get(name, 1), _DTYPES.get(name, dtype))
+    return value if name in _WRITTEN else read_only(value)
 
 
 @part
