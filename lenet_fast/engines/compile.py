@@ -147,7 +147,7 @@ class Program:
     trained: int
     values: int
 
-    @property
+    @functools.cached_property
     def learned(self) -> list[ParameterSlice]:
         """The trainable parameters."""
         return [part for part in self.parameters if part.last <= self.trained]

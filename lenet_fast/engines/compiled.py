@@ -36,6 +36,8 @@ def packed(
 
     Each kind is a dict by parameter name; missing parameters are filled with `padding`.
     """
+    if not kinds:
+        return np.empty(0, dtype)
     array = memory.aligned(len(kinds) * program.trained, dtype)
     array[...] = padding
     for k, arrays in enumerate(kinds):
@@ -118,7 +120,7 @@ def update_records(
         )
     updates = np.repeat(records(Update, [update]), len(rates))
     updates["rate"] = rates
-    updates["done"] = optimiser.steps + np.arange(len(rates))
+    updates["done"] = np.arange(optimiser.steps, optimiser.steps + len(rates))
     return updates
 
 

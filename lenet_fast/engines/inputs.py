@@ -171,8 +171,9 @@ def dropout(numbers: tuple[int, int] | None) -> tuple[int, int] | None:
 
 def check_writeable(network: Network) -> None:
     """Raise ValueError unless all trainable parameters are writeable."""
+    parameters = network.parameters
     for name in network.trainable_names:
-        if not network.parameters[name].flags.writeable:
+        if not parameters[name].flags.writeable:
             raise ValueError(
                 f"network: expected {name} to be writeable for training, got read-only"
             )
