@@ -130,21 +130,22 @@ cdef inline void column_taps_block(
 
 cdef inline void column_taps(
     Py_ssize_t maps, const char *x, Window window, Py_ssize_t x_down, const lanes *dy,
-    Maps result, Py_ssize_t vectors, lanes *dw, Py_ssize_t size,
+    Maps result, Py_ssize_t rows, Py_ssize_t vectors, lanes *dw, Py_ssize_t size,
 ) noexcept nogil:
-    """A row of the kernels of some maps; `maps` is a literal where this is called."""
+    """A row of the kernels of some maps, from `rows` rows of dy; `maps` is a literal where this is
+    called."""
     cdef Py_ssize_t j = 0, tap_step = window.dilation_h * size
     while j < window.kw:
         if window.kw - j >= COLUMN_TAPS:
             column_taps_block(
                 COLUMN_TAPS, maps, <const lanes *> (x + j * tap_step), tap_step, x_down, dy,
-                result.rows * vectors, result.rows, vectors, dw + j * result.count, result.count,
+                rows * vectors, rows, vectors, dw + j * result.count, result.count,
             )
             j += COLUMN_TAPS
         else:
             column_taps_block(
                 1, maps, <const lanes *> (x + j * tap_step), tap_step, x_down, dy,
-                result.rows * vectors, result.rows, vectors, dw + j * result.count, result.count,
+                rows * vectors, rows, vectors, dw + j * result.count, result.count,
             )
             j += 1
 
@@ -157,38 +158,59 @@ cdef void columns_gradient(
     cdef Py_ssize_t size = element_size(dy), full = lane_count(dy), i, m
     cdef Py_ssize_t vectors = (result.columns + full - 1) // full, plane = result.rows * vectors
     cdef Py_ssize_t down = window.stride_v * source.columns * size
-    cdef Py_ssize_t rows = source.count * window.kh, step = window.kw * result.count
+    cdef Py_ssize_t kernel_rows = source.count * window.kh, step = window.kw * result.count
+    cdef Py_ssize_t rows = result.rows
     cdef const char *row
+    # Rows without gaps are one: to begin a loop of few turns anew takes as long as one of them.
+    if down == vectors * <Py_ssize_t> sizeof(lanes):
+        rows, vectors = 1, plane
     # All rows of the kernels of some maps, whose dy stays in the cache.
     m = 0
     while m < result.count:
-        for i in range(rows):
+        for i in range(kernel_rows):
             row = (<const char *> x) + (
                 (i // window.kh * source.rows + i % window.kh * window.dilation_v)
                 * source.columns * size
             )
             if result.count - m >= COLUMN_TAPS_MAPS:
                 column_taps(
-                    COLUMN_TAPS_MAPS, row, window, down, dy + m * plane, result, vectors,
+                    COLUMN_TAPS_MAPS, row, window, down, dy + m * plane, result, rows, vectors,
                     sums + i * step + m, size,
                 )
             else:
                 column_taps(
-                    1, row, window, down, dy + m * plane, result, vectors, sums + i * step + m,
-                    size,
+                    1, row, window, down, dy + m * plane, result, rows, vectors,
+                    sums + i * step + m, size,
                 )
         m += COLUMN_TAPS_MAPS if result.count - m >= COLUMN_TAPS_MAPS else 1
-    fold_lanes(sums, rows * step, dw)
+    fold_lanes(sums, kernel_rows * step, dw)
+
+
+cdef inline void planes_block(
+    Py_ssize_t maps, const lanes *dy, Py_ssize_t plane, lanes *sums
+) noexcept nogil:
+    """Add up some maps; `maps` is a literal where this is called. They take turns, since each
+    addition to a sum waits for the one before."""
+    cdef lanes totals[COLUMN_MAPS]
+    cdef Py_ssize_t m, k
+    for m in range(maps):
+        totals[m] = dy[m * plane]
+    for k in range(1, plane):
+        for m in range(maps):
+            totals[m] = totals[m] + dy[m * plane + k]
+    for m in range(maps):
+        sums[m] = totals[m]
 
 
 cdef void columns_bias_gradient(const lanes *dy, Maps result, lanes *sums, void *db) noexcept nogil:
     """Set db to the sums of dy, one per map. `sums` is scratch."""
-    cdef Py_ssize_t full = lane_count(dy), m, k
+    cdef Py_ssize_t full = lane_count(dy), m = 0
     cdef Py_ssize_t plane = result.rows * ((result.columns + full - 1) // full)
-    cdef lanes total
-    for m in range(result.count):
-        total = dy[m * plane]
-        for k in range(1, plane):
-            total = total + dy[m * plane + k]
-        sums[m] = total
+    while m < result.count:
+        if result.count - m >= COLUMN_MAPS:
+            planes_block(COLUMN_MAPS, dy + m * plane, plane, sums + m)
+            m += COLUMN_MAPS
+        else:
+            planes_block(1, dy + m * plane, plane, sums + m)
+            m += 1
     fold_lanes(sums, result.count, db)

@@ -24,6 +24,8 @@ cdef struct Stretches:
     Py_ssize_t row_step  # from one row of the kernel to the next
     Py_ssize_t right  # from one output to the next in its row
     Py_ssize_t down  # in its column
+    Py_ssize_t maps  # numbers of a pixel
+    bint fives  # whether rows of the kernel are five pixels, and outputs see the next ones
 
 
 cdef inline Stretches stretches_of(Maps source, Window window) noexcept nogil:
@@ -35,10 +37,34 @@ cdef inline Stretches stretches_of(Maps source, Window window) noexcept nogil:
     reads.row_step = window.dilation_v * source.columns * source.count
     reads.right = window.stride_h * source.count
     reads.down = window.stride_v * source.columns * source.count
+    reads.maps = source.count
+    reads.fives = side_by_side and window.kw == 5 and window.stride_h == 1
     return reads
 
 
 # --- forward ---
+
+
+cdef inline void fives_block(
+    Py_ssize_t positions, const char *x, const Stretches *reads, Py_ssize_t rows, const char *w,
+    Py_ssize_t pitch, lanes *sums,
+) noexcept nogil:
+    """Add to some outputs of a row what kernels of five columns see; `positions` is a literal
+    where this is called. A pixel is read once for all outputs that see it."""
+    cdef lanes seen[MAP_POSITIONS + 4]
+    cdef lanes weight
+    cdef Py_ssize_t u, m, p, t, right = reads.maps * element_size(sums)
+    for u in range(rows):
+        for m in range(reads.maps):
+            for p in range(positions + 4):
+                seen[p] = broadcast(sums, x + p * right, m)
+            for t in range(5):
+                weight = in_register((<const lanes *> (w + t * reads.maps * pitch))[0])
+                for p in range(positions):
+                    sums[p] = sums[p] + seen[p + t] * weight
+            w += pitch
+        w += 4 * reads.maps * pitch
+        x += reads.row_step * element_size(sums)
 
 
 cdef inline void maps_block(
@@ -57,6 +83,9 @@ cdef inline void maps_block(
     for p in range(positions):
         for v in range(vectors):
             sums[p][v] = (<const lanes *> ((<const char *> bias) + p * bias_step))[v]
+    if MAP_VECTORS == 1 and reads.fives:
+        fives_block(positions, x, reads, rows, w, pitch, &sums[0][0])
+        rows = 0  # done
     for u in range(rows):
         for s in range(reads.count):
             stretch = x + (u * reads.row_step + s * reads.step) * size
@@ -199,6 +228,59 @@ cdef inline void taps_of_maps(
             t += 1
 
 
+cdef inline void fives_gradient(
+    Py_ssize_t maps, const char *x, const Stretches *reads, const char *dy, Maps result,
+    const lanes *mask, lanes *dw, Py_ssize_t pitch,
+) noexcept nogil:
+    """A row of kernels of five columns, some maps of the input, a vector of the output's; `maps`
+    is a literal where this is called. A pixel is read once for all taps that see it."""
+    cdef lanes sums[2][5]
+    cdef lanes seen[2][5]
+    cdef lanes share
+    cdef Py_ssize_t m, t, r, k, size = element_size(dw)
+    cdef const char *corner
+    for m in range(maps):
+        for t in range(5):
+            sums[m][t] = splat(dw, 0)
+    for r in range(result.rows):
+        corner = x + r * reads.down * size
+        for m in range(maps):
+            for t in range(4):
+                seen[m][t + 1] = broadcast(dw, corner + t * reads.maps * size, m)
+        corner += 4 * reads.maps * size
+        for k in range(result.columns):
+            share = in_register((<const lanes *> dy)[0])
+            for m in range(maps):
+                for t in range(4):
+                    seen[m][t] = seen[m][t + 1]
+                seen[m][4] = broadcast(dw, corner, m)
+                for t in range(5):
+                    sums[m][t] = sums[m][t] + seen[m][t] * share
+            corner += reads.maps * size
+            dy += result.count * size
+    for m in range(maps):
+        for t in range(5):
+            (<lanes *> ((<char *> dw) + (t * reads.maps + m) * pitch))[0] = (
+                sums[m][t] * (<const lanes *> ((<const char *> mask) + m * pitch))[0]
+            )
+
+
+cdef inline void fives_of_maps(
+    const char *x, const Stretches *reads, const char *dy, Maps result, const lanes *mask,
+    lanes *dw, Py_ssize_t pitch,
+) noexcept nogil:
+    """A row of kernels of five columns, a vector of the output's maps."""
+    cdef Py_ssize_t m = 0, size = element_size(dw)
+    while m < reads.maps:
+        if reads.maps - m >= 2:
+            fives_gradient(2, x + m * size, reads, dy, result, mask, dw, pitch)
+        else:
+            fives_gradient(1, x + m * size, reads, dy, result, mask, dw, pitch)
+        mask = <const lanes *> ((<const char *> mask) + 2 * pitch)
+        dw = <lanes *> ((<char *> dw) + 2 * pitch)
+        m += 2
+
+
 cdef void maps_gradient(
     const void *x, Maps source, Window window, const void *dy, Maps result, const lanes *mask,
     lanes *dw,
@@ -214,7 +296,13 @@ cdef void maps_gradient(
             stretch = (<const char *> x) + (u * reads.row_step + s * reads.step) * size
             v = 0
             while v < vectors:
-                if vectors - v >= MAP_VECTORS:
+                if MAP_VECTORS == 1 and reads.fives:
+                    fives_of_maps(
+                        stretch, &reads, (<const char *> dy) + v * sizeof(lanes), result, mask + v,
+                        row + v, pitch,
+                    )
+                    v += 1
+                elif vectors - v >= MAP_VECTORS:
                     taps_of_maps(
                         MAP_VECTORS, stretch, &reads,
                         (<const char *> dy) + v * sizeof(lanes), result, row + v, pitch,
@@ -226,6 +314,9 @@ cdef void maps_gradient(
                         row + v, pitch,
                     )
                     v += 1
+            if MAP_VECTORS == 1 and reads.fives:
+                row += window.kw * source.count * vectors
+                continue
             for t in range(reads.length // source.count):
                 for v in range(source.count * vectors):
                     row[v] = row[v] * mask[v]
@@ -236,17 +327,24 @@ cdef void maps_bias_gradient(
     const void *dy, Maps result, const lanes *mask, lanes *db
 ) noexcept nogil:
     """Set db to the sums of dy, one per map."""
-    cdef Py_ssize_t size = element_size(db), full = lane_count(db), k, v
+    cdef Py_ssize_t size = element_size(db), full = lane_count(db), i, k, v
     cdef Py_ssize_t vectors = (result.count + full - 1) // full
-    cdef lanes total
+    cdef Py_ssize_t pixels = result.rows * result.columns, step = result.count * size
+    cdef lanes totals[4]  # by turns: each addition to a sum waits for the one before
     cdef const char *place
     for v in range(vectors):
-        total = splat(db, 0)
         place = (<const char *> dy) + v * sizeof(lanes)
-        for k in range(result.rows * result.columns):
-            total = total + (<const lanes *> place)[0]
-            place += result.count * size
-        db[v] = total * mask[v]
+        for i in range(4):
+            totals[i] = splat(db, 0)
+        k = 0
+        while k + 4 <= pixels:
+            for i in range(4):
+                totals[i] = totals[i] + (<const lanes *> (place + (k + i) * step))[0]
+            k += 4
+        while k < pixels:
+            totals[0] = totals[0] + (<const lanes *> (place + k * step))[0]
+            k += 1
+        db[v] = (totals[0] + totals[1] + totals[2] + totals[3]) * mask[v]
 
 
 # --- the gradient of the inputs ---

@@ -231,7 +231,8 @@ cdef inline void planar_back(
     cdef lanes square[16]
     cdef lanes taps[4]
     cdef lanes y[4]
-    cdef lanes best, left, seen
+    cdef lanes best, left, seen, zero = splat(dx, 0)
+    cdef const char *place
     if w != NULL:
         memset(sums, 0, 2 * result.count * sizeof(lanes))
     m = 0
@@ -240,11 +241,11 @@ cdef inline void planar_back(
         for r in range(result.rows):
             k = 0
             while k < result.columns:
-                for c in range(full):
-                    square[c] = splat(dx, 0)
-                for c in range(min(full, result.columns - k)):
+                place = dy + ((r * result.columns + k) * result.count + m * multiplier) * size
+                for c in range(full):  # chosen are addresses: a choice of vectors costs stores
                     square[c] = (<const lanes *> (
-                        dy + ((r * result.columns + k + c) * result.count + m * multiplier) * size
+                        place + c * result.count * size if c < result.columns - k else
+                        <const char *> &zero
                     ))[0]
                 transpose(square)
                 second = 2 * (k // full) + 1 < vectors
