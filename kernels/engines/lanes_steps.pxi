@@ -1,6 +1,5 @@
 # needs: layers/activations (activate, activate_back),
-#     layers/conv2d (bias_gradient_tile, convolve_tile, correlate_gradient,
-#         input_gradient_tile, spread_of),
+#     layers/conv2d (convolve_tile, correlate_gradient, input_gradient_tile, spread_of),
 #     layers/subsample2d (coefficient, covered, multiplier_of, spread_map, spread_maps,
 #         subsample_gradient_map, subsample_map),
 #     layers/pool2d (max_back_map, max_map),
@@ -249,12 +248,9 @@ cdef void step_weights(
             x = memory + step.padded
         correlate_gradient(
             squares(x, step.c_in * in_size, hessian, work), source, step_window(step), dy, result,
-            run.lists[k].by_input, sums + step.sums_w, fresh,
+            run.lists[k].by_input, step.unit, sums + step.sums_w,
+            sums + step.sums_b if step.b >= 0 else NULL, fresh,
         )
-        if step.b >= 0:
-            if fresh:
-                memset(sums + step.sums_b, 0, biases_of(step) * sizeof(lanes))
-            bias_gradient_tile(dy, result, step.unit, sums + step.sums_b)
     elif step.kind == SUBSAMPLING:
         if fresh:
             memset(sums + step.sums_w, 0, step.c_out * sizeof(lanes))

@@ -377,136 +377,6 @@ cdef enum:
     BIAS_MAPS = 6  # whose gradients are added up together
 
 
-cdef inline void gradient_position(
-    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, const lanes *seen, Py_ssize_t x_row,
-    const lanes *dy, const Py_ssize_t *map_at, lanes *sums,
-) noexcept nogil:
-    """Add the products at one position of the maps, which begin at `map_at`."""
-    cdef lanes incoming[GRADIENT_MOST]
-    cdef lanes pixels[5]
-    cdef Py_ssize_t m, u, v
-    if rows == 1:
-        for v in range(taps):
-            pixels[v] = in_register(seen[v])
-        for m in range(maps):
-            incoming[0] = dy[map_at[m]]
-            for v in range(taps):
-                sums[m * taps + v] = sums[m * taps + v] + incoming[0] * pixels[v]
-    else:  # fewer maps than taps: their gradients stay in registers
-        for m in range(maps):
-            incoming[m] = in_register(dy[map_at[m]])
-        for u in range(rows):
-            for v in range(taps):
-                pixels[0] = in_register(seen[u * x_row + v])
-                for m in range(maps):
-                    sums[(m * rows + u) * taps + v] = (
-                        sums[(m * rows + u) * taps + v] + incoming[m] * pixels[0]
-                    )
-
-
-cdef inline void gradient_block(
-    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, const lanes *x, Maps source,
-    Window window, const lanes *dy, Maps result, const Py_ssize_t *target,
-    const Py_ssize_t *kernel, lanes *dw, bint fresh,
-) noexcept nogil:
-    """Add one tile's share to `taps` adjacent weights of `rows` rows of the kernels of `maps`
-    links, or set them to it where they are `fresh`; all three are literals where this is called."""
-    cdef lanes sums[GRADIENT_SUMS]
-    cdef Py_ssize_t map_at[GRADIENT_MOST]
-    cdef Py_ssize_t m, u, v, p, left = result.columns, x_row = window.dilation_v * source.columns
-    cdef const lanes *seen = x
-    for m in range(maps):
-        map_at[m] = target[m] * result.rows * result.columns
-        for u in range(rows):
-            for v in range(taps):
-                sums[(m * rows + u) * taps + v] = (
-                    splat(dw, 0) if fresh else dw[kernel[m] + u * window.kw + v]
-                )
-    # One loop: around an inner one, GCC would store and read again what the registers hold.
-    for p in range(result.rows * result.columns):
-        gradient_position(maps, rows, taps, seen, x_row, dy + p, map_at, sums)
-        seen += window.stride_h
-        left -= 1
-        if left == 0:
-            left = result.columns
-            seen += window.stride_v * source.columns - left * window.stride_h
-    for m in range(maps):
-        for u in range(rows):
-            for v in range(taps):
-                dw[kernel[m] + u * window.kw + v] = sums[(m * rows + u) * taps + v]
-
-
-cdef inline void gradient_maps(
-    Py_ssize_t most, Py_ssize_t rows, Py_ssize_t taps, const lanes *x, Maps source, Window window,
-    const lanes *dy, Maps result, const Py_ssize_t *target, const Py_ssize_t *kernel,
-    Py_ssize_t count, lanes *dw, bint fresh,
-) noexcept nogil:
-    """Some taps of the kernels of all links of an input map, so many links together: six as
-    three and three, and so on."""
-    cdef Py_ssize_t k = 0, left
-    while k < count:
-        left = count - k
-        if left >= most and (left % most == 0 or left % most == most - 1):
-            gradient_block(most, rows, taps, x, source, window, dy, result, target + k,
-                           kernel + k, dw, fresh)
-            k += most
-        elif most > 2 and left >= most - 1:
-            gradient_block(most - 1, rows, taps, x, source, window, dy, result, target + k,
-                           kernel + k, dw, fresh)
-            k += most - 1
-        else:
-            gradient_block(1, rows, taps, x, source, window, dy, result, target + k, kernel + k,
-                           dw, fresh)
-            k += 1
-
-
-cdef void correlate_gradient(
-    const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
-    lanes *dw, bint fresh,
-) noexcept nogil:
-    """Add a packed tile's share to the gradient of every linked weight, lane by lane; or set it,
-    where it is `fresh`. Weights without a link are left alone.
-
-    Five or three taps of a kernel row at a time, the widths of most kernels.
-    """
-    cdef Py_ssize_t c, u, v, count, adjacent = window.kw if window.dilation_h == 1 else 0
-    cdef const lanes *seen
-    cdef lanes *place
-    cdef const Py_ssize_t *target
-    cdef const Py_ssize_t *kernel
-    for c in range(source.count):
-        target, kernel = links.target + links.first[c], links.kernel + links.first[c]
-        count = links.first[c + 1] - links.first[c]
-        u = 0
-        while u < window.kh:
-            v = 0
-            if adjacent == 3 and GRADIENT_ROWS == 3 and window.kh - u >= 3:
-                seen = x + (c * source.rows + u * window.dilation_v) * source.columns
-                gradient_maps(GRADIENT_MAPS_3, GRADIENT_ROWS, 3, seen, source, window, dy, result,
-                              target, kernel, count, dw + u * window.kw, fresh)
-                u += 3
-                continue
-            while v < window.kw:
-                seen = x + (
-                    (c * source.rows + u * window.dilation_v) * source.columns
-                    + v * window.dilation_h
-                )
-                place = dw + u * window.kw + v
-                if adjacent - v >= 5:
-                    gradient_maps(GRADIENT_MAPS, 1, 5, seen, source, window, dy, result, target,
-                                  kernel, count, place, fresh)
-                    v += 5
-                elif adjacent - v >= 3:
-                    gradient_maps(GRADIENT_MAPS_3, 1, 3, seen, source, window, dy, result, target,
-                                  kernel, count, place, fresh)
-                    v += 3
-                else:
-                    gradient_maps(GRADIENT_MAPS, 1, 1, seen, source, window, dy, result, target,
-                                  kernel, count, place, fresh)
-                    v += 1
-            u += 1
-
-
 cdef inline void add_positions(
     Py_ssize_t maps, const lanes *dy, Py_ssize_t positions, lanes *db
 ) noexcept nogil:
@@ -538,6 +408,161 @@ cdef void bias_gradient_tile(
     while o < result.count:
         add_positions(1, dy + o * positions, positions, db + o)
         o += 1
+
+
+cdef inline void gradient_position(
+    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, bint biased, const lanes *seen,
+    Py_ssize_t x_row, const lanes *dy, const Py_ssize_t *map_at, lanes *sums, lanes *totals,
+) noexcept nogil:
+    """Add the products at one position of the maps, which begin at `map_at`; and what is there to
+    the totals of the maps, where these are `biased`."""
+    cdef lanes incoming[GRADIENT_MOST]
+    cdef lanes pixels[5]
+    cdef Py_ssize_t m, u, v
+    if rows == 1:
+        for v in range(taps):
+            pixels[v] = in_register(seen[v])
+        for m in range(maps):
+            incoming[0] = dy[map_at[m]]
+            if biased:
+                totals[m] = totals[m] + incoming[0]
+            for v in range(taps):
+                sums[m * taps + v] = sums[m * taps + v] + incoming[0] * pixels[v]
+    else:  # fewer maps than taps: their gradients stay in registers
+        for m in range(maps):
+            incoming[m] = in_register(dy[map_at[m]])
+        for u in range(rows):
+            for v in range(taps):
+                pixels[0] = in_register(seen[u * x_row + v])
+                for m in range(maps):
+                    sums[(m * rows + u) * taps + v] = (
+                        sums[(m * rows + u) * taps + v] + incoming[m] * pixels[0]
+                    )
+
+
+cdef inline void gradient_block(
+    Py_ssize_t maps, Py_ssize_t rows, Py_ssize_t taps, bint biased, const lanes *x, Maps source,
+    Window window, const lanes *dy, Maps result, const Py_ssize_t *target,
+    const Py_ssize_t *kernel, lanes *dw, lanes *db, bint fresh,
+) noexcept nogil:
+    """Add one tile's share to `taps` adjacent weights of `rows` rows of the kernels of `maps`
+    links, and to the biases of maps that are `biased`; or set them to it where they are `fresh`.
+    The first four are literals where this is called."""
+    cdef lanes sums[GRADIENT_SUMS]
+    cdef lanes totals[GRADIENT_MOST]
+    cdef Py_ssize_t map_at[GRADIENT_MOST]
+    cdef Py_ssize_t m, u, v, p, left = result.columns, x_row = window.dilation_v * source.columns
+    cdef const lanes *seen = x
+    for m in range(maps):
+        map_at[m] = target[m] * result.rows * result.columns
+        if biased:
+            totals[m] = splat(dw, 0) if fresh else db[target[m]]
+        for u in range(rows):
+            for v in range(taps):
+                sums[(m * rows + u) * taps + v] = (
+                    splat(dw, 0) if fresh else dw[kernel[m] + u * window.kw + v]
+                )
+    # One loop: around an inner one, GCC would store and read again what the registers hold.
+    for p in range(result.rows * result.columns):
+        gradient_position(maps, rows, taps, biased, seen, x_row, dy + p, map_at, sums, totals)
+        seen += window.stride_h
+        left -= 1
+        if left == 0:
+            left = result.columns
+            seen += window.stride_v * source.columns - left * window.stride_h
+    for m in range(maps):
+        if biased:
+            db[target[m]] = totals[m]
+        for u in range(rows):
+            for v in range(taps):
+                dw[kernel[m] + u * window.kw + v] = sums[(m * rows + u) * taps + v]
+
+
+cdef inline void gradient_maps(
+    Py_ssize_t most, Py_ssize_t rows, Py_ssize_t taps, bint biased, const lanes *x, Maps source,
+    Window window, const lanes *dy, Maps result, const Py_ssize_t *target,
+    const Py_ssize_t *kernel, Py_ssize_t count, lanes *dw, lanes *db, bint fresh,
+) noexcept nogil:
+    """Some taps of the kernels of all links of an input map, so many links together: six as
+    three and three, and so on."""
+    cdef Py_ssize_t k = 0, left
+    while k < count:
+        left = count - k
+        if left >= most and (left % most == 0 or left % most == most - 1):
+            gradient_block(most, rows, taps, biased, x, source, window, dy, result, target + k,
+                           kernel + k, dw, db, fresh)
+            k += most
+        elif most > 2 and left >= most - 1:
+            gradient_block(most - 1, rows, taps, biased, x, source, window, dy, result, target + k,
+                           kernel + k, dw, db, fresh)
+            k += most - 1
+        else:
+            gradient_block(1, rows, taps, biased, x, source, window, dy, result, target + k,
+                           kernel + k, dw, db, fresh)
+            k += 1
+
+
+cdef void correlate_gradient(
+    const lanes *x, Maps source, Window window, const lanes *dy, Maps result, Links links,
+    bint unit, lanes *dw, lanes *db, bint fresh,
+) noexcept nogil:
+    """Add a packed tile's share to the gradient of every linked weight and, if there are any
+    (NULL), of the biases, lane by lane; or set it, where it is `fresh`. Weights without a link are
+    left alone.
+
+    Five or three taps of a kernel row at a time, the widths of most kernels.
+    """
+    cdef Py_ssize_t c, u, v, count, adjacent = window.kw if window.dilation_h == 1 else 0
+    cdef const lanes *seen
+    cdef lanes *place
+    cdef const Py_ssize_t *target
+    cdef const Py_ssize_t *kernel
+    # The first taps of the first input map add up the gradients of all maps on their way, where
+    # there are registers for it.
+    cdef bint biased = (
+        GRADIENT_MAPS > 2 and db != NULL and not unit and adjacent >= 5
+        and links.first[1] - links.first[0] == result.count
+    )
+    for c in range(source.count):
+        target, kernel = links.target + links.first[c], links.kernel + links.first[c]
+        count = links.first[c + 1] - links.first[c]
+        u = 0
+        while u < window.kh:
+            v = 0
+            if adjacent == 3 and GRADIENT_ROWS == 3 and window.kh - u >= 3:
+                seen = x + (c * source.rows + u * window.dilation_v) * source.columns
+                gradient_maps(GRADIENT_MAPS_3, GRADIENT_ROWS, 3, False, seen, source, window, dy,
+                              result, target, kernel, count, dw + u * window.kw, NULL, fresh)
+                u += 3
+                continue
+            while v < window.kw:
+                seen = x + (
+                    (c * source.rows + u * window.dilation_v) * source.columns
+                    + v * window.dilation_h
+                )
+                place = dw + u * window.kw + v
+                if biased and c == 0 and u == 0 and v == 0:
+                    gradient_maps(GRADIENT_MAPS, 1, 5, True, seen, source, window, dy, result,
+                                  target, kernel, count, place, db, fresh)
+                    v += 5
+                elif adjacent - v >= 5:
+                    gradient_maps(GRADIENT_MAPS, 1, 5, False, seen, source, window, dy, result,
+                                  target, kernel, count, place, NULL, fresh)
+                    v += 5
+                elif adjacent - v >= 3:
+                    gradient_maps(GRADIENT_MAPS_3, 1, 3, False, seen, source, window, dy, result,
+                                  target, kernel, count, place, NULL, fresh)
+                    v += 3
+                else:
+                    gradient_maps(GRADIENT_MAPS, 1, 1, False, seen, source, window, dy, result,
+                                  target, kernel, count, place, NULL, fresh)
+                    v += 1
+            u += 1
+    if db != NULL and not biased:
+        count = result.count * (result.rows * result.columns if unit else 1)
+        if fresh:
+            memset(db, 0, count * sizeof(lanes))
+        bias_gradient_tile(dy, result, unit, db)
 
 
 cdef inline void scatter_tap(
@@ -762,8 +787,9 @@ cdef void weight_gradient_tiles(
         images = min(n - i, full)
         pack((<const char *> x) + i * in_size * size, in_size, images, in_size, x_tile)
         pack((<const char *> dy) + i * out_size * size, out_size, images, out_size, dy_tile)
-        correlate_gradient(x_tile, source, window, dy_tile, result, links, memory, False)
-        bias_gradient_tile(dy_tile, result, unit, db)
+        correlate_gradient(
+            x_tile, source, window, dy_tile, result, links, unit, memory, db, False
+        )
         i += full
 
 
