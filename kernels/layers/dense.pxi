@@ -7,8 +7,8 @@ from libc.string cimport memcpy, memset
 
 from vectors cimport (
     DENSE_OUTPUTS, OUTER_OUTPUTS, OUTER_VECTORS, PAIR_OUTPUTS, broadcast, element_size,
-    in_register, lane_count, lanes, lanes_f32, prefetch, real, scratch_free, scratch_new, splat,
-    transpose,
+    in_register, lane_count, lanes, lanes_f32, opaque, prefetch, real, scratch_free, scratch_new,
+    splat, transpose,
 )
 
 
@@ -33,7 +33,10 @@ cdef inline void dense_block(
     cdef lanes sums[2][DENSE_OUTPUTS]
     cdef lanes seen[2]
     cdef lanes factor
-    cdef Py_ssize_t i, j, t
+    cdef const char *rows[DENSE_OUTPUTS]  # every third one
+    cdef Py_ssize_t i, j, t, down = w_out * element_size(y), right = w_in * element_size(y)
+    for i in range(0, outputs, 3):
+        rows[i // 3] = (<const char *> w) + i * down
     for t in range(tiles):
         for i in range(outputs):
             if begun:
@@ -43,16 +46,18 @@ cdef inline void dense_block(
     for j in range(n_in):
         # Weights in rows of their own are so far apart that the core does not foresee the next.
         if w_in > 1:
-            prefetch((<const char *> w) + j * w_in * element_size(y) + 128)
+            prefetch(rows[0] + 128)
         for t in range(tiles):
             seen[t] = in_register(x[t * apart + j])
         for i in range(outputs):
             if tiles == 1:
-                sums[0][i] = sums[0][i] + seen[0] * broadcast(y, w, i * w_out + j * w_in)
+                sums[0][i] = sums[0][i] + seen[0] * broadcast(y, rows[i // 3] + i % 3 * down, 0)
             else:
-                factor = broadcast(y, w, i * w_out + j * w_in)
+                factor = broadcast(y, rows[i // 3] + i % 3 * down, 0)
                 for t in range(tiles):
                     sums[t][i] = sums[t][i] + seen[t] * factor
+        for i in range(0, outputs, 3):
+            rows[i // 3] = opaque(rows[i // 3] + right)
     for t in range(tiles):
         for i in range(outputs):
             y[t * apart + i] = sums[t][i]

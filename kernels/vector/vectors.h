@@ -62,6 +62,16 @@ typedef int64_t lanes_i64 __attribute__((vector_size(LANES_BYTES), aligned(8), m
 #define IN_REGISTER(x) (void)(x)
 #endif
 
+/* An address of which the compiler knows nothing. From a few such addresses and the distance of
+   rows, instructions reach many rows. Left to itself GCC keeps an address of each, with AVX-512 in
+   vector registers when others run out, and moves them back in every turn of a loop. */
+static inline const char *opaque(const char *address) {
+#if defined(__AVX512F__)
+    __asm__("" : "+r"(address));
+#endif
+    return address;
+}
+
 static inline void prefetch(const void *address) { __builtin_prefetch(address); }
 
 /* Where the second of two pixels leads, in scan order: the first of equals stays, and NaN beats

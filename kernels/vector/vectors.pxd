@@ -42,6 +42,7 @@ cdef extern from "vectors.h":
         CURVE_VECTORS
     lanes_f32 splat_f32(float x) nogil
     lanes_f64 splat_f64(double x) nogil
+    const char *opaque(const char *address) nogil
     void prefetch(const void *address) nogil
     lanes_f32 in_register_f32(lanes_f32 x) nogil
     lanes_f64 in_register_f64(lanes_f64 x) nogil
