@@ -357,16 +357,24 @@ cdef void transpose_weights(
     with zeros to whole vectors."""
     cdef Py_ssize_t full = lane_count(w), s, t, v, i
     cdef Py_ssize_t vectors = (maps + full - 1) // full, pitch = (length + full - 1) // full
+    cdef Py_ssize_t down = stretches * pitch
     cdef lanes square[16]
+    cdef lanes zero = splat(turned, 0)
+    cdef lanes *place
     for s in range(stretches):
         t = 0
         while t < length:
             for v in range(vectors):
-                for i in range(full):
-                    square[i] = w[(t + i) * vectors + v] if t + i < length else splat(turned, 0)
+                for i in range(full):  # chosen are addresses: a choice of vectors costs stores
+                    square[i] = ((w + (t + i) * vectors + v) if t + i < length else &zero)[0]
                 transpose(square)
-                for i in range(min(full, maps - v * full)):
-                    turned[((v * full + i) * stretches + s) * pitch + t // full] = square[i]
+                place = turned + (v * full * stretches + s) * pitch + t // full
+                if maps - v * full >= full:
+                    for i in range(full):
+                        place[i * down] = square[i]
+                else:
+                    for i in range(maps - v * full):
+                        place[i * down] = square[i]
             t += full
         w += length * vectors
 
