@@ -235,7 +235,8 @@ cdef class LanesProgram:
         list_links(run, &tables[0] if tables.shape[0] else NULL)
 
     cdef const Item[::1] checked(self, listed):
-        """Return a read-only list of items, which is checked unless it is that of the last call."""
+        """Return the items as the loops read them. They are read-only, so that a list which comes
+        again is not checked again."""
         cdef const Item[::1] items
         if listed is not self.listed:
             items = listed

@@ -104,7 +104,8 @@ cdef inline void octaves(Py_ssize_t count, lanes *z, lanes *power) noexcept nogi
 
 
 cdef inline void octaves_of_exponent(Py_ssize_t count, lanes *z, lanes *power) noexcept nogil:
-    """The same of e^z. What z loses as it is counted in octaves, a large one loses in full."""
+    """The same for e^z, from parts of ln 2: a large z, rounded to octaves at once, would lose many
+    units in the last place of the result."""
     cdef lanes n[CURVE_VECTORS]
     cdef lanes high, low
     cdef Py_ssize_t j

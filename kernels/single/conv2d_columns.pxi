@@ -1,15 +1,17 @@
-# needs: nothing
+# needs: layers/conv2d (bias_gradient_tile)
 #
 # Convolutions of one image at a time, from planar maps to planar ones: along the columns.
 #
 # The rows of the outputs are padded to whole vectors. What is read beyond a row only reaches this
 # padding; behind the last row there is room.
 
+from libc.string cimport memset
+
 from vectors cimport (
     COLUMN_MAPS, COLUMN_TAPS, COLUMN_TAPS_MAPS, COLUMN_VECTORS, broadcast, element_size, fold_lanes,
     in_register, lane_count, lanes, splat,
 )
-from shapes cimport Maps, Window
+from shapes cimport Maps, Window, maps_of
 
 
 cdef inline void columns_block(
@@ -186,31 +188,11 @@ cdef void columns_gradient(
     fold_lanes(sums, kernel_rows * step, dw)
 
 
-cdef inline void planes_block(
-    Py_ssize_t maps, const lanes *dy, Py_ssize_t plane, lanes *sums
-) noexcept nogil:
-    """Add up some maps; `maps` is a literal where this is called. They take turns, since each
-    addition to a sum waits for the one before."""
-    cdef lanes totals[COLUMN_MAPS]
-    cdef Py_ssize_t m, k
-    for m in range(maps):
-        totals[m] = dy[m * plane]
-    for k in range(1, plane):
-        for m in range(maps):
-            totals[m] = totals[m] + dy[m * plane + k]
-    for m in range(maps):
-        sums[m] = totals[m]
-
-
 cdef void columns_bias_gradient(const lanes *dy, Maps result, lanes *sums, void *db) noexcept nogil:
     """Set db to the sums of dy, one per map. `sums` is scratch."""
-    cdef Py_ssize_t full = lane_count(dy), m = 0
-    cdef Py_ssize_t plane = result.rows * ((result.columns + full - 1) // full)
-    while m < result.count:
-        if result.count - m >= COLUMN_MAPS:
-            planes_block(COLUMN_MAPS, dy + m * plane, plane, sums + m)
-            m += COLUMN_MAPS
-        else:
-            planes_block(1, dy + m * plane, plane, sums + m)
-            m += 1
+    cdef Py_ssize_t full = lane_count(dy)
+    memset(sums, 0, result.count * sizeof(lanes))
+    bias_gradient_tile(
+        dy, maps_of(result.count, result.rows, (result.columns + full - 1) // full), False, sums
+    )
     fold_lanes(sums, result.count, db)

@@ -33,7 +33,8 @@ _WRITTEN = {
     *("outputs", "d_inputs", "kept", "examples", "totals", "seconds"),
 }
 
-# Of arguments that may be None: the axes, if not one, and the dtype, if not that of the network.
+# For arguments that may be None: how many axes they have, where that is not 1, and their dtype,
+# where it is not the network's.
 _AXES = dict.fromkeys(("outputs", "d_outputs", "d_inputs", "seconds"), 2)
 _AXES |= {"bytes_images": 3, "float_images": 4}
 _DTYPES = {"bytes_images": np.uint8, "order": np.intp, "labels": np.intp, "seconds": np.float64}
