@@ -45,7 +45,8 @@ static double now(void) {
 }
 
 /* Twelve sums that do not wait for one another hide the latency of two units; they begin
-   unlike one another, or the compiler would keep only one. */
+   unlike one another, or the compiler would keep only one. It must not know x and y, either:
+   1 * 0.999 + 0.001 is 1, and the sum that begins with 1 would never be computed. */
 #define FMA(NAME, REAL)                                                                   \
     typedef REAL NAME##_vector __attribute__((vector_size(WIDTH)));                       \
     static double NAME(double seconds) {                                                  \
@@ -53,9 +54,9 @@ static double now(void) {
         NAME##_vector s0 = {0}, s1 = s0 + 1, s2 = s0 + 2, s3 = s0 + 3, s4 = s0 + 4,       \
                       s5 = s0 + 5, s6 = s0 + 6, s7 = s0 + 7, s8 = s0 + 8, s9 = s0 + 9,    \
                       sa = s0 + 10, sb = s0 + 11;                                         \
-        NAME##_vector x = s0 + (REAL)0.999, y = s0 + (REAL)0.001;                         \
+        volatile REAL factor = (REAL)0.999, term = (REAL)0.001, sink;                     \
+        NAME##_vector x = s0 + factor, y = s0 + term;                                     \
         double begin = now(), end, operations = 0;                                        \
-        volatile REAL sink;                                                               \
         do {                                                                              \
             for (int i = 0; i < TURNS; i++) {                                             \
                 s0 = s0 * x + y; s1 = s1 * x + y; s2 = s2 * x + y; s3 = s3 * x + y;       \
