@@ -9,7 +9,9 @@ import importlib.util
 import json
 import math
 import os
+import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +82,10 @@ def test_the_probe_does_all_the_operations_that_it_counts(isa: str) -> None:
     command = [*shlex.split(os.environ.get("CC", "cc")), "-O2", f"-DWIDTH={width}", *flags]
     done = subprocess.run(
         [*command, "-x", "c", "-S", "-", "-o", "-"],
-        input=machine._SOURCE, text=True, capture_output=True, check=True,
+        input=machine._SOURCE,
+        text=True,
+        capture_output=True,
+        check=True,
     )
     for kind in ("ps", "pd"):
         found = re.findall(rf"\bv?(?:fmadd\d*|mul){kind}\b", done.stdout)
