@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.arguments import positive
 from lenet_fast import data, engines, losses, models
 from lenet_fast.cli import bulk
 from lenet_fast.data import idx
@@ -24,9 +25,9 @@ from lenet_fast.data import idx
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=60_000)
-    parser.add_argument("--pictures", type=int, default=3_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=positive, default=60_000)
+    parser.add_argument("--pictures", type=positive, default=3_000)
+    parser.add_argument("--rounds", type=positive, default=3)
     options = parser.parse_args(arguments)
     digits = data.load("sample").test.images
     network = models.lenet5(pooling="max", activation="relu", output="softmax")

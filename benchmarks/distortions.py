@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from benchmarks.epochs import measure
 from lenet_fast import backends, data
@@ -112,10 +113,10 @@ def main() -> None:
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
     parser.add_argument("--network", choices=workloads.NETWORKS, default="plain", help="(plain)")
-    parser.add_argument("--images", type=int, default=4_096, help="images per round (4096)")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds (9)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images per step (256)")
-    parser.add_argument("--threads", type=int, default=1, help="threads (1)")
+    parser.add_argument("--images", type=positive, default=4_096, help="images per round (4096)")
+    parser.add_argument("--rounds", type=positive, default=9, help="rounds (9)")
+    parser.add_argument("--batch-size", type=positive, default=256, help="images per step (256)")
+    parser.add_argument("--threads", type=positive, default=1, help="threads (1)")
     options = parser.parse_args()
     threads = resolve(options.threads)
     train = data.load(options.dataset, options.data).train

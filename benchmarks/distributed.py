@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from lenet_fast import data, engines, losses, models
 from lenet_fast.checks import Array
 from lenet_fast.engines import tile
@@ -26,9 +27,9 @@ from lenet_fast.training import SGD, Ranks
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128, 512, 2048, 4096])
-    parser.add_argument("--images", type=int, default=16_384)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=positive, nargs="+", default=[32, 128, 512, 2048, 4096])
+    parser.add_argument("--images", type=positive, default=16_384)
+    parser.add_argument("--rounds", type=positive, default=5)
     options = parser.parse_args(arguments)
     ranks = Ranks()
     if ranks.size == 1:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pytorch_network, tensorflow_network
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import data
 from lenet_fast.bench import counts, machine, workloads
@@ -133,10 +134,10 @@ def main() -> None:
     parser.add_argument(
         "--network", choices=workloads.NETWORKS, default="1998", help="which (1998)"
     )
-    parser.add_argument("--images", type=int, default=6_144, help="images per round (6144)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds (7)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images per step (256)")
-    parser.add_argument("--threads", type=int, help="threads (default: one per physical core)")
+    parser.add_argument("--images", type=positive, default=6_144, help="images per round (6144)")
+    parser.add_argument("--rounds", type=positive, default=7, help="rounds (7)")
+    parser.add_argument("--batch-size", type=positive, default=256, help="images per step (256)")
+    parser.add_argument("--threads", type=positive, help="threads (default: one per physical core)")
     options = parser.parse_args()
     threads, batch = resolve(options.threads), options.batch_size
     train = data.load(options.dataset, options.data).train

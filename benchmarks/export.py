@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from lenet_fast import backends, data, export, models
 from lenet_fast.bench import rounds
 from lenet_fast.bench.rounds import Contender
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--network", choices=NETWORKS, default="lenet5", help="which (lenet5)")
     parser.add_argument("--cc", default="gcc", help="compiler (gcc)")
-    parser.add_argument("--calls", type=int, default=2000, help="of each (2000)")
+    parser.add_argument("--calls", type=positive, default=2000, help="of each (2000)")
     options = parser.parse_args(arguments)
     network = getattr(models, options.network)()
     with tempfile.TemporaryDirectory() as folder:

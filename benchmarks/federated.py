@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import data, federated, models, threads
 from lenet_fast.network import Network
@@ -124,12 +125,12 @@ class PyTorchClients:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--clients", type=int, default=100)
-    parser.add_argument("--per-round", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3, help="that are timed, of each way")
-    parser.add_argument("--repeats", type=int, default=2, help="of all ways, in turns")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=threads.default_threads())
+    parser.add_argument("--clients", type=positive, default=100)
+    parser.add_argument("--per-round", type=positive, default=10)
+    parser.add_argument("--rounds", type=positive, default=3, help="that are timed, of each way")
+    parser.add_argument("--repeats", type=positive, default=2, help="of all ways, in turns")
+    parser.add_argument("--epochs", type=positive, default=1)
+    parser.add_argument("--threads", type=positive, default=threads.default_threads())
     given = parser.parse_args(arguments)
     job = Job(given.dataset, given.clients, given.epochs)
     seconds: dict[str, Spent] = {}

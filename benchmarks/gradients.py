@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import engines, losses
 from lenet_fast.bench import workloads
@@ -128,9 +129,11 @@ def measure(runs: dict[str, Callable[[], Gradients]], rounds: int) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gradients", description=__doc__)
-    parser.add_argument("--images", type=int, nargs="+", default=[32, 64, 256], help="(32 64 256)")
-    parser.add_argument("--rounds", type=int, default=31, help="rounds (31)")
-    parser.add_argument("--threads", type=int, default=1, help="threads (1)")
+    parser.add_argument(
+        "--images", type=positive, nargs="+", default=[32, 64, 256], help="(32 64 256)"
+    )
+    parser.add_argument("--rounds", type=positive, default=31, help="rounds (31)")
+    parser.add_argument("--threads", type=positive, default=1, help="threads (1)")
     options = parser.parse_args()
     threads = resolve(options.threads)
     network = workloads.fresh("plain", 32).network

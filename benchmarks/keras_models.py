@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import data
 from lenet_fast.bench import machine
@@ -197,11 +198,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.keras_models", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads (1)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each (5)")
-    parser.add_argument("--images", type=int, default=5000, metavar="N", help="of an epoch (5000)")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads (1)")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of each (5)")
     parser.add_argument(
-        "--only", type=int, nargs="+", default=range(1, len(MODELS) + 1), metavar="K"
+        "--images", type=positive, default=5000, metavar="N", help="of an epoch (5000)"
+    )
+    parser.add_argument(
+        "--only",
+        type=int,
+        nargs="+",
+        choices=range(1, len(MODELS) + 1),
+        default=range(1, len(MODELS) + 1),
+        metavar="K",
     )
     options = parser.parse_args(arguments)
     if not installed("torch") or not installed("keras"):

@@ -14,6 +14,7 @@ import argparse
 from statistics import median
 
 from benchmarks import peers
+from benchmarks.arguments import positive
 from lenet_fast.bench import rounds, tables, workloads
 from lenet_fast.bench.rounds import Contender
 from lenet_fast.bench.workloads import Work
@@ -47,10 +48,10 @@ def measure(work: Work, calls: int) -> list[tables.Row]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
     parser.add_argument("--network", choices=workloads.NETWORKS, help="which (both)")
-    parser.add_argument("--calls", type=int, default=rounds.CALLS, help=f"of each ({rounds.CALLS})")
+    parser.add_argument(
+        "--calls", type=positive, default=rounds.CALLS, help=f"of each ({rounds.CALLS})"
+    )
     options = parser.parse_args(arguments)
-    if options.calls < 1:
-        parser.error(f"--calls: expected at least 1, got {options.calls}")
     works = [work for work in workloads.LATENCIES if options.network in (None, work.network)]
     rows = [row for work in works for row in measure(work, options.calls)]
     print(tables.latencies(rows, "PyTorch"))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import backends, data, engines, models
 from lenet_fast.connections import LENET1989_H2
@@ -129,12 +130,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="auto", help="as for lenet-fast train (auto)")
     parser.add_argument("--backend", default=backends.current(), help="cython or numba")
-    parser.add_argument("--passes", type=int, default=PASSES, help=f"over all digits ({PASSES})")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of PyTorch ({STEPS})")
+    parser.add_argument(
+        "--passes", type=positive, default=PASSES, help=f"over all digits ({PASSES})"
+    )
+    parser.add_argument("--steps", type=positive, default=STEPS, help=f"of PyTorch ({STEPS})")
     parser.add_argument("--seed", type=int, default=0, help="of digits and weights (0)")
     options = parser.parse_args(arguments)
-    if options.passes < 1:
-        parser.error(f"--passes: expected at least 1, got {options.passes}")
     splits = data.load(options.dataset, options.data)
     x, labels = digits(splits.train, TRAIN, options.seed)
     tests = digits(splits.test, min(TEST, len(splits.test)), options.seed)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from lenet_fast import data, models, threads
 from lenet_fast.network import Network
 from lenet_fast.training import Trainer, train_many
@@ -21,10 +22,10 @@ from lenet_fast.training import Trainer, train_many
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--digits", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=positive, default=100)
+    parser.add_argument("--digits", type=positive, default=100)
+    parser.add_argument("--epochs", type=positive, default=1)
+    parser.add_argument("--rounds", type=positive, default=3)
     options = parser.parse_args(arguments)
     sample = data.load("sample")
     train, test = sample.train, sample.test.subset(100)

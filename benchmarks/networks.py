@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import engines, onnx
 from lenet_fast.bench import machine
@@ -227,11 +228,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.networks", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--batch", type=int, default=64, metavar="N", help="images a batch (64)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads (1)")
-    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="turns of each (15)")
     parser.add_argument(
-        "--only", type=int, nargs="+", default=range(1, 13), metavar="K", help="networks, 1 to 12"
+        "--batch", type=positive, default=64, metavar="N", help="images a batch (64)"
+    )
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads (1)")
+    parser.add_argument(
+        "--rounds", type=positive, default=15, metavar="N", help="turns of each (15)"
+    )
+    parser.add_argument(
+        "--only",
+        type=int,
+        nargs="+",
+        choices=range(1, 13),
+        default=range(1, 13),
+        metavar="K",
+        help="networks, 1 to 12",
     )
     options = parser.parse_args(arguments)
     if not installed("torch"):

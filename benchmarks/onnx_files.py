@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from lenet_fast import engines, losses, onnx, threads
 from lenet_fast.bench import rounds
 from lenet_fast.bench.rounds import Contender
@@ -100,7 +101,9 @@ def measure(path: Path, batch: int, calls: int) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onnx_files", description=__doc__)
     parser.add_argument("files", metavar="FILE", nargs="*", type=Path)
-    parser.add_argument("--calls", type=int, default=1000, help="of each, with one image (1000)")
+    parser.add_argument(
+        "--calls", type=positive, default=1000, help="of each, with one image (1000)"
+    )
     options = parser.parse_args(arguments)
     print(f"{'microseconds per call':34}{'images':>8}{OURS:>12}{THEIRS:>13}{'times':>7}")
     with tempfile.TemporaryDirectory() as folder, threads.alone_with_blas():

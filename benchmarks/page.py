@@ -23,6 +23,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.arguments import positive
 from lenet_fast import data, models
 from lenet_fast.training import Trainer
 
@@ -121,8 +122,8 @@ def line(name: str, times: list[float], aim: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--loads", type=int, default=15)
-    parser.add_argument("--digits", type=int, default=8)
+    parser.add_argument("--loads", type=positive, default=15)
+    parser.add_argument("--digits", type=positive, default=8)
     options = parser.parse_args(arguments)
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.arguments import positive
 from lenet_fast import data
 from lenet_fast.data.resizing import resize
 
@@ -744,7 +745,7 @@ PICTURED = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.photographs", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a model file")
-    parser.add_argument("--digits", type=int, default=60, help="digits per kind (60)")
+    parser.add_argument("--digits", type=positive, default=60, help="digits per kind (60)")
     parser.add_argument("--only", default="", help="only kinds whose group or name contains this")
     parser.add_argument(
         "--picture", help="only write sheets, and the digits cut out of them, to a PNG"

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from benchmarks.contenders import installed
 from lenet_fast import data
 from lenet_fast.threads import Pool, resolve
@@ -153,9 +154,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--data", help="folder of MNIST's files")
     parser.add_argument("--dataset", default="mnist", help="as for lenet-fast train (mnist)")
-    parser.add_argument("--seeds", type=int, default=10, help="runs of each recipe (10)")
+    parser.add_argument("--seeds", type=positive, default=10, help="runs of each recipe (10)")
     parser.add_argument("--pytorch-seeds", type=int, default=1, help="likewise by PyTorch (1)")
-    parser.add_argument("--threads", type=int, help="threads (default: one per physical core)")
+    parser.add_argument("--threads", type=positive, help="threads (default: one per physical core)")
     parser.add_argument(
         "--goals",
         nargs="+",
@@ -165,8 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
         help="only these accuracies",
     )
     options = parser.parse_args(arguments)
-    if options.seeds < 1 or options.pytorch_seeds < 0:
-        parser.error("--seeds: expected at least 1, and --pytorch-seeds at least 0")
+    if options.pytorch_seeds < 0:
+        parser.error("--pytorch-seeds: expected at least 0")
     threads = resolve(options.threads)
     splits = data.load(options.dataset, options.data)
     print(f"{splits.train.name}, {threads} threads\n")

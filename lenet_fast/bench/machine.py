@@ -143,6 +143,12 @@ def _cpuinfo() -> str:
         return ""
 
 
+def _compiling(isa: str) -> list[str]:
+    """Return the command that compiles the probe, without its files."""
+    flags, width = _flags()[isa]
+    return [*shlex.split(os.environ.get("CC", "cc")), "-O2", f"-DWIDTH={width}", *flags]
+
+
 @functools.cache
 def _program(isa: str | None = None) -> tuple[Path | None, str]:
     """Compile the probe, for an instruction set or the widest; return its path, or None and why."""
@@ -154,9 +160,8 @@ def _program(isa: str | None = None) -> tuple[Path | None, str]:
     source, program = Path(folder, "probe.c"), Path(folder, "probe")
     source.write_text(_SOURCE)
     why = "no flags to try"
-    known = _flags()
-    for flags, width in [known[isa]] if isa else known.values():
-        command = [*compiler, "-O2", f"-DWIDTH={width}", *flags, str(source), "-o", str(program)]
+    for each in [isa] if isa else _flags():
+        command = [*_compiling(each), str(source), "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return program, ""
