@@ -44,6 +44,7 @@ OPTIMISER_OPTIONS = (
 SPELLED = {"on": "--target-on", "off": "--target-off", "scale": "--loss-scale", "folder": "--data"}
 """Options whose names in Python are not those of the command line."""
 
+_BY_EPOCH = ("step_decay", "constant")  # schedules that begin with their highest rate
 _ADDED = {"model": "lenet5", "shuffle": True, "dtype": "float32"}  # runs from before lack them
 _LONGEST_PATH = 4096  # characters; no system allows longer ones
 
@@ -87,10 +88,14 @@ def fill_in(
         raise click.UsageError(
             f"--schedule {options['schedule']}: expected together with --rate for --optimiser sdlm"
         )
-    loss = options["loss"] or defaults.LOSSES[options["output"]]
-    by_epoch = options["schedule"] in ("step_decay", "constant")
-    of = defaults.rate if by_epoch else defaults.peak
-    options["rate"] = of(loss, options["optimiser"], options["batch_size"])
+    options["rate"] = _usual_rate(options)
+
+
+def _usual_rate(options: Mapping[str, Any]) -> float:
+    """Return the rate for a loss, an optimiser and a schedule."""
+    loss = options.get("loss") or defaults.LOSSES[options["output"]]
+    of = defaults.rate if options.get("schedule") in _BY_EPOCH else defaults.peak
+    return of(loss, options["optimiser"], options["batch_size"])
 
 
 def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, Any]) -> set[str]:
@@ -113,12 +118,32 @@ def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, An
         base = dict(defaults.RECIPES[recipe][1])
     else:
         base = dict(defaults.MODELS[model])
-    differing = {name for name, value in config.items() if base.get(name) != value}
-    base = _changed(_changed(base, config, differing), chosen, given)
+    usual = dict(base)
+    if "rate" in config and config["rate"] == _default_rate(usual, config):
+        config = {name: value for name, value in config.items() if name != "rate"}
+    base = _changed(_overridden(base, config), chosen, given)
+    if "rate" in base and "rate" not in given | set(config):
+        base["rate"] = defaults.recipe_rate(usual, base["batch_size"])
     base |= {"model": model, "recipe": recipe}
     options.update({name: value for name, value in base.items() if name not in given})
     options["dtype"] = options["dtype"] or "float32"
     return given | {name for name in config if name in base}
+
+
+def _overridden(base: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return options as an earlier run changed them."""
+    known = {"loss": defaults.LOSSES[base["output"]], **base}
+    differing = {name for name, value in config.items() if known.get(name) != value}
+    return _changed(base, config, differing)
+
+
+def _default_rate(base: dict[str, Any], config: dict[str, Any]) -> float | None:
+    """Return the rate that an earlier run had if nobody chose one; None where somebody must."""
+    others = {name: value for name, value in config.items() if name != "rate"}
+    options = _overridden(base, others)
+    if "rate" in options:
+        return defaults.recipe_rate(base, options["batch_size"])
+    return _usual_rate(options) if options["optimiser"] in defaults.OPTIMISERS else None
 
 
 def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> dict[str, Any]:
@@ -138,14 +163,17 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
         dropped |= {"rates"}
         if "rates" in names or kept.get("schedule") == "rate_list":
             dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
-    if "schedule" in names:
-        dropped |= {"last_rate", "step", "decay_rate"}
+    schedule = changes.get("schedule") if "schedule" in names else None
+    if schedule is None and names & {"step", "decay_rate"}:
+        schedule = "step_decay"
+    if schedule not in (None, kept.get("schedule")):
+        dropped |= {"schedule", "warmup", "last_rate", "step", "decay_rate"}
+        if schedule in _BY_EPOCH and kept.get("schedule") not in _BY_EPOCH:
+            dropped |= {"rate"}  # the highest of a run that ends at 0
     if kept["optimiser"] == "sdlm" and changes.get("batch_size", 1) > 1:
         dropped |= {"rates"}
     if names & {"optimiser", "output", "loss", "rates"}:
         dropped |= {"rate"}
-    elif "batch_size" in names and kept.get("rate") is not None:
-        kept["rate"] = defaults.recipe_rate(kept, changes["batch_size"])
     if names & {"output", "loss"}:
         dropped |= {*LOSS_OPTIONS, "loss"}
     if names & {"output", "pooling", "activation"}:
@@ -221,7 +249,7 @@ def _fill_in_schedule(options: dict[str, Any], named: set[str]) -> None:
         options["warmup"] = 0.0
     elif chosen == "one_cycle":
         if options["warmup"] is None:
-            options["warmup"] = defaults.RECIPES["paper"][1]["warmup"]
+            options["warmup"] = defaults.RECIPES[options["recipe"] or "paper"][1]["warmup"]
     elif chosen != "cosine":
         if "warmup" in named:
             raise click.UsageError(
