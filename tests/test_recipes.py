@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenet_fast import data, files
-from lenet_fast.training import SGD, Constant, Trainer, recipes, runs
+from lenet_fast.training import SGD, AdamW, Constant, OneCycle, Trainer, recipes, runs
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,42 @@ def test_arguments_override_a_recipe():
         options = {} if size is None else {"batch_size": size}
         found = recipes.PAPER.trainer(**options).schedule.config()["rate"]
         assert found == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({"optimiser": "adamw"}, 0.002),
+        ({"optimizer": "adamw"}, 0.002),
+        ({"optimiser": AdamW()}, 0.002),
+        ({"optimiser": "rmsprop", "batch_size": 8}, 0.0005),
+        ({"optimiser": "sgd"}, 0.1),
+        ({"optimiser": None, "schedule": None}, 0.1),
+        ({"loss": "cross_entropy"}, 0.1),
+    ],
+)
+def test_the_rate_is_that_of_the_optimiser_and_the_loss(settings, rate):
+    # As the command line has it: at SGD's rate, AdamW learned nothing.
+    found = recipes.FAST.trainer(**settings).schedule
+    assert isinstance(found, OneCycle)
+    assert found.config() == {"type": "one_cycle", "rate": pytest.approx(rate), "warmup": 0.15}
+
+
+def test_another_loss_has_another_rate():
+    found = recipes.PAPER.trainer(loss="penalty").schedule
+    assert found.config()["rate"] == pytest.approx(0.0021)
+
+
+def test_batches_of_one_have_no_nesterov_as_on_the_command_line():
+    assert recipes.FAST.trainer(batch_size=1).optimiser.config()["nesterov"] is False
+    assert recipes.FAST.trainer(batch_size=2).optimiser.config()["nesterov"] is True
+
+
+def test_sdlm_takes_its_own_rates():
+    found = recipes.PAPER.trainer(optimiser="sdlm", batch_size=1).schedule
+    assert found.config()["type"] == "rate_list"
+    with pytest.raises(ValueError, match="schedule: expected one for SDLM"):
+        recipes.PAPER.trainer(optimiser="sdlm")
 
 
 def test_the_seed_is_that_of_weights_and_order():

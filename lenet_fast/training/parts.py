@@ -58,6 +58,18 @@ def optimiser(value: Any, loss: str = "map") -> Optimiser:
     return value
 
 
+def rule(optimiser: Optimiser) -> str:
+    """Return an optimiser's name in `OPTIMISERS`, if it is one of them.
+
+    Examples
+    --------
+    >>> from lenet_fast.training import SDLM, parts
+    >>> parts.rule(SDLM(mu=1.0))
+    'sdlm'
+    """
+    return "sdlm" if optimiser.curvature_images else optimiser.rule.name
+
+
 def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Schedule:
     """Return a schedule, that of a constant rate, or what `named` returns for a name; raise
     TypeError for anything else.

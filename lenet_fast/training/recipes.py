@@ -21,10 +21,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lenet_fast import checks, defaults, models
+from lenet_fast import checks, choices, defaults, losses, models
 from lenet_fast.data import distort
+from lenet_fast.network import Network
+from lenet_fast.training import parts
 from lenet_fast.training.optimisers import SGD
-from lenet_fast.training.schedules import OneCycle
+from lenet_fast.training.schedules import OneCycle, Schedule
 from lenet_fast.training.trainer import Trainer
 
 __all__ = ["ACCURATE", "FAST", "PAPER", "RECIPES", "Recipe"]
@@ -61,6 +63,7 @@ class Recipe:
         epochs: int = self.options["epochs"]
         return epochs
 
+    @choices.american
     def trainer(self, *, seed: int = 0, **settings: Any) -> Trainer:
         """Return a trainer with a new network.
 
@@ -70,7 +73,9 @@ class Recipe:
             Determines the initial weights, the order of the images and their distortions.
         **settings
             Arguments of :class:`~lenet_fast.training.Trainer`, which override those of the recipe.
-            The rate is in proportion to a `batch_size` smaller than the recipe's.
+            The rate is in proportion to a `batch_size` smaller than the recipe's; it is that of
+            :func:`~lenet_fast.training.schedules.named` for another `loss`, or an `optimiser` that
+            is not SGD. With a `batch_size` of 1 there is no Nesterov's momentum.
 
         Returns
         -------
@@ -96,14 +101,34 @@ class Recipe:
         size = checks.integer("batch_size", settings.get("batch_size", options["batch_size"]), 1)
         made = {
             "optimiser": SGD(
-                defaults.MOMENTUM, weight_decay=options["weight_decay"], nesterov=True
+                # With batches of one, the online engine is faster without Nesterov's.
+                defaults.MOMENTUM,
+                weight_decay=options["weight_decay"],
+                nesterov=size > 1,
             ),
-            "schedule": OneCycle(defaults.recipe_rate(options, size), options["warmup"]),
             "batch_size": options["batch_size"],
             "distortion": distort.PRESETS.get(options["distort"]),
             "options": {"recipe": self.name},
-        }
-        return Trainer(network, seed=seed, **(made | settings))
+        } | settings
+        if made.get("schedule") is None:
+            made["schedule"] = self._schedule(network, made.get("loss"), made["optimiser"], size)
+        return Trainer(network, seed=seed, **made)
+
+    def _schedule(
+        self, network: Network, loss: Any, optimiser: Any, batch_size: int
+    ) -> Schedule | None:
+        """Return the schedule for the recipe's own rate or another optimiser's or loss's; None
+        where the trainer has one, or says what is missing."""
+        usual = losses.default_for(network)
+        loss = usual if loss is None else losses.chosen(loss)
+        found = parts.optimiser("sgd" if optimiser is None else optimiser, loss.name)
+        rule = parts.rule(found)
+        if rule not in defaults.OPTIMISERS or loss.name not in defaults.RATES:
+            return None
+        rate = defaults.peak(loss.name, rule, batch_size)
+        if rule == "sgd" and loss.name == usual.name:
+            rate = defaults.recipe_rate(self.options, batch_size)
+        return OneCycle(rate, self.options["warmup"])
 
 
 RECIPES: dict[str, Recipe] = {

@@ -862,7 +862,7 @@ class Trainer:
     @property
     def _rule(self) -> Any:
         """The optimiser's name in `OPTIMISERS`, if it is one of them."""
-        return "sdlm" if self.optimiser.curvature_images else self.optimiser.rule.name
+        return parts.rule(self.optimiser)
 
     # ------------------------------------------------------------------ files
 
