@@ -17,7 +17,14 @@ from lenet_fast.engines import LanesEngine
 from lenet_fast.initialisers import INITIALISERS
 from lenet_fast.layers import GELU, LeakyReLU
 from lenet_fast.threads import ENVIRONMENT_VARIABLE
-from lenet_fast.training import LinearDecay, OneCycle, TrainingDiverged
+from lenet_fast.training import (
+    Cosine,
+    LinearDecay,
+    OneCycle,
+    RateList,
+    StepDecay,
+    TrainingDiverged,
+)
 
 pytest.importorskip("sklearn")  # CI has it: other tests fail there without
 
@@ -580,7 +587,7 @@ def test_an_interrupt_comes_through(monkeypatch):
         (
             {"schedule": 3},
             TypeError,
-            "schedule: expected one of cosine, one_cycle, linear_decay, constant",
+            "schedule: expected one of cosine, one_cycle, linear_decay, step_decay, constant",
         ),
         ({"learning_rate": -1}, ValueError, "learning_rate: expected a number above 0, got -1"),
         ({"learning_rate": "low"}, TypeError, "learning_rate: expected a number, got str"),
@@ -791,11 +798,9 @@ def test_a_fit_initialises_its_network_once(model, monkeypatch):
     assert drawn == []
 
 
-@pytest.mark.parametrize(
-    ("schedule", "kind"), [("one_cycle", OneCycle), ("linear_decay", LinearDecay)]
-)
-def test_schedules_by_step(schedule, kind, monkeypatch):
-    """Each step has its rate, the last batch of an epoch may be short, and the end is near 0."""
+@pytest.fixture
+def given(monkeypatch):
+    """The rates that the engine was given, step by step."""
     given = []
     train = LanesEngine.train
 
@@ -804,6 +809,46 @@ def test_schedules_by_step(schedule, kind, monkeypatch):
         return train(self, x, labels, order, size, optimiser, rate, **others)
 
     monkeypatch.setattr(LanesEngine, "train", noted)
+    return given
+
+
+class Own:
+    def rate_at(self, step, steps, epoch):
+        return 0.001 * (step + epoch)
+
+    def config(self):
+        return {"type": "own"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Cosine(0.01, warmup=0.25), Cosine(0.01, warmup=0.25)),
+        (RateList([0.002, 0.001]), RateList([0.002, 0.001])),
+        (Own(), Own()),
+        ("step_decay", StepDecay(0.001, 6, 0.4)),
+    ],
+    ids=["cosine with warm-up", "rate list", "the user's own", "step_decay"],
+)
+def test_schedules_with_rates_of_their_own(schedule, expected, given):
+    rows, y = load_digits(return_X_y=True)
+    options = {"epochs": 8, "schedule": schedule, "random_state": 0, "engine": "lanes"}
+    clone(LeNetClassifier(**options)).fit(rows[:50], y[:50])
+    assert given == [expected.rate_at(step, 16, step // 2 + 1) for step in range(16)]
+
+
+def test_a_schedule_has_its_own_rate():
+    with pytest.raises(ValueError, match="learning_rate_init: expected None with a schedule"):
+        quick(schedule=OneCycle(0.01), learning_rate_init=0.1).fit(X, Y)
+    with pytest.raises(TypeError, match=r"schedule: expected .* got the class OneCycle"):
+        quick(schedule=OneCycle).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind"), [("one_cycle", OneCycle), ("linear_decay", LinearDecay)]
+)
+def test_schedules_by_step(schedule, kind, given):
+    """Each step has its rate, the last batch of an epoch may be short, and the end is near 0."""
     rows, y = load_digits(return_X_y=True)
     options = {"epochs": 3, "schedule": schedule, "random_state": 0, "engine": "lanes"}
     LeNetClassifier(**options).fit(rows[:100], y[:100])

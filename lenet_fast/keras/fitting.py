@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from lenet_fast import checks, choices, engines, layers
+from lenet_fast.bench import counts
 from lenet_fast.checks import Array
 from lenet_fast.keras import updates
 from lenet_fast.keras.goals import Goal
@@ -203,6 +204,8 @@ def fit(
             "fit needs: %s",
             "; ".join(reasons),
         )
+    if (note := counts.note_on_speed(reading.network)) is not None:
+        _log.warning(note)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = keras.callbacks.CallbackList(
             callbacks,

@@ -90,7 +90,7 @@ class _LeNet(BaseEstimator):
         solver: choices.Optimiser | None = None,
         learning_rate: float | None = None,
         learning_rate_init: float | None = None,
-        schedule: choices.Schedule = "cosine",
+        schedule: choices.Schedule | Schedule = "cosine",
         momentum: float = 0.9,
         nesterovs_momentum: bool = False,
         beta_1: float = 0.9,
@@ -222,9 +222,7 @@ class _LeNet(BaseEstimator):
             if epochs is None:
                 steps = math.ceil(len(data.X) / self.batch_size)
                 epochs = max(EPOCHS, math.ceil(LEAST_STEPS / steps))
-            kind = schedules.SCHEDULES[self.schedule]
-            by_epoch = {"epochs": epochs} if self.schedule == "cosine" else {}
-            self._learn(data, kind(self._rate(), **by_epoch), epochs, held_out)
+            self._learn(data, self._schedule(epochs), epochs, held_out)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
@@ -411,6 +409,16 @@ class _LeNet(BaseEstimator):
             )
         return network if channels == 1 else _with_channels(network, channels), initialiser
 
+    def _schedule(self, epochs: int) -> Schedule:
+        if not isinstance(self.schedule, str):
+            return self.schedule
+        options: dict[str, Any] = {}
+        if self.schedule == "cosine":
+            options = {"epochs": epochs}
+        elif self.schedule == "step_decay":
+            options = {"step": defaults.STEP, "decay_rate": defaults.DECAY_RATE}
+        return schedules.SCHEDULES[self.schedule](self._rate(), **options)
+
     def _rate(self) -> float:
         rate = _parameters.value(self, "learning_rate")
         if rate is not None:
@@ -418,8 +426,9 @@ class _LeNet(BaseEstimator):
         loss, rule = losses.default_for(self.network_), _parameters.value(self, "optimiser")
         if self.schedule in ("one_cycle", "linear_decay"):
             return defaults.peak(loss.name, rule, self.batch_size)
-        # The default is for a step schedule; the mean of a cosine is half of its first rate.
-        return 2 * schedules.default_for(loss, rule, self.batch_size).rate(1)
+        usual = defaults.rate(loss.name, rule, self.batch_size)
+        # It is for a step schedule; the mean of a cosine is half of its first rate.
+        return usual if self.schedule == "step_decay" else 2 * usual
 
     def _learn(
         self, data: Data, schedule: Schedule, epochs: int, held_out: Data | None = None
@@ -571,10 +580,12 @@ class LeNetClassifier(ClassifierMixin, _LeNet):
         By default twice the first rate of :func:`lenet_fast.training.schedules.default_for`: 0.002
         for AdamW, smaller for a batch size below 32. For SGD it is three times that rate with the
         schedules by step.
-    schedule : {"cosine", "one_cycle", "linear_decay", "constant"}
+    schedule : {"cosine", "one_cycle", "linear_decay", "step_decay", "constant"} or Schedule
         How the rate changes during :meth:`fit`: it falls to a hundredth along a cosine, epoch by
         epoch; it rises for 15 % of the steps and then falls to 0, step by step; it falls to 0 from
-        the start; or it stays constant. See :mod:`lenet_fast.training.schedules`.
+        the start; it is multiplied by 0.4 every six epochs; or it stays constant. Or an object of
+        :mod:`lenet_fast.training.schedules` that has the rates, such as ``Cosine(0.01,
+        warmup=0.1)``.
     momentum : float
         For SGD; the others refuse other values than the default. So with the next four.
     nesterovs_momentum : bool

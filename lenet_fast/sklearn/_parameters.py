@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from lenet_fast import backends, checks, defaults, engines, layers, models
 from lenet_fast.data import Distortion
 from lenet_fast.engines import Optimiser, online
-from lenet_fast.training import OPTIMISERS, SGD, states
+from lenet_fast.training import OPTIMISERS, SGD, parts, states
 
 OTHER_NAMES = {"epochs": "max_iter", "optimiser": "solver", "learning_rate": "learning_rate_init"}
 """Names of MLPClassifier for parameters that have one of ours, too."""
@@ -19,7 +19,7 @@ OTHER_NAMES = {"epochs": "max_iter", "optimiser": "solver", "learning_rate": "le
 OPTIMISER = "adamw"
 """The default."""
 
-SCHEDULES = ("cosine", "one_cycle", "linear_decay", "constant")
+SCHEDULES = ("cosine", "one_cycle", "linear_decay", "step_decay", "constant")
 
 SETTLED = (
     *("model", "pooling", "activation", "output", "image_shape", "optimiser", "momentum"),
@@ -31,7 +31,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "model": ("lenet5", "lenet4", "lenet1"),
     "output": ("softmax", "rbf"),
     "optimiser": defaults.OPTIMISERS,
-    "schedule": SCHEDULES,
     "engine": engines.NAMES,
 }
 _MOMENTS = {"beta_1": "beta1", "beta_2": "beta2", "epsilon": "epsilon"}
@@ -98,6 +97,7 @@ def check(estimator: Any) -> None:
     if estimator.backend is not None:
         backends.get(checks.choice("backend", estimator.backend, backends.NAMES))
     _check_numbers(estimator)
+    _check_schedule(estimator)
     for name in ("nesterovs_momentum", "shuffle", "early_stopping", "warm_start"):
         checks.flag(name, getattr(estimator, name))
     if not isinstance(estimator.distortion, Distortion | None):
@@ -140,6 +140,18 @@ def _check_numbers(estimator: Any) -> None:
     fraction = checks.below_one("validation_fraction", estimator.validation_fraction)
     if fraction == 0:
         raise ValueError("validation_fraction: expected a number above 0, got 0")
+
+
+def _check_schedule(estimator: Any) -> None:
+    if isinstance(estimator.schedule, (str, int, float, np.number)):  # a rate is learning_rate=
+        checks.choice("schedule", estimator.schedule, SCHEDULES)
+        return
+    parts.schedule(estimator.schedule)
+    if value(estimator, "learning_rate") is not None:
+        raise ValueError(
+            f"{shown(estimator, 'learning_rate')}: expected None with a schedule that has rates of "
+            f"its own, {estimator.schedule!r}, got {value(estimator, 'learning_rate')}"
+        )
 
 
 def _check_random_state(state: object) -> None:
