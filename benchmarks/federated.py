@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import functools
 import logging
+import math
 import os
 import random
 import time
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     first = next(iter(seconds.values()))
     for name, spent in seconds.items():
         wall, work = (1000 * each / given.per_round for each in spent)
-        ratio = spent.work / first.work
+        ratio = spent.work / first.work if first.work else math.nan  # counted in 10 ms or so
         print(f"{name:<22}{1000 / wall:>11.1f}{wall:>13.1f}{work:>17.1f}{ratio:>8.2f}")
 
 
