@@ -38,6 +38,9 @@ STEP, DECAY_RATE = 6, 0.4
 SCHEDULES = get_args(choices.Schedule)
 """Schedules that can be selected by name."""
 
+WARMUP = 0.15
+"""Share of the steps in which the rate of one cycle rises."""
+
 PEAKS = {"sgd": 3}
 """Factor of the initial rate for schedules that fall to about 0, by optimiser; for others 2."""
 
@@ -61,7 +64,7 @@ _MODERN = {
     "weight_decay": 5e-4,
     "batch_size": 64,
     "rate": 0.1,
-    "warmup": 0.15,
+    "warmup": WARMUP,
 }
 
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -290,6 +290,9 @@ def test_what_is_no_drawing_gets_400_and_a_reason(page: Page, body: Any, word: s
         ({"engine": "gpu"}, "engine"),
         ({"distort": "paper "}, "distort"),
         ({"schedule": "rate_list"}, "schedule"),
+        ({"schedule": "constant", "warmup": 0.1}, "warmup"),
+        ({"schedule": "one_cycle", "warmup": 1}, "warmup"),
+        ({"warmup": "0.1"}, "warmup"),
         ({"recipe": "slow"}, "recipe"),
         ({"recipe": ["fast"]}, "recipe"),
         ({"recipe": "fast", "model": "lenet4"}, "model"),
@@ -1041,7 +1044,7 @@ def test_a_network_that_knows_no_bytes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("cosine", Cosine(0.02, epochs=4)),
+        ("cosine", Cosine(0.02)),
         ("one_cycle", OneCycle(0.02)),
         ("linear_decay", LinearDecay(0.02)),
         ("constant", Constant(0.02)),
@@ -1053,3 +1056,16 @@ def test_a_request_names_its_schedule(name, expected):
     assert request.to_json()["schedule"] == name
     plain = TrainingRequest.from_json(QUICK, 100)
     assert plain.schedule == "cosine"
+
+
+@pytest.mark.parametrize("schedule", [Cosine(0.02, warmup=0.25), OneCycle(0.02, warmup=0.0)])
+def test_a_request_says_how_long_the_rate_rises(schedule):
+    config = schedule.config()
+    chosen = {"schedule": config["type"], "rate": 0.02, "warmup": config["warmup"]}
+    request = TrainingRequest.from_json(QUICK | chosen, 100)
+    assert request.trainer().schedule.config() == config
+    assert (
+        request.schedule_at(0.01).config() == type(schedule)(0.01, warmup=config["warmup"]).config()
+    )
+    recipe = TrainingRequest.from_json({"recipe": "fast", "warmup": 0.5}, 100)
+    assert recipe.trainer().schedule.config() == OneCycle(0.1, warmup=0.5).config()

@@ -446,13 +446,24 @@ def test_a_rate_that_is_too_high_is_seen_in_the_curves(visit: Any) -> None:
     # A recipe of the command line fills the form; a change makes it the visitor's own.
     page.locator("[name=recipe]").select_option("lenet1989")
     form = {
-        name: page.locator(f"[name={name}]") for name in ("model", "schedule", "rate", "recipe")
+        name: page.locator(f"[name={name}]")
+        for name in ("model", "schedule", "warmup", "rate", "recipe")
     }
     expect(form["model"]).to_have_value("lenet1989")
     expect(form["schedule"]).to_have_value("one_cycle")
     expect(form["rate"]).to_have_value("0.015")
+    expect(form["warmup"]).to_have_value("30")
     form["schedule"].select_option("constant")
     expect(form["recipe"]).to_have_value("")
+    expect(form["warmup"]).to_be_hidden()
+    form["model"].select_option("lenet5-max")
+    form["schedule"].select_option("cosine")
+    form["warmup"].fill("25")
+    page.locator("[name=epochs]").fill("1")
+    with page.expect_request("**/api/training") as asked:
+        page.locator("#start").click()
+    assert asked.value.post_data_json["warmup"] == 0.25
+    expect(page.locator("#start")).to_be_enabled(timeout=30_000)
 
 
 def test_kernels_and_histograms_move_while_it_learns(visit: Any) -> None:

@@ -83,14 +83,17 @@ ENGINES = {
 """The engines to choose from, and the batch size with each."""
 
 
-SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
-    "cosine": Cosine,
-    "one_cycle": lambda rate, epochs: OneCycle(rate),
-    "linear_decay": lambda rate, epochs: LinearDecay(rate),
-    "step_decay": lambda rate, epochs: StepDecay(rate, defaults.STEP, defaults.DECAY_RATE),
-    "constant": lambda rate, epochs: Constant(rate),
+SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {
+    "cosine": lambda rate, warmup: Cosine(rate, warmup=warmup),
+    "one_cycle": OneCycle,
+    "linear_decay": lambda rate, warmup: LinearDecay(rate),
+    "step_decay": lambda rate, warmup: StepDecay(rate, defaults.STEP, defaults.DECAY_RATE),
+    "constant": lambda rate, warmup: Constant(rate),
 }
-"""The schedules to choose from, by rate and epochs; the cosine falls by epoch."""
+"""The schedules to choose from, by rate and warm-up."""
+
+WARMUPS = {"cosine": 0.0, "one_cycle": defaults.WARMUP}
+"""Default warm-ups: the share of the steps in which the rate rises. The others have none."""
 
 _RECIPE_MODELS = {"paper": "lenet5", "fast": "lenet5-modern", "accurate": "lenet5-modern"}
 
@@ -130,6 +133,7 @@ class TrainingRequest:
     epochs: int
     rate: float  # the highest
     schedule: str  # one of SCHEDULES
+    warmup: float  # share of the steps; 0 unless the schedule is one of WARMUPS
     recipe: str = ""  # one of RECIPES, or empty
     data: str = "page"  # one of DATA
 
@@ -177,8 +181,14 @@ class TrainingRequest:
         usual_rate = _recipe_rate(recipe, engine) if recipe else default_rate(output, engine)
         rate = checked_rate(given.get("rate", usual_rate))
         schedule = checks.choice("schedule", given.get("schedule", "cosine"), tuple(SCHEDULES))
+        warmup = checks.below_one("warmup", given.get("warmup", WARMUPS.get(schedule, 0.0)))
+        if warmup and schedule not in WARMUPS:
+            raise ValueError(
+                f"warmup: expected 0 with the schedule {schedule!r}, got {warmup:g}; the schedules "
+                f"{' and '.join(WARMUPS)} have one"
+            )
         source = checks.choice("data", given.get("data", DATA[0]), DATA)
-        return cls(model, output, engine, name, epochs, rate, schedule, recipe, source)
+        return cls(model, output, engine, name, epochs, rate, schedule, warmup, recipe, source)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings, and the name of the network."""
@@ -186,9 +196,7 @@ class TrainingRequest:
 
     def schedule_at(self, rate: float) -> Schedule:
         """Return the schedule with another highest rate."""
-        if self.recipe:
-            return OneCycle(rate, RECIPES[self.recipe]["warmup"])
-        return SCHEDULES[self.schedule](rate, self.epochs)
+        return SCHEDULES[self.schedule](rate, self.warmup)
 
     @property
     def size(self) -> str:
@@ -261,6 +269,7 @@ def preset(recipe: str) -> dict[str, Any]:
         "output": options["output"],
         "distort": options["distort"] or "none",
         "schedule": options["schedule"],
+        "warmup": options["warmup"],
         "epochs": options["epochs"],
     }
 
@@ -297,6 +306,7 @@ def choices(images: int, classes: int = 10) -> dict[str, Any]:
         ],
         "engines": list(ENGINES),
         "schedules": list(SCHEDULES),
+        "warmups": WARMUPS,
         "recipes": [
             {
                 "value": recipe,

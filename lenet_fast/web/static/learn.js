@@ -67,9 +67,11 @@ export class Lessons {
       this.offerOutputs();
     });
     for (const each of ["output", "distort", "schedule"]) form[each].addEventListener("change", () => this.own());
+    form.schedule.addEventListener("change", () => this.offerWarmup());
     form.output.addEventListener("change", () => this.offerRate());
     form.engine.addEventListener("change", () => { this.offerRate(); this.offerSteps(); });
     this.offerOutputs();
+    this.offerWarmup();
     this.offerSteps();
   }
 
@@ -90,6 +92,7 @@ export class Lessons {
     } else if (form.recipe.value === "tooHigh") {
       form.schedule.value = "constant";
     }
+    this.offerWarmup();
     this.offerRate();
   }
 
@@ -97,6 +100,13 @@ export class Lessons {
     const { outputs } = this.about.models.find(({ value }) => value === this.form.model.value);
     fill(this.form.output, outputs.map((each) => [each, name(each)]));
     this.offerRate();
+  }
+
+  offerWarmup() {
+    const { form, recipe } = this;
+    const usual = this.about.warmups[form.schedule.value];
+    form.warmup.closest("label").hidden = form.warmup.disabled = usual === undefined;
+    form.warmup.value = short(100 * (recipe?.warmup ?? usual ?? 0));
   }
 
   offerRate() {
@@ -133,10 +143,11 @@ export class Lessons {
   }
 
   start(paused) {
-    const { model, output, engine, distort, schedule, rate, epochs, data } = this.form;
+    const { model, output, engine, distort, schedule, warmup, rate, epochs, data } = this.form;
     const lesson = () => ({
       model: model.value, output: output.value, engine: engine.value, distort: distort.value,
-      schedule: schedule.value, rate: this.checked(rate), epochs: Number(epochs.value), data: data.value,
+      schedule: schedule.value, warmup: Number(warmup.value) / 100, rate: this.checked(rate),
+      epochs: Number(epochs.value), data: data.value,
       recipe: this.recipe?.value ?? "", paused,
     });
     byId("told").textContent = "\u00a0";
