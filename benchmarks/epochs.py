@@ -24,8 +24,8 @@ import numpy as np
 from benchmarks import pytorch_network, tensorflow_network
 from benchmarks.arguments import positive
 from benchmarks.contenders import installed
-from lenet_fast import data
-from lenet_fast.bench import counts, machine, workloads
+from lenet_fast import counts, data
+from lenet_fast.bench import machine, workloads
 from lenet_fast.bench.tables import percent
 from lenet_fast.bench.workloads import Train
 from lenet_fast.threads import resolve

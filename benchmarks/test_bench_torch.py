@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks import contenders, pytorch_network, vision
 from benchmarks.scheduler import Scheduler, clock
-from lenet_fast import models
-from lenet_fast.bench import counts, workloads
+from lenet_fast import counts, models
+from lenet_fast.bench import workloads
 from lenet_fast.bench.rounds import Contender, compare
 
 BATCH, RATE = 256, 0.02

@@ -38,8 +38,8 @@ from benchmarks import (
     time_to_accuracy,
 )
 from benchmarks.report import Run
-from lenet_fast import backends, cli, data, models
-from lenet_fast.bench import comparison, counts, machine, profile, rounds, tables, workloads
+from lenet_fast import backends, cli, counts, data, models
+from lenet_fast.bench import comparison, machine, profile, rounds, tables, workloads
 from lenet_fast.bench.rounds import Contender, WrongAnswerError
 from lenet_fast.bench.tables import Row
 

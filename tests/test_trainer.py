@@ -24,6 +24,8 @@ from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import LanesEngine, LayersEngine, OnlineEngine
 from lenet_fast.engines.interface import Rule
 from lenet_fast.errors import FileFormatError
+from lenet_fast.layers import Dense, ReLU
+from lenet_fast.network import Network
 from lenet_fast.training import (
     OPTIMISERS,
     SDLM,
@@ -1615,6 +1617,16 @@ def test_the_time_left_is_that_of_the_whole_run(monkeypatch):
     assert [callbacks._duration(each) for each in (0.26, 9.94, 9.96, 59.4, 59.6, 80, 7500)] == [
         *("0.3 s", "9.9 s", "10 s", "59 s", "1:00 min", "1:20 min", "2:05 h")
     ]
+
+
+def test_the_table_says_where_large_layers_gain_less(sets, caplog):
+    net = Network([Dense(784, 300), ReLU(), Dense(300, 10)], input_shape=(1, 28, 28))
+    net.initialise("he_normal", 0)
+    for verbose, said in ((False, 0), (True, 1)):
+        Trainer(net).fit(*sets, epochs=1, verbose=verbose)
+        assert caplog.text.count("99% of the multiply-adds are in") == said
+    new_trainer().fit(*sets, epochs=1, verbose=True)
+    assert len(caplog.records) == 1
 
 
 def test_fit_shows_the_progress_where_it_is_seen(sets, monkeypatch, capsys):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lenet_fast import backends, choices
-from lenet_fast.bench import counts, machine, rounds, workloads
+from lenet_fast import backends, choices, counts
+from lenet_fast.bench import machine, rounds, workloads
 from lenet_fast.bench.rounds import Contender, WrongAnswerError
 from lenet_fast.bench.tables import MORE, NOTE_OF_MORE, Row, percent
 from lenet_fast.checks import Array

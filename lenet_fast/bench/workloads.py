@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lenet_fast import backends, data, engines, losses, models
-from lenet_fast.bench import counts
+from lenet_fast import backends, counts, data, engines, losses, models
 from lenet_fast.bench.rounds import Contender, WrongAnswerError, compare
 from lenet_fast.checks import Array
 from lenet_fast.engines import Engine, Unsupported
@@ -76,7 +75,7 @@ class Work:
 
     @property
     def flops(self) -> int:
-        """Operations for all images (a multiply-add is two); see :mod:`lenet_fast.bench.counts`"""
+        """Operations for all images (a multiply-add is two); see :mod:`lenet_fast.counts`"""
         return 2 * counts.of(fresh(self.network).network, self.trains) * self.images
 
 

@@ -64,7 +64,7 @@ def info(run_or_model: Path | None, as_json: bool) -> None:
 
 
 def _show_network(run_or_model: Path, as_json: bool) -> None:
-    from lenet_fast.bench import counts
+    from lenet_fast import counts
 
     if run_or_model.is_file() and (model := common.read_onnx(run_or_model)) is not None:
         file, network, loss = run_or_model, model.network, None  # of any size

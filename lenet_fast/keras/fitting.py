@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from lenet_fast import checks, choices, engines, layers
-from lenet_fast.bench import counts
+from lenet_fast import checks, choices, counts, engines, layers
 from lenet_fast.checks import Array
 from lenet_fast.keras import updates
 from lenet_fast.keras.goals import Goal

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lenet_fast import engines, layers
-from lenet_fast.bench import counts
+from lenet_fast import counts, engines, layers
 from lenet_fast.engines import Totals
 from lenet_fast.network import Network
 from lenet_fast.torch import bridge, masking, rows, tensors

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lenet_fast import checks, choices
-from lenet_fast.bench import counts
+from lenet_fast import checks, choices, counts
 from lenet_fast.torch.passes import Options, Reading
 
 Module = TypeVar("Module", bound=nn.Module)

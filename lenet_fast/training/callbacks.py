@@ -7,19 +7,22 @@ rich is imported when training starts, so that nothing else needs it.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from lenet_fast import checks, notebooks, threads
+from lenet_fast import checks, counts, notebooks, threads
 from lenet_fast.training.history import Row
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lenet_fast.training.trainer import Trainer
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -304,7 +307,8 @@ class EpochTable(Callback):
     """One line per epoch: loss, error and misclassified images on both sets, in 80 columns.
 
     A resumed run's earlier epochs come first. A star marks an epoch that is the best so far, as
-    defined by :attr:`History.best`. In a notebook it is a table that grows.
+    defined by :attr:`History.best`. In a notebook it is a table that grows. If most of the network
+    is in large layers, a warning of this module's logger first says that others may be as fast.
 
     Parameters
     ----------
@@ -314,9 +318,11 @@ class EpochTable(Callback):
     Examples
     --------
     >>> from types import SimpleNamespace
+    >>> from lenet_fast import models
     >>> from lenet_fast.training import EpochTable, History, Row
     >>> row = Row(1, 2.0, 3e4, 0.21, 3900, 0.06, 190, 0.1)
-    >>> run = SimpleNamespace(history=History([row], 60_000, 10_000))  # as a trainer has it
+    >>> history = History([row], 60_000, 10_000)
+    >>> run = SimpleNamespace(network=models.lenet5(), history=history)  # as a trainer has them
     >>> EpochTable().on_train_begin(run)
                    --------- train --------  --------- test ---------
     epoch    rate      loss    error  wrong      loss    error  wrong  seconds
@@ -330,6 +336,8 @@ class EpochTable(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Print the table's header, and the completed epochs."""
+        if (note := counts.note_on_speed(trainer.network)) is not None:
+            _log.warning(note)
         self._best = None
         self._rows: list[list[str]] = []
         self._lines: list[str] = []

@@ -30,7 +30,7 @@ def by_layer(network: Network) -> list[Counts]:
     The convolution of H1 has 4 x 25 weights, at 24 x 24 places:
 
     >>> from lenet_fast import models
-    >>> from lenet_fast.bench import counts
+    >>> from lenet_fast import counts
     >>> counts.by_layer(models.lenet1())[0]
     Counts(forward=57600, to_input=0, to_weights=57600)
     """
@@ -49,7 +49,7 @@ def of(network: Network, training: bool) -> int:
     Examples
     --------
     >>> from lenet_fast import models
-    >>> from lenet_fast.bench import counts
+    >>> from lenet_fast import counts
     >>> counts.of(models.lenet5(), training=False), counts.of(models.lenet5(), training=True)
     (326520, 861120)
     """
@@ -77,7 +77,7 @@ def note_on_speed(network: Network) -> str | None:
     Examples
     --------
     >>> from lenet_fast import models
-    >>> from lenet_fast.bench import counts
+    >>> from lenet_fast import counts
     >>> counts.note_on_speed(models.lenet5()) is None
     True
     """
