@@ -473,7 +473,11 @@ def test_train_with_an_optimiser(
         (["--optimiser", "rmsprop", "--nesterov"], "--optimiser sgd only, got rmsprop", 2),
         (["--nesterov", "--momentum", "0"], "--nesterov: expected with a --momentum above 0", 2),
         (["--optimiser", "sdlm", "--batch", "2"], "sdlm: expected together with --rate or", 2),
-        (["--optimiser", "sdlm", "--schedule", "cosine"], "cosine: expected together with", 2),
+        (
+            ["--optimiser", "sdlm", "--schedule", "cosine"],
+            "sdlm: expected together with --rate for",
+            2,
+        ),
         (["--optimiser", "sdlm", "--nesterov"], "--optimiser sgd only, got sdlm", 2),
         (["--optimiser", "sdlm", "--gamma", "0"], "'--gamma': 0.0 is not in the range", 2),
         (["--optimiser", "adam", "--epsilon", "1e-40"], "--epsilon: expected a number of at", 2),

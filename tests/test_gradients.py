@@ -422,6 +422,22 @@ def test_dropout_is_chosen_once(rng, create_any):
     ):
         with pytest.raises(TypeError, match=r"^dropout: expected \(seed, step\) or None, got"):
             run()
+    for wrong, words in (((-1, 3), "seed: .* from 0 to"), ((1, 2.0), "step: expected an int")):
+        with pytest.raises((TypeError, ValueError), match=f"^dropout, {words}"):
+            engine.forward(x, dropout=wrong)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_is_no_number_stays_none(rng, create_any, activation):
+    net = models.lenet5(pooling="max", connections="full", activation=activation, output="softmax")
+    engine = create_any(net, losses.CrossEntropy())
+    x, d_outputs = normal(rng, 3, 1, 32, 32).astype(np.float32), np.ones((3, 10), np.float32)
+    d_outputs[1, 3] = np.nan
+    gradients, d_inputs = engine.backward(d_outputs, True, x=x)
+    assert all(np.isnan(array).any() for array in gradients.values())
+    assert np.isnan(d_inputs).any(axis=(1, 2, 3)).tolist() == [False, True, False]
+    x[2, 0, 9, 9] = np.nan
+    assert np.isnan(engine.forward(x)).all(axis=1).tolist() == [False, False, True]
 
 
 # --- arguments ----------------------------------------------------------------------------------

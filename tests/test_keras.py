@@ -306,6 +306,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: functional((4,), L.Dropout(0.5, noise_shape=(1, 4), name="n"), L.Dense(2)),
         "layer n: expected noise_shape=None",
     ),
+    "all dropped": (
+        lambda: functional((4,), L.Dropout(1.0, name="n"), L.Dense(2)),
+        r"layer n: rate: expected a number from 0 to below 1, got 1\.0",
+    ),
     "half": (lambda: functional((4,), L.Dense(4, dtype="float16")), "expected one dtype"),
     "padding": (
         lambda: functional((8, 8, 1), L.ZeroPadding2D(1), L.MaxPooling2D(2, name="p")),

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from lenet_fast import data, files
-from lenet_fast.training import SGD, AdamW, Constant, OneCycle, Trainer, recipes, runs
+from lenet_fast.training import (
+    SGD,
+    AdamW,
+    Constant,
+    Cosine,
+    LinearDecay,
+    OneCycle,
+    StepDecay,
+    Trainer,
+    recipes,
+    runs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +76,20 @@ def test_the_rate_is_that_of_the_optimiser_and_the_loss(settings, rate):
     found = recipes.FAST.trainer(**settings).schedule
     assert isinstance(found, OneCycle)
     assert found.config() == {"type": "one_cycle", "rate": pytest.approx(rate), "warmup": 0.15}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("one_cycle", OneCycle(0.1, warmup=0.15)),
+        ("linear_decay", LinearDecay(0.1)),
+        ("cosine", Cosine(0.1)),
+        ("step_decay", StepDecay(0.01, 6, 0.4)),
+        ("constant", Constant(0.01)),
+    ],
+)
+def test_schedules_by_name_have_the_rates_of_the_command_line(name, expected):
+    assert recipes.FAST.trainer(schedule=name).schedule.config() == expected.config()
 
 
 def test_another_loss_has_another_rate():

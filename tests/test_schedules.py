@@ -57,6 +57,8 @@ def test_cosine_by_step():
         Cosine(0.5).rate(1)
     with pytest.raises(ValueError, match=r"^warmup: expected 0 for a rate .* by epoch, got 0\.1"):
         Cosine(0.5, 3, warmup=0.1)
+    with pytest.raises(ValueError, match=r"^last: expected at most the rate, 0\.1, got 0\.2"):
+        Cosine(0.1, last=0.2)
 
 
 @pytest.mark.parametrize("schedule", BY_STEP, ids=repr)
@@ -72,6 +74,10 @@ def test_rates_by_step_are_above_zero_and_cut_anywhere_the_same(schedule):
     for step in (-1, 21):
         with pytest.raises(ValueError, match=rf"^step: expected an int from 0 to 20, got {step}"):
             schedule.rate_at(step, 21, 1)
+    for step, steps, words in (("1", 21, "step: .* int, got str"), (0, 0, "steps: .* from 1 to")):
+        with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+            schedule.rate_at(step, steps, 1)
+    assert schedule.rate_at(np.int64(2), np.int32(21), 1) == whole[2]
 
 
 @pytest.mark.parametrize("kind", [OneCycle, Cosine])
@@ -114,14 +120,24 @@ def test_rates_that_are_no_numbers(wrong):
         schedules.rates(ByEpoch(wrong), 1, 0, 1, batches=1, epochs=1)
 
 
-class Overflowing(OneCycle):
+class ByStep:
+    """A user's own, by step."""
+
+    def __init__(self, *rates):
+        self.values = rates
+
     def rate_at(self, step, steps, epoch):
-        return float("inf") if step == 0 else 0.1
+        return self.values[step]
 
 
-def test_rates_that_are_not_finite():
-    with pytest.raises(ValueError, match=r"^rate: expected finite numbers, got inf"):
-        schedules.rates(Overflowing(0.1), 1, 0, 2, batches=2, epochs=1)
+@pytest.mark.parametrize(
+    ("wrong", "words"), [(float("inf"), "that is finite"), (-0.1, "of at least 0, got -0.1")]
+)
+def test_rates_that_are_infinite_or_negative(wrong, words):
+    for schedule in (ByStep(0.1, wrong), ByEpoch(wrong)):
+        with pytest.raises(ValueError, match=rf"^rate: expected a number {words}"):
+            schedules.rates(schedule, 1, 0, 2, batches=2, epochs=1)
+    assert schedules.rates(ByStep(0.0, 0.1), 1, 0, 2, batches=2, epochs=1).tolist() == [0, 0.1]
 
 
 def test_constant():

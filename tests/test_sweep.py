@@ -101,7 +101,7 @@ def test_ranges_may_have_fewer_points_than_are_wanted() -> None:
         ("[options]\nlimit = 5\n[space]\nrate = [1]", ["limit: expected no such", "images = N"]),
         ("[space]\nrate = []", ["space: rate: expected at least one value, got an empty list"]),
         ("[space]\nrate = [0.1, 0.2, 0.1]", ["rate: expected different values, got 0.1 twice"]),
-        ('[space]\nrate = ["high"]', ["space: rate = 'high'", "not a valid float"]),
+        ('[space]\nrate = ["high"]', ["space: rate = 'high'", "not a valid number"]),
         ("[space]\nrate = [0.1, -1]", ["space: rate = -1"]),
         ('[space]\npooling = ["median"]', ["pooling = 'median'", "'max'"]),
         ("[space]\nshuffle = [1]", ["shuffle = 1: expected true or false"]),

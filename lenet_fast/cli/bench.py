@@ -30,7 +30,7 @@ from lenet_fast.cli import common, help, types
 )
 @help.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=types.Integer(1, 1024),
     default=1,
     help="Threads for whole networks; single calls use one.",
 )

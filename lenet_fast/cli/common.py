@@ -19,6 +19,7 @@ import click
 from click.core import ParameterSource
 
 from lenet_fast import backends, choices
+from lenet_fast.cli import types
 from lenet_fast.cli.help import option, section
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def integer_option(
     also: tuple[str, ...] = (),
 ) -> Callable[[Command], Command]:
     """Return an option that takes an int from `least` to `most`; `text` is its help."""
-    kind = click.IntRange(least, most)
+    kind = types.Integer(least, most)
     return option(name, also=also, type=kind, metavar=metavar, default=default, help=text)
 
 

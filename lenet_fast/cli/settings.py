@@ -82,13 +82,17 @@ def fill_in(
         )
     check_average(options["average_from"], options["epochs"])
     _fill_in_optimiser(options, named)
-    if options["schedule"] == "rate_list" or options["rate"] is not None:
-        return
-    if options["optimiser"] == "sdlm":
+    schedule, last = options["schedule"], options["last_rate"]
+    if options["rate"] is None and schedule != "rate_list":
+        if options["optimiser"] == "sdlm":
+            raise click.UsageError(
+                f"--optimiser sdlm: expected together with --rate for the schedule {schedule}"
+            )
+        options["rate"] = _usual_rate(options)
+    if last is not None and last > options["rate"]:
         raise click.UsageError(
-            f"--schedule {options['schedule']}: expected together with --rate for --optimiser sdlm"
+            f"--last-rate: expected at most --rate, {options['rate']:g}, got {last:g}"
         )
-    options["rate"] = _usual_rate(options)
 
 
 def _usual_rate(options: Mapping[str, Any]) -> float:
@@ -163,9 +167,7 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
         dropped |= {"rates"}
         if "rates" in names or kept.get("schedule") == "rate_list":
             dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
-    schedule = changes.get("schedule") if "schedule" in names else None
-    if schedule is None and names & {"step", "decay_rate"}:
-        schedule = "step_decay"
+    schedule = changes.get("schedule") if "schedule" in names else _implied_schedule(names)
     if schedule not in (None, kept.get("schedule")):
         dropped |= {"schedule", "warmup", "last_rate", "step", "decay_rate"}
         if schedule in _BY_EPOCH and kept.get("schedule") not in _BY_EPOCH:
@@ -212,6 +214,13 @@ def _models() -> tuple[str, ...]:
     return ("lenet5", *defaults.MODELS)
 
 
+def _implied_schedule(named: set[str]) -> str | None:
+    """Return the only schedule that has an option among these, if one does."""
+    if named & {"step", "decay_rate"}:
+        return "step_decay"
+    return "cosine" if "last_rate" in named else None
+
+
 def _fill_in_schedule(options: dict[str, Any], named: set[str]) -> None:
     """Refuse options that the schedule does not have, and put in what it takes by default."""
     steps = {"step", "decay_rate"}
@@ -222,8 +231,8 @@ def _fill_in_schedule(options: dict[str, Any], named: set[str]) -> None:
                 "--decay-rate"
             )
         options["schedule"] = "rate_list"
-    elif named & steps and "schedule" not in named:
-        options["schedule"] = "step_decay"
+    elif "schedule" not in named:
+        options["schedule"] = _implied_schedule(named) or options["schedule"]
     sdlm = options["optimiser"] == "sdlm" and not named & {"rate", "rates", "warmup"}
     default = "rate_list" if sdlm else "one_cycle"
     chosen = options["schedule"] = options["schedule"] or default

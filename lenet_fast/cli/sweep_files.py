@@ -213,7 +213,7 @@ def _values(table: str, name: str, given: Any, train: click.Context) -> Any:
             if value in values[:i]:
                 raise click.UsageError(f"{where}: expected different values, got {value!r} twice")
         return values
-    whole = isinstance(option.type, click.IntRange)
+    whole = isinstance(option.type, types.Integer)
     if not (whole or isinstance(option.type, types.Number)):
         raise click.UsageError(
             f"{where}: expected a list of values, since they are no numbers, got a range"

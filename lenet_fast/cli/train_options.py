@@ -234,7 +234,7 @@ options = all_of(
         ),
         _number(
             "--last-rate",
-            "Where cosine ends.  [default: a hundredth of --rate]",
+            "Where cosine, the schedule with this option, ends.  [default: a hundredth of --rate]",
             types.RATE,
         ),
         option(

@@ -12,11 +12,19 @@ from lenet_fast import choices
 ACTIVATIONS = get_args(choices.Activation)
 
 
+class Integer(click.IntRange):
+    """An int in a range."""
+
+    name = "integer"  # in messages; click's is "integer range"
+
+
 class Number(click.FloatRange):
     """A finite number in a range; NaN would pass every comparison.
 
     With `endless`, infinity is allowed as well.
     """
+
+    name = "number"
 
     def __init__(
         self,

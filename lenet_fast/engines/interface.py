@@ -412,7 +412,8 @@ class Engine(Protocol):
     def forward(self, x: Array, *, dropout: tuple[int, int] | None = None) -> Array:
         """Return the network's outputs (n, k), and keep a copy of the images for :meth:`backward`.
 
-        `dropout` is that of :meth:`loss_and_gradients`.
+        `dropout` is that of :meth:`loss_and_gradients`. A NaN among the pixels makes all outputs of
+        its image NaN; one in `d_outputs` goes into the gradients likewise.
 
         Examples
         --------

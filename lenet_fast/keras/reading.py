@@ -394,7 +394,7 @@ class Reading:
             )
         if type(layer) is keras.layers.SpatialDropout2D:
             self._order(layer)
-        if layer.rate:
+        if checks.below_one(f"model: layer {layer.name}: rate", layer.rate):
             spatial = type(layer) is keras.layers.SpatialDropout2D
             self._add((layers.Dropout2D if spatial else layers.Dropout)(layer.rate), layer)
 

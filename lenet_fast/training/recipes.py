@@ -26,7 +26,7 @@ from lenet_fast.data import distort
 from lenet_fast.network import Network
 from lenet_fast.training import parts
 from lenet_fast.training.optimisers import SGD
-from lenet_fast.training.schedules import OneCycle, Schedule
+from lenet_fast.training.schedules import SCHEDULES, Schedule
 from lenet_fast.training.trainer import Trainer
 
 __all__ = ["ACCURATE", "FAST", "PAPER", "RECIPES", "Recipe"]
@@ -73,7 +73,8 @@ class Recipe:
             Determines the initial weights, the order of the images and their distortions.
         **settings
             Arguments of :class:`~lenet_fast.training.Trainer`, which override those of the recipe.
-            The rate is in proportion to a `batch_size` smaller than the recipe's; it is that of
+            The rate, also of the schedules "linear_decay" and "cosine", is in proportion to a
+            `batch_size` smaller than the recipe's; it is that of
             :func:`~lenet_fast.training.schedules.named` for another `loss`, or an `optimiser` that
             is not SGD. With a `batch_size` of 1 there is no Nesterov's momentum.
 
@@ -110,12 +111,15 @@ class Recipe:
             "distortion": distort.PRESETS.get(options["distort"]),
             "options": {"recipe": self.name},
         } | settings
-        if made.get("schedule") is None:
-            made["schedule"] = self._schedule(network, made.get("loss"), made["optimiser"], size)
+        name = "one_cycle" if made.get("schedule") is None else made["schedule"]
+        if isinstance(name, str) and name in ("one_cycle", "linear_decay", "cosine"):
+            made["schedule"] = self._schedule(
+                *(name, network, made.get("loss"), made["optimiser"], size)
+            )
         return Trainer(network, seed=seed, **made)
 
     def _schedule(
-        self, network: Network, loss: Any, optimiser: Any, batch_size: int
+        self, name: str, network: Network, loss: Any, optimiser: Any, batch_size: int
     ) -> Schedule | None:
         """Return the schedule for the recipe's own rate or another optimiser's or loss's; None
         where the trainer has one, or says what is missing."""
@@ -128,7 +132,8 @@ class Recipe:
         rate = defaults.peak(loss.name, rule, batch_size)
         if rule == "sgd" and loss.name == usual.name:
             rate = defaults.recipe_rate(self.options, batch_size)
-        return OneCycle(rate, self.options["warmup"])
+        warmup = {"warmup": self.options["warmup"]} if name == "one_cycle" else {}
+        return SCHEDULES[name](rate, **warmup)
 
 
 RECIPES: dict[str, Recipe] = {

@@ -264,7 +264,7 @@ class Cosine(EpochSchedule):
         Number of epochs of the fall, by epoch; later epochs use the last rate. Default: the rate
         changes with each step, and falls until the end of the run.
     last : float, optional
-        The last rate; default: a hundredth of `rate`.
+        The last rate, at most `rate`; default: a hundredth of it.
     warmup : float, default 0
         Share of the run's steps, from 0 to below 1, in which the rate first rises in proportion to
         the step. Only without `epochs`.
@@ -294,6 +294,8 @@ class Cosine(EpochSchedule):
         self._rate = _positive("rate", rate)
         self._epochs = None if epochs is None else checks.integer("epochs", epochs, 1)
         self._last = self._rate / 100 if last is None else _positive("last", last)
+        if self._last > self._rate:
+            raise ValueError(f"last: expected at most the rate, {self._rate}, got {self._last}")
         self._warmup = checks.below_one("warmup", warmup)
         if self._epochs is not None and self._warmup:
             raise ValueError(f"warmup: expected 0 for a rate that changes by epoch, got {warmup}")
@@ -358,7 +360,7 @@ class OneCycle:
     [0.05, 0.1, 0.1, 0.083, 0.067, 0.05, 0.033, 0.017]
     """
 
-    def __init__(self, rate: float, warmup: float = 0.15) -> None:
+    def __init__(self, rate: float, warmup: float = defaults.WARMUP) -> None:
         self._rate = _positive("rate", rate)
         self._warmup = checks.below_one("warmup", warmup)
 
@@ -535,7 +537,7 @@ def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epo
     Raises
     ------
     TypeError, ValueError
-        If the schedule's rate is not a finite number.
+        If the schedule's rate is not a finite number, or negative.
 
     Examples
     --------
@@ -546,21 +548,22 @@ def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epo
     [0.5, 0.5, 0.5]
     """
     if not hasattr(schedule, "rate_at"):  # a class of the user's own, by epoch
-        return np.full(last - first, checks.real("rate", schedule.rate(epoch)))
+        return np.full(last - first, checks.not_negative("rate", schedule.rate(epoch)))
     before, steps = (epoch - 1) * batches, epochs * batches
     found = [schedule.rate_at(before + batch, steps, epoch) for batch in range(first, last)]
     for rate in {type(rate): rate for rate in found}.values():  # there may be thousands
-        checks.real("rate", rate)
+        checks.not_negative("rate", rate)
     array = np.array(found, np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"rate: expected finite numbers, got {array[~np.isfinite(array)][0]}")
+    for rate in array[~((array >= 0) & np.isfinite(array))][:1]:
+        checks.not_negative("rate", rate)
     return array
 
 
 def _shares(step: int, steps: int, warmup: float) -> tuple[float, float]:
     """Return how far the rate has risen, and how far fallen, each from 0 to 1."""
-    if not 0 <= step < steps:
-        raise ValueError(f"step: expected an int from 0 to {steps - 1}, got {step}")
+    if not (type(step) is type(steps) is int and 0 <= step < steps):  # asked for every step
+        steps = checks.integer("steps", steps, 1)
+        step = checks.integer("step", step, 0, steps - 1)
     warm = warmup * steps
     rise = min(1.0, (step + 1) / warm) if warm else 1.0
     return rise, max(0.0, (step - warm) / (steps - warm))
