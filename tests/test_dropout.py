@@ -340,9 +340,9 @@ def test_wrong_numbers_of_a_draw(create):
     for wrong in (5, (1,), [1, 2], (1, 2, 3)):
         with complains("dropout", TypeError):
             engine.loss_and_gradients(x, labels, dropout=wrong)
-    with complains("dropout"):
+    with complains("dropout[0]"):
         engine.loss_and_gradients(x, labels, dropout=(-1, 2))
-    with complains("dropout", TypeError):
+    with complains("dropout[1]", TypeError):
         engine.loss_and_gradients(x, labels, dropout=(1, 0.5))
     with complains("seed"):
         engine.train(x, labels, np.arange(3), 1, SGD(), 0.1, seed=-1)

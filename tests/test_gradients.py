@@ -422,9 +422,6 @@ def test_dropout_is_chosen_once(rng, create_any):
     ):
         with pytest.raises(TypeError, match=r"^dropout: expected \(seed, step\) or None, got"):
             run()
-    for wrong, words in (((-1, 3), "seed: .* from 0 to"), ((1, 2.0), "step: expected an int")):
-        with pytest.raises((TypeError, ValueError), match=f"^dropout, {words}"):
-            engine.forward(x, dropout=wrong)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])

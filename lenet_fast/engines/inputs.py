@@ -166,8 +166,7 @@ def dropout(numbers: tuple[int, int] | None) -> tuple[int, int] | None:
     if not isinstance(numbers, tuple) or len(numbers) != 2:
         raise TypeError(f"dropout: expected (seed, step) or None, got {checks.kind(numbers)}")
     seed, step = (
-        checks.integer(f"dropout, {name}", number, 0, 2**63 - 1)
-        for name, number in zip(("seed", "step"), numbers, strict=True)
+        checks.integer(f"dropout[{i}]", number, 0, 2**63 - 1) for i, number in enumerate(numbers)
     )
     return seed, step
 
