@@ -182,6 +182,8 @@ def test_a_config_starts_the_same_run_again(lenet_fast: Any) -> None:
         ([], ["--schedule", "constant"], {"rate": 0.0007, "warmup": None}),
         ([], ["--step", "2"], {"schedule": "step_decay", "rate": 0.0007, "warmup": None}),
         (["--recipe", "fast"], ["--schedule", "cosine"], {"rate": 0.1, "warmup": 0.0}),
+        (["--recipe", "fast", "--output", "softmax"], ["--optimiser", "sgd"], {"rate": 0.1}),
+        (["--loss", "penalty"], ["--output", "rbf"], {"loss": "penalty", "rate": 0.0021}),
         (["--recipe", "fast"], ["--last-rate", "0.001"], {"schedule": "cosine", "rate": 0.1}),
         (
             ["--recipe", "fast", "--schedule", "cosine"],

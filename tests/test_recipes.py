@@ -68,6 +68,7 @@ def test_arguments_override_a_recipe():
         ({"optimiser": "rmsprop", "batch_size": 8}, 0.0005),
         ({"optimiser": "sgd"}, 0.1),
         ({"optimiser": None, "schedule": None}, 0.1),
+        ({"optimiser": SGD(0.5)}, 0.1),
         ({"loss": "cross_entropy"}, 0.1),
     ],
 )
@@ -90,6 +91,13 @@ def test_the_rate_is_that_of_the_optimiser_and_the_loss(settings, rate):
 )
 def test_schedules_by_name_have_the_rates_of_the_command_line(name, expected):
     assert recipes.FAST.trainer(schedule=name).schedule.config() == expected.config()
+
+
+@pytest.mark.parametrize("name", ["sgd", None])
+def test_the_recipes_own_optimiser_has_its_options(name):
+    expected = {"type": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
+    assert recipes.FAST.trainer(optimiser=name).optimiser.config() == expected
+    assert recipes.FAST.trainer(optimiser=SGD()).optimiser.config() == SGD().config()
 
 
 def test_another_loss_has_another_rate():

@@ -125,7 +125,7 @@ def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, An
     usual = dict(base)
     if "rate" in config and config["rate"] == _default_rate(usual, config):
         config = {name: value for name, value in config.items() if name != "rate"}
-    base = _changed(_overridden(base, config), chosen, given)
+    base = _changed(_changed(base, config), chosen)
     if "rate" in base and "rate" not in given | set(config):
         base["rate"] = defaults.recipe_rate(usual, base["batch_size"])
     base |= {"model": model, "recipe": recipe}
@@ -134,27 +134,22 @@ def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, An
     return given | {name for name in config if name in base}
 
 
-def _overridden(base: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """Return options as an earlier run changed them."""
-    known = {"loss": defaults.LOSSES[base["output"]], **base}
-    differing = {name for name, value in config.items() if known.get(name) != value}
-    return _changed(base, config, differing)
-
-
 def _default_rate(base: dict[str, Any], config: dict[str, Any]) -> float | None:
     """Return the rate that an earlier run had if nobody chose one; None where somebody must."""
     others = {name: value for name, value in config.items() if name != "rate"}
-    options = _overridden(base, others)
+    options = _changed(base, others)
     if "rate" in options:
         return defaults.recipe_rate(base, options["batch_size"])
     return _usual_rate(options) if options["optimiser"] in defaults.OPTIMISERS else None
 
 
-def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> dict[str, Any]:
-    """Return options with changes, and without those that are meant for what `names` changed."""
+def _changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return options with changes, and without those that are meant for what they changed."""
     kept = dict(base)
+    known = {"loss": defaults.LOSSES[base["output"]], **base}
+    names = {name for name, value in changes.items() if known.get(name) != value}
     dropped: set[str] = set()
-    if "optimiser" in names and changes["optimiser"] != kept["optimiser"]:
+    if "optimiser" in names:
         dropped |= {*OPTIMISER_OPTIONS}
         if changes["optimiser"] == "sdlm":
             kept |= {"batch_size": 1, "epochs": defaults.EPOCHS, "schedule": "rate_list"}
@@ -167,7 +162,7 @@ def _changed(base: dict[str, Any], changes: dict[str, Any], names: set[str]) -> 
         dropped |= {"rates"}
         if "rates" in names or kept.get("schedule") == "rate_list":
             dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
-    schedule = changes.get("schedule") if "schedule" in names else _implied_schedule(names)
+    schedule = changes.get("schedule") or _implied_schedule(names)
     if schedule not in (None, kept.get("schedule")):
         dropped |= {"schedule", "warmup", "last_rate", "step", "decay_rate"}
         if schedule in _BY_EPOCH and kept.get("schedule") not in _BY_EPOCH:

@@ -218,8 +218,8 @@ options = all_of(
             "Highest learning rate, or that of --schedule constant.  "
             f"[default: {_rates(defaults.peak)}; step_decay, constant: {_rates(defaults.rate)}; "
             f"below batches of {BATCH_SIZE} smaller, in proportion with sgd, else to the root; "
-            "without --output, --loss, --optimiser or these schedules the recipe's rate "
-            f"({_by_recipe('rate')}) or the network's ({_by_model('rate')}), less for "
+            "with output, loss and optimiser of the recipe, and neither of these schedules, its "
+            f"rate ({_by_recipe('rate')}) or the network's ({_by_model('rate')}), less for "
             "smaller batches than theirs]",
             types.RATE,
             "--lr",

@@ -76,7 +76,8 @@ class Recipe:
             The rate, also of the schedules "linear_decay" and "cosine", is in proportion to a
             `batch_size` smaller than the recipe's; it is that of
             :func:`~lenet_fast.training.schedules.named` for another `loss`, or an `optimiser` that
-            is not SGD. With a `batch_size` of 1 there is no Nesterov's momentum.
+            is not SGD; "sgd" is the recipe's own optimiser. With a `batch_size` of 1 there is no
+            Nesterov's momentum.
 
         Returns
         -------
@@ -100,6 +101,8 @@ class Recipe:
             seed=seed,
         )
         size = checks.integer("batch_size", settings.get("batch_size", options["batch_size"]), 1)
+        if settings.get("optimiser") in (None, "sgd"):  # the recipe's own
+            settings.pop("optimiser", None)
         made = {
             "optimiser": SGD(
                 # With batches of one, the online engine is faster without Nesterov's.
