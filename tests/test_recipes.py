@@ -7,6 +7,7 @@ import pytest
 
 from lenet_fast import data, files
 from lenet_fast.training import (
+    SDLM,
     SGD,
     AdamW,
     Constant,
@@ -69,6 +70,7 @@ def test_arguments_override_a_recipe():
         ({"optimiser": "sgd"}, 0.1),
         ({"optimiser": None, "schedule": None}, 0.1),
         ({"optimiser": SGD(0.5)}, 0.1),
+        ({"batch_size": None}, 0.1),
         ({"loss": "cross_entropy"}, 0.1),
     ],
 )
@@ -111,10 +113,14 @@ def test_batches_of_one_have_no_nesterov_as_on_the_command_line():
 
 
 def test_sdlm_takes_its_own_rates():
-    found = recipes.PAPER.trainer(optimiser="sdlm", batch_size=1).schedule
-    assert found.config()["type"] == "rate_list"
+    for optimiser in ("sdlm", SDLM(mu=1.0)):
+        found = recipes.PAPER.trainer(optimiser=optimiser)
+        assert (found.batch_size, found.schedule.config()["type"]) == (1, "rate_list")
     with pytest.raises(ValueError, match="schedule: expected one for SDLM"):
-        recipes.PAPER.trainer(optimiser="sdlm")
+        recipes.PAPER.trainer(optimiser="sdlm", batch_size=2)
+    for name in ("cosine", "constant"):
+        with pytest.raises(ValueError, match=f"schedule: expected a rate .* sdlm, got '{name}'"):
+            recipes.PAPER.trainer(optimiser="sdlm", schedule=name)
 
 
 def test_the_seed_is_that_of_weights_and_order():

@@ -1060,6 +1060,37 @@ def test_an_optimiser_that_a_file_would_take_for_another_is_refused():
         new_trainer(optimiser=Other())
 
 
+class ByItself:
+    def rate_at(self, step, steps, epoch):
+        return 0.001
+
+    def config(self):
+        return {"type": "constant", "rate": 0.5}
+
+
+def test_a_schedule_that_a_file_would_take_for_another_is_refused():
+    step = type("Step", (OneCycle,), {"rate_at": ByItself.rate_at})(0.1)
+    epoch = type("Epoch", (Constant,), {"rate": lambda self, epoch: 0.1 / epoch})(0.1)
+    for own, name in ((ByItself(), "constant"), (step, "one_cycle"), (epoch, "constant")):
+        expected = rf"^schedule: expected {type(own).__name__} with a type .* got '{name}', for"
+        with pytest.raises(ValueError, match=expected):
+            new_trainer(schedule=own)
+    same = type("Same", (OneCycle,), {})(0.1)
+    assert new_trainer(schedule=same).schedule is same
+
+
+def test_a_callback_may_give_a_rate_or_a_name(sets):
+    class Falling(Callback):
+        def on_epoch_end(self, trainer, row):
+            trainer.schedule = 0.001 if row.epoch == 1 else "constant"
+
+    trainer = new_trainer(schedule=0.002, callbacks=[Falling()])
+    usual = schedules.named("constant", trainer.loss).rate(1)
+    assert [row.rate for row in trainer.fit(*sets, epochs=3).rows] == [0.002, 0.001, usual]
+    with complains("schedule", TypeError):
+        trainer.schedule = None
+
+
 def test_a_rate_too_high_for_an_optimiser_of_the_users_own_is_told(sets):
     trainer = Trainer(models.lenet5(), optimiser=Clipped(), schedule=Constant(1e30))
     with pytest.raises(TrainingDiverged, match=r"at rate 1e\+30: .* such as 1e\+29\."):

@@ -45,6 +45,7 @@ SPELLED = {"on": "--target-on", "off": "--target-off", "scale": "--loss-scale", 
 """Options whose names in Python are not those of the command line."""
 
 _BY_EPOCH = ("step_decay", "constant")  # schedules that begin with their highest rate
+_SCHEDULE_OPTIONS = {"warmup", "last_rate", "step", "decay_rate"}  # besides rates
 _ADDED = {"model": "lenet5", "shuffle": True, "dtype": "float32"}  # runs from before lack them
 _LONGEST_PATH = 4096  # characters; no system allows longer ones
 
@@ -152,19 +153,20 @@ def _changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     if "optimiser" in names:
         dropped |= {*OPTIMISER_OPTIONS}
         if changes["optimiser"] == "sdlm":
+            dropped |= _SCHEDULE_OPTIONS
             kept |= {"batch_size": 1, "epochs": defaults.EPOCHS, "schedule": "rate_list"}
             kept["rates"] = None  # the paper's
         elif kept.get("rates"):
             dropped |= {"schedule", "rates"}
     elif changes.get("batch_size") == 1 or changes.get("momentum") == 0:
         kept["nesterov"] = False  # with batches of one, the online engine is faster without
-    if names & {"rates", "schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}:
+    if names & {"rates", "schedule", "rate", *_SCHEDULE_OPTIONS}:
         dropped |= {"rates"}
         if "rates" in names or kept.get("schedule") == "rate_list":
-            dropped |= {"schedule", "rate", "warmup", "last_rate", "step", "decay_rate"}
+            dropped |= {"schedule", "rate", *_SCHEDULE_OPTIONS}
     schedule = changes.get("schedule") or _implied_schedule(names)
     if schedule not in (None, kept.get("schedule")):
-        dropped |= {"schedule", "warmup", "last_rate", "step", "decay_rate"}
+        dropped |= {"schedule", *_SCHEDULE_OPTIONS}
         if schedule in _BY_EPOCH and kept.get("schedule") not in _BY_EPOCH:
             dropped |= {"rate"}  # the highest of a run that ends at 0
     if kept["optimiser"] == "sdlm" and changes.get("batch_size", 1) > 1:

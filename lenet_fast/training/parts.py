@@ -18,7 +18,7 @@ from lenet_fast.data import Distortion, distort
 from lenet_fast.engines import Engine
 from lenet_fast.training.callbacks import Callback
 from lenet_fast.training.optimisers import OPTIMISERS, SDLM, SGD, Optimiser
-from lenet_fast.training.schedules import Constant, Schedule
+from lenet_fast.training.schedules import SCHEDULES, Constant, Schedule
 
 
 class _EpochSchedule:
@@ -48,13 +48,9 @@ def optimiser(value: Any, loss: str = "map") -> Optimiser:
         return made
     what = f"one of {', '.join(OPTIMISERS)}, or an optimiser, such as lenet_fast.training.AdamW()"
     _require("optimiser", value, Optimiser, what)
-    name = str(value.config().get("type"))
-    kind = OPTIMISERS.get(name)
-    if kind is not None and not isinstance(value, kind):
-        raise ValueError(
-            f"optimiser: expected {type(value).__name__} with a type of its own in its config(), "
-            f"got {name!r}, for which a resumed run would take lenet_fast's"
-        )
+    kind = OPTIMISERS.get(str(value.config().get("type")))
+    if kind is not None and not isinstance(value, kind):  # subclasses have types of their own
+        raise _mistaken("optimiser", value)
     return value
 
 
@@ -74,6 +70,8 @@ def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Sche
     """Return a schedule, that of a constant rate, or what `named` returns for a name; raise
     TypeError for anything else.
 
+    Raise ValueError for one that files would take for one of ours.
+
     Examples
     --------
     >>> from lenet_fast.training import parts
@@ -90,7 +88,21 @@ def schedule(value: Any, named: Callable[[str], Schedule] | None = None) -> Sche
     )
     by_epoch = not hasattr(value, "rate_at") and hasattr(value, "rate")  # of the user's own
     _require("schedule", value, _EpochSchedule if by_epoch else Schedule, what)
+    kind = SCHEDULES.get(str(value.config().get("type")))
+    methods = ("rate", "rate_at")
+    if kind is not None and any(
+        getattr(type(value), method, None) is not getattr(kind, method, None) for method in methods
+    ):
+        raise _mistaken("schedule", value)
     return value
+
+
+def _mistaken(name: str, value: Any) -> ValueError:
+    """Return the error for a part that files would take for one of ours."""
+    return ValueError(
+        f"{name}: expected {type(value).__name__} with a type of its own in its config(), got "
+        f"{value.config()['type']!r}, for which a resumed run would take lenet_fast's"
+    )
 
 
 def distortion(value: Any) -> Distortion | None:

@@ -23,13 +23,15 @@ from typing import Any
 
 from lenet_fast import checks, choices, defaults, losses, models
 from lenet_fast.data import distort
-from lenet_fast.network import Network
 from lenet_fast.training import parts
 from lenet_fast.training.optimisers import SGD
-from lenet_fast.training.schedules import SCHEDULES, Schedule
+from lenet_fast.training.schedules import SCHEDULES
 from lenet_fast.training.trainer import Trainer
 
 __all__ = ["ACCURATE", "FAST", "PAPER", "RECIPES", "Recipe"]
+
+_FALLING = ("one_cycle", "linear_decay", "cosine")
+"""Schedules that fall to about 0 by the end, for which a recipe's rate is meant."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Recipe:
             `batch_size` smaller than the recipe's; it is that of
             :func:`~lenet_fast.training.schedules.named` for another `loss`, or an `optimiser` that
             is not SGD; "sgd" is the recipe's own optimiser. With a `batch_size` of 1 there is no
-            Nesterov's momentum.
+            Nesterov's momentum; with SDLM that is the default, at the paper's rates.
 
         Returns
         -------
@@ -100,43 +102,33 @@ class Recipe:
             **{name: options[name] for name in ("pooling", "connections", "output", "activation")},
             seed=seed,
         )
-        size = checks.integer("batch_size", settings.get("batch_size", options["batch_size"]), 1)
-        if settings.get("optimiser") in (None, "sgd"):  # the recipe's own
-            settings.pop("optimiser", None)
+        usual = losses.default_for(network)
+        loss = losses.chosen(settings["loss"]) if settings.get("loss") is not None else usual
+        optimiser, size = settings.get("optimiser"), settings.get("batch_size")
+        own = optimiser is None or (isinstance(optimiser, str) and optimiser == "sgd")
+        rule = "sgd" if own else parts.rule(parts.optimiser(optimiser, loss.name))
+        if size is None:
+            size = 1 if rule == "sdlm" else options["batch_size"]
+        size = checks.integer("batch_size", size, 1)
+        if own:  # with batches of one, the online engine is faster without Nesterov's
+            optimiser = SGD(
+                defaults.MOMENTUM, weight_decay=options["weight_decay"], nesterov=size > 1
+            )
+        schedule = settings.get("schedule")
+        name = "one_cycle" if schedule is None else schedule
+        has_rate = rule in defaults.OPTIMISERS and loss.name in defaults.RATES
+        if has_rate and isinstance(name, str) and name in _FALLING:
+            rate = defaults.peak(loss.name, rule, size)
+            if rule == "sgd" and loss.name == usual.name:
+                rate = defaults.recipe_rate(options, size)
+            warmup = {"warmup": options["warmup"]} if name == "one_cycle" else {}
+            schedule = SCHEDULES[name](rate, **warmup)
         made = {
-            "optimiser": SGD(
-                # With batches of one, the online engine is faster without Nesterov's.
-                defaults.MOMENTUM,
-                weight_decay=options["weight_decay"],
-                nesterov=size > 1,
-            ),
-            "batch_size": options["batch_size"],
             "distortion": distort.PRESETS.get(options["distort"]),
             "options": {"recipe": self.name},
         } | settings
-        name = "one_cycle" if made.get("schedule") is None else made["schedule"]
-        if isinstance(name, str) and name in ("one_cycle", "linear_decay", "cosine"):
-            made["schedule"] = self._schedule(
-                *(name, network, made.get("loss"), made["optimiser"], size)
-            )
+        made |= {"optimiser": optimiser, "batch_size": size, "schedule": schedule}
         return Trainer(network, seed=seed, **made)
-
-    def _schedule(
-        self, name: str, network: Network, loss: Any, optimiser: Any, batch_size: int
-    ) -> Schedule | None:
-        """Return the schedule for the recipe's own rate or another optimiser's or loss's; None
-        where the trainer has one, or says what is missing."""
-        usual = losses.default_for(network)
-        loss = usual if loss is None else losses.chosen(loss)
-        found = parts.optimiser("sgd" if optimiser is None else optimiser, loss.name)
-        rule = parts.rule(found)
-        if rule not in defaults.OPTIMISERS or loss.name not in defaults.RATES:
-            return None
-        rate = defaults.peak(loss.name, rule, batch_size)
-        if rule == "sgd" and loss.name == usual.name:
-            rate = defaults.recipe_rate(self.options, batch_size)
-        warmup = {"warmup": self.options["warmup"]} if name == "one_cycle" else {}
-        return SCHEDULES[name](rate, **warmup)
 
 
 RECIPES: dict[str, Recipe] = {

@@ -240,7 +240,7 @@ class Trainer:
                     f"schedule: expected one for SDLM with batches of {self.batch_size}, such as a "
                     "rate, got none; the paper's rates are for batch_size=1"
                 )
-        self.schedule = parts.schedule(schedule, self._named_schedule)
+        self.schedule = schedule
         self.seed = checks.seed(seed)
         self.distortion = parts.distortion(distortion)
         self.evaluate_train = checks.flag("evaluate_train", evaluate_train)
@@ -596,6 +596,33 @@ class Trainer:
             engine.close()
 
     @property
+    def schedule(self) -> Schedule:
+        """The learning rates; a callback may replace them, by whatever the argument may be.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the argument.
+
+        Examples
+        --------
+        >>> from lenet_fast import models
+        >>> from lenet_fast.training import Trainer
+        >>> trainer = Trainer(models.lenet5())
+        >>> trainer.schedule = 0.0005
+        >>> trainer.schedule
+        Constant(0.0005)
+        """
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule | float | choices.Schedule) -> None:
+        def named(name: str) -> Schedule:
+            return schedules.named(name, self.loss, self._rule, self.batch_size)
+
+        self._schedule = parts.schedule(schedule, named)
+
+    @property
     def result(self) -> Network:
         """The network that the last row of the history describes.
 
@@ -855,9 +882,6 @@ class Trainer:
         """Return the default schedule, or None if the optimiser has none."""
         rule = self._rule
         return default_for(self.loss, rule, self.batch_size) if rule in OPTIMISERS else None
-
-    def _named_schedule(self, name: str) -> Schedule:
-        return schedules.named(name, self.loss, self._rule, self.batch_size)
 
     @property
     def _rule(self) -> Any:

@@ -225,7 +225,7 @@ class TrainingRequest:
             names = signature(make).parameters.keys() & chosen.keys()
             network = make(**{name: chosen[name] for name in names})
             network.reduced = self.model == "lenet1"
-            optimiser = SGD(defaults.MOMENTUM, nesterov=True)
+            optimiser = SGD(defaults.MOMENTUM, nesterov=ENGINES[self.engine] > 1)
         else:
             network = KINDS[self.model].build(output=self.output, classes=classes)
         return Trainer(
