@@ -75,7 +75,7 @@ def network() -> Network:
 
 def load(dataset: str) -> data.Dataset:
     """Return the images of all clients."""
-    return data.load(dataset).train  # type: ignore[arg-type]
+    return data.load(dataset).train  # type: ignore[arg-type]  # load refuses other names
 
 
 def options(job: Job) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _simulated(
     took: list[Spent] = []
     begun: list[Spent] = []
 
-    class Timed(FedAvg):  # type: ignore[misc]
+    class Timed(FedAvg):  # type: ignore[misc]  # Flower has no types where it is missing
         def aggregate_train(self, server_round: int, replies: Any) -> Any:
             replies = list(replies)
             if any(reply.has_error() for reply in replies):

@@ -38,6 +38,9 @@ STEP, DECAY_RATE = 6, 0.4
 SCHEDULES = get_args(choices.Schedule)
 """Schedules that can be selected by name."""
 
+BY_EPOCH = ("step_decay", "constant")
+"""Those of them that begin with their highest rate; the others fall to about 0 by the end."""
+
 WARMUP = 0.15
 """Share of the steps in which the rate of one cycle rises."""
 
@@ -128,6 +131,19 @@ def peak(loss: str, optimiser: str, batch_size: int) -> float:
     (0.03, 0.002)
     """
     return PEAKS.get(optimiser, 2) * rate(loss, optimiser, batch_size)
+
+
+def scheduled_rate(schedule: str, loss: str, optimiser: str, batch_size: int) -> float:
+    """Return the default rate of a schedule by name: the initial one if it goes by epoch, or else
+    the highest.
+
+    Examples
+    --------
+    >>> from lenet_fast import defaults
+    >>> [defaults.scheduled_rate(name, "map", "sgd", 32) for name in ("constant", "one_cycle")]
+    [0.0007, 0.0021]
+    """
+    return (rate if schedule in BY_EPOCH else peak)(loss, optimiser, batch_size)
 
 
 def recipe_rate(options: dict[str, Any], batch_size: int) -> float:

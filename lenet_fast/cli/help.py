@@ -76,7 +76,7 @@ def section(
     def add(command: Decorated) -> Decorated:
         before = len(getattr(command, "__click_params__", ()))
         command = all_of(*options)(command)
-        for each in command.__click_params__[before:]:  # type: ignore[attr-defined]
+        for each in command.__click_params__[before:]:  # type: ignore[attr-defined]  # set by click
             each.section = title
         return command
 

@@ -44,7 +44,6 @@ OPTIMISER_OPTIONS = (
 SPELLED = {"on": "--target-on", "off": "--target-off", "scale": "--loss-scale", "folder": "--data"}
 """Options whose names in Python are not those of the command line."""
 
-_BY_EPOCH = ("step_decay", "constant")  # schedules that begin with their highest rate
 _SCHEDULE_OPTIONS = {"warmup", "last_rate", "step", "decay_rate"}  # besides rates
 _ADDED = {"model": "lenet5", "shuffle": True, "dtype": "float32"}  # runs from before lack them
 _LONGEST_PATH = 4096  # characters; no system allows longer ones
@@ -99,8 +98,8 @@ def fill_in(
 def _usual_rate(options: Mapping[str, Any]) -> float:
     """Return the rate for a loss, an optimiser and a schedule."""
     loss = options.get("loss") or defaults.LOSSES[options["output"]]
-    of = defaults.rate if options.get("schedule") in _BY_EPOCH else defaults.peak
-    return of(loss, options["optimiser"], options["batch_size"])
+    schedule = options.get("schedule") or "one_cycle"
+    return defaults.scheduled_rate(schedule, loss, options["optimiser"], options["batch_size"])
 
 
 def _fill_in_base(options: dict[str, Any], given: set[str], config: dict[str, Any]) -> set[str]:
@@ -167,7 +166,7 @@ def _changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     schedule = changes.get("schedule") or _implied_schedule(names)
     if schedule not in (None, kept.get("schedule")):
         dropped |= {"schedule", *_SCHEDULE_OPTIONS}
-        if schedule in _BY_EPOCH and kept.get("schedule") not in _BY_EPOCH:
+        if schedule in defaults.BY_EPOCH and kept.get("schedule") not in defaults.BY_EPOCH:
             dropped |= {"rate"}  # the highest of a run that ends at 0
     if kept["optimiser"] == "sdlm" and changes.get("batch_size", 1) > 1:
         dropped |= {"rates"}

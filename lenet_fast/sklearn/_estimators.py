@@ -412,11 +412,7 @@ class _LeNet(BaseEstimator):
     def _schedule(self, epochs: int) -> Schedule:
         if not isinstance(self.schedule, str):
             return self.schedule
-        options: dict[str, Any] = {}
-        if self.schedule == "cosine":
-            options = {"epochs": epochs}
-        elif self.schedule == "step_decay":
-            options = {"step": defaults.STEP, "decay_rate": defaults.DECAY_RATE}
+        options: dict[str, Any] = {"epochs": epochs} if self.schedule == "cosine" else {}
         return schedules.SCHEDULES[self.schedule](self._rate(), **options)
 
     def _rate(self) -> float:

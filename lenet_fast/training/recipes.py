@@ -30,9 +30,6 @@ from lenet_fast.training.trainer import Trainer
 
 __all__ = ["ACCURATE", "FAST", "PAPER", "RECIPES", "Recipe"]
 
-_FALLING = ("one_cycle", "linear_decay", "cosine")
-"""Schedules that fall to about 0 by the end, for which a recipe's rate is meant."""
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -116,8 +113,8 @@ class Recipe:
             )
         schedule = settings.get("schedule")
         name = "one_cycle" if schedule is None else schedule
-        has_rate = rule in defaults.OPTIMISERS and loss.name in defaults.RATES
-        if has_rate and isinstance(name, str) and name in _FALLING:
+        falls = isinstance(name, str) and name in {*defaults.SCHEDULES} - {*defaults.BY_EPOCH}
+        if falls and rule in defaults.OPTIMISERS and loss.name in defaults.RATES:
             rate = defaults.peak(loss.name, rule, size)
             if rule == "sgd" and loss.name == usual.name:
                 rate = defaults.recipe_rate(options, size)

@@ -179,9 +179,9 @@ class StepDecay(EpochSchedule):
     ----------
     rate : float
         Rate of the first `step` epochs.
-    step : int
+    step : int, default 6
         Epochs between two changes.
-    decay_rate : float
+    decay_rate : float, default 0.4
         Factor of each change, above 0; below 1 the rate falls.
 
     Examples
@@ -192,7 +192,9 @@ class StepDecay(EpochSchedule):
     [0.5, 0.5, 0.25, 0.25, 0.125]
     """
 
-    def __init__(self, rate: float, step: int, decay_rate: float) -> None:
+    def __init__(
+        self, rate: float, step: int = defaults.STEP, decay_rate: float = defaults.DECAY_RATE
+    ) -> None:
         self._rate = _positive("rate", rate)
         self._step = checks.integer("step", step, 1)
         self._decay_rate = _positive("decay_rate", decay_rate)
@@ -473,7 +475,7 @@ def default_for(
         raise ValueError(f"schedule: expected one for the loss {loss.name}, got none")
     batch_size = checks.integer("batch_size", batch_size, 1)
     rate = defaults.rate(loss.name, optimiser, batch_size)
-    return StepDecay(rate, defaults.STEP, defaults.DECAY_RATE)
+    return StepDecay(rate)
 
 
 def named(
@@ -505,15 +507,11 @@ def named(
     OneCycle(0.0021, warmup=0.15)
     """
     name = checks.choice("schedule", name, defaults.SCHEDULES)
-    default = default_for(loss, optimiser, batch_size)
-    if not isinstance(default, StepDecay):
+    if not isinstance(default_for(loss, optimiser, batch_size), StepDecay):
         raise ValueError(
             f"schedule: expected a rate or a schedule with the optimiser {optimiser}, got {name!r}"
         )
-    if name == "step_decay":
-        return default
-    rate = defaults.rate if name == "constant" else defaults.peak
-    return SCHEDULES[name](rate(loss.name, optimiser, batch_size))
+    return SCHEDULES[name](defaults.scheduled_rate(name, loss.name, optimiser, batch_size))
 
 
 def rates(schedule: Any, epoch: int, first: int, last: int, *, batches: int, epochs: int) -> Array:

@@ -11,16 +11,7 @@ from typing import Any
 from lenet_fast import checks, data, defaults, models
 from lenet_fast.data import Splits, distort
 from lenet_fast.network import Network
-from lenet_fast.training import (
-    SGD,
-    Constant,
-    Cosine,
-    LinearDecay,
-    OneCycle,
-    StepDecay,
-    Trainer,
-    recipes,
-)
+from lenet_fast.training import SGD, Trainer, recipes, schedules
 from lenet_fast.training.schedules import Schedule
 
 MAX_EPOCHS = 100
@@ -83,14 +74,8 @@ ENGINES = {
 """The engines to choose from, and the batch size with each."""
 
 
-SCHEDULES: dict[str, Callable[[float, float], Schedule]] = {
-    "cosine": lambda rate, warmup: Cosine(rate, warmup=warmup),
-    "one_cycle": OneCycle,
-    "linear_decay": lambda rate, warmup: LinearDecay(rate),
-    "step_decay": lambda rate, warmup: StepDecay(rate, defaults.STEP, defaults.DECAY_RATE),
-    "constant": lambda rate, warmup: Constant(rate),
-}
-"""The schedules to choose from, by rate and warm-up."""
+SCHEDULES = ("cosine", "one_cycle", "linear_decay", "step_decay", "constant")
+"""The schedules to choose from."""
 
 WARMUPS = {"cosine": 0.0, "one_cycle": defaults.WARMUP}
 """Default warm-ups: the share of the steps in which the rate rises. The others have none."""
@@ -180,7 +165,7 @@ class TrainingRequest:
         )
         usual_rate = _recipe_rate(recipe, engine) if recipe else default_rate(output, engine)
         rate = checked_rate(given.get("rate", usual_rate))
-        schedule = checks.choice("schedule", given.get("schedule", "cosine"), tuple(SCHEDULES))
+        schedule = checks.choice("schedule", given.get("schedule", "cosine"), SCHEDULES)
         warmup = checks.below_one("warmup", given.get("warmup", WARMUPS.get(schedule, 0.0)))
         if warmup and schedule not in WARMUPS:
             raise ValueError(
@@ -196,7 +181,8 @@ class TrainingRequest:
 
     def schedule_at(self, rate: float) -> Schedule:
         """Return the schedule with another highest rate."""
-        return SCHEDULES[self.schedule](rate, self.warmup)
+        options = {"warmup": self.warmup} if self.schedule in WARMUPS else {}
+        return schedules.SCHEDULES[self.schedule](rate, **options)
 
     @property
     def size(self) -> str:
@@ -305,7 +291,7 @@ def choices(images: int, classes: int = 10) -> dict[str, Any]:
             for key, kind in KINDS.items()
         ],
         "engines": list(ENGINES),
-        "schedules": list(SCHEDULES),
+        "schedules": SCHEDULES,
         "warmups": WARMUPS,
         "recipes": [
             {
